@@ -1,0 +1,161 @@
+package oauth1
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Request is what a signature covers beside the protocol parameters, all of it as the client sent it.
+type Request struct {
+	Method string // in any case: the base string has it in upper case
+	Scheme string // "http" or "https", in any case
+	Host   string // with its port; the base string has it in lower case, without a default port (http 80, https 443)
+	Path   string // still encoded, without the query; "" means "/"
+	Query  string // raw, without "?"
+	Form   []byte // the raw body if it is an application/x-www-form-urlencoded form, else nil
+}
+
+// AppendBaseString appends the signature base string (RFC 5849, section 3.4.1) to dst. The protocol parameters of a
+// request that carries them in its header come from p, those in the query or form from r. Left out are the realm, and
+// oauth_signature at the place that p was read from.
+//
+// A *ParamError says that the query or form holds malformed percent-encoding; dst is then returned as it was.
+func (r *Request) AppendBaseString(dst []byte, p *Params) ([]byte, error) {
+	n := newNormalizer()
+	defer n.free()
+	if err := n.addHeader(p); err != nil {
+		return dst, err
+	}
+	if err := n.addPairs(r.Query, SourceQuery, p); err != nil {
+		return dst, err
+	}
+	if err := n.addPairs(string(r.Form), SourceForm, p); err != nil {
+		return dst, err
+	}
+	dst = AppendEncode(dst, strings.ToUpper(r.Method))
+	dst = append(dst, '&')
+	dst = r.appendBaseURI(dst)
+	dst = append(dst, '&')
+	return n.appendTo(dst), nil
+}
+
+// appendBaseURI appends the base string URI (section 3.4.1.2), encoded.
+func (r *Request) appendBaseURI(dst []byte) []byte {
+	scheme, host := strings.ToLower(r.Scheme), strings.ToLower(r.Host)
+	switch scheme {
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	dst = AppendEncode(dst, scheme)
+	dst = AppendEncode(dst, "://")
+	dst = AppendEncode(dst, host)
+	if r.Path == "" {
+		return AppendEncode(dst, "/")
+	}
+	return AppendEncode(dst, r.Path)
+}
+
+// normalizer makes the normalized parameters (section 3.4.1.3.2).
+type normalizer struct {
+	text   []byte // all names and values, encoded, one after the other
+	params []span
+}
+
+// span is a parameter: its name is text[name:value], its value text[value:end].
+type span struct{ name, value, end int }
+
+var normalizers = sync.Pool{New: func() any { return new(normalizer) }}
+
+func newNormalizer() *normalizer {
+	n := normalizers.Get().(*normalizer)
+	n.text, n.params = n.text[:0], n.params[:0]
+	return n
+}
+
+// maxPooled is above what API requests need. Bigger buffers are left to the garbage collector.
+const maxPooled = 64 << 10
+
+func (n *normalizer) free() {
+	if cap(n.text) <= maxPooled && cap(n.params) <= maxPooled/16 {
+		normalizers.Put(n)
+	}
+}
+
+func (n *normalizer) addHeader(p *Params) error {
+	list := p.header
+	for {
+		name, value, rest, err := cutHeaderParam(list)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			return nil
+		}
+		if name != "realm" && !n.add(name, value, false, true) {
+			return errMalformed(SourceHeader)
+		}
+		list = rest
+	}
+}
+
+func (n *normalizer) addPairs(s string, source Source, p *Params) error {
+	for name, value := range pairs(s) {
+		if !n.add(name, value, true, p.Source == source) {
+			return errMalformed(source)
+		}
+	}
+	return nil
+}
+
+// add adds a parameter, still encoded as it was sent; not oauth_signature where that is signed means.
+func (n *normalizer) add(name, value string, form, isSource bool) bool {
+	s := span{name: len(n.text)}
+	var nameOK, valueOK bool
+	n.text, nameOK = appendReencoded(n.text, name, form)
+	s.value = len(n.text)
+	if isSource && string(n.text[s.name:]) == "oauth_signature" {
+		n.text = n.text[:s.name]
+		return wellEncoded(value)
+	}
+	n.text, valueOK = appendReencoded(n.text, value, form)
+	s.end = len(n.text)
+	n.params = append(n.params, s)
+	return nameOK && valueOK
+}
+
+// appendTo sorts the parameters by their encoded names, then values, joins them, and appends all that, encoded again.
+func (n *normalizer) appendTo(dst []byte) []byte {
+	text := n.text
+	slices.SortFunc(n.params, func(a, b span) int {
+		if c := bytes.Compare(text[a.name:a.value], text[b.name:b.value]); c != 0 {
+			return c
+		}
+		return bytes.Compare(text[a.value:a.end], text[b.value:b.end])
+	})
+	for i, s := range n.params {
+		if i > 0 {
+			dst = append(dst, "%26"...)
+		}
+		dst = appendTwiceEncoded(dst, text[s.name:s.value])
+		dst = append(dst, "%3D"...)
+		dst = appendTwiceEncoded(dst, text[s.value:s.end])
+	}
+	return dst
+}
+
+// appendTwiceEncoded encodes what is encoded already: in such text only "%" needs it.
+func appendTwiceEncoded(dst, encoded []byte) []byte {
+	for {
+		i := bytes.IndexByte(encoded, '%')
+		if i < 0 {
+			return append(dst, encoded...)
+		}
+		dst = append(dst, encoded[:i]...)
+		dst = append(dst, "%25"...)
+		encoded = encoded[i+1:]
+	}
+}

@@ -1,0 +1,197 @@
+package oauth1
+
+import (
+	"errors"
+	"iter"
+	"strings"
+)
+
+var errEncoding = errors.New("malformed percent-encoding")
+
+// Encode percent-encodes s as RFC 5849, section 3.6, wants it: every byte but letters, digits, "-", ".", "_" and "~"
+// becomes %XX, in upper case; a space becomes %20, never "+".
+func Encode(s string) string {
+	for i := range len(s) {
+		if !unreserved[s[i]] {
+			return string(AppendEncode(make([]byte, 0, len(s)+16), s))
+		}
+	}
+	return s
+}
+
+// AppendEncode appends Encode(s) to dst.
+func AppendEncode(dst []byte, s string) []byte {
+	for {
+		n := unreservedPrefix(s)
+		dst = append(dst, s[:n]...)
+		if n == len(s) {
+			return dst
+		}
+		dst = appendEscaped(dst, s[n])
+		s = s[n+1:]
+	}
+}
+
+// Decode undoes Encode, once. It takes hexadecimal digits of either case, and leaves "+" and every other unencoded byte
+// as it is. A "%" that two hexadecimal digits do not follow is an error.
+func Decode(s string) (string, error) {
+	d, ok := decode(s, false)
+	if !ok {
+		return "", errEncoding
+	}
+	return d, nil
+}
+
+// decode is Decode; with form, a "+" is a space, as in queries and forms. It allocates only where something is encoded.
+func decode(s string, form bool) (string, bool) {
+	if strings.IndexByte(s, '%') < 0 && !(form && strings.IndexByte(s, '+') >= 0) {
+		return s, true
+	}
+	var d strings.Builder
+	d.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '%':
+			b, ok := unescape(s[i:])
+			if !ok {
+				return "", false
+			}
+			d.WriteByte(b)
+			i += 2
+		case c == '+' && form:
+			d.WriteByte(' ')
+		default:
+			d.WriteByte(c)
+		}
+	}
+	return d.String(), true
+}
+
+// appendReencoded appends s, decoded as decode does it, in the encoding of section 3.6: %7e and ~ give ~, %2b gives %2B.
+func appendReencoded(dst []byte, s string, form bool) ([]byte, bool) {
+	for {
+		n := unreservedPrefix(s)
+		dst = append(dst, s[:n]...)
+		if s = s[n:]; s == "" {
+			return dst, true
+		}
+		c, size := s[0], 1
+		switch {
+		case c == '%':
+			b, ok := unescape(s)
+			if !ok {
+				return dst, false
+			}
+			c, size = b, 3
+		case c == '+' && form:
+			c = ' '
+		}
+		if unreserved[c] {
+			dst = append(dst, c)
+		} else {
+			dst = appendEscaped(dst, c)
+		}
+		s = s[size:]
+	}
+}
+
+// wellEncoded tells whether two hexadecimal digits follow every "%" in s.
+func wellEncoded(s string) bool {
+	for {
+		i := strings.IndexByte(s, '%')
+		if i < 0 {
+			return true
+		}
+		if _, ok := unescape(s[i:]); !ok {
+			return false
+		}
+		s = s[i+3:]
+	}
+}
+
+// isProtocolName tells whether a parameter's name, as sent, begins with "oauth_" once it is decoded. What cannot be
+// decoded stands for itself, so that a malformed rest does not hide the name.
+func isProtocolName(name string) bool {
+	const prefix = "oauth_"
+	for i := range len(prefix) {
+		if name == "" {
+			return false
+		}
+		c, size := name[0], 1
+		if c == '%' {
+			if b, ok := unescape(name); ok {
+				c, size = b, 3
+			}
+		}
+		if c != prefix[i] {
+			return false
+		}
+		name = name[size:]
+	}
+	return true
+}
+
+// pairs gives the names and values of a query or form, still encoded (section 3.4.1.3.1). Only "&" separates pairs, the
+// first "=" ends the name, a piece without "=" has an empty value, and empty pieces are none.
+func pairs(s string) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for s := s; s != ""; {
+			var piece string
+			piece, s, _ = strings.Cut(s, "&")
+			if piece == "" {
+				continue
+			}
+			name, value, _ := strings.Cut(piece, "=")
+			if !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
+// unescape reads the %XX that s begins with.
+func unescape(s string) (byte, bool) {
+	if len(s) < 3 || s[0] != '%' {
+		return 0, false
+	}
+	hi, lo := hexDigit(s[1]), hexDigit(s[2])
+	if hi > 15 || lo > 15 {
+		return 0, false
+	}
+	return hi<<4 | lo, true
+}
+
+func hexDigit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 255
+}
+
+func appendEscaped(dst []byte, c byte) []byte {
+	const digits = "0123456789ABCDEF"
+	return append(dst, '%', digits[c>>4], digits[c&15])
+}
+
+// unreservedPrefix is how many bytes at the start of s need no encoding.
+func unreservedPrefix(s string) int {
+	for i := range len(s) {
+		if !unreserved[s[i]] {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// unreserved holds the bytes that section 3.6 leaves as they are.
+var unreserved = func() (set [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") {
+		set[c] = true
+	}
+	return set
+}()

@@ -1,0 +1,306 @@
+package oauth1
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+var (
+	// ErrSignature is a signature that does not match the request.
+	ErrSignature = errors.New("signature does not match")
+	// ErrKeyKind is a signature method that the key is not for, such as HMAC for an RSA key.
+	ErrKeyKind = errors.New("signature method and kind of key do not go together")
+)
+
+// SignatureMethods are the values of oauth_signature_method that Parse accepts: RFC 5849's three, and those of
+// section 3.4 with the hashes that came later.
+var SignatureMethods = []string{
+	"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512",
+	"RSA-SHA1", "RSA-SHA256", "RSA-SHA512",
+	"PLAINTEXT",
+}
+
+type methodKind uint8
+
+const (
+	kindHMAC methodKind = iota
+	kindRSA
+	kindPlaintext
+)
+
+type method struct {
+	kind methodKind
+	hash crypto.Hash // of HMAC and RSA
+}
+
+func methodNamed(name string) (method, bool) {
+	switch name {
+	case "HMAC-SHA1":
+		return method{kindHMAC, crypto.SHA1}, true
+	case "HMAC-SHA256":
+		return method{kindHMAC, crypto.SHA256}, true
+	case "HMAC-SHA512":
+		return method{kindHMAC, crypto.SHA512}, true
+	case "RSA-SHA1":
+		return method{kindRSA, crypto.SHA1}, true
+	case "RSA-SHA256":
+		return method{kindRSA, crypto.SHA256}, true
+	case "RSA-SHA512":
+		return method{kindRSA, crypto.SHA512}, true
+	case "PLAINTEXT":
+		return method{kind: kindPlaintext}, true
+	}
+	return method{}, false
+}
+
+// Key is what a signature is verified with.
+type Key struct {
+	ConsumerSecret string
+	TokenSecret    string         // "" for a request without a token
+	RSA            *rsa.PublicKey // when set, only the RSA methods verify; when nil, only HMAC and PLAINTEXT
+}
+
+// Verify checks the signature in p over the request (RFC 5849, section 3.4), in time that does not depend on where a
+// wrong one differs. It returns ErrSignature when they do not match, ErrKeyKind at once when the method is not for this
+// kind of key, and a *ParamError when the method is absent or unknown or the request cannot be normalized.
+//
+// The HMAC methods accept the canonical base64 text only. PLAINTEXT is the two secrets percent-encoded and joined by "&"
+// (section 3.4.4); the same unencoded is accepted too, as some clients send it. It covers nothing of the request.
+//
+// Secrets may be empty, as the standard has it. Where both are, anybody can make the signature.
+func Verify(r *Request, p *Params, k *Key) error {
+	if p.SignatureMethod == "" {
+		return &ParamError{Problem: problemAbsent, Parameter: "oauth_signature_method", Reason: "missing"}
+	}
+	m, ok := methodNamed(p.SignatureMethod)
+	if !ok {
+		return errMethod()
+	}
+	if (m.kind == kindRSA) != (k.RSA != nil) {
+		return ErrKeyKind
+	}
+	b := newBuffers()
+	defer b.free()
+	b.setSecrets(k.ConsumerSecret, k.TokenSecret)
+	if m.kind == kindPlaintext {
+		return verifyPlaintext(p.Signature, b.secrets, k)
+	}
+	if err := b.setBaseString(r, p); err != nil {
+		return err
+	}
+	if m.kind == kindRSA {
+		return verifyRSA(p.Signature, m.hash, b.baseString(), k.RSA)
+	}
+	return verifyHMAC(p.Signature, m.hash, b)
+}
+
+func verifyPlaintext(signature string, secrets []byte, k *Key) error {
+	encoded := subtle.ConstantTimeCompare([]byte(signature), secrets)
+	unencoded := subtle.ConstantTimeCompare([]byte(signature), []byte(k.ConsumerSecret+"&"+k.TokenSecret))
+	if encoded|unencoded != 1 {
+		return ErrSignature
+	}
+	return nil
+}
+
+func verifyHMAC(signature string, hash crypto.Hash, b *buffers) error {
+	var sum [maxSum]byte
+	var text [maxSum * 2]byte
+	want := base64.StdEncoding.AppendEncode(text[:0], b.appendHMAC(sum[:0], hash))
+	if subtle.ConstantTimeCompare([]byte(signature), want) != 1 {
+		return ErrSignature
+	}
+	return nil
+}
+
+func verifyRSA(signature string, hash crypto.Hash, baseString []byte, key *rsa.PublicKey) error {
+	der, err := base64.StdEncoding.Strict().DecodeString(signature)
+	// Go's decoder skips line ends; the length shows them.
+	if err != nil || base64.StdEncoding.EncodedLen(len(der)) != len(signature) {
+		return ErrSignature
+	}
+	var sum [maxSum]byte
+	if rsa.VerifyPKCS1v15(key, hash, appendSum(sum[:0], hash, baseString), der) != nil {
+		return ErrSignature
+	}
+	return nil
+}
+
+const (
+	maxSum   = sha512.Size
+	maxBlock = sha512.BlockSize
+)
+
+// buffers are what making a signature needs. They are pooled.
+type buffers struct {
+	secrets []byte // the secrets, encoded and joined by "&": HMAC's key and PLAINTEXT's signature
+	// padded is the base string behind maxBlock bytes of room for HMAC's inner pad, so that pad and text can be hashed in
+	// one go.
+	padded []byte
+}
+
+var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
+
+func newBuffers() *buffers { return bufferPool.Get().(*buffers) }
+
+func (b *buffers) free() {
+	clear(b.secrets)
+	if cap(b.secrets) <= maxPooled && cap(b.padded) <= maxPooled {
+		bufferPool.Put(b)
+	}
+}
+
+func (b *buffers) setSecrets(consumerSecret, tokenSecret string) {
+	b.secrets = AppendEncode(b.secrets[:0], consumerSecret)
+	b.secrets = append(b.secrets, '&')
+	b.secrets = AppendEncode(b.secrets, tokenSecret)
+}
+
+func (b *buffers) setBaseString(r *Request, p *Params) (err error) {
+	var room [maxBlock]byte
+	b.padded, err = r.AppendBaseString(append(b.padded[:0], room[:]...), p)
+	return err
+}
+
+func (b *buffers) baseString() []byte { return b.padded[maxBlock:] }
+
+// appendHMAC appends the HMAC (RFC 2104) of the base string under the secrets. It is crypto/hmac without its
+// allocations.
+func (b *buffers) appendHMAC(dst []byte, hash crypto.Hash) []byte {
+	blockSize := sha256.BlockSize // SHA-1's, too
+	if hash == crypto.SHA512 {
+		blockSize = sha512.BlockSize
+	}
+	var keyBlock [maxBlock]byte
+	key := keyBlock[:blockSize]
+	if len(b.secrets) > blockSize {
+		appendSum(key[:0], hash, b.secrets)
+	} else {
+		copy(key, b.secrets)
+	}
+	var outerBlock [maxBlock + maxSum]byte
+	inner, outer := b.padded[maxBlock-blockSize:], outerBlock[:blockSize]
+	for i, k := range key {
+		inner[i] = k ^ 0x36
+		outer[i] = k ^ 0x5c
+	}
+	return appendSum(dst, hash, appendSum(outer, hash, inner))
+}
+
+func appendSum(dst []byte, hash crypto.Hash, data []byte) []byte {
+	switch hash {
+	case crypto.SHA512:
+		sum := sha512.Sum512(data)
+		return append(dst, sum[:]...)
+	case crypto.SHA256:
+		sum := sha256.Sum256(data)
+		return append(dst, sum[:]...)
+	default:
+		sum := sha1.Sum(data)
+		return append(dst, sum[:]...)
+	}
+}
+
+// minRSABits is what Go's crypto/rsa asks for. New keys should have 2048 bits or more.
+const minRSABits = 1024
+
+// ParseRSAPublicKey reads an RSA public key of at least 1024 bits from PEM: a public key (SubjectPublicKeyInfo, "PUBLIC
+// KEY", or PKCS #1, "RSA PUBLIC KEY"), or a certificate, of which only the key is used. Anything else, a second PEM
+// block or other text behind it is an error.
+func ParseRSAPublicKey(text string) (*rsa.PublicKey, error) {
+	block, err := onlyPEMBlock(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse RSA public key: %w", err)
+	}
+	key, err := publicKeyOf(block)
+	if err != nil {
+		return nil, fmt.Errorf("parse RSA public key: %w", err)
+	}
+	rsaKey, ok := key.(*rsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("parse RSA public key: the key is of another kind, %T", key)
+	}
+	if bits := rsaKey.N.BitLen(); bits < minRSABits {
+		return nil, fmt.Errorf("parse RSA public key: %d bits are too few, %d are the least", bits, minRSABits)
+	}
+	if rsaKey.E < 3 || rsaKey.E%2 == 0 {
+		return nil, fmt.Errorf("parse RSA public key: invalid exponent %d", rsaKey.E)
+	}
+	return rsaKey, nil
+}
+
+func publicKeyOf(block *pem.Block) (any, error) {
+	switch {
+	case block.Type == "PUBLIC KEY":
+		return x509.ParsePKIXPublicKey(block.Bytes)
+	case block.Type == "RSA PUBLIC KEY":
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	case block.Type == "CERTIFICATE":
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return cert.PublicKey, nil
+	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+		return nil, errors.New("this is a private key, which belongs to the consumer alone; its public key is needed")
+	}
+	return nil, fmt.Errorf("no public key or certificate but %q", block.Type)
+}
+
+// ParseRSAPrivateKey reads an unencrypted RSA private key of at least 1024 bits from PEM: PKCS #8, "PRIVATE KEY", or
+// PKCS #1, "RSA PRIVATE KEY". Anything else, a second PEM block or other text behind it is an error.
+func ParseRSAPrivateKey(text string) (*rsa.PrivateKey, error) {
+	block, err := onlyPEMBlock(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse RSA private key: %w", err)
+	}
+	key, err := privateKeyOf(block)
+	if err != nil {
+		return nil, fmt.Errorf("parse RSA private key: %w", err)
+	}
+	rsaKey, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("parse RSA private key: the key is of another kind, %T", key)
+	}
+	if bits := rsaKey.N.BitLen(); bits < minRSABits {
+		return nil, fmt.Errorf("parse RSA private key: %d bits are too few, %d are the least", bits, minRSABits)
+	}
+	return rsaKey, nil
+}
+
+func privateKeyOf(block *pem.Block) (any, error) {
+	switch block.Type {
+	case "PRIVATE KEY":
+		return x509.ParsePKCS8PrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		if block.Headers["DEK-Info"] != "" {
+			return nil, errors.New("the key is encrypted")
+		}
+		return x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "ENCRYPTED PRIVATE KEY":
+		return nil, errors.New("the key is encrypted")
+	}
+	return nil, fmt.Errorf("no private key but %q", block.Type)
+}
+
+func onlyPEMBlock(text string) (*pem.Block, error) {
+	block, rest := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, errors.New("not PEM")
+	}
+	if strings.TrimSpace(string(rest)) != "" {
+		return nil, fmt.Errorf("more text follows the first PEM block, %q", block.Type)
+	}
+	return block, nil
+}

@@ -1,0 +1,159 @@
+package oauth1
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Signer signs requests as a client does (RFC 5849, section 3.1). Only the consumer key is needed by all.
+type Signer struct {
+	ConsumerKey    string
+	ConsumerSecret string
+	Token          string // none is sent if ""
+	TokenSecret    string
+	PrivateKey     *rsa.PrivateKey // for the RSA methods, and only for them
+
+	SignatureMethod string // default: RSA-SHA256 with a private key, HMAC-SHA256 without
+	Realm           string // none is sent if ""
+	Callback        string // none is sent if ""
+	Verifier        string // none is sent if ""
+	BodyHash        string // see BodyHash; none is sent if ""
+	Timestamp       int64  // in seconds; default: now
+	Nonce           string // default: a random one
+}
+
+// Param is a parameter, not encoded.
+type Param struct{ Name, Value string }
+
+// Sign gives the value of the Authorization header (section 3.5.1) that signs a request.
+//
+// Its error wraps ErrKeyKind when the method is not for the kind of key that the signer has, and a *ParamError for an
+// unknown method and for a request that every server has to refuse, such as one whose query holds oauth_ parameters.
+func (s *Signer) Sign(r *Request) (header string, err error) {
+	params, err := s.SignParams(r)
+	if err != nil {
+		return "", err
+	}
+	return s.header(params), nil
+}
+
+// SignParams is Sign for clients that send the parameters in the query or the form (sections 3.5.2 and 3.5.3): it gives
+// them in place of a header, with oauth_signature last. EncodeForm encodes them.
+func (s *Signer) SignParams(r *Request) ([]Param, error) {
+	if strings.ContainsFunc(s.Realm, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return nil, errors.New("sign: control character in the realm")
+	}
+	params := s.params()
+	// The base string is the same wherever the parameters are. Reading them back checks them as a server does.
+	p, err := Parse([]string{s.header(params)}, r.Query, r.Form)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	signature, err := s.signature(r, &p)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return append(params, Param{"oauth_signature", signature}), nil
+}
+
+// EncodeForm encodes parameters for a query or a form body.
+func EncodeForm(params []Param) string {
+	var dst []byte
+	for i, p := range params {
+		if i > 0 {
+			dst = append(dst, '&')
+		}
+		dst = AppendEncode(dst, p.Name)
+		dst = append(dst, '=')
+		dst = AppendEncode(dst, p.Value)
+	}
+	return string(dst)
+}
+
+// params are the protocol parameters without the signature.
+func (s *Signer) params() []Param {
+	method, timestamp, nonce := s.SignatureMethod, s.Timestamp, s.Nonce
+	if method == "" && s.PrivateKey != nil {
+		method = "RSA-SHA256"
+	}
+	if method == "" {
+		method = "HMAC-SHA256"
+	}
+	if timestamp == 0 {
+		timestamp = time.Now().Unix()
+	}
+	if nonce == "" {
+		nonce = rand.Text()
+	}
+	params := []Param{{"oauth_consumer_key", s.ConsumerKey}}
+	if s.Token != "" {
+		params = append(params, Param{"oauth_token", s.Token})
+	}
+	params = append(params,
+		Param{"oauth_signature_method", method},
+		Param{"oauth_timestamp", strconv.FormatInt(timestamp, 10)},
+		Param{"oauth_nonce", nonce},
+		Param{"oauth_version", "1.0"},
+	)
+	for _, p := range []Param{
+		{"oauth_callback", s.Callback}, {"oauth_verifier", s.Verifier}, {"oauth_body_hash", s.BodyHash},
+	} {
+		if p.Value != "" {
+			params = append(params, p)
+		}
+	}
+	return params
+}
+
+func (s *Signer) header(params []Param) string {
+	dst := []byte("OAuth ")
+	if s.Realm != "" {
+		dst = append(dst, `realm="`...)
+		dst = append(dst, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s.Realm)...)
+		dst = append(dst, `", `...)
+	}
+	for i, p := range params {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = AppendEncode(dst, p.Name)
+		dst = append(dst, `="`...)
+		dst = AppendEncode(dst, p.Value)
+		dst = append(dst, '"')
+	}
+	return string(dst)
+}
+
+func (s *Signer) signature(r *Request, p *Params) (string, error) {
+	m, ok := methodNamed(p.SignatureMethod)
+	if !ok {
+		return "", errMethod()
+	}
+	if (m.kind == kindRSA) != (s.PrivateKey != nil) {
+		return "", ErrKeyKind
+	}
+	b := newBuffers()
+	defer b.free()
+	b.setSecrets(s.ConsumerSecret, s.TokenSecret)
+	if m.kind == kindPlaintext {
+		return string(b.secrets), nil
+	}
+	if err := b.setBaseString(r, p); err != nil {
+		return "", err
+	}
+	var sum [maxSum]byte
+	if m.kind == kindHMAC {
+		return base64.StdEncoding.EncodeToString(b.appendHMAC(sum[:0], m.hash)), nil
+	}
+	signature, err := rsa.SignPKCS1v15(nil, s.PrivateKey, m.hash, appendSum(sum[:0], m.hash, b.baseString()))
+	if err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(signature), nil
+}
