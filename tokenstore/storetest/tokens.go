@@ -1,0 +1,213 @@
+package storetest
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+var tokenCases = []testCase{
+	{"tokens are given back as they were created", func(t *testing.T, s tokenstore.Store, c *clock) {
+		r := requestToken(c, "r", "k")
+		r.Callback = "https://example.com/cb?a=b"
+		must(t, s.CreateRequestToken(t.Context(), r))
+		gotR, err := s.RequestToken(t.Context(), "r")
+		must(t, err)
+		if !reflect.DeepEqual(gotR, r) {
+			t.Errorf("got %+v, want %+v", gotR, r)
+		}
+		a := accessToken(c, "a", "k", "u")
+		a.Context, a.Expires, a.LastUsed = "c\x00", c.Now().Add(time.Hour), c.Now()
+		must(t, s.CreateAccessToken(t.Context(), a))
+		for range 2 {
+			gotA, err := s.AccessToken(t.Context(), "a")
+			must(t, err)
+			if !reflect.DeepEqual(gotA, a) {
+				t.Errorf("got %+v, want %+v", gotA, a)
+			}
+		}
+	}},
+	{"a key is a token's alone", func(t *testing.T, s tokenstore.Store, c *clock) {
+		wantRace(t, race(func(int) error { return s.CreateRequestToken(t.Context(), requestToken(c, "x", "k")) }), tokenstore.ErrExists)
+		wantRace(t, race(func(int) error { return s.CreateAccessToken(t.Context(), accessToken(c, "x", "k", "u")) }), tokenstore.ErrExists)
+	}},
+	{"an unknown token is not found", func(t *testing.T, s tokenstore.Store, c *clock) {
+		_, err := s.RequestToken(t.Context(), "x")
+		wantErr(t, err, tokenstore.ErrNotFound)
+		_, err = s.AccessToken(t.Context(), "x")
+		wantErr(t, err, tokenstore.ErrNotFound)
+		_, err = s.Review(t.Context(), "x", review(c, "u", "READ_PUBLIC"))
+		wantErr(t, err, tokenstore.ErrNotFound)
+		_, err = s.Exchange(t.Context(), "x", "", "a", "b")
+		wantErr(t, err, tokenstore.ErrNotFound)
+		wantErr(t, s.RevokeToken(t.Context(), "x"), tokenstore.ErrNotFound)
+	}},
+	{"a request token is reviewed once", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
+		wantRace(t, race(func(i int) error {
+			_, err := s.Review(t.Context(), "r", review(c, numbered("u", i), "READ_PUBLIC"))
+			return err
+		}), tokenstore.ErrAlreadyReviewed)
+	}},
+	{"a request token is exchanged once", func(t *testing.T, s tokenstore.Store, c *clock) {
+		reviewed(t, s, c, "r", "k", "u")
+		wantRace(t, race(func(i int) error {
+			_, err := s.Exchange(t.Context(), "r", "", numbered("a", i), "secret")
+			return err
+		}), tokenstore.ErrNotFound)
+		if got := tokensOf(t, s, tokenstore.Filter{Consumer: "k"}, 10); len(got) != 1 {
+			t.Errorf("there are the access tokens %q, want one", got)
+		}
+		_, err := s.RequestToken(t.Context(), "r")
+		wantErr(t, err, tokenstore.ErrNotFound)
+	}},
+	{"an exchange carries user, permission, context and expiry", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
+		r := tokenstore.Review{User: "u", Permission: "WRITE_PUBLIC", Context: "ctx", Time: c.Now(), Expires: c.Now().Add(time.Hour)}
+		_, err := s.Review(t.Context(), "r", r)
+		must(t, err)
+		c.advance(time.Minute)
+		got, err := s.Exchange(t.Context(), "r", "", "a", "secret")
+		must(t, err)
+		want := &tokenstore.AccessToken{Key: "a", Secret: "secret", Consumer: "k", User: "u", Permission: "WRITE_PUBLIC",
+			Context: "ctx", Created: c.Now(), Expires: r.Expires}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		stored, err := s.AccessToken(t.Context(), "a")
+		must(t, err)
+		if !reflect.DeepEqual(stored, want) {
+			t.Errorf("stored %+v, want %+v", stored, want)
+		}
+	}},
+	{"a request token that nobody reviewed is not exchanged", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
+		_, err := s.Exchange(t.Context(), "r", "", "a", "b")
+		wantErr(t, err, tokenstore.ErrNotReviewed)
+		c.advance(3 * time.Hour)
+		_, err = s.Exchange(t.Context(), "r", "", "a", "b")
+		wantErr(t, err, tokenstore.ErrNotReviewed)
+	}},
+	{"an expired request token is neither reviewed nor exchanged, and remembered for a while", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "waiting", "k")))
+		reviewed(t, s, c, "reviewed", "k", "u")
+		c.advance(2 * time.Hour)
+		_, err := s.Review(t.Context(), "waiting", review(c, "u", "READ_PUBLIC"))
+		wantErr(t, err, tokenstore.ErrExpired)
+		_, err = s.Exchange(t.Context(), "reviewed", "", "a", "b")
+		wantErr(t, err, tokenstore.ErrExpired)
+		c.advance(tokenstore.Retention - time.Second)
+		_, err = s.Exchange(t.Context(), "reviewed", "", "a", "b")
+		wantErr(t, err, tokenstore.ErrExpired)
+	}},
+	{"a refusal is for ever", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
+		_, err := s.Review(t.Context(), "r", review(c, "u", tokenstore.Unauthorized))
+		must(t, err)
+		for range 2 {
+			_, err = s.Exchange(t.Context(), "r", "", "a", "b")
+			wantErr(t, err, tokenstore.ErrRefused)
+			_, err = s.Review(t.Context(), "r", review(c, "u", "READ_PUBLIC"))
+			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
+			c.advance(365 * 24 * time.Hour)
+		}
+	}},
+	{"the fifth wrong verifier ends a request token", func(t *testing.T, s tokenstore.Store, c *clock) {
+		oob := func(key string) {
+			r := requestToken(c, key, "k")
+			r.Callback = "oob"
+			must(t, s.CreateRequestToken(t.Context(), r))
+			v := review(c, "u", "READ_PUBLIC")
+			v.Verifier = "right"
+			_, err := s.Review(t.Context(), key, v)
+			must(t, err)
+		}
+		oob("patient")
+		for _, wrong := range []string{"", "wrong", "righ", "right "} {
+			_, err := s.Exchange(t.Context(), "patient", wrong, "a", "b")
+			wantErr(t, err, tokenstore.ErrVerifier)
+		}
+		if r, err := s.RequestToken(t.Context(), "patient"); err != nil || r.VerifierFailures != 4 {
+			t.Fatalf("got %+v, %v; want 4 failures", r, err)
+		}
+		_, err := s.Exchange(t.Context(), "patient", "right", "a", "b")
+		must(t, err)
+
+		oob("guessed")
+		got := race(func(i int) error {
+			_, err := s.Exchange(t.Context(), "guessed", numbered("v", i), numbered("g", i), "b")
+			return err
+		})
+		if got[tokenstore.ErrVerifier] != tokenstore.MaxVerifierFailures || got[tokenstore.ErrNotFound] != racers-tokenstore.MaxVerifierFailures {
+			t.Errorf("of %d wrong verifiers at the same time: got %v", racers, got)
+		}
+		_, err = s.Exchange(t.Context(), "guessed", "right", "a2", "b")
+		wantErr(t, err, tokenstore.ErrNotFound)
+	}},
+	{"an expired access token is remembered for a while", func(t *testing.T, s tokenstore.Store, c *clock) {
+		a := accessToken(c, "a", "k", "u")
+		a.Expires = c.Now().Add(time.Hour)
+		must(t, s.CreateAccessToken(t.Context(), a))
+		c.advance(time.Hour + tokenstore.Retention - time.Second)
+		got, err := s.AccessToken(t.Context(), "a")
+		must(t, err)
+		if !got.Expired(c.Now()) {
+			t.Error("it is not expired")
+		}
+	}},
+	{"access tokens are listed by user and consumer", func(t *testing.T, s tokenstore.Store, c *clock) {
+		names := []string{"a", "ab", "a\x00", "a\x00b", "a/b", "/", "b", "日本", "é", "e\u0301", "\x01a", " "}
+		for i, user := range names {
+			for j, consumer := range names {
+				key := numbered("t", i*len(names)+j)
+				must(t, s.CreateAccessToken(t.Context(), accessToken(c, key, consumer, user)))
+			}
+		}
+		for i, name := range names {
+			var ofUser, ofConsumer []string
+			for j := range names {
+				ofUser = append(ofUser, numbered("t", i*len(names)+j))
+				ofConsumer = append(ofConsumer, numbered("t", j*len(names)+i))
+			}
+			for _, limit := range []int{5, len(names), 100} {
+				if got := tokensOf(t, s, tokenstore.Filter{User: name}, limit); !slices.Equal(got, ofUser) {
+					t.Errorf("user %q in pages of %d: got %q", name, limit, got)
+				}
+				if got := tokensOf(t, s, tokenstore.Filter{Consumer: name}, limit); !slices.Equal(got, ofConsumer) {
+					t.Errorf("consumer %q in pages of %d: got %q", name, limit, got)
+				}
+			}
+			both := tokenstore.Filter{User: name, Consumer: "ab"}
+			if got := tokensOf(t, s, both, 1); !slices.Equal(got, []string{numbered("t", i*len(names)+1)}) {
+				t.Errorf("%+v: got %q", both, got)
+			}
+		}
+		if got := tokensOf(t, s, tokenstore.Filter{}, 7); len(got) != len(names)*len(names) || !slices.IsSorted(got) {
+			t.Errorf("all: got %d, sorted %t", len(got), slices.IsSorted(got))
+		}
+		if got := tokensOf(t, s, tokenstore.Filter{User: "nobody"}, 7); len(got) != 0 {
+			t.Errorf("nobody has %q", got)
+		}
+	}},
+	{"a touch notes when tokens were used", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateAccessToken(t.Context(), accessToken(c, "a", "k", "u")))
+		_, err := s.AccessToken(t.Context(), "a")
+		must(t, err)
+		c.advance(time.Hour)
+		must(t, s.Touch(t.Context(), map[string]time.Time{"a": c.Now(), "gone": c.Now()}))
+		must(t, s.Touch(t.Context(), nil))
+		eventually(t, "last used", func() bool {
+			a, err := s.AccessToken(t.Context(), "a")
+			must(t, err)
+			return a.LastUsed.Equal(c.Now())
+		})
+		_, err = s.AccessToken(t.Context(), "gone")
+		wantErr(t, err, tokenstore.ErrNotFound)
+		if got := tokensOf(t, s, tokenstore.Filter{User: "u"}, 7); !slices.Equal(got, []string{"a"}) {
+			t.Errorf("the user has %q", got)
+		}
+	}},
+}

@@ -1,0 +1,63 @@
+package tokenstore
+
+import (
+	"crypto/subtle"
+	"time"
+)
+
+// MaxVerifierFailures is the wrong verifier that ends a request token.
+const MaxVerifierFailures = 5
+
+// Retention is how long a store remembers a token after it expired, so that its consumer is told that it expired
+// and not that it never was.
+const Retention = 24 * time.Hour
+
+// WithReview returns the request token as the review leaves it. ErrExpired, ErrAlreadyReviewed.
+func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error) {
+	if t.Review != nil {
+		return nil, ErrAlreadyReviewed
+	}
+	if !now.Before(t.Expires) {
+		return nil, ErrExpired
+	}
+	next := *t
+	next.Review = &r
+	return &next, nil
+}
+
+// Exchange returns the access token that the request token turns into. In this order: ErrNotReviewed, ErrRefused,
+// ErrExpired, ErrVerifier (only a token with a callback has a verifier: OAuth Core 1.0a section 6.3.1).
+func (t *RequestToken) Exchange(verifier, accessKey, accessSecret string, now time.Time) (*AccessToken, error) {
+	if t.Review == nil {
+		return nil, ErrNotReviewed
+	}
+	if t.Review.Permission == Unauthorized {
+		return nil, ErrRefused
+	}
+	if !now.Before(t.Expires) {
+		return nil, ErrExpired
+	}
+	if t.Callback != "" && subtle.ConstantTimeCompare([]byte(verifier), []byte(t.Review.Verifier)) == 0 {
+		return nil, ErrVerifier
+	}
+	return &AccessToken{
+		Key:        accessKey,
+		Secret:     accessSecret,
+		Consumer:   t.Consumer,
+		User:       t.Review.User,
+		Permission: t.Review.Permission,
+		Context:    t.Review.Context,
+		Created:    now,
+		Expires:    t.Review.Expires,
+	}, nil
+}
+
+// WithVerifierFailure returns the request token after a wrong verifier, or nil when that was the last one allowed.
+func (t *RequestToken) WithVerifierFailure() *RequestToken {
+	if t.VerifierFailures+1 >= MaxVerifierFailures {
+		return nil
+	}
+	next := *t
+	next.VerifierFailures++
+	return &next
+}
