@@ -1,0 +1,82 @@
+package badgerstore
+
+import (
+	"context"
+	"sync"
+)
+
+// A batcher collects what concurrent callers want written while the previous batch is being written, and writes it
+// at once: one fsync for all of them.
+type batcher[T any] struct {
+	write func([]T) error
+	max   int // items of one batch
+
+	mu      sync.Mutex
+	queue   []*batch[T]
+	running bool
+	idle    *sync.Cond
+}
+
+type batch[T any] struct {
+	items []T
+	done  chan struct{}
+	err   error
+}
+
+func newBatcher[T any](limit int, write func([]T) error) *batcher[T] {
+	b := &batcher[T]{write: write, max: limit}
+	b.idle = sync.NewCond(&b.mu)
+	return b
+}
+
+// do returns when the item was written, or when ctx ends: the item is written then all the same.
+func (b *batcher[T]) do(ctx context.Context, item T) error {
+	b.mu.Lock()
+	var mine *batch[T]
+	if n := len(b.queue); n > 0 && len(b.queue[n-1].items) < b.max {
+		mine = b.queue[n-1]
+	} else {
+		mine = &batch[T]{done: make(chan struct{})}
+		b.queue = append(b.queue, mine)
+	}
+	mine.items = append(mine.items, item)
+	if !b.running {
+		b.running = true
+		go b.run()
+	}
+	b.mu.Unlock()
+
+	select {
+	case <-mine.done:
+		return mine.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *batcher[T]) run() {
+	for {
+		b.mu.Lock()
+		if len(b.queue) == 0 {
+			b.running = false
+			b.idle.Broadcast()
+			b.mu.Unlock()
+			return
+		}
+		next := b.queue[0]
+		b.queue = b.queue[1:]
+		b.mu.Unlock()
+
+		next.err = b.write(next.items)
+		close(next.done)
+	}
+}
+
+// flush waits until everything is written.
+func (b *batcher[T]) flush() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.running {
+		b.idle.Wait()
+	}
+}

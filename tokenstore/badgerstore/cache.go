@@ -1,0 +1,89 @@
+package badgerstore
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+const (
+	cacheShards = 64
+	// cacheBytes is how much memory the records of a kind may take, more or less: some 60,000 access tokens.
+	cacheBytes = 32 << 20
+	// cacheOverhead is what a record takes beyond its strings.
+	cacheOverhead = 320
+)
+
+// A cache holds decoded records. Every write removes its record from the cache after the commit and before it returns,
+// so no call sees what was there before a write that was acknowledged.
+type cache[T any] struct {
+	seed   maphash.Seed
+	limit  int // bytes of a shard
+	shards [cacheShards]cacheShard[T]
+}
+
+type cacheShard[T any] struct {
+	mu      sync.RWMutex
+	records map[string]cached[T]
+	bytes   int
+	// version counts removals: what was read from disk before one may be older than it, and is not kept.
+	version uint64
+	_       [64]byte
+}
+
+type cached[T any] struct {
+	record *T
+	size   int
+}
+
+func newCache[T any](limit int) *cache[T] {
+	c := &cache[T]{seed: maphash.MakeSeed(), limit: limit / cacheShards}
+	for i := range c.shards {
+		c.shards[i].records = make(map[string]cached[T])
+	}
+	return c
+}
+
+func (c *cache[T]) shard(key string) *cacheShard[T] {
+	return &c.shards[maphash.String(c.seed, key)%cacheShards]
+}
+
+// get returns the record, or nil and the version to give to fill.
+func (c *cache[T]) get(key string) (*T, uint64) {
+	s := c.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.records[key].record, s.version
+}
+
+// fill keeps a record that was read after get returned the version. size is what it takes on disk.
+func (c *cache[T]) fill(key string, record *T, size int, version uint64) {
+	size += len(key) + cacheOverhead
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.version != version || size > c.limit/4 {
+		return
+	}
+	s.drop(key)
+	for victim := range s.records { // random ones
+		if s.bytes+size <= c.limit {
+			break
+		}
+		s.drop(victim)
+	}
+	s.records[key] = cached[T]{record, size}
+	s.bytes += size
+}
+
+func (s *cacheShard[T]) drop(key string) {
+	s.bytes -= s.records[key].size
+	delete(s.records, key)
+}
+
+func (c *cache[T]) remove(key string) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version++
+	s.drop(key)
+}

@@ -1,0 +1,241 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// Consumer returns the consumer with the key.
+func (s *Store) Consumer(ctx context.Context, key string) (*tokenstore.Consumer, error) {
+	if s.closed.Load() {
+		return nil, tokenstore.ErrClosed
+	}
+	c, version := s.consumers.get(key)
+	if c != nil && !c.SelfRegistered {
+		return c, nil
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if c == nil {
+		var err error
+		if c, err = s.readConsumer(key, version); err != nil {
+			return nil, err
+		}
+	}
+	if gone, err := s.forgottenConsumer(c); err != nil || gone {
+		return nil, errors.Join(err, goneIf(gone))
+	}
+	return c, nil
+}
+
+func goneIf(gone bool) error {
+	if gone {
+		return tokenstore.ErrNotFound
+	}
+	return nil
+}
+
+// readConsumer reads the consumer from disk, one that is due to be forgotten too, and keeps it in the cache.
+func (s *Store) readConsumer(key string, version uint64) (c *tokenstore.Consumer, err error) {
+	size := 0
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		return get(txn, recordKey(prefixConsumer, key), func(v []byte) error {
+			size = len(v)
+			c, err = decodeConsumer(v)
+			return err
+		})
+	})
+	if err = notFound(err); err != nil {
+		return nil, wrapRead("consumer", key, err)
+	}
+	s.consumers.fill(key, c, size, version)
+	return c, nil
+}
+
+// storedConsumer returns the consumer, or nil if it is not stored.
+func (s *Store) storedConsumer(key string) (*tokenstore.Consumer, error) {
+	c, version := s.consumers.get(key)
+	if c != nil {
+		return c, nil
+	}
+	c, err := s.readConsumer(key, version)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return nil, nil
+	}
+	return c, err
+}
+
+// CreateConsumer adds a consumer.
+func (s *Store) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	now := s.clock()
+	if s.self.due(c.Key, now) || (c.SelfRegistered && s.self.full() && s.self.anyDue(now)) {
+		if err := s.forgetDue(now, s.stop); err != nil {
+			return err
+		}
+	}
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	defer s.consumerLocks.lock(c.Key).Unlock()
+
+	switch stored, err := s.storedConsumer(c.Key); {
+	case err != nil:
+		return err
+	case stored != nil:
+		return tokenstore.ErrExists
+	}
+	var ch change
+	ch.put(recordKey(prefixConsumer, c.Key), encodeConsumer(c), 0)
+	if c.SelfRegistered {
+		since := now
+		if !s.self.reserve(c.Key, since) {
+			s.wake()
+			return tokenstore.ErrTooMany
+		}
+		ch.put(recordKey(prefixIdle, c.Key), encodeTime(since), 0)
+	}
+	err := s.tokens.commit(ch)
+	if err != nil && c.SelfRegistered {
+		s.self.drop(c.Key)
+	}
+	s.consumers.remove(c.Key)
+	return err
+}
+
+// UpdateConsumer changes a consumer. update must not call the store.
+func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tokenstore.Consumer) error) (*tokenstore.Consumer, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	defer s.consumerLocks.lock(key).Unlock()
+
+	stored, err := s.storedConsumer(key)
+	if err != nil {
+		return nil, err
+	}
+	if stored == nil {
+		return nil, tokenstore.ErrNotFound
+	}
+	if gone, err := s.forgottenConsumer(stored); err != nil || gone {
+		return nil, errors.Join(err, goneIf(gone))
+	}
+	next := cloneConsumer(stored)
+	if err := update(next); err != nil {
+		return nil, err
+	}
+	if next.Key != key {
+		return nil, fmt.Errorf("update consumer %q: its key can't change", key)
+	}
+	var ch change
+	ch.put(recordKey(prefixConsumer, key), encodeConsumer(next), 0)
+	adopted := !next.SelfRegistered && s.self.has(key)
+	if adopted {
+		ch.remove(recordKey(prefixIdle, key))
+	}
+	err = s.tokens.commit(ch)
+	s.consumers.remove(key)
+	if err != nil {
+		return nil, err
+	}
+	if adopted {
+		s.self.drop(key)
+	}
+	return cloneConsumer(next), nil // what update may have kept is the caller's own
+}
+
+func cloneConsumer(c *tokenstore.Consumer) *tokenstore.Consumer {
+	next := *c
+	next.SignatureMethods = slices.Clone(c.SignatureMethods)
+	next.Callbacks = slices.Clone(c.Callbacks)
+	next.Permissions = slices.Clone(c.Permissions)
+	if c.TwoLegged != nil {
+		two := *c.TwoLegged
+		next.TwoLegged = &two
+	}
+	return &next
+}
+
+// DeleteConsumer removes a consumer and all its tokens.
+func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.gate.Lock()
+	defer s.gate.Unlock()
+
+	stored, err := s.storedConsumer(key)
+	if err != nil {
+		return err
+	}
+	if stored == nil {
+		return tokenstore.ErrNotFound
+	}
+	gone, err := s.forgottenConsumer(stored)
+	if err != nil {
+		return err
+	}
+	r := s.newRemoval()
+	if err := errors.Join(r.consumer(key), r.finish()); err != nil {
+		return err
+	}
+	return goneIf(gone)
+}
+
+// Consumers lists.
+func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []*tokenstore.Consumer, next string, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, "", err
+	}
+	defer s.leave()
+	if err := checkLimit(limit); err != nil {
+		return nil, "", err
+	}
+	s.wake()
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixConsumer}, []byte(after), true, func(item *badger.Item) (bool, error) {
+			var c *tokenstore.Consumer
+			if err := item.Value(func(v []byte) (err error) {
+				c, err = decodeConsumer(v)
+				return err
+			}); err != nil {
+				return false, wrapRead("consumer", string(item.Key()[1:]), err)
+			}
+			if gone, err := s.forgottenConsumer(c); err != nil || gone {
+				return err == nil, err
+			}
+			if len(page) == limit {
+				next = page[limit-1].Key
+				return false, nil
+			}
+			page = append(page, c)
+			return true, ctx.Err()
+		})
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return page, next, nil
+}
+
+// wrapRead says what could not be read, except where it is simply not there.
+func wrapRead(kind, key string, err error) error {
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("read %s %q: %w", kind, key, err)
+}

@@ -1,0 +1,168 @@
+package badgerstore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// childEnv makes the test binary write to the store at its value until it is killed.
+const childEnv = "BADGERSTORE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childEnv); path != "" {
+		writeUntilKilled(path)
+	}
+	os.Exit(m.Run())
+}
+
+func crashNonce(value string, timestamp int64) tokenstore.Nonce {
+	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp, 0).Add(time.Hour)}
+}
+
+// writeUntilKilled writes a line `what key` for each write after it was acknowledged. A line is one write to the pipe,
+// so it comes whole or not at all.
+func writeUntilKilled(path string) {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+	}
+	s, err := Open(Options{Path: path})
+	fail(err)
+	ctx := context.Background()
+	for worker := range 8 {
+		go func() {
+			for i := 0; ; i++ {
+				key := fmt.Sprintf("%d-%d-%d", os.Getpid(), worker, i)
+				n := time.Now().Unix()
+				fail(s.UseNonce(ctx, crashNonce(key, n)))
+				fmt.Printf("nonce %s@%d\n", key, n)
+
+				fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: key, Consumer: "k", Expires: time.Now().Add(time.Hour)}))
+				fmt.Printf("created %s\n", key)
+				_, err := s.Review(ctx, key, tokenstore.Review{User: "u", Permission: "READ_PUBLIC"})
+				fail(err)
+				fmt.Printf("reviewed %s\n", key)
+				if i%4 == 0 {
+					continue
+				}
+				_, err = s.Exchange(ctx, key, "", key, "secret")
+				fail(err)
+				fmt.Printf("exchanged %s\n", key)
+				if i%4 == 1 {
+					continue
+				}
+				fail(s.RevokeToken(ctx, key))
+				fmt.Printf("revoked %s\n", key)
+			}
+		}()
+	}
+	select {}
+}
+
+// What a child process acknowledged before it was killed is there when the store is opened again. (A power cut can't be
+// tested this way: the kernel keeps what was not synced.)
+func TestKill(t *testing.T) {
+	rounds := 5
+	if testing.Short() {
+		rounds = 2
+	}
+	path := t.TempDir()
+	last := make(map[string]string) // the last that was acknowledged of a token
+	var nonces []tokenstore.Nonce
+	for range rounds {
+		child := exec.Command(os.Args[0], "-test.run=^$")
+		child.Env = append(os.Environ(), childEnv+"="+path)
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		var kill *time.Timer
+		for lines.Scan() {
+			if kill == nil { // once it is at work
+				kill = time.AfterFunc(time.Duration(100+rand.IntN(500))*time.Millisecond, func() { _ = child.Process.Kill() })
+			}
+			what, key, ok := strings.Cut(lines.Text(), " ")
+			switch {
+			case what == "error":
+				t.Fatal(lines.Text())
+			case !ok:
+			case what == "nonce":
+				var timestamp int64
+				value, at, _ := strings.Cut(key, "@")
+				if _, err := fmt.Sscan(at, &timestamp); err != nil {
+					t.Fatal(err)
+				}
+				nonces = append(nonces, crashNonce(value, timestamp))
+			default:
+				last[key] = what
+			}
+		}
+		_ = child.Wait()
+
+		s, err := Open(Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, what := range last {
+			checkAcknowledged(t, s, key, what)
+		}
+		for _, n := range nonces {
+			if err := s.UseNonce(t.Context(), n); !errors.Is(err, tokenstore.ErrNonceUsed) {
+				t.Errorf("nonce %s: got %v, want it used", n.Value, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	if len(last) < 10*rounds || len(nonces) < 10*rounds {
+		t.Errorf("the children acknowledged %d tokens and %d nonces only", len(last), len(nonces))
+	}
+	t.Logf("%d tokens and %d nonces in %d rounds", len(last), len(nonces), rounds)
+}
+
+// checkAcknowledged fails the test where the token is not as far as was acknowledged. It may be one step further.
+func checkAcknowledged(t *testing.T, s *Store, key, what string) {
+	t.Helper()
+	r, rerr := s.RequestToken(t.Context(), key)
+	_, aerr := s.AccessToken(t.Context(), key)
+	ok := false
+	switch what {
+	case "created":
+		ok = rerr == nil
+	case "reviewed":
+		ok = rerr == nil && r.Review != nil || errors.Is(rerr, tokenstore.ErrNotFound) && aerr == nil
+	case "exchanged":
+		ok = errors.Is(rerr, tokenstore.ErrNotFound) // and the access token is there, or was just revoked
+	case "revoked":
+		ok = errors.Is(rerr, tokenstore.ErrNotFound) && errors.Is(aerr, tokenstore.ErrNotFound)
+	}
+	if what == "exchanged" && ok {
+		var i int
+		if _, err := fmt.Sscan(key[strings.LastIndexByte(key, '-')+1:], &i); err == nil && i%4 == 1 {
+			ok = aerr == nil // nobody revokes these
+		}
+	}
+	if !ok {
+		t.Errorf("token %s was %s: request token %+v (%v), access token (%v)", key, what, r, rerr, aerr)
+	}
+}

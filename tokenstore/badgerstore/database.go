@@ -1,0 +1,271 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"go.uber.org/zap"
+)
+
+const (
+	memTableSize = 8 << 20
+	// maxTxnSize and maxTxnEntries stay below Badger's own limits, 15% of the memtable.
+	maxTxnSize    = 768 << 10
+	maxTxnEntries = 4000
+	// maxKeySize is Badger's limit of 65,000 with room to spare.
+	maxKeySize = 60_000
+
+	// Badger writes through memory maps of sparse files. When the disk is full such a write is no error: it is SIGBUS,
+	// which ends the process. So the store stops adding while there is still room for what Badger does by itself.
+	// Removing (revocations!) goes on for longer.
+	reserveToAdd    = 64 << 20
+	reserveToRemove = 32 << 20
+)
+
+// A database is one Badger database whose writes are grouped. After a write that failed, what Badger holds in memory
+// and what is on disk may differ, and Badger itself may panic when it is used further: so nothing is read or written
+// any more until the store is opened again.
+type database struct {
+	db     *badger.DB
+	dir    string
+	writes *batcher[change]
+	failed atomic.Pointer[error]
+}
+
+// A change is what must be written together or not at all, in this order.
+type change struct {
+	ops  []op
+	size int
+	// frees says that the change removes something.
+	frees bool
+}
+
+type op struct {
+	entry  *badger.Entry
+	remove bool
+}
+
+func (c *change) put(key, value []byte, expires uint64) {
+	c.ops = append(c.ops, op{entry: &badger.Entry{Key: key, Value: value, ExpiresAt: expires}})
+	c.size += len(key) + len(value) + 64
+}
+
+func (c *change) remove(key []byte) {
+	c.ops = append(c.ops, op{entry: &badger.Entry{Key: key}, remove: true})
+	c.size += len(key) + 64
+	c.frees = true
+}
+
+// databaseOptions are Badger's options. Its log is synced once in a transaction.
+func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options {
+	o := badger.DefaultOptions(dir)
+	o.SyncWrites = true
+	o.Logger = badgerLogger{logger.Sugar()}
+	o.MetricsEnabled = false // they would be process-wide
+	o.MemTableSize = memTableSize
+	o.NumMemtables = 2
+	o.BaseTableSize = 4 << 20
+	o.NumCompactors = 2
+	o.CompactL0OnClose = false
+	o.ValueLogFileSize = 2 << 20 // stays empty: no value is as large as ValueThreshold
+	o.Compression = options.None // the values are short and mostly random
+	o.BlockCacheSize = 0
+	o.ChecksumVerificationMode = options.OnBlockRead // to look at all tables when they are opened takes as long as to read them
+	o.DetectConflicts = false                        // the locks of Store see to it
+	if len(key) > 0 {
+		o.EncryptionKey = key
+		o.BlockCacheSize = 8 << 20
+		o.IndexCacheSize = 8 << 20
+	}
+	return o
+}
+
+// openDatabase opens the Badger database in dir.
+func openDatabase(dir string, key []byte, logger *zap.Logger) (*database, error) {
+	o := databaseOptions(dir, key, logger)
+	if err := enoughSpace(dir, reserveToRemove); err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(o)
+	if err != nil {
+		return nil, openError(err)
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	d := &database{db: db, dir: dir}
+	d.writes = newBatcher(1000, d.write)
+	return d, nil
+}
+
+// openError says in words what can be done about Badger's error.
+func openError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Another process is using this Badger database"):
+		return fmt.Errorf("another process is using it: stop that process, give this one another path, "+
+			"or share a Redis store among several: %w", err)
+	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
+		return fmt.Errorf("the encryption key is not the one it was made with: %w", err)
+	case strings.Contains(err.Error(), "manifest") || strings.Contains(err.Error(), "MANIFEST"):
+		return fmt.Errorf("its manifest is damaged or of another version: restore a backup: %w", err)
+	}
+	return err
+}
+
+// commit writes the change durably, together with those of other callers. It does not end early with a context: the
+// caller must know what became of it.
+func (d *database) commit(c change) error {
+	if c.size > maxTxnSize || len(c.ops) > maxTxnEntries {
+		return fmt.Errorf("record of %d bytes is too large", c.size)
+	}
+	for _, o := range c.ops {
+		if len(o.entry.Key) > maxKeySize {
+			return fmt.Errorf("key of %d bytes is too long", len(o.entry.Key))
+		}
+	}
+	return d.writes.do(context.Background(), c)
+}
+
+// write is the only one that writes to Badger.
+func (d *database) write(changes []change) error {
+	if err := d.usable(); err != nil {
+		return err
+	}
+	reserve := uint64(reserveToRemove)
+	for i := range changes {
+		if !changes[i].frees {
+			reserve = reserveToAdd
+			break
+		}
+	}
+	if err := enoughSpace(d.dir, reserve); err != nil {
+		return err
+	}
+	for len(changes) > 0 {
+		n, size, entries := 0, 0, 0
+		for n < len(changes) {
+			size += changes[n].size
+			entries += len(changes[n].ops)
+			if n > 0 && (size > maxTxnSize || entries > maxTxnEntries) {
+				break
+			}
+			n++
+		}
+		if err := d.transact(changes[:n]); err != nil {
+			err = fmt.Errorf("write to %q: %w", d.dir, err)
+			d.failed.CompareAndSwap(nil, &err)
+			return err
+		}
+		changes = changes[n:]
+	}
+	return nil
+}
+
+func (d *database) transact(changes []change) error {
+	txn := d.db.NewTransaction(true)
+	defer txn.Discard()
+	for i := range changes {
+		for _, o := range changes[i].ops {
+			err := error(nil)
+			if o.remove {
+				err = txn.Delete(o.entry.Key)
+			} else {
+				err = txn.SetEntry(o.entry)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return txn.Commit()
+}
+
+// usable returns the error after which the database may not be used.
+func (d *database) usable() error {
+	if err := d.failed.Load(); err != nil {
+		return fmt.Errorf("the store must be opened again, since an earlier write failed: %w", *err)
+	}
+	return nil
+}
+
+func (d *database) view(f func(*badger.Txn) error) error {
+	if err := d.usable(); err != nil {
+		return err
+	}
+	return d.db.View(f)
+}
+
+func (d *database) close() error {
+	d.writes.flush()
+	return d.db.Close()
+}
+
+// get calls f with the value of the key, which is valid during the call only.
+func get(txn *badger.Txn, key []byte, f func([]byte) error) error {
+	item, err := txn.Get(key)
+	if err != nil {
+		return err
+	}
+	return item.Value(f)
+}
+
+// scan calls f with each key below prefix that comes after `after`, until f returns false or an error.
+func scan(txn *badger.Txn, prefix, after []byte, values bool, f func(item *badger.Item) (bool, error)) error {
+	o := badger.DefaultIteratorOptions
+	o.Prefix = prefix
+	o.PrefetchValues = values
+	it := txn.NewIterator(o)
+	defer it.Close()
+	start := append(append([]byte(nil), prefix...), after...)
+	for it.Seek(start); it.ValidForPrefix(prefix); it.Next() {
+		if len(after) > 0 && string(it.Item().Key()) == string(start) {
+			continue
+		}
+		if more, err := f(it.Item()); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func enoughSpace(dir string, reserve uint64) error {
+	free, err := freeSpace(dir)
+	if err != nil {
+		return fmt.Errorf("free space of %q: %w", dir, err)
+	}
+	if free < reserve {
+		return fmt.Errorf("%q: %d MiB of disk are free and %d are needed: %w", dir, free>>20, reserve>>20, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// syncDir makes the names of new files durable: Badger does not for its log.
+func syncDir(dir string) error {
+	f, err := os.Open(filepath.Clean(dir))
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, os.ErrPermission) {
+		err = nil // a file system, or Windows, where a directory can't be synced
+	}
+	return errors.Join(err, f.Close())
+}
+
+// badgerLogger is Badger's log. What it calls INFO nobody needs to see.
+type badgerLogger struct{ log *zap.SugaredLogger }
+
+func (l badgerLogger) Errorf(f string, v ...any)   { l.log.Errorf(strings.TrimSpace(f), v...) }
+func (l badgerLogger) Warningf(f string, v ...any) { l.log.Warnf(strings.TrimSpace(f), v...) }
+func (l badgerLogger) Infof(f string, v ...any)    { l.log.Debugf(strings.TrimSpace(f), v...) }
+func (l badgerLogger) Debugf(string, ...any)       {} // several lines for every write
+
+var _ badger.Logger = badgerLogger{}

@@ -1,0 +1,22 @@
+// Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked by one process.
+//
+// It knows package tokenstore and Badger; of Caddy only what registers a guest module, and that in module.go alone.
+// Below the directory are a Badger database, `tokens`, whose every commit is synced to disk before it is acknowledged, and
+// `nonces`, an append log of our own: a Badger transaction for each nonce costs twenty times as much.
+//
+//	store.go          Open, Close, and the door that every call comes through
+//	database.go       Badger's options, its errors in words, its log lines; what happens after a failed write
+//	batch.go          group commit: calls of the same moment share one transaction, and so one fsync
+//	record.go         records as bytes; keys.go: keys and indexes as bytes
+//	consumers.go requesttokens.go accesstokens.go    the methods of the Store
+//	selfregistered.go the consumers that nobody added, and when they are forgotten
+//	cache.go          what every API request reads, decoded
+//	nonces.go         the way of a nonce: its digest, memory decides (nonceset.go), the log keeps it; what is forgotten
+//	noncelog.go       the log: segments are made, filled, synced, loaded and removed
+//	noncestate.go     what is durable beside the log, and what an end that was not clean may have cost
+//	segment*.go       one file of the log: its bytes, and how they are written on which system
+//	module.go         the Caddy module
+//
+// The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule (tokenstore's
+// transition.go) -> commit (batch.go) -> cache. Whatever changes many records at once takes the gate alone.
+package badgerstore

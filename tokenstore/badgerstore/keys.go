@@ -1,0 +1,38 @@
+package badgerstore
+
+import "encoding/binary"
+
+// The first byte of every key says what it is. The last part of a key stands as it is, so that records are in the order
+// of their keys; what stands before it begins with its length, so that no two names run into each other.
+const (
+	prefixConsumer     = 'c' // key -> record
+	prefixRequestToken = 'r' // key -> record
+	prefixAccessToken  = 't' // key -> record
+
+	prefixTokenOfUser       = 'u' // user, access token
+	prefixTokenOfConsumer   = 'k' // consumer, access token
+	prefixRequestOfConsumer = 'q' // consumer, request token -> when it stops waiting
+	prefixRequestOfUser     = 'v' // reviewing user, request token
+
+	prefixIdle       = 'i' // self-registered consumer without an access token -> since when
+	prefixNonceState = 'n'
+	prefixSecret     = 's'
+	prefixCheck      = 'h'
+)
+
+func recordKey(prefix byte, key string) []byte {
+	b := make([]byte, 0, 1+len(key))
+	return append(append(b, prefix), key...)
+}
+
+// indexPrefix is the beginning of every key of the index that is for name.
+func indexPrefix(prefix byte, name string) []byte {
+	b := make([]byte, 0, 1+binary.MaxVarintLen32+len(name)+24)
+	b = append(b, prefix)
+	b = binary.AppendUvarint(b, uint64(len(name)))
+	return append(b, name...)
+}
+
+func indexKey(prefix byte, name, key string) []byte {
+	return append(indexPrefix(prefix, name), key...)
+}

@@ -1,0 +1,237 @@
+package badgerstore
+
+import (
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(Module{})
+}
+
+// Module keeps consumers, tokens and nonces in an embedded Badger database, in a directory that one process has for
+// itself. It is the default store. Several replicas of a service need a store that they share instead.
+//
+// An acknowledged consumer, token, review, exchange or revocation survives the end of the process and a power cut; an
+// accepted nonce survives the end of the process. No used nonce is accepted again after a power cut either: with `sync`
+// because it is on disk, without because requests from before the restart are refused.
+type Module struct {
+	// The directory. It is made, readable for its owner alone, if it is not there. Placeholders such as `{env.X}` are
+	// expanded when the configuration is loaded. Default: the folder `oauth1` in Caddy's data directory.
+	//
+	// The directory holds every secret of every consumer and token, unencrypted unless `encryption_key` is given.
+	Path string `json:"path,omitempty"`
+
+	// Whether a request waits until its nonce is on disk (fsync; requests of the same moment share one). Default: false:
+	// then only a request waits whose timestamp is some 10 seconds or more ahead of the server's clock. After a power
+	// cut, or a crash of the operating system, requests are refused whose timestamps lie before it, or up to 20 seconds
+	// after it: when the machine is up again, a client whose clock is right notices nothing, and one whose clock is slow
+	// gets `Timestamp appears to come from bad system clock.` for as long as it is slow. With `sync` none of this happens.
+	// Consumers and tokens are always synced. A reload may change it.
+	Sync bool `json:"sync,omitempty"`
+
+	// Encrypts consumers and tokens on disk with AES: 16, 24 or 32 bytes, in hexadecimal or base64. It may hold placeholders, such as
+	// `{file./run/secrets/oauth1.key}` or `{env.X}`; better that than the key itself, which Caddy would store with the
+	// configuration. Default: none, not encrypted.
+	//
+	// The log of used nonces is not encrypted: it holds keyed hashes, whose key is encrypted, and when requests came.
+	//
+	// Who loses the key loses the store. It must be given from the first start on: it can't be added, changed or
+	// removed later.
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	key    []byte
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Module) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "oauth1.stores.badger",
+		New: func() caddy.Module { return new(Module) },
+	}
+}
+
+// Provision expands placeholders and sets defaults.
+func (m *Module) Provision(ctx caddy.Context) error {
+	m.logger = ctx.Logger()
+	repl := caddy.NewReplacer()
+
+	if m.Path == "" {
+		m.Path = filepath.Join(caddy.AppDataDir(), "oauth1")
+	}
+	path, err := repl.ReplaceOrErr(m.Path, true, true)
+	if err != nil {
+		return fmt.Errorf("path: %w", err)
+	}
+	m.Path = path
+
+	if m.EncryptionKey == "" {
+		return nil
+	}
+	text, err := repl.ReplaceOrErr(m.EncryptionKey, true, true)
+	if err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	if m.key, err = parseKey(text); err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	return nil
+}
+
+// parseKey reads a key of 16, 24 or 32 bytes. Its errors don't show it.
+func parseKey(text string) ([]byte, error) {
+	text = strings.TrimSpace(text)
+	decodings := []func(string) ([]byte, error){
+		hex.DecodeString,
+		base64.StdEncoding.DecodeString,
+		base64.RawStdEncoding.DecodeString,
+		base64.URLEncoding.DecodeString,
+		base64.RawURLEncoding.DecodeString,
+	}
+	for _, decode := range decodings {
+		key, err := decode(text)
+		if err != nil {
+			continue
+		}
+		switch len(key) {
+		case 16, 24, 32:
+			return key, nil
+		}
+	}
+	return nil, fmt.Errorf("%d characters that are not 16, 24 or 32 bytes in hexadecimal or base64", len(text))
+}
+
+// PoolKey returns what two configurations of the same store have in common: the directory.
+func (m *Module) PoolKey() (string, error) {
+	path, err := resolve(m.Path)
+	if err != nil {
+		return "", fmt.Errorf("store badger: path %q: %w", m.Path, err)
+	}
+	return "badger:" + path, nil
+}
+
+// resolve returns the absolute path without symbolic links. What is not there yet has none.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	missing := ""
+	for {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			return filepath.Join(real, missing), nil
+		}
+		parent := filepath.Dir(path)
+		if !errors.Is(err, fs.ErrNotExist) || parent == path {
+			return "", err
+		}
+		missing = filepath.Join(filepath.Base(path), missing)
+		path = parent
+	}
+}
+
+// Open opens the store.
+func (m *Module) Open() (tokenstore.Store, error) {
+	path, err := resolve(m.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", m.Path, err)
+	}
+	s, err := Open(Options{Path: path, Sync: m.Sync, EncryptionKey: m.key, Logger: m.logger})
+	if err != nil {
+		return nil, err // not s: a nil *Store is no nil tokenstore.Store
+	}
+	return s, nil
+}
+
+// Configure applies the configuration to the store that an earlier one opened.
+func (m *Module) Configure(store tokenstore.Store) error {
+	s, ok := store.(*Store)
+	if !ok {
+		return fmt.Errorf("store badger: %q is open as a %T", m.Path, store)
+	}
+	if subtle.ConstantTimeCompare(s.encryptionKey, m.key) == 0 {
+		return fmt.Errorf("store badger: %q is open with another encryption_key: a new one needs a restart, and a new path", m.Path)
+	}
+	s.SetSync(m.Sync)
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	store badger [<path>] {
+//	    path           <path>
+//	    sync           on|off
+//	    encryption_key <key>
+//	}
+func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	seen := make(map[string]bool)
+	if d.NextArg() {
+		m.Path, seen["path"] = d.Val(), true
+		if d.NextArg() {
+			return d.Errf("store badger takes one path, and then there is %q", d.Val())
+		}
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		switch option {
+		case "path", "sync", "encryption_key":
+		default:
+			return d.Errf("store badger has no option %q: it has path, sync, encryption_key", option)
+		}
+		if seen[option] {
+			return d.Errf("store badger: %s is given twice", option)
+		}
+		seen[option] = true
+		if !d.NextArg() {
+			return d.Errf("store badger: %s needs a value", option)
+		}
+		value := d.Val()
+		if value == "" {
+			return d.Errf("store badger: %s is empty", option)
+		}
+		switch option {
+		case "path":
+			m.Path = value
+		case "encryption_key":
+			m.EncryptionKey = value
+		case "sync":
+			switch value {
+			case "on":
+				m.Sync = true
+			case "off":
+				m.Sync = false
+			default:
+				return d.Errf("store badger: sync is on or off, not %q", value)
+			}
+		}
+		if d.NextArg() {
+			return d.Errf("store badger: %s takes one value", option) // the rest may be of a secret
+		}
+		if d.NextBlock(nesting + 1) {
+			return d.Errf("store badger: %s takes no block", option)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Module          = Module{}
+	_ caddy.Provisioner     = (*Module)(nil)
+	_ caddyfile.Unmarshaler = (*Module)(nil)
+)

@@ -1,0 +1,365 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A nonceLog keeps used nonces on disk, in segments that are filled one after the other and removed when nothing in them
+// is needed any more. To keep a nonce is to copy it to memory that is the kernel's: no system call, no lock, no other
+// goroutine.
+//
+// The log is not encrypted. It holds hashes made with a key that only the tokens database has: who reads it learns how
+// many requests came when, and which of them were of one consumer, whichever that is.
+type nonceLog struct {
+	dir   string
+	key   uint64 // tells what key the digests are made with
+	syncs *batcher[*segment]
+	// filled is called when a segment is full.
+	filled func()
+
+	active atomic.Pointer[segment]
+	failed atomic.Pointer[error]
+
+	mu     sync.Mutex
+	spare  *segment   // the next one, made before it is needed
+	sealed []*segment // those that are only kept
+	serial uint64     // of the next segment
+
+	// afterSync is for tests: it sees each segment that is on disk as it is now.
+	afterSync func(*segment)
+}
+
+func newNonceLog(dir string, key uint64, filled func()) *nonceLog {
+	l := &nonceLog{dir: dir, key: key, filled: filled}
+	l.syncs = newBatcher(8192, l.syncAll)
+	return l
+}
+
+// append keeps the nonce: until it is forgotten if the process ends, with sync also if the machine does.
+func (l *nonceLog) append(n loggedNonce, sync bool) error {
+	if l.failed.Load() != nil {
+		return l.usable()
+	}
+	for {
+		s := l.active.Load()
+		if i := s.next.Add(1) - 1; i < segmentRecords {
+			err := s.put(i, n)
+			if err == nil && sync {
+				err = l.syncs.do(context.Background(), s)
+			}
+			s.done.Add(1)
+			return err
+		}
+		if err := l.advance(s); err != nil {
+			return err
+		}
+	}
+}
+
+// usable returns the error after which the log may not be used: what the kernel could not write it forgets.
+func (l *nonceLog) usable() error {
+	if err := l.failed.Load(); err != nil {
+		return fmt.Errorf("the store must be opened again, since nonces could not be written: %w", *err)
+	}
+	return nil
+}
+
+// position changes with every nonce.
+func (l *nonceLog) position() int64 {
+	s := l.active.Load()
+	return int64(s.serial)<<32 + s.next.Load()
+}
+
+// check makes sure that there is room for a nonce.
+func (l *nonceLog) check() error {
+	if s := l.active.Load(); s.next.Load() >= segmentRecords {
+		return errors.Join(l.usable(), l.advance(s))
+	}
+	return l.usable()
+}
+
+// advance makes another segment the active one, unless that is done already.
+func (l *nonceLog) advance(full *segment) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.active.Load() != full {
+		return nil
+	}
+	if err := l.usable(); err != nil {
+		return err
+	}
+	next := l.spare
+	if next == nil {
+		var err error
+		if next, err = l.make(); err != nil {
+			return fmt.Errorf("nonce log: %w", err)
+		}
+	}
+	l.spare = nil
+	if full != nil {
+		full.reserved = segmentRecords
+		l.sealed = append(l.sealed, full)
+	}
+	l.active.Store(next)
+	l.filled()
+	return nil
+}
+
+// make makes a segment. It leaves what the tokens database must have to remove something.
+func (l *nonceLog) make() (*segment, error) {
+	if err := enoughSpace(l.dir, reserveToAdd); err != nil {
+		return nil, err
+	}
+	s, err := newSegment(l.dir, l.serial, l.key)
+	if err != nil {
+		return nil, err
+	}
+	l.serial++
+	l.synced(s)
+	return s, nil
+}
+
+func (l *nonceLog) synced(s *segment) {
+	if l.afterSync != nil {
+		l.afterSync(s)
+	}
+}
+
+// syncAll brings to disk what is in the segments.
+func (l *nonceLog) syncAll(segments []*segment) error {
+	slices.SortFunc(segments, func(a, b *segment) int { return int(int64(a.serial - b.serial)) })
+	for _, s := range slices.Compact(segments) {
+		if err := l.sync(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *nonceLog) sync(s *segment) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := s.pages.sync(); err != nil {
+		err = fmt.Errorf("sync %q: %w", s.path, err)
+		l.failed.CompareAndSwap(nil, &err)
+		return err
+	}
+	l.synced(s)
+	return nil
+}
+
+// prepare makes the next segment while there is time.
+func (l *nonceLog) prepare() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.spare != nil || l.active.Load().next.Load() < segmentRecords/4 {
+		return nil
+	}
+	var err error
+	l.spare, err = l.make()
+	return err
+}
+
+// settle brings full segments to disk and gives their memory back, once all their records are written.
+func (l *nonceLog) settle() error {
+	l.mu.Lock()
+	sealed := slices.Clone(l.sealed)
+	l.mu.Unlock()
+	for _, s := range sealed {
+		if s.synced || s.done.Load() < s.reserved {
+			continue
+		}
+		if err := l.reopen(s); err != nil {
+			return err
+		}
+		if err := l.sync(s); err != nil {
+			return err
+		}
+		if err := s.pages.close(); err != nil {
+			return err
+		}
+		s.pages, s.synced = nil, true
+	}
+	return nil
+}
+
+// reopen makes a segment of an earlier process one that can be synced.
+func (l *nonceLog) reopen(s *segment) error {
+	if s.pages != nil {
+		return nil
+	}
+	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	s.pages = &written{f}
+	return nil
+}
+
+// remove removes the segments that hold nothing but what is below the bucket.
+func (l *nonceLog) remove(below int32, stop <-chan struct{}) error {
+	l.mu.Lock()
+	sealed := slices.Clone(l.sealed)
+	l.mu.Unlock()
+	for _, s := range sealed {
+		if isClosed(stop) {
+			return nil
+		}
+		if !s.synced || s.newest.Load() >= below {
+			continue
+		}
+		if err := removeAny(s.path); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.sealed = slices.DeleteFunc(l.sealed, func(o *segment) bool { return o == s })
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// close brings everything to disk. Nobody appends any more.
+func (l *nonceLog) close() error {
+	l.syncs.flush()
+	active := l.active.Swap(nil)
+	if active == nil {
+		return nil
+	}
+	active.reserved = min(active.next.Load(), segmentRecords)
+	l.sealed = append(l.sealed, active)
+	err := l.settle()
+	for _, s := range append(l.sealed, l.spare) {
+		if s != nil && s.pages != nil {
+			err = errors.Join(err, s.pages.close())
+		}
+	}
+	if err == nil {
+		err = l.trim(active.path, active.serial, int(active.reserved))
+	}
+	if l.spare != nil {
+		err = errors.Join(err, os.Remove(l.spare.path))
+	}
+	return err
+}
+
+// trim gives back the space of the records that nobody took.
+func (l *nonceLog) trim(path string, serial uint64, records int) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	header := encodeHeader(uint32(records), serial, l.key)
+	_, err = f.WriteAt(header[:], 0)
+	if err == nil {
+		err = f.Sync() // first this: a file that is shorter than its header says is damaged
+	}
+	if err == nil {
+		err = f.Truncate(segmentHeader + int64(records)*recordSize)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// loadedLog is what load found.
+type loadedLog struct {
+	segments int
+	records  int64
+	newest   int32
+	window   int64 // the longest time from a bucket's beginning to an expiry, in seconds
+	damage   error
+}
+
+// load calls f with every nonce that is there, from several goroutines. Damage is no error of its own: what could be
+// read is given all the same.
+func (l *nonceLog) load(f func(loggedNonce)) (loadedLog, error) {
+	found := loadedLog{newest: noBucket}
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return found, err
+	}
+	queue := make(chan *segment, len(entries))
+	for _, e := range entries {
+		path := filepath.Join(l.dir, e.Name())
+		if strings.HasSuffix(e.Name(), segmentSuffix+unfinishedSuffix) {
+			if err := os.Remove(path); err != nil {
+				return found, err
+			}
+		}
+		if serial, ok := segmentSerial(e.Name()); ok {
+			l.serial = max(l.serial, serial+1)
+			found.segments++
+			queue <- &segment{path: path, serial: serial}
+		}
+	}
+	close(queue)
+
+	var all sync.WaitGroup
+	var failed error
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for s := range queue {
+				one, err := l.loadSegment(s, f)
+				l.mu.Lock()
+				failed = errors.Join(failed, err)
+				found.add(one)
+				l.sealed = append(l.sealed, s)
+				l.mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	return found, failed
+}
+
+func (found *loadedLog) add(one loadedLog) {
+	found.records += one.records
+	found.newest = max(found.newest, one.newest)
+	found.window = max(found.window, one.window)
+	found.damage = errors.Join(found.damage, one.damage)
+}
+
+func (l *nonceLog) loadSegment(s *segment, f func(loggedNonce)) (loadedLog, error) {
+	one := loadedLog{newest: noBucket}
+	b, err := os.ReadFile(s.path)
+	if err != nil {
+		return one, err
+	}
+	capacity, taken, err := decodeSegment(b, s.serial, l.key, func(n loggedNonce) {
+		one.records++
+		one.newest = max(one.newest, n.bucket)
+		one.window = max(one.window, int64(n.expires)-int64(n.bucket)*bucketSeconds)
+		f(n)
+	})
+	s.newest.Store(one.newest)
+	switch {
+	case errors.Is(err, errSegment):
+		one.damage = fmt.Errorf("%q: %w", s.path, err)
+		return one, nil
+	case err != nil:
+		return one, fmt.Errorf("%q: %w", s.path, err)
+	case taken < capacity:
+		return one, l.trim(s.path, s.serial, taken)
+	}
+	return one, nil
+}
+
+// discard removes segments of earlier processes.
+func (l *nonceLog) discard(segments []*segment) error {
+	var err error
+	for _, s := range segments {
+		err = errors.Join(err, os.Remove(s.path))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sealed = slices.DeleteFunc(l.sealed, func(s *segment) bool { return slices.Contains(segments, s) })
+	return err
+}

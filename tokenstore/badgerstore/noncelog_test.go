@@ -1,0 +1,329 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+const testWindow = 300
+
+func windowNonce(timestamp int64, value string) tokenstore.Nonce {
+	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp+1+testWindow, 0)}
+}
+
+// crash copies the store as another process would find it now.
+func crash(t *testing.T, path string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "crashed")
+	if err := os.CopyFS(to, os.DirFS(path)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func segmentsOf(t *testing.T, path string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(path, "nonces", "*"+segmentSuffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestPowerCut opens what was synced of the nonce log when the power went, at a moment of many, in a machine that was
+// started again: whatever was accepted is refused, and a client whose clock is right soon passes.
+func TestPowerCut(t *testing.T) {
+	for _, sync := range []bool{false, true} {
+		t.Run(fmt.Sprint("sync ", sync), func(t *testing.T) {
+			rounds := 10
+			if testing.Short() {
+				rounds = 3
+			}
+			for round := range rounds {
+				powerCut(t, sync, time.Duration(round*20)*time.Millisecond)
+			}
+		})
+	}
+}
+
+func powerCut(t *testing.T, sync_ bool, after time.Duration) {
+	path := t.TempDir()
+	var (
+		mu     sync.Mutex
+		disk   = make(map[string][]byte) // of each segment, what was synced last
+		cut    atomic.Bool
+		now    atomic.Int64
+		nonces []tokenstore.Nonce
+		all    sync.WaitGroup
+	)
+	now.Store(1_800_000_000)
+	s := openTest(t, Options{Path: path, Sync: sync_, bootID: "before", Clock: func() time.Time { return time.Unix(now.Load(), 0) },
+		afterSync: func(s *segment) {
+			b, err := os.ReadFile(s.path)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil && !cut.Load() {
+				disk[filepath.Base(s.path)] = b
+			}
+		}})
+	for worker := range 4 {
+		all.Go(func() {
+			for i := 0; !cut.Load(); i++ {
+				// Clocks that are slow, right and fast, up to the window.
+				n := windowNonce(now.Load()+int64(i*37%(2*testWindow)-testWindow), fmt.Sprint(worker, " ", i))
+				if err := s.UseNonce(t.Context(), n); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if !cut.Load() { // else nobody got the answer
+					nonces = append(nonces, n)
+				}
+				mu.Unlock()
+				if i%50 == 0 {
+					now.Add(1)
+				}
+			}
+		})
+	}
+	for enough := false; !enough && !t.Failed(); time.Sleep(time.Millisecond) {
+		mu.Lock()
+		enough = len(nonces) >= 200
+		mu.Unlock()
+	}
+	time.Sleep(after)
+	mu.Lock()
+	cut.Store(true)
+	mu.Unlock()
+	all.Wait()
+
+	// The tokens database is synced at each commit, and later ones of it tell less than they forbid.
+	copied := crash(t, path)
+	for _, name := range segmentsOf(t, copied) {
+		b, ok := disk[filepath.Base(name)]
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	again := openTest(t, Options{Path: copied, bootID: "after", Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
+	for _, n := range nonces {
+		err := again.UseNonce(t.Context(), n)
+		if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+			t.Fatalf("timestamp %d, clock %d: got %v, want used or forgotten", n.Timestamp, now.Load(), err)
+		}
+	}
+	later := now.Load() + nonceLead + 1
+	if sync_ {
+		later = now.Load() - testWindow
+	}
+	if err := again.UseNonce(t.Context(), windowNonce(later, "new")); err != nil {
+		t.Errorf("a new nonce, %d seconds later: %v", later-now.Load(), err)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	const begin = 1_800_000_000
+	flip := func(t *testing.T, path string) {
+		for _, name := range segmentsOf(t, path) {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[segmentHeader] ^= 1
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		clean  bool
+		sync   bool
+		boot   string
+		harm   func(t *testing.T, path string)
+		passes int64 // seconds from the clock of the first of the timestamps that pass
+		log    string
+	}{
+		{"kill -9 costs nothing", false, false, "same", nil, -testWindow, ""},
+		{"a clean stop before the machine's costs nothing", true, false, "another", nil, -testWindow, ""},
+		{"a power cut costs what is below the ceiling", false, false, "another", nil, nonceLead + 1, "the machine stopped"},
+		{"a power cut with sync on costs nothing", false, true, "another", nil, -testWindow, ""},
+		{"a flipped bit costs a window", false, false, "same", flip, testWindow + 2, "record 0"},
+		{"a truncated segment costs a window", true, false, "same", func(t *testing.T, path string) {
+			for _, name := range segmentsOf(t, path) {
+				if err := os.Truncate(name, segmentHeader+10); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, testWindow + 2, "10 bytes of records where 64 should be"},
+		{"lost segments cost a window", true, false, "same", func(t *testing.T, path string) {
+			if err := os.RemoveAll(filepath.Join(path, "nonces")); err != nil {
+				t.Fatal(err)
+			}
+		}, testWindow + 2, "its files are gone"},
+		{"another store's log costs a window", true, false, "same", func(t *testing.T, path string) {
+			if err := os.RemoveAll(filepath.Join(path, "tokens")); err != nil {
+				t.Fatal(err)
+			}
+		}, testWindow + 1 + bucketSeconds, "it belongs to another store"},
+		{"files of others are nothing to us", true, false, "same", func(t *testing.T, path string) {
+			if err := os.WriteFile(filepath.Join(path, "nonces", "lost+found"), []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, -testWindow, ""},
+		{"a segment that was never finished is removed", false, false, "same", func(t *testing.T, path string) {
+			if err := os.WriteFile(filepath.Join(path, "nonces", "00000000000000ff"+segmentSuffix+".new"), []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, -testWindow, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			clock := func() time.Time { return time.Unix(begin, 0) }
+			path := t.TempDir()
+			s, err := Open(Options{Path: path, Sync: c.sync, bootID: "same", Clock: clock})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The first one makes the ceiling rise, and the second one comes below it.
+			for i := range int64(2) {
+				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err != nil {
+					t.Fatal(err)
+				}
+				for deadline := time.Now().Add(10 * time.Second); !c.sync && s.nonces.ceiling.Load() == none; time.Sleep(time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatal("the ceiling does not rise")
+					}
+				}
+			}
+			crashed := ""
+			if !c.clean {
+				crashed = crash(t, path)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if c.clean {
+				crashed = path
+			}
+			if c.harm != nil {
+				c.harm(t, crashed)
+			}
+			core, logs := observer.New(zapcore.WarnLevel)
+			s = openTest(t, Options{Path: crashed, bootID: c.boot, Clock: clock, Logger: zap.New(core)})
+			for i := range int64(2) {
+				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err == nil {
+					t.Errorf("timestamp %d: a used nonce passed", i)
+				}
+			}
+			if err := s.UseNonce(t.Context(), windowNonce(begin+c.passes-1, "new")); c.passes > -testWindow && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+				t.Errorf("timestamp %d: got %v, want %v", c.passes-1, err, tokenstore.ErrNonceForgotten)
+			}
+			if err := s.UseNonce(t.Context(), windowNonce(begin+c.passes, "new")); err != nil {
+				t.Errorf("timestamp %d: %v", c.passes, err)
+			}
+			text := ""
+			for _, l := range logs.All() {
+				text += fmt.Sprintln(l.Message, l.ContextMap())
+			}
+			if !strings.Contains(text, c.log) || c.log == "" && text != "" {
+				t.Errorf("logged %q, want %q", text, c.log)
+			}
+			if left, _ := filepath.Glob(filepath.Join(crashed, "nonces", "*.new")); len(left) > 0 {
+				t.Errorf("there is still %q", left)
+			}
+		})
+	}
+}
+
+// Segments are given back when their nonces are forgotten, and a restart leaves none that is mostly empty.
+func TestSegmentsAreGivenBack(t *testing.T) {
+	const n = 3*segmentRecords + 1000
+	var now atomic.Int64
+	now.Store(1_800_000_000)
+	path := t.TempDir()
+	o := Options{Path: path, MaxNonces: n, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+	s := openTest(t, o)
+	var all sync.WaitGroup
+	for worker := range 8 {
+		all.Go(func() {
+			for i := worker; i < n; i += 8 {
+				if err := s.UseNonce(t.Context(), windowNonce(now.Load(), fmt.Sprint(i))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	size := int64(0)
+	for _, name := range segmentsOf(t, path) {
+		i, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += i.Size()
+	}
+	if size < n*recordSize || size > n*recordSize+100*segmentHeader {
+		t.Errorf("%d nonces take %d bytes", n, size)
+	}
+	s = openTest(t, o)
+	for i := range n {
+		if err := s.UseNonce(t.Context(), windowNonce(now.Load(), fmt.Sprint(i))); !errors.Is(err, tokenstore.ErrNonceUsed) {
+			t.Fatalf("nonce %d: got %v", i, err)
+		}
+	}
+	now.Add(2*testWindow + bucketSeconds)
+	s.nonces.wake()
+	for deadline := time.Now().Add(20 * time.Second); len(segmentsOf(t, path)) > 1; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("there are still %q", segmentsOf(t, path))
+		}
+	}
+	if b := s.nonces.set.buckets(); len(b) > 0 {
+		t.Errorf("memory has the buckets %v", b)
+	}
+	for i := range s.nonces.set.consumers {
+		shard := &s.nonces.set.consumers[i]
+		shard.mu.RLock()
+		if len(shard.counts) > 0 {
+			t.Errorf("memory counts %v", shard.counts)
+		}
+		shard.mu.RUnlock()
+	}
+}
+
+// After a sync that failed nobody knows what the kernel has dropped.
+func TestFailedSync(t *testing.T) {
+	s := openTest(t, Options{Sync: true})
+	broken := errors.New("broken disk")
+	s.nonces.log.failed.Store(&broken)
+	now := time.Now().Unix()
+	for name, err := range map[string]error{"use": s.UseNonce(t.Context(), windowNonce(now, "n")), "check": s.Check(t.Context())} {
+		if !errors.Is(err, broken) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	s.nonces.log.failed.Store(nil)
+}

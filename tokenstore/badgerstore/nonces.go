@@ -1,0 +1,231 @@
+package badgerstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+const (
+	// DefaultMaxNonces is how many live nonces a consumer may have where Options don't say: some 3,000 requests a second
+	// through a timestamp window of five minutes.
+	DefaultMaxNonces = 1_000_000
+
+	// bucketSeconds is how many seconds of oauth_timestamp are forgotten together.
+	bucketSeconds = 60
+
+	// nonceTick is how often the log is looked after, and nonceLead how far the ceiling is raised above the clock: so
+	// that requests don't reach it before the next tick, or the one after that.
+	nonceTick = 5 * time.Second
+	nonceLead = 20 // seconds
+)
+
+// nonces decides in memory whether a nonce was used, and keeps a log that memory is restored from. A nonce is used from
+// the moment it is in memory, and accepted when it is in the log.
+type nonces struct {
+	tokens  *database
+	log     *nonceLog
+	set     *nonceSet
+	hashKey [16]byte
+	clock   func() time.Time
+	sync    atomic.Bool
+
+	// What nonceState says, for those who only read.
+	floor, ceiling, window atomic.Int64
+	stateLock              sync.Mutex
+	state                  nonceState
+
+	nudge   chan struct{}
+	looking sync.Mutex
+	// raised is the log's position when the ceiling was last raised.
+	raised int64
+}
+
+func openNonces(dir string, tokens *database, secret [32]byte, o Options) (*nonces, error) {
+	key := sha256.Sum256(append([]byte("oauth1 nonces\x00"), secret[:]...))
+	n := &nonces{
+		tokens:  tokens,
+		set:     newNonceSet(math.MaxInt), // what was accepted is loaded, however much it is
+		hashKey: [16]byte(key[:16]),
+		clock:   o.Clock,
+		nudge:   make(chan struct{}, 1),
+	}
+	n.log = newNonceLog(dir, binary.LittleEndian.Uint64(key[16:]), n.wake)
+	n.log.afterSync = o.afterSync
+	n.sync.Store(o.Sync)
+	if err := n.restore(o); err != nil {
+		return nil, fmt.Errorf("load nonces: %w", err)
+	}
+	n.set.limit = int64(o.MaxNonces)
+	return n, nil
+}
+
+// UseNonce remembers the nonce until it expires.
+func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.nonces.use(&n)
+}
+
+func (n *nonces) use(nonce *tokenstore.Nonce) error {
+	l, err := n.digest(nonce)
+	if err != nil {
+		return err
+	}
+	if window := ceilUnix(nonce.Expires) - nonce.Timestamp; window > n.window.Load() {
+		if err := n.change(func(s *nonceState) { s.window = max(s.window, window) }); err != nil {
+			return err
+		}
+	}
+	if err := n.set.use(&l, nonce.Timestamp, &n.floor); err != nil {
+		return err
+	}
+	sync := n.sync.Load()
+	if !sync && nonce.Timestamp > n.ceiling.Load() {
+		sync = true // after a power cut nobody would refuse it
+		if nonce.Timestamp <= n.clock().Unix()+nonceLead {
+			n.wake()
+		}
+	}
+	return n.log.append(l, sync)
+}
+
+// digest is what is kept of a nonce. Every part begins with its length, so that no two nonces are written alike. SHA-256
+// with a secret key in front is as good as an HMAC where half of the hash is never shown.
+func (n *nonces) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
+	bucket := floorDiv(nonce.Timestamp, bucketSeconds)
+	// A bucket is over when every timestamp in it is, not only those that came.
+	expires := ceilUnix(nonce.Expires) + bucketEnd(int32(bucket)) - nonce.Timestamp
+	if bucket <= noBucket || bucket >= math.MaxInt32 || expires > math.MaxUint32 {
+		return l, fmt.Errorf("nonce of timestamp %d that expires %v: out of range", nonce.Timestamp, nonce.Expires)
+	}
+	l.bucket, l.expires = int32(bucket), uint32(max(expires, 0))
+
+	var buf [512]byte
+	b := append(buf[:0], n.hashKey[:]...)
+	b = append(b, 'n')
+	b = binary.AppendVarint(b, nonce.Timestamp)
+	for _, part := range [...]string{nonce.Consumer, nonce.Token, nonce.Value} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	sum := sha256.Sum256(b)
+	copy(l.digest[:], sum[:])
+	b = append(b[:len(n.hashKey)], 'c')
+	sum = sha256.Sum256(append(b, nonce.Consumer...))
+	l.consumer = consumerID(binary.LittleEndian.Uint64(sum[:]))
+	return l, nil
+}
+
+// maintain does beforehand what requests would have to wait for, and forgets what has expired.
+func (n *nonces) maintain(stop <-chan struct{}, log *zap.Logger) {
+	tick := time.NewTicker(nonceTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		case <-n.nudge:
+		}
+		if err := n.lookAfter(n.clock(), stop); err != nil {
+			log.Error("looking after the nonces", zap.Error(err))
+		}
+	}
+}
+
+func (n *nonces) lookAfter(now time.Time, stop <-chan struct{}) error {
+	n.looking.Lock()
+	defer n.looking.Unlock()
+	return errors.Join(n.raiseCeiling(now), n.log.settle(), n.forget(now, stop), n.log.prepare())
+}
+
+// wake makes maintain look now.
+func (n *nonces) wake() {
+	select {
+	case n.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// raiseCeiling keeps the ceiling ahead of the clock while requests come.
+func (n *nonces) raiseCeiling(now time.Time) error {
+	position := n.log.position()
+	if n.sync.Load() || position == n.raised || n.ceiling.Load() > now.Unix()+nonceLead/2 {
+		return nil
+	}
+	n.raised = position
+	return n.change(func(s *nonceState) { s.ceiling = max(s.ceiling, now.Unix()+nonceLead) })
+}
+
+// forget drops the buckets that are over, the oldest first, and no further than to the first that is still needed: all
+// below the floor is forgotten. The floor is on disk before anything goes.
+func (n *nonces) forget(now time.Time, stop <-chan struct{}) error {
+	expires := n.set.buckets()
+	var over []int32
+	for _, bucket := range slices.Sorted(maps.Keys(expires)) {
+		if int64(expires[bucket]) > now.Unix() {
+			break
+		}
+		over = append(over, bucket)
+	}
+	if len(over) > 0 {
+		floor := bucketEnd(over[len(over)-1]) + 1
+		if err := n.change(func(s *nonceState) { s.floor = max(s.floor, floor) }); err != nil {
+			return err
+		}
+		for _, bucket := range over {
+			n.set.drop(bucket)
+		}
+	}
+	// A use that passed the old floor may still be on its way to the log. What it leaves there does no harm.
+	return n.log.remove(bucketBelow(n.floor.Load()), stop)
+}
+
+func (n *nonces) close() error {
+	if err := n.log.close(); err != nil {
+		return err
+	}
+	if n.tokens.usable() != nil {
+		return nil // said long ago; and so the end is not clean
+	}
+	return n.change(func(s *nonceState) { s.clean = true })
+}
+
+// bucketEnd is the last timestamp of a bucket.
+func bucketEnd(bucket int32) int64 { return (int64(bucket)+1)*bucketSeconds - 1 }
+
+// bucketBelow is the first bucket that is not wholly below the timestamp.
+func bucketBelow(timestamp int64) int32 {
+	return int32(min(max(floorDiv(timestamp, bucketSeconds), noBucket+1), math.MaxInt32))
+}
+
+// ceilUnix is the first full second that is not before t.
+func ceilUnix(t time.Time) int64 {
+	if t.Nanosecond() > 0 {
+		return t.Unix() + 1
+	}
+	return t.Unix()
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}

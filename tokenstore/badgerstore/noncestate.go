@@ -1,0 +1,163 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+)
+
+// A nonceState is what must be known of the nonce log when it is opened. It is kept in the tokens database, each change
+// on disk before anything is done that relies on it.
+type nonceState struct {
+	// floor is the timestamp below which everything is forgotten, and so refused. It only rises.
+	floor int64
+	// ceiling: a nonce with a timestamp above it was brought to disk before it was accepted; up to it, perhaps not. So
+	// it stays a little ahead of the clock, and after a power cut it is the floor.
+	ceiling int64
+	// window is the longest time from a nonce's timestamp to its expiry, in seconds.
+	window int64
+	// boot is when the machine was started, as a name, or empty where that is not known.
+	boot string
+	// clean says that all was brought to disk and the log closed.
+	clean bool
+}
+
+const none = math.MinInt64
+
+func (s *nonceState) encode() []byte {
+	e := newEncoder()
+	e.int(s.floor)
+	e.int(s.ceiling)
+	e.int(s.window)
+	e.string(s.boot)
+	e.bool(s.clean)
+	return e.finish()
+}
+
+func decodeNonceState(b []byte) (s nonceState, err error) {
+	d := newDecoder(b)
+	s = nonceState{floor: d.int(), ceiling: d.int(), window: d.int(), boot: d.string(), clean: d.bool()}
+	return s, d.finish()
+}
+
+// readNonceState returns nil when there is none yet.
+func readNonceState(db *database) (found *nonceState, err error) {
+	err = db.view(func(txn *badger.Txn) error {
+		return get(txn, []byte{prefixNonceState}, func(v []byte) error {
+			s, err := decodeNonceState(v)
+			found = &s
+			return err
+		})
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state of the nonce log: %w", err)
+	}
+	return found, nil
+}
+
+// change changes the state durably.
+func (n *nonces) change(f func(*nonceState)) error {
+	n.stateLock.Lock()
+	defer n.stateLock.Unlock()
+	next := n.state
+	f(&next)
+	if next == n.state {
+		return nil
+	}
+	var c change
+	c.put([]byte{prefixNonceState}, next.encode(), 0)
+	c.frees = true
+	if err := n.tokens.commit(c); err != nil {
+		return err
+	}
+	n.state = next
+	n.floor.Store(next.floor)
+	n.ceiling.Store(next.ceiling)
+	n.window.Store(next.window)
+	return nil
+}
+
+// restore loads the log, and decides what an end that was not clean may have cost:
+//
+//   - The process ended, the machine did not (its boot id is the same): nothing, the kernel has it all.
+//   - The machine ended too: perhaps the nonces up to the ceiling. They are all refused from now on; those above it are
+//     in the log. The ceiling was a few seconds ahead of the clock, so when the machine is up again a client whose clock
+//     is right is not refused at all; one whose clock is slow is, for as long as it is slow.
+//   - The log is damaged: nobody knows what was lost. Whatever can have been accepted is refused: every timestamp up to
+//     now and a window, so every client for that long. (To ask an administrator first would take longer.)
+func (n *nonces) restore(o Options) error {
+	now := o.Clock().Unix()
+	boot := o.bootID
+	if boot == "" {
+		boot = machineBoot()
+	}
+	known, err := readNonceState(n.tokens)
+	if err != nil {
+		return err
+	}
+	state := nonceState{floor: none, ceiling: none}
+	if known != nil {
+		state = *known
+	}
+	n.state = state
+	if known != nil && !state.clean && (boot == "" || boot != state.boot) && state.ceiling != none && state.ceiling >= state.floor {
+		state.floor = state.ceiling + 1
+		o.Logger.Warn("the machine stopped and could not say so: requests with timestamps before it are refused",
+			zap.Time("before", time.Unix(state.floor, 0)))
+	}
+	n.floor.Store(state.floor)
+
+	found, err := n.log.load(func(l loggedNonce) {
+		// What is below the floor or there already is no news.
+		_ = n.set.use(&l, bucketEnd(l.bucket), &n.floor)
+	})
+	if err != nil {
+		return err
+	}
+	damage := found.damage
+	switch {
+	case known == nil && found.records > 0:
+		damage = errors.Join(damage, fmt.Errorf("%w: the tokens database does not know it", errSegment))
+	case known != nil && found.segments == 0:
+		damage = errors.Join(damage, fmt.Errorf("%w: its files are gone", errSegment))
+	}
+	if damage != nil {
+		if known == nil {
+			state.window = found.window
+		}
+		state.floor = max(state.floor, state.ceiling, now+state.window, bucketEnd(found.newest)) + 1
+		n.set = newNonceSet(0)
+		o.Logger.Error("requests with timestamps before this are refused, since used nonces can't be read",
+			zap.Time("before", time.Unix(state.floor, 0)), zap.Error(damage))
+	}
+	inherited := n.log.sealed
+	if err := n.log.advance(nil); err != nil {
+		return err
+	}
+	state.boot, state.clean = boot, false
+	if err := n.change(func(s *nonceState) { *s = state }); err != nil {
+		return errors.Join(err, n.log.close())
+	}
+	if damage != nil {
+		return n.log.discard(inherited)
+	}
+	return nil
+}
+
+// machineBoot names this run of the machine, where Linux tells.
+func machineBoot() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

@@ -1,0 +1,215 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// putRequestToken writes the record and its indexes. A refused token is kept for ever, so that its consumer is always
+// told; all others go a while after they expired.
+func putRequestToken(c *change, t *tokenstore.RequestToken) {
+	waits, until := encodeTime(t.Expires), ttl(retained(t.Expires))
+	if refused(t) {
+		waits, until = encodeTime(time.UnixMilli(0)), 0
+	}
+	c.put(recordKey(prefixRequestToken, t.Key), encodeRequestToken(t), until)
+	c.put(indexKey(prefixRequestOfConsumer, t.Consumer, t.Key), waits, until)
+	if t.Review != nil {
+		c.put(indexKey(prefixRequestOfUser, t.Review.User, t.Key), nil, until)
+	}
+}
+
+func removeRequestToken(c *change, t *tokenstore.RequestToken) {
+	c.remove(recordKey(prefixRequestToken, t.Key))
+	c.remove(indexKey(prefixRequestOfConsumer, t.Consumer, t.Key))
+	if t.Review != nil {
+		c.remove(indexKey(prefixRequestOfUser, t.Review.User, t.Key))
+	}
+}
+
+func refused(t *tokenstore.RequestToken) bool {
+	return t.Review != nil && t.Review.Permission == tokenstore.Unauthorized
+}
+
+// readRequestToken reads one that is still remembered.
+func (s *Store) readRequestToken(key string) (t *tokenstore.RequestToken, err error) {
+	err = s.tokens.view(func(txn *badger.Txn) (err error) {
+		t, err = requestTokenIn(txn, key)
+		return err
+	})
+	if err != nil {
+		return nil, wrapRead("request token", key, err)
+	}
+	if !refused(t) && forgotten(t.Expires, s.clock()) {
+		return nil, tokenstore.ErrNotFound
+	}
+	return t, nil
+}
+
+func requestTokenIn(txn *badger.Txn, key string) (t *tokenstore.RequestToken, err error) {
+	err = get(txn, recordKey(prefixRequestToken, key), func(v []byte) error {
+		t, err = decodeRequestToken(v)
+		return err
+	})
+	return t, notFound(err)
+}
+
+// CreateRequestToken adds a request token.
+func (s *Store) CreateRequestToken(ctx context.Context, t *tokenstore.RequestToken) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	defer s.requestLocks.lock(t.Key).Unlock()
+
+	if _, err := s.readRequestToken(t.Key); err == nil {
+		return tokenstore.ErrExists
+	} else if !errors.Is(err, tokenstore.ErrNotFound) {
+		return err
+	}
+	consumer, err := s.storedConsumer(t.Consumer)
+	if err != nil {
+		return err
+	}
+	if consumer != nil && consumer.SelfRegistered {
+		defer s.consumerLocks.lock(t.Consumer).Unlock()
+		waiting, err := s.waitingRequestTokens(t.Consumer)
+		if err != nil {
+			return err
+		}
+		if waiting >= tokenstore.MaxWaiting {
+			return tokenstore.ErrTooMany
+		}
+	}
+	var c change
+	putRequestToken(&c, t)
+	return s.tokens.commit(c)
+}
+
+// waitingRequestTokens counts those that could still be exchanged, up to tokenstore.MaxWaiting.
+func (s *Store) waitingRequestTokens(consumer string) (n int, err error) {
+	now := s.clock().UnixMilli()
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, indexPrefix(prefixRequestOfConsumer, consumer), nil, true, func(item *badger.Item) (bool, error) {
+			err := item.Value(func(v []byte) error {
+				if len(v) != 8 {
+					return errDamaged
+				}
+				if decodeTime(v) > now {
+					n++
+				}
+				return nil
+			})
+			return n < tokenstore.MaxWaiting, err
+		})
+	})
+	return n, err
+}
+
+// RequestToken returns the request token with the key.
+func (s *Store) RequestToken(ctx context.Context, key string) (*tokenstore.RequestToken, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	return s.readRequestToken(key)
+}
+
+// Review records the user's answer, once.
+func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*tokenstore.RequestToken, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	defer s.requestLocks.lock(key).Unlock()
+
+	t, err := s.readRequestToken(key)
+	if err != nil {
+		return nil, err
+	}
+	next, err := t.WithReview(r, s.clock())
+	if err != nil {
+		return nil, err
+	}
+	var c change
+	putRequestToken(&c, next)
+	if err := s.tokens.commit(c); err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// Exchange turns a reviewed request token into an access token.
+func (s *Store) Exchange(ctx context.Context, key, verifier, accessKey, accessSecret string) (*tokenstore.AccessToken, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	defer s.requestLocks.lock(key).Unlock()
+
+	t, err := s.readRequestToken(key)
+	if err != nil {
+		return nil, err
+	}
+	access, err := t.Exchange(verifier, accessKey, accessSecret, s.clock())
+	if errors.Is(err, tokenstore.ErrVerifier) {
+		if err := s.countVerifierFailure(t); err != nil {
+			return nil, err // not ErrVerifier, which says that it was counted
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var c change
+	removeRequestToken(&c, t)
+	if err := s.addAccessToken(c, access); err != nil {
+		return nil, err
+	}
+	return access, nil
+}
+
+func (s *Store) countVerifierFailure(t *tokenstore.RequestToken) error {
+	var c change
+	if next := t.WithVerifierFailure(); next != nil {
+		putRequestToken(&c, next)
+	} else {
+		removeRequestToken(&c, t)
+	}
+	return s.tokens.commit(c)
+}
+
+// matchingRequestTokens returns the request tokens of the consumer, or those that the user reviewed, or with both
+// given those that the user reviewed for the consumer.
+func (s *Store) matchingRequestTokens(f tokenstore.Filter) (found []*tokenstore.RequestToken, err error) {
+	prefix := indexPrefix(prefixRequestOfConsumer, f.Consumer)
+	if f.User != "" {
+		prefix = indexPrefix(prefixRequestOfUser, f.User)
+	}
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, prefix, nil, false, func(item *badger.Item) (bool, error) {
+			t, err := requestTokenIn(txn, string(item.Key()[len(prefix):]))
+			if errors.Is(err, tokenstore.ErrNotFound) {
+				return true, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			if (f.Consumer == "" || t.Consumer == f.Consumer) && (f.User == "" || t.Review != nil && t.Review.User == f.User) {
+				found = append(found, t)
+			}
+			return true, nil
+		})
+	})
+	return found, err
+}

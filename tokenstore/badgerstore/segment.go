@@ -1,0 +1,234 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// A segment is one file of the nonce log: a header, and records of fixed size that are written once, in any order. All
+// numbers are little-endian.
+//
+//	header   0 magic (8)   8 version (4)   12 capacity in records (4)   16 serial number (8)
+//	        24 what key the digests are made with (8)   32 zeros (28)   60 CRC-32C of all before
+//	record   0 digest (12)   12 consumer (8)   20 bucket (4)   24 expiry, in seconds since 1970 (4)   28 checksum (4)
+//
+// The checksum is written last, at once, and is never 0: a record with 0 there was not finished, so its request was never
+// let through, and it does not count. Any other checksum that is wrong is damage. No record crosses a disk's sector.
+const (
+	segmentMagic   = "oa1nonce"
+	segmentVersion = 1
+	segmentHeader  = 64
+	recordSize     = 32
+	// segmentRecords makes a segment 4 MiB: so often, and no more often, is a file made.
+	segmentRecords = (4<<20 - segmentHeader) / recordSize
+	segmentSize    = segmentHeader + segmentRecords*recordSize
+
+	segmentSuffix    = ".nonces"
+	unfinishedSuffix = ".new"
+)
+
+// errSegment: the nonce log can't be trusted.
+var errSegment = errors.New("damaged nonce log")
+
+type (
+	// nonceDigest is the beginning of a keyed hash: 96 bits, so that no two nonces of millions are ever alike.
+	nonceDigest [12]byte
+	// consumerID is the beginning of a keyed hash of the consumer's key.
+	consumerID uint64
+)
+
+// A loggedNonce is what is kept of a nonce.
+type loggedNonce struct {
+	digest   nonceDigest
+	consumer consumerID
+	bucket   int32
+	expires  uint32 // seconds since 1970
+}
+
+type segment struct {
+	path   string
+	serial uint64
+	// pages are what put writes to; nil when the segment is only waiting for its end.
+	pages pages
+	// reserved is how many records there are at most: set when no more are taken.
+	reserved int64
+	// synced says that all of it is on disk.
+	synced bool
+
+	// newest is the highest bucket of a record.
+	newest atomic.Int32
+	_      [64]byte
+	next   atomic.Int64 // the next record that nobody has
+	_      [64]byte
+	done   atomic.Int64 // records that are written, and on disk where that was asked for
+}
+
+// pages are the bytes of a segment's file. Its space is there from the beginning: put can't meet a full disk where it
+// writes to memory.
+type pages interface {
+	// put writes record i of the segment with the number, its checksum last.
+	put(i int64, serial uint64, n loggedNonce) error
+	// sync returns when all that was put is on disk.
+	sync() error
+	close() error
+}
+
+// newSegment makes the file, with its space, its header and its name on disk.
+func newSegment(dir string, serial, key uint64) (_ *segment, err error) {
+	s := &segment{path: filepath.Join(dir, fmt.Sprintf("%016x%s", serial, segmentSuffix)), serial: serial}
+	s.newest.Store(noBucket)
+	unfinished := s.path + unfinishedSuffix
+	reserved, err := makeSegment(unfinished, encodeHeader(segmentRecords, serial, key))
+	if err != nil {
+		return nil, errors.Join(err, removeAny(unfinished))
+	}
+	if err := errors.Join(os.Rename(unfinished, s.path), syncDir(dir)); err != nil {
+		return nil, errors.Join(err, removeAny(unfinished), removeAny(s.path))
+	}
+	if s.pages, err = openPages(s.path, reserved); err != nil {
+		return nil, errors.Join(err, removeAny(s.path))
+	}
+	return s, nil
+}
+
+// makeSegment reports whether the file's space could be reserved.
+func makeSegment(path string, header [segmentHeader]byte) (reserved bool, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return false, err
+	}
+	if reserved, err = reserve(f, segmentSize); err == nil {
+		_, err = f.WriteAt(header[:], 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return reserved, errors.Join(err, f.Close())
+}
+
+func openPages(path string, reserved bool) (pages, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if reserved {
+		p, err := mapPages(f, segmentSize)
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return p, nil
+	}
+	return &written{f}, nil
+}
+
+// removeAny removes a file, if there is one.
+func removeAny(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// put writes record i.
+func (s *segment) put(i int64, n loggedNonce) error {
+	for {
+		newest := s.newest.Load()
+		if n.bucket <= newest || s.newest.CompareAndSwap(newest, n.bucket) {
+			break
+		}
+	}
+	return s.pages.put(i, s.serial, n)
+}
+
+// segmentSerial reads a file's name; ok is false for what is no segment.
+func segmentSerial(name string) (serial uint64, ok bool) {
+	digits, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(digits) != 16 {
+		return 0, false
+	}
+	serial, err := strconv.ParseUint(digits, 16, 64)
+	return serial, err == nil
+}
+
+func encodeHeader(records uint32, serial, key uint64) (h [segmentHeader]byte) {
+	copy(h[:], segmentMagic)
+	binary.LittleEndian.PutUint32(h[8:], segmentVersion)
+	binary.LittleEndian.PutUint32(h[12:], records)
+	binary.LittleEndian.PutUint64(h[16:], serial)
+	binary.LittleEndian.PutUint64(h[24:], key)
+	binary.LittleEndian.PutUint32(h[60:], crc32.Checksum(h[:60], castagnoli))
+	return h
+}
+
+// encodeNonce writes all of record i but its checksum, which it returns.
+func encodeNonce(to []byte, i int64, serial uint64, n loggedNonce) uint32 {
+	_ = to[recordSize-1]
+	copy(to, n.digest[:])
+	binary.LittleEndian.PutUint64(to[12:], uint64(n.consumer))
+	binary.LittleEndian.PutUint32(to[20:], uint32(n.bucket))
+	binary.LittleEndian.PutUint32(to[24:], n.expires)
+	return nonceChecksum(to, i, serial)
+}
+
+// nonceChecksum is right for a record in its own place only.
+func nonceChecksum(record []byte, i int64, serial uint64) uint32 {
+	place := uint32(serial)*0x9e3779b1 ^ uint32(i)*0x85ebca6b // odd factors: neighbours differ in many bits
+	return max(crc32.Update(place, castagnoli, record[:recordSize-4]), 1)
+}
+
+// decodeSegment calls f with every record of a segment's file, until it returns an error. It returns the capacity that
+// the header tells, and how many records are taken, the last one that was begun included. An error that is errSegment
+// says that there was more than can be read.
+func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (capacity, taken int, err error) {
+	if len(b) < segmentHeader || string(b[:8]) != segmentMagic ||
+		crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
+		return 0, 0, fmt.Errorf("%w: no header", errSegment)
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != segmentVersion {
+		return 0, 0, fmt.Errorf("nonce log of version %d: %w", v, errVersion)
+	}
+	if got := binary.LittleEndian.Uint64(b[16:]); got != serial {
+		return 0, 0, fmt.Errorf("%w: number %x where %x should be", errSegment, got, serial)
+	}
+	capacity = int(binary.LittleEndian.Uint32(b[12:]))
+	if capacity > segmentRecords {
+		return 0, 0, fmt.Errorf("%w: of %d records", errSegment, capacity)
+	}
+	if binary.LittleEndian.Uint64(b[24:]) != key { // its times can be read all the same
+		err = fmt.Errorf("%w: it belongs to another store", errSegment)
+	}
+	b = b[segmentHeader:]
+	if len(b) < capacity*recordSize {
+		err = fmt.Errorf("%w: %d bytes of records where %d should be", errSegment, len(b), capacity*recordSize)
+	}
+	var n loggedNonce
+	for i := 0; i < capacity && len(b) >= recordSize; i, b = i+1, b[recordSize:] {
+		r := b[:recordSize]
+		sum := binary.LittleEndian.Uint32(r[28:])
+		if sum == 0 {
+			if [recordSize]byte(r) != [recordSize]byte{} {
+				taken = i + 1
+			}
+			continue
+		}
+		taken = i + 1
+		if sum != nonceChecksum(r, int64(i), serial) {
+			err = fmt.Errorf("%w: record %d", errSegment, i)
+			continue
+		}
+		copy(n.digest[:], r[:])
+		n.consumer = consumerID(binary.LittleEndian.Uint64(r[12:]))
+		n.bucket = int32(binary.LittleEndian.Uint32(r[20:]))
+		n.expires = binary.LittleEndian.Uint32(r[24:])
+		f(n)
+	}
+	return capacity, taken, err
+}

@@ -1,0 +1,67 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapped is a file in memory: what is copied there is the kernel's at once, and outlives the process.
+type mapped struct {
+	file *os.File
+	data []byte
+}
+
+// reserve gives the file its space, or only its size where space can't be reserved.
+func reserve(f *os.File, size int64) (reserved bool, err error) {
+	err = fallocate(f, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return false, f.Truncate(size)
+	}
+	return err == nil, err
+}
+
+// mapPages maps a file whose space is reserved: without that, to write to memory would end the process when the disk is
+// full.
+func mapPages(f *os.File, size int64) (pages, error) {
+	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if errors.Is(err, unix.ENODEV) {
+		return &written{f}, nil
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	return &mapped{f, data}, nil
+}
+
+func fallocate(f *os.File, size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		if !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("fallocate", err)
+		}
+	}
+}
+
+func (m *mapped) put(i int64, serial uint64, n loggedNonce) error {
+	to := m.data[segmentHeader+i*recordSize:][:recordSize]
+	sum := encodeNonce(to, i, serial, n)
+	var word [4]byte
+	binary.LittleEndian.PutUint32(word[:], sum)
+	// In one piece and after the rest. It is aligned: pages, the header and records are.
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&to[recordSize-4])), binary.NativeEndian.Uint32(word[:]))
+	return nil
+}
+
+// sync writes back what the mapping made dirty, too: fdatasync knows all pages of the file.
+func (m *mapped) sync() error {
+	return os.NewSyscallError("fdatasync", unix.Fdatasync(int(m.file.Fd())))
+}
+
+func (m *mapped) close() error {
+	return errors.Join(os.NewSyscallError("munmap", unix.Munmap(m.data)), m.file.Close())
+}

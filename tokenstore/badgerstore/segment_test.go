@@ -1,0 +1,131 @@
+package badgerstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"os"
+	"slices"
+	"testing"
+)
+
+// segmentBytes is a segment of three records in four places: the second one was not finished.
+func segmentBytes(serial, key uint64) []byte {
+	h := encodeHeader(4, serial, key)
+	b := append(h[:], make([]byte, 4*recordSize)...)
+	for i, n := range []loggedNonce{{digest: nonceDigest{1}, bucket: 1}, {digest: nonceDigest{2}}, {digest: nonceDigest{3}, expires: 7, consumer: 9, bucket: -4}} {
+		r := b[segmentHeader+i*recordSize:]
+		if sum := encodeNonce(r, int64(i), serial, n); i != 1 {
+			binary.LittleEndian.PutUint32(r[recordSize-4:], sum)
+		}
+	}
+	return b
+}
+
+func TestDecodeSegment(t *testing.T) {
+	good := segmentBytes(5, 6)
+	edit := func(f func(b []byte)) []byte {
+		b := bytes.Clone(good)
+		f(b)
+		return b
+	}
+	header := func(f func(b []byte)) []byte {
+		return edit(func(b []byte) {
+			f(b)
+			binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+		})
+	}
+	record := func(i int) int { return segmentHeader + i*recordSize }
+	for _, c := range []struct {
+		name    string
+		b       []byte
+		digests []byte
+		taken   int
+		err     error
+	}{
+		{"a record that was not finished does not count", good, []byte{1, 3}, 3, nil},
+		{"nothing but a header", edit(func(b []byte) { clear(b[segmentHeader:]) }), nil, 0, nil},
+		{"longer than its header says", append(bytes.Clone(good), 1), []byte{1, 3}, 3, nil},
+		{"a flipped bit in a digest", edit(func(b []byte) { b[record(0)] ^= 1 }), []byte{3}, 3, errSegment},
+		{"a flipped bit in a checksum", edit(func(b []byte) { b[record(3)-1] ^= 0x80 }), []byte{1}, 3, errSegment},
+		{"garbage in the middle", edit(func(b []byte) { copy(b[record(1):record(2)], bytes.Repeat([]byte{0xa5}, recordSize)) }), []byte{1, 3}, 3, errSegment},
+		{"a record in another's place", edit(func(b []byte) { copy(b[record(3):], b[record(2):record(3)]) }), []byte{1, 3}, 4, errSegment},
+		{"truncated", good[:len(good)-1], []byte{1, 3}, 3, errSegment},
+		{"truncated to its header", good[:segmentHeader], nil, 0, errSegment},
+		{"truncated in its header", good[:segmentHeader-1], nil, 0, errSegment},
+		{"empty", nil, nil, 0, errSegment},
+		{"zeros", make([]byte, len(good)), nil, 0, errSegment},
+		{"a foreign file", []byte("%PDF-1.7 and what else there is in such a file, which is no few bytes"), nil, 0, errSegment},
+		{"a flipped bit in the header", edit(func(b []byte) { b[40] ^= 1 }), nil, 0, errSegment},
+		{"another segment's bytes", segmentBytes(4, 6), nil, 0, errSegment},
+		{"another store's segment", segmentBytes(5, 7), []byte{1, 3}, 3, errSegment},
+		{"more records than there can be", header(func(b []byte) { b[15] = 0xff }), nil, 0, errSegment},
+		{"a version to come", header(func(b []byte) { b[8] = 2 }), nil, 0, errVersion},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var digests []byte
+			_, taken, err := decodeSegment(c.b, 5, 6, func(n loggedNonce) { digests = append(digests, n.digest[0]) })
+			if !errors.Is(err, c.err) || taken != c.taken || !slices.Equal(digests, c.digests) {
+				t.Errorf("got %v, %d taken, %v; want %v, %d taken, %v", digests, taken, err, c.digests, c.taken, c.err)
+			}
+		})
+	}
+}
+
+// FuzzDecodeSegment: whatever a file holds, it is read without harm, and what is read is what would be written.
+func FuzzDecodeSegment(f *testing.F) {
+	f.Add(segmentBytes(5, 6), true)
+	f.Add(segmentBytes(5, 6)[:100], false)
+	f.Add([]byte{}, true)
+	f.Fuzz(func(t *testing.T, b []byte, repair bool) {
+		if len(b) >= segmentHeader && repair {
+			h := encodeHeader(uint32(len(b)-segmentHeader)/recordSize, 5, 6)
+			b = append(h[:], b[segmentHeader:]...)
+		}
+		records := 0
+		capacity, taken, err := decodeSegment(b, 5, 6, func(n loggedNonce) {
+			records++
+			var r [recordSize]byte
+			sum := make([]byte, 4)
+			found := false
+			for i := range int64(len(b)-segmentHeader) / recordSize {
+				binary.LittleEndian.PutUint32(sum, encodeNonce(r[:], i, 5, n))
+				copy(r[recordSize-4:], sum)
+				found = found || bytes.Equal(r[:], b[segmentHeader+i*recordSize:][:recordSize])
+			}
+			if !found {
+				t.Errorf("%+v is not what the bytes say", n)
+			}
+		})
+		if records > taken || err == nil && taken > capacity || err == nil && len(b) < segmentHeader+capacity*recordSize {
+			t.Errorf("%d records, %d taken of %d, in %d bytes (%v)", records, taken, capacity, len(b), err)
+		}
+	})
+}
+
+// Both ways to write a segment leave the same bytes.
+func TestPagesAreAlike(t *testing.T) {
+	n := loggedNonce{digest: nonceDigest{1, 2, 3}, consumer: 4, bucket: 5, expires: 6}
+	var files [2][]byte
+	for i, mapped := range []bool{true, false} {
+		path := t.TempDir() + "/f"
+		reserved, err := makeSegment(path, encodeHeader(segmentRecords, 7, 8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := openPages(path, reserved && mapped)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.put(0, 7, n), p.put(segmentRecords-1, 7, n), p.sync(), p.close()); err != nil {
+			t.Fatal(err)
+		}
+		if files[i], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("they are not")
+	}
+}

@@ -1,0 +1,124 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// mountSmall mounts a file system of so many MiB, or skips the test where that can't be done.
+func mountSmall(t *testing.T, mib int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
+		t.Skipf("needs to mount a small file system, which only root may: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// A disk without room is an error where a segment is made, not a signal where it is written to.
+func TestSegmentOnAFullDisk(t *testing.T) {
+	dir := mountSmall(t, 6)
+	first, err := newSegment(dir, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newSegment(dir, 2, 1); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("got %v, want %v", err, syscall.ENOSPC)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("there are %v", left)
+	}
+	for i := range int64(segmentRecords) {
+		if err := first.put(i, loggedNonce{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.pages.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+const fullDiskEnv = "BADGERSTORE_TEST_FULL_DISK"
+
+// TestFullDisk fills a disk with a store and with something else, in a process of its own: a signal would end it.
+func TestFullDisk(t *testing.T) {
+	dir := os.Getenv(fullDiskEnv)
+	if dir == "" {
+		child := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
+		child.Env = append(os.Environ(), fullDiskEnv+"="+mountSmall(t, 160))
+		if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestFullDisk") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	s, err := Open(Options{Path: filepath.Join(dir, "store"), MaxNonces: 1 << 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "early", Consumer: "k", User: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	use := func(i int) error {
+		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Timestamp: now.Unix() - int64(i%100), Value: fmt.Sprint(i), Expires: now.Add(time.Hour)})
+	}
+	accepted := 0
+	for ; err == nil; accepted++ {
+		err = use(accepted)
+	}
+	accepted--
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("after %d nonces: got %v, want %v", accepted, err, syscall.ENOSPC)
+	}
+	if err := s.Check(t.Context()); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("check: got %v", err)
+	}
+	// Another program takes what is left.
+	if err := os.WriteFile(filepath.Join(dir, "other"), make([]byte, 40<<20), 0o600); err != nil {
+		t.Log(err)
+	}
+	for i := range 1000 {
+		if err := use(accepted + 1 + i); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("got %v", err)
+		}
+		if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: fmt.Sprint("a", i), Consumer: "k", User: "u"}); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if err := use(0); !errors.Is(err, tokenstore.ErrNonceUsed) {
+		t.Errorf("got %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "other")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RevokeToken(t.Context(), "early"); err != nil {
+		t.Errorf("a revocation on a nearly full disk: %v", err)
+	}
+	// What is forgotten makes room.
+	if err := s.nonces.lookAfter(now.Add(2*time.Hour), nil); err != nil {
+		t.Fatal(err)
+	}
+	n := windowNonce(now.Unix()+testWindow, "after")
+	if err := s.UseNonce(t.Context(), n); err != nil {
+		t.Errorf("when there is room again: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

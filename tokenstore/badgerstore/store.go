@@ -1,0 +1,299 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// Options say where a store is and how it is kept.
+type Options struct {
+	// Path is the store's directory. It is made, for its owner alone, if it is not there.
+	Path string
+	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch of requests.
+	// Consumers and tokens always do. Without it, requests from before the restart are refused after one.
+	Sync bool
+	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
+	EncryptionKey []byte
+	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces.
+	MaxNonces int
+	// Logger is told what Badger has to say; nil means nobody is.
+	Logger *zap.Logger
+	// Clock tells the time; nil means time.Now.
+	Clock func() time.Time
+
+	// For tests: the machine's boot id, and what sees the segments that are on disk.
+	bootID    string
+	afterSync func(*segment)
+}
+
+// A Store is a tokenstore.Store in a directory.
+type Store struct {
+	clock         func() time.Time
+	log           *zap.Logger
+	encryptionKey []byte
+	tokens        *database
+	nonces        *nonces
+
+	consumers    *cache[tokenstore.Consumer]
+	accessTokens *cache[tokenstore.AccessToken]
+	self         selfRegistered
+
+	// gate is held shared by a change of one record, alone by one of many. So what Revoke removes is all there was,
+	// including the token of an exchange that began before.
+	gate sync.RWMutex
+	// The locks of single records, below the gate and taken in this order.
+	requestLocks, accessLocks, consumerLocks stripes
+	secretLock                               sync.Mutex
+
+	// door is held shared by every call that uses Badger, and alone by Close.
+	door    sync.RWMutex
+	closed  atomic.Bool
+	nudge   chan struct{}
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+// Open opens the store at o.Path, and makes it if it is not there.
+func Open(o Options) (_ *Store, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open store %q: %w", o.Path, err)
+		}
+	}()
+	switch len(o.EncryptionKey) {
+	case 0, 16, 24, 32:
+	default:
+		return nil, fmt.Errorf("encryption key of %d bytes: it must be 16, 24 or 32", len(o.EncryptionKey))
+	}
+	if o.Path == "" {
+		return nil, errors.New("no path given")
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.MaxNonces == 0 {
+		o.MaxNonces = DefaultMaxNonces
+	}
+	for _, dir := range []string{"tokens", "nonces"} {
+		if err := os.MkdirAll(filepath.Join(o.Path, dir), 0o700); err != nil {
+			return nil, err
+		}
+	}
+
+	s := &Store{
+		clock:         o.Clock,
+		log:           o.Logger,
+		encryptionKey: bytes.Clone(o.EncryptionKey),
+		consumers:     newCache[tokenstore.Consumer](cacheBytes),
+		accessTokens:  newCache[tokenstore.AccessToken](cacheBytes),
+		nudge:         make(chan struct{}, 1),
+		stop:          make(chan struct{}),
+	}
+	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens")); err != nil {
+		return nil, err
+	}
+	if err := s.loadIdle(); err != nil {
+		return nil, errors.Join(err, s.tokens.close())
+	}
+	secret, err := s.secret()
+	if err != nil {
+		return nil, errors.Join(err, s.tokens.close())
+	}
+	if s.nonces, err = openNonces(filepath.Join(o.Path, "nonces"), s.tokens, secret, o); err != nil {
+		return nil, errors.Join(err, s.tokens.close())
+	}
+	s.stopped.Go(func() { s.nonces.maintain(s.stop, s.log) })
+	s.stopped.Go(s.maintain)
+	return s, nil
+}
+
+// SetSync changes Options.Sync while the store is open.
+func (s *Store) SetSync(sync bool) { s.nonces.sync.Store(sync) }
+
+// Close ends the store, when the calls that are under way have returned.
+func (s *Store) Close() error {
+	s.door.Lock()
+	defer s.door.Unlock()
+	if s.closed.Swap(true) {
+		return nil
+	}
+	close(s.stop)
+	s.stopped.Wait()
+	return errors.Join(s.nonces.close(), s.tokens.close())
+}
+
+// enter opens the door for a call that uses Badger; after it without error, leave must be called.
+func (s *Store) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.door.RLock()
+	if s.closed.Load() {
+		s.door.RUnlock()
+		return tokenstore.ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.door.RUnlock() }
+
+// maintain forgets what need not be kept any more: looked after every few seconds, and when a call says so.
+func (s *Store) maintain() {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		case <-s.nudge:
+		}
+		now := s.clock()
+		if err := s.sweep(now, s.stop); err != nil {
+			s.log.Error("forgetting self-registered consumers", zap.Error(err))
+		}
+	}
+}
+
+// wake makes maintain look now.
+func (s *Store) wake() {
+	select {
+	case s.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// Secret returns the store's 32 random bytes.
+func (s *Store) Secret(ctx context.Context) (secret [32]byte, err error) {
+	if err := s.enter(ctx); err != nil {
+		return secret, err
+	}
+	defer s.leave()
+	return s.secret()
+}
+
+func (s *Store) secret() (secret [32]byte, err error) {
+	s.secretLock.Lock()
+	defer s.secretLock.Unlock()
+
+	key := []byte{prefixSecret}
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		return get(txn, key, func(v []byte) error {
+			if copy(secret[:], v) != len(secret) || len(v) != len(secret) {
+				return errDamaged
+			}
+			return nil
+		})
+	})
+	switch {
+	case err == nil:
+		return secret, nil
+	case !errors.Is(err, badger.ErrKeyNotFound):
+		return [32]byte{}, fmt.Errorf("read the store's secret: %w", err)
+	}
+	var made [32]byte
+	rand.Read(made[:])
+	var c change
+	c.put(key, made[:], 0)
+	if err := s.tokens.commit(c); err != nil {
+		return [32]byte{}, fmt.Errorf("make the store's secret: %w", err)
+	}
+	return made, nil
+}
+
+// Check writes a few random bytes and reads them again.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	if err := s.nonces.log.check(); err != nil {
+		return err
+	}
+	want := make([]byte, 16)
+	rand.Read(want)
+	key := append([]byte{prefixCheck}, want[:2]...) // so that checks at the same time rarely read each other's
+	s.secretLock.Lock()
+	defer s.secretLock.Unlock()
+	var c change
+	c.put(key, want, ttl(time.Now().Add(time.Minute)))
+	if err := s.tokens.commit(c); err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	return s.tokens.view(func(txn *badger.Txn) error {
+		return get(txn, key, func(v []byte) error {
+			if !bytes.Equal(v, want) {
+				return errors.New("check: the store gave back something else than was written")
+			}
+			return nil
+		})
+	})
+}
+
+// stripes are mutexes that keys share by their hash.
+type stripes [256]sync.Mutex
+
+var stripeSeed = maphash.MakeSeed()
+
+func (s *stripes) lock(key string) *sync.Mutex {
+	m := &s[maphash.String(stripeSeed, key)%uint64(len(s))]
+	m.Lock()
+	return m
+}
+
+// ttl is when Badger may drop an entry; the zero time means never. It only cleans up: what is expired is judged by
+// Store's clock.
+func ttl(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(max(t.Unix()+1, 1))
+}
+
+// forgotten reports whether a token that expires then is no longer remembered.
+func forgotten(expires, now time.Time) bool {
+	return !expires.IsZero() && !now.Before(expires.Add(tokenstore.Retention))
+}
+
+// retained is until when a token that expires then is remembered.
+func retained(expires time.Time) time.Time {
+	if expires.IsZero() {
+		return expires
+	}
+	return expires.Add(tokenstore.Retention)
+}
+
+// notFound turns Badger's word into tokenstore's.
+func notFound(err error) error {
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return tokenstore.ErrNotFound
+	}
+	return err
+}
+
+// checkLimit refuses a page that can't hold anything.
+func checkLimit(limit int) error {
+	if limit < 1 {
+		return fmt.Errorf("a page of %d records", limit)
+	}
+	return nil
+}
+
+var _ tokenstore.Store = (*Store)(nil)

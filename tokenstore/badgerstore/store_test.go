@@ -1,0 +1,50 @@
+package badgerstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
+)
+
+func openTest(t testing.TB, o Options) *Store {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = t.TempDir()
+	}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
+		return openTest(t, Options{Clock: clock})
+	})
+}
+
+func TestStoreIsDurable(t *testing.T) {
+	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
+		path := t.TempDir()
+		return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+			return openTest(t, Options{Path: path, Clock: clock})
+		}
+	})
+}
+
+func TestStoreEncrypted(t *testing.T) {
+	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
+		path := t.TempDir()
+		return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+			return openTest(t, Options{Path: path, Clock: clock, Sync: true, EncryptionKey: make([]byte, 32)})
+		}
+	})
+}
