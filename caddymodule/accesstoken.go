@@ -1,0 +1,65 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// serveAccessToken answers /+access-token: a consumer exchanges a reviewed request token for an access token (RFC 5849
+// section 2.3).
+func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error {
+	c, problem := h.readConsumerRequest(r)
+	if c != nil && problem != nil {
+		h.verified(c.signed, c.consumer, "") // the work that a known consumer costs
+	}
+	var token *tokenstore.AccessToken
+	if problem == nil {
+		token, problem = h.exchange(r, c)
+	}
+	if problem != nil {
+		return h.refuse(w, r, endpointAccessToken, problem)
+	}
+	h.metrics.answered(endpointAccessToken)
+	pairs := [][2]string{{"oauth_token", token.Key}, {"oauth_token_secret", token.Secret}}
+	if token.Context != "" {
+		pairs = append(pairs, [2]string{"lp.context", token.Context})
+	}
+	return h.answerForm(w, pairs...)
+}
+
+func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.AccessToken, *Problem) {
+	ctx := r.Context()
+	request, problem := h.findRequestToken(ctx, c)
+	if problem != nil {
+		h.verified(c.signed, c.consumer, "") // the work that a known token costs
+		return nil, problem
+	}
+	if problem := h.verifyConsumerRequest(r, c, request.Secret); problem != nil {
+		return nil, problem
+	}
+	token, err := c.store.Exchange(ctx, request.Key, c.params.Verifier, tokenstore.NewKey(), tokenstore.NewSecret())
+	if err != nil {
+		return nil, storeProblem(err)
+	}
+	return token, nil
+}
+
+// findRequestToken finds the request token that the consumer means, if it is the consumer's own.
+func (h *Handler) findRequestToken(ctx context.Context, c *consumerRequest) (*tokenstore.RequestToken, *Problem) {
+	if c.params.Token == "" {
+		return nil, problemNoRequestToken
+	}
+	request, err := h.app.requestToken(ctx, c.store, c.params.Token)
+	switch {
+	case errors.Is(err, tokenstore.ErrNotFound):
+		return nil, problemNoRequestToken
+	case err != nil:
+		return nil, problemStore.because(err)
+	case request.Consumer != c.consumer.Key:
+		return nil, problemNoRequestToken
+	}
+	return request, nil
+}

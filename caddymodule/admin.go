@@ -1,0 +1,331 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(adminAPI{})
+}
+
+// adminAPI serves the part of Caddy's admin endpoint that is below /oauth1/: consumers, tokens, and what an operator
+// needs to know of them. It speaks JSON; every error is a caddy.APIError. A secret is shown once, to whoever made it.
+//
+// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go.
+type adminAPI struct {
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.oauth1",
+		New: func() caddy.Module { return new(adminAPI) },
+	}
+}
+
+// Provision gets the logger. The app is looked for when a call comes: Caddy provisions this module before any app, and
+// an app that no configuration names comes to life only with the first site that uses it.
+func (a *adminAPI) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger(a) // Caddy gives an admin module no context of its own; its caddypki does the same
+	return nil
+}
+
+// Routes returns the routes. In a path, a key is one percent-encoded segment: it may hold any character, slashes too.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	var routes []caddy.AdminRoute
+	for pattern, methods := range adminRoutes {
+		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods)})
+	}
+	return append(routes, caddy.AdminRoute{Pattern: "/oauth1/", Handler: caddy.AdminHandlerFunc(noSuchResource)})
+}
+
+// adminRoutes are all routes, by the patterns of net/http.ServeMux and by method.
+var adminRoutes = map[string]map[string]adminFunc{
+	"/oauth1/consumers":                   {"GET": (*adminCall).listConsumers, "POST": (*adminCall).createConsumer},
+	"/oauth1/consumers/{key}":             {"GET": (*adminCall).showConsumer, "PATCH": (*adminCall).changeConsumer, "DELETE": (*adminCall).deleteConsumer},
+	"/oauth1/consumers/{key}/rotate":      {"POST": (*adminCall).rotateSecret},
+	"/oauth1/tokens":                      {"GET": (*adminCall).listTokens, "POST": (*adminCall).issueToken},
+	"/oauth1/tokens/{key}":                {"GET": (*adminCall).showToken, "DELETE": (*adminCall).revokeToken},
+	"/oauth1/request-tokens/{key}":        {"GET": (*adminCall).showRequestToken},
+	"/oauth1/request-tokens/{key}/review": {"POST": (*adminCall).reviewRequestToken},
+	"/oauth1/revoke":                      {"POST": (*adminCall).revoke},
+	"/oauth1/health":                      {"GET": (*adminCall).health},
+}
+
+// An adminFunc answers a call: with a status and what is encoded as the body, or with an error. A nil answer is an
+// empty body.
+type adminFunc func(*adminCall) (status int, answer any, err error)
+
+// adminCall is one call to the running app.
+type adminCall struct {
+	*http.Request
+	app    *App
+	store  tokenstore.Store
+	logger *zap.Logger
+}
+
+// maxAdminBody is in bytes.
+const maxAdminBody = 256 << 10
+
+func (a *adminAPI) handle(methods map[string]adminFunc) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Cache-Control", "no-store")
+		do, ok := methods[r.Method]
+		if !ok {
+			w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+			return failure(http.StatusMethodNotAllowed, "method not allowed: %s", r.Method)
+		}
+		app := running.newest()
+		if app == nil {
+			return failure(http.StatusServiceUnavailable, "no oauth1 app is running")
+		}
+		store, err := app.open(r.Context())
+		if err != nil {
+			return storeFailure("", err)
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+		status, answer, err := do(&adminCall{Request: r, app: app, store: store, logger: a.logger})
+		if err != nil {
+			return err
+		}
+		return writeAnswer(w, status, answer)
+	}
+}
+
+func noSuchResource(_ http.ResponseWriter, r *http.Request) error {
+	return failure(http.StatusNotFound, "resource not found: %s", r.URL.EscapedPath())
+}
+
+func writeAnswer(w http.ResponseWriter, status int, answer any) error {
+	if answer == nil {
+		w.WriteHeader(status)
+		return nil
+	}
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // callbacks hold & and are to be copied
+	if err := enc.Encode(answer); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes())
+	return nil
+}
+
+// health does a small piece of real work, so that a monitor learns whether requests can be verified.
+func (c *adminCall) health() (int, any, error) {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(c.Context(), patience)
+	defer cancel()
+	if err := c.store.Check(ctx); err != nil {
+		return 0, nil, storeFailure("", err)
+	}
+	view := healthView{Status: "ok", Registration: c.app.Registration}
+	for _, level := range c.app.levels.ordered {
+		view.Permissions = append(view.Permissions, level.Name)
+	}
+	return http.StatusOK, view, nil
+}
+
+// healthView says that all is well, and what the running app is set to.
+type healthView struct {
+	Status       string   `json:"status"`
+	Registration string   `json:"registration"`
+	Permissions  []string `json:"permissions"`
+}
+
+// done leaves a line in the log about a change. It must never be given a secret.
+func (c *adminCall) done(what string, fields ...zap.Field) {
+	c.logger.Info(what, append(fields, zap.String("remote", c.RemoteAddr))...)
+}
+
+// decode reads the JSON object in the request's body. No body at all is an object without fields.
+func (c *adminCall) decode(into any) error {
+	body, err := io.ReadAll(c.Body)
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return failure(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", maxAdminBody)
+	}
+	if err != nil {
+		return failure(http.StatusBadRequest, "reading the request body: %w", err)
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	if ct := c.Header.Get("Content-Type"); !strings.Contains(ct, "/json") {
+		return failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
+	}
+	if !utf8.Valid(body) {
+		return failure(http.StatusBadRequest, "the request body is not UTF-8")
+	}
+	return decodeStrictly(body, into)
+}
+
+// decodeStrictly refuses fields that are not known: one that is misspelled would silently not be set. Its errors hold no
+// values, since one may be a secret.
+func decodeStrictly(body []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(into)
+	if err == nil && dec.More() {
+		return failure(http.StatusBadRequest, "the request body holds more than one JSON object")
+	}
+	if err == nil {
+		return nil
+	}
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+		kind, _, _ := strings.Cut(wrong.Value, " ")
+		if wrong.Field == "" {
+			return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON %s", kind)
+		}
+		field := strings.TrimPrefix(wrong.Field, "consumerSettings.")
+		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here", field, kind)
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return failure(http.StatusBadRequest, "unknown field %s", name)
+	}
+	return failure(http.StatusBadRequest, "the request body is not a JSON object")
+}
+
+// listView is a part of a list, ordered by key.
+type listView[T any] struct {
+	Items []T `json:"items"`
+	// Next is what to give as `after` for the next page; empty at the end.
+	Next string `json:"next,omitempty"`
+}
+
+// maxPage is how many items a page of a list has, unless fewer are asked for.
+const maxPage = 100
+
+// listQuery reads the query of a list: limit, after, and the given filters. Another parameter is an error: a filter that is
+// misspelled would silently list everything.
+func (c *adminCall) listQuery(filters ...string) (query url.Values, after string, limit int, err error) {
+	query, err = url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return nil, "", 0, failure(http.StatusBadRequest, "the query is malformed")
+	}
+	limit = maxPage
+	for name, values := range query {
+		if name != "limit" && name != "after" && !slices.Contains(filters, name) {
+			return nil, "", 0, failure(http.StatusBadRequest, "unknown query parameter %q", name)
+		}
+		if len(values) > 1 {
+			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
+		}
+	}
+	if text := query.Get("limit"); text != "" {
+		limit, err = strconv.Atoi(text)
+		if err != nil || limit < 1 {
+			return nil, "", 0, failure(http.StatusBadRequest, "limit %q: must be a number from 1 to %d", text, maxPage)
+		}
+	}
+	return query, query.Get("after"), min(limit, maxPage), nil
+}
+
+// failure is an error with the status that it is answered with.
+func failure(status int, format string, args ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
+}
+
+// refuse is a failure of what the client sent.
+func refuse(err error) error {
+	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+}
+
+// storeFailure is the failure for an error of the store about something, such as `consumer "x"`.
+func storeFailure(about string, err error) error {
+	if ours := (caddy.APIError{}); errors.As(err, &ours) {
+		return ours
+	}
+	for _, known := range []struct {
+		err    error
+		status int
+	}{
+		{tokenstore.ErrNotFound, http.StatusNotFound},
+		{tokenstore.ErrExists, http.StatusConflict},
+		{tokenstore.ErrAlreadyReviewed, http.StatusConflict},
+		{tokenstore.ErrExpired, http.StatusGone},
+	} {
+		if errors.Is(err, known.err) {
+			return failure(known.status, "%s: %w", about, known.err)
+		}
+	}
+	return failure(http.StatusServiceUnavailable, "the token store is out of reach: %w", err)
+}
+
+// parseLifetime reads a duration such as 12h or 7d. An empty one is 0.
+func parseLifetime(field, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := caddy.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, failure(http.StatusBadRequest, "%s %q: must be a duration such as 12h or 7d", field, text)
+	}
+	return d, nil
+}
+
+// shownTime is a time as the API shows it.
+func shownTime(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Second)
+}
+
+// startedApps knows the apps that have started and are not cleaned up, the newest last. During a reload there are two;
+// when the new configuration fails, the old one goes on.
+type startedApps struct {
+	mu   sync.Mutex
+	apps []*App
+}
+
+// running is the app that the admin API works on.
+var running startedApps
+
+func (s *startedApps) add(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apps = append(s.apps, a)
+}
+
+func (s *startedApps) remove(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apps = slices.DeleteFunc(s.apps, func(other *App) bool { return other == a })
+}
+
+func (s *startedApps) newest() *App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.apps) == 0 {
+		return nil
+	}
+	return s.apps[len(s.apps)-1]
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Provisioner = (*adminAPI)(nil)
+)

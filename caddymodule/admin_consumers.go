@@ -1,0 +1,345 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// consumerSettings is what can be said about a consumer when it is added, and changed later.
+type consumerSettings struct {
+	Name             string                `json:"name,omitempty"`
+	Homepage         string                `json:"homepage,omitempty"`
+	RSAPublicKey     string                `json:"rsa_public_key,omitempty"`
+	SignatureMethods []string              `json:"signature_methods,omitempty"`
+	Callbacks        []string              `json:"callbacks,omitempty"`
+	Permissions      []string              `json:"permissions,omitempty"`
+	TwoLegged        *tokenstore.TwoLegged `json:"two_legged,omitempty"`
+	Disabled         bool                  `json:"disabled,omitempty"`
+	// Expires is an RFC 3339 time, or a date; empty means never.
+	Expires string `json:"expires,omitempty"`
+}
+
+// consumerView is a consumer as the API shows it: without its secrets.
+type consumerView struct {
+	Key string `json:"key"`
+	consumerSettings
+	// Declared says that the consumer lives in the configuration: the API can't change it.
+	Declared       bool      `json:"declared,omitempty"`
+	SelfRegistered bool      `json:"self_registered,omitempty"`
+	Created        time.Time `json:"created,omitzero"`
+	// PreviousSecretExpires is until when the secret before the last rotation works.
+	PreviousSecretExpires time.Time `json:"previous_secret_expires,omitzero"`
+}
+
+// newSecretView is the one answer that holds a consumer's secret: to the call that made it. An RSA consumer has none.
+type newSecretView struct {
+	consumerView
+	Secret *string `json:"secret,omitempty"`
+}
+
+// newConsumerBody is a consumer to be added. Without a key one is made; without a secret, and without an RSA key,
+// one is made too. A secret that is there and empty means that the consumer has none, as Launchpad's.
+type newConsumerBody struct {
+	Key    string  `json:"key,omitempty"`
+	Secret *string `json:"secret,omitempty"`
+	consumerSettings
+}
+
+// rotateBody is a new secret, given or made, and how long the old one works on: not at all by default.
+type rotateBody struct {
+	Overlap string  `json:"overlap,omitempty"`
+	Secret  *string `json:"secret,omitempty"`
+}
+
+func (c *adminCall) listConsumers() (int, any, error) {
+	_, after, limit, err := c.listQuery()
+	if err != nil {
+		return 0, nil, err
+	}
+	stored, next, err := c.store.Consumers(c.Context(), after, limit)
+	if err != nil {
+		return 0, nil, storeFailure("", err)
+	}
+	consumers := c.mergeDeclared(stored, after, next)
+	if len(consumers) > limit {
+		consumers = consumers[:limit]
+		next = consumers[limit-1].Key
+	}
+	answer := listView[consumerView]{Items: make([]consumerView, len(consumers)), Next: next}
+	for i, consumer := range consumers {
+		answer.Items[i] = c.viewConsumer(consumer)
+	}
+	return http.StatusOK, answer, nil
+}
+
+// mergeDeclared adds the declared consumers to a page of stored ones, which begins after a key and, where another page
+// follows, ends at next.
+func (c *adminCall) mergeDeclared(stored []*tokenstore.Consumer, after, next string) []*tokenstore.Consumer {
+	var merged []*tokenstore.Consumer
+	for _, consumer := range stored {
+		if c.app.declared[consumer.Key] == nil {
+			merged = append(merged, consumer)
+		}
+	}
+	for key, consumer := range c.app.declared {
+		if key > after && (next == "" || key <= next) {
+			merged = append(merged, consumer)
+		}
+	}
+	slices.SortFunc(merged, func(a, b *tokenstore.Consumer) int { return strings.Compare(a.Key, b.Key) })
+	return merged
+}
+
+func (c *adminCall) showConsumer() (int, any, error) {
+	consumer, err := c.app.consumer(c.Context(), c.store, c.PathValue("key"))
+	if err != nil {
+		return 0, nil, c.consumerFailure(err)
+	}
+	return http.StatusOK, c.viewConsumer(consumer), nil
+}
+
+func (c *adminCall) createConsumer() (int, any, error) {
+	var body newConsumerBody
+	if err := c.decode(&body); err != nil {
+		return 0, nil, err
+	}
+	if body.Key == "" {
+		body.Key = tokenstore.NewKey()
+	}
+	if c.app.declared[body.Key] != nil {
+		return 0, nil, declaredFailure(body.Key)
+	}
+	consumer := &tokenstore.Consumer{Key: body.Key, Created: c.app.now()}
+	switch {
+	case body.Secret != nil:
+		consumer.Secret = *body.Secret
+	case body.RSAPublicKey == "":
+		consumer.Secret = tokenstore.NewSecret()
+	}
+	if err := checkSecret(consumer.Secret); err != nil {
+		return 0, nil, refuse(err)
+	}
+	if err := body.apply(consumer, c.app.levels); err != nil {
+		return 0, nil, refuse(err)
+	}
+	if err := c.store.CreateConsumer(c.Context(), consumer); err != nil {
+		return 0, nil, storeFailure(fmt.Sprintf("consumer %q", body.Key), err)
+	}
+	c.done("consumer added", zap.String("consumer", consumer.Key))
+	return http.StatusCreated, c.viewNewSecret(consumer), nil
+}
+
+// changeConsumer takes a JSON Merge Patch (RFC 7396): fields that are absent stay, null sets one back.
+func (c *adminCall) changeConsumer() (int, any, error) {
+	key := c.PathValue("key")
+	if c.app.declared[key] != nil {
+		return 0, nil, declaredFailure(key)
+	}
+	var patch json.RawMessage
+	if err := c.decode(&patch); err != nil {
+		return 0, nil, err
+	}
+	changed, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
+		settings, err := settingsOf(consumer).patched(patch)
+		if err != nil {
+			return err
+		}
+		hadKey := consumer.RSAPublicKey != ""
+		if hadKey && settings.RSAPublicKey == "" {
+			return failure(http.StatusConflict, "rsa_public_key: can't be removed, since the consumer has no secret")
+		}
+		if !hadKey && settings.RSAPublicKey != "" {
+			forgetSecrets(consumer)
+		}
+		if err := settings.apply(consumer, c.app.levels); err != nil {
+			return refuse(err)
+		}
+		adopt(consumer)
+		return nil
+	})
+	if err != nil {
+		return 0, nil, c.consumerFailure(err)
+	}
+	c.done("consumer changed", zap.String("consumer", key), zap.Bool("disabled", changed.Disabled))
+	return http.StatusOK, c.viewConsumer(changed), nil
+}
+
+func (c *adminCall) deleteConsumer() (int, any, error) {
+	key := c.PathValue("key")
+	if c.app.declared[key] != nil {
+		return 0, nil, declaredFailure(key)
+	}
+	if err := c.store.DeleteConsumer(c.Context(), key); err != nil {
+		return 0, nil, c.consumerFailure(err)
+	}
+	c.done("consumer removed with its tokens", zap.String("consumer", key))
+	return http.StatusNoContent, nil, nil
+}
+
+// rotateSecret gives a consumer a new secret. The old one ends at once, or works on for the overlap that is asked for.
+func (c *adminCall) rotateSecret() (int, any, error) {
+	var body rotateBody
+	if err := c.decode(&body); err != nil {
+		return 0, nil, err
+	}
+	key := c.PathValue("key")
+	if c.app.declared[key] != nil {
+		return 0, nil, declaredFailure(key)
+	}
+	overlap, err := parseLifetime("overlap", body.Overlap)
+	if err != nil {
+		return 0, nil, err
+	}
+	secret := tokenstore.NewSecret()
+	if body.Secret != nil {
+		secret = *body.Secret
+	}
+	if secret == "" {
+		return 0, nil, failure(http.StatusBadRequest, "secret: is empty")
+	}
+	if err := checkSecret(secret); err != nil {
+		return 0, nil, refuse(err)
+	}
+	now := c.app.now()
+	rotated, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
+		if consumer.RSAPublicKey != "" {
+			return failure(http.StatusConflict, "consumer %q: has an RSA key and no secret; give it another key with rsa_public_key", key)
+		}
+		if consumer.Secret == "" && overlap > 0 {
+			return failure(http.StatusConflict, "consumer %q: its secret was empty, which can't go on beside a new one; leave out overlap", key)
+		}
+		old := consumer.Secret
+		forgetSecrets(consumer)
+		if overlap > 0 {
+			consumer.PreviousSecret, consumer.PreviousSecretExpires = old, now.Add(overlap)
+		}
+		consumer.Secret = secret
+		adopt(consumer)
+		return nil
+	})
+	if err != nil {
+		return 0, nil, c.consumerFailure(err)
+	}
+	c.done("consumer's secret rotated", zap.String("consumer", key), zap.Duration("overlap", overlap))
+	return http.StatusOK, c.viewNewSecret(rotated), nil
+}
+
+func forgetSecrets(consumer *tokenstore.Consumer) {
+	consumer.Secret = ""
+	consumer.PreviousSecret, consumer.PreviousSecretExpires = "", time.Time{}
+}
+
+// adopt keeps a self-registered consumer that a person took care of. Otherwise one that was disabled would be forgotten
+// after a day, and could register itself anew.
+func adopt(consumer *tokenstore.Consumer) { consumer.SelfRegistered = false }
+
+func (c *adminCall) consumerFailure(err error) error {
+	return storeFailure(fmt.Sprintf("consumer %q", c.PathValue("key")), err)
+}
+
+func declaredFailure(key string) error {
+	return failure(http.StatusConflict, "consumer %q: is declared in Caddy's configuration, among the consumers of the oauth1 app; change it there", key)
+}
+
+func (c *adminCall) viewConsumer(consumer *tokenstore.Consumer) consumerView {
+	return consumerView{
+		Key:                   consumer.Key,
+		consumerSettings:      settingsOf(consumer),
+		Declared:              c.app.declared[consumer.Key] != nil,
+		SelfRegistered:        consumer.SelfRegistered,
+		Created:               shownTime(consumer.Created),
+		PreviousSecretExpires: shownTime(consumer.PreviousSecretExpires),
+	}
+}
+
+func (c *adminCall) viewNewSecret(consumer *tokenstore.Consumer) newSecretView {
+	view := newSecretView{consumerView: c.viewConsumer(consumer)}
+	if consumer.RSAPublicKey == "" {
+		view.Secret = &consumer.Secret
+	}
+	return view
+}
+
+func settingsOf(c *tokenstore.Consumer) consumerSettings {
+	s := consumerSettings{
+		Name:             c.Name,
+		Homepage:         c.Homepage,
+		RSAPublicKey:     c.RSAPublicKey,
+		SignatureMethods: c.SignatureMethods,
+		Callbacks:        c.Callbacks,
+		Permissions:      c.Permissions,
+		TwoLegged:        c.TwoLegged,
+		Disabled:         c.Disabled,
+	}
+	if !c.Expires.IsZero() {
+		s.Expires = shownTime(c.Expires).Format(time.RFC3339)
+	}
+	return s
+}
+
+// apply writes the settings to a consumer, and checks what it becomes.
+func (s *consumerSettings) apply(c *tokenstore.Consumer, l *levels) error {
+	c.Name = s.Name
+	c.Homepage = s.Homepage
+	c.RSAPublicKey = s.RSAPublicKey
+	c.SignatureMethods = s.SignatureMethods
+	c.Callbacks = s.Callbacks
+	c.Permissions = s.Permissions
+	c.TwoLegged = s.TwoLegged
+	c.Disabled = s.Disabled
+	c.Expires = time.Time{}
+	if s.Expires != "" {
+		var err error
+		if c.Expires, err = parseTime(s.Expires); err != nil {
+			return fmt.Errorf("expires %q: must be a time such as 2027-01-31T00:00:00Z, or a date", s.Expires)
+		}
+	}
+	return checkConsumer(c, l)
+}
+
+// patched returns the settings after a JSON Merge Patch. Its errors are failures.
+func (s consumerSettings) patched(patch json.RawMessage) (consumerSettings, error) {
+	var next consumerSettings
+	if len(bytes.TrimSpace(patch)) == 0 {
+		return s, nil
+	}
+	if err := decodeStrictly(patch, &next); err != nil { // a null must have a known name as well
+		return next, err
+	}
+	now, err := json.Marshal(s)
+	if err != nil {
+		return next, err
+	}
+	var fields, changes map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(now, &fields), json.Unmarshal(patch, &changes)); err != nil {
+		return next, err
+	}
+	for name, value := range changes {
+		fields[strings.ToLower(name)] = value // encoding/json takes names in any case, and null for nothing
+	}
+	merged, err := json.Marshal(fields)
+	if err != nil {
+		return next, err
+	}
+	next = consumerSettings{}
+	return next, decodeStrictly(merged, &next)
+}
+
+// checkSecret refuses what is no secret but a mistake, such as a file's line end.
+func checkSecret(secret string) error {
+	if strings.ContainsFunc(secret, unicode.IsControl) {
+		return fmt.Errorf("secret: holds a line end or another control character")
+	}
+	return nil
+}

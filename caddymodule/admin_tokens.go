@@ -1,0 +1,332 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// tokenView is an access token as the API shows it: without its secret.
+type tokenView struct {
+	Key        string    `json:"key"`
+	Consumer   string    `json:"consumer"`
+	User       string    `json:"user"`
+	Permission string    `json:"permission"`
+	Context    string    `json:"context,omitempty"`
+	Created    time.Time `json:"created"`
+	Expires    time.Time `json:"expires,omitzero"`
+	LastUsed   time.Time `json:"last_used,omitzero"`
+}
+
+// newTokenView is the one answer that holds a token's secret: to the call that issued it.
+type newTokenView struct {
+	tokenView
+	Secret string `json:"secret"`
+}
+
+// grantBody is what a user allows a consumer. A lifetime that is absent, or longer than the app's
+// access_token_lifetime, is that.
+type grantBody struct {
+	User       string `json:"user"`
+	Permission string `json:"permission"`
+	Context    string `json:"context,omitempty"`
+	Lifetime   string `json:"lifetime,omitempty"`
+}
+
+// newTokenBody is an access token to be issued without a request token. With a key and a secret, credentials of another
+// provider are brought along.
+type newTokenBody struct {
+	Consumer string  `json:"consumer"`
+	Key      string  `json:"key,omitempty"`
+	Secret   *string `json:"secret,omitempty"`
+	grantBody
+}
+
+// The states of a request token.
+const (
+	stateWaiting  = "waiting"
+	stateReviewed = "reviewed"
+	stateRefused  = "refused"
+	stateExpired  = "expired"
+)
+
+// requestTokenView is a request token as the API shows it: without its secret and its verifier.
+type requestTokenView struct {
+	Key      string    `json:"key"`
+	Consumer string    `json:"consumer"`
+	State    string    `json:"state"`
+	Callback string    `json:"callback,omitempty"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires"`
+	// What the review said.
+	User         string    `json:"user,omitempty"`
+	Permission   string    `json:"permission,omitempty"`
+	Context      string    `json:"context,omitempty"`
+	Reviewed     time.Time `json:"reviewed,omitzero"`
+	TokenExpires time.Time `json:"token_expires,omitzero"`
+}
+
+// reviewView is the answer to a review. A platform whose own page asked the user sends the browser to Redirect, or shows
+// Verifier where the callback is "oob".
+type reviewView struct {
+	requestTokenView
+	Verifier string `json:"verifier,omitempty"`
+	Redirect string `json:"redirect,omitempty"`
+}
+
+func (c *adminCall) listTokens() (int, any, error) {
+	query, after, limit, err := c.listQuery("user", "consumer")
+	if err != nil {
+		return 0, nil, err
+	}
+	filter := tokenstore.Filter{User: query.Get("user"), Consumer: query.Get("consumer")}
+	tokens, next, err := c.store.AccessTokens(c.Context(), filter, after, limit)
+	if err != nil {
+		return 0, nil, storeFailure("", err)
+	}
+	answer := listView[tokenView]{Items: make([]tokenView, len(tokens)), Next: next}
+	for i, token := range tokens {
+		answer.Items[i] = viewToken(token)
+	}
+	return http.StatusOK, answer, nil
+}
+
+func (c *adminCall) showToken() (int, any, error) {
+	token, err := c.store.AccessToken(c.Context(), c.PathValue("key"))
+	if err != nil {
+		return 0, nil, c.tokenFailure(err)
+	}
+	return http.StatusOK, viewToken(token), nil
+}
+
+func (c *adminCall) issueToken() (int, any, error) {
+	var body newTokenBody
+	if err := c.decode(&body); err != nil {
+		return 0, nil, err
+	}
+	token := &tokenstore.AccessToken{
+		Key:        body.Key,
+		Secret:     tokenstore.NewSecret(),
+		Consumer:   body.Consumer,
+		User:       body.User,
+		Permission: body.Permission,
+		Context:    body.Context,
+		Created:    c.app.now(),
+	}
+	if token.Key == "" {
+		token.Key = tokenstore.NewKey()
+	}
+	if body.Secret != nil {
+		token.Secret = *body.Secret
+	}
+	if token.Secret == "" {
+		return 0, nil, failure(http.StatusBadRequest, "secret: is empty")
+	}
+	if err := checkText("key", token.Key); err != nil {
+		return 0, nil, refuse(err)
+	}
+	if err := checkSecret(token.Secret); err != nil {
+		return 0, nil, refuse(err)
+	}
+	var err error
+	if token.Expires, err = c.checkGrant(body.Consumer, &body.grantBody, token.Created); err != nil {
+		return 0, nil, err
+	}
+	if err := c.store.CreateAccessToken(c.Context(), token); err != nil {
+		return 0, nil, storeFailure(fmt.Sprintf("access token %q", token.Key), err)
+	}
+	c.done("access token issued",
+		zap.String("token", token.Key),
+		zap.String("consumer", token.Consumer),
+		zap.String("user", token.User),
+		zap.String("permission", token.Permission),
+	)
+	return http.StatusCreated, newTokenView{viewToken(token), token.Secret}, nil
+}
+
+func (c *adminCall) revokeToken() (int, any, error) {
+	key := c.PathValue("key")
+	if err := c.store.RevokeToken(c.Context(), key); err != nil {
+		return 0, nil, c.tokenFailure(err)
+	}
+	c.done("access token revoked", zap.String("token", key))
+	return http.StatusNoContent, nil, nil
+}
+
+// revoke ends all grants of a user, of a consumer, or of a user to a consumer.
+func (c *adminCall) revoke() (int, any, error) {
+	var body struct {
+		User     string `json:"user"`
+		Consumer string `json:"consumer"`
+	}
+	if err := c.decode(&body); err != nil {
+		return 0, nil, err
+	}
+	if body.User == "" && body.Consumer == "" {
+		return 0, nil, failure(http.StatusBadRequest, "neither a user nor a consumer is given")
+	}
+	n, err := c.store.Revoke(c.Context(), tokenstore.Filter{User: body.User, Consumer: body.Consumer})
+	if err != nil {
+		return 0, nil, storeFailure("", err)
+	}
+	c.done("access tokens revoked",
+		zap.String("user", body.User),
+		zap.String("consumer", body.Consumer),
+		zap.Int("revoked", n),
+	)
+	return http.StatusOK, revokedView{n}, nil
+}
+
+// revokedView says how many access tokens there were.
+type revokedView struct {
+	Revoked int `json:"revoked"`
+}
+
+func (c *adminCall) showRequestToken() (int, any, error) {
+	token, err := c.store.RequestToken(c.Context(), c.PathValue("key"))
+	if err != nil {
+		return 0, nil, c.requestTokenFailure(err)
+	}
+	return http.StatusOK, c.viewRequestToken(token), nil
+}
+
+// reviewRequestToken records a user's answer that was given elsewhere, at a page of the platform's own. Who may speak for
+// the user is for the caller to know.
+func (c *adminCall) reviewRequestToken() (int, any, error) {
+	var body grantBody
+	if err := c.decode(&body); err != nil {
+		return 0, nil, err
+	}
+	token, err := c.store.RequestToken(c.Context(), c.PathValue("key"))
+	if err != nil {
+		return 0, nil, c.requestTokenFailure(err)
+	}
+	review := tokenstore.Review{
+		User:       body.User,
+		Permission: body.Permission,
+		Context:    body.Context,
+		Time:       c.app.now(),
+	}
+	if review.Permission == tokenstore.Unauthorized {
+		err = body.checkTexts()
+	} else {
+		review.Expires, err = c.checkGrant(token.Consumer, &body, review.Time)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	if token.Callback != "" && review.Permission != tokenstore.Unauthorized {
+		review.Verifier = tokenstore.NewVerifier()
+	}
+	if token, err = c.store.Review(c.Context(), token.Key, review); err != nil {
+		return 0, nil, c.requestTokenFailure(err)
+	}
+	c.done("request token reviewed",
+		zap.String("token", token.Key),
+		zap.String("consumer", token.Consumer),
+		zap.String("user", review.User),
+		zap.String("permission", review.Permission),
+	)
+	answer := reviewView{requestTokenView: c.viewRequestToken(token), Verifier: review.Verifier}
+	if token.Callback != "" && token.Callback != outOfBand {
+		answer.Redirect = callbackWith(token.Callback, token.Key, review.Verifier)
+	}
+	return http.StatusOK, answer, nil
+}
+
+// checkGrant refuses what the consumer can't be granted, and returns when the grant ends. Its errors are failures.
+func (c *adminCall) checkGrant(consumerKey string, grant *grantBody, now time.Time) (expires time.Time, err error) {
+	if err := grant.checkTexts(); err != nil {
+		return expires, err
+	}
+	if err := checkText("consumer", consumerKey); err != nil {
+		return expires, refuse(err)
+	}
+	if err := c.app.levels.check(grant.Permission); err != nil {
+		return expires, refuse(err)
+	}
+	lifetime, err := parseLifetime("lifetime", grant.Lifetime)
+	if err != nil {
+		return expires, err
+	}
+	consumer, err := c.app.consumer(c.Context(), c.store, consumerKey)
+	if err != nil {
+		return expires, storeFailure(fmt.Sprintf("consumer %q", consumerKey), err)
+	}
+	if !c.app.grantable(consumer, grant.Permission) {
+		return expires, failure(http.StatusBadRequest, "permission %q: the consumer %q may not be granted it", grant.Permission, consumerKey)
+	}
+	return c.app.tokenExpires(now, lifetime), nil
+}
+
+// checkTexts refuses a user or a context that could not go out as a header value. Its errors are failures.
+func (g *grantBody) checkTexts() error {
+	if err := checkText("user", g.User); err != nil {
+		return refuse(err)
+	}
+	if g.Context == "" {
+		return nil
+	}
+	if err := checkText("context", g.Context); err != nil {
+		return refuse(err)
+	}
+	return nil
+}
+
+func (c *adminCall) tokenFailure(err error) error {
+	return storeFailure(fmt.Sprintf("access token %q", c.PathValue("key")), err)
+}
+
+func (c *adminCall) requestTokenFailure(err error) error {
+	return storeFailure(fmt.Sprintf("request token %q", c.PathValue("key")), err)
+}
+
+func viewToken(t *tokenstore.AccessToken) tokenView {
+	return tokenView{
+		Key:        t.Key,
+		Consumer:   t.Consumer,
+		User:       t.User,
+		Permission: t.Permission,
+		Context:    t.Context,
+		Created:    shownTime(t.Created),
+		Expires:    shownTime(t.Expires),
+		LastUsed:   shownTime(t.LastUsed),
+	}
+}
+
+func (c *adminCall) viewRequestToken(t *tokenstore.RequestToken) requestTokenView {
+	view := requestTokenView{
+		Key:      t.Key,
+		Consumer: t.Consumer,
+		State:    requestTokenState(t, c.app.now()),
+		Callback: t.Callback,
+		Created:  shownTime(t.Created),
+		Expires:  shownTime(t.Expires),
+	}
+	if r := t.Review; r != nil {
+		view.User = r.User
+		view.Permission = r.Permission
+		view.Context = r.Context
+		view.Reviewed = shownTime(r.Time)
+		view.TokenExpires = shownTime(r.Expires)
+	}
+	return view
+}
+
+// requestTokenState is what an exchange would find now.
+func requestTokenState(t *tokenstore.RequestToken, now time.Time) string {
+	expired := !now.Before(t.Expires)
+	switch {
+	case t.Review != nil && t.Review.Permission == tokenstore.Unauthorized:
+		return stateRefused
+	case expired:
+		return stateExpired
+	case t.Review != nil:
+		return stateReviewed
+	}
+	return stateWaiting
+}

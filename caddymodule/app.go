@@ -1,0 +1,328 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App keeps what all sites share: the token store, how long credentials live, the permission levels, and the
+// consumers that are declared in the configuration.
+//
+// It needs no configuration: a site that uses the `oauth1` handler gets one with the defaults.
+type App struct {
+	// Where tokens and nonces are kept. Default: `badger`, in the folder `oauth1` of Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=oauth1.stores inline_key=module"`
+
+	// How long a request token can be reviewed and exchanged. Default: 2h.
+	RequestTokenLifetime caddy.Duration `json:"request_token_lifetime,omitempty"`
+
+	// How long an access token lives at the most, from its review on; users may choose less. Default: 0, which means
+	// until it is revoked.
+	AccessTokenLifetime caddy.Duration `json:"access_token_lifetime,omitempty"`
+
+	// How far the timestamp of a request may lie from our clock, in either direction. Default: 5m. Every accepted
+	// request is remembered for as long as its timestamp stays acceptable, so a wide window costs memory; a narrow one
+	// refuses clients whose clock is wrong.
+	TimestampWindow caddy.Duration `json:"timestamp_window,omitempty"`
+
+	// Who may ask for request tokens: `closed` (the default) knows declared and stored consumers only; with `open`, an
+	// unknown consumer key is registered with an empty secret, as Launchpad does it. Then a consumer's name is
+	// nothing but its own claim, and whoever knows a key may use it.
+	Registration string `json:"registration,omitempty"`
+
+	// Consumers that live in the configuration alone: never written to the store, gone when they are removed here. A
+	// key that is stored as well is an error at start.
+	Consumers []*DeclaredConsumer `json:"consumers,omitempty"`
+
+	// The permission levels, in the order in which they are offered. When there are any they replace the default
+	// ones (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE, DESKTOP_INTEGRATION).
+	Permissions []PermissionLevel `json:"permissions,omitempty"`
+
+	logger   *zap.Logger
+	metrics  *metrics
+	module   storeModule
+	levels   *levels
+	declared map[string]*tokenstore.Consumer
+	now      func() time.Time
+
+	poolKey string           // set while the pool counts us
+	store   tokenstore.Store // nil until ready is closed, and then if there is none
+	ready   chan struct{}
+	settle  sync.Once // closes ready
+	secret  [32]byte
+	rsaKeys rsaKeys
+	usage   usage
+}
+
+// storeModule is what a guest module of the namespace `oauth1.stores` does.
+type storeModule interface {
+	// PoolKey names what must not be opened twice: a directory, a cluster.
+	PoolKey() (string, error)
+	// Open opens the store.
+	Open() (tokenstore.Store, error)
+	// Configure applies the module's options to a store that is open already.
+	Configure(tokenstore.Store) error
+}
+
+// stores holds the open stores, so that a reload goes on with the one it finds.
+var stores = caddy.NewUsagePool()
+
+// pooledStore is a store in the pool.
+type pooledStore struct{ tokenstore.Store }
+
+// Destruct closes the store when nobody uses it any more.
+func (s pooledStore) Destruct() error { return s.Close() }
+
+const (
+	registrationClosed = "closed"
+	registrationOpen   = "open"
+)
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "oauth1",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets the defaults and prepares what is declared. It opens nothing: `caddy validate` comes this far, beside a
+// server that runs.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.ready = make(chan struct{})
+	if a.now == nil {
+		a.now = time.Now
+	}
+	var err error
+	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	if a.RequestTokenLifetime == 0 {
+		a.RequestTokenLifetime = caddy.Duration(2 * time.Hour)
+	}
+	if a.TimestampWindow == 0 {
+		a.TimestampWindow = caddy.Duration(5 * time.Minute)
+	}
+	if a.Registration == "" {
+		a.Registration = registrationClosed
+	}
+	if len(a.Permissions) == 0 {
+		a.Permissions = defaultPermissionLevels
+	}
+	if a.levels, err = newLevels(a.Permissions); err != nil {
+		return err
+	}
+	if err := a.provisionConsumers(); err != nil {
+		return err
+	}
+	return a.provisionStore(ctx)
+}
+
+func (a *App) provisionConsumers() error {
+	a.declared = make(map[string]*tokenstore.Consumer, len(a.Consumers))
+	for _, d := range a.Consumers {
+		c, err := d.consumer(a.levels)
+		if err != nil {
+			return fmt.Errorf("consumer %q: %w%s", d.Key, err, d.at())
+		}
+		if _, ok := a.declared[c.Key]; ok {
+			return fmt.Errorf("consumer %q: declared twice", c.Key)
+		}
+		a.declared[c.Key] = c
+	}
+	return nil
+}
+
+func (a *App) provisionStore(ctx caddy.Context) error {
+	if a.StoreRaw == nil {
+		module := new(badgerstore.Module)
+		a.module = module
+		return module.Provision(ctx)
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the store's module: %w", err)
+	}
+	opener, ok := module.(storeModule)
+	if !ok {
+		return fmt.Errorf("module %T is no token store", module)
+	}
+	a.module = opener
+	return nil
+}
+
+// Validate looks at the values.
+func (a *App) Validate() error {
+	if a.RequestTokenLifetime < 0 {
+		return fmt.Errorf("request_token_lifetime %v: must be positive", time.Duration(a.RequestTokenLifetime))
+	}
+	if a.AccessTokenLifetime < 0 {
+		return fmt.Errorf("access_token_lifetime %v: must be positive, or 0 for never", time.Duration(a.AccessTokenLifetime))
+	}
+	if a.TimestampWindow < caddy.Duration(time.Second) {
+		return fmt.Errorf("timestamp_window %v: must be a second or more", time.Duration(a.TimestampWindow))
+	}
+	if a.Registration != registrationClosed && a.Registration != registrationOpen {
+		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
+	}
+	return nil
+}
+
+// Start opens the store, or goes on with the one that an earlier configuration opened.
+func (a *App) Start() error {
+	defer a.settle.Do(func() { close(a.ready) })
+
+	key, err := a.module.PoolKey()
+	if err != nil {
+		return err
+	}
+	value, loaded, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
+		store, err := a.module.Open()
+		if err != nil {
+			return nil, err
+		}
+		return pooledStore{store}, nil
+	})
+	if err != nil {
+		return err
+	}
+	a.poolKey = key
+	store := value.(pooledStore).Store
+	if loaded {
+		if err := a.module.Configure(store); err != nil {
+			return err
+		}
+	}
+	if err := a.checkDeclared(store); err != nil {
+		return err
+	}
+	if a.secret, err = store.Secret(context.Background()); err != nil {
+		return fmt.Errorf("reading the store's secret: %w", err)
+	}
+	a.store = store
+	running.add(a)
+	return nil
+}
+
+// checkDeclared refuses a consumer that is declared and stored at once: which of them is meant?
+func (a *App) checkDeclared(store tokenstore.Store) error {
+	for key := range a.declared {
+		_, err := store.Consumer(context.Background(), key)
+		if err == nil {
+			return fmt.Errorf("consumer %q: declared in the configuration and stored as well; remove one of them (the stored one with: oauth1 consumer remove)", key)
+		}
+		if !errors.Is(err, tokenstore.ErrNotFound) {
+			return fmt.Errorf("looking for consumer %q: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// Stop does nothing: requests may be under way until Cleanup and beyond.
+func (a *App) Stop() error { return nil }
+
+// Cleanup lets go of the store. It closes when no other configuration uses it; a request that still comes by then is
+// refused with 503.
+func (a *App) Cleanup() error {
+	if a.ready != nil {
+		a.settle.Do(func() { close(a.ready) })
+	}
+	running.remove(a)
+	if a.poolKey == "" {
+		return nil
+	}
+	a.usage.end()
+	_, err := stores.Delete(a.poolKey)
+	a.poolKey = ""
+	return err
+}
+
+// open returns the store, and waits for it while Caddy starts its apps, in no certain order.
+func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
+	select {
+	case <-a.ready: // by itself, and so without a lock: it is what every request finds
+	default:
+		select {
+		case <-a.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if a.store == nil {
+		return nil, tokenstore.ErrClosed
+	}
+	return a.store, nil
+}
+
+// consumer finds a consumer among the declared and the stored ones. tokenstore.ErrNotFound.
+func (a *App) consumer(ctx context.Context, store tokenstore.Store, key string) (*tokenstore.Consumer, error) {
+	if c, ok := a.declared[key]; ok {
+		return c, nil
+	}
+	if len(key) > maxText {
+		return nil, tokenstore.ErrNotFound // a store may have no room for such a key, not even to look for it
+	}
+	return store.Consumer(ctx, key)
+}
+
+// accessToken finds an access token. tokenstore.ErrNotFound.
+func (a *App) accessToken(ctx context.Context, store tokenstore.Store, key string) (*tokenstore.AccessToken, error) {
+	if len(key) > maxText {
+		return nil, tokenstore.ErrNotFound
+	}
+	return store.AccessToken(ctx, key)
+}
+
+// requestToken finds a request token. tokenstore.ErrNotFound.
+func (a *App) requestToken(ctx context.Context, store tokenstore.Store, key string) (*tokenstore.RequestToken, error) {
+	if len(key) > maxText {
+		return nil, tokenstore.ErrNotFound
+	}
+	return store.RequestToken(ctx, key)
+}
+
+// tokenExpires is when a grant that is made now ends: by the user's choice (0: no wish) and the operator's limit.
+// Zero means never.
+func (a *App) tokenExpires(now time.Time, lifetime time.Duration) time.Time {
+	most := time.Duration(a.AccessTokenLifetime)
+	if lifetime == 0 || (most > 0 && lifetime > most) {
+		lifetime = most
+	}
+	if lifetime == 0 {
+		return time.Time{}
+	}
+	return now.Add(lifetime)
+}
+
+// grantable reports whether a consumer may be granted a level at all.
+func (a *App) grantable(c *tokenstore.Consumer, level string) bool {
+	if _, ok := a.levels.declared(level); !ok {
+		return false
+	}
+	return len(c.Permissions) == 0 || slices.Contains(c.Permissions, level)
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+	_ storeModule        = (*badgerstore.Module)(nil)
+)

@@ -1,0 +1,468 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// offered lists the levels and lifetimes that the page has, by their names in the form.
+func offered(page, field string) []string {
+	var values []string
+	for _, found := range regexp.MustCompile(`name="`+field+`" value="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		values = append(values, found[1])
+	}
+	return values
+}
+
+func TestAuthorizeOffers(t *testing.T) {
+	site := newTestSite(t, demoConsumer+`
+consumer reader {
+	secret s
+	permissions READ_PUBLIC READ_PRIVATE
+}
+consumer "System-wide: Ubuntu (laptop)" {
+	secret s
+}
+consumer "System-wide: Ubuntu" {
+	secret s
+}
+`, "")
+	all := "READ_PUBLIC WRITE_PUBLIC READ_PRIVATE WRITE_PRIVATE"
+	const desktop = "System-wide: Ubuntu (laptop)"
+	for _, test := range []struct {
+		name, consumer, asked, want string
+	}{
+		{"nothing asked for is all but the computer", "demo", "", all},
+		{"what is asked for, in the order of declaration", "demo", "WRITE_PUBLIC READ_PUBLIC", "READ_PUBLIC WRITE_PUBLIC"},
+		{"one level", "demo", "READ_PUBLIC", "READ_PUBLIC"},
+		{"an unknown level asks for nothing", "demo", "EVERYTHING", all},
+		{"an unknown level beside a known one is left out", "demo", "EVERYTHING READ_PUBLIC", "READ_PUBLIC"},
+		{"a refusal is no level", "demo", "UNAUTHORIZED", all},
+		{"the computer for an application asks for nothing", "demo", "DESKTOP_INTEGRATION", all},
+		{"the computer alone, for a computer", desktop, "DESKTOP_INTEGRATION", "DESKTOP_INTEGRATION"},
+		{"the computer beside another level is left out", desktop, "DESKTOP_INTEGRATION READ_PUBLIC", "READ_PUBLIC"},
+		{"the computer twice is not alone", desktop, "DESKTOP_INTEGRATION DESKTOP_INTEGRATION", all},
+		{"a computer that does not ask for it", desktop, "", all},
+		{"a key that only looks like a computer's", "System-wide: Ubuntu", "DESKTOP_INTEGRATION", all},
+		{"what the consumer may not have is not offered", "reader", "", "READ_PUBLIC READ_PRIVATE"},
+		{"nor when it is asked for", "reader", "WRITE_PRIVATE", "READ_PUBLIC READ_PRIVATE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			query := url.Values{"oauth_token": {site.waiting(test.consumer, "").Key}, "allow_permission": strings.Fields(test.asked)}
+			w := site.open("/+authorize-token?"+query.Encode(), "alice")
+			wantPage(t, w, 200, "No Access")
+			if got := strings.Join(offered(w.Body.String(), "permission"), " "); got != test.want {
+				t.Errorf("offers %q; want %q", got, test.want)
+			}
+			if computer := strings.Contains(w.Body.String(), "Confirm computer access"); computer != (test.want == desktopIntegration) {
+				t.Errorf("computer page: %v", computer)
+			}
+		})
+	}
+	t.Run("a site offers its own levels only", func(t *testing.T) {
+		site := newTestSite(t, demoConsumer, "permissions READ_PUBLIC WRITE_PUBLIC")
+		w := site.open("/+authorize-token?allow_permission=READ_PRIVATE&oauth_token="+site.waiting("demo", "").Key, "alice")
+		if got := strings.Join(offered(w.Body.String(), "permission"), " "); got != "READ_PUBLIC WRITE_PUBLIC" {
+			t.Errorf("offers %q", got)
+		}
+	})
+	t.Run("nothing to offer is a page that says so", func(t *testing.T) {
+		site := newTestSite(t, "consumer demo {\n secret s\n permissions READ_PRIVATE\n}", "permissions READ_PUBLIC WRITE_PUBLIC")
+		wantPage(t, site.open("/+authorize-token?oauth_token="+site.waiting("demo", "").Key, "alice"), 403, "Nothing can be granted")
+	})
+}
+
+// TestAuthorizeSays: who asks, who is logged in, for what, and what is to be thought of it.
+func TestAuthorizeSays(t *testing.T) {
+	site := newTestSite(t, `consumer demo {
+	name "Release dashboard"
+	homepage https://dashboard.example.com/
+	secret s
+	callbacks https://dashboard.example.com/* myapp:/done
+}
+consumer bare {
+	secret s
+}`, "")
+	if err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "own", SelfRegistered: true, Created: site.clock}); err != nil {
+		t.Fatal(err)
+	}
+	const polling = "did not say where it came from"
+	for _, test := range []struct {
+		name, consumer, callback, more string
+		says                           []string
+		not                            string
+	}{
+		{
+			"a declared consumer", "demo", "https://dashboard.example.com/done", "&lp.context=firefox",
+			[]string{"Release dashboard", "<code><bdi>demo</bdi></code>", `href="https://dashboard.example.com/" rel="noopener noreferrer"`, "own claim",
+				"Logged in as <strong><bdi>alice</bdi></strong>", "<bdi>firefox</bdi>", "<dd>https://dashboard.example.com</dd>",
+				"Read Anything", "private data too, and change nothing."},
+			polling,
+		},
+		{"a custom scheme", "demo", "myapp:/done", "", []string{"<dd>myapp:</dd>"}, polling},
+		{"a code to type in", "demo", outOfBand, "", []string{"You will get a code to type into the application"}, "You will be sent to"},
+		{"a request that does not say where it came from", "demo", "", "", []string{polling}, "You will be sent to"},
+		{"one with a registered callback in the link warns too", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{polling, "<dd>https://dashboard.example.com</dd>"}, ""},
+		{"a consumer without a name has its key", "bare", "", "", []string{"Allow <bdi>bare</bdi>"}, "Website"},
+		{"one that nobody has checked", "own", "", "", []string{"Nobody has checked who is behind this"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := site.open("/+authorize-token?oauth_token="+site.waiting(test.consumer, test.callback).Key+test.more, "alice")
+			wantPage(t, w, 200, test.says...)
+			if test.not != "" && strings.Contains(w.Body.String(), test.not) {
+				t.Errorf("the page says %q", test.not)
+			}
+		})
+	}
+}
+
+func TestAuthorizeRefusals(t *testing.T) {
+	site := newTestSite(t, demoConsumer+"consumer old {\n secret s\n expires 2001-01-01\n}", "")
+	if err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "off", Secret: "s", Disabled: true}); err != nil {
+		t.Fatal(err)
+	}
+	reviewed := func(user string) string {
+		token := site.waiting("demo", "")
+		if _, err := site.store().Review(t.Context(), token.Key, tokenstore.Review{User: user, Permission: "READ_PUBLIC", Time: site.clock}); err != nil {
+			t.Fatal(err)
+		}
+		return token.Key
+	}
+	expired := *site.waiting("demo", "")
+	expired.Key, expired.Expires = tokenstore.NewKey(), site.clock.Add(-time.Second)
+	if err := site.store().CreateRequestToken(t.Context(), &expired); err != nil {
+		t.Fatal(err)
+	}
+	key := site.waiting("demo", "").Key
+	for _, test := range []struct {
+		name, query string
+		status      int
+		text        string
+	}{
+		{"no token", "", 400, "There is nothing to decide"},
+		{"an empty token", "oauth_token=", 400, "There is nothing to decide"},
+		{"two tokens", "oauth_token=" + key + "&oauth_token=" + key, 400, "There is nothing to decide"},
+		{"a query that is none", "oauth_token=%zz", 400, "There is nothing to decide"},
+		{"an unknown token", "oauth_token=nonesuch", 404, "This request does not exist"},
+		{"a token of control characters", "oauth_token=%00", 404, "This request does not exist"},
+		{"a huge token", "oauth_token=" + strings.Repeat("x", 70_000), 404, "This request does not exist"},
+		{"an expired token", "oauth_token=" + expired.Key, 410, "This request has expired"},
+		{"one that somebody answered", "oauth_token=" + reviewed("bob"), 409, "This request was answered already"},
+		{"one that the user answered", "oauth_token=" + reviewed("alice"), 409, "You have answered this request already"},
+		{"a consumer that is gone", "oauth_token=" + site.waiting("gone", "").Key, 404, "The application gone is not registered here any more"},
+		{"a disabled consumer", "oauth_token=" + site.waiting("off", "").Key, 403, "The application is disabled"},
+		{"an expired consumer", "oauth_token=" + site.waiting("old", "").Key, 403, "The application is disabled"},
+		{"two contexts", "oauth_token=" + key + "&lp.context=a&lp.context=b", 400, "It names more than one context"},
+		{"a context with a line break", "oauth_token=" + key + "&lp.context=a%0Ab", 400, "holds a control character"},
+		{"a context that is too long", "oauth_token=" + key + "&lp.context=" + strings.Repeat("x", 300), 400, "is longer than 255 bytes"},
+		{"a done page without its proof", "oauth_token=" + key + "&done=READ_PUBLIC&oauth_consumer_key=demo", 403, "There is nothing to see here"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			wantPage(t, site.open("/+authorize-token?"+test.query, "alice"), test.status, test.text)
+			if !strings.Contains(test.query, "done=") {
+				w := site.send("/+authorize-token?"+test.query, "alice", url.Values{"decision": {"refuse"}})
+				wantPage(t, w, test.status, test.text)
+			}
+		})
+	}
+	for _, query := range []string{"", "oauth_token=nonesuch"} { // nothing is shown to HEAD
+		r := httptest.NewRequest(http.MethodHead, "http://api.test/+authorize-token?"+query, nil)
+		r.Header.Set("Test-User", "alice")
+		if w, _ := site.serve(r); w.Code == 405 {
+			t.Error("HEAD is refused")
+		}
+	}
+}
+
+// TestAuthorizeCallbacks: where the browser goes, and where never.
+func TestAuthorizeCallbacks(t *testing.T) {
+	site := newTestSite(t, demoConsumer+`
+consumer registered {
+	secret s
+	callbacks https://app.example.com/oauth/* myapp:/done
+}`, "")
+	for _, test := range []struct {
+		name, consumer, callback, linked string
+		status                           int
+		target                           string // of an approval; ? is the done page
+	}{
+		{"the token's callback", "demo", "https://app.example.com/cb", "", 303, "https://app.example.com/cb?oauth_token=KEY&oauth_verifier=VERIFIER"},
+		{"its query stays", "demo", "https://app.example.com/cb?a=b%20c", "", 303, "https://app.example.com/cb?a=b%20c&oauth_token=KEY&oauth_verifier=VERIFIER"},
+		{"a link can't replace it", "demo", "https://app.example.com/cb", "https://evil.test/", 303, "https://app.example.com/cb?oauth_token=KEY&oauth_verifier=VERIFIER"},
+		{"nor with a forbidden one", "demo", "https://app.example.com/cb", "javascript:alert(1)", 303, "https://app.example.com/cb?oauth_token=KEY&oauth_verifier=VERIFIER"},
+		{"nor a registered one", "registered", "myapp:/done", "https://app.example.com/oauth/x", 303, "myapp:/done?oauth_token=KEY&oauth_verifier=VERIFIER"},
+		{"a stored callback that is no longer registered", "registered", "https://app.example.com/other", "", 400, "not among those"},
+		{"out of band", "demo", outOfBand, "https://evil.test/", 303, "?"},
+		{"none", "demo", "", "", 303, "?"},
+		{"none, and an empty one in the link", "demo", "", "oob", 303, "?"},
+		{"none, and an unregistered one in the link", "demo", "", "https://app.example.com/", 303, "?"},
+		{"none, and a registered one in the link", "registered", "", "https://app.example.com/oauth/done?x=y", 303, "https://app.example.com/oauth/done?x=y&oauth_token=KEY"},
+		{"none, and one beside the registered folder", "registered", "", "https://app.example.com/oauth/../x", 303, "?"},
+		{"a script in the link", "registered", "", "javascript:alert(1)", 400, `the scheme "javascript" is forbidden`},
+		{"data in the link", "registered", "", "data:text/html,x", 400, `the scheme "data" is forbidden`},
+		{"user information in the link", "registered", "", "https://app.example.com@evil.test/", 400, "it holds user information"},
+		{"a backslash in the link", "registered", "", `https://evil.test\@app.example.com/oauth/`, 400, "it holds the character"},
+		{"a line break in the link", "registered", "", "https://app.example.com/oauth/\r\nSet-Cookie: a=b", 400, "control character"},
+		{"a path in the link", "registered", "", "//evil.test/", 400, "it is not an absolute URL"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			token := site.waiting(test.consumer, test.callback)
+			query := url.Values{"oauth_token": {token.Key}}
+			if test.linked != "" {
+				query.Set("oauth_callback", test.linked)
+			}
+			target := "/+authorize-token?" + query.Encode()
+			asked := site.open(target, "alice")
+			if test.status != 303 {
+				wantPage(t, asked, test.status, test.target)
+				wantPage(t, site.send(target, "alice", url.Values{"decision": {"allow"}}), test.status, test.target)
+				return
+			}
+			w := site.send(target, "alice", url.Values{
+				"csrf": {csrfToken(t, asked)}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"},
+			})
+			stored, err := site.store().RequestToken(t.Context(), token.Key)
+			if err != nil || stored.Review == nil {
+				t.Fatalf("not reviewed: %d %s %v", w.Code, w.Body, err)
+			}
+			if (stored.Review.Verifier == "") != (test.callback == "") {
+				t.Errorf("verifier %q", stored.Review.Verifier)
+			}
+			want := strings.NewReplacer("KEY", token.Key, "VERIFIER", stored.Review.Verifier).Replace(test.target)
+			got := w.Header().Get("Location")
+			if test.target == "?" && strings.HasPrefix(got, "?done=READ_PUBLIC&") {
+				got = "?"
+			}
+			if w.Code != 303 || got != want {
+				t.Errorf("%d to %q; want 303 to %q", w.Code, got, want)
+			}
+			if test.target == "?" && stored.Review.Verifier != "" && strings.Contains(w.Header().Get("Location"), stored.Review.Verifier) {
+				t.Error("the verifier is in the address")
+			}
+			for name, want := range map[string]string{"Cache-Control": "no-store", "Referrer-Policy": "same-origin"} {
+				if got := w.Header().Get(name); got != want {
+					t.Errorf("%s: %q", name, got)
+				}
+			}
+		})
+	}
+	t.Run("a refusal goes there too", func(t *testing.T) {
+		token := site.waiting("demo", "https://app.example.com/cb")
+		target := "/+authorize-token?oauth_token=" + token.Key
+		w := site.send(target, "alice", url.Values{"csrf": {csrfToken(t, site.open(target, "alice"))}, "decision": {"refuse"}})
+		if got, want := w.Header().Get("Location"), "https://app.example.com/cb?oauth_token="+token.Key+"&oauth_problem=permission_denied"; w.Code != 303 || got != want {
+			t.Errorf("%d to %q; want %q", w.Code, got, want)
+		}
+	})
+}
+
+// TestReview: what the form's answers come to in the store.
+func TestReview(t *testing.T) {
+	site := newTestSite(t, demoConsumer+"access_token_lifetime 48h\n", "")
+	never := time.Duration(0)
+	for _, test := range []struct {
+		name   string
+		query  string
+		form   string
+		status int
+		want   *tokenstore.Review // nil: none
+		length time.Duration
+	}{
+		{"a level", "", "decision=allow&permission=READ_PUBLIC&lifetime=hour", 303, &tokenstore.Review{Permission: "READ_PUBLIC"}, time.Hour},
+		{"a day", "", "decision=allow&permission=WRITE_PRIVATE&lifetime=day", 303, &tokenstore.Review{Permission: "WRITE_PRIVATE"}, 24 * time.Hour},
+		{"the operator's limit", "", "decision=allow&permission=READ_PUBLIC&lifetime=unlimited", 303, &tokenstore.Review{Permission: "READ_PUBLIC"}, 48 * time.Hour},
+		{"the operator's limit is kept against a form", "", "decision=allow&permission=READ_PUBLIC&lifetime=week", 303, &tokenstore.Review{Permission: "READ_PUBLIC"}, 48 * time.Hour},
+		{"a context", "&lp.context=firefox", "decision=allow&permission=READ_PUBLIC&lifetime=hour", 303, &tokenstore.Review{Permission: "READ_PUBLIC", Context: "firefox"}, time.Hour},
+		{"a refusal has no context", "&lp.context=firefox", "decision=refuse&permission=READ_PUBLIC&lifetime=hour", 303, &tokenstore.Review{Permission: "UNAUTHORIZED"}, never},
+		{"a refusal needs no level", "", "decision=refuse", 303, &tokenstore.Review{Permission: "UNAUTHORIZED"}, never},
+		{"no level", "", "decision=allow&lifetime=hour", 400, nil, 0},
+		{"no lifetime", "", "decision=allow&permission=READ_PUBLIC", 400, nil, 0},
+		{"no decision", "", "permission=READ_PUBLIC&lifetime=hour", 400, nil, 0},
+		{"another decision", "", "decision=maybe&permission=READ_PUBLIC&lifetime=hour", 400, nil, 0},
+		{"a level that was not offered", "&allow_permission=READ_PUBLIC", "decision=allow&permission=WRITE_PRIVATE&lifetime=hour", 400, nil, 0},
+		{"a computer that was not offered", "", "decision=allow&permission=DESKTOP_INTEGRATION&lifetime=hour", 400, nil, 0},
+		{"an unknown level", "", "decision=allow&permission=ROOT&lifetime=hour", 400, nil, 0},
+		{"a refusal as a level", "", "decision=allow&permission=UNAUTHORIZED&lifetime=hour", 400, nil, 0},
+		{"two levels", "", "decision=allow&permission=READ_PUBLIC&permission=WRITE_PRIVATE&lifetime=hour", 400, nil, 0},
+		{"an unknown lifetime", "", "decision=allow&permission=READ_PUBLIC&lifetime=year", 400, nil, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			token := site.waiting("demo", "")
+			target := "/+authorize-token?oauth_token=" + token.Key + test.query
+			form, err := url.ParseQuery(test.form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			form.Set("csrf", csrfToken(t, site.open(target, "alice")))
+			w := site.send(target, "alice", form)
+			stored, err := site.store().RequestToken(t.Context(), token.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w.Code != test.status || (stored.Review == nil) != (test.want == nil) {
+				t.Fatalf("%d %+v; want %d %+v", w.Code, stored.Review, test.status, test.want)
+			}
+			if test.want == nil {
+				return
+			}
+			want := *test.want
+			want.User, want.Time = "alice", site.clock
+			if test.length > 0 {
+				want.Expires = site.clock.Add(test.length)
+			}
+			got := *stored.Review
+			if !got.Time.Equal(want.Time) || !got.Expires.Equal(want.Expires) {
+				t.Errorf("at %v until %v; want at %v until %v", got.Time, got.Expires, want.Time, want.Expires)
+			}
+			got.Time, got.Expires = want.Time, want.Expires
+			if got != want {
+				t.Errorf("review %+v; want %+v", got, want)
+			}
+		})
+	}
+}
+
+// TestReviewOnce: the second of two tabs learns that the first was there, and by whom.
+func TestReviewOnce(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	token := site.waiting("demo", outOfBand)
+	target := "/+authorize-token?oauth_token=" + token.Key
+	allow := func(user string) url.Values {
+		return url.Values{"csrf": {csrfToken(t, site.open(target, user))}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"}}
+	}
+	first, second, other := allow("alice"), allow("alice"), allow("bob")
+	done := site.send(target, "alice", first)
+	again := site.send(target, "alice", second)
+	wantPage(t, again, 409, "You have answered this request already")
+	wantPage(t, site.send(target, "bob", other), 409, "This request was answered already")
+
+	stored, err := site.store().RequestToken(t.Context(), token.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "/+authorize-token" + done.Header().Get("Location")
+	wantPage(t, site.open(address, "alice"), 200, `id="verifier">`+stored.Review.Verifier+"<")
+	if !strings.Contains(again.Body.String(), strings.ReplaceAll(done.Header().Get("Location"), "&", "&amp;")) {
+		t.Error("the second tab does not lead to the code")
+	}
+	if w := site.open(address, "bob"); w.Code != 403 || strings.Contains(w.Body.String(), stored.Review.Verifier) {
+		t.Errorf("somebody else sees the code: %d", w.Code)
+	}
+	if _, err := site.store().Exchange(t.Context(), token.Key, stored.Review.Verifier, tokenstore.NewKey(), tokenstore.NewSecret()); err != nil {
+		t.Fatal(err)
+	}
+	wantPage(t, site.open(address, "alice"), 200, "Almost finished")
+	if err := site.store().Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReviewAtOnce: of any number of answers at the same time one is taken.
+func TestReviewAtOnce(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "").Key
+	csrf := csrfToken(t, site.open(target, "alice"))
+	codes := make(chan int)
+	const many = 8
+	for i := range many {
+		form := url.Values{"csrf": {csrf}, "decision": {[]string{"allow", "refuse"}[i%2]}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"}}
+		go func() { codes <- site.send(target, "alice", form).Code }()
+	}
+	count := make(map[int]int)
+	for range many {
+		count[<-codes]++
+	}
+	if count[303] != 1 || count[409] != many-1 {
+		t.Errorf("statuses %v", count)
+	}
+}
+
+func TestOfferedLifetimes(t *testing.T) {
+	for _, test := range []struct {
+		most   time.Duration
+		values string
+		first  string
+	}{
+		{0, "unlimited hour day week", "Until I disable it"},
+		{30 * 24 * time.Hour, "unlimited hour day week", "Until I disable it, at most 30 days"},
+		{7 * 24 * time.Hour, "unlimited hour day", "Until I disable it, at most 7 days"},
+		{12 * time.Hour, "unlimited hour", "Until I disable it, at most 12 hours"},
+		{time.Hour, "unlimited", "Until I disable it, at most 1 hour"},
+		{90 * time.Second, "unlimited", "Until I disable it, at most 90 seconds"},
+		{1500 * time.Millisecond, "unlimited", "Until I disable it, at most 1.5s"},
+	} {
+		offered := offeredLifetimes(test.most)
+		var values []string
+		for _, choice := range offered {
+			values = append(values, choice.Value)
+		}
+		if got := strings.Join(values, " "); got != test.values || offered[0].Title != test.first || !offered[0].Checked {
+			t.Errorf("%v: %q, %+v", test.most, got, offered[0])
+		}
+	}
+	site := newTestSite(t, demoConsumer, "")
+	site.app.AccessTokenLifetime = caddy.Duration(time.Hour)
+	w := site.open("/+authorize-token?oauth_token="+site.waiting("demo", "").Key, "alice")
+	if got := offered(w.Body.String(), "lifetime"); !slices.Equal(got, []string{"unlimited"}) {
+		t.Errorf("the page offers %q", got)
+	}
+}
+
+func TestParseComputer(t *testing.T) {
+	for key, want := range map[string]*computer{
+		"System-wide: Ubuntu (laptop)":       {"Ubuntu", "laptop"},
+		"System-wide: Debian 13 (x) (my pc)": {"Debian 13 (x)", "my pc"},
+		"System-wide: Ubuntu":                nil,
+		"System-wide:  ()":                   nil,
+		"not System-wide: Ubuntu (laptop)":   nil,
+		"System-wide: Ubuntu (laptop) more":  nil,
+	} {
+		got := parseComputer(key)
+		if (got == nil) != (want == nil) || (got != nil && *got != *want) {
+			t.Errorf("%q: %v; want %v", key, got, want)
+		}
+	}
+}
+
+// TestFormTarget: no callback writes a directive of its own into the Content-Security-Policy.
+func TestFormTarget(t *testing.T) {
+	for callback, want := range map[string]string{
+		"":                                       "",
+		outOfBand:                                "",
+		"https://App.example.com/cb?x=y":         "https:",
+		"http://127.0.0.1:8080/cb":               "http: https:",
+		"myapp:/done":                            "myapp:",
+		"https://a;script-src'unsafe-inline'/":   "https:",
+		"MyApp:/done;script-src 'unsafe-inline'": "myapp:",
+	} {
+		if got := formTarget(callback); got != want {
+			t.Errorf("%q: %q; want %q", callback, got, want)
+		}
+	}
+}
+
+// FuzzFormTarget: whatever callback is accepted, it comes to schemes and to nothing else.
+func FuzzFormTarget(f *testing.F) {
+	for _, callback := range []string{"https://app.example.com/cb", "http://[::1]:80/", "myapp:/x", "https://a;b'c'/", "https://%C3%A4/"} {
+		f.Add(callback)
+	}
+	source := regexp.MustCompile(`^(http: )?[a-z][a-z0-9+.-]*:$`)
+	f.Fuzz(func(t *testing.T, callback string) {
+		if _, err := parseCallback(callback); err != nil || callback == outOfBand {
+			return
+		}
+		if got := formTarget(callback); !source.MatchString(got) {
+			t.Errorf("%q: %q", callback, got)
+		}
+	})
+}

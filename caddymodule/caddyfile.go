@@ -1,0 +1,559 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("oauth1", parseGlobalOption)
+	httpcaddyfile.RegisterHandlerDirective("oauth1", parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder("oauth1", httpcaddyfile.After, "forward_auth")
+}
+
+// parseGlobalOption sets up the app. Syntax:
+//
+//	oauth1 {
+//	    store                  <module> { ... }
+//	    request_token_lifetime <duration>
+//	    access_token_lifetime  never|<duration>
+//	    timestamp_window       <duration>
+//	    registration           closed|open
+//	    consumer <key> {
+//	        name               <text>
+//	        homepage           <url>
+//	        secret             <text>
+//	        rsa_public_key     <pem>
+//	        signature_methods  <method...>
+//	        callbacks          <url...>
+//	        permissions        <level...>
+//	        two_legged         <user> <level>
+//	        expires            <time>
+//	    }
+//	    permission <name> [<title>] {
+//	        description <text>
+//	        implies     <level...>
+//	    }
+//	}
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("oauth1: given twice in the global options")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "oauth1", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads the global option; see parseGlobalOption for the syntax.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the option's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(options)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if option != "consumer" && option != "permission" {
+			if err := seen.first(d); err != nil {
+				return err
+			}
+		}
+		var err error
+		switch option {
+		case "store":
+			err = a.unmarshalStore(d)
+		case "request_token_lifetime":
+			err = duration(d, &a.RequestTokenLifetime)
+		case "access_token_lifetime":
+			err = lifetime(d, &a.AccessTokenLifetime)
+		case "timestamp_window":
+			err = duration(d, &a.TimestampWindow)
+		case "registration":
+			err = oneOf(d, &a.Registration, registrationClosed, registrationOpen)
+		case "consumer":
+			err = a.unmarshalConsumer(d)
+		case "permission":
+			err = a.unmarshalPermission(d)
+		default:
+			return d.Errf("oauth1: unknown option %q", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(a.Permissions) > 0 {
+		if _, err := newLevels(a.Permissions); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
+	var name string
+	if !d.Args(&name) {
+		return d.ArgErr()
+	}
+	id := "oauth1.stores." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("store %q: there is no such store", name)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return err
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
+	return nil
+}
+
+func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
+	c := &DeclaredConsumer{Source: fmt.Sprintf("%s:%d", d.File(), d.Line())}
+	if err := text(d, &c.Key); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(a.Consumers, func(other *DeclaredConsumer) bool { return other.Key == c.Key }) {
+		return d.Errf("consumer %q: declared twice", c.Key)
+	}
+	seen := make(options)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.first(d); err != nil {
+			return err
+		}
+		var err error
+		switch d.Val() {
+		case "name":
+			err = text(d, &c.Name)
+		case "homepage":
+			err = text(d, &c.Homepage)
+		case "secret":
+			err = text(d, &c.Secret)
+		case "rsa_public_key":
+			err = text(d, &c.RSAPublicKey)
+		case "signature_methods":
+			err = signatureMethods(d, &c.SignatureMethods)
+		case "callbacks":
+			err = texts(d, &c.Callbacks)
+		case "permissions":
+			err = texts(d, &c.Permissions)
+		case "two_legged":
+			c.TwoLegged = new(tokenstore.TwoLegged)
+			if !d.AllArgs(&c.TwoLegged.User, &c.TwoLegged.Permission) {
+				err = d.Errf("two_legged: wants a user and a permission")
+			}
+		case "expires":
+			err = text(d, &c.Expires)
+		default:
+			return d.Errf("consumer %q: unknown option %q", c.Key, d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	a.Consumers = append(a.Consumers, c)
+	return nil
+}
+
+func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
+	var level PermissionLevel
+	switch args := d.RemainingArgs(); len(args) {
+	case 1:
+		level.Name = args[0]
+	case 2:
+		level.Name, level.Title = args[0], args[1]
+	default:
+		return d.Err("permission: wants a name, and a title if there is one")
+	}
+	seen := make(options)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.first(d); err != nil {
+			return err
+		}
+		var err error
+		switch d.Val() {
+		case "description":
+			err = text(d, &level.Description)
+		case "implies":
+			err = texts(d, &level.Implies)
+		default:
+			return d.Errf("permission %q: unknown option %q", level.Name, d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	a.Permissions = append(a.Permissions, level)
+	return nil
+}
+
+// parseDirective sets up the handler. Syntax:
+//
+//	oauth1 [<matcher>] {
+//	    realm             <text>
+//	    base_url          <url>
+//	    signature_methods <method...>
+//	    insecure_plaintext_over_http
+//	    user              <placeholder>
+//	    endpoints         off | {
+//	        request_token <path>
+//	        authorize     <path>
+//	        access_token  <path>
+//	        tokens        <path>
+//	    }
+//	    require_callback
+//	    require_body_hash
+//	    max_form_body     <size>
+//	    permissions       <level...>
+//	    policy [<matcher>] {
+//	        anonymous
+//	        deny
+//	        consumers  <pattern...>
+//	        users      <user...>
+//	        permission [<method...>] <level>
+//	        context    <text>
+//	    }
+//	    identity_headers {
+//	        user       <header>
+//	        consumer   <header>
+//	        permission <header>
+//	        context    <header>
+//	        token      <header>
+//	    }
+//	    keep_authorization
+//	    pages {
+//	        name        <text>
+//	        logo        <file>
+//	        accent      <colour>
+//	        accent_dark <colour>
+//	        templates   <folder>
+//	    }
+//	}
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	d := h.Dispenser
+	d.Next() // the directive's name
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	declared, err := declaredLevels(h)
+	if err != nil {
+		return nil, err
+	}
+	handler := new(Handler)
+	seen := make(options)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() == "policy" {
+			if err := handler.unmarshalPolicy(h, declared); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err := seen.first(d); err != nil {
+			return nil, err
+		}
+		if err := handler.unmarshalOption(d, declared); err != nil {
+			return nil, err
+		}
+	}
+	return handler, nil
+}
+
+// declaredLevels are the permission levels of the global options, so that an undeclared one is found with its line.
+func declaredLevels(h httpcaddyfile.Helper) (*levels, error) {
+	app := new(App)
+	if option, ok := h.Option("oauth1").(httpcaddyfile.App); ok {
+		if err := json.Unmarshal(option.Value, app); err != nil {
+			return nil, h.WrapErr(err)
+		}
+	}
+	if len(app.Permissions) == 0 {
+		app.Permissions = defaultPermissionLevels
+	}
+	return newLevels(app.Permissions)
+}
+
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) error {
+	switch option := d.Val(); option {
+	case "realm":
+		return text(d, &h.Realm)
+	case "base_url":
+		return text(d, &h.BaseURL)
+	case "signature_methods":
+		return signatureMethods(d, &h.SignatureMethods)
+	case "insecure_plaintext_over_http":
+		return toggle(d, &h.InsecurePlaintextOverHTTP)
+	case "user":
+		return text(d, &h.User)
+	case "endpoints":
+		return h.unmarshalEndpoints(d)
+	case "require_callback":
+		return toggle(d, &h.RequireCallback)
+	case "require_body_hash":
+		return toggle(d, &h.RequireBodyHash)
+	case "max_form_body":
+		return size(d, &h.MaxFormBody)
+	case "permissions":
+		if err := texts(d, &h.Permissions); err != nil {
+			return err
+		}
+		for _, level := range h.Permissions {
+			if err := declared.check(level); err != nil {
+				return d.WrapErr(err)
+			}
+		}
+		return nil
+	case "identity_headers":
+		h.IdentityHeaders = new(IdentityHeaders)
+		return unmarshalBlock(d, map[string]*string{
+			"user":       &h.IdentityHeaders.User,
+			"consumer":   &h.IdentityHeaders.Consumer,
+			"permission": &h.IdentityHeaders.Permission,
+			"context":    &h.IdentityHeaders.Context,
+			"token":      &h.IdentityHeaders.Token,
+		})
+	case "keep_authorization":
+		return toggle(d, &h.KeepAuthorization)
+	case "pages":
+		h.Pages = new(Pages)
+		return unmarshalBlock(d, map[string]*string{
+			"name":        &h.Pages.Name,
+			"logo":        &h.Pages.Logo,
+			"accent":      &h.Pages.Accent,
+			"accent_dark": &h.Pages.AccentDark,
+			"templates":   &h.Pages.Templates,
+		})
+	default:
+		return d.Errf("oauth1: unknown option %q", option)
+	}
+}
+
+func (h *Handler) unmarshalEndpoints(d *caddyfile.Dispenser) error {
+	h.Endpoints = new(Endpoints)
+	if d.NextArg() {
+		if d.Val() != "off" || d.NextArg() {
+			return d.Errf("endpoints %q: must be off, or a block of paths", d.Val())
+		}
+		h.Endpoints.Off = true
+		return nil
+	}
+	return unmarshalBlock(d, map[string]*string{
+		"request_token": &h.Endpoints.RequestToken,
+		"authorize":     &h.Endpoints.Authorize,
+		"access_token":  &h.Endpoints.AccessToken,
+		"tokens":        &h.Endpoints.Tokens,
+	})
+}
+
+func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *levels) error {
+	d := helper.Dispenser
+	if len(h.Policies) > 0 && h.Policies[len(h.Policies)-1].unconditional() {
+		return d.Err("policy: can never be reached, since the one before has no matcher and decides all that come to it")
+	}
+	p := new(Policy)
+	matcher, found, err := helper.MatcherToken()
+	switch {
+	case err != nil:
+		return d.WrapErr(err)
+	case found && matcher != nil:
+		p.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
+	case !found && d.Val() != "policy":
+		return d.Errf("policy %q: is no matcher; it must be a path that begins with a slash, or a name that begins with @", d.Val())
+	}
+	if d.NextArg() {
+		return d.Errf("policy %q: there may be one matcher only", d.Val())
+	}
+	seen := make(options)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() != "permission" {
+			if err := seen.first(d); err != nil {
+				return err
+			}
+		}
+		if err := p.unmarshalOption(d); err != nil {
+			return err
+		}
+		if err := p.validate(declared, nil); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	h.Policies = append(h.Policies, p)
+	return nil
+}
+
+func (p *Policy) unmarshalOption(d *caddyfile.Dispenser) error {
+	switch option := d.Val(); option {
+	case "anonymous":
+		return toggle(d, &p.Anonymous)
+	case "deny":
+		return toggle(d, &p.Deny)
+	case "consumers":
+		return texts(d, &p.Consumers)
+	case "users":
+		return texts(d, &p.Users)
+	case "context":
+		return text(d, &p.Context)
+	case "permission":
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.ArgErr()
+		}
+		rule := PermissionRule{Permission: args[len(args)-1]}
+		for _, method := range args[:len(args)-1] {
+			rule.Methods = append(rule.Methods, strings.ToUpper(method))
+		}
+		p.Permissions = append(p.Permissions, rule)
+		return nil
+	default:
+		return d.Errf("policy: unknown option %q", option)
+	}
+}
+
+// options remembers which options of a block were given.
+type options map[string]bool
+
+// first refuses an option that comes again.
+func (o options) first(d *caddyfile.Dispenser) error {
+	if o[d.Val()] {
+		return d.Errf("%s: given twice", d.Val())
+	}
+	o[d.Val()] = true
+	return nil
+}
+
+// unmarshalBlock reads a block of options that have one text each.
+func unmarshalBlock(d *caddyfile.Dispenser, fields map[string]*string) error {
+	block := d.Val()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(options)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		field, ok := fields[d.Val()]
+		if !ok {
+			return d.Errf("%s: unknown option %q", block, d.Val())
+		}
+		if err := seen.first(d); err != nil {
+			return err
+		}
+		if err := text(d, field); err != nil {
+			return err
+		}
+	}
+	if len(seen) == 0 {
+		return d.Errf("%s: is empty", block)
+	}
+	return nil
+}
+
+// text reads the one argument of an option.
+func text(d *caddyfile.Dispenser, value *string) error {
+	option := d.Val()
+	if !d.AllArgs(value) {
+		return d.Errf("%s: wants one argument", option)
+	}
+	if *value == "" {
+		return d.Errf("%s: is empty", option)
+	}
+	return nil
+}
+
+// texts reads one argument or more.
+func texts(d *caddyfile.Dispenser, values *[]string) error {
+	option := d.Val()
+	if *values = d.RemainingArgs(); len(*values) == 0 {
+		return d.Errf("%s: wants at least one argument", option)
+	}
+	return nil
+}
+
+// toggle reads an option that is there or not.
+func toggle(d *caddyfile.Dispenser, value *bool) error {
+	option := d.Val()
+	if d.NextArg() {
+		return d.Errf("%s: takes no argument, got %q", option, d.Val())
+	}
+	*value = true
+	return nil
+}
+
+func oneOf(d *caddyfile.Dispenser, value *string, allowed ...string) error {
+	option := d.Val()
+	if err := text(d, value); err != nil {
+		return err
+	}
+	if !slices.Contains(allowed, *value) {
+		return d.Errf("%s %q: must be %s", option, *value, strings.Join(allowed, " or "))
+	}
+	return nil
+}
+
+func duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
+	option, argument := d.Val(), ""
+	if err := text(d, &argument); err != nil {
+		return err
+	}
+	parsed, err := caddy.ParseDuration(argument)
+	if err != nil {
+		return d.Errf("%s %q: is no duration, such as 90s, 5m, 2h or 7d", option, argument)
+	}
+	if parsed <= 0 {
+		return d.Errf("%s %q: must be positive", option, argument)
+	}
+	*value = caddy.Duration(parsed)
+	return nil
+}
+
+// lifetime reads a duration, or never.
+func lifetime(d *caddyfile.Dispenser, value *caddy.Duration) error {
+	if d.CountRemainingArgs() == 1 {
+		d.NextArg()
+		if d.Val() == "never" {
+			*value = 0
+			return nil
+		}
+		d.Prev()
+	}
+	return duration(d, value)
+}
+
+func size(d *caddyfile.Dispenser, value *int64) error {
+	option, argument := d.Val(), ""
+	if err := text(d, &argument); err != nil {
+		return err
+	}
+	parsed, err := humanize.ParseBytes(argument)
+	if err != nil || parsed == 0 || parsed > 1<<40 {
+		return d.Errf("%s %q: is no size, such as 512KiB or 4MiB", option, argument)
+	}
+	*value = int64(parsed)
+	return nil
+}
+
+func signatureMethods(d *caddyfile.Dispenser, methods *[]string) error {
+	if err := texts(d, methods); err != nil {
+		return err
+	}
+	for i, method := range *methods {
+		if err := checkSignatureMethod(method); err != nil {
+			return d.WrapErr(err)
+		}
+		if slices.Contains((*methods)[:i], method) {
+			return d.Errf("signature_methods %q: given twice", method)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*App)(nil)

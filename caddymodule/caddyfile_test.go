@@ -1,0 +1,206 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func adapt(text string) ([]byte, error) {
+	adapted, _, err := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}.Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	return adapted, err
+}
+
+// TestCaddyfileToJSON compares with testdata/caddyfile: a Caddyfile, a line, and the JSON that it means.
+func TestCaddyfileToJSON(t *testing.T) {
+	const line = "----------\n"
+	files, err := filepath.Glob("testdata/caddyfile/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			golden, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, _ := strings.Cut(string(golden), line)
+			adapted, err := adapt(input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			if err := json.Indent(&got, adapted, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			got.WriteByte('\n')
+			if *update {
+				if err := os.WriteFile(file, []byte(input+line+got.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got.String() != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got.String(), want)
+			}
+		})
+	}
+}
+
+// TestCaddyfileErrors: every mistake is one line that names the value and where it stands.
+func TestCaddyfileErrors(t *testing.T) {
+	for _, test := range []struct{ global, directive, want string }{
+		{"nonsense", "", `oauth1: unknown option "nonsense", at Caddyfile:3`},
+		{"store", "", `wrong argument count or unexpected line ending after 'store', at Caddyfile:3`},
+		{"store papyrus", "", `store "papyrus": there is no such store, at Caddyfile:3`},
+		{"request_token_lifetime 2h\nrequest_token_lifetime 3h", "", `request_token_lifetime: given twice, at Caddyfile:4`},
+		{"request_token_lifetime soon", "", `request_token_lifetime "soon": is no duration, such as 90s, 5m, 2h or 7d, at Caddyfile:3`},
+		{"request_token_lifetime -1h", "", `request_token_lifetime "-1h": must be positive, at Caddyfile:3`},
+		{"request_token_lifetime", "", `request_token_lifetime: wants one argument, at Caddyfile:3`},
+		{"request_token_lifetime 1h 2h", "", `request_token_lifetime: wants one argument, at Caddyfile:3`},
+		{"access_token_lifetime sometimes", "", `access_token_lifetime "sometimes": is no duration, such as 90s, 5m, 2h or 7d, at Caddyfile:3`},
+		{"registration ajar", "", `registration "ajar": must be closed or open, at Caddyfile:3`},
+		{"consumer", "", `consumer: wants one argument, at Caddyfile:3`},
+		{"consumer a {\n secret x\n}\nconsumer a {\n secret y\n}", "", `consumer "a": declared twice, at Caddyfile:6`},
+		{"consumer a {\n colour red\n}", "", `consumer "a": unknown option "colour", at Caddyfile:4`},
+		{"consumer a {\n secret x\n secret y\n}", "", `secret: given twice, at Caddyfile:5`},
+		{"consumer a {\n secret \"\"\n}", "", `secret: is empty, at Caddyfile:4`},
+		{"consumer a {\n signature_methods ROT13\n}", "", `signature_methods "ROT13": must be one of HMAC-SHA1, HMAC-SHA256, HMAC-SHA512, RSA-SHA1, RSA-SHA256, RSA-SHA512, PLAINTEXT, at Caddyfile:4`},
+		{"consumer a {\n two_legged alice\n}", "", `two_legged: wants a user and a permission, at Caddyfile:4`},
+		{"permission", "", `permission: wants a name, and a title if there is one, at Caddyfile:3`},
+		{"permission A {\n implies B\n}", "", `permission "A": implies "B", which is not declared`},
+		{"permission A {\n implies B\n}\npermission B {\n implies A\n}", "", `permission "A": implies itself, by way of "B"`},
+		{"permission A\npermission A", "", `permission "A": declared twice`},
+		{"permission UNAUTHORIZED", "", `permission "UNAUTHORIZED": the name stands for a refusal and can't be declared`},
+		{"permission \"A B\"", "", `permission "A B": must be one word of printable ASCII`},
+
+		{"", "nonsense", `oauth1: unknown option "nonsense", at Caddyfile:8`},
+		{"", "realm a\nrealm b", `realm: given twice, at Caddyfile:9`},
+		{"", "signature_methods HMAC-MD5", `signature_methods "HMAC-MD5": must be one of`},
+		{"", "signature_methods HMAC-SHA1 HMAC-SHA1", `signature_methods "HMAC-SHA1": given twice, at Caddyfile:8`},
+		{"", "require_callback yes", `require_callback: takes no argument, got "yes", at Caddyfile:8`},
+		{"", "endpoints on", `endpoints "on": must be off, or a block of paths, at Caddyfile:8`},
+		{"", "endpoints {\n login /x\n}", `endpoints: unknown option "login", at Caddyfile:9`},
+		{"", "max_form_body huge", `max_form_body "huge": is no size, such as 512KiB or 4MiB, at Caddyfile:8`},
+		{"", "permissions READ_MINDS", `permission "READ_MINDS": is not declared, at Caddyfile:8`},
+		{"", "identity_headers {\n shoe X-Shoe\n}", `identity_headers: unknown option "shoe", at Caddyfile:9`},
+		{"", "identity_headers {\n user X-A\n user X-B\n}", `user: given twice, at Caddyfile:10`},
+		{"", "policy @nobody {\n deny\n}", `unrecognized matcher name: @nobody, at Caddyfile:8`},
+		{"", "policy admin {\n deny\n}", `policy "admin": is no matcher; it must be a path that begins with a slash, or a name that begins with @, at Caddyfile:8`},
+		{"", "policy /a /b {\n deny\n}", `policy "/b": there may be one matcher only, at Caddyfile:8`},
+		{"", "policy {\n shrug\n}", `policy: unknown option "shrug", at Caddyfile:9`},
+		{"", "policy {\n deny\n}\npolicy /x {\n anonymous\n}", `policy: can never be reached, since the one before has no matcher and decides all that come to it, at Caddyfile:11`},
+		{"", "policy {\n anonymous\n users alice\n}", `anonymous lets everybody through: nothing else may stand beside it, at Caddyfile:10`},
+		{"", "policy {\n deny\n permission READ_PUBLIC\n}", `deny refuses everybody: nothing else may stand beside it, at Caddyfile:10`},
+		{"", "policy {\n consumers [\n}", `consumers "[": is no pattern, at Caddyfile:9`},
+		{"", "policy {\n permission READ_MINDS\n}", `permission "READ_MINDS": is not declared, at Caddyfile:9`},
+		{"", "policy {\n permission GET READ_PUBLIC\n permission GET WRITE_PUBLIC\n}", `permission "WRITE_PUBLIC": method GET is given twice, at Caddyfile:10`},
+		{"", "policy {\n permission READ_PUBLIC\n permission WRITE_PUBLIC\n}", `permission "WRITE_PUBLIC": there is one for every other method already, at Caddyfile:10`},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			_, err := adapt("{\n\toauth1 {\n" + test.global + "\n\t}\n}\n" + siteOf(test.directive))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one line: %q", err)
+			}
+		})
+	}
+	if _, err := adapt("{\n oauth1\n oauth1\n}\n"); err == nil || !strings.Contains(err.Error(), "given twice") {
+		t.Errorf("the global option twice: %v", err)
+	}
+}
+
+// siteOf is a site whose directive has the options, from line 8 on if nothing stands in the global ones.
+func siteOf(directive string) string {
+	if directive == "" {
+		return "http://api.test {\n\toauth1\n}\n"
+	}
+	return "http://api.test {\n\toauth1 {\n" + directive + "\n\t}\n}\n"
+}
+
+// TestProvisionErrors: what only the start can find names its value, and a consumer's line.
+func TestProvisionErrors(t *testing.T) {
+	t.Setenv("EMPTY_SECRET", "")
+	for _, test := range []struct{ global, directive, want string }{
+		{"consumer a {\n secret {env.NO_SUCH_SECRET}\n}", "", `consumer "a": secret "{env.NO_SUCH_SECRET}": `},
+		{"consumer a {\n secret {env.EMPTY_SECRET}\n}", "", `, at Caddyfile:5`},
+		{"consumer a {\n name A\n}", "", `consumer "a": needs a secret or an rsa_public_key, at Caddyfile:5`},
+		{"consumer a {\n rsa_public_key {file.no-such.pem}\n}", "", `consumer "a": rsa_public_key "{file.no-such.pem}": `},
+		{"consumer a {\n rsa_public_key nonsense\n}", "", `consumer "a": rsa_public_key: `},
+		{"consumer a {\n secret s\n rsa_public_key x\n}", "", `has a secret and an rsa_public_key`},
+		{"consumer a {\n secret s\n permissions READ_MINDS\n}", "", `consumer "a": permission "READ_MINDS": is not declared, at Caddyfile:5`},
+		{"consumer a {\n secret s\n callbacks https://a.test*\n}", "", `callbacks "https://a.test*": a * may stand in the path only, behind a slash`},
+		{"consumer a {\n secret s\n expires tomorrow\n}", "", `expires "tomorrow": must be a time`},
+		{"consumer a {\n secret s\n homepage javascript:alert(1)\n}", "", `homepage "javascript:alert(1)": must be an http or https URL`},
+		{"consumer a {\n secret s\n signature_methods RSA-SHA1\n}", "", `signature_methods "RSA-SHA1": the consumer has no key for it`},
+		{"timestamp_window 1ms", "", `timestamp_window 1ms: must be a second or more`},
+		{"permission A", "", `policy 1: permission "READ_PUBLIC": is not declared`},
+		{"", "base_url api.test", `base_url "api.test": must begin with http:// or https://`},
+		{"", "base_url https://api.test/path", `base_url "https://api.test/path": must be an origin`},
+		{"", "base_url {env.NO_SUCH_URL}", `base_url "{env.NO_SUCH_URL}": `},
+		{"", "endpoints {\n authorize /+access-token\n}", `endpoints: two of them have the same path`},
+		{"", "endpoints {\n authorize oauth\n}", `endpoints: path "oauth" must begin with a slash`},
+		{"", "identity_headers {\n user \"a b\"\n}", `identity_headers "a b": is no header name`},
+		{"", "identity_headers {\n user Content_Length\n}", `has a meaning of its own in HTTP`},
+		{"", "identity_headers {\n user X-OAuth_Token\n}", `used twice`},
+		{"", "permissions READ_PUBLIC\npolicy {\n permission WRITE_PUBLIC\n}", `policy 1: permission "WRITE_PUBLIC": no permission that the site offers allows it`},
+	} {
+		t.Run(strings.NewReplacer("{", "", "}", "").Replace(test.want), func(t *testing.T) {
+			_, err := provisionTestSite(t, test.global, test.directive)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestExampleCaddyfile: the example is a valid configuration, to the last module.
+func TestExampleCaddyfile(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	text, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	adapted, err := adapt(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config caddy.Config
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&config); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzCaddyfile(f *testing.F) {
+	files, _ := filepath.Glob("testdata/caddyfile/*.txt")
+	for _, file := range files {
+		if golden, err := os.ReadFile(file); err == nil {
+			input, _, _ := strings.Cut(string(golden), "----------\n")
+			f.Add(input)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "import") {
+			t.Skip("reads other files")
+		}
+		adapted, err := adapt(text)
+		if err == nil && !json.Valid(adapted) {
+			t.Errorf("invalid JSON: %s", adapted)
+		}
+	})
+}

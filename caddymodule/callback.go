@@ -1,0 +1,124 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// outOfBand is the callback of a consumer that can't receive one (OAuth Core 1.0a section 6.1.1).
+const outOfBand = "oob"
+
+// checkCallback refuses a callback that would lead a browser somewhere harmful, or elsewhere than the consumer
+// registered. Nothing is normalized: what is accepted is what the browser gets.
+func checkCallback(c *tokenstore.Consumer, callback string) error {
+	u, err := parseCallback(callback)
+	if err != nil {
+		return err
+	}
+	if len(c.Callbacks) == 0 {
+		if u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("the scheme %q must be registered with the consumer", u.Scheme)
+		}
+		return nil
+	}
+	if !registeredCallback(c, callback) {
+		return errors.New("it is not among those that the consumer registered")
+	}
+	return nil
+}
+
+// registeredCallback reports whether the consumer registered the callback, which has been parsed before.
+func registeredCallback(c *tokenstore.Consumer, callback string) bool {
+	for _, pattern := range c.Callbacks {
+		prefix, open := strings.CutSuffix(pattern, "*")
+		if callback == pattern || (open && strings.HasPrefix(callback, prefix) && !climbs(callback)) {
+			return true
+		}
+	}
+	return false
+}
+
+// climbs reports whether a path may leave the folder that it seems to be in.
+func climbs(callback string) bool {
+	path, _, _ := strings.Cut(callback, "?")
+	path = strings.ReplaceAll(strings.ToLower(path), "%2e", ".")
+	path = strings.ReplaceAll(path, "%2f", "/")
+	path = strings.ReplaceAll(path, "%5c", "/")
+	return strings.Contains(path+"/", "/../") || strings.Contains(path+"/", "/./")
+}
+
+// parseCallback refuses what no callback may be.
+func parseCallback(callback string) (*url.URL, error) {
+	const most = 2048
+	if callback == "" {
+		return nil, errors.New("it is empty")
+	}
+	if len(callback) > most {
+		return nil, fmt.Errorf("it is longer than %d bytes", most)
+	}
+	for i := range len(callback) {
+		switch c := callback[i]; {
+		case c <= ' ' || c > '~':
+			return nil, errors.New("it holds a space, a control character or non-ASCII text")
+		case strings.IndexByte("\\\"<>^`{|}", c) >= 0:
+			return nil, fmt.Errorf("it holds the character %q", c)
+		case c == '#':
+			return nil, errors.New("it holds a fragment")
+		}
+	}
+	u, err := url.Parse(callback)
+	if err != nil {
+		return nil, errors.New("it is not a URL")
+	}
+	switch u.Scheme {
+	case "":
+		return nil, errors.New("it is not an absolute URL")
+	case "http", "https":
+		if u.Hostname() == "" || u.Opaque != "" {
+			return nil, errors.New("it names no host")
+		}
+	case "javascript", "data", "vbscript", "blob", "file", "about", "filesystem", "view-source":
+		return nil, fmt.Errorf("the scheme %q is forbidden", u.Scheme)
+	}
+	if u.User != nil {
+		return nil, errors.New("it holds user information")
+	}
+	return u, nil
+}
+
+// checkCallbackPattern refuses a registered callback that is none, or whose * would let its host be chosen.
+func checkCallbackPattern(pattern string) error {
+	prefix, open := strings.CutSuffix(pattern, "*")
+	if strings.Contains(prefix, "*") {
+		return fmt.Errorf("callbacks %q: a * may stand at the end only", pattern)
+	}
+	if _, err := parseCallback(prefix); err != nil {
+		return fmt.Errorf("callbacks %q: %w", pattern, err)
+	}
+	if !open {
+		return nil
+	}
+	_, rest, _ := strings.Cut(prefix, ":")
+	if !strings.Contains(strings.TrimPrefix(rest, "//"), "/") {
+		return fmt.Errorf("callbacks %q: a * may stand in the path only, behind a slash", pattern)
+	}
+	return nil
+}
+
+// callbackWith appends parameters to a callback's query; what it has stays as it is (OAuth Core 1.0a section 6.2.3).
+func callbackWith(callback, token, verifier string) string {
+	query := "oauth_token=" + url.QueryEscape(token)
+	if verifier != "" {
+		query += "&oauth_verifier=" + url.QueryEscape(verifier)
+	}
+	switch base, existing, ok := strings.Cut(callback, "?"); {
+	case !ok, existing == "":
+		return base + "?" + query
+	default:
+		return callback + "&" + query
+	}
+}

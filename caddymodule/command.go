@@ -1,0 +1,345 @@
+package caddymodule
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "oauth1",
+		Usage: "<command>",
+		Short: "Manages OAuth 1.0a consumers and tokens, debugs signatures, tests policies",
+		Long: `
+Manages the consumers and tokens of the oauth1 app, and helps to debug
+OAuth 1.0a signatures.
+
+The commands that manage work on a running Caddy, by way of its admin API at
+'` + caddy.DefaultAdminListen + `'. Name another --address, or use --config to have it
+read from your configuration. All of them print text for people, or with
+--json what the API answered.
+
+A secret is shown once, by the command that made it. Secrets that you have
+already are read from standard input, never from the command line, where other
+users of the computer could see them.
+
+'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' work by themselves, without
+a running Caddy.`,
+		CobraFunc: buildCommands,
+	})
+}
+
+// buildCommands adds the subcommands. Those of consumers are in command_consumer.go, those of tokens in command_token.go;
+// sign.go and explain.go are for people who debug signatures, policycommand.go for those who test policies.
+func buildCommands(root *cobra.Command) {
+	root.Example = `  $ caddy oauth1 consumer add --name "CI bot" --callback 'https://ci.example.com/oauth/*'
+  $ caddy oauth1 token list --user salgado
+  $ curl -H "$(caddy oauth1 sign GET https://api.example.com/items --consumer ci-bot)" https://api.example.com/items`
+	addGroup(root,
+		group("consumer", "Manages the applications that sign requests", consumerCommands()...),
+		group("token", "Manages access tokens: what users have granted", tokenCommands()...),
+		group("request-token", "Looks at requests for a grant, and answers them", requestTokenCommands()...),
+		revokeCommand(),
+		healthCommand(),
+		signCommand(),
+		explainCommand(),
+		policyCommand(),
+	)
+}
+
+func group(name, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: name + " <command>", Short: short}
+	addGroup(cmd, commands...)
+	return cmd
+}
+
+// addGroup makes a command one that only has subcommands. A name that none of them has is an error; cobra alone would show
+// the help and succeed.
+func addGroup(cmd *cobra.Command, commands ...*cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	cmd.AddCommand(commands...)
+}
+
+// managing makes a command one that calls the admin API.
+func managing(cmd *cobra.Command, args cobra.PositionalArgs, run func(*adminClient, []string) error) *cobra.Command {
+	cmd.Flags().StringP("address", "", "", "Address of the administration API listener (if --config is not used)")
+	cmd.Flags().StringP("config", "c", "", "Configuration file (if --address is not used)")
+	cmd.Flags().StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
+	cmd.Flags().BoolP("json", "", false, "Print JSON")
+	cmd.Args = args
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		address, err := caddycmd.DetermineAdminAPIAddress(
+			flagText(cmd, "address"), nil, flagText(cmd, "config"), flagText(cmd, "adapter"))
+		if err != nil {
+			return fmt.Errorf("couldn't determine admin API address: %w", err)
+		}
+		return run(&adminClient{cmd, address}, args)
+	}
+	return cmd
+}
+
+func revokeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "revoke [--user <name>] [--consumer <key>]",
+		Short: "Revokes all access tokens of a user, of a consumer, or of both together",
+		Long: `
+Revokes every access token that a user has granted, that a consumer holds, or,
+with both, that the user has granted to the consumer. Requests that still wait
+for their exchange end with them.`,
+		Example: `  $ caddy oauth1 revoke --user salgado
+  $ caddy oauth1 revoke --user salgado --consumer ci-bot`,
+	}
+	cmd.Flags().String("user", "", "The user who granted")
+	cmd.Flags().String("consumer", "", "The key of the consumer that was granted to")
+	cmd.MarkFlagsOneRequired("user", "consumer")
+	return managing(cmd, cobra.NoArgs, func(c *adminClient, _ []string) error {
+		var answer revokedView
+		body := map[string]string{"user": c.flag("user"), "consumer": c.flag("consumer")}
+		if err := c.call(http.MethodPost, "/oauth1/revoke", body, &answer); err != nil {
+			return err
+		}
+		return c.show(answer, []row{{"Revoked", fmt.Sprintf("%d access tokens", answer.Revoked)}})
+	})
+}
+
+func healthCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Tells whether the token store works",
+		Long: `
+Asks the running Caddy whether its token store does its work. The exit code is
+0 if it does.`,
+	}
+	return managing(cmd, cobra.NoArgs, func(c *adminClient, _ []string) error {
+		var answer healthView
+		if err := c.call(http.MethodGet, "/oauth1/health", nil, &answer); err != nil {
+			return err
+		}
+		return c.show(answer, []row{
+			{"Status", answer.Status},
+			{"Registration", answer.Registration},
+			{"Permissions", strings.Join(answer.Permissions, ", ")},
+		})
+	})
+}
+
+// adminClient is what a managing command works with: its flags and the admin API.
+type adminClient struct {
+	cmd     *cobra.Command
+	address string
+}
+
+func (c *adminClient) flag(name string) string { return flagText(c.cmd, name) }
+
+func flagText(cmd *cobra.Command, name string) string { return cmd.Flag(name).Value.String() }
+
+// call sends a request with a JSON body, if there is one, and reads the JSON answer into a value, if there is one.
+func (c *adminClient) call(method, uri string, body, answer any) error {
+	var sent io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		sent = bytes.NewReader(text)
+	}
+	resp, err := caddycmd.AdminAPIRequest(c.address, method, uri, make(http.Header), sent)
+	if err != nil {
+		return apiMessage(err)
+	}
+	defer resp.Body.Close()
+	if answer == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("reading the admin API's answer: %w", err)
+	}
+	return nil
+}
+
+// apiMessage finds the API's own message in an error of caddycmd.AdminAPIRequest, which holds the body of the answer.
+func apiMessage(err error) error {
+	_, answer, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	if !ok {
+		return err
+	}
+	status, body, _ := strings.Cut(answer, ": ")
+	var said struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal([]byte(body), &said) != nil || said.Error == "" {
+		return fmt.Errorf("the admin API answered %s %s", status, printable(body))
+	}
+	return errors.New(said.Error)
+}
+
+// resource is the path of a resource below /oauth1/ whose key may hold any character.
+func resource(kind, key, action string) string {
+	escaped := url.PathEscape(key)
+	if key == "." || key == ".." {
+		escaped = strings.ReplaceAll(key, ".", "%2E") // else a path would be cleaned of it
+	}
+	uri := "/oauth1/" + kind + "/" + escaped
+	if action != "" {
+		uri += "/" + action
+	}
+	return uri
+}
+
+// listAll reads a list to its end. The filters are the names of flags, and of query parameters.
+func listAll[T any](c *adminClient, uri string, filters ...string) (listView[T], error) {
+	all := listView[T]{Items: []T{}}
+	query := url.Values{"limit": {strconv.Itoa(maxPage)}}
+	for _, name := range filters {
+		if value := c.flag(name); value != "" {
+			query.Set(name, value)
+		}
+	}
+	for {
+		var part listView[T]
+		if err := c.call(http.MethodGet, uri+"?"+query.Encode(), nil, &part); err != nil {
+			return all, err
+		}
+		all.Items = append(all.Items, part.Items...)
+		if part.Next == "" {
+			return all, nil
+		}
+		query.Set("after", part.Next)
+	}
+}
+
+// A row is a line of an answer for people.
+type row struct{ name, value string }
+
+// show prints an answer: as JSON if that is asked for, else as those of the rows that have a value.
+func (c *adminClient) show(answer any, rows []row) error {
+	if c.flag("json") == "true" {
+		return c.showJSON(answer)
+	}
+	out := tabwriter.NewWriter(c.cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		if r.value != "" {
+			fmt.Fprintf(out, "%s:\t%s\n", r.name, onScreen(r.value))
+		}
+	}
+	return out.Flush()
+}
+
+// showTable prints a list: as JSON if that is asked for, else as a table with a heading.
+func (c *adminClient) showTable(answer any, heading []string, lines [][]string) error {
+	if c.flag("json") == "true" {
+		return c.showJSON(answer)
+	}
+	out := tabwriter.NewWriter(c.cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	for _, line := range append([][]string{heading}, lines...) {
+		for i, cell := range line {
+			if i > 0 {
+				fmt.Fprint(out, "\t")
+			}
+			if cell == "" {
+				cell = "-"
+			}
+			fmt.Fprint(out, onScreen(cell))
+		}
+		fmt.Fprintln(out)
+	}
+	return out.Flush()
+}
+
+func (c *adminClient) showJSON(answer any) error {
+	enc := json.NewEncoder(c.cmd.OutOrStdout())
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(answer)
+}
+
+// showSecret is show for the one answer that holds a secret; nil is none.
+func (c *adminClient) showSecret(answer any, rows []row, secret *string) error {
+	switch {
+	case secret == nil:
+		return c.show(answer, rows)
+	case *secret == "":
+		return c.show(answer, append(rows, row{"Secret", "(empty)"}))
+	}
+	if err := c.show(answer, append(rows, row{"Secret", *secret})); err != nil {
+		return err
+	}
+	c.say("\nKeep the secret well: it is not shown again.")
+	return nil
+}
+
+// say prints a sentence for people.
+func (c *adminClient) say(format string, args ...any) {
+	if c.flag("json") != "true" {
+		fmt.Fprintf(c.cmd.OutOrStdout(), format+"\n", args...)
+	}
+}
+
+// onScreen keeps a consumer's claims about itself from writing elsewhere on the terminal.
+func onScreen(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC3339)
+}
+
+// timeOrNever is for the end of what may have none.
+func timeOrNever(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return timeText(t)
+}
+
+// readSecret reads a secret from standard input: its first line.
+func readSecret(cmd *cobra.Command) (string, error) {
+	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading the secret from standard input: %w", err)
+	}
+	secret := strings.TrimRight(line, "\r\n")
+	if secret == "" {
+		return "", errors.New("standard input holds no secret")
+	}
+	return secret, nil
+}
+
+// givenSecret is the secret from standard input if there is to be one, else nil.
+func (c *adminClient) givenSecret() (*string, error) {
+	if c.flag("secret-stdin") != "true" {
+		return nil, nil
+	}
+	secret, err := readSecret(c.cmd)
+	return &secret, err
+}

@@ -1,0 +1,216 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// DeclaredConsumer is a consumer that lives in the configuration. Its texts may hold placeholders, such as
+// `{env.CI_BOT_SECRET}` and `{file.ci-bot.pem}`; one that comes to nothing is an error.
+type DeclaredConsumer struct {
+	// The key that the consumer sends as oauth_consumer_key. Required.
+	Key string `json:"key"`
+	// What people read at the authorize page. Default: the key.
+	Name string `json:"name,omitempty"`
+	// The application's website, an http or https URL, for the authorize page.
+	Homepage string `json:"homepage,omitempty"`
+	// The shared secret of HMAC and PLAINTEXT signatures. A consumer has either a secret or an RSA key. A secret that
+	// is written here in clear is as secret as this configuration.
+	Secret string `json:"secret,omitempty"`
+	// The PEM of an RSA public key or certificate. Such a consumer is verified with RSA only.
+	RSAPublicKey string `json:"rsa_public_key,omitempty"`
+	// What the consumer may sign with. Default: all that the site accepts.
+	SignatureMethods []string `json:"signature_methods,omitempty"`
+	// The only callbacks that the consumer may name: URLs, each exact or with a * at its end that stands for any
+	// rest of the path. Custom schemes are accepted only here. Default: any http or https URL, at the request token.
+	Callbacks []string `json:"callbacks,omitempty"`
+	// The levels that the consumer may be granted and may use. Default: all.
+	Permissions []string `json:"permissions,omitempty"`
+	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are refused. Whoever
+	// has the consumer's secret or key then is that user, with no person asked.
+	TwoLegged *tokenstore.TwoLegged `json:"two_legged,omitempty"`
+	// When the consumer ends, as RFC 3339 (2027-01-31T00:00:00Z) or as a date, whose beginning in UTC is meant. Default: never.
+	Expires string `json:"expires,omitempty"`
+	// Where the consumer is declared, for error messages. The Caddyfile adapter sets it.
+	Source string `json:"source,omitempty"`
+}
+
+// consumer expands the placeholders, checks, and returns the consumer.
+func (d *DeclaredConsumer) consumer(l *levels) (*tokenstore.Consumer, error) {
+	repl := caddy.NewReplacer()
+	var failed error
+	expand := func(option, text string) string {
+		if text == "" || failed != nil {
+			return ""
+		}
+		value, err := repl.ReplaceOrErr(text, true, true)
+		if err != nil {
+			failed = fmt.Errorf("%s %q: %w", option, text, err)
+			return ""
+		}
+		if value = strings.TrimRight(value, "\r\n"); value == "" {
+			failed = fmt.Errorf("%s %q: is empty", option, text)
+		}
+		return value
+	}
+	c := &tokenstore.Consumer{
+		Key:              expand("key", d.Key),
+		Name:             expand("name", d.Name),
+		Homepage:         expand("homepage", d.Homepage),
+		Secret:           expand("secret", d.Secret),
+		RSAPublicKey:     expand("rsa_public_key", d.RSAPublicKey),
+		SignatureMethods: d.SignatureMethods,
+		Callbacks:        d.Callbacks,
+		Permissions:      d.Permissions,
+		TwoLegged:        d.TwoLegged,
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	if c.Secret == "" && c.RSAPublicKey == "" {
+		return nil, fmt.Errorf("needs a secret or an rsa_public_key")
+	}
+	if d.Expires != "" {
+		var err error
+		if c.Expires, err = parseTime(d.Expires); err != nil {
+			return nil, fmt.Errorf("expires %q: must be a time such as 2027-01-31T00:00:00Z, or a date", d.Expires)
+		}
+	}
+	if err := checkConsumer(c, l); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// at says where the consumer is declared, as the Caddyfile's own errors do.
+func (d *DeclaredConsumer) at() string {
+	if d.Source == "" {
+		return ""
+	}
+	return ", at " + d.Source
+}
+
+func parseTime(text string) (time.Time, error) {
+	if t, err := time.Parse(time.DateOnly, text); err == nil {
+		return t, nil
+	}
+	return time.Parse(time.RFC3339, text)
+}
+
+// checkConsumer refuses a consumer that could do harm or never work, declared ones and those of the admin API alike.
+func checkConsumer(c *tokenstore.Consumer, l *levels) error {
+	if err := checkText("key", c.Key); err != nil {
+		return err
+	}
+	if c.Name != "" {
+		if err := checkText("name", c.Name); err != nil {
+			return err
+		}
+	}
+	if c.Homepage != "" {
+		u, err := url.Parse(c.Homepage)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+			return fmt.Errorf("homepage %q: must be an http or https URL", c.Homepage)
+		}
+	}
+	if c.RSAPublicKey != "" {
+		if c.Secret != "" {
+			return fmt.Errorf("has a secret and an rsa_public_key: a consumer is verified with one of them only")
+		}
+		if _, err := oauth1.ParseRSAPublicKey(c.RSAPublicKey); err != nil {
+			return fmt.Errorf("rsa_public_key: %w", err)
+		}
+	}
+	for _, method := range c.SignatureMethods {
+		if err := checkSignatureMethod(method); err != nil {
+			return err
+		}
+		if strings.HasPrefix(method, "RSA-") != (c.RSAPublicKey != "") {
+			return fmt.Errorf("signature_methods %q: the consumer has no key for it", method)
+		}
+	}
+	for _, pattern := range c.Callbacks {
+		if err := checkCallbackPattern(pattern); err != nil {
+			return err
+		}
+	}
+	for _, level := range c.Permissions {
+		if err := l.check(level); err != nil {
+			return err
+		}
+	}
+	if two := c.TwoLegged; two != nil {
+		if err := checkText("two_legged user", two.User); err != nil {
+			return err
+		}
+		if err := l.check(two.Permission); err != nil {
+			return err
+		}
+		if c.Secret == "" && c.RSAPublicKey == "" {
+			return fmt.Errorf("two_legged: needs a secret or an rsa_public_key")
+		}
+		if len(c.Permissions) > 0 && !slices.Contains(c.Permissions, two.Permission) {
+			return fmt.Errorf("two_legged: permission %q is not among the consumer's permissions", two.Permission)
+		}
+	}
+	return nil
+}
+
+// check refuses a level that nobody declared.
+func (l *levels) check(name string) error {
+	if _, ok := l.declared(name); !ok {
+		return fmt.Errorf("permission %q: is not declared", name)
+	}
+	return nil
+}
+
+func checkSignatureMethod(method string) error {
+	if !slices.Contains(oauth1.SignatureMethods, method) {
+		return fmt.Errorf("signature_methods %q: must be one of %s", method, strings.Join(oauth1.SignatureMethods, ", "))
+	}
+	return nil
+}
+
+// maxText is the longest key or name, in bytes.
+const maxText = 255
+
+// checkText refuses what can't go out as a header value or be read on a page: keys, names, users and contexts are checked
+// with it before they are stored.
+func checkText(what, s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%s: is empty", what)
+	case len(s) > maxText:
+		return fmt.Errorf("%s: is longer than %d bytes", what, maxText)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%s: is not UTF-8", what)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("%s %q: holds a control character", what, s)
+	case s != strings.TrimSpace(s):
+		return fmt.Errorf("%s %q: begins or ends with a space", what, s)
+	}
+	return nil
+}
+
+// checkWord refuses what is not one word of printable ASCII.
+func checkWord(what, s string) error {
+	if err := checkText(what, s); err != nil {
+		return err
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return fmt.Errorf("%s %q: must be one word of printable ASCII", what, s)
+		}
+	}
+	return nil
+}

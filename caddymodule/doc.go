@@ -1,0 +1,27 @@
+// Package caddymodule is an OAuth 1.0a provider for Caddy: all of it that Caddy sees.
+//
+// The way of an API request is a straight line, and no step calls back into an earlier one:
+//
+//	handler.go      ServeHTTP: an endpoint, or an API request?
+//	verify.go       a signed request -> an Identity, or a Problem; origin.go finds the scheme and host that were signed;
+//	                rsakeys.go: parsed public keys
+//	policy.go       may this identity make this request? permission.go: which level implies which; readings.go: what else
+//	                an upstream may take the request for
+//	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones
+//	problem.go      every refusal: status, text, oauth_problem word and reason, in one table; errorroutes.go: what
+//	                handle_errors makes of them
+//
+// Beside it:
+//
+//	app.go          the app: the store, the lifetimes, the permission levels; consumer.go: declared consumers and what any may be
+//	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
+//	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
+//	                page.go: what both share; pages.go: how they look; pages/: templates and stylesheet;
+//	                callback.go: where they may send a browser
+//	admin.go        the admin API; command.go: the commands that use it; sign.go and explain.go: those for people who
+//	                debug signatures; policycommand.go: the one for those who test policies
+//	caddyfile.go    the Caddyfile's syntax
+//	metrics.go      what was decided, counted; usage.go: when tokens were last used
+//
+// The package imports oauth1 (RFC 5849) and tokenstore (the model and its stores); neither knows of it.
+package caddymodule

@@ -1,0 +1,101 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// consumerRequest is a request of a consumer to one of its two endpoints, so far as it has been judged.
+type consumerRequest struct {
+	*signed
+	store     tokenstore.Store
+	consumer  *tokenstore.Consumer
+	timestamp int64 // 0 where none is checked
+}
+
+// readConsumerRequest reads a request to an endpoint, and finds its consumer. The problem of an unknown consumer comes
+// with the request, so that open registration can think otherwise.
+func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *Problem) {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return nil, problemMethodNotAllowed
+	}
+	s := new(signed)
+	problem := h.read(r, s)
+	if problem != nil && s.params.Source == oauth1.SourceNone {
+		return nil, problem // the parameters could not be read at all
+	}
+	if s.params.ConsumerKey == "" {
+		return nil, problemEndpointNoConsumer
+	}
+	if problem != nil {
+		return nil, problem
+	}
+	c := &consumerRequest{signed: s}
+	if c.timestamp, problem = h.checkFreshness(s, true); problem != nil {
+		return nil, problem
+	}
+	var err error
+	if c.store, err = h.app.open(r.Context()); err != nil {
+		return nil, problemStore.because(err)
+	}
+	c.consumer, problem = h.findConsumer(r.Context(), c.store, s.params.ConsumerKey, problemEndpointUnknownConsumer)
+	return c, problem
+}
+
+// verifyConsumerRequest checks the signature, and that the request was not there before.
+func (h *Handler) verifyConsumerRequest(r *http.Request, c *consumerRequest, tokenSecret string) *Problem {
+	if !h.verified(c.signed, c.consumer, tokenSecret) {
+		return problemEndpointSignature
+	}
+	if c.timestamp == 0 {
+		return nil
+	}
+	return h.useNonce(r.Context(), c.store, &c.params, c.timestamp)
+}
+
+// answerForm writes the credentials of a token, form-encoded (RFC 5849 section 2.1), in the order of the pairs.
+func (h *Handler) answerForm(w http.ResponseWriter, pairs ...[2]string) error {
+	var body []byte
+	for i, pair := range pairs {
+		if i > 0 {
+			body = append(body, '&')
+		}
+		body = append(oauth1.AppendEncode(body, pair[0]), '=')
+		body = oauth1.AppendEncode(body, pair[1])
+	}
+	return h.answer(w, http.StatusOK, "text/plain; charset=utf-8", body)
+}
+
+func (h *Handler) answerJSON(w http.ResponseWriter, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	return h.answer(w, http.StatusOK, "application/json", body)
+}
+
+// storeProblem is the refusal for an error of the store at an endpoint.
+func storeProblem(err error) *Problem {
+	for _, known := range []struct {
+		err     error
+		problem *Problem
+	}{
+		{tokenstore.ErrNotFound, problemNoRequestToken},
+		{tokenstore.ErrNotReviewed, problemNotReviewed},
+		{tokenstore.ErrRefused, problemRefused},
+		{tokenstore.ErrExpired, problemRequestTokenExpired},
+		{tokenstore.ErrVerifier, problemVerifier},
+		{tokenstore.ErrTooMany, problemTooManyWaiting},
+	} {
+		if errors.Is(err, known.err) {
+			return known.problem
+		}
+	}
+	return problemStore.because(err)
+}

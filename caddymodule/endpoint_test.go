@@ -1,0 +1,298 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// newRequestToken asks for a request token with PLAINTEXT, as Launchpad's client does.
+func (s *testSite) newRequestToken(more ...string) url.Values {
+	s.t.Helper()
+	w, _ := s.serve(plain("/+request-token", "demo", "demo-secret", "", "", more...))
+	if w.Code != 200 {
+		s.t.Fatalf("request token: %d %s", w.Code, w.Body)
+	}
+	values, err := url.ParseQuery(w.Body.String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return values
+}
+
+func (s *testSite) review(token url.Values, r tokenstore.Review) {
+	s.t.Helper()
+	if r.User == "" {
+		r.User = "alice"
+	}
+	r.Time = s.clock
+	if _, err := s.store().Review(s.t.Context(), token.Get("oauth_token"), r); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *testSite) exchange(token url.Values, more ...string) *httptest.ResponseRecorder {
+	s.t.Helper()
+	w, _ := s.serve(plain("/+access-token", "demo", "demo-secret", token.Get("oauth_token"), token.Get("oauth_token_secret"), more...))
+	return w
+}
+
+func TestRequestTokenRefusals(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
+	for _, test := range []struct {
+		name   string
+		r      *http.Request
+		status int
+		text   string
+	}{
+		{"no parameters", httptest.NewRequest("GET", "http://api.test/+request-token", nil), 401, "No consumer key specified."},
+		{"no consumer key", httptest.NewRequest("GET", "http://api.test/+request-token?oauth_signature_method=PLAINTEXT", nil), 401, "No consumer key specified."},
+		{"unknown consumer", plain("/+request-token", "nobody", "", "", ""), 401, "Unknown consumer."},
+		{"bad signature", plain("/+request-token", "demo", "guess", "", ""), 401, "Invalid OAuth signature."},
+		{"another method", httptest.NewRequest("PUT", "http://api.test/+request-token", nil), 405, "Method not allowed."},
+		{"a callback that is a script", plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "javascript:alert(1)"), 400, `oauth_callback: the scheme "javascript" is forbidden.`},
+		{"an empty callback", plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", ""), 400, "oauth_callback: it is empty."},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, _ := site.serve(test.r)
+			if w.Code != test.status || w.Body.String() != test.text {
+				t.Errorf("got %d %q; want %d %q", w.Code, w.Body, test.status, test.text)
+			}
+			if test.status == 405 && w.Header().Get("Allow") != "GET, POST" {
+				t.Errorf("Allow: %q", w.Header().Get("Allow"))
+			}
+		})
+	}
+}
+
+func TestRequestTokenAnswer(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
+
+	w, _ := site.serve(plain("/+request-token", "demo", "demo-secret", "", ""))
+	values, _ := url.ParseQuery(w.Body.String())
+	want := "oauth_token=" + values.Get("oauth_token") + "&oauth_token_secret=" + values.Get("oauth_token_secret")
+	if w.Code != 200 || w.Body.String() != want || len(values.Get("oauth_token")) != 20 || len(values.Get("oauth_token_secret")) != 80 {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+	for name, value := range map[string]string{
+		"Content-Type":           "text/plain; charset=utf-8",
+		"Cache-Control":          "no-store",
+		"X-Content-Type-Options": "nosniff",
+	} {
+		if got := w.Header().Get(name); got != value {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+
+	w, _ = site.serve(plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "https://app.test/back"))
+	if !strings.HasSuffix(w.Body.String(), "&oauth_callback_confirmed=true") {
+		t.Errorf("with a callback: %q", w.Body)
+	}
+
+	r := plain("/+request-token", "demo", "demo-secret", "", "")
+	r.Header.Set("Accept", "application/json")
+	w, _ = site.serve(r)
+	var answer struct {
+		Token    string `json:"oauth_token"`
+		Secret   string `json:"oauth_token_secret"`
+		Consumer string `json:"oauth_token_consumer"`
+		Levels   []struct{ Value, Title string }
+	}
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &raw); err != nil {
+		t.Fatal(err)
+	}
+	const levels = `[{"value":"UNAUTHORIZED","title":"No Access"},{"value":"READ_PUBLIC","title":"Read Non-Private Data"},{"value":"WRITE_PUBLIC","title":"Change Non-Private Data"},{"value":"READ_PRIVATE","title":"Read Anything"},{"value":"WRITE_PRIVATE","title":"Change Anything"}]`
+	if answer.Consumer != "demo" || len(answer.Token) != 20 || len(answer.Secret) != 80 || string(raw["access_levels"]) != levels {
+		t.Errorf("JSON: %s", w.Body)
+	}
+}
+
+func TestRequireCallback(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\nrequire_callback")
+	if w, _ := site.serve(plain("/+request-token", "demo", "demo-secret", "", "")); w.Code != 400 || w.Body.String() != "oauth_callback: required." {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+	if w, _ := site.serve(plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "oob")); w.Code != 200 {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+}
+
+func TestOpenRegistration(t *testing.T) {
+	site := newTestSite(t, "registration open", "insecure_plaintext_over_http")
+	if w, _ := site.serve(plain("/+request-token", "stranger", "guess", "", "")); w.Code != 401 || w.Body.String() != "Invalid OAuth signature." {
+		t.Errorf("bad signature: %d %q", w.Code, w.Body)
+	}
+	if _, err := site.store().Consumer(t.Context(), "stranger"); err == nil {
+		t.Error("a bad signature registered a consumer")
+	}
+	for range 2 {
+		if w, _ := site.serve(plain("/+request-token", "stranger", "", "", "")); w.Code != 200 {
+			t.Errorf("%d %q", w.Code, w.Body)
+		}
+	}
+	consumer, err := site.store().Consumer(t.Context(), "stranger")
+	if err != nil || !consumer.SelfRegistered || consumer.Secret != "" {
+		t.Errorf("registered: %+v, %v", consumer, err)
+	}
+	if w, _ := site.serve(plain("/+request-token", "a\nb", "", "", "")); w.Code != 400 {
+		t.Errorf("a key with a control character: %d %q", w.Code, w.Body)
+	}
+	if w, _ := site.serve(plain("/+access-token", "another", "", "x", "")); w.Code != 401 || w.Body.String() != "Unknown consumer." {
+		t.Errorf("the exchange registers nobody: %d %q", w.Code, w.Body)
+	}
+	var last *httptest.ResponseRecorder
+	for range tokenstore.MaxWaiting {
+		last, _ = site.serve(plain("/+request-token", "stranger", "", "", ""))
+	}
+	if last.Code != 503 || last.Header().Get("Retry-After") == "" {
+		t.Errorf("a flood of request tokens: %d %q", last.Code, last.Body)
+	}
+}
+
+// TestExchangeWalk is the table of /+access-token, in its order, with PLAINTEXT whose nonce and timestamp never change.
+func TestExchangeWalk(t *testing.T) {
+	site := newTestSite(t, demoConsumer+"consumer other {\n secret other-secret\n}\n", "insecure_plaintext_over_http")
+	same := []string{"oauth_nonce", "same", "oauth_timestamp", "1700000000.25"}
+	expect := func(what string, w *httptest.ResponseRecorder, status int, text string) {
+		t.Helper()
+		if w.Code != status || w.Body.String() != text {
+			t.Errorf("%s: got %d %q; want %d %q", what, w.Code, w.Body, status, text)
+		}
+	}
+
+	token := site.newRequestToken(same...)
+	w, _ := site.serve(plain("/+access-token", "nobody", "", token.Get("oauth_token"), "", same...))
+	expect("unknown consumer", w, 401, "Unknown consumer.")
+	w, _ = site.serve(plain("/+access-token", "demo", "demo-secret", "", "", same...))
+	expect("no token", w, 401, "No request token specified.")
+	w, _ = site.serve(plain("/+access-token", "demo", "demo-secret", "unknown", "", same...))
+	expect("unknown token", w, 401, "No request token specified.")
+	w, _ = site.serve(plain("/+access-token", "other", "other-secret", token.Get("oauth_token"), token.Get("oauth_token_secret"), same...))
+	expect("foreign token", w, 401, "No request token specified.")
+	w, _ = site.serve(plain("/+access-token", "demo", "guess", token.Get("oauth_token"), token.Get("oauth_token_secret"), same...))
+	expect("wrong consumer secret", w, 401, "Invalid OAuth signature.")
+	w, _ = site.serve(plain("/+access-token", "demo", "demo-secret", token.Get("oauth_token"), "guess", same...))
+	expect("wrong token secret", w, 401, "Invalid OAuth signature.")
+	expect("not reviewed", site.exchange(token, same...), 401, "Request token has not yet been reviewed. Try again later.")
+
+	site.review(token, tokenstore.Review{Permission: "WRITE_PUBLIC", Context: "firefox"})
+	w = site.exchange(token, same...)
+	if w.Code != 200 || !strings.HasPrefix(w.Body.String(), "oauth_token=") || !strings.HasSuffix(w.Body.String(), "&lp.context=firefox") {
+		t.Errorf("reviewed: %d %q", w.Code, w.Body)
+	}
+	expect("used", site.exchange(token, same...), 401, "No request token specified.")
+
+	refused := site.newRequestToken(same...)
+	site.review(refused, tokenstore.Review{Permission: tokenstore.Unauthorized})
+	for range 3 {
+		expect("refused", site.exchange(refused, same...), 403, "End-user refused to authorize request token.")
+	}
+	late := &tokenstore.RequestToken{
+		Key: "late", Secret: "s", Consumer: "demo", Created: site.clock.Add(-3 * time.Hour), Expires: site.clock.Add(-time.Hour),
+		Review: &tokenstore.Review{User: "alice", Permission: "READ_PUBLIC", Time: site.clock.Add(-2 * time.Hour)},
+	}
+	if err := site.store().CreateRequestToken(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	w = site.exchange(url.Values{"oauth_token": {"late"}, "oauth_token_secret": {"s"}}, same...)
+	expect("expired", w, 403, "This request token has expired and can no longer be exchanged for an access token.")
+}
+
+func TestVerifier(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
+	token := site.newRequestToken("oauth_callback", "oob")
+	site.review(token, tokenstore.Review{Permission: "READ_PUBLIC", Verifier: "right"})
+	if w := site.exchange(token); w.Code != 401 || w.Body.String() != "Invalid OAuth verifier." {
+		t.Errorf("no verifier: %d %q", w.Code, w.Body)
+	}
+	if w := site.exchange(token, "oauth_verifier", "wrong"); w.Code != 401 || w.Body.String() != "Invalid OAuth verifier." {
+		t.Errorf("wrong verifier: %d %q", w.Code, w.Body)
+	}
+	if w := site.exchange(token, "oauth_verifier", "right"); w.Code != 200 {
+		t.Errorf("right verifier: %d %q", w.Code, w.Body)
+	}
+
+	token = site.newRequestToken("oauth_callback", "oob")
+	site.review(token, tokenstore.Review{Permission: "READ_PUBLIC", Verifier: "right"})
+	for range tokenstore.MaxVerifierFailures {
+		site.exchange(token, "oauth_verifier", "wrong")
+	}
+	if w := site.exchange(token, "oauth_verifier", "right"); w.Code != 401 || w.Body.String() != "No request token specified." {
+		t.Errorf("after five wrong ones: %d %q", w.Code, w.Body)
+	}
+}
+
+// TestSignedEndpoints: HMAC requests to the endpoints are as fresh as any other.
+func TestSignedEndpoints(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA1", Callback: "https://app.test/back"}
+	r := site.sign(signer, "POST", "http://api.test/+request-token", "")
+	again := r.Clone(t.Context())
+	w, _ := site.serve(r)
+	token, _ := url.ParseQuery(w.Body.String())
+	if w.Code != 200 || token.Get("oauth_callback_confirmed") != "true" {
+		t.Fatalf("%d %q", w.Code, w.Body)
+	}
+	if w, _ := site.serve(again); w.Code != 401 || w.Body.String() != "This nonce has been used already." {
+		t.Errorf("replayed: %d %q", w.Code, w.Body)
+	}
+	site.review(token, tokenstore.Review{Permission: "READ_PUBLIC", Verifier: "v"})
+	signer.Callback, signer.Verifier = "", "v"
+	signer.Token, signer.TokenSecret = token.Get("oauth_token"), token.Get("oauth_token_secret")
+	w, _ = site.serve(site.sign(signer, "POST", "http://api.test/+access-token", ""))
+	access, _ := url.ParseQuery(w.Body.String())
+	if w.Code != 200 {
+		t.Fatalf("exchange: %d %q", w.Code, w.Body)
+	}
+	signer = oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: access.Get("oauth_token"), TokenSecret: access.Get("oauth_token_secret"), SignatureMethod: "HMAC-SHA512"}
+	w, upstream := site.serve(site.sign(signer, "GET", "http://api.test/x?b=2&a=1", ""))
+	if upstream == nil || upstream.Header.Get("X-OAuth-User") != "alice" {
+		t.Errorf("API request: %d %q", w.Code, w.Body)
+	}
+}
+
+func TestEndpointsElsewhere(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\nendpoints {\n request_token /oauth/initiate\n}")
+	if w, _ := site.serve(plain("/oauth/initiate", "demo", "demo-secret", "", "")); w.Code != 200 {
+		t.Errorf("at its path: %d %q", w.Code, w.Body)
+	}
+	if w, _ := site.serve(httptest.NewRequest("GET", "http://api.test/+request-token", nil)); w.Body.String() != "OAuth credentials required." {
+		t.Errorf("at the standard path: %d %q", w.Code, w.Body)
+	}
+	off := newTestSite(t, demoConsumer, "endpoints off")
+	if w, _ := off.serve(httptest.NewRequest("GET", "http://api.test/+access-token", nil)); w.Body.String() != "OAuth credentials required." {
+		t.Errorf("off: %d %q", w.Code, w.Body)
+	}
+}
+
+// TestStoreOutOfReach: never open, never a 500.
+func TestStoreOutOfReach(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\npolicy {\n permission READ_PUBLIC\n}")
+	token := site.grant("demo", "alice", "READ_PUBLIC")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA1"}
+	if err := site.store().Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*http.Request{
+		site.sign(signer, "GET", "http://api.test/x", ""),
+		plain("/+request-token", "demo", "demo-secret", "", ""),
+		plain("/+request-token", "stored", "", "", ""),
+		plain("/+access-token", "demo", "demo-secret", "x", "y"),
+	} {
+		w, upstream := site.serve(r)
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || upstream != nil {
+			t.Errorf("%s: %d %q", r.URL.Path, w.Code, w.Body)
+		}
+	}
+}

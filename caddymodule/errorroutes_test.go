@@ -1,0 +1,77 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// TestErrorRoutes: handle_errors can replace an answer; what it leaves alone keeps its text, which clients read.
+func TestErrorRoutes(t *testing.T) {
+	site := newTestSite(t, "", "")
+	for _, test := range []struct {
+		name, routes string
+		status       int
+		text         string
+	}{
+		{"no routes", "", 401, "OAuth credentials required."},
+		{"replaced", "handle_errors {\n respond \"{err.status_code}: {err.message}\" 418\n}", 418, "401: OAuth credentials required."},
+		{"replaced, status as it was", "handle_errors 401 {\n respond \"sign, please\"\n}", 401, "sign, please"},
+		{"for another status", "handle_errors 5xx {\n respond \"oh\"\n}", 401, "OAuth credentials required."},
+		{"headers only", "handle_errors {\n header X-Seen yes\n}", 401, "OAuth credentials required."},
+		{"status only", "handle_errors {\n respond 404\n}", 404, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := new(caddyhttp.Server)
+			if test.routes != "" {
+				server = serverWithErrors(t, test.routes)
+			}
+			r := httptest.NewRequest("GET", "http://api.test/x", nil)
+			w := httptest.NewRecorder()
+			site.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
+				r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server))
+				if err := site.handler.ServeHTTP(w, r, nil); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if w.Code != test.status || w.Body.String() != test.text {
+				t.Errorf("got %d %q", w.Code, w.Body)
+			}
+			if !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "OAuth ") {
+				t.Error("no challenge")
+			}
+		})
+	}
+}
+
+// serverWithErrors makes a server of a site's handle_errors.
+func serverWithErrors(t *testing.T, routes string) *caddyhttp.Server {
+	t.Helper()
+	adapted, err := adapt("{\n admin off\n}\nhttp://api.test {\n" + routes + "\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Apps struct {
+			HTTP struct {
+				Servers map[string]*caddyhttp.Server
+			}
+		}
+	}
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	server := config.Apps.HTTP.Servers["srv0"]
+	if err := server.Errors.Routes.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return server
+}

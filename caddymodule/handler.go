@@ -1,0 +1,277 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler is an OAuth 1.0a provider in front of an API (RFC 5849, OAuth Core 1.0a, Launchpad's dialect).
+//
+// It answers the endpoints at which consumers get their tokens and people grant them, verifies the signature of every
+// other request, and hands on those that a policy allows, with identity headers that no client can forge. Whatever it
+// does not refuse reaches the next handler as the client sent it, less the OAuth credentials.
+//
+// These placeholders are set for the handlers that follow; for anonymous requests they are empty:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.auth.user.id}` | The user whom the request acts for
+// `{http.auth.user.consumer}` | The key of the consumer that signed
+// `{http.auth.user.permission}` | The permission level of the access token
+// `{http.auth.user.context}` | The context that the access token is limited to, if any
+type Handler struct {
+	// The realm of the WWW-Authenticate challenge. Default: the host of the request.
+	Realm string `json:"realm,omitempty"`
+
+	// The public origin that clients sign, such as `https://api.example.com`. Default: what the connection says; behind
+	// a proxy that Caddy's `trusted_proxies` names, the last X-Forwarded-Proto and X-Forwarded-Host.
+	BaseURL string `json:"base_url,omitempty"`
+
+	// The signature methods that are accepted. Default: all seven (HMAC-SHA1, HMAC-SHA256, HMAC-SHA512, RSA-SHA1,
+	// RSA-SHA256, RSA-SHA512, PLAINTEXT).
+	SignatureMethods []string `json:"signature_methods,omitempty"`
+
+	// Accept PLAINTEXT signatures without TLS. Default: false. Danger: everybody on the way can read the secrets.
+	InsecurePlaintextOverHTTP bool `json:"insecure_plaintext_over_http,omitempty"`
+
+	// Who is logged in at the pages: any placeholders, set by the handlers before this one. Default:
+	// `{http.auth.user.id}`. Danger: with a request header here, something in front must delete the client's own.
+	User string `json:"user,omitempty"`
+
+	// The paths of the endpoints.
+	Endpoints *Endpoints `json:"endpoints,omitempty"`
+
+	// Refuse request tokens without oauth_callback, as OAuth 1.0a demands. Default: false; such requests follow
+	// Launchpad's polling flow.
+	RequireCallback bool `json:"require_callback,omitempty"`
+
+	// Refuse signed requests that have a body which is no form, and no oauth_body_hash. Default: false; the body of such
+	// requests is protected by TLS alone.
+	RequireBodyHash bool `json:"require_body_hash,omitempty"`
+
+	// How large a form may be, in bytes, and a body with oauth_body_hash: both are held in memory until they are
+	// verified. Default: 1 MiB. Larger ones are answered 413.
+	MaxFormBody int64 `json:"max_form_body,omitempty"`
+
+	// The permission levels that this site offers and accepts. Default: all that are declared.
+	Permissions []string `json:"permissions,omitempty"`
+
+	// The policies, in order: the first whose matcher matches decides, and where none does the answer is 403. Default:
+	// one that asks for READ_PUBLIC with GET, HEAD and OPTIONS, and for WRITE_PUBLIC with every other method.
+	Policies []*Policy `json:"policies,omitempty"`
+
+	// The names of the identity headers. Headers of these names that a client sends never reach the upstream.
+	IdentityHeaders *IdentityHeaders `json:"identity_headers,omitempty"`
+
+	// Hand the OAuth credentials on to the upstream. Default: false; they are removed from the Authorization header and
+	// from the query. Danger: an upstream that logs them can be impersonated with PLAINTEXT.
+	KeepAuthorization bool `json:"keep_authorization,omitempty"`
+
+	// How the pages look.
+	Pages *Pages `json:"pages,omitempty"`
+
+	app      *App
+	logger   *zap.Logger
+	metrics  *metrics
+	baseURL  *url.URL
+	decoy    *decoy
+	stripper *stripper
+	csrf     *http.CrossOriginProtection
+	serve    map[string]func(http.ResponseWriter, *http.Request) error // the endpoints by path
+}
+
+// Endpoints are the paths at which the handler answers by itself.
+type Endpoints struct {
+	// Answer nowhere: sign requests here, get tokens elsewhere. Default: false.
+	Off bool `json:"off,omitempty"`
+	// Default: /+request-token
+	RequestToken string `json:"request_token,omitempty"`
+	// Default: /+authorize-token
+	Authorize string `json:"authorize,omitempty"`
+	// Default: /+access-token
+	AccessToken string `json:"access_token,omitempty"`
+	// Default: /+oauth-tokens
+	Tokens string `json:"tokens,omitempty"`
+}
+
+// defaultMaxFormBody is in bytes.
+const defaultMaxFormBody = 1 << 20
+
+// The names of the endpoints, for logs and metrics; endpointAPI is every other request.
+const (
+	endpointAPI          = "api"
+	endpointRequestToken = "request_token"
+	endpointAuthorize    = "authorize"
+	endpointAccessToken  = "access_token"
+	endpointTokens       = "tokens"
+)
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.oauth1",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets the defaults and gets the app.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	app, err := ctx.App("oauth1")
+	if err != nil {
+		return fmt.Errorf("getting the oauth1 app: %w", err)
+	}
+	h.app = app.(*App)
+	h.metrics = h.app.metrics
+	h.csrf = http.NewCrossOriginProtection()
+
+	repl := caddy.NewReplacer()
+	if h.BaseURL != "" {
+		text, err := repl.ReplaceOrErr(h.BaseURL, true, true)
+		if err != nil {
+			return fmt.Errorf("base_url %q: %w", h.BaseURL, err)
+		}
+		if h.baseURL, err = parseBaseURL(text); err != nil {
+			return err
+		}
+	}
+	if h.Realm, err = repl.ReplaceOrErr(h.Realm, true, false); err != nil {
+		return fmt.Errorf("realm: %w", err)
+	}
+	if len(h.SignatureMethods) == 0 {
+		h.SignatureMethods = oauth1.SignatureMethods
+	}
+	if h.User == "" {
+		h.User = "{http.auth.user.id}"
+	}
+	if h.MaxFormBody == 0 {
+		h.MaxFormBody = defaultMaxFormBody
+	}
+	if len(h.Permissions) == 0 {
+		for _, level := range h.app.levels.ordered {
+			h.Permissions = append(h.Permissions, level.Name)
+		}
+	}
+	if len(h.Policies) == 0 {
+		h.Policies = []*Policy{new(Policy)}
+	}
+	for i, p := range h.Policies {
+		if err := p.provision(ctx, h.app.levels); err != nil {
+			return fmt.Errorf("policy %d: %w", i+1, err)
+		}
+	}
+	if h.Pages == nil {
+		h.Pages = new(Pages)
+	}
+	if err := h.Pages.provision(); err != nil {
+		return err
+	}
+	if h.decoy, err = newDecoy(); err != nil {
+		return err
+	}
+	h.provisionIdentityHeaders()
+	h.provisionEndpoints()
+	return nil
+}
+
+func (h *Handler) provisionEndpoints() {
+	if h.Endpoints == nil {
+		h.Endpoints = new(Endpoints)
+	}
+	if h.Endpoints.Off {
+		return
+	}
+	h.serve = make(map[string]func(http.ResponseWriter, *http.Request) error)
+	for _, endpoint := range []struct {
+		path     *string
+		standard string
+		serve    func(http.ResponseWriter, *http.Request) error
+	}{
+		{&h.Endpoints.RequestToken, "/+request-token", h.serveRequestToken},
+		{&h.Endpoints.Authorize, "/+authorize-token", h.serveAuthorize},
+		{&h.Endpoints.AccessToken, "/+access-token", h.serveAccessToken},
+		{&h.Endpoints.Tokens, "/+oauth-tokens", h.serveTokens},
+	} {
+		if *endpoint.path == "" {
+			*endpoint.path = endpoint.standard
+		}
+		h.serve[*endpoint.path] = endpoint.serve
+	}
+}
+
+// Validate looks at the values.
+func (h *Handler) Validate() error {
+	for _, method := range h.SignatureMethods {
+		if err := checkSignatureMethod(method); err != nil {
+			return err
+		}
+	}
+	for _, level := range h.Permissions {
+		if err := h.app.levels.check(level); err != nil {
+			return err
+		}
+	}
+	if h.MaxFormBody < 0 {
+		return fmt.Errorf("max_form_body %d: must be positive", h.MaxFormBody)
+	}
+	if !h.Endpoints.Off && len(h.serve) < 4 {
+		return fmt.Errorf("endpoints: two of them have the same path")
+	}
+	for path := range h.serve {
+		if path[0] != '/' {
+			return fmt.Errorf("endpoints: path %q must begin with a slash", path)
+		}
+	}
+	if err := h.IdentityHeaders.validate(); err != nil {
+		return err
+	}
+	return validatePolicies(h.Policies, h.Permissions)
+}
+
+// ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the
+// identity that it proved.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if serve, ok := h.serve[r.URL.Path]; ok {
+		return serve(w, r)
+	}
+	id, problem := h.authenticate(r)
+	if problem == nil {
+		problem = h.allow(r, &id)
+	}
+	if problem != nil {
+		return h.refuse(w, r, endpointAPI, problem)
+	}
+	h.identify(r, &id)
+	h.metrics.passed(id.Anonymous())
+	return next.ServeHTTP(w, r)
+}
+
+// offers reports whether a level may be granted and used at this site by the consumer.
+func (h *Handler) offers(c *tokenstore.Consumer, level string) bool {
+	return h.app.grantable(c, level) && slices.Contains(h.Permissions, level)
+}
+
+// replacer returns the request's placeholders.
+func replacer(r *http.Request) *caddy.Replacer {
+	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,285 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+)
+
+// Identity is what a request proved: whom it acts for, and how.
+type Identity struct {
+	User, Consumer, Permission, Context, Token string
+	// source is where the request carried its OAuth parameters.
+	source oauth1.Source
+}
+
+// Anonymous reports whether the request proved nothing.
+func (id *Identity) Anonymous() bool { return id.User == "" }
+
+// IdentityHeaders are the names of the headers that tell the upstream who asks. An anonymous request has none of them.
+type IdentityHeaders struct {
+	// The user. Default: X-OAuth-User
+	User string `json:"user,omitempty"`
+	// The consumer's key. Default: X-OAuth-Consumer
+	Consumer string `json:"consumer,omitempty"`
+	// The permission level. Default: X-OAuth-Permission
+	Permission string `json:"permission,omitempty"`
+	// The context, absent without one. Default: X-OAuth-Context
+	Context string `json:"context,omitempty"`
+	// The access token's key, absent for two-legged requests; never its secret. Default: X-OAuth-Token
+	Token string `json:"token,omitempty"`
+}
+
+func (h *Handler) provisionIdentityHeaders() {
+	if h.IdentityHeaders == nil {
+		h.IdentityHeaders = new(IdentityHeaders)
+	}
+	names := h.IdentityHeaders
+	for _, header := range []struct {
+		name     *string
+		standard string
+	}{
+		{&names.User, "X-OAuth-User"},
+		{&names.Consumer, "X-OAuth-Consumer"},
+		{&names.Permission, "X-OAuth-Permission"},
+		{&names.Context, "X-OAuth-Context"},
+		{&names.Token, "X-OAuth-Token"},
+	} {
+		if *header.name == "" {
+			*header.name = header.standard
+		}
+		*header.name = textproto.CanonicalMIMEHeaderKey(*header.name)
+	}
+	h.stripper = newStripper(names.all())
+}
+
+func (n *IdentityHeaders) all() []string {
+	return []string{n.User, n.Consumer, n.Permission, n.Context, n.Token}
+}
+
+func (n *IdentityHeaders) validate() error {
+	var seen []string
+	for _, name := range n.all() {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("identity_headers %q: is no header name", name)
+		}
+		if slices.Contains(reservedHeaders, fold(name)) {
+			return fmt.Errorf("identity_headers %q: has a meaning of its own in HTTP", name)
+		}
+		if slices.Contains(seen, fold(name)) {
+			return fmt.Errorf("identity_headers %q: used twice", name)
+		}
+		seen = append(seen, fold(name))
+	}
+	return nil
+}
+
+// reservedHeaders would break the request if they were replaced.
+var reservedHeaders = []string{
+	"authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host",
+	"keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+}
+
+// identify gives the request the identity that it proved, and takes from it every other claim to one, its credentials
+// too.
+func (h *Handler) identify(r *http.Request, id *Identity) {
+	h.stripper.strip(r)
+	if !h.KeepAuthorization {
+		stripCredentials(r, id.source)
+	}
+
+	names := h.IdentityHeaders
+	values := make([]string, 0, 5) // one allocation for all the headers
+	for _, header := range [...]struct{ name, value string }{
+		{names.User, id.User},
+		{names.Consumer, id.Consumer},
+		{names.Permission, id.Permission},
+		{names.Context, id.Context},
+		{names.Token, id.Token},
+	} {
+		if header.value != "" {
+			values = append(values, header.value)
+			r.Header[header.name] = values[len(values)-1 : len(values) : len(values)]
+		}
+	}
+
+	repl := replacer(r)
+	repl.Set("http.auth.user.id", id.User)
+	repl.Set("http.auth.user.consumer", id.Consumer)
+	repl.Set("http.auth.user.permission", id.Permission)
+	repl.Set("http.auth.user.context", id.Context)
+	if id.Anonymous() {
+		return
+	}
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Add(zap.String("oauth_consumer", id.Consumer))
+	}
+}
+
+// stripCredentials removes the OAuth parameters from the Authorization header and the query. A form body stays as it is.
+func stripCredentials(r *http.Request, source oauth1.Source) {
+	if source == oauth1.SourceHeader {
+		delete(r.Header, "Authorization")
+	}
+	if source == oauth1.SourceQuery {
+		stripQuery(r)
+	}
+}
+
+// stripQuery removes the OAuth parameters from the query, wherever others look for it: in the original request too, which
+// error routes get back and FastCGI tells as REQUEST_URI, and in the request line, which proxies log.
+func stripQuery(r *http.Request) {
+	r.URL.RawQuery = oauth1.StripQuery(r.URL.RawQuery)
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		original.URL.RawQuery = oauth1.StripQuery(original.URL.RawQuery)
+	}
+	if path, query, ok := strings.Cut(r.RequestURI, "?"); ok {
+		r.RequestURI = path
+		if query = oauth1.StripQuery(query); query != "" {
+			r.RequestURI += "?" + query
+		}
+	}
+}
+
+// disown takes from a refused request all claims to an identity: a site's error routes may hand it to an upstream, too.
+func (h *Handler) disown(r *http.Request) {
+	h.stripper.strip(r)
+	if h.KeepAuthorization {
+		return
+	}
+	isOAuth := func(field string) bool {
+		params, err := oauth1.Parse([]string{field}, "", nil)
+		return err != nil || params.Source == oauth1.SourceHeader
+	}
+	if slices.ContainsFunc(r.Header["Authorization"], isOAuth) {
+		delete(r.Header, "Authorization")
+	}
+	stripQuery(r)
+}
+
+// A stripper removes headers of certain names from what a client sent, wherever an upstream might read them. Names are the
+// same to it whose letters and digits are, in any case: CGI and WSGI make no difference between dashes and underscores
+// either, PHP none to dots, and lighttpd none to whatever else a name may hold.
+type stripper struct {
+	names   []string // folded
+	lengths uint64   // bit n: a name of n bytes (modulo 64) is among them
+}
+
+func newStripper(names []string) *stripper {
+	s := new(stripper)
+	for _, name := range names {
+		s.names = append(s.names, fold(name))
+		s.lengths |= 1 << (len(name) % 64)
+	}
+	return s
+}
+
+// fold maps a header name to what all its spellings have in common.
+func fold(name string) string {
+	folded := []byte(name)
+	for i, c := range folded {
+		folded[i] = foldByte(c)
+	}
+	return string(folded)
+}
+
+func foldByte(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	}
+	return '-'
+}
+
+// matches reports whether the name is one of them. It looks at every header of every request, so it makes no garbage.
+func (s *stripper) matches(name string) bool {
+	if s.lengths&(1<<(len(name)%64)) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(s.names, func(folded string) bool {
+		if len(folded) != len(name) {
+			return false
+		}
+		for i := range len(name) {
+			if foldByte(name[i]) != folded[i] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// strip removes the names from the headers, from what Connection lists (a proxy behind us deletes that), and from the
+// trailers, those too that arrive with the end of the body.
+func (s *stripper) strip(r *http.Request) {
+	s.stripHeader(r.Header)
+	if connection, ok := r.Header["Connection"]; ok {
+		s.stripList(r.Header, "Connection", connection)
+	}
+	if r.Trailer == nil {
+		return
+	}
+	s.stripHeader(r.Trailer)
+	if announced, ok := r.Header["Trailer"]; ok {
+		s.stripList(r.Header, "Trailer", announced)
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &trailerGuard{ReadCloser: r.Body, stripper: s, trailer: r.Trailer}
+	}
+}
+
+func (s *stripper) stripHeader(header http.Header) {
+	for name := range header {
+		if s.matches(name) {
+			delete(header, name)
+		}
+	}
+}
+
+// stripList removes the names from a header that is a list of names.
+func (s *stripper) stripList(header http.Header, name string, fields []string) {
+	listed := func(element string) bool { return s.matches(textproto.TrimString(element)) }
+	var kept []string
+	for _, field := range fields {
+		elements := strings.Split(field, ",")
+		if !slices.ContainsFunc(elements, listed) {
+			kept = append(kept, field)
+			continue
+		}
+		if elements = slices.DeleteFunc(elements, listed); len(elements) > 0 {
+			kept = append(kept, strings.Join(elements, ","))
+		}
+	}
+	if len(kept) == 0 {
+		delete(header, name)
+		return
+	}
+	header[name] = kept
+}
+
+// trailerGuard strips the trailers when the body ends: only then does the server know them.
+type trailerGuard struct {
+	io.ReadCloser
+	stripper *stripper
+	trailer  http.Header
+}
+
+// Read reads the body.
+func (g *trailerGuard) Read(p []byte) (int, error) {
+	n, err := g.ReadCloser.Read(p)
+	if err != nil {
+		g.stripper.stripHeader(g.trailer)
+	}
+	return n, err
+}

@@ -1,0 +1,140 @@
+package caddymodule
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+)
+
+func TestIdentityForUpstream(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	token := site.grant("demo", "älice", "WRITE_PRIVATE")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA256"}
+	r := site.sign(signer, "GET", "http://api.test/x?a=b", "")
+	for _, forged := range []string{"X-Oauth-User", "x-oauth-user", "X_OAuth_User", "X.OAUTH.USER", "X-Oauth_User", "X-Oauth-Context"} {
+		r.Header[forged] = []string{"root", "root"}
+	}
+	r.Header.Set("X-Oauth-Userx", "stays")
+	w, upstream := site.serve(r)
+	if upstream == nil {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	for name, values := range upstream.Header {
+		switch fold(name) {
+		case "x-oauth-user":
+			if name != "X-Oauth-User" || !slices.Equal(values, []string{"älice"}) {
+				t.Errorf("%s: %q", name, values)
+			}
+		case "x-oauth-context", "authorization":
+			t.Errorf("%s: %q", name, values)
+		}
+	}
+	for name, value := range map[string]string{
+		"X-OAuth-Consumer": "demo", "X-OAuth-Permission": "WRITE_PRIVATE", "X-OAuth-Token": token.Key, "X-Oauth-Userx": "stays",
+	} {
+		if got := upstream.Header.Get(name); got != value {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for name, value := range map[string]string{
+		"id": "älice", "consumer": "demo", "permission": "WRITE_PRIVATE", "context": "",
+	} {
+		if got, known := upstream.placeholders.Get("http.auth.user." + name); got != value || !known {
+			t.Errorf("{http.auth.user.%s}: %q, %v", name, got, known)
+		}
+	}
+}
+
+// TestConnectionListed: a proxy behind us deletes what Connection lists, our headers among them (CVE-2024-45410).
+func TestConnectionListed(t *testing.T) {
+	for _, test := range []struct{ sent, left []string }{
+		{[]string{"X-OAuth-User"}, nil},
+		{[]string{"close, x-oauth-user , X_OAUTH_CONSUMER"}, []string{"close"}},
+		{[]string{"upgrade", "x.oauth.token,keep-alive"}, []string{"upgrade", "keep-alive"}},
+		{[]string{"keep-alive, Upgrade"}, []string{"keep-alive, Upgrade"}},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header["Connection"] = test.sent
+		newStripper([]string{"X-OAuth-User", "X-OAuth-Consumer", "X-OAuth-Token"}).strip(r)
+		if got := r.Header["Connection"]; !slices.Equal(got, test.left) {
+			t.Errorf("%q: left %q", test.sent, got)
+		}
+	}
+}
+
+// TestForgedTrailers: the server learns trailers when the body ends, after we have looked.
+func TestForgedTrailers(t *testing.T) {
+	r := httptest.NewRequest("POST", "/", nil)
+	r.Trailer = http.Header{"X-Oauth-User": nil, "X-Checksum": nil}
+	r.Header["Trailer"] = []string{"X-OAuth-User, X-Checksum"}
+	trailer := r.Trailer
+	r.Body = io.NopCloser(readerThatEnds(func() {
+		trailer["X-Oauth-User"] = []string{"root"}
+		trailer["X_Oauth_User"] = []string{"root"}
+		trailer["X-Checksum"] = []string{"1"}
+	}))
+	newStripper([]string{"X-OAuth-User"}).strip(r)
+	if _, err := io.ReadAll(r.Body); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Trailer) != 1 || r.Trailer.Get("X-Checksum") != "1" {
+		t.Errorf("trailers: %v", r.Trailer)
+	}
+	if got := r.Header.Get("Trailer"); strings.TrimSpace(got) != "X-Checksum" {
+		t.Errorf("announced: %q", got)
+	}
+}
+
+type readerThatEnds func()
+
+func (end readerThatEnds) Read([]byte) (int, error) {
+	end()
+	return 0, io.EOF
+}
+
+func TestCredentialsNeverReachTheUpstream(t *testing.T) {
+	for _, test := range []struct{ directive, kept string }{{"", ""}, {"keep_authorization", "OAuth"}} {
+		site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\n"+test.directive)
+		token := site.grant("demo", "alice", "WRITE_PRIVATE")
+		signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA1"}
+		_, upstream := site.serve(site.sign(signer, "GET", "http://api.test/x", ""))
+		scheme, _, _ := strings.Cut(upstream.Header.Get("Authorization"), " ")
+		if scheme != test.kept {
+			t.Errorf("%q: Authorization %q", test.directive, upstream.Header.Get("Authorization"))
+		}
+		r := plain("/x", "demo", "demo-secret", token.Key, token.Secret, "a", "b c", "z", "1")
+		w, upstream := site.serve(r)
+		if upstream == nil {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if got := upstream.URL.RawQuery; (test.kept == "") != (got == "a=b+c&z=1") {
+			t.Errorf("%q: query %q", test.directive, got)
+		}
+	}
+	site := newTestSite(t, "", "policy {\n anonymous\n}")
+	r := httptest.NewRequest("GET", "/x", nil)
+	r.Header.Set("Authorization", "Bearer abc")
+	if _, upstream := site.serve(r); upstream.Header.Get("Authorization") != "Bearer abc" {
+		t.Error("what is not ours is taken away")
+	}
+}
+
+func TestIdentityHeaderNames(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "identity_headers {\n user Remote-User\n}")
+	token := site.grant("demo", "alice", "WRITE_PRIVATE")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA1"}
+	r := site.sign(signer, "GET", "http://api.test/x", "")
+	r.Header.Set("remote_user", "root")
+	_, upstream := site.serve(r)
+	if got := upstream.Header.Get("Remote-User"); got != "alice" {
+		t.Errorf("Remote-User: %q", got)
+	}
+	if upstream.Header.Get("X-OAuth-User") != "" || upstream.Header.Get("X-OAuth-Consumer") != "demo" {
+		t.Errorf("headers: %v", upstream.Header)
+	}
+}

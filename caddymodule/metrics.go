@@ -1,0 +1,58 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics counts what was decided. The counters are the process's and not one configuration's, so a reload does not set
+// them back. Their labels are from fixed lists: nothing that a client sends becomes one.
+type metrics struct {
+	requests *prometheus.CounterVec
+	// The two that every good request counts, looked up once.
+	apiAccepted, apiAnonymous prometheus.Counter
+}
+
+const (
+	resultAccepted  = "accepted"
+	resultAnonymous = "anonymous"
+)
+
+var requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "oauth1",
+	Name:      "requests_total",
+	Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream) and by result: accepted, anonymous, or the reason of the refusal.",
+}, []string{"endpoint", "result"})
+
+// newMetrics registers the counters with the registry of a configuration.
+func newMetrics(registry *prometheus.Registry) (*metrics, error) {
+	if err := registry.Register(requests); err != nil {
+		if already := (prometheus.AlreadyRegisteredError{}); !errors.As(err, &already) {
+			return nil, fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return &metrics{
+		requests:     requests,
+		apiAccepted:  requests.WithLabelValues(endpointAPI, resultAccepted),
+		apiAnonymous: requests.WithLabelValues(endpointAPI, resultAnonymous),
+	}, nil
+}
+
+func (m *metrics) passed(anonymous bool) {
+	if anonymous {
+		m.apiAnonymous.Inc()
+		return
+	}
+	m.apiAccepted.Inc()
+}
+
+func (m *metrics) answered(endpoint string) {
+	m.requests.WithLabelValues(endpoint, resultAccepted).Inc()
+}
+
+func (m *metrics) refused(endpoint, reason string) {
+	m.requests.WithLabelValues(endpoint, reason).Inc()
+}

@@ -1,0 +1,70 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// origin is the scheme and host that a client used, as it signed them.
+type origin struct {
+	scheme, host string
+	// secure says that the way from the client was TLS, by our own connection or by the word of a trusted proxy: a
+	// base_url alone proves nothing about it.
+	secure bool
+}
+
+// origin finds the public origin of a request: base_url if there is one; else what a trusted proxy says; else what the
+// connection itself says. Only the last value of a forwarding header counts: it is the nearest proxy's own.
+func (h *Handler) origin(r *http.Request) origin {
+	o := origin{scheme: "http", host: r.Host}
+	if r.TLS != nil {
+		o.scheme, o.secure = "https", true
+	}
+	if trusted, ok := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); ok && trusted {
+		if proto := lastValue(r.Header["X-Forwarded-Proto"]); proto != "" {
+			o.secure = strings.EqualFold(proto, "https")
+			o.scheme = "http"
+			if o.secure {
+				o.scheme = "https"
+			}
+		}
+		if host := lastValue(r.Header["X-Forwarded-Host"]); host != "" {
+			o.host = host
+		}
+	}
+	if h.baseURL != nil {
+		o.scheme, o.host = h.baseURL.Scheme, h.baseURL.Host
+	}
+	return o
+}
+
+// lastValue returns the last element of a header that is a comma-separated list.
+func lastValue(fields []string) string {
+	if len(fields) == 0 {
+		return ""
+	}
+	last := fields[len(fields)-1]
+	if i := strings.LastIndexByte(last, ','); i >= 0 {
+		last = last[i+1:]
+	}
+	return strings.TrimSpace(last)
+}
+
+// parseBaseURL checks a base_url: an origin, and nothing else.
+func parseBaseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("base_url %q: %w", text, err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("base_url %q: must begin with http:// or https://", text)
+	}
+	if u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("base_url %q: must be an origin such as https://api.example.com", text)
+	}
+	return u, nil
+}

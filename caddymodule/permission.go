@@ -1,0 +1,129 @@
+package caddymodule
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// desktopIntegration is the level that stands for a whole computer: it is offered only when it is asked for alone, by a
+// consumer whose key says that it is one.
+const desktopIntegration = "DESKTOP_INTEGRATION"
+
+// unauthorizedTitle is what Launchpad calls a refusal.
+const unauthorizedTitle = "No Access"
+
+// PermissionLevel is something a user can allow a consumer to do.
+type PermissionLevel struct {
+	// The name that policies, tokens and clients use. Printable ASCII without spaces.
+	Name string `json:"name"`
+	// What people read at the authorize page. Default: the name.
+	Title string `json:"title,omitempty"`
+	// One sentence more for them.
+	Description string `json:"description,omitempty"`
+	// The levels that a holder of this one has as well.
+	Implies []string `json:"implies,omitempty"`
+}
+
+// defaultPermissionLevels are Launchpad's.
+var defaultPermissionLevels = []PermissionLevel{
+	{
+		Name: "READ_PUBLIC", Title: "Read Non-Private Data",
+		Description: "The application may read what everybody may read, in your name.",
+	},
+	{
+		Name: "WRITE_PUBLIC", Title: "Change Non-Private Data",
+		Description: "The application may read and change your data, except what is private.",
+		Implies:     []string{"READ_PUBLIC"},
+	},
+	{
+		Name: "READ_PRIVATE", Title: "Read Anything",
+		Description: "The application may read all your data, private data too, and change nothing.",
+		Implies:     []string{"READ_PUBLIC"},
+	},
+	{
+		Name: "WRITE_PRIVATE", Title: "Change Anything",
+		Description: "The application may read and change all your data, private data too.",
+		Implies:     []string{"READ_PRIVATE", "WRITE_PUBLIC"},
+	},
+	{
+		Name: desktopIntegration, Title: "Integrate an entire system",
+		Description: "Every application on the computer may do everything in your name.",
+		Implies:     []string{"WRITE_PRIVATE"},
+	},
+}
+
+// levels are the declared permission levels, in the order of their declaration, with what each holds.
+type levels struct {
+	ordered []PermissionLevel
+	holds   map[string][]string
+}
+
+// newLevels checks the declarations: names that are used twice, unknown, or imply themselves are errors.
+func newLevels(declared []PermissionLevel) (*levels, error) {
+	l := &levels{holds: make(map[string][]string, len(declared))}
+	direct := make(map[string][]string, len(declared))
+	for _, level := range declared {
+		if level.Name == tokenstore.Unauthorized {
+			return nil, fmt.Errorf("permission %q: the name stands for a refusal and can't be declared", level.Name)
+		}
+		if err := checkWord("permission", level.Name); err != nil {
+			return nil, err
+		}
+		if _, ok := direct[level.Name]; ok {
+			return nil, fmt.Errorf("permission %q: declared twice", level.Name)
+		}
+		if level.Title == "" {
+			level.Title = level.Name
+		}
+		direct[level.Name] = level.Implies
+		l.ordered = append(l.ordered, level)
+	}
+	for _, level := range l.ordered {
+		held, err := l.reach(direct, level.Name, nil)
+		if err != nil {
+			return nil, err
+		}
+		l.holds[level.Name] = held
+	}
+	return l, nil
+}
+
+// reach lists the level and all that it implies; path is how it was come by.
+func (l *levels) reach(direct map[string][]string, name string, path []string) ([]string, error) {
+	if slices.Contains(path, name) {
+		return nil, fmt.Errorf("permission %q: implies itself, by way of %q", name, path[len(path)-1])
+	}
+	implied, ok := direct[name]
+	if !ok {
+		return nil, fmt.Errorf("permission %q: implies %q, which is not declared", path[len(path)-1], name)
+	}
+	held := []string{name}
+	for _, next := range implied {
+		more, err := l.reach(direct, next, append(slices.Clone(path), name))
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range more {
+			if !slices.Contains(held, m) {
+				held = append(held, m)
+			}
+		}
+	}
+	return held, nil
+}
+
+// declared returns the level with the name.
+func (l *levels) declared(name string) (PermissionLevel, bool) {
+	i := slices.IndexFunc(l.ordered, func(level PermissionLevel) bool { return level.Name == name })
+	if i < 0 {
+		return PermissionLevel{}, false
+	}
+	return l.ordered[i], true
+}
+
+// allows reports whether a holder of one level has another. A level that is no longer declared allows nothing.
+func (l *levels) allows(have, need string) bool {
+	return slices.Contains(l.holds[have], need)
+}

@@ -1,0 +1,235 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Policy says who may make the requests that its matcher selects.
+type Policy struct {
+	// Which requests the policy is about, by the URI that the upstream will see. Default: all.
+	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
+
+	// Let requests through without a signature; one that is there must still be good. Default: false. It asks for
+	// nothing, so nothing else may stand beside it.
+	Anonymous bool `json:"anonymous,omitempty"`
+
+	// Refuse every request. Default: false. Nothing else may stand beside it.
+	Deny bool `json:"deny,omitempty"`
+
+	// The keys of the consumers that may pass; `*` stands for any text without a slash, `?` for one character. Default: all.
+	Consumers []string `json:"consumers,omitempty"`
+
+	// The users who may pass. Default: all.
+	Users []string `json:"users,omitempty"`
+
+	// The permission level that each method needs. A method that no rule names is refused. Default: READ_PUBLIC for
+	// GET, HEAD and OPTIONS, WRITE_PUBLIC for the others.
+	Permissions []PermissionRule `json:"permissions,omitempty"`
+
+	// The context that this request is about: text and placeholders. A token that was granted for one context
+	// passes only where this is the same; a token without a context passes everywhere. Default: the context is for the
+	// upstream to judge, by its header.
+	Context string `json:"context,omitempty"`
+
+	matchers     caddyhttp.MatcherSets
+	levels       *levels
+	usesDefaults bool // no permission was given: a site that offers no level for writing can't be written to
+}
+
+// PermissionRule is the level that some methods need.
+type PermissionRule struct {
+	// The methods, in upper case. Default: every method that no other rule of the policy names.
+	Methods []string `json:"methods,omitempty"`
+	// The level.
+	Permission string `json:"permission"`
+}
+
+// defaultPermissionRules stand where a policy has none.
+var defaultPermissionRules = []PermissionRule{
+	{Methods: []string{http.MethodGet, http.MethodHead, http.MethodOptions}, Permission: "READ_PUBLIC"},
+	{Permission: "WRITE_PUBLIC"},
+}
+
+// unconditional reports whether the policy decides every request that comes to it.
+func (p *Policy) unconditional() bool {
+	return len(p.matchers) == 0 && len(p.MatcherSetsRaw) == 0
+}
+
+func (p *Policy) provision(ctx caddy.Context, l *levels) error {
+	p.levels = l
+	if len(p.Permissions) == 0 && !p.Anonymous && !p.Deny {
+		p.Permissions, p.usesDefaults = defaultPermissionRules, true
+	}
+	if len(p.MatcherSetsRaw) == 0 {
+		return nil
+	}
+	loaded, err := ctx.LoadModule(p, "MatcherSetsRaw")
+	if err != nil {
+		return fmt.Errorf("loading matchers: %w", err)
+	}
+	return p.matchers.FromInterface(loaded)
+}
+
+// validatePolicies refuses policies that contradict themselves, or that no request can reach.
+func validatePolicies(policies []*Policy, offered []string) error {
+	for i, p := range policies {
+		if err := p.validate(p.levels, offered); err != nil {
+			return fmt.Errorf("policy %d: %w", i+1, err)
+		}
+		if p.unconditional() && i < len(policies)-1 {
+			return fmt.Errorf("policy %d: can never be reached, since policy %d has no matcher and decides all that come to it", i+2, i+1)
+		}
+	}
+	return nil
+}
+
+// validate checks a policy by itself; offered is nil where the site's levels are not known yet.
+func (p *Policy) validate(declared *levels, offered []string) error {
+	demanding := len(p.Consumers) > 0 || len(p.Users) > 0 || len(p.Permissions) > 0 || p.Context != ""
+	if p.Anonymous && (p.Deny || demanding) {
+		return errors.New("anonymous lets everybody through: nothing else may stand beside it")
+	}
+	if p.Deny && demanding {
+		return errors.New("deny refuses everybody: nothing else may stand beside it")
+	}
+	for _, pattern := range p.Consumers {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("consumers %q: is no pattern", pattern)
+		}
+	}
+	return p.validatePermissions(declared, offered)
+}
+
+func (p *Policy) validatePermissions(declared *levels, offered []string) error {
+	var methods []string
+	all := false
+	for _, rule := range p.Permissions {
+		if err := declared.check(rule.Permission); err != nil {
+			return err
+		}
+		if offered != nil && !p.usesDefaults && !slices.ContainsFunc(offered, func(level string) bool { return declared.allows(level, rule.Permission) }) {
+			return fmt.Errorf("permission %q: no permission that the site offers allows it", rule.Permission)
+		}
+		if len(rule.Methods) == 0 {
+			if all {
+				return fmt.Errorf("permission %q: there is one for every other method already", rule.Permission)
+			}
+			all = true
+		}
+		for _, method := range rule.Methods {
+			if slices.Contains(methods, method) {
+				return fmt.Errorf("permission %q: method %s is given twice", rule.Permission, method)
+			}
+			methods = append(methods, method)
+		}
+	}
+	return nil
+}
+
+// needed returns the level that a method needs; "" and false if the policy has none for it.
+func (p *Policy) needed(method string) (string, bool) {
+	rest, found := "", false
+	for i := range p.Permissions {
+		rule := &p.Permissions[i]
+		if slices.Contains(rule.Methods, method) {
+			return rule.Permission, true
+		}
+		if len(rule.Methods) == 0 {
+			rest, found = rule.Permission, true
+		}
+	}
+	return rest, found
+}
+
+// allow says whether the identity may make the request, however the upstream may read it.
+func (h *Handler) allow(r *http.Request, id *Identity) *Problem {
+	if !h.ambiguous(r) {
+		return h.permit(r, id)
+	}
+	return h.permitReadings(r, *id) // a copy, so that the ordinary request's identity stays off the heap
+}
+
+// permitReadings is permit, for all that the request could be taken for.
+func (h *Handler) permitReadings(r *http.Request, id Identity) *Problem {
+	others, ok := h.otherReadings(r)
+	if !ok {
+		return problemNoPolicy
+	}
+	for other := range others {
+		if problem := h.permit(other, &id); problem != nil {
+			return problem
+		}
+	}
+	return h.permit(r, &id) // last, so that what its matchers captured stays
+}
+
+// permit finds the policy of a request, and what it says of the identity.
+func (h *Handler) permit(r *http.Request, id *Identity) *Problem {
+	_, p, problem := h.policyOf(r)
+	switch {
+	case problem != nil:
+		return problem
+	case p == nil:
+		return noPolicy(id)
+	}
+	return p.judge(r, id)
+}
+
+// policyOf finds the policy that decides about a request, and its number from 1; nil where there is none.
+func (h *Handler) policyOf(r *http.Request) (int, *Policy, *Problem) {
+	for i, p := range h.Policies {
+		matched, err := p.matchers.AnyMatchWithError(r)
+		if err != nil {
+			return 0, nil, problemNoPolicy.because(err)
+		}
+		if matched {
+			return i + 1, p, nil
+		}
+	}
+	return 0, nil, nil
+}
+
+// noPolicy is the refusal where no policy matches.
+func noPolicy(id *Identity) *Problem {
+	if id.Anonymous() {
+		return problemCredentialsRequired
+	}
+	return problemNoPolicy
+}
+
+// judge says what the policy thinks of a request that it is about.
+func (p *Policy) judge(r *http.Request, id *Identity) *Problem {
+	switch {
+	case p.Deny:
+		return problemDenied
+	case p.Anonymous:
+		return nil
+	case id.Anonymous():
+		return problemCredentialsRequired
+	case len(p.Consumers) > 0 && !slices.ContainsFunc(p.Consumers, func(pattern string) bool {
+		matched, _ := path.Match(pattern, id.Consumer) // validate has seen the pattern
+		return matched
+	}):
+		return problemConsumerDenied
+	case len(p.Users) > 0 && !slices.Contains(p.Users, id.User):
+		return problemUserDenied
+	}
+	level, ok := p.needed(r.Method)
+	if !ok {
+		return problemNoPolicy
+	}
+	if !p.levels.allows(id.Permission, level) {
+		return problemPermissionDenied.about(level)
+	}
+	if p.Context != "" && id.Context != "" && replacer(r).ReplaceAll(p.Context, "") != id.Context {
+		return problemContextDenied
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// TestPolicies: in order, the first match wins, no match is 403.
+func TestPolicies(t *testing.T) {
+	const directive = `
+		policy /open/* {
+			anonymous
+		}
+		policy /closed/* {
+			deny
+		}
+		policy /admin/* {
+			consumers ops-* ci
+			users alice bob
+			permission GET READ_PRIVATE
+		}
+		policy /project/* {
+			context firefox
+			permission READ_PUBLIC
+		}
+		policy /default/* {
+		}
+	`
+	site := newTestSite(t, "", directive)
+	nobody := Identity{}
+	who := func(user, consumer, permission string) Identity {
+		return Identity{User: user, Consumer: consumer, Permission: permission}
+	}
+	inContext := func(context string) Identity {
+		return Identity{User: "alice", Consumer: "c", Permission: "WRITE_PRIVATE", Context: context}
+	}
+	for _, test := range []struct {
+		name, method, path string
+		id                 Identity
+		reason             string // "" passes
+	}{
+		{"anonymous", "POST", "/open/x", nobody, ""},
+		{"anonymous lets signed ones through, whatever their level", "DELETE", "/open/x", who("alice", "c", "READ_PUBLIC"), ""},
+		{"deny", "GET", "/closed/x", who("alice", "ops-1", "WRITE_PRIVATE"), "policy_deny"},
+		{"deny wins over missing credentials", "GET", "/closed/x", nobody, "policy_deny"},
+		{"a consumer by glob", "GET", "/admin/x", who("alice", "ops-1", "READ_PRIVATE"), ""},
+		{"a consumer by name", "GET", "/admin/x", who("bob", "ci", "WRITE_PRIVATE"), ""},
+		{"another consumer", "GET", "/admin/x", who("alice", "xops-1", "WRITE_PRIVATE"), "policy_consumer"},
+		{"a consumer in another case", "GET", "/admin/x", who("alice", "CI", "WRITE_PRIVATE"), "policy_consumer"},
+		{"another user", "GET", "/admin/x", who("carol", "ci", "WRITE_PRIVATE"), "policy_user"},
+		{"too low a level", "GET", "/admin/x", who("alice", "ci", "WRITE_PUBLIC"), "policy_permission"},
+		{"a method without a rule", "POST", "/admin/x", who("alice", "ci", "WRITE_PRIVATE"), "policy_none"},
+		{"no credentials", "GET", "/admin/x", nobody, "credentials_required"},
+		{"the right context", "GET", "/project/x", inContext("firefox"), ""},
+		{"another context", "GET", "/project/x", inContext("thunderbird"), "policy_context"},
+		{"no context passes everywhere", "GET", "/project/x", inContext(""), ""},
+		{"the default reads with READ_PUBLIC", "HEAD", "/default/x", who("alice", "c", "READ_PUBLIC"), ""},
+		{"the default writes with WRITE_PUBLIC", "PATCH", "/default/x", who("alice", "c", "WRITE_PUBLIC"), ""},
+		{"the default does not write with READ_PRIVATE", "PATCH", "/default/x", who("alice", "c", "READ_PRIVATE"), "policy_permission"},
+		{"an unknown method writes", "FROB", "/default/x", who("alice", "c", "READ_PUBLIC"), "policy_permission"},
+		{"no policy", "GET", "/elsewhere", who("alice", "ci", "WRITE_PRIVATE"), "policy_none"},
+		{"no policy and no credentials", "GET", "/elsewhere", nobody, "credentials_required"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(test.method, "http://api.test"+test.path, nil)
+			problem := site.judge(r, test.id)
+			reason := ""
+			if problem != nil {
+				reason = problem.Reason
+			}
+			if reason != test.reason {
+				t.Errorf("got %q, want %q", reason, test.reason)
+			}
+		})
+	}
+}
+
+func TestPolicyContextPlaceholder(t *testing.T) {
+	site := newTestSite(t, "", "policy {\n context {http.request.uri.path.0}\n}")
+	id := Identity{User: "alice", Consumer: "c", Permission: "WRITE_PRIVATE", Context: "firefox"}
+	if problem := site.judge(httptest.NewRequest("GET", "http://api.test/firefox/bugs", nil), id); problem != nil {
+		t.Errorf("the token's own context: %s", problem.Text)
+	}
+	if problem := site.judge(httptest.NewRequest("GET", "http://api.test/thunderbird/bugs", nil), id); problem == nil {
+		t.Error("another context passes")
+	}
+}
+
+// TestWithdrawnLevels: a level that the site or the consumer may no longer use is worth nothing.
+func TestWithdrawnLevels(t *testing.T) {
+	site := newTestSite(t, "", "permissions READ_PUBLIC WRITE_PUBLIC")
+	for _, test := range []struct {
+		level   string
+		allowed []string
+		reason  string
+	}{
+		{"WRITE_PUBLIC", nil, ""},
+		{"WRITE_PRIVATE", nil, "permission_withdrawn"},
+		{"NO_SUCH", nil, "permission_withdrawn"},
+		{"WRITE_PUBLIC", []string{"READ_PUBLIC"}, "permission_withdrawn"},
+	} {
+		_, problem := site.handler.identity(
+			&tokenstore.Consumer{Key: "c", Permissions: test.allowed},
+			&tokenstore.AccessToken{Key: "k", User: "alice", Permission: test.level},
+		)
+		reason := ""
+		if problem != nil {
+			reason = problem.Reason
+		}
+		if reason != test.reason {
+			t.Errorf("%s of %v: got %q, want %q", test.level, test.allowed, reason, test.reason)
+		}
+	}
+}
+
+func TestLevels(t *testing.T) {
+	l, err := newLevels(defaultPermissionLevels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"READ_PUBLIC", "WRITE_PUBLIC", "READ_PRIVATE", "WRITE_PRIVATE", "DESKTOP_INTEGRATION"}
+	for have, allowed := range map[string]string{
+		"READ_PUBLIC":         "yes no no no no",
+		"WRITE_PUBLIC":        "yes yes no no no",
+		"READ_PRIVATE":        "yes no yes no no",
+		"WRITE_PRIVATE":       "yes yes yes yes no",
+		"DESKTOP_INTEGRATION": "yes yes yes yes yes",
+		"UNAUTHORIZED":        "no no no no no",
+		"":                    "no no no no no",
+	} {
+		for i, want := range strings.Fields(allowed) {
+			if got := l.allows(have, names[i]); got != (want == "yes") {
+				t.Errorf("%s allows %s: %v", have, names[i], got)
+			}
+		}
+	}
+}
+
+// judge asks the policies, with the request's placeholders set up.
+func (s *testSite) judge(r *http.Request, id Identity) *Problem {
+	s.t.Helper()
+	var problem *Problem
+	s.inRequest(r, func(r *http.Request, _ *caddy.Replacer) { problem = s.handler.allow(r, &id) })
+	return problem
+}

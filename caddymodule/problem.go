@@ -1,0 +1,217 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+)
+
+// A Problem is a refusal: what the client is told, and under which name the operator finds it.
+type Problem struct {
+	// Status is the HTTP status. A 401 gets a WWW-Authenticate challenge, a 503 a Retry-After.
+	Status int
+	// Text is the whole body of a text/plain answer. Clients compare it: Launchpad's renews its credentials on some.
+	Text string
+	// Word is what the OAuth Problem Reporting extension calls it (oauth_problem), for JSON answers.
+	Word string
+	// Reason is the log field and the metric label; every problem has one of a fixed few.
+	Reason string
+	// Cause is for the operator's log only.
+	Cause error
+}
+
+// The refusals of API requests.
+var (
+	problemCredentialsRequired = &Problem{Status: 401, Text: "OAuth credentials required.", Word: "parameter_absent", Reason: "credentials_required"}
+	problemInvalidSignature    = &Problem{Status: 401, Text: "Invalid signature.", Word: "signature_invalid", Reason: "signature_invalid"}
+	problemNonceUsed           = &Problem{Status: 401, Text: "This nonce has been used already.", Word: "nonce_used", Reason: "nonce_used"}
+	problemTimestamp           = &Problem{Status: 401, Text: "Timestamp appears to come from bad system clock.", Word: "timestamp_refused", Reason: "timestamp_refused"}
+	problemUnknownConsumer     = &Problem{Status: 401, Text: "Unknown consumer (%s).", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
+	problemDisabledConsumer    = &Problem{Status: 401, Text: "Disabled consumer (%s).", Word: "consumer_key_refused", Reason: "consumer_disabled"}
+	problemExpiredConsumer     = &Problem{Status: 401, Text: "Expired consumer (%s).", Word: "consumer_key_refused", Reason: "consumer_expired"}
+	problemUnknownToken        = &Problem{Status: 401, Text: "Unknown access token (%s).", Word: "token_rejected", Reason: "token_unknown"}
+	problemExpiredToken        = &Problem{Status: 401, Text: "Expired token (%s).", Word: "token_expired", Reason: "token_expired"}
+	problemNoPolicy            = &Problem{Status: 403, Text: "No policy allows this request.", Word: "permission_denied", Reason: "policy_none"}
+	problemDenied              = &Problem{Status: 403, Text: "This request is denied.", Word: "permission_denied", Reason: "policy_deny"}
+	problemConsumerDenied      = &Problem{Status: 403, Text: "This consumer may not make this request.", Word: "permission_denied", Reason: "policy_consumer"}
+	problemUserDenied          = &Problem{Status: 403, Text: "This user may not make this request.", Word: "permission_denied", Reason: "policy_user"}
+	problemContextDenied       = &Problem{Status: 403, Text: "The access token was granted for another context.", Word: "permission_denied", Reason: "policy_context"}
+	problemPermissionWithdrawn = &Problem{Status: 403, Text: "The permission %s is not accepted here.", Word: "permission_denied", Reason: "permission_withdrawn"}
+	problemPermissionDenied    = &Problem{Status: 403, Text: "This request needs the permission %s.", Word: "permission_denied", Reason: "policy_permission"}
+)
+
+// The refusals of the endpoints.
+var (
+	problemEndpointNoConsumer      = &Problem{Status: 401, Text: "No consumer key specified.", Word: "parameter_absent", Reason: "consumer_absent"}
+	problemEndpointUnknownConsumer = &Problem{Status: 401, Text: "Unknown consumer.", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
+	problemEndpointSignature       = &Problem{Status: 401, Text: "Invalid OAuth signature.", Word: "signature_invalid", Reason: "signature_invalid"}
+	problemNoRequestToken          = &Problem{Status: 401, Text: "No request token specified.", Word: "token_rejected", Reason: "token_unknown"}
+	problemNotReviewed             = &Problem{Status: 401, Text: "Request token has not yet been reviewed. Try again later.", Word: "permission_unknown", Reason: "not_reviewed"}
+	problemRefused                 = &Problem{Status: 403, Text: "End-user refused to authorize request token.", Word: "permission_denied", Reason: "refused_by_user"}
+	problemRequestTokenExpired     = &Problem{Status: 403, Text: "This request token has expired and can no longer be exchanged for an access token.", Word: "token_expired", Reason: "token_expired"}
+	problemVerifier                = &Problem{Status: 401, Text: "Invalid OAuth verifier.", Word: "parameter_rejected", Reason: "verifier_invalid"}
+	problemTooManyWaiting          = &Problem{Status: 503, Text: "Too many request tokens are waiting for this consumer. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting"}
+	problemTooManyConsumers        = &Problem{Status: 503, Text: "Too many consumers are waiting for their first access token. Try again later.", Word: "consumer_key_refused", Reason: "too_many_consumers"}
+	problemMethodNotAllowed        = &Problem{Status: 405, Text: "Method not allowed.", Word: "method_not_allowed", Reason: "method_not_allowed"}
+	problemLoginRequired           = &Problem{Status: 401, Text: "You need to be logged in to see this page.", Word: "user_refused", Reason: "login_required"}
+)
+
+// The refusals of both.
+var (
+	problemMalformed      = &Problem{Status: 400, Text: "%s", Word: "parameter_rejected", Reason: "malformed"}
+	problemFormTooLarge   = &Problem{Status: 413, Text: "The request body is too large to be verified.", Word: "parameter_rejected", Reason: "body_too_large"}
+	problemBody           = &Problem{Status: 400, Text: "The request body could not be read.", Word: "parameter_rejected", Reason: "body_unreadable"}
+	problemBodyHash       = &Problem{Status: 401, Text: "Invalid body hash.", Word: "body_hash_invalid", Reason: "body_hash_invalid"}
+	problemMethodRejected = &Problem{Status: 400, Text: "oauth_signature_method: %s is not accepted here.", Word: "signature_method_rejected", Reason: "signature_method_rejected"}
+	problemPlaintext      = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http"}
+	problemNoncesFull     = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full"}
+	problemStore          = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "additional_authorization_required", Reason: "store_unavailable"}
+)
+
+// about returns the problem with the value that its text names.
+func (p *Problem) about(value string) *Problem {
+	named := *p
+	named.Text = fmt.Sprintf(p.Text, printable(value))
+	return &named
+}
+
+// because returns the problem with a cause for the operator.
+func (p *Problem) because(cause error) *Problem {
+	caused := *p
+	caused.Cause = cause
+	return &caused
+}
+
+// malformed is the refusal of parameters that package oauth1 can't take.
+func malformed(err error) *Problem {
+	p := problemMalformed.about(err.Error())
+	var perr *oauth1.ParamError
+	if errors.As(err, &perr) {
+		p.Word = perr.Problem
+	}
+	return p
+}
+
+// absent is the refusal of a request without a parameter that it needs.
+func absent(parameter string) *Problem {
+	p := problemMalformed.about(parameter + ": required.")
+	p.Word = "parameter_absent"
+	return p
+}
+
+// printable makes client-sent text fit for one line of an answer.
+func printable(s string) string {
+	const most = 255
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// refuse answers a request with a problem, and tells the operator.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *Problem) error {
+	h.metrics.refused(endpoint, p.Reason)
+	h.logRefusal(r, endpoint, p)
+	h.disown(r)
+
+	header := w.Header()
+	switch p.Status {
+	case http.StatusUnauthorized:
+		header.Set("WWW-Authenticate", h.challenge(r))
+	case http.StatusServiceUnavailable:
+		header.Set("Retry-After", "5")
+	case http.StatusMethodNotAllowed:
+		header.Set("Allow", "GET, POST")
+	}
+	return answerError(w, r, p, func(w http.ResponseWriter) error {
+		if !wantsJSON(r) || readByLaunchpadlib(r, p) {
+			return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(p.Text))
+		}
+		body, err := json.Marshal(struct {
+			Error   string `json:"error"`
+			Problem string `json:"oauth_problem"`
+		}{p.Text, p.Word})
+		if err != nil {
+			return caddyhttp.Error(http.StatusInternalServerError, err)
+		}
+		return h.answer(w, p.Status, "application/json", body)
+	})
+}
+
+// answer writes a whole response that no cache may keep and no browser may guess the type of.
+func (h *Handler) answer(w http.ResponseWriter, status int, contentType string, body []byte) error {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, err := w.Write(body)
+	return err
+}
+
+// challenge is the WWW-Authenticate of a 401 (RFC 5849 section 3.5.1).
+func (h *Handler) challenge(r *http.Request) string {
+	realm := h.Realm
+	if realm == "" {
+		realm = h.origin(r).host
+	}
+	return `OAuth realm="` + quotedString.Replace(realm) + `"`
+}
+
+var quotedString = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// logRefusal leaves the reason where an operator looks: the handler's own log, and the access log. A client's mistake is
+// no error of the server.
+func (h *Handler) logRefusal(r *http.Request, endpoint string, p *Problem) {
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Add(zap.String("oauth_refusal", p.Reason))
+	}
+	level := zap.DebugLevel
+	if p.Reason == problemStore.Reason {
+		level = zap.ErrorLevel
+	}
+	if c := h.logger.Check(level, "request refused"); c != nil {
+		c.Write(
+			zap.String("endpoint", endpoint),
+			zap.String("reason", p.Reason),
+			zap.Int("status", p.Status),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+			zap.String("path", r.URL.Path),
+			zap.String("remote", r.RemoteAddr),
+			zap.Error(p.Cause),
+		)
+	}
+}
+
+// readByLaunchpadlib reports whether Launchpad's own client, lazr.restfulclient, has to read the text of a refusal. It asks
+// for JSON with every request, and yet gets new credentials only where a body begins with the plain words.
+func readByLaunchpadlib(r *http.Request, p *Problem) bool {
+	return (p.Reason == problemUnknownToken.Reason || p.Reason == problemExpiredToken.Reason) &&
+		strings.Contains(r.UserAgent(), "lazr.restfulclient")
+}
+
+// wantsJSON reports whether the client asked for JSON (Launchpad's clients do, by naming it alone).
+func wantsJSON(r *http.Request) bool {
+	for _, accept := range r.Header["Accept"] {
+		if strings.Contains(accept, "application/json") {
+			return true
+		}
+	}
+	return false
+}

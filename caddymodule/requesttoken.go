@@ -1,0 +1,124 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// serveRequestToken answers /+request-token: a consumer asks for a request token (RFC 5849 section 2.1).
+func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) error {
+	c, problem := h.readConsumerRequest(r)
+	if problem == problemEndpointUnknownConsumer && h.app.Registration == registrationOpen {
+		problem = h.registrable(c)
+	}
+	var token *tokenstore.RequestToken
+	if problem == nil {
+		token, problem = h.createRequestToken(r, c)
+	} else if c != nil {
+		h.verified(c.signed, c.consumer, "") // the work that a known consumer costs
+	}
+	if problem != nil {
+		return h.refuse(w, r, endpointRequestToken, problem)
+	}
+	h.metrics.answered(endpointRequestToken)
+	if wantsJSON(r) {
+		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
+	}
+	if token.Callback == "" {
+		return h.answerForm(w, [2]string{"oauth_token", token.Key}, [2]string{"oauth_token_secret", token.Secret})
+	}
+	return h.answerForm(w,
+		[2]string{"oauth_token", token.Key},
+		[2]string{"oauth_token_secret", token.Secret},
+		[2]string{"oauth_callback_confirmed", "true"},
+	)
+}
+
+// registrable takes an unknown consumer for a new one. It is stored only when its signature turns out to be good.
+func (h *Handler) registrable(c *consumerRequest) *Problem {
+	c.consumer = &tokenstore.Consumer{
+		Key:            c.params.ConsumerKey,
+		SelfRegistered: true,
+		Created:        h.app.now(),
+	}
+	if err := checkConsumer(c.consumer, h.app.levels); err != nil {
+		return problemMalformed.about("oauth_consumer_" + err.Error() + ".")
+	}
+	return nil
+}
+
+func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*tokenstore.RequestToken, *Problem) {
+	if problem := h.verifyConsumerRequest(r, c, ""); problem != nil {
+		return nil, problem
+	}
+	callback := c.params.Callback
+	switch {
+	case c.params.HasCallback && callback != outOfBand:
+		if err := checkCallback(c.consumer, callback); err != nil {
+			return nil, problemMalformed.about("oauth_callback: " + err.Error() + ".")
+		}
+	case !c.params.HasCallback && h.RequireCallback:
+		return nil, absent("oauth_callback")
+	}
+	if problem := h.register(r, c); problem != nil {
+		return nil, problem
+	}
+	now := h.app.now()
+	token := &tokenstore.RequestToken{
+		Key:      tokenstore.NewKey(),
+		Secret:   tokenstore.NewSecret(),
+		Consumer: c.consumer.Key,
+		Callback: callback,
+		Created:  now,
+		Expires:  now.Add(time.Duration(h.app.RequestTokenLifetime)),
+	}
+	if err := c.store.CreateRequestToken(r.Context(), token); err != nil {
+		return nil, storeProblem(err)
+	}
+	return token, nil
+}
+
+// register stores a consumer that registers itself, if this one does. Another request may have done so by now.
+func (h *Handler) register(r *http.Request, c *consumerRequest) *Problem {
+	if !c.consumer.SelfRegistered {
+		return nil
+	}
+	err := c.store.CreateConsumer(r.Context(), c.consumer)
+	switch {
+	case err == nil, errors.Is(err, tokenstore.ErrExists):
+		return nil
+	case errors.Is(err, tokenstore.ErrTooMany):
+		return problemTooManyConsumers
+	}
+	return problemStore.because(err)
+}
+
+// requestTokenJSON is Launchpad's answer to a client that will show its own choice of levels.
+func (h *Handler) requestTokenJSON(c *tokenstore.Consumer, token *tokenstore.RequestToken) any {
+	type level struct {
+		Value string `json:"value"`
+		Title string `json:"title"`
+	}
+	answer := struct {
+		Token             string  `json:"oauth_token"`
+		Secret            string  `json:"oauth_token_secret"`
+		Consumer          string  `json:"oauth_token_consumer"`
+		CallbackConfirmed bool    `json:"oauth_callback_confirmed,omitempty"`
+		AccessLevels      []level `json:"access_levels"`
+	}{
+		Token:             token.Key,
+		Secret:            token.Secret,
+		Consumer:          token.Consumer,
+		CallbackConfirmed: token.Callback != "",
+		AccessLevels:      []level{{tokenstore.Unauthorized, unauthorizedTitle}},
+	}
+	for _, offered := range h.app.levels.ordered {
+		if offered.Name != desktopIntegration && h.offers(c, offered.Name) {
+			answer.AccessLevels = append(answer.AccessLevels, level{offered.Name, offered.Title})
+		}
+	}
+	return answer
+}

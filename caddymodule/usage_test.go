@@ -1,0 +1,52 @@
+package caddymodule
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// touched is a store that only remembers what it was told of use.
+type touched struct {
+	tokenstore.Store
+	batches []map[string]time.Time
+}
+
+func (s *touched) Touch(_ context.Context, used map[string]time.Time) error {
+	s.batches = append(s.batches, used)
+	return nil
+}
+
+func TestUsageIsWrittenInBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(touched)
+		var u usage
+		u.start(store, zap.NewNop())
+		fresh := &tokenstore.AccessToken{Key: "fresh", LastUsed: time.Now().Add(-usageResolution / 2)}
+		for range 1000 {
+			u.note(&tokenstore.AccessToken{Key: "a"}, time.Now())
+			u.note(&tokenstore.AccessToken{Key: "b"}, time.Now())
+			u.note(fresh, time.Now())
+		}
+		time.Sleep(usageInterval + time.Second)
+		synctest.Wait()
+		if len(store.batches) != 1 || len(store.batches[0]) != 2 {
+			t.Fatalf("batches: %v", store.batches)
+		}
+		time.Sleep(10 * usageInterval)
+		synctest.Wait()
+		if len(store.batches) != 1 {
+			t.Errorf("wrote without need: %v", store.batches)
+		}
+		u.note(&tokenstore.AccessToken{Key: "c"}, time.Now())
+		u.end()
+		if len(store.batches) != 2 {
+			t.Error("the end lost what was noted")
+		}
+	})
+}

@@ -1,0 +1,216 @@
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// grantsPerPage is how many grants a page lists.
+const grantsPerPage = 50
+
+// serveTokens answers /+oauth-tokens: the logged-in user's grants, each with a button that revokes it.
+func (h *Handler) serveTokens(w http.ResponseWriter, r *http.Request) error {
+	user, store, problem := h.openPage(r)
+	if problem != nil {
+		return h.refuse(w, r, endpointTokens, problem)
+	}
+	query := r.URL.Query()
+	if checkText("after", query.Get("after")) != nil {
+		query.Del("after")
+	}
+	if r.Method == http.MethodPost {
+		return h.revoke(w, r, user, store, query)
+	}
+	view, err := h.tokensView(r.Context(), user, store, query)
+	if err != nil {
+		return h.refuse(w, r, endpointTokens, problemStore.because(err))
+	}
+	h.metrics.answered(endpointTokens)
+	return h.show(w, r, http.StatusOK, pageTokens, user, view, "")
+}
+
+// A tokensView is the page that lists what a user has granted.
+type tokensView struct {
+	// Revoked is the name of the application that has just lost what it had, or one of it; empty if none did.
+	Revoked string
+	// Applications are sorted by name.
+	Applications []grantsView
+	// First and Next link to other pages, where there are any.
+	First, Next string
+}
+
+// A grantsView is what a user has granted to one application, so far as it stands on this page.
+type grantsView struct {
+	Application applicationView
+	Grants      []grantView
+	// CSRF goes with the Application's Key, sent as "consumer", to revoke all of it.
+	CSRF string
+}
+
+// A grantView is an access token. Times that are zero mean never.
+type grantView struct {
+	Key string // sent as "token"
+	// Title is the permission level's.
+	Title, Context             string
+	Created, LastUsed, Expires time.Time
+	CSRF                       string
+}
+
+func (h *Handler) tokensView(ctx context.Context, user string, store tokenstore.Store, query url.Values) (tokensView, error) {
+	var view tokensView
+	if key := query.Get("revoked"); h.proofValid(query.Get("proof"), "revoked", user, key) {
+		app, err := h.application(ctx, store, key)
+		if err != nil {
+			return view, err
+		}
+		view.Revoked = app.Name
+	}
+	tokens, next, err := h.liveTokens(ctx, user, store, query.Get("after"))
+	if err != nil {
+		return view, err
+	}
+	if query.Get("after") != "" {
+		view.First = "?"
+	}
+	if next != "" {
+		view.Next = "?" + url.Values{"after": {next}}.Encode()
+	}
+	for _, token := range tokens {
+		i := slices.IndexFunc(view.Applications, func(g grantsView) bool { return g.Application.Key == token.Consumer })
+		if i < 0 {
+			app, err := h.application(ctx, store, token.Consumer)
+			if err != nil {
+				return view, err
+			}
+			i = len(view.Applications)
+			view.Applications = append(view.Applications, grantsView{
+				Application: app, CSRF: h.csrfToken(endpointTokens, user, "consumer", token.Consumer),
+			})
+		}
+		app := &view.Applications[i]
+		app.Grants = append(app.Grants, h.grantView(user, token))
+	}
+	slices.SortStableFunc(view.Applications, func(a, b grantsView) int {
+		return cmp.Compare(strings.ToLower(a.Application.Name), strings.ToLower(b.Application.Name))
+	})
+	return view, nil
+}
+
+// liveTokens returns a page of the user's access tokens without the expired ones: an empty one only if there are none.
+func (h *Handler) liveTokens(ctx context.Context, user string, store tokenstore.Store, after string) ([]*tokenstore.AccessToken, string, error) {
+	for {
+		page, next, err := store.AccessTokens(ctx, tokenstore.Filter{User: user}, after, grantsPerPage)
+		if err != nil {
+			return nil, "", err
+		}
+		now := h.app.now()
+		var live []*tokenstore.AccessToken
+		for _, token := range page {
+			if !token.Expired(now) {
+				live = append(live, token)
+			}
+		}
+		if len(live) > 0 || next == "" {
+			return live, next, nil
+		}
+		after = next
+	}
+}
+
+// application is the consumer with the key, which may be gone by now.
+func (h *Handler) application(ctx context.Context, store tokenstore.Store, key string) (applicationView, error) {
+	consumer, err := h.app.consumer(ctx, store, key)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return newApplicationView(&tokenstore.Consumer{Key: key}), nil
+	}
+	if err != nil {
+		return applicationView{}, err
+	}
+	return newApplicationView(consumer), nil
+}
+
+func (h *Handler) grantView(user string, token *tokenstore.AccessToken) grantView {
+	view := grantView{
+		Key:      token.Key,
+		Title:    token.Permission,
+		Context:  token.Context,
+		Created:  token.Created,
+		LastUsed: token.LastUsed,
+		Expires:  token.Expires,
+		CSRF:     h.csrfToken(endpointTokens, user, "token", token.Key),
+	}
+	if level, ok := h.app.levels.declared(token.Permission); ok {
+		view.Title = level.Title
+	}
+	return view
+}
+
+// revoke ends one grant, or all that the user has granted to a consumer.
+func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, query url.Values) error {
+	form, n := h.readForm(w, r)
+	var consumer string
+	if n == nil {
+		consumer, n = h.revokeGrant(r.Context(), user, store, form)
+	}
+	if n != nil {
+		return h.refusePage(w, r, endpointTokens, user, n)
+	}
+	h.metrics.answered(endpointTokens)
+	back := url.Values{}
+	if after := query.Get("after"); after != "" {
+		back.Set("after", after)
+	}
+	if consumer != "" {
+		back.Set("revoked", consumer)
+		back.Set("proof", h.proof("revoked", user, consumer))
+	}
+	return h.leave(w, "?"+back.Encode())
+}
+
+// revokeGrant does what the form says, and returns whose grant ended; empty if there was none any more.
+func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore.Store, form url.Values) (string, *notice) {
+	what, target := "token", form.Get("token")
+	if form.Has("consumer") {
+		what, target = "consumer", form.Get("consumer")
+	}
+	if !h.csrfValid(form.Get("csrf"), endpointTokens, user, what, target) {
+		return "", noticeStale
+	}
+	filter, count := tokenstore.Filter{User: user, Consumer: target}, 1
+	var err error
+	if what == "consumer" {
+		count, err = store.Revoke(ctx, filter)
+	} else {
+		filter.Consumer, err = revokeToken(ctx, user, store, target)
+	}
+	switch {
+	case errors.Is(err, tokenstore.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", storeNotice(err)
+	}
+	h.logger.Info("access revoked", zap.String("consumer", filter.Consumer), zap.String("user", user), zap.Int("tokens", count))
+	return filter.Consumer, nil
+}
+
+// revokeToken removes an access token if it is the user's, and returns its consumer.
+func revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) (string, error) {
+	token, err := store.AccessToken(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if token.User != user {
+		return "", tokenstore.ErrNotFound
+	}
+	return token.Consumer, store.RevokeToken(ctx, key)
+}
