@@ -1,0 +1,608 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// The pages in a real browser: Debian's chromium, headless. SCREENSHOTS=folder keeps pictures of all of them.
+
+// axeCore is axe-core's script: `npm ci` in clients/axe installs it.
+const axeCore = "clients/axe/node_modules/axe-core/axe.min.js"
+
+// browserApp declares the consumers that the browser meets.
+const browserApp = `
+consumer demo {
+	name     "Release dashboard"
+	homepage https://dashboard.example.com/
+	secret   s3cr3t
+}
+consumer desk {
+	name   "Backup desk"
+	secret s3cr3t
+	permissions READ_PUBLIC
+}
+consumer "<script>alert(1)</script>" {
+	name   "<script>alert(1)</script>"
+	secret s3cr3t
+}
+consumer "System-wide: Ubuntu (laptop)" {
+	secret s3cr3t
+}
+`
+
+// A browser is one process of chromium, and the site that it looks at.
+type browser struct {
+	t   *testing.T
+	srv *server
+	ctx context.Context
+}
+
+func startBrowser(t *testing.T, s site) *browser {
+	t.Helper()
+	program := requireProgram(t, "chromium")
+	if s.App == "" {
+		s.App = browserApp
+	}
+	s.Handler = `respond "from the upstream"`
+	srv := startServer(t, s, "")
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program),
+		chromedp.NoSandbox, // the tests may run as root
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+	)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start chromium: %v", err)
+	}
+	return &browser{t, srv, ctx}
+}
+
+// walker gets request tokens for a consumer.
+func (b *browser) walker(t *testing.T, consumer string) walker {
+	return walker{t, b.srv, consumer, demoSecret}
+}
+
+// page is the address of the page at which a token is reviewed.
+func (b *browser) page(tok token, more ...string) string {
+	query := url.Values{"oauth_token": {tok.Key}}
+	for i := 0; i < len(more); i += 2 {
+		query.Add(more[i], more[i+1])
+	}
+	return b.srv.origin() + "/+authorize-token?" + query.Encode()
+}
+
+// A tab is a tab in which somebody is logged in.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+func (b *browser) tab(t *testing.T, user string) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx)
+	t.Cleanup(cancel)
+	tb := &tab{t, ctx}
+	if err := chromedp.Do(ctx); err != nil { // binds the tab to a context without a timeout
+		t.Fatal(err)
+	}
+	tb.do(
+		command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": user}}),
+		chromedp.EmulateViewport(1280, 900),
+	)
+	return tb
+}
+
+// do does something in the tab, within patience.
+func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	tb.t.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		tb.t.Fatalf("chromium: %v", err)
+	}
+}
+
+func (tb *tab) open(address string) *tab {
+	tb.t.Helper()
+	tb.do(chromedp.Navigate(address))
+	return tb
+}
+
+// press clicks a button, and waits for the page that it leads to.
+func (tb *tab) press(selector string) {
+	tb.t.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
+		tb.t.Fatalf("chromium: click %s: %v\n%s", selector, err, tb.text())
+	}
+}
+
+func (tb *tab) choose(name, value string) {
+	tb.t.Helper()
+	tb.do(chromedp.Click(chromedp.CSS(fmt.Sprintf("input[name=%q][value=%q]", name, value))))
+}
+
+// command is an action that the protocol has a command for.
+func command[P, R any](cmd cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, cmd, params)
+		return err
+	})
+}
+
+// script is the value of an expression in the page.
+func script[T any](tb *tab, expression string) T {
+	tb.t.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		tb.t.Fatalf("chromium: %s: %v", shorten(expression), err)
+	}
+	return value
+}
+
+func shorten(s string) string { return s[:min(len(s), 200)] }
+
+func (tb *tab) text() string    { return script[string](tb, "document.body.innerText") }
+func (tb *tab) address() string { return script[string](tb, "location.href") }
+
+func (tb *tab) wantText(want string) {
+	tb.t.Helper()
+	if got := tb.text(); !strings.Contains(got, want) {
+		tb.t.Errorf("%s does not say %q:\n%s", tb.address(), want, got)
+	}
+}
+
+// waitFor waits until an expression is true. Unlike chromedp's own waiting it works in a page that the back button brought
+// back.
+func (tb *tab) waitFor(expression string) {
+	tb.t.Helper()
+	for deadline := time.Now().Add(patience); !script[bool](tb, expression); {
+		if time.Now().After(deadline) {
+			tb.t.Fatalf("waited for %s:\n%s", expression, tb.text())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// The buttons of the page that asks.
+const (
+	allow  = `button[value="allow"]`
+	refuse = `button[value="refuse"]`
+)
+
+// state is what the admin API says about a request token.
+func (b *browser) state(t *testing.T, tok token) object {
+	t.Helper()
+	return b.srv.mustAdmin(t, "GET", "/oauth1/request-tokens/"+tok.Key, nil)
+}
+
+// A receiver is an application's website: it notes what is sent to it.
+type receiver struct {
+	*httptest.Server
+	mu   sync.Mutex
+	seen []url.Values
+}
+
+func newReceiver(t *testing.T) *receiver {
+	rec := new(receiver)
+	rec.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/callback" {
+			rec.mu.Lock()
+			rec.seen = append(rec.seen, r.URL.Query())
+			rec.mu.Unlock()
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, "<!doctype html><title>App</title><p>This is the application.")
+	}))
+	t.Cleanup(rec.Close)
+	return rec
+}
+
+func (rec *receiver) last(t *testing.T) url.Values {
+	t.Helper()
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if len(rec.seen) == 0 {
+		t.Fatal("the browser was not sent to the callback")
+	}
+	return rec.seen[len(rec.seen)-1]
+}
+
+func TestBrowserReview(t *testing.T) {
+	b := startBrowser(t, site{})
+	app := newReceiver(t)
+
+	t.Run("approve without a callback: almost finished, and the token can be exchanged", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken()
+		tb := b.tab(t, "salgado").open(b.page(tok, "lp.context", "firefox"))
+		tb.wantText("did not say where it came from")
+		tb.wantText("firefox")
+		tb.choose("permission", "WRITE_PRIVATE")
+		tb.press(allow)
+		tb.wantText("Almost finished")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusOK, "")
+		tb.do(chromedp.Reload())
+		tb.wantText("Almost finished") // the token is gone by now
+	})
+	t.Run("nothing is sent before a level is chosen", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken()
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.do(chromedp.Click(chromedp.CSS(allow)), chromedp.Sleep(200*time.Millisecond))
+		if !script[bool](tb, `document.querySelector("form:invalid") !== null`) {
+			t.Error("the form is valid without a level")
+		}
+		tb.press(refuse) // and needs none
+		tb.wantText("may not act for you")
+	})
+	t.Run("refuse: the consumer is told", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken()
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.press(refuse)
+		tb.wantText("No access")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+	})
+	for value, length := range map[string]time.Duration{"unlimited": 0, "hour": time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour} {
+		t.Run("the access token lives as long as was chosen: "+value, func(t *testing.T) {
+			user := "lifetime-" + value
+			tok := b.walker(t, "demo").requestToken()
+			tb := b.tab(t, user).open(b.page(tok))
+			tb.choose("permission", "READ_PUBLIC")
+			tb.choose("lifetime", value)
+			tb.press(allow)
+			b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusOK, "")
+			items, _ := b.srv.mustAdmin(t, "GET", "/oauth1/tokens?user="+user, nil)["items"].([]any)
+			if len(items) != 1 {
+				t.Fatalf("access tokens: %v", items)
+			}
+			expires, _ := items[0].(object)["expires"].(string)
+			if length == 0 {
+				if expires != "" {
+					t.Errorf("expires %s, want never", expires)
+				}
+				return
+			}
+			at, err := time.Parse(time.RFC3339, expires)
+			if off := time.Until(at) - length; err != nil || off > time.Second || off < -time.Minute {
+				t.Errorf("expires %s, want %v from now", expires, length)
+			}
+		})
+	}
+	t.Run("the redirect to the callback passes the page's own form-action", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", app.URL + "/callback?state=1"})
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.wantText(app.URL)
+		tb.choose("permission", "READ_PUBLIC")
+		tb.press(allow)
+		tb.wantText("This is the application.")
+		got := app.last(t)
+		if got.Get("state") != "1" || got.Get("oauth_token") != tok.Key || got.Get("oauth_verifier") == "" {
+			t.Errorf("callback got %v", got)
+		}
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
+	})
+	t.Run("the redirect may lead on to another origin", func(t *testing.T) {
+		elsewhere := strings.Replace(app.URL, "127.0.0.1", "localhost", 1)
+		first := httptest.NewServer(http.RedirectHandler(elsewhere+"/welcome", http.StatusSeeOther))
+		defer first.Close()
+		b.srv.mustAdmin(t, "POST", "/oauth1/consumers", object{
+			"key": "two-origins", "secret": demoSecret, "callbacks": []string{first.URL + "/callback"},
+		})
+		tok := b.walker(t, "two-origins").requestToken(pair{"oauth_callback", first.URL + "/callback"})
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.choose("permission", "READ_PUBLIC")
+		tb.press(allow)
+		tb.wantText("This is the application.")
+	})
+	t.Run("a refusal reaches the callback too, without a verifier", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", app.URL + "/callback"})
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.press(refuse)
+		tb.wantText("This is the application.")
+		if got := app.last(t); got.Get("oauth_problem") != "permission_denied" || got.Has("oauth_verifier") {
+			t.Errorf("callback got %v", got)
+		}
+	})
+	t.Run("oob: the code is shown, can be copied at once, and works", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.choose("permission", "READ_PUBLIC")
+		tb.press(allow)
+		tb.do(chromedp.Click(chromedp.CSS("#verifier")))
+		code := script[string](tb, "getSelection().toString()")
+		if code == "" || code != script[string](tb, `document.getElementById("verifier").textContent`) {
+			t.Errorf("one click selects %q", code)
+		}
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", code}), http.StatusOK, "")
+	})
+	t.Run("an unknown token gets a page that says so", func(t *testing.T) {
+		tb := b.tab(t, "salgado").open(b.page(token{Key: "nonesuch"}))
+		tb.wantText("This request does not exist")
+	})
+	t.Run("a used token gets a page that says so", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken()
+		b.srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.wantText("You have answered this request already")
+		b.tab(t, "somebody").open(b.page(tok)).wantText("This request was answered already")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusOK, "")
+		tb.open(b.page(tok)).wantText("This request does not exist")
+	})
+	t.Run("two tabs at once: the first answer stands", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken()
+		first, second := b.tab(t, "salgado").open(b.page(tok)), b.tab(t, "salgado").open(b.page(tok))
+		first.press(refuse)
+		second.choose("permission", "WRITE_PRIVATE")
+		second.press(allow)
+		second.wantText("You have answered this request already")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+	})
+	t.Run("the back button leads to a page that says so", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.choose("permission", "READ_PUBLIC")
+		tb.press(allow)
+		tb.wantText("Your code")
+		// Chromium may bring back the old page as it was: then the form's answer is what counts.
+		tb.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
+		tb.waitFor(`document.querySelector("form, .onward") !== null`)
+		tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('button[value="allow"]')?.click()`))
+		tb.waitFor(`document.querySelector(".onward") !== null`)
+		tb.wantText("You have answered this request already")
+		tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".onward a").click()`))
+		tb.waitFor(`document.getElementById("verifier") !== null`) // it is not lost
+	})
+	t.Run("a whole computer has a page of its own", func(t *testing.T) {
+		tok := b.walker(t, "System-wide: Ubuntu (laptop)").requestToken()
+		tb := b.tab(t, "salgado").open(b.page(tok, "allow_permission", "DESKTOP_INTEGRATION"))
+		tb.wantText("Confirm computer access")
+		tb.wantText("The Ubuntu computer laptop wants to act for you")
+		tb.press(allow)
+		tb.wantText("Almost finished")
+		if got := b.state(t, tok)["permission"]; got != "DESKTOP_INTEGRATION" {
+			t.Errorf("permission %v", got)
+		}
+	})
+	t.Run("the list of grants: revoke one, revoke all of an application", func(t *testing.T) {
+		for range 3 {
+			b.srv.issue(t, "demo", "lister", "READ_PUBLIC", nil)
+		}
+		tb := b.tab(t, "lister").open(b.srv.origin() + "/+oauth-tokens")
+		count := func() int { return script[int](tb, `document.querySelectorAll(".grants li").length`) }
+		if n := count(); n != 3 {
+			t.Errorf("%d grants are listed, want 3", n)
+		}
+		tb.press(".grants button")
+		if n := count(); n != 2 {
+			t.Errorf("%d grants are listed after one was revoked, want 2", n)
+		}
+		tb.press(".app-head button")
+		tb.wantText("Revoked. Release dashboard")
+		tb.wantText("Nobody acts for you")
+	})
+}
+
+func TestBrowserExpiredToken(t *testing.T) {
+	b := startBrowser(t, site{App: browserApp + "request_token_lifetime 2s\n"})
+	tok := b.walker(t, "demo").requestToken()
+	tb := b.tab(t, "salgado").open(b.page(tok))
+	time.Sleep(2100 * time.Millisecond)
+	tb.choose("permission", "READ_PUBLIC")
+	tb.press(allow)
+	tb.wantText("This request has expired")
+	tb.open(b.page(tok)).wantText("This request has expired")
+}
+
+func TestBrowserAttacks(t *testing.T) {
+	b := startBrowser(t, site{})
+	var body string // of the attacker's page
+	attacker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, "<!doctype html><title>Evil</title>", body)
+	}))
+	t.Cleanup(attacker.Close)
+
+	for _, from := range []string{attacker.URL, strings.Replace(attacker.URL, "127.0.0.1", "localhost", 1)} {
+		t.Run("a form that another origin posts changes nothing: "+from, func(t *testing.T) {
+			tok := b.walker(t, "demo").requestToken()
+			// The attacker has even got the user's CSRF token.
+			csrf := script[string](b.tab(t, "salgado").open(b.page(tok)), `document.querySelector("input[name=csrf]").value`)
+			body = fmt.Sprintf(`<form method="post" action=%q><input name="csrf" value=%q><input name="permission" value="WRITE_PRIVATE">`+
+				`<input name="lifetime" value="unlimited"><button name="decision" value="allow">Win a prize</button></form>`, b.page(tok), csrf)
+			tb := b.tab(t, "salgado").open(from)
+			tb.press("button")
+			tb.wantText("This did not come from our page")
+			if got := b.state(t, tok)["state"]; got != "waiting" {
+				t.Errorf("the token is %v", got)
+			}
+		})
+	}
+	t.Run("another origin can't frame the pages", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken()
+		body = fmt.Sprintf(`<iframe src=%q width="600" height="600"></iframe>`, b.page(tok))
+		tb := b.tab(t, "salgado")
+		blocked := make(chan string, 1)
+		err := chromedp.Listen(tb.ctx, func(ev any) {
+			if ev, ok := ev.(*network.EventLoadingFailed); ok && ev.Type == network.ResourceTypeDocument {
+				blocked <- ev.ErrorText
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tb.open(attacker.URL)
+		select {
+		case reason := <-blocked:
+			if reason != "net::ERR_BLOCKED_BY_RESPONSE" {
+				t.Errorf("the frame failed with %s", reason)
+			}
+		case <-time.After(patience):
+			t.Error("nothing was blocked")
+		}
+	})
+	t.Run("a consumer named <script>alert(1)</script> is text", func(t *testing.T) {
+		const name = "<script>alert(1)</script>"
+		tb := b.tab(t, name)
+		err := chromedp.Listen(tb.ctx, func(ev any) {
+			if _, ok := ev.(*page.EventJavascriptDialogOpening); ok {
+				t.Error("a script ran")
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tb.open(b.page(b.walker(t, name).requestToken(), "lp.context", name))
+		tb.wantText("Allow " + name)
+		if n := script[int](tb, "document.scripts.length"); n != 0 {
+			t.Errorf("%d scripts in the page", n)
+		}
+		tb.choose("permission", "READ_PUBLIC")
+		tb.press(allow)
+		tb.wantText(name)
+		b.srv.issue(t, name, name, "READ_PUBLIC", object{"context": name})
+		tb.open(b.srv.origin() + "/+oauth-tokens").wantText(name)
+		if n := script[int](tb, "document.scripts.length"); n != 0 {
+			t.Errorf("%d scripts in the page", n)
+		}
+	})
+}
+
+// TestBrowserAccessibility runs axe-core in every page, in light and in dark colours.
+func TestBrowserAccessibility(t *testing.T) {
+	axe, err := os.ReadFile(axeCore)
+	if err != nil {
+		missing(t, "axe-core is not installed (npm ci in integration/clients/axe): "+err.Error())
+	}
+	b := startBrowser(t, site{
+		App:    browserApp + "registration open\n",
+		OAuth1: "pages {\n\tname \"Example Forge\"\n}",
+	})
+	demo := b.walker(t, "demo")
+	for _, permission := range []string{"READ_PUBLIC", "WRITE_PRIVATE"} {
+		b.srv.issue(t, "demo", "salgado", permission, object{"context": "firefox"})
+	}
+	b.srv.issue(t, "desk", "salgado", "READ_PUBLIC", object{"lifetime": "24h"})
+	waiting := demo.requestToken(pair{"oauth_callback", "https://dashboard.example.com/callback"})
+
+	pages := []struct {
+		name string
+		open func(tb *tab)
+	}{
+		{"authorize", func(tb *tab) { tb.open(b.page(waiting, "lp.context", "firefox")) }},
+		{"authorize-chosen", func(tb *tab) {
+			tb.open(b.page(waiting))
+			tb.choose("permission", "READ_PRIVATE")
+		}},
+		{"authorize-one-level", func(tb *tab) { tb.open(b.page(demo.requestToken(), "allow_permission", "READ_PUBLIC")) }},
+		{"authorize-polling", func(tb *tab) { tb.open(b.page(demo.requestToken())) }},
+		{"authorize-oob", func(tb *tab) { tb.open(b.page(demo.requestToken(pair{"oauth_callback", "oob"}))) }},
+		{"authorize-self-registered", func(tb *tab) {
+			own := walker{t, b.srv, "somebody's script", ""}
+			tb.open(b.page(own.requestToken()))
+		}},
+		{"authorize-computer", func(tb *tab) {
+			tok := b.walker(t, "System-wide: Ubuntu (laptop)").requestToken()
+			tb.open(b.page(tok, "allow_permission", "DESKTOP_INTEGRATION"))
+		}},
+		{"done", func(tb *tab) {
+			tb.open(b.page(demo.requestToken()))
+			tb.choose("permission", "READ_PUBLIC")
+			tb.press(allow)
+		}},
+		{"done-code", func(tb *tab) {
+			tb.open(b.page(demo.requestToken(pair{"oauth_callback", "oob"})))
+			tb.choose("permission", "READ_PUBLIC")
+			tb.press(allow)
+		}},
+		{"done-refused", func(tb *tab) {
+			tb.open(b.page(demo.requestToken()))
+			tb.press(refuse)
+		}},
+		{"unknown", func(tb *tab) { tb.open(b.page(token{Key: "nonesuch"})) }},
+		{"reviewed", func(tb *tab) {
+			tok := demo.requestToken()
+			b.srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
+			tb.open(b.page(tok))
+		}},
+		{"tokens", func(tb *tab) { tb.open(b.srv.origin() + "/+oauth-tokens") }},
+		{"tokens-revoked", func(tb *tab) {
+			b.srv.issue(t, "demo", "salgado", "READ_PRIVATE", nil)
+			tb.open(b.srv.origin() + "/+oauth-tokens")
+			tb.press(".app-head button")
+			for _, permission := range []string{"READ_PUBLIC", "WRITE_PRIVATE"} {
+				b.srv.issue(t, "demo", "salgado", permission, object{"context": "firefox"})
+			}
+		}},
+		{"tokens-none", func(tb *tab) {
+			tb.do(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "nobody"}}))
+			tb.open(b.srv.origin() + "/+oauth-tokens")
+			tb.do(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "salgado"}}))
+		}},
+	}
+	tb := b.tab(t, "salgado")
+	for _, p := range pages {
+		t.Run(p.name, func(t *testing.T) {
+			tb.t = t
+			p.open(tb)
+			for _, scheme := range []string{"light", "dark"} {
+				tb.do(emulateScheme(scheme))
+				for _, width := range []int64{390, 1280} {
+					if folder := os.Getenv("SCREENSHOTS"); folder != "" {
+						tb.screenshot(filepath.Join(folder, fmt.Sprintf("%s-%s-%d.png", p.name, scheme, width)), width)
+					}
+				}
+				tb.do(chromedp.EmulateViewport(map[string]int64{"light": 1280, "dark": 320}[scheme], 900))
+				if wide := script[int](tb, "document.documentElement.scrollWidth - innerWidth"); wide > 0 {
+					t.Errorf("%s: %d pixels wider than the window", scheme, wide)
+				}
+				for _, violation := range script[[]string](tb, string(axe)+`
+					;axe.run({resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")))`) {
+					t.Errorf("%s: axe-core: %s", scheme, violation)
+				}
+			}
+			tb.do(emulateScheme("light"))
+		})
+	}
+}
+
+func (tb *tab) screenshot(path string, width int64) {
+	tb.t.Helper()
+	height := map[int64]int64{390: 844, 1280: 900}[width]
+	tb.do(chromedp.EmulateViewport(width, height))
+	picture, err := chromedp.Run(tb.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		tb.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, picture, 0o644); err != nil {
+		tb.t.Fatal(err)
+	}
+}
+
+func emulateScheme(scheme string) chromedp.Action[chromedp.Void] {
+	return command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+}

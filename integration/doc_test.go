@@ -1,0 +1,22 @@
+// Package integration tests the real binary: cmd/caddy-oauth1 in a process of its own, with real upstreams, real OAuth
+// clients and real faults. Nothing here looks inside the server; all that a test knows of it is what comes over the wire,
+// out of its log, or through its admin API.
+//
+//	harness_test.go       builds and starts the binary; its admin API; a client for its site
+//	signing_test.go       a small, naive reading of RFC 5849, independent of the code under test
+//	upstream_test.go      what stands behind the site: it records what reaches it
+//	page_test.go          a user of the authorize page, without a browser
+//	browser_test.go       the pages in a real browser: every way through them, attacks, accessibility, screenshots
+//	walk_test.go          the exchange walk, by hand
+//	passthrough_test.go   what is not refused reaches the upstream as in plain Caddy
+//	crash_test.go         kill -9
+//	log_test.go           no secret in the log
+//	reload_test.go        reloads under load, validate beside a running server, two servers on one directory
+//	interop_test.go       what the foreign clients have in common: how they are run, the awkward requests
+//	launchpadlib_test.go  requestsoauthlib_test.go  nodeoauth_test.go  dghubble_test.go     one a client
+//	launchpad_test.go     a small Launchpad for launchpadlib to talk to
+//	clients/              the drivers of the clients that are not written in Go
+//
+// A test that needs a program which is not installed is skipped, and says which. With CI=true in the environment it
+// fails instead. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short` runs nothing here.
+package integration

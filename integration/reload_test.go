@@ -1,0 +1,198 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Every request is answered as if there were no reload. Caddy itself, with the directive or without, opens a new socket
+// with each reload and closes the old one, and the kernel resets the connections that the old one had not accepted yet
+// (net.ipv4.tcp_migrate_req); a connection that is closed while it is idle may cross with a request, too. So the clients
+// here do as all clients of HTTP/1.1 must: a request that got no answer is sent again. It carries the same nonce, so
+// one that the server had taken in, and lost, would not pass.
+func TestReloadsUnderLoadLoseNothing(t *testing.T) {
+	up := newQuickUpstream(t)
+	srv := startServer(t, site{}, up.URL)
+	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
+	waiting := walker{t, srv, demoKey, demoSecret}.requestToken()
+	used := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce()}
+	replay := used.sign(t, srv.request("GET", "/", nil), "")
+	if err := expect(srv, replay.Clone(t.Context()), http.StatusOK, "ok"); err != nil {
+		t.Fatal(err)
+	}
+
+	var wg sync.WaitGroup
+	var done atomic.Bool
+	var sent, resent atomic.Int64
+	for i := range 6 {
+		wg.Go(func() {
+			for !done.Load() {
+				req := srv.request("GET", "/a?b=c", nil)
+				body := ""
+				if i%2 == 1 {
+					body = "a=b&c=+"
+					req = srv.request("POST", "/a?b=c", strings.NewReader(body))
+					req.Header.Set("Content-Type", formType)
+				}
+				req.Close = i%3 == 0
+				signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, req, body)
+				got, err := srv.do(req)
+				for attempt := 0; err != nil && attempt < 5; attempt++ {
+					resent.Add(1)
+					again := req.Clone(t.Context())
+					again.Body = io.NopCloser(strings.NewReader(body))
+					got, err = srv.do(again)
+				}
+				if err == nil {
+					err = got.is(http.StatusOK, "ok")
+				}
+				if err != nil {
+					t.Errorf("after %d requests: %v", sent.Load(), err)
+					return
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	wg.Go(func() { // tokens are issued meanwhile, too
+		for !done.Load() {
+			status, answer, err := srv.adminDo("POST", "/oauth1/tokens", object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
+			// Caddy restarts its admin endpoint with every reload, and cuts its connections off: that is no answer, not a wrong one.
+			if err == nil && status != http.StatusCreated {
+				t.Errorf("the admin API: %d %v", status, answer)
+				return
+			}
+		}
+	})
+
+	for i := range 10 {
+		// Each differs in what the app, the store and the directive hold.
+		s := site{
+			Store: "store badger {\n\tpath {{.Dir}}/store\n\tsync " + []string{"on", "off"}[i%2] + "\n}",
+			App: demoApp + fmt.Sprintf("consumer declared-%d {\n\tsecret s\n\ttwo_legged robot READ_PUBLIC\n}\naccess_token_lifetime %dh\ntimestamp_window %dm",
+				i, 100+i, 5+i),
+			OAuth1: fmt.Sprintf("realm \"reload %d\"", i),
+		}
+		before := sent.Load()
+		if err := srv.load(srv.caddyfile(s)); err != nil {
+			t.Errorf("reload %d: %v", i, err)
+			break
+		}
+		req := signer{Consumer: fmt.Sprintf("declared-%d", i), Secret: "s"}.sign(t, srv.request("GET", "/", nil), "")
+		if err := expect(srv, req, http.StatusOK, "ok"); err != nil {
+			t.Errorf("reload %d: the consumer that it declares: %v", i, err)
+		}
+		if i > 0 {
+			req := signer{Consumer: fmt.Sprintf("declared-%d", i-1), Secret: "s"}.sign(t, srv.request("GET", "/", nil), "")
+			got := srv.mustDo(t, req)
+			if err := got.is(http.StatusUnauthorized, fmt.Sprintf("Unknown consumer (declared-%d).", i-1)); err != nil {
+				t.Errorf("reload %d: the consumer that it no longer declares: %v", i, err)
+			}
+			if want := fmt.Sprintf("reload %d", i); !strings.Contains(got.Header.Get("WWW-Authenticate"), want) {
+				t.Errorf("WWW-Authenticate %q, want %s", got.Header.Get("WWW-Authenticate"), want)
+			}
+		}
+		srv.waitUntil("requests go on after the reload", func() error {
+			if sent.Load() < before+20 && !t.Failed() {
+				return errors.New("none yet")
+			}
+			return nil
+		})
+	}
+	done.Store(true)
+	wg.Wait()
+	t.Logf("%d requests in the course of 10 reloads, %d of them sent again", sent.Load(), resent.Load())
+
+	t.Run("a nonce from before is still used", func(t *testing.T) {
+		if err := expect(srv, replay, http.StatusUnauthorized, "This nonce has been used already."); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a request token from before can be reviewed and exchanged", func(t *testing.T) {
+		w := walker{t, srv, demoKey, demoSecret}
+		srv.review(t, waiting.Key, "salgado", "READ_PUBLIC", nil)
+		w.want(w.exchange(waiting), http.StatusOK, "")
+	})
+	t.Run("a config that is wrong is refused, and the old one goes on", func(t *testing.T) {
+		err := srv.load(srv.caddyfile(site{OAuth1: "realm \"wrong\"\npolicy {\n\tpermission NO_SUCH_LEVEL\n}"}))
+		if err == nil || !strings.Contains(err.Error(), "NO_SUCH_LEVEL") {
+			t.Errorf("%v, want an error that names NO_SUCH_LEVEL", err)
+		}
+		req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/", nil), "")
+		if err := expect(srv, req, http.StatusOK, "ok"); err != nil {
+			t.Error(err)
+		}
+		got := srv.mustDo(t, srv.request("GET", "/", nil))
+		if strings.Contains(got.Header.Get("WWW-Authenticate"), "wrong") {
+			t.Errorf("WWW-Authenticate: %s", got.Header.Get("WWW-Authenticate"))
+		}
+	})
+}
+
+func TestBesideARunningServer(t *testing.T) {
+	up := newQuickUpstream(t)
+	srv := startServer(t, site{}, up.URL)
+	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
+	stillWorks := func(t *testing.T) {
+		t.Helper()
+		req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/", nil), "")
+		if err := expect(srv, req, http.StatusOK, "ok"); err != nil {
+			t.Error(err)
+		}
+	}
+	run := func(t *testing.T, args ...string) (string, error) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		out, err := srv.command(ctx, args...).CombinedOutput()
+		if ctx.Err() != nil {
+			t.Fatalf("%v did not end within %v:\n%s", args, patience, out)
+		}
+		return string(out), err
+	}
+
+	t.Run("validate says that its config is valid", func(t *testing.T) {
+		out, err := run(t, "validate", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
+		if err != nil || !strings.Contains(out, "Valid configuration") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		stillWorks(t)
+	})
+	t.Run("validate says what is wrong with another", func(t *testing.T) {
+		wrong := srv.site
+		wrong.OAuth1 = "policy {\n\tpermission NO_SUCH_LEVEL\n}"
+		out, err := run(t, "validate", "--config", srv.writeCaddyfile("wrong", wrong), "--adapter", "caddyfile")
+		if err == nil || !strings.Contains(out, "NO_SUCH_LEVEL") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		stillWorks(t)
+	})
+	t.Run("a second server on the same directory ends with a message that names it", func(t *testing.T) {
+		second := &server{t: t, dir: srv.dir, names: map[string]string{}}
+		for name, value := range srv.names {
+			second.names[name] = value
+		}
+		second.names["Admin"], second.names["Port"] = freePort(t), freePort(t)
+		start := time.Now()
+		out, err := run(t, "run", "--config", second.writeCaddyfile("second", srv.site), "--adapter", "caddyfile")
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			t.Fatalf("%v, want an exit status\n%s", err, out)
+		}
+		message := out[strings.LastIndex(out, "Error:")+1:]
+		if !strings.Contains(message, srv.dir+"/store") {
+			t.Errorf("the message does not name %s/store:\n%s", srv.dir, out)
+		}
+		t.Logf("after %v: %s", time.Since(start).Round(time.Millisecond), strings.TrimSpace(message))
+		stillWorks(t)
+	})
+}
