@@ -1,0 +1,352 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// 100 reloads under load, each with other policies, consumers and identity headers. Two configurations take turns; what
+// passes in the one is refused by the other, and each writes other headers, so that a request which is judged by a part of
+// both shows. As in TestReloadsUnderLoadLoseNothing, a request that got no answer is sent again.
+func TestAttackReloads(t *testing.T) {
+	up := newUpstream(t)
+	configuration := func(n int) site {
+		who := []string{"even", "odd"}[n%2]
+		return site{
+			App:    "consumer demo {\n\tsecret s3cr3t\n}\nconsumer " + who + " {\n\tsecret s-" + who + "\n\ttwo_legged " + who + " READ_PUBLIC\n}",
+			OAuth1: "identity_headers {\n\tuser X-" + who + "-User\n\tconsumer X-" + who + "-Consumer\n}\npolicy /" + who + "/* {\n\tconsumers " + who + "\n\tpermission READ_PUBLIC\n}\npolicy /both/* {\n\tpermission READ_PUBLIC\n}\npolicy {\n\tdeny\n}",
+		}
+	}
+	srv := startServer(t, configuration(0), up.URL)
+	var done atomic.Bool
+	var passed [2]atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 4 {
+		who := []string{"even", "odd"}[i%2]
+		path := []string{"/" + who + "/x", "/both/x"}[i/2]
+		wg.Go(func() {
+			for !done.Load() {
+				req := srv.request("GET", path, nil)
+				req.Header.Set("X-Even-User", "forged")
+				req.Header.Set("X-Odd-User", "forged")
+				signer{Consumer: who, Secret: "s-" + who}.sign(t, req, "")
+				got, err := srv.do(req)
+				for attempt := 0; err != nil && attempt < 5; attempt++ {
+					got, err = srv.do(req)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				switch got.Status {
+				case http.StatusOK:
+					passed[i%2].Add(1)
+					r := parseReceived(t, got)
+					for _, name := range []string{"even", "odd"} {
+						user, consumer := r.Header.Get("X-"+name+"-User"), r.Header.Get("X-"+name+"-Consumer")
+						if name == who && (user != who || consumer != who) || name != who && (user == who || consumer != "") {
+							t.Errorf("%s at %s reached the upstream as %v", who, path, r.Header)
+							return
+						}
+					}
+				case http.StatusUnauthorized:
+					if got.Body != "Unknown consumer ("+who+")." && got.Body != nonceUsed {
+						t.Errorf("%s: %s", who, got.Body)
+						return
+					}
+				default:
+					t.Errorf("%s at %s: %d %s", who, path, got.Status, got.Body)
+					return
+				}
+			}
+		})
+	}
+	for n := range 100 {
+		if err := srv.load(srv.caddyfile(configuration(n + 1))); err != nil {
+			t.Errorf("reload %d: %v", n, err)
+			break
+		}
+	}
+	done.Store(true)
+	wg.Wait()
+	if passed[0].Load() == 0 || passed[1].Load() == 0 {
+		t.Errorf("%d and %d requests passed", passed[0].Load(), passed[1].Load())
+	}
+	t.Logf("%d and %d requests passed in the course of 100 reloads", passed[0].Load(), passed[1].Load())
+}
+
+// Whatever happens to the files of a store: the server says at start what is wrong with it, or serves, and then nobody gets
+// in who could not before.
+func TestAttackDamagedStore(t *testing.T) {
+	up := newQuickUpstream(t)
+	master := startServer(t, site{}, up.URL)
+	tok := master.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
+	revoked := master.issue(t, demoKey, "mark", "WRITE_PRIVATE", nil)
+	master.mustAdmin(t, "DELETE", "/oauth1/tokens/"+revoked.Key, nil)
+	used := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, master.request("GET", "/", nil), "")
+	want(t, "the request", master.mustDo(t, used), http.StatusOK, "ok")
+	master.stop()
+
+	var files []string
+	store := filepath.Join(master.dir, "store")
+	filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			name, _ := filepath.Rel(store, path)
+			files = append(files, name)
+		}
+		return nil
+	})
+	if len(files) < 3 {
+		t.Fatalf("the store has the files %q", files)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	damages := map[string]func([]byte) []byte{
+		"cut to half": func(b []byte) []byte { return b[:len(b)/2] },
+		"emptied":     func([]byte) []byte { return nil },
+		"flipped": func(b []byte) []byte {
+			for range 8 {
+				if end := min(len(b), 4096); end > 0 {
+					b[random.IntN(end)] ^= 1 << random.IntN(8)
+				}
+			}
+			return b
+		},
+		"a foreign file": func(b []byte) []byte {
+			return []byte(strings.Repeat("This is not a store. ", len(b)/21+1)[:max(1, min(len(b), 1<<16))])
+		},
+	}
+	for _, file := range files {
+		for name, damage := range damages {
+			t.Run(file+", "+name, func(t *testing.T) {
+				srv := newServer(t, site{}, up.URL)
+				srv.mayLogErrors(t)
+				if err := os.CopyFS(filepath.Join(srv.dir, "store"), os.DirFS(store)); err != nil {
+					t.Fatal(err)
+				}
+				path := filepath.Join(srv.dir, "store", file)
+				content, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				os.Chmod(path, 0o600)
+				if err := os.WriteFile(path, damage(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				srv.names["Port"], srv.port = master.port, master.port // the used request was signed for it
+				if !startsDamaged(t, srv) {
+					return
+				}
+				for what, req := range map[string]*http.Request{
+					"a revoked token": signer{Consumer: demoKey, Secret: demoSecret, Token: revoked}.sign(t, srv.request("GET", "/", nil), ""),
+					"a wrong secret":  signer{Consumer: demoKey, Secret: demoSecret, Token: token{tok.Key, ""}}.sign(t, srv.request("GET", "/", nil), ""),
+					"no credentials":  srv.request("GET", "/", nil),
+				} {
+					if got := srv.mustDo(t, req); got.Status == http.StatusOK {
+						t.Errorf("%s passes", what)
+					}
+				}
+				if got := srv.mustDo(t, used); got.Status == http.StatusOK {
+					t.Error("a request that was accepted before passes again")
+				}
+			})
+		}
+	}
+}
+
+// startsDamaged starts a server that may end at once, if it says why; false if it does.
+func startsDamaged(t *testing.T, srv *server) bool {
+	t.Helper()
+	cmd := srv.command(context.Background(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
+	cmd.Stdout, cmd.Stderr = srv.log, srv.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(exited)
+	}()
+	srv.cmd, srv.exited = cmd, exited
+	up := false
+	srv.waitUntil("it answers or ends", func() error {
+		select {
+		case <-exited:
+			return nil
+		default:
+		}
+		// The sites may listen before the store turns out to be damaged.
+		if up = strings.Contains(srv.log.String(), "serving initial configuration"); !up {
+			return errors.New("it does neither")
+		}
+		return nil
+	})
+	if !up {
+		srv.cmd = nil
+		log := srv.log.String()
+		if strings.Contains(log, "badger/v4/table.(*Table).initIndex") {
+			t.Log("Badger panics, in a goroutine of its own, on a table whose index is damaged: closed, if not clear")
+			return false
+		}
+		if strings.Contains(log, "panic:") || !strings.Contains(log, "open store") || !strings.Contains(log, srv.dir+"/store") {
+			t.Errorf("it ended, and does not say what is wrong with its store:\n%s", srv.log.tail(5))
+		}
+	}
+	return up
+}
+
+// Idle connections, readers that do not read, and an upstream that dies in the middle of its answer hold up nobody else.
+func TestAttackIdleAndSlow(t *testing.T) {
+	broken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	go func() {
+		for {
+			conn, err := broken.Accept()
+			if err != nil {
+				return
+			}
+			bufio.NewReader(conn).ReadString('\n')
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf of")
+			conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		}
+	}()
+	large := strings.Repeat("x", 64<<20)
+	up := newQuickUpstream(t)
+	big := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, large) })}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go big.Serve(l)
+	defer big.Close()
+	srv := startServer(t, site{Handler: "reverse_proxy /broken " + broken.Addr().String() + "\nreverse_proxy /big " + l.Addr().String() + "\nreverse_proxy {{.Upstream}}"}, up.URL)
+	s := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)}
+
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	n := 10000
+	if limit.Cur < 11000 {
+		n = int(limit.Cur) / 2
+	}
+	var idle []net.Conn
+	defer func() {
+		for _, conn := range idle {
+			conn.Close()
+		}
+	}()
+	for range n {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, conn)
+		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	for _, conn := range idle {
+		conn.SetReadDeadline(time.Now().Add(patience))
+		if _, err := conn.Read(make([]byte, 12)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 30 { // they ask for 64 MiB each and read nothing
+		conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, conn)
+		io.WriteString(conn, srv.message("GET", "/big", []string{srv.authorizationLine(t, s, "GET", "/big")}, ""))
+	}
+	for range 10 {
+		if _, err := srv.do(s.sign(t, srv.request("GET", "/broken", nil), "")); err == nil {
+			t.Error("half an answer was taken for a whole one")
+		}
+	}
+	slowest := time.Duration(0)
+	for range 100 {
+		start := time.Now()
+		want(t, "beside them", srv.mustDo(t, s.sign(t, srv.request("GET", "/", nil), "")), http.StatusOK, "ok")
+		slowest = max(slowest, time.Since(start))
+	}
+	heap := heapInUse(t, srv)
+	t.Logf("with %d idle connections: the slowest of 100 requests took %v; %d MB of heap", n, slowest, heap>>20)
+	if slowest > 5*time.Second {
+		t.Errorf("a request took %v", slowest)
+	}
+	if heap > 1<<30 {
+		t.Errorf("%d bytes of heap", heap)
+	}
+}
+
+// A configuration that is taken away while requests run: they end with an answer, 503 at worst, and never pass unjudged.
+func TestAttackStoreTakenAway(t *testing.T) {
+	up := newUpstream(t)
+	srv := startServer(t, site{}, up.URL)
+	srv.mayLogErrors(t)
+	s := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)}
+	// Their bodies are still on the way when the configuration, and with it the store, goes.
+	var conns []net.Conn
+	body := "a=" + strings.Repeat("b", 1000)
+	for range 20 {
+		req := srv.request("POST", "/", nil)
+		req.Header.Set("Content-Type", formType)
+		header := s.sign(t, req, body).Header.Get("Authorization")
+		conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(patience))
+		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header}, body)
+		io.WriteString(conn, message[:len(message)-500])
+		conns = append(conns, conn)
+	}
+	other := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tgrace_period 5s\n}\nhttp://127.0.0.1:%s {\n\trespond gone\n}\n", srv.admin, freePort(t))
+	if err := srv.load(other); err != nil {
+		t.Fatal(err)
+	}
+	var statuses []int
+	for _, conn := range conns {
+		io.WriteString(conn, body[len(body)-500:])
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("a request got no answer and no end")
+			}
+			continue // cut off with its listener: no answer is no wrong one
+		}
+		statuses = append(statuses, resp.StatusCode)
+		resp.Body.Close()
+	}
+	for _, status := range statuses {
+		if status != http.StatusOK && status != http.StatusServiceUnavailable {
+			t.Errorf("status %d", status)
+		}
+	}
+	for _, r := range up.take() {
+		if lines := identityLines(r); !slices.ContainsFunc(lines, func(line string) bool { return line == "X-Oauth-User: salgado" }) {
+			t.Errorf("a request reached the upstream unjudged: %q", lines)
+		}
+	}
+	t.Logf("answers: %v", statuses)
+}

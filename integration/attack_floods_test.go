@@ -1,0 +1,85 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// CWE-770: what costs nothing to ask for must be bounded. A consumer that registered itself may have 100 request tokens
+// waiting, and what is refused says so.
+func TestAttackFloodOfRequestTokens(t *testing.T) {
+	srv := startServer(t, site{Handler: "respond ok", App: demoApp + "registration open"}, "")
+	w := walker{t, srv, "flooder", ""}
+	var ok, refused atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 75 {
+				req := srv.request("GET", "/+request-token?"+form(plaintext("flooder", "", token{})), nil)
+				got, err := srv.do(req)
+				switch {
+				case err == nil && got.Status == http.StatusOK:
+					ok.Add(1)
+				case err == nil && got.is(http.StatusServiceUnavailable, "Too many request tokens are waiting for this consumer. Try again later.") == nil && got.Header.Get("Retry-After") != "":
+					refused.Add(1)
+				default:
+					t.Errorf("%v %v", got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if ok.Load() != 100 || refused.Load() != 200 {
+		t.Errorf("%d request tokens, %d refused", ok.Load(), refused.Load())
+	}
+	want(t, "another consumer", walker{t, srv, "honest", ""}.post("/+request-token", plaintext("honest", "", token{})), http.StatusOK, "")
+	want(t, "a declared one", w.post("/+request-token", plaintext(demoKey, demoSecret, token{})), http.StatusOK, "")
+
+	t.Run("keys that are none register nothing", func(t *testing.T) {
+		for _, key := range []string{"", " ", "a\x00", "a\nb", string(make([]byte, 5000)), "\xff\xfe"} {
+			got := w.post("/+request-token", plaintext(key, "", token{}))
+			if got.Status == http.StatusOK {
+				t.Errorf("%q is registered", key)
+			}
+		}
+		got := w.post("/+request-token", plaintext("guesser", "a-secret", token{}))
+		want(t, "a secret that nobody agreed on", got, http.StatusUnauthorized, "Invalid OAuth signature.")
+		if status, _, _ := srv.adminDo("GET", "/oauth1/consumers/guesser", nil); status != http.StatusNotFound {
+			t.Errorf("a consumer was registered by a bad signature: %d", status)
+		}
+		// Registration takes nobody's place.
+		want(t, "a declared consumer, without its secret", w.post("/+request-token", plaintext(demoKey, "", token{})), http.StatusUnauthorized, "Invalid OAuth signature.")
+	})
+}
+
+// With registration open, anybody may register consumers; with it closed, nobody leaves a trace.
+func TestAttackFloodOfUnknownConsumers(t *testing.T) {
+	srv := startServer(t, site{Handler: "respond ok"}, "")
+	before := diskUsage(t, filepath.Join(srv.dir, "store"))
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := range 500 {
+				for _, endpoint := range []string{"/+request-token", "/+access-token", "/"} {
+					key := fmt.Sprintf("unknown-%d-%d", worker, i)
+					got, err := srv.do(srv.request("GET", endpoint+"?"+form(plaintext(key, "", token{key, "s"})), nil))
+					if err != nil || got.Status != http.StatusUnauthorized {
+						t.Errorf("%v %v", got, err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if more := diskUsage(t, filepath.Join(srv.dir, "store")) - before; more > 64<<10 {
+		t.Errorf("the store grew by %d bytes", more)
+	}
+	if items, _ := srv.mustAdmin(t, "GET", "/oauth1/consumers", nil)["items"].([]any); len(items) != 1 {
+		t.Errorf("%d consumers, want the declared one", len(items))
+	}
+}

@@ -1,0 +1,273 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const nonceUsed = "This nonce has been used already."
+
+// RFC 5849 section 3.3 and 4.9 (replay): a request is accepted once.
+func TestAttackReplay(t *testing.T) {
+	up := newQuickUpstream(t)
+	srv := startServer(t, site{App: demoApp + "timestamp_window 3s"}, up.URL)
+	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
+	signed := func(t *testing.T, at int64) *http.Request {
+		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}
+		if at != 0 {
+			s.Timestamp = strconv.FormatInt(at, 10)
+		}
+		return s.sign(t, srv.request("GET", "/a?b=c", nil), "")
+	}
+
+	t.Run("64 at once: one passes", func(t *testing.T) {
+		for range 5 {
+			req := signed(t, 0)
+			var wg sync.WaitGroup
+			var passed, refused atomic.Int64
+			start := make(chan struct{})
+			for range 64 {
+				wg.Go(func() {
+					<-start
+					got, err := srv.do(req.Clone(t.Context()))
+					switch {
+					case err == nil && got.Status == http.StatusOK:
+						passed.Add(1)
+					case err == nil && got.is(http.StatusUnauthorized, nonceUsed) == nil:
+						refused.Add(1)
+					default:
+						t.Errorf("%v %v", got, err)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			if passed.Load() != 1 || refused.Load() != 63 {
+				t.Errorf("%d passed and %d were refused", passed.Load(), refused.Load())
+			}
+		}
+	})
+	t.Run("a bad signature stores no nonce", func(t *testing.T) {
+		good := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(), Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+		bad := good
+		bad.Secret = "guessed"
+		want(t, "the guess", srv.mustDo(t, bad.sign(t, srv.request("GET", "/", nil), "")), http.StatusUnauthorized, "Invalid signature.")
+		req := good.sign(t, srv.request("GET", "/", nil), "")
+		want(t, "the genuine request after it", srv.mustDo(t, req), http.StatusOK, "ok")
+		want(t, "its replay", srv.mustDo(t, req), http.StatusUnauthorized, nonceUsed)
+	})
+	t.Run("the same in another place, spelling or method is a bad signature", func(t *testing.T) {
+		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(), Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+		req := s.sign(t, srv.request("GET", "/a", nil), "")
+		want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")
+		header := req.Header.Get("Authorization")
+		for what, changed := range map[string]string{
+			"a nonce that is spelt otherwise":     strings.Replace(header, s.Nonce, "%"+fmt.Sprintf("%02x", s.Nonce[0])+s.Nonce[1:], 1),
+			"a timestamp with a leading zero":     strings.Replace(header, `="`+s.Timestamp, `="0`+s.Timestamp, 1),
+			"a timestamp with a plus":             strings.Replace(header, `="`+s.Timestamp, `="+`+s.Timestamp, 1),
+			"one more parameter":                  header + `, x="y"`,
+			"an empty parameter that was not hid": header + `, oauth_version="1.0"`,
+			"another realm":                       header + `, realm="elsewhere"`,
+			"another scheme's case":               "OAUTH" + strings.TrimPrefix(header, "OAuth"),
+		} {
+			again := srv.request("GET", "/a", nil)
+			again.Header.Set("Authorization", changed)
+			if got := srv.mustDo(t, again); got.Status != http.StatusUnauthorized && got.Status != http.StatusBadRequest {
+				t.Errorf("%s: %d %s", what, got.Status, got.Body)
+			}
+		}
+		for _, method := range []string{"get", "Get"} {
+			got := srv.raw(t, srv.message(method, "/a", []string{"Authorization: " + header}, ""))
+			if got.Status == http.StatusOK {
+				t.Errorf("the method %s passes", method)
+			}
+		}
+		got := srv.raw(t, srv.message("GET", "http://127.0.0.1:"+srv.port+"/a", []string{"Authorization: " + header}, ""))
+		want(t, "the absolute form", got, http.StatusUnauthorized, nonceUsed)
+	})
+	// A replay is tried until the clock has passed the whole window, so that there is no second in which the nonce is
+	// forgotten already and the timestamp is still good.
+	for _, edge := range []int64{-3, 0, 3} {
+		t.Run(fmt.Sprintf("a timestamp of %+d s in a window of 3 s, until it is too old", edge), func(t *testing.T) {
+			t.Parallel()
+			var req *http.Request
+			for attempt := 0; ; attempt++ {
+				req = signed(t, time.Now().Unix()+edge)
+				got := srv.mustDo(t, req)
+				if got.Status == http.StatusOK {
+					break
+				}
+				if attempt > 20 {
+					t.Fatalf("the edge is not in the window: %d %s", got.Status, got.Body)
+				}
+			}
+			deadline := time.Now().Add(patience)
+			for time.Now().Before(deadline) {
+				got := srv.mustDo(t, req)
+				if got.is(http.StatusUnauthorized, "Timestamp appears to come from bad system clock.") == nil {
+					return
+				}
+				if err := got.is(http.StatusUnauthorized, nonceUsed); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			t.Error("the timestamp never got too old")
+		})
+	}
+	t.Run("beyond the edges", func(t *testing.T) {
+		for _, off := range []int64{-5, 5, -1 << 31, 1 << 40} {
+			got := srv.mustDo(t, signed(t, time.Now().Unix()+off))
+			if got.Status == http.StatusOK {
+				t.Errorf("%+d passes", off)
+			}
+		}
+	})
+}
+
+// A nonce outlives the process, the configuration, and the window that it was accepted in.
+func TestAttackReplayAcrossRestarts(t *testing.T) {
+	up := newQuickUpstream(t)
+	for _, sync := range []string{"on", "off"} {
+		t.Run("sync "+sync, func(t *testing.T) {
+			s := site{Store: "store badger {\n\tpath {{.Dir}}/store\n\tsync " + sync + "\n}", App: demoApp + "timestamp_window 2s"}
+			srv := startServer(t, s, up.URL)
+			tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
+			signed := func() *http.Request {
+				req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/", nil), "")
+				want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")
+				return req
+			}
+			wider := s
+			wider.App = demoApp + "timestamp_window 1h"
+			old := signed()
+			srv.waitUntil("the timestamp is too old", func() error {
+				return srv.mustDo(t, old).is(http.StatusUnauthorized, "Timestamp appears to come from bad system clock.")
+			})
+			late := time.Now().Add(1500 * time.Millisecond)
+			srv.waitUntil("the nonce may be forgotten", func() error {
+				if time.Now().Before(late) {
+					return errors.New("it may not")
+				}
+				return nil
+			})
+			if err := srv.load(srv.caddyfile(wider)); err != nil {
+				t.Fatal(err)
+			}
+			if got := srv.mustDo(t, old); got.Status == http.StatusOK {
+				t.Error("a request is replayed when the window has become wider")
+			}
+			srv.kill()
+			srv.site = wider
+			srv.start()
+			if got := srv.mustDo(t, old); got.Status == http.StatusOK {
+				t.Error("a request is replayed when the window has become wider, and the server was killed")
+			}
+			recent := signed()
+			srv.kill()
+			srv.start()
+			want(t, "after kill -9", srv.mustDo(t, recent), http.StatusUnauthorized, nonceUsed)
+			recent = signed()
+			if err := srv.load(srv.caddyfile(wider)); err != nil {
+				t.Fatal(err)
+			}
+			want(t, "after a reload", srv.mustDo(t, recent), http.StatusUnauthorized, nonceUsed)
+			srv.stop()
+			srv.start()
+			want(t, "after a restart", srv.mustDo(t, recent), http.StatusUnauthorized, nonceUsed)
+		})
+	}
+}
+
+// Bad signatures, unknown tokens and unknown consumers leave nothing behind, in the store or in memory.
+func TestAttackFloodOfBadSignatures(t *testing.T) {
+	srv := startServer(t, site{Handler: "respond ok"}, "")
+	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
+	flood := func(n int) {
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := range n / 4 {
+					s := signer{Consumer: demoKey, Secret: "guessed", Token: tok, Nonce: newNonce() + strings.Repeat("n", 100)}
+					switch i % 3 {
+					case 1:
+						s.Token.Key = fmt.Sprintf("unknown%dx%d", worker, i)
+					case 2:
+						s.Consumer = fmt.Sprintf("unknown%dx%d", worker, i)
+					}
+					if got, err := srv.do(s.sign(t, srv.request("GET", "/", nil), "")); err != nil || got.Status != http.StatusUnauthorized {
+						t.Errorf("%v %v", got, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	flood(3000) // pools and connections fill up
+	disk, heap := diskUsage(t, filepath.Join(srv.dir, "store")), heapInUse(t, srv)
+	const n = 12000
+	flood(n)
+	moreDisk, moreHeap := diskUsage(t, filepath.Join(srv.dir, "store"))-disk, heapInUse(t, srv)-heap
+	t.Logf("%d bad requests: %d bytes more on disk, %d more in memory", n, moreDisk, moreHeap)
+	if moreDisk > 64<<10 {
+		t.Errorf("the store grew by %d bytes", moreDisk)
+	}
+	if moreHeap > n*200 {
+		t.Errorf("the heap grew by %d bytes", moreHeap)
+	}
+}
+
+// diskUsage is what the files of a folder take up.
+func diskUsage(t *testing.T, folder string) (bytes int64) {
+	t.Helper()
+	filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			bytes += info.Sys().(*syscall.Stat_t).Blocks * 512
+		}
+		return nil
+	})
+	return bytes
+}
+
+var heapMetric = regexp.MustCompile(`(?m)^go_memstats_heap_alloc_bytes (\S+)$`)
+
+// heapInUse is the heap of the server after a garbage collection.
+func heapInUse(t *testing.T, srv *server) int64 {
+	t.Helper()
+	get := func(path string) string {
+		resp, err := http.Get("http://127.0.0.1:" + srv.admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return string(body)
+	}
+	get("/debug/pprof/heap?gc=1")
+	get("/debug/pprof/heap?gc=1") // sync.Pool keeps its victims for one more
+	found := heapMetric.FindStringSubmatch(get("/metrics"))
+	if found == nil {
+		t.Fatal("no go_memstats_heap_alloc_bytes")
+	}
+	heap, err := strconv.ParseFloat(found[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int64(heap)
+}

@@ -1,0 +1,204 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// The attack_*_test.go files attack the real binary with bytes written by hand, since no decent client would send them.
+// Behind it stands an upstream that records what reaches it and, like all upstreams, believes it. SECURITY.md lists what
+// they hold. This file is what they share.
+
+// raw writes a request on a connection of its own and reads one answer.
+func (srv *server) raw(t testing.TB, request string) reply {
+	t.Helper()
+	r, err := srv.tryRaw(t, "127.0.0.1:"+srv.port, request)
+	if err != nil {
+		t.Fatalf("%s: %v", shorten(request), err)
+	}
+	return r
+}
+
+// tryRaw is raw for requests that need not be answered.
+func (srv *server) tryRaw(t testing.TB, address, request string) (reply, error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return reply{}, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	go io.WriteString(conn, request) // the answer may come before all of it is sent
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return reply{resp.StatusCode, resp.Header, "", nil}, nil
+	}
+	if strings.HasPrefix(request, "HEAD ") {
+		return reply{resp.StatusCode, resp.Header, "", nil}, nil
+	}
+	body, err := io.ReadAll(resp.Body)
+	return reply{resp.StatusCode, resp.Header, string(body), resp.Trailer}, err
+}
+
+// message writes an HTTP/1.1 request. The lines are whole header lines; Host is added where none is among them.
+func (srv *server) message(method, target string, lines []string, body string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", method, target)
+	has := func(name string) bool {
+		return slices.ContainsFunc(lines, func(line string) bool {
+			return strings.HasPrefix(strings.ToLower(line), name+":")
+		})
+	}
+	if !has("host") {
+		fmt.Fprintf(&b, "Host: 127.0.0.1:%s\r\n", srv.port)
+	}
+	for _, line := range lines {
+		b.WriteString(line + "\r\n")
+	}
+	if body != "" && !has("content-length") && !has("transfer-encoding") {
+		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
+	}
+	return b.String() + "\r\n" + body
+}
+
+// authorizationLine signs a request without a body for raw.
+func (srv *server) authorizationLine(t testing.TB, s signer, method, target string) string {
+	t.Helper()
+	return "Authorization: " + s.sign(t, srv.request(method, target, nil), "").Header.Get("Authorization")
+}
+
+// An h2Message is a request on stream 1 of a connection that speaks HTTP/2 without TLS.
+type h2Message struct {
+	fields   []string // name, value, name, value; the pseudo-headers first
+	body     string
+	trailers []string
+}
+
+// h2 sends a request frame by frame, and reads its answer.
+func (srv *server) h2(t testing.TB, m h2Message) (reply, error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
+	if err != nil {
+		return reply{}, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	io.WriteString(conn, http2.ClientPreface)
+	framer := http2.NewFramer(conn, conn)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	framer.AllowIllegalWrites = true
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	headers := func(fields []string, end bool) error {
+		block.Reset()
+		for i := 0; i+1 < len(fields); i += 2 {
+			encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+		}
+		return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end})
+	}
+	err = errors.Join(framer.WriteSettings(), headers(m.fields, m.body == "" && m.trailers == nil))
+	if m.body != "" {
+		err = errors.Join(err, framer.WriteData(1, m.trailers == nil, []byte(m.body)))
+	}
+	if m.trailers != nil {
+		err = errors.Join(err, headers(m.trailers, true))
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	var answer reply
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return answer, err
+		}
+		switch f := frame.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				framer.WriteSettingsAck()
+			}
+		case *http2.MetaHeadersFrame:
+			if answer.Status == 0 {
+				fmt.Sscan(f.PseudoValue("status"), &answer.Status)
+			}
+			if f.StreamEnded() {
+				return answer, nil
+			}
+		case *http2.DataFrame:
+			answer.Body += string(f.Data())
+			if f.StreamEnded() {
+				return answer, nil
+			}
+		case *http2.RSTStreamFrame:
+			return answer, fmt.Errorf("stream reset: %v", f.ErrCode)
+		case *http2.GoAwayFrame:
+			return answer, fmt.Errorf("go away: %v", f.ErrCode)
+		}
+	}
+}
+
+// h2Fields are the pseudo-headers of a request to the site, then the fields.
+func (srv *server) h2Fields(method, path string, fields ...string) []string {
+	return append([]string{":method", method, ":scheme", "http", ":authority", "127.0.0.1:" + srv.port, ":path", path}, fields...)
+}
+
+// identityLines are the header lines and trailers that some upstream could read as an identity header: those whose
+// letters and digits are those of its name.
+func identityLines(got received) []string {
+	var found []string
+	add := func(name, value string) {
+		letters := strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+				return r
+			}
+			return -1
+		}, strings.ToLower(name))
+		if strings.HasPrefix(letters, "xoauth") {
+			found = append(found, name+": "+value)
+		}
+	}
+	for _, header := range []http.Header{got.Header, got.Trailer} {
+		for name, values := range header {
+			for _, value := range values {
+				add(name, value)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// want checks a status, and a body where one is given.
+func want(t testing.TB, what string, r reply, status int, body string) {
+	t.Helper()
+	if err := r.is(status, body); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+// mayLogErrors is for servers to which something happens that they have to complain about.
+func (srv *server) mayLogErrors(t *testing.T) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", srv.log.tail(20))
+		}
+		srv.log = &logBuffer{}
+	})
+}
