@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	if played, err := playRole(); played {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestBenchmark runs both modes, as small as they can be.
+func TestBenchmark(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: builds and starts the binary")
+	}
+	o, err := parseFlags(flag.NewFlagSet("", flag.ContinueOnError), []string{
+		"-quick", "-rounds", "2", "-requests", "100", "-tokens", "20", "-dir", t.TempDir(),
+		"-peers", "oauth1,oauth1-plaintext,forward_auth-200,forward_auth-go,jwt-hs256",
+		"-growth-tokens", "10,200", "-growth-nonces", "0,200", "-growth-connections", "1,8",
+		"-growth-policies", "1,3", "-growth-reads", "100",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLab(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	e, err := l.environment()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("peers", func(t *testing.T) {
+		c, err := compare(l, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := c.markdown(e, o)
+		for _, row := range []string{
+			"| reverse_proxy alone | 1 | 1 |", "| **oauth1, HMAC-SHA256** | ", "| **oauth1, PLAINTEXT** | ",
+			"| forward_auth to a Go OAuth 1 verifier | ", "- jwtauth, HS256 (`jwt-hs256`): ", "Caddy v2.",
+		} {
+			if !strings.Contains(report, row) {
+				t.Errorf("the report lacks %q:\n%s", row, report)
+			}
+		}
+		wellFormed(t, c.svg(e))
+	})
+	t.Run("growth", func(t *testing.T) {
+		g, err := grow(l, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report := g.markdown(e, o); !strings.Contains(report, "| live nonces | ") || !strings.Contains(report, "\n| 200 | ") {
+			t.Errorf("the report lacks something:\n%s", report)
+		}
+		wellFormed(t, g.svg(e))
+	})
+}
+
+func wellFormed(t *testing.T, svg string) {
+	t.Helper()
+	for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+		switch _, err := d.Token(); {
+		case errors.Is(err, io.EOF):
+			return
+		case err != nil:
+			t.Fatalf("%v:\n%s", err, svg)
+		}
+	}
+}
+
+func TestWrongAnswersAreFound(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"another user": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer("mallory")) },
+		"no user":      func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer("")) },
+		"a refusal": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "Invalid signature.", http.StatusUnauthorized)
+		},
+		"an empty answer": func(http.ResponseWriter, *http.Request) {},
+		"a hang-up":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			upstream := httptest.NewServer(handler)
+			defer upstream.Close()
+			addr := strings.TrimPrefix(upstream.URL, "http://")
+			_, _, err := send(t.Context(), addr, 2, []request{spell(addr, "", "alice"), spell(addr, "", "alice")})
+			if err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
+
+func TestRequestsAreSigned(t *testing.T) {
+	t.Parallel()
+	v := &verifier{nonces: make(map[string]int64), secrets: make(map[string][3]string)}
+	if err := v.know("10"); err != nil {
+		t.Fatal(err)
+	}
+	request := func(host, authorization string) *http.Request {
+		r := httptest.NewRequest("GET", "/verify", nil)
+		r.Header.Set("X-Forwarded-Method", "GET")
+		r.Header.Set("X-Forwarded-Host", host)
+		r.Header.Set("X-Forwarded-Uri", requestPath+"?"+requestQuery)
+		r.Header.Set("Authorization", authorization)
+		return r
+	}
+	const host = "127.0.0.1:8080"
+	for _, method := range []string{"HMAC-SHA256", "HMAC-SHA1", "PLAINTEXT"} {
+		authorization, want, err := signed(method)(host, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user, err := v.verify(request(host, authorization)); err != nil || user != want || user != "user-7" {
+			t.Errorf("%s: %q, %v", method, user, err)
+		}
+		if _, err := v.verify(request(host, authorization)); err == nil {
+			t.Errorf("%s: a replay passed the peer's verifier", method)
+		}
+		if _, err := v.verify(request("other", authorization)); err == nil {
+			t.Errorf("%s: the peer's verifier let a request for another host pass", method)
+		}
+	}
+}

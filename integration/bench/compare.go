@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A comparison is what the first mode measured.
+type comparison struct {
+	peers   []peer              // that ran; the first is the baseline
+	runs    map[string][]result // by the peer's name, one for each round
+	skipped []string
+}
+
+func peerNames() string {
+	var names []string
+	for _, p := range peers {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ",")
+}
+
+func compare(l *lab, o *options) (*comparison, error) {
+	chosen, err := choose(o.peers)
+	if err != nil {
+		return nil, err
+	}
+	c := &comparison{runs: make(map[string][]result)}
+	targets := make(map[string]*target)
+	for _, p := range chosen {
+		t, err := p.start(l)
+		switch {
+		case isMissing(err):
+			progress("%-20s skipped: %v", p.name, err)
+			c.skipped = append(c.skipped, fmt.Sprintf("%s (`%s`): %v", p.label, p.name, err))
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		progress("%-20s started", p.name)
+		c.peers = append(c.peers, p)
+		targets[p.name] = t
+		// Caches fill, connections open, and whoever starts processes of its own has done so.
+		if _, err := l.run(l.ctx, t, max(o.requests/5, o.connections), o.connections, uniform(o.tokens)); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		for _, process := range append(t.proxy, t.beside...) {
+			if err := process.adopt(); err != nil {
+				return nil, err
+			}
+		}
+		t.ended = time.Time{} // the warm-up was charged for fewer processes
+	}
+	for round := range o.rounds {
+		for i := range c.peers {
+			p := c.peers[(i+round)%len(c.peers)]
+			r, err := l.run(l.ctx, targets[p.name], o.requests, o.connections, uniform(o.tokens))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", p.name, err)
+			}
+			c.runs[p.name] = append(c.runs[p.name], r)
+			progress("round %d/%d  %-20s %6.0f req/s  %5.0f us CPU + %4.0f beside  p50 %6.2f ms  p99 %6.2f ms",
+				round+1, o.rounds, p.name, r.rate(), r.proxyCPU(), r.besideCPU(), r.latency50()/1000, r.latency99()/1000)
+		}
+	}
+	return c, c.profile(l, o, targets)
+}
+
+// profile writes CPU profiles where -profile wants them.
+func (c *comparison) profile(l *lab, o *options, targets map[string]*target) error {
+	if o.profile == "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.profile, 0o755); err != nil {
+		return err
+	}
+	for _, p := range c.peers {
+		if targets[p.name].admin == "" {
+			continue
+		}
+		file := filepath.Join(o.profile, p.name+".pprof")
+		progress("profile of %s: %s", p.name, file)
+		if err := l.profile(targets[p.name], file, 10); err != nil {
+			return fmt.Errorf("profile %s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// base is the runs of the baseline.
+func (c *comparison) base() []result { return c.runs[c.peers[0].name] }

@@ -1,0 +1,47 @@
+// Command bench measures what authentication costs, in front of the same trivial upstream: the oauth1 handler beside
+// plain reverse_proxy and what people use in its place.
+//
+//	go run ./integration/bench [-quick] [-peers plain,oauth1,...] [-out FILE.md] [-svg FILE.svg]
+//	go run ./integration/bench -growth [-quick] [-out FILE.md] [-svg FILE.svg]
+//
+// Every peer is a process of its own, kept running. A round runs each of them once, one after the other, with the same
+// number of requests; the next round begins with another peer. Requests are signed before the clock runs. Every answer
+// is checked, by its status and by the user whom the upstream was told; one that is wrong ends the benchmark.
+//
+// # How to read the result
+//
+// Only ratios mean anything. The client, the proxy and the upstream share the machine's cores, so requests a second
+// depend on all three, on the machine, and on what else it does. A ratio is taken within a round, against plain
+// reverse_proxy a few seconds earlier or later, and what is shown is the median of all rounds, with the half of the
+// distance between the quartiles behind ±. Two rows that differ by less than that do not differ.
+//
+//   - "req/s" against plain: what a client sees on a machine that is full. The client's own work is in it on both
+//     sides, so it moves less than CPU does.
+//   - "proxy CPU" a request: user and system time of the proxy's process, from /proc. This is what is paid for, and
+//     the figure that is least disturbed by neighbours.
+//   - "CPU beside" is what the request cost in processes that the proxy asked: a verifier, an auth server.
+//   - What a proxy does between its runs, when nobody asks it, is told below the table, lest work be hidden there.
+//   - p50 and p99 are latencies at a load that fills the machine: queueing more than work.
+//
+// The baseline carries no credentials at all. "plain-signed" hands the same signed requests through, which nobody
+// reads: the difference is the price of some 350 bytes of header.
+//
+// # Growth
+//
+// The second mode asks whether cost stays where it is as things grow: stored tokens (reached by a Zipf distribution),
+// live nonces, connections, policies. Each size is measured interleaved with plain reverse_proxy. Stores are filled by
+// a process that is ended by kill -9, so the time to the first verified answer is that of a start after a crash.
+//
+// # Files
+//
+//	main.go        flags, and which mode
+//	compare.go     the rounds of the first mode
+//	growth.go      the second mode; fill.go: how its stores are filled
+//	peers.go       what is compared; helpers.go: the peers that are more than a Caddyfile
+//	roles.go       the upstream, the auth server and the verifier: this program again, in other processes
+//	lab.go         a folder, processes, ports; caddy.go: a Caddy in it, and its admin API
+//	credentials.go consumers and tokens, computed from their number; requests.go: requests, signed and spelt out
+//	load.go        the load generator
+//	proc.go        /proc: CPU time, memory, the machine
+//	stats.go report.go svg.go    figures, tables, plots
+package main

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
+)
+
+const (
+	// filled is the file that says that the store has all.
+	filled = "filled"
+	// fillers write at the same time: the store writes what they bring together.
+	fillers = 2000
+)
+
+// fillStore brings a store from one size to a larger one, in a process that never closes it but is ended by kill -9.
+func (l *lab) fillStore(store string, tokens [2]int, nonces int) error {
+	p, err := l.startSelf("fill", store, fmt.Sprint(tokens[0]), fmt.Sprint(tokens[1]), fmt.Sprint(nonces))
+	if err != nil {
+		return err
+	}
+	for done := filepath.Join(l.folder(p.name), filled); ; {
+		if _, err := os.Stat(done); err == nil {
+			l.kill(p)
+			return os.Remove(done)
+		}
+		select {
+		case <-p.exited:
+			return fmt.Errorf("fill %s: %v\n%s", store, p.cmd.ProcessState, p.tail())
+		case <-l.ctx.Done():
+			return l.ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// fill is the role of that process: the store's folder, how many tokens it has and shall have, and nonces to add.
+func fill(arguments []string) error {
+	if len(arguments) != 4 {
+		return errors.New("fill: wants a folder, two numbers of tokens, and one of nonces")
+	}
+	var n [3]int
+	for i := range n {
+		var err error
+		if n[i], err = strconv.Atoi(arguments[i+1]); err != nil {
+			return err
+		}
+	}
+	store, err := badgerstore.Open(badgerstore.Options{Path: arguments[0]})
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	for i := range consumers {
+		if err := store.CreateConsumer(ctx, hmacConsumer(i)); err != nil && !errors.Is(err, tokenstore.ErrExists) {
+			return err
+		}
+	}
+	if err := each(n[0], n[1], func(i int) error { return store.CreateAccessToken(ctx, hmacToken(i)) }); err != nil {
+		return err
+	}
+	now := time.Now()
+	if err := each(0, n[2], func(i int) error { return store.UseNonce(ctx, oldNonce(i, now)) }); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filled, nil, 0o600); err != nil {
+		return err
+	}
+	select {} // until we are killed
+}
+
+// oldNonce is a nonce that stays live while the benchmark runs. Its timestamp is somewhere in the window that has been.
+func oldNonce(i int, now time.Time) tokenstore.Nonce {
+	t := hmacToken(i % 1000)
+	return tokenstore.Nonce{
+		Consumer:  t.Consumer,
+		Token:     t.Key,
+		Timestamp: now.Unix() - int64(i%(window-10)),
+		Value:     noncePrefix + fmt.Sprintf("%012d", i),
+		Expires:   now.Add(time.Hour),
+	}
+}
+
+// each calls f for every number from one to below another, by many goroutines.
+func each(from, to int, f func(int) error) error {
+	var next atomic.Int64
+	next.Store(int64(from))
+	var failed atomic.Pointer[error]
+	var all sync.WaitGroup
+	for range fillers {
+		all.Go(func() {
+			for failed.Load() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= to {
+					return
+				}
+				if err := f(i); err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

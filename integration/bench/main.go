@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const module = "github.com/caddy-oauth1/caddy-oauth1"
+
+// options are the flags.
+type options struct {
+	binary, jwtBinary, dir, out, svg string
+
+	quick       bool
+	rounds      int
+	requests    int
+	connections int
+	tokens      int
+
+	peers   string
+	profile string
+
+	growth       bool
+	growTokens   sizes
+	growNonces   sizes
+	growConns    sizes
+	growPolicies sizes
+	reads        int
+}
+
+// sizes are the values of a flag such as 1000,10000.
+type sizes []int
+
+func (s *sizes) String() string {
+	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint([]int(*s))), ","), "[]")
+}
+
+func (s *sizes) Set(text string) error {
+	*s = nil
+	if text == "" {
+		return nil
+	}
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 0 {
+			return fmt.Errorf("size %q", word)
+		}
+		*s = append(*s, n)
+	}
+	return nil
+}
+
+func main() {
+	played, err := playRole()
+	if !played {
+		var o *options
+		if o, err = parseFlags(flag.CommandLine, os.Args[1:]); err == nil {
+			ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer cancel()
+			err = bench(ctx, o)
+		}
+	}
+	if err != nil { // not by package log, which Caddy has taken over
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
+	o := &options{
+		growTokens:   sizes{1_000, 10_000, 100_000, 1_000_000, 10_000_000},
+		growNonces:   sizes{0, 100_000, 1_000_000, 5_000_000},
+		growConns:    sizes{1, 4, 16, 64, 256, 1000},
+		growPolicies: sizes{1, 10, 50, 200},
+	}
+	f.StringVar(&o.binary, "binary", "", "the caddy-oauth1 `file` to measure (default: build it)")
+	f.StringVar(&o.jwtBinary, "jwt-binary", "", "a Caddy `file` with github.com/ggicci/caddy-jwt, for the JWT peers")
+	f.StringVar(&o.dir, "dir", "", "the `folder` for data, on the disk to be measured (default: the system's temporary one)")
+	f.StringVar(&o.out, "out", "", "write the Markdown table to this `file` too")
+	f.StringVar(&o.svg, "svg", "", "write the plot to this `file`")
+	f.BoolVar(&o.quick, "quick", false, "few and small runs: a test of the benchmark, not a measurement")
+	f.IntVar(&o.rounds, "rounds", 9, "how often each peer runs")
+	f.IntVar(&o.requests, "requests", 10_000, "requests of a run")
+	f.IntVar(&o.connections, "connections", 32, "keep-alive connections")
+	f.IntVar(&o.tokens, "tokens", 1000, "access tokens that are used")
+	f.StringVar(&o.peers, "peers", "", "only these peers, by their names: "+peerNames())
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile of each Caddy, taken under load, to this `folder`")
+	f.BoolVar(&o.growth, "growth", false, "measure growth in place of peers")
+	f.Var(&o.growTokens, "growth-tokens", "with -growth: stored tokens")
+	f.Var(&o.growNonces, "growth-nonces", "with -growth: live nonces")
+	f.Var(&o.growConns, "growth-connections", "with -growth: connections")
+	f.Var(&o.growPolicies, "growth-policies", "with -growth: policies")
+	f.IntVar(&o.reads, "growth-reads", 200_000, "with -growth: requests with tokens at random before memory is read")
+	if err := f.Parse(arguments); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("argument %q: there are none", f.Arg(0))
+	}
+	if o.quick {
+		o.makeQuick(f)
+	}
+	for _, path := range []*string{&o.binary, &o.jwtBinary, &o.dir} {
+		if *path == "" {
+			continue
+		}
+		var err error
+		if *path, err = filepath.Abs(*path); err != nil { // processes are started in folders of their own
+			return nil, err
+		}
+	}
+	if slices.Contains(o.growTokens, 0) || slices.Contains(o.growConns, 0) || slices.Contains(o.growPolicies, 0) {
+		return nil, errors.New("only -growth-nonces may hold 0")
+	}
+	if o.rounds < 1 || o.requests < 1 || o.connections < 1 || o.tokens < 1 {
+		return nil, errors.New("-rounds, -requests, -connections and -tokens must be positive")
+	}
+	return o, nil
+}
+
+// makeQuick makes everything small that was not given.
+func (o *options) makeQuick(f *flag.FlagSet) {
+	given := make(map[string]bool)
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, value := range map[string]string{
+		"rounds": "3", "requests": "1000", "tokens": "100", "growth-reads": "1000",
+		"growth-tokens": "100,1000,10000", "growth-nonces": "0,1000,10000",
+		"growth-connections": "1,8,64", "growth-policies": "1,10,50",
+	} {
+		if !given[name] {
+			if err := f.Set(name, value); err != nil {
+				panic(err)
+			}
+		}
+	}
+}
+
+func bench(ctx context.Context, o *options) error {
+	l, err := newLab(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	e, err := l.environment()
+	if err != nil {
+		return err
+	}
+	var report, plot string
+	if o.growth {
+		g, err := grow(l, o)
+		if err != nil {
+			return err
+		}
+		report, plot = g.markdown(e, o), g.svg(e)
+	} else {
+		c, err := compare(l, o)
+		if err != nil {
+			return err
+		}
+		report, plot = c.markdown(e, o), c.svg(e)
+	}
+	fmt.Print(report)
+	for path, text := range map[string]string{o.out: report, o.svg: plot} {
+		if path == "" {
+			continue
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progress tells somebody who waits.
+func progress(format string, values ...any) { fmt.Fprintf(os.Stderr, format+"\n", values...) }

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"debug/buildinfo"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// An environment is what a result depends on.
+type environment struct{ machine, versions, date string }
+
+func (l *lab) environment() (environment, error) {
+	info, err := buildinfo.ReadFile(l.binary)
+	if err != nil {
+		return environment{}, fmt.Errorf("read %s: %w", l.binary, err)
+	}
+	caddy, commit, changed := "?", "", ""
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/caddyserver/caddy/v2" {
+			caddy = dep.Version
+		}
+	}
+	for _, setting := range info.Settings {
+		switch {
+		case setting.Key == "vcs.revision":
+			commit = setting.Value[:min(12, len(setting.Value))]
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			changed = " with changes"
+		}
+	}
+	if commit == "" {
+		commit = "unknown"
+	}
+	return environment{
+		machine:  machine(),
+		versions: fmt.Sprintf("%s, Caddy %s, commit %s%s", info.GoVersion, caddy, commit, changed),
+		date:     time.Now().Format("2006-01-02"),
+	}, nil
+}
+
+func (e environment) String() string { return e.machine + "; " + e.versions + "; " + e.date }
+
+func (f figure) ratio() string { return fmt.Sprintf("%.2f ± %.2f", f.median, f.spread) }
+
+func (c *comparison) markdown(e environment, o *options) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Medians of %d interleaved rounds of %s requests, %d keep-alive connections, %s tokens; "+
+		"ratios against plain reverse_proxy in the same round, ± half the distance between the quartiles.\n\n",
+		o.rounds, count(o.requests), o.connections, count(o.tokens))
+	b.WriteString("| | req/s against plain | proxy CPU against plain | proxy CPU, µs a request | CPU beside, µs a request | req/s | p50, ms | p99, ms |\n")
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	base := c.base()
+	for i, p := range c.peers {
+		runs := c.runs[p.name]
+		label, rate, cpu, beside := p.label, "1", "1", ""
+		if i > 0 {
+			rate, cpu = against(runs, base, result.rate).ratio(), against(runs, base, result.proxyCPU).ratio()
+		}
+		if p.ours {
+			label = "**" + label + "**"
+		}
+		if m := measure(runs, result.besideCPU).median; m > 0 {
+			beside = fmt.Sprintf("%.0f", m)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %.0f | %s | %.0f | %.2f | %.2f |\n", label, rate, cpu,
+			measure(runs, result.proxyCPU).median, beside, measure(runs, result.rate).median,
+			measure(runs, result.latency50).median/1000, measure(runs, result.latency99).median/1000)
+	}
+	fmt.Fprintf(&b, "\nA request costs the upstream %.0f µs and the client %.0f µs of CPU beside these, on the same cores.\n",
+		measure(base, result.upstreamCPU).median, measure(base, result.clientCPU).median)
+	separator := "\nBetween its runs, when nobody asks it, a proxy spends, in ms of CPU a second: "
+	for _, p := range c.peers {
+		var idle []float64
+		for _, r := range c.runs[p.name] {
+			if r.idle >= 0 {
+				idle = append(idle, r.idle)
+			}
+		}
+		if len(idle) > 0 {
+			fmt.Fprintf(&b, "%s`%s` %.1f", separator, p.name, figureOf(idle).median)
+			separator = ", "
+		}
+	}
+	if separator == ", " {
+		b.WriteString(".\n")
+	}
+	if len(c.skipped) > 0 {
+		b.WriteString("\nSkipped:\n\n")
+		for _, s := range c.skipped {
+			b.WriteString("- " + s + "\n")
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", e)
+	return b.String()
+}
+
+func (g *growth) markdown(e environment, o *options) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Medians of %d interleaved rounds of %s requests, HMAC-SHA256; ratios against plain reverse_proxy (%.0f req/s) "+
+		"in the same round, ± half the distance between the quartiles. Start: from exec after kill -9 to the first verified answer.\n",
+		o.rounds, count(o.requests), g.baseRate)
+	for _, s := range g.series() {
+		if len(s.points) == 0 {
+			continue
+		}
+		stored := s.points[0].start > 0
+		fmt.Fprintf(&b, "\n| %s | req/s against plain | proxy CPU against plain | CPU against the first row |", s.name)
+		if stored {
+			b.WriteString(" start, s | memory at start, MB | memory after, MB |")
+		}
+		b.WriteString("\n| --- | --- | --- | --- |")
+		if stored {
+			b.WriteString(" --- | --- | --- |")
+		}
+		b.WriteString("\n")
+		for _, p := range s.points {
+			fmt.Fprintf(&b, "| %s | %s | %s | %.2f |", count(p.size), p.rate.ratio(), p.cpu.ratio(), p.cpu.median/s.points[0].cpu.median)
+			if stored {
+				fmt.Fprintf(&b, " %.2f | %.0f | %.0f |", p.start.Seconds(), megabytes(p.fresh), megabytes(p.memory))
+			}
+			b.WriteString("\n")
+		}
+		first, last := s.points[0], s.points[len(s.points)-1]
+		if s.name == "live nonces" && last.size > first.size {
+			fmt.Fprintf(&b, "\n%.0f bytes of memory for a live nonce, at start.\n",
+				float64(last.fresh-first.fresh)/float64(last.size-first.size))
+		}
+	}
+	fmt.Fprintf(&b, "\nConnections: %d where they are not what grows. Tokens are reached by a Zipf distribution; memory after them is read after %s "+
+		"more requests with tokens at random. Memory is RssAnon.\n\n%s\n", o.connections, count(o.reads), e)
+	return b.String()
+}
+
+// A series is what grows, and its points.
+type series struct {
+	name   string
+	points []point
+}
+
+func (g *growth) series() []series {
+	return []series{
+		{"stored tokens", g.tokens},
+		{"live nonces", g.nonces},
+		{"connections", g.connections},
+		{"policies", g.policies},
+	}
+}
+
+func megabytes(n int64) float64 { return float64(n) / 1e6 }
+
+// count writes 1000 as 1 k and 5000000 as 5 M.
+func count(n int) string {
+	switch {
+	case n >= 1e6 && n%1e5 == 0:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/1e6), ".0") + " M"
+	case n >= 1e3 && n%1e2 == 0:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/1e3), ".0") + " k"
+	}
+	return fmt.Sprint(n)
+}
