@@ -216,6 +216,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("reading the store's secret: %w", err)
 	}
 	a.store = store
+	a.usage.start(store, a.logger)
 	running.add(a)
 	return nil
 }

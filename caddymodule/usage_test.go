@@ -2,12 +2,14 @@ package caddymodule
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -49,4 +51,21 @@ func TestUsageIsWrittenInBatches(t *testing.T) {
 			t.Error("the end lost what was noted")
 		}
 	})
+}
+
+func TestLastUsedIsStored(t *testing.T) {
+	site := newTestSite(t, "consumer demo {\nsecret s3cr3t\n}", "")
+	token := site.grant("demo", "alice", "READ_PUBLIC")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "s3cr3t", Token: token.Key, TokenSecret: token.Secret}
+	if w, upstream := site.serve(site.sign(signer, http.MethodGet, "http://api.test/", "")); upstream == nil {
+		t.Fatalf("refused: %s", w.Body)
+	}
+	site.app.usage.end() // as Cleanup does
+	stored, err := site.store().AccessToken(t.Context(), token.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stored.LastUsed.Unix(); got != site.clock.Unix() {
+		t.Errorf("last used: %v, want %v", stored.LastUsed, site.clock)
+	}
 }
