@@ -327,3 +327,26 @@ func TestFailedSync(t *testing.T) {
 	}
 	s.nonces.log.failed.Store(nil)
 }
+
+// TestStateAfterKill: a process that comes after one that was killed knows at once what that one knew. Otherwise it would
+// sync a while for nothing, and take a lock for every nonce.
+func TestStateAfterKill(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	o := Options{Path: t.TempDir(), Clock: func() time.Time { return now }, bootID: "same"}
+	s := openTest(t, o)
+	if err := s.UseNonce(t.Context(), windowNonce(now.Unix(), "n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.nonces.lookAfter(now, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := s.nonces.state
+	if before.ceiling <= now.Unix() || before.window < testWindow {
+		t.Fatalf("state: %+v", before)
+	}
+	o.Path = crash(t, o.Path)
+	n := openTest(t, o).nonces
+	if n.floor.Load() != before.floor || n.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
+		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.ceiling.Load(), n.window.Load(), before)
+	}
+}

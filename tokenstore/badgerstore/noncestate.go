@@ -80,10 +80,15 @@ func (n *nonces) change(f func(*nonceState)) error {
 		return err
 	}
 	n.state = next
-	n.floor.Store(next.floor)
-	n.ceiling.Store(next.ceiling)
-	n.window.Store(next.window)
+	n.publish()
 	return nil
+}
+
+// publish tells those who only read what the state says.
+func (n *nonces) publish() {
+	n.floor.Store(n.state.floor)
+	n.ceiling.Store(n.state.ceiling)
+	n.window.Store(n.state.window)
 }
 
 // restore loads the log, and decides what an end that was not clean may have cost:
@@ -147,6 +152,7 @@ func (n *nonces) restore(o Options) error {
 	if err := n.change(func(s *nonceState) { *s = state }); err != nil {
 		return errors.Join(err, n.log.close())
 	}
+	n.publish() // after kill -9 nothing has changed
 	if damage != nil {
 		return n.log.discard(inherited)
 	}
