@@ -47,8 +47,9 @@ type Handler struct {
 	// Accept PLAINTEXT signatures without TLS. Default: false. Danger: everybody on the way can read the secrets.
 	InsecurePlaintextOverHTTP bool `json:"insecure_plaintext_over_http,omitempty"`
 
-	// Who is logged in at the pages: any placeholders, set by the handlers before this one. Default:
-	// `{http.auth.user.id}`. Danger: with a request header here, something in front must delete the client's own.
+	// Who is logged in at the pages: any placeholders, set by the handlers before this one. Where one of them is empty,
+	// nobody is: the answer is 401. Default: `{http.auth.user.id}`. Danger: with a request header here, something in
+	// front must delete the client's own.
 	User string `json:"user,omitempty"`
 
 	// The paths of the endpoints.

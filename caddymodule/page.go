@@ -200,8 +200,12 @@ func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *Problem)
 	default:
 		return "", nil, problemMethodNotAllowed
 	}
-	user := replacer(r).ReplaceAll(h.User, "")
-	if err := checkText("user", user); err != nil {
+	// A placeholder that is empty is nobody, whatever text stands around it.
+	user, err := replacer(r).ReplaceOrErr(h.User, true, true)
+	if err == nil {
+		err = checkText("user", user)
+	}
+	if err != nil {
 		return "", nil, problemLoginRequired.because(err)
 	}
 	store, err := h.app.open(r.Context())

@@ -174,6 +174,26 @@ func TestPagesNeedALogin(t *testing.T) {
 	}
 }
 
+// TestPagesNeedALoginWhole: text around a placeholder that is empty makes nobody somebody.
+func TestPagesNeedALoginWhole(t *testing.T) {
+	site := newTestSite(t, demoConsumer, `user "staff:{http.auth.user.id}@{http.request.header.Org}"`)
+	site.grant("demo", "staff:alice@forge", "READ_PUBLIC")
+	ask := func(user, org string) *httptest.ResponseRecorder {
+		t.Helper()
+		r := httptest.NewRequest("GET", "http://api.test/+oauth-tokens", nil)
+		r.Header.Set("Test-User", user)
+		r.Header.Set("Org", org)
+		w, _ := site.serve(r)
+		return w
+	}
+	wantPage(t, ask("alice", "forge"), 200, "<bdi>staff:alice@forge</bdi>", "Read Non-Private Data")
+	for _, half := range [][2]string{{"", ""}, {"", "forge"}, {"alice", ""}} {
+		if w := ask(half[0], half[1]); w.Code != 401 || w.Header().Get("WWW-Authenticate") == "" {
+			t.Errorf("%q: %d %s", half, w.Code, w.Body)
+		}
+	}
+}
+
 func TestPagesWithoutTheStore(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	token := site.waiting("demo", "")
