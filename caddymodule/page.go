@@ -219,7 +219,7 @@ func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *Problem)
 // first, and the bound CSRF token is for the caller to check.
 func (h *Handler) readForm(w http.ResponseWriter, r *http.Request) (url.Values, *notice) {
 	seen, public := *r, h.origin(r)
-	seen.Host = strings.TrimSuffix(public.host, defaultPorts[public.scheme])
+	seen.Host = strings.TrimSuffix(strings.ToLower(public.host), defaultPorts[public.scheme])
 	if err := h.csrf.Check(&seen); err != nil {
 		return nil, noticeCrossOrigin
 	}
@@ -236,7 +236,7 @@ func (h *Handler) readForm(w http.ResponseWriter, r *http.Request) (url.Values, 
 	return r.PostForm, nil
 }
 
-// defaultPorts are what a browser leaves out of Origin.
+// defaultPorts are what a browser leaves out of Origin, in which it writes the host in lower case.
 var defaultPorts = map[string]string{"http": ":80", "https": ":443"}
 
 // formLifetime is how long a page's form may be sent.

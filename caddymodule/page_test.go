@@ -274,7 +274,7 @@ func TestFormsComeFromThePage(t *testing.T) {
 
 // TestPublicOriginOfForms: behind a proxy, the browser's Origin is the public one.
 func TestPublicOriginOfForms(t *testing.T) {
-	site := newTestSite(t, demoConsumer, "base_url https://public.test:443")
+	site := newTestSite(t, demoConsumer, "base_url https://Public.test:443")
 	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "").Key
 	form := url.Values{"csrf": {csrfToken(t, site.open(target, "alice"))}, "decision": {"refuse"}}
 	if w := site.send(target, "alice", form, "Origin", "http://api.test"); w.Code != 403 {
