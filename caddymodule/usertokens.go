@@ -75,11 +75,16 @@ func (h *Handler) tokensView(ctx context.Context, user string, store tokenstore.
 		}
 		view.Revoked = app.Name
 	}
-	tokens, next, err := h.liveTokens(ctx, user, store, query.Get("after"))
+	after := query.Get("after")
+	tokens, next, err := h.liveTokens(ctx, user, store, after)
+	if err == nil && len(tokens) == 0 && after != "" { // the last grant of the last page was revoked
+		after = ""
+		tokens, next, err = h.liveTokens(ctx, user, store, after)
+	}
 	if err != nil {
 		return view, err
 	}
-	if query.Get("after") != "" {
+	if after != "" {
 		view.First = "?"
 	}
 	if next != "" {
@@ -106,7 +111,8 @@ func (h *Handler) tokensView(ctx context.Context, user string, store tokenstore.
 	return view, nil
 }
 
-// liveTokens returns a page of the user's access tokens without the expired ones: an empty one only if there are none.
+// liveTokens returns a page of the user's access tokens without the expired ones: an empty one only if no more are behind
+// after.
 func (h *Handler) liveTokens(ctx context.Context, user string, store tokenstore.Store, after string) ([]*tokenstore.AccessToken, string, error) {
 	for {
 		page, next, err := store.AccessTokens(ctx, tokenstore.Filter{User: user}, after, grantsPerPage)

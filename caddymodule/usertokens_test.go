@@ -117,6 +117,31 @@ func TestTokensBehindExpiredOnes(t *testing.T) {
 	}
 }
 
+// TestTokensBehindTheLastPage: who revokes all that the last page lists is not told that nothing is left.
+func TestTokensBehindTheLastPage(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	for range grantsPerPage + 1 {
+		site.grant("demo", "alice", "READ_PUBLIC")
+	}
+	next := regexp.MustCompile(`href="(\?[^"]*)">Next page`).FindStringSubmatch(site.open("/+oauth-tokens", "alice").Body.String())
+	if next == nil {
+		t.Fatal("no second page")
+	}
+	target := "/+oauth-tokens" + next[1]
+	last := site.open(target, "alice")
+	w := site.send(target, "alice", revocation(t, last, "token", listed(last)[0]))
+	back := site.open("/+oauth-tokens"+w.Header().Get("Location"), "alice")
+	wantPage(t, back, 200, "Revoked.")
+	if n := len(listed(back)); n != grantsPerPage || strings.Contains(back.Body.String(), "Nobody acts for you") {
+		t.Errorf("%d grants are listed; want %d", n, grantsPerPage)
+	}
+	for _, link := range []string{"First page", "Next page"} {
+		if strings.Contains(back.Body.String(), link) {
+			t.Errorf("the only page leads to the %s", strings.ToLower(link))
+		}
+	}
+}
+
 func TestRevoke(t *testing.T) {
 	site := newTestSite(t, "consumer demo {\n name \"Release dashboard\"\n secret s\n}\nconsumer other {\n secret s\n}\n", "")
 	exists := func(token *tokenstore.AccessToken) bool {
