@@ -87,6 +87,10 @@ func parseCallback(callback string) (*url.URL, error) {
 	if u.User != nil {
 		return nil, errors.New("it holds user information")
 	}
+	// An escaped name would be read on the page as what it only looks like. Browsers show xn-- where names look alike.
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' || r == '%' }) {
+		return nil, errors.New("its host is escaped: write it as xn--")
+	}
 	return u, nil
 }
 
