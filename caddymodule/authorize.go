@@ -56,6 +56,11 @@ var (
 		title:   "This request has expired",
 		advice:  "Go back to the application and start again there.",
 	}
+	noticeUnfinished = &notice{
+		Problem: &Problem{Status: 410, Reason: "token_expired", Text: "You said yes, but the application did not finish in time. It got no access."},
+		title:   "This request has expired",
+		advice:  "Go back to the application and start again there.",
+	}
 	noticeReviewed = &notice{
 		Problem: &Problem{Status: 409, Reason: "already_reviewed", Text: "Every request is answered once, and this one has its answer."},
 		title:   "This request was answered already",
@@ -474,6 +479,8 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	case errors.Is(err, tokenstore.ErrNotFound): // exchanged by now
 	case err != nil:
 		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+	case view.Granted && !h.app.now().Before(request.Expires):
+		return h.refusePage(w, r, endpointAuthorize, user, noticeUnfinished)
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
 		view.Verifier = request.Review.Verifier
 	}

@@ -367,6 +367,28 @@ func TestReviewOnce(t *testing.T) {
 	}
 }
 
+// TestDoneTooLate: a code that is good for nothing any more is not shown, nor is access promised that nobody got.
+func TestDoneTooLate(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	for _, callback := range []string{"", outOfBand} {
+		for decision, status := range map[string]int{"allow": 410, "refuse": 200} {
+			target := "/+authorize-token?oauth_token=" + site.waiting("demo", callback).Key
+			answer := site.send(target, "alice", url.Values{
+				"csrf": {csrfToken(t, site.open(target, "alice"))}, "decision": {decision}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"},
+			})
+			done := "/+authorize-token" + answer.Header().Get("Location")
+			wantPage(t, site.open(done, "alice"), 200)
+			site.clock = site.clock.Add(2 * time.Hour)
+			late := site.open(done, "alice")
+			site.clock = site.clock.Add(-2 * time.Hour)
+			wantPage(t, late, status, map[string]string{"allow": "did not finish in time", "refuse": "may not act for you"}[decision])
+			if strings.Contains(late.Body.String(), `id="verifier"`) {
+				t.Errorf("%s: the code is shown", decision)
+			}
+		}
+	}
+}
+
 // TestReviewAtOnce: of any number of answers at the same time one is taken.
 func TestReviewAtOnce(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
