@@ -113,6 +113,14 @@ func TestRequestTokenAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	const levels = `[{"value":"UNAUTHORIZED","title":"No Access"},{"value":"READ_PUBLIC","title":"Read Non-Private Data"},{"value":"WRITE_PUBLIC","title":"Change Non-Private Data"},{"value":"READ_PRIVATE","title":"Read Anything"},{"value":"WRITE_PRIVATE","title":"Change Anything"}]`
+	if _, ok := raw["oauth_callback_confirmed"]; ok {
+		t.Errorf("JSON without a callback: %s", w.Body)
+	}
+	r = plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "oob")
+	r.Header.Set("Accept", "application/json")
+	if w, _ := site.serve(r); !strings.Contains(w.Body.String(), `"oauth_callback_confirmed":true`) {
+		t.Errorf("JSON with a callback: %s", w.Body)
+	}
 	if answer.Consumer != "demo" || len(answer.Token) != 20 || len(answer.Secret) != 80 || string(raw["access_levels"]) != levels {
 		t.Errorf("JSON: %s", w.Body)
 	}
@@ -246,6 +254,21 @@ func TestSignedEndpoints(t *testing.T) {
 	}
 	if w, _ := site.serve(again); w.Code != 401 || w.Body.String() != "This nonce has been used already." {
 		t.Errorf("replayed: %d %q", w.Code, w.Body)
+	}
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		late := signer
+		late.Timestamp = site.clock.Add(off).Unix()
+		w, _ := site.serve(site.sign(late, "POST", "http://api.test/+request-token", ""))
+		if w.Code != 401 || w.Body.String() != "Timestamp appears to come from bad system clock." {
+			t.Errorf("a timestamp that is off by %v: %d %q", off, w.Code, w.Body)
+		}
+	}
+	for _, parameter := range []string{"oauth_nonce", "oauth_timestamp"} {
+		r := site.sign(signer, "POST", "http://api.test/+request-token", "")
+		r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), parameter+`="`, parameter+`="", x="`, 1))
+		if w, _ := site.serve(r); w.Code != 400 {
+			t.Errorf("without %s: %d %q", parameter, w.Code, w.Body)
+		}
 	}
 	site.review(token, tokenstore.Review{Permission: "READ_PUBLIC", Verifier: "v"})
 	signer.Callback, signer.Verifier = "", "v"

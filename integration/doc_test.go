@@ -6,7 +6,9 @@
 //	signing_test.go       a small, naive reading of RFC 5849, independent of the code under test
 //	upstream_test.go      what stands behind the site: it records what reaches it
 //	page_test.go          a user of the authorize page, without a browser
-//	browser_test.go       the pages in a real browser: every way through them, attacks, accessibility, screenshots
+//	browser_test.go       the pages in a real browser: every way through them, and attacks
+//	browser_look_test.go  how they look there, and whether everybody can read them: axe-core, keyboard, branding, screenshots
+//	attack_*_test.go      what hostile clients send, over raw sockets; badday_*_test.go: crashes, power cuts, full disks
 //	walk_test.go          the exchange walk, by hand
 //	passthrough_test.go   what is not refused reaches the upstream as in plain Caddy
 //	crash_test.go         kill -9
