@@ -37,7 +37,7 @@ func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext
 func (h *Handler) read(r *http.Request, s *signed) *Problem {
 	method, target := originalTarget(r)
 	path, query := splitTarget(target)
-	isForm, problem := hasForm(r)
+	isForm, problem := hasForm(r, method)
 	if problem != nil {
 		return problem
 	}
@@ -139,8 +139,8 @@ func splitTarget(target string) (path, query string) {
 }
 
 // hasForm reports whether the body is part of the signature (RFC 5849 section 3.4.1.3.1). A POST that does not say what
-// it is is taken for a form, since Launchpad's own client does not say so.
-func hasForm(r *http.Request) (bool, *Problem) {
+// it is is taken for a form, since Launchpad's own client does not say so. The method is the client's.
+func hasForm(r *http.Request, method string) (bool, *Problem) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return false, nil
 	}
@@ -150,12 +150,12 @@ func hasForm(r *http.Request) (bool, *Problem) {
 	contentTypes := r.Header["Content-Type"]
 	switch len(contentTypes) {
 	case 0:
-		return r.Method == http.MethodPost, nil
+		return method == http.MethodPost, nil
 	case 1:
 		mediaType, _, _ := strings.Cut(contentTypes[0], ";")
 		mediaType = strings.TrimSpace(mediaType)
 		if mediaType == "" {
-			return r.Method == http.MethodPost, nil
+			return method == http.MethodPost, nil
 		}
 		return strings.EqualFold(mediaType, "application/x-www-form-urlencoded"), nil
 	default:

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -307,6 +310,33 @@ func TestForms(t *testing.T) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})
+	for _, test := range []struct {
+		name, sent, rewritten, form, body string
+	}{
+		{"a POST without Content-Type is a form whatever method it is rewritten to", "POST", "PUT", form, form},
+		{"a PUT without Content-Type is none, though it is rewritten to POST", "PUT", "POST", "", form},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := site.sign(signer, test.sent, "http://api.test/x", test.form)
+			r.Header.Del("Content-Type")
+			r.Body = io.NopCloser(strings.NewReader(test.body))
+			w := httptest.NewRecorder()
+			var got []byte
+			site.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
+				r.Method = test.rewritten
+				err := site.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) (err error) {
+					got, err = io.ReadAll(r.Body)
+					return err
+				}))
+				if err != nil {
+					t.Fatal(err)
+				}
+			})
+			if w.Code != 200 || string(got) != test.body {
+				t.Errorf("%d %s, body %q", w.Code, w.Body, got)
+			}
+		})
+	}
 	t.Run("a charset does not matter", func(t *testing.T) {
 		r := site.sign(signer, "POST", "http://api.test/x", form)
 		r.Header.Set("Content-Type", "Application/X-WWW-Form-Urlencoded; charset=utf-8")
