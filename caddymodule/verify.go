@@ -328,7 +328,7 @@ func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret
 	if h.matches(s, &key) {
 		return true
 	}
-	if isRSA || consumer.PreviousSecret == "" || !h.app.now().Before(consumer.PreviousSecretExpires) {
+	if isRSA || consumer.RSAPublicKey != "" || consumer.PreviousSecret == "" || !h.app.now().Before(consumer.PreviousSecretExpires) {
 		return false
 	}
 	key.ConsumerSecret = consumer.PreviousSecret

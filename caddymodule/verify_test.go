@@ -174,6 +174,7 @@ func TestSignatureKinds(t *testing.T) {
 	for _, c := range []*tokenstore.Consumer{
 		{Key: "rsa", RSAPublicKey: public, TwoLegged: &tokenstore.TwoLegged{User: "bot", Permission: "READ_PUBLIC"}},
 		{Key: "hmac", Secret: "s", TwoLegged: &tokenstore.TwoLegged{User: "bot", Permission: "READ_PUBLIC"}},
+		{Key: "both", RSAPublicKey: public, Secret: "s", PreviousSecret: "old", PreviousSecretExpires: site.clock.Add(time.Hour), TwoLegged: &tokenstore.TwoLegged{User: "bot", Permission: "READ_PUBLIC"}},
 		{Key: "narrow", Secret: "s", SignatureMethods: []string{"HMAC-SHA512"}, TwoLegged: &tokenstore.TwoLegged{User: "bot", Permission: "READ_PUBLIC"}},
 	} {
 		if err := site.store().CreateConsumer(t.Context(), c); err != nil {
@@ -192,6 +193,9 @@ func TestSignatureKinds(t *testing.T) {
 		{"HMAC with the DER of an RSA consumer", oauth1.Signer{ConsumerKey: "rsa", ConsumerSecret: string(der), SignatureMethod: "HMAC-SHA256"}, 401},
 		{"HMAC with the empty secret of an RSA consumer", oauth1.Signer{ConsumerKey: "rsa", SignatureMethod: "HMAC-SHA256"}, 401},
 		{"PLAINTEXT with the empty secret of an RSA consumer", oauth1.Signer{ConsumerKey: "rsa", SignatureMethod: "PLAINTEXT"}, 401},
+		{"RSA of a consumer with a secret beside its key", oauth1.Signer{ConsumerKey: "both", PrivateKey: private, SignatureMethod: "RSA-SHA256"}, 200},
+		{"HMAC with a secret beside an RSA key", oauth1.Signer{ConsumerKey: "both", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA256"}, 401},
+		{"HMAC with an old secret beside an RSA key", oauth1.Signer{ConsumerKey: "both", ConsumerSecret: "old", SignatureMethod: "HMAC-SHA256"}, 401},
 		{"RSA of an HMAC consumer", oauth1.Signer{ConsumerKey: "hmac", PrivateKey: private, SignatureMethod: "RSA-SHA256"}, 401},
 		{"HMAC-SHA1 of an HMAC consumer", oauth1.Signer{ConsumerKey: "hmac", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA1"}, 200},
 		{"HMAC-SHA512 of an HMAC consumer", oauth1.Signer{ConsumerKey: "hmac", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA512"}, 200},
