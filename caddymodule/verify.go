@@ -253,6 +253,9 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 // has a nil token and no problem.
 func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, p *oauth1.Params) (*tokenstore.Consumer, *tokenstore.AccessToken, *Problem) {
 	consumer, problem := h.findConsumer(ctx, store, p.ConsumerKey, problemUnknownConsumer)
+	if problem != nil && problem.Status == http.StatusServiceUnavailable {
+		return nil, nil, problem // a consumer that could not be looked for is not an unknown one
+	}
 	if p.Token == "" {
 		if anonymous(p, consumer) {
 			return new(tokenstore.Consumer), nil, nil

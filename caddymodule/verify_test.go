@@ -463,6 +463,24 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
+// unreachable is a store that answers nothing.
+type unreachable struct{ tokenstore.Store }
+
+func (unreachable) Consumer(context.Context, string) (*tokenstore.Consumer, error) {
+	return nil, tokenstore.ErrClosed
+}
+
+// TestAnonymousNeedsTheStore: whether nobody has a secret for the consumer, only the store can tell.
+func TestAnonymousNeedsTheStore(t *testing.T) {
+	site := newTestSite(t, "", "policy {\n anonymous\n}\ninsecure_plaintext_over_http")
+	site.app.store = unreachable{site.app.store}
+	r := httptest.NewRequest("GET", "http://api.test/", nil)
+	r.Header.Set("Authorization", `OAuth oauth_consumer_key="just looking", oauth_token="", oauth_signature_method="PLAINTEXT", oauth_signature="%26"`)
+	if w, upstream := site.serve(r); w.Code != 503 || upstream != nil {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // TestBodyThatIsNoForm: a POST that does not say what it is may be anything, also what can be no form.
 func TestBodyThatIsNoForm(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
