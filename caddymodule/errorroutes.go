@@ -15,11 +15,12 @@ func answerError(w http.ResponseWriter, r *http.Request, p *Problem, fallback fu
 	if !ok || server.Errors == nil || len(server.Errors.Routes) == 0 {
 		return fallback(w)
 	}
-	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(p.Text)))
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		r.RequestURI = original.RequestURI
+		r.Method, r.RemoteAddr = original.Method, original.RemoteAddr
+		r.RequestURI = original.URL.RequestURI() // the request line itself still has the credentials that its URL lost
 		*r.URL = *original.URL
 	}
+	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(p.Text)))
 
 	watched := &watchedWriter{ResponseWriter: w}
 	nobody := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {

@@ -50,6 +50,26 @@ func TestErrorRoutes(t *testing.T) {
 	}
 }
 
+// TestErrorRoutesGetTheOriginalRequest: as from Caddy's own server, whatever was rewritten before; less the credentials.
+func TestErrorRoutesGetTheOriginalRequest(t *testing.T) {
+	site := newTestSite(t, "", "insecure_plaintext_over_http")
+	server := serverWithErrors(t, "handle_errors {\n @original {\n method GET\n path /x\n }\n respond @original {uri} 418\n}")
+	site.inRequest(plain("/x", "nobody", "s", "", "", "a", "b"), func(r *http.Request, _ *caddy.Replacer) {
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server))
+		r.Method, r.URL.Path, r.RequestURI = "POST", "/rewritten", "/rewritten?"+r.URL.RawQuery
+		w := httptest.NewRecorder()
+		if err := site.handler.ServeHTTP(w, r, nil); err != nil {
+			t.Fatal(err)
+		}
+		if w.Code != 418 || w.Body.String() != "/x?a=b" {
+			t.Errorf("got %d %q", w.Code, w.Body)
+		}
+		if r.RequestURI != "/x?a=b" {
+			t.Errorf("request line: %s", r.RequestURI)
+		}
+	})
+}
+
 // serverWithErrors makes a server of a site's handle_errors.
 func serverWithErrors(t *testing.T, routes string) *caddyhttp.Server {
 	t.Helper()
