@@ -36,8 +36,8 @@ var (
 	problemNonceUsed           = &Problem{Status: 401, Text: "This nonce has been used already.", Word: "nonce_used", Reason: "nonce_used"}
 	problemTimestamp           = &Problem{Status: 401, Text: "Timestamp appears to come from bad system clock.", Word: "timestamp_refused", Reason: "timestamp_refused"}
 	problemUnknownConsumer     = &Problem{Status: 401, Text: "Unknown consumer (%s).", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
-	problemDisabledConsumer    = &Problem{Status: 401, Text: "Disabled consumer (%s).", Word: "consumer_key_refused", Reason: "consumer_disabled"}
-	problemExpiredConsumer     = &Problem{Status: 401, Text: "Expired consumer (%s).", Word: "consumer_key_refused", Reason: "consumer_expired"}
+	problemDisabledConsumer    = &Problem{Status: 401, Text: "Disabled consumer (%s).", Word: "consumer_key_rejected", Reason: "consumer_disabled"}
+	problemExpiredConsumer     = &Problem{Status: 401, Text: "Expired consumer (%s).", Word: "consumer_key_rejected", Reason: "consumer_expired"}
 	problemUnknownToken        = &Problem{Status: 401, Text: "Unknown access token (%s).", Word: "token_rejected", Reason: "token_unknown"}
 	problemExpiredToken        = &Problem{Status: 401, Text: "Expired token (%s).", Word: "token_expired", Reason: "token_expired"}
 	problemNoPolicy            = &Problem{Status: 403, Text: "No policy allows this request.", Word: "permission_denied", Reason: "policy_none"}
@@ -74,7 +74,7 @@ var (
 	problemMethodRejected = &Problem{Status: 400, Text: "oauth_signature_method: %s is not accepted here.", Word: "signature_method_rejected", Reason: "signature_method_rejected"}
 	problemPlaintext      = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http"}
 	problemNoncesFull     = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full"}
-	problemStore          = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "additional_authorization_required", Reason: "store_unavailable"}
+	problemStore          = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "consumer_key_refused", Reason: "store_unavailable"}
 )
 
 // about returns the problem with the value that its text names.
