@@ -35,6 +35,10 @@ func TestBaseString(t *testing.T) {
 			request: Request{Method: "GET", Scheme: "https", Host: "www.example.net:8080", Path: "/", Query: "q=1"},
 			want:    "GET&" + Encode("https://www.example.net:8080/") + "&q%3D1",
 		},
+		"Core 1.0a, 9.1.2: scheme and host in lower case, default port dropped": {
+			request: Request{Method: "GET", Scheme: "HTTP", Host: "Example.com:80", Path: "/resource", Query: "id=123"},
+			want:    "GET&" + Encode("http://example.com/resource") + "&id%3D123",
+		},
 		"default port of https dropped, scheme in lower case": {
 			request: Request{Method: "GET", Scheme: "HTTPS", Host: "[2001:DB8::443]:443", Path: "/x"},
 			want:    "GET&" + Encode("https://[2001:db8::443]/x") + "&",

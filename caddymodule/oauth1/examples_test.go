@@ -166,8 +166,9 @@ func TestWikiNormalizedParameters(t *testing.T) {
 	for query, want := range map[string]string{
 		"name":             "name=",
 		"a=b":              "a=b",
+		"a=b&c=d":          "a=b&c=d",
 		"c=d&a=b":          "a=b&c=d",
-		"a=x!y&a=x%20y":    "a=x%20y&a=x%21y",
+		"a=x!y&a=x+y":      "a=x%20y&a=x%21y",
 		"x!y=a&x=a":        "x=a&x%21y=a",
 		rfcQuery + "&c2":   "a2=r%20b&a3=a&b5=%3D%253D&c%40=&c2=",
 		"a=1&c=hi%20there": "a=1&c=hi%20there",
