@@ -149,6 +149,8 @@ func TestProvisionErrors(t *testing.T) {
 		{"permission A", "", `policy 1: permission "READ_PUBLIC": is not declared`},
 		{"", "base_url api.test", `base_url "api.test": must begin with http:// or https://`},
 		{"", "base_url https://api.test/path", `base_url "https://api.test/path": must be an origin`},
+		{"", "base_url https://:8443", `base_url "https://:8443": must be an origin`},
+		{"", "base_url https://api.test?", `base_url "https://api.test?": must be an origin`},
 		{"", "base_url {env.NO_SUCH_URL}", `base_url "{env.NO_SUCH_URL}": `},
 		{"", "endpoints {\n authorize /+access-token\n}", `endpoints: two of them have the same path`},
 		{"", "endpoints {\n authorize oauth\n}", `endpoints: path "oauth" must begin with a slash`},
