@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -94,27 +95,32 @@ func TestPolicyContextPlaceholder(t *testing.T) {
 
 // TestWithdrawnLevels: a level that the site or the consumer may no longer use is worth nothing.
 func TestWithdrawnLevels(t *testing.T) {
-	site := newTestSite(t, "", "permissions READ_PUBLIC WRITE_PUBLIC")
-	for _, test := range []struct {
+	site := newTestSite(t, "", "permissions READ_PUBLIC WRITE_PUBLIC\npolicy {\n permission READ_PUBLIC\n}")
+	for key, test := range map[string]struct {
 		level   string
 		allowed []string
-		reason  string
+		status  int
 	}{
-		{"WRITE_PUBLIC", nil, ""},
-		{"WRITE_PRIVATE", nil, "permission_withdrawn"},
-		{"NO_SUCH", nil, "permission_withdrawn"},
-		{"WRITE_PUBLIC", []string{"READ_PUBLIC"}, "permission_withdrawn"},
+		"a": {"WRITE_PUBLIC", nil, 200},
+		"b": {"WRITE_PRIVATE", nil, 403},
+		"c": {"NO_SUCH", nil, 403},
+		"d": {"WRITE_PUBLIC", []string{"READ_PUBLIC"}, 403},
 	} {
-		_, problem := site.handler.identity(
-			&tokenstore.Consumer{Key: "c", Permissions: test.allowed},
-			&tokenstore.AccessToken{Key: "k", User: "alice", Permission: test.level},
-		)
-		reason := ""
-		if problem != nil {
-			reason = problem.Reason
+		if err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, Secret: "s", Permissions: test.allowed}); err != nil {
+			t.Fatal(err)
 		}
-		if reason != test.reason {
-			t.Errorf("%s of %v: got %q, want %q", test.level, test.allowed, reason, test.reason)
+		token := site.grant(key, "alice", test.level)
+		r := site.sign(oauth1.Signer{ConsumerKey: key, ConsumerSecret: "s", Token: token.Key, TokenSecret: token.Secret}, "GET", "http://api.test/x", "")
+		w, upstream := site.serve(r.Clone(t.Context()))
+		text := ""
+		if test.status == 403 {
+			text = "The permission " + test.level + " is not accepted here."
+		}
+		if w.Code != test.status || w.Body.String() != text || (upstream != nil) != (test.status == 200) {
+			t.Errorf("%s of %v: %d %s", test.level, test.allowed, w.Code, w.Body)
+		}
+		if w, _ := site.serve(r); w.Code != 401 || w.Body.String() != problemNonceUsed.Text {
+			t.Errorf("%s of %v, again: %d %s; the nonce comes before the level", test.level, test.allowed, w.Code, w.Body)
 		}
 	}
 }

@@ -233,15 +233,18 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	if problem != nil {
 		return Identity{}, problem
 	}
-	id, problem := h.identity(consumer, token)
+	id := identity(consumer, token)
 	id.source = s.params.Source
-	if problem != nil || id.Anonymous() {
-		return id, problem
+	if id.Anonymous() {
+		return id, nil
 	}
 	if timestamp != 0 {
 		if problem := h.useNonce(r.Context(), store, &s.params, timestamp); problem != nil {
 			return Identity{}, problem
 		}
+	}
+	if !h.offers(consumer, id.Permission) {
+		return Identity{}, problemPermissionWithdrawn.about(id.Permission)
 	}
 	if token != nil {
 		h.app.usage.note(token, h.app.now())
@@ -388,11 +391,10 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 }
 
 // identity is whom a verified request acts for.
-func (h *Handler) identity(consumer *tokenstore.Consumer, token *tokenstore.AccessToken) (Identity, *Problem) {
-	id := Identity{}
+func identity(consumer *tokenstore.Consumer, token *tokenstore.AccessToken) Identity {
 	switch {
 	case token != nil:
-		id = Identity{
+		return Identity{
 			User:       token.User,
 			Consumer:   consumer.Key,
 			Permission: token.Permission,
@@ -400,18 +402,13 @@ func (h *Handler) identity(consumer *tokenstore.Consumer, token *tokenstore.Acce
 			Token:      token.Key,
 		}
 	case consumer.TwoLegged != nil:
-		id = Identity{
+		return Identity{
 			User:       consumer.TwoLegged.User,
 			Consumer:   consumer.Key,
 			Permission: consumer.TwoLegged.Permission,
 		}
-	default:
-		return id, nil
 	}
-	if !h.offers(consumer, id.Permission) {
-		return Identity{}, problemPermissionWithdrawn.about(id.Permission)
-	}
-	return id, nil
+	return Identity{}
 }
 
 // decoy holds the keys that stand in for those that are not there. Nobody knows them, the RSA key not even its factors.
