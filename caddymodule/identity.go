@@ -136,18 +136,32 @@ func stripCredentials(r *http.Request, source oauth1.Source) {
 }
 
 // stripQuery removes the OAuth parameters from the query, wherever others look for it: in the original request too, which
-// error routes get back and FastCGI tells as REQUEST_URI, and in the request line, which proxies log.
+// error routes get back, FastCGI tells as REQUEST_URI and a placeholder as it came, and in the request line, which proxies
+// log.
 func stripQuery(r *http.Request) {
 	r.URL.RawQuery = oauth1.StripQuery(r.URL.RawQuery)
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		original.URL.RawQuery = oauth1.StripQuery(original.URL.RawQuery)
-	}
-	if path, query, ok := strings.Cut(r.RequestURI, "?"); ok {
-		r.RequestURI = path
-		if query = oauth1.StripQuery(query); query != "" {
-			r.RequestURI += "?" + query
+		if target := stripTarget(original.RequestURI); target != original.RequestURI {
+			replacer(r).Set("http.request.orig_uri", target) // what is set goes before what Caddy would look up
 		}
 	}
+	r.RequestURI = stripTarget(r.RequestURI)
+}
+
+func stripTarget(target string) string {
+	path, query, ok := strings.Cut(target, "?")
+	if !ok {
+		return target
+	}
+	kept := oauth1.StripQuery(query)
+	switch {
+	case len(kept) == len(query):
+		return target
+	case kept == "":
+		return path
+	}
+	return path + "?" + kept
 }
 
 // disown takes from a refused request all claims to an identity: a site's error routes may hand it to an upstream, too.

@@ -115,6 +115,9 @@ func TestCredentialsNeverReachTheUpstream(t *testing.T) {
 		if got := upstream.URL.RawQuery; (test.kept == "") != (got == "a=b+c&z=1") {
 			t.Errorf("%q: query %q", test.directive, got)
 		}
+		if got, _ := upstream.placeholders.GetString("http.request.orig_uri"); (test.kept == "") != (got == "http://api.test/x?a=b+c&z=1") {
+			t.Errorf("%q: {http.request.orig_uri} %q", test.directive, got)
+		}
 	}
 	site := newTestSite(t, "", "policy {\n anonymous\n}")
 	r := httptest.NewRequest("GET", "/x", nil)

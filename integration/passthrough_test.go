@@ -586,8 +586,9 @@ http://127.0.0.1:{{.Custom}} {
 func TestCredentialsStopAtTheDirective(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{
-		More: "http://127.0.0.1:{{.Keeps}} {\n\toauth1 {\n\t\tinsecure_plaintext_over_http\n\t\tkeep_authorization\n\t}\n\treverse_proxy {{.Upstream}}\n}",
-		Vars: map[string]string{"Keeps": freePort(t)},
+		Handler: "reverse_proxy {{.Upstream}} {\n\theader_up X-Original {http.request.orig_uri}\n}",
+		More:    "http://127.0.0.1:{{.Keeps}} {\n\toauth1 {\n\t\tinsecure_plaintext_over_http\n\t\tkeep_authorization\n\t}\n\treverse_proxy {{.Upstream}}\n}",
+		Vars:    map[string]string{"Keeps": freePort(t)},
 	}, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	params := plaintext(demoKey, demoSecret, tok)
@@ -609,8 +610,8 @@ func TestCredentialsStopAtTheDirective(t *testing.T) {
 	} {
 		t.Run("its part of the query goes no further, the rest as it was: "+c.name, func(t *testing.T) {
 			got := parseReceived(t, srv.mustDo(t, srv.request("GET", "/a%2Fb?"+c.before+form(params)+c.after, nil)))
-			if got.URI != c.want {
-				t.Errorf("the upstream got %s, want %s", got.URI, c.want)
+			if original := got.Header.Get("X-Original"); got.URI != c.want || original != c.want {
+				t.Errorf("the upstream got %s, and %s as the original, want %s", got.URI, original, c.want)
 			}
 		})
 	}
