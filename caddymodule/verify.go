@@ -177,7 +177,8 @@ func (h *Handler) hold(r *http.Request) ([]byte, *Problem) {
 	if r.ContentLength > h.MaxFormBody {
 		return nil, problemFormTooLarge
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, h.MaxFormBody+1))
+	oneMore := max(h.MaxFormBody, h.MaxFormBody+1) // the largest number has none
+	body, err := io.ReadAll(io.LimitReader(r.Body, oneMore))
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			return nil, problemFormTooLarge
