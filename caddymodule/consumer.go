@@ -36,8 +36,8 @@ type DeclaredConsumer struct {
 	Callbacks []string `json:"callbacks,omitempty"`
 	// The levels that the consumer may be granted and may use. Default: all.
 	Permissions []string `json:"permissions,omitempty"`
-	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are refused. Whoever
-	// has the consumer's secret or key then is that user, with no person asked.
+	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are anonymous, and refused
+	// where a policy wants more. Whoever has the consumer's secret or key then is that user, with no person asked.
 	TwoLegged *tokenstore.TwoLegged `json:"two_legged,omitempty"`
 	// When the consumer ends, as RFC 3339 (2027-01-31T00:00:00Z) or as a date, whose beginning in UTC is meant. Default: never.
 	Expires string `json:"expires,omitempty"`
