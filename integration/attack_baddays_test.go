@@ -23,7 +23,8 @@ import (
 
 // 100 reloads under load, each with other policies, consumers and identity headers. Two configurations take turns; what
 // passes in the one is refused by the other, and each writes other headers, so that a request which is judged by a part of
-// both shows. As in TestReloadsUnderLoadLoseNothing, a request that got no answer is sent again.
+// both shows. As in TestReloadsUnderLoadLoseNothing, a request that got no answer is sent again, and must not have been taken
+// in before.
 func TestAttackReloads(t *testing.T) {
 	up := newUpstream(t)
 	configuration := func(n int) site {
@@ -35,7 +36,8 @@ func TestAttackReloads(t *testing.T) {
 	}
 	srv := startServer(t, configuration(0), up.URL)
 	var done atomic.Bool
-	var passed [2]atomic.Int64
+	var passed, refused [2]atomic.Int64
+	var resent atomic.Int64
 	var wg sync.WaitGroup
 	for i := range 4 {
 		who := []string{"even", "odd"}[i%2]
@@ -46,12 +48,10 @@ func TestAttackReloads(t *testing.T) {
 				req.Header.Set("X-Even-User", "forged")
 				req.Header.Set("X-Odd-User", "forged")
 				signer{Consumer: who, Secret: "s-" + who}.sign(t, req, "")
-				got, err := srv.do(req)
-				for attempt := 0; err != nil && attempt < 5; attempt++ {
-					got, err = srv.do(req)
-				}
+				got, again, err := srv.resend(req)
+				resent.Add(int64(again))
 				if err != nil {
-					t.Error(err)
+					t.Errorf("%s at %s, after it was sent again %d times: %v", who, path, again, err)
 					return
 				}
 				switch got.Status {
@@ -66,10 +66,11 @@ func TestAttackReloads(t *testing.T) {
 						}
 					}
 				case http.StatusUnauthorized:
-					if got.Body != "Unknown consumer ("+who+")." && got.Body != nonceUsed {
-						t.Errorf("%s: %s", who, got.Body)
+					if got.Body != "Unknown consumer ("+who+")." {
+						t.Errorf("%s, after it was sent again %d times: %s", who, again, got.Body)
 						return
 					}
+					refused[i%2].Add(1)
 				default:
 					t.Errorf("%s at %s: %d %s", who, path, got.Status, got.Body)
 					return
@@ -85,10 +86,15 @@ func TestAttackReloads(t *testing.T) {
 	}
 	done.Store(true)
 	wg.Wait()
-	if passed[0].Load() == 0 || passed[1].Load() == 0 {
-		t.Errorf("%d and %d requests passed", passed[0].Load(), passed[1].Load())
+	for i := range passed {
+		if passed[i].Load() == 0 || refused[i].Load() == 0 {
+			t.Errorf("%d requests passed and %d were refused", passed[i].Load(), refused[i].Load())
+		}
 	}
-	t.Logf("%d and %d requests passed in the course of 100 reloads", passed[0].Load(), passed[1].Load())
+	if most := int64(100 * 4 * (4 + 1)); resent.Load() > most {
+		t.Errorf("%d requests were sent again, which is more than the %d that 100 reloads explain", resent.Load(), most)
+	}
+	t.Logf("%d and %d requests passed in the course of 100 reloads; %d were sent again", passed[0].Load(), passed[1].Load(), resent.Load())
 }
 
 // Whatever happens to the files of a store: the server says at start what is wrong with it, or serves, and then nobody gets
@@ -282,71 +288,69 @@ func TestAttackIdleAndSlow(t *testing.T) {
 			t.Error("half an answer was taken for a whole one")
 		}
 	}
-	slowest := time.Duration(0)
+	var took []time.Duration
 	for range 100 {
 		start := time.Now()
 		want(t, "beside them", srv.mustDo(t, s.sign(t, srv.request("GET", "/", nil), "")), http.StatusOK, "ok")
-		slowest = max(slowest, time.Since(start))
+		took = append(took, time.Since(start))
 	}
+	slices.Sort(took)
 	heap := heapInUse(t, srv)
-	t.Logf("with %d idle connections: the slowest of 100 requests took %v; %d MB of heap", n, slowest, heap>>20)
-	if slowest > 5*time.Second {
-		t.Errorf("a request took %v", slowest)
+	t.Logf("with %d idle connections: of 100 requests the median took %v, the slowest %v; %d MB of heap", n, took[50], took[99], heap>>20)
+	// The slowest may have met a machine that was busy with something else; most must not have met anything.
+	if took[75] > time.Second {
+		t.Errorf("every fourth request took more than %v", took[75])
 	}
 	if heap > 1<<30 {
 		t.Errorf("%d bytes of heap", heap)
 	}
 }
 
-// A configuration that is taken away while requests run: they end with an answer, 503 at worst, and never pass unjudged.
+// A configuration that is taken away, and with it the store, while requests are being judged: they are answered 503, and none
+// passes unjudged.
 func TestAttackStoreTakenAway(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{}, up.URL)
 	srv.mayLogErrors(t)
 	s := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)}
-	// Their bodies are still on the way when the configuration, and with it the store, goes.
-	var conns []net.Conn
+	type waiting struct {
+		net.Conn
+		*bufio.Reader
+	}
+	var conns []waiting
 	body := "a=" + strings.Repeat("b", 1000)
 	for range 20 {
 		req := srv.request("POST", "/", nil)
 		req.Header.Set("Content-Type", formType)
 		header := s.sign(t, req, body).Header.Get("Authorization")
-		conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn, r := srv.dial(t)
 		conn.SetDeadline(time.Now().Add(patience))
-		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header}, body)
+		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header, "Expect: 100-continue"}, body)
 		io.WriteString(conn, message[:len(message)-500])
-		conns = append(conns, conn)
+		// The directive reads the form, so that it is the directive that waits for the rest.
+		if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+			t.Fatalf("%q, %v, want 100 Continue", line, err)
+		}
+		r.ReadString('\n')
+		conns = append(conns, waiting{conn, r})
 	}
-	other := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tgrace_period 5s\n}\nhttp://127.0.0.1:%s {\n\trespond gone\n}\n", srv.admin, freePort(t))
+	other := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tgrace_period %s\n}\nhttp://127.0.0.1:%s {\n\trespond gone\n}\n", srv.admin, patience, freePort(t))
 	if err := srv.load(other); err != nil {
 		t.Fatal(err)
 	}
-	var statuses []int
 	for _, conn := range conns {
 		io.WriteString(conn, body[len(body)-500:])
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		resp, err := http.ReadResponse(conn.Reader, nil)
 		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Error("a request got no answer and no end")
-			}
-			continue // cut off with its listener: no answer is no wrong one
+			t.Error(err)
+			continue
 		}
-		statuses = append(statuses, resp.StatusCode)
 		resp.Body.Close()
-	}
-	for _, status := range statuses {
-		if status != http.StatusOK && status != http.StatusServiceUnavailable {
-			t.Errorf("status %d", status)
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s %v, want 503 with Retry-After", resp.Status, resp.Header)
 		}
 	}
 	for _, r := range up.take() {
-		if lines := identityLines(r); !slices.ContainsFunc(lines, func(line string) bool { return line == "X-Oauth-User: salgado" }) {
-			t.Errorf("a request reached the upstream unjudged: %q", lines)
-		}
+		t.Errorf("a request reached the upstream: %q", r.Lines)
 	}
-	t.Logf("answers: %v", statuses)
 }

@@ -167,7 +167,7 @@ func chunked(body string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", l
 // What is large, many or slow costs its sender more than us.
 func TestAttackSizes(t *testing.T) {
 	up := newQuickUpstream(t)
-	srv := startServer(t, site{OAuth1: "max_form_body 64KiB"}, up.URL)
+	srv := startServer(t, site{OAuth1: "max_form_body 128KiB"}, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}
 
@@ -184,30 +184,37 @@ func TestAttackSizes(t *testing.T) {
 	})
 	// CVE-2011-4885 and its kin (many parameters): ten times as many may take ten times as long, and not a hundred.
 	t.Run("10,000 parameters take no quadratic time", func(t *testing.T) {
-		took := func(n int, name func(int) string) time.Duration {
+		took := func(n int, ours bool, name func(int) string) time.Duration {
 			var b strings.Builder
+			if ours { // where oauth_ parameters are, all must be
+				b.WriteString(form(plaintext(demoKey, demoSecret, tok)))
+			}
 			for i := range n {
 				b.WriteString(name(i))
 			}
-			best := time.Hour
-			for range 5 {
-				req := srv.request("POST", "/", strings.NewReader(b.String()))
-				req.Header.Set("Content-Type", formType)
+			req := srv.request("POST", "/", strings.NewReader(b.String()))
+			req.Header.Set("Content-Type", formType)
+			if !ours {
 				s.sign(t, req, b.String())
-				start := time.Now()
-				got := srv.mustDo(t, req)
-				best = min(best, time.Since(start))
-				want(t, fmt.Sprintf("%d parameters", n), got, http.StatusOK, "")
 			}
-			return best
+			start := time.Now()
+			got := srv.mustDo(t, req)
+			spent := time.Since(start)
+			want(t, fmt.Sprintf("%d parameters", n), got, http.StatusOK, "")
+			return spent
 		}
 		for name, f := range map[string]func(int) string{
 			"all different":   func(i int) string { return fmt.Sprintf("p%04d&", 9999-i) },
 			"all the same":    func(int) string { return "a=b&" },
-			"all ours":        func(i int) string { return fmt.Sprintf("&x%d", i) },
+			"all empty":       func(i int) string { return fmt.Sprintf("&x%d", i) },
+			"all ours":        func(i int) string { return fmt.Sprintf("&oauth_%d", 9999-i) },
 			"nothing between": func(int) string { return "&" },
 		} {
-			few, many := took(1000, f), took(10000, f)
+			// The best of some tries; of more, where others use the machine. What is quadratic never gets near.
+			few, many := time.Hour, time.Hour
+			for try := 0; try < 5 || try < 100 && many > 40*few+20*time.Millisecond; try++ {
+				few, many = min(few, took(1000, name == "all ours", f)), min(many, took(10000, name == "all ours", f))
+			}
 			t.Logf("%s: %v for 1,000, %v for 10,000", name, few, many)
 			if many > 40*few+20*time.Millisecond {
 				t.Errorf("%s: %v for 1,000 parameters, %v for 10,000", name, few, many)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,7 +28,7 @@ import (
 )
 
 // patience is how long anything that should happen may take before a test gives up on it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // built holds what is built once for all tests; TestMain removes it.
 var built string
@@ -323,23 +325,31 @@ func (srv *server) waitUntil(what string, attempt func() error) {
 
 // load gives the running server a new Caddyfile through its admin API.
 func (srv *server) load(caddyfile string) error {
+	status, body, err := 0, []byte(nil), error(nil)
+	for attempt := 0; attempt == 0 || unanswered(err) && attempt <= mostResent; attempt++ {
+		if status, body, err = srv.tryLoad(caddyfile); err == nil && status != http.StatusOK {
+			return fmt.Errorf("load: %d: %s", status, body)
+		}
+	}
+	srv.client.CloseIdleConnections() // they lead to the servers of before
+	http.DefaultClient.CloseIdleConnections()
+	return err
+}
+
+func (srv *server) tryLoad(caddyfile string) (status int, body []byte, err error) {
 	req, err := http.NewRequest("POST", "http://127.0.0.1:"+srv.admin+"/load", strings.NewReader(caddyfile))
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	req.Header.Set("Content-Type", "text/caddyfile")
 	req.Header.Set("Cache-Control", "must-revalidate") // load it even if it is the same
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("load: %s: %s", resp.Status, body)
-	}
-	srv.client.CloseIdleConnections() // they lead to the servers of before
-	return nil
+	body, _ = io.ReadAll(resp.Body)
+	return resp.StatusCode, body, nil
 }
 
 // origin is the scheme and authority of the site.
@@ -387,20 +397,41 @@ func (srv *server) request(method, uri string, body io.Reader) *http.Request {
 	return req
 }
 
-// mustDo is do, for a request that has to get an answer. Where a connection ends without one, as they may around a reload,
-// it is sent once more, as clients do; a request that had been accepted would be a replay then.
-func (srv *server) mustDo(t testing.TB, req *http.Request) reply {
-	t.Helper()
-	r, err := srv.do(req)
-	if unanswered := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET); unanswered && (req.Body == nil || req.GetBody != nil) {
+// mostResent is how often a request may be sent again, around a reload. A client may hold several connections that ended
+// while they were idle, and finds that out one by one.
+const mostResent = 10
+
+// unanswered reports whether a request ended with its connection, before a byte of an answer came.
+//
+// Around a reload that happens, with the directive or without, at the site and at the admin endpoint alike: Caddy opens
+// another socket on the same port (SO_REUSEPORT), then has net/http shut down the server of the old one. With that socket the
+// kernel resets the connections which it had not accepted yet (net.ipv4.tcp_migrate_req), and the server closes those that
+// are idle, and those whose request it reads from then on, before any handler sees it. So a request that got no answer was
+// not handled: whoever sends it again must be served as if it were new, and its nonce must not be used.
+func unanswered(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		err != nil && strings.Contains(err.Error(), "server closed idle connection")
+}
+
+// resend is do, for a request around a reload: where it gets no answer it is sent again, as all clients of HTTP/1.1 do. It
+// returns how often.
+func (srv *server) resend(req *http.Request) (r reply, resent int, err error) {
+	for r, err = srv.do(req); unanswered(err) && r.Status == 0 && resent < mostResent; resent++ {
 		again := req.Clone(req.Context())
-		if req.Body != nil {
+		if req.GetBody != nil {
 			if again.Body, err = req.GetBody(); err != nil {
-				t.Fatal(err)
+				return r, resent, err
 			}
 		}
 		r, err = srv.do(again)
 	}
+	return r, resent, err
+}
+
+// mustDo is resend, for a request that has to get an answer.
+func (srv *server) mustDo(t testing.TB, req *http.Request) reply {
+	t.Helper()
+	r, _, err := srv.resend(req)
 	if err != nil {
 		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
@@ -444,10 +475,13 @@ func (srv *server) adminDo(method, path string, body any) (int, object, error) {
 	return resp.StatusCode, answer, nil
 }
 
-// mustAdmin is adminDo, for a call that has to succeed.
+// mustAdmin is adminDo, for a call that has to succeed; around a reload it is made again where it got no answer.
 func (srv *server) mustAdmin(t testing.TB, method, path string, body any) object {
 	t.Helper()
 	status, answer, err := srv.adminDo(method, path, body)
+	for resent := 0; unanswered(err) && status == 0 && resent < mostResent; resent++ {
+		status, answer, err = srv.adminDo(method, path, body)
+	}
 	if err != nil {
 		t.Fatalf("admin API: %s %s: %v", method, path, err)
 	}
@@ -495,20 +529,25 @@ func parseToken(body string) (token, error) {
 	return tok, nil
 }
 
-// freePort returns a port of 127.0.0.1 on which nothing listens.
+// freePort returns a port of 127.0.0.1 on which nothing listens. It is below those that systems give away by themselves
+// (net.ipv4.ip_local_port_range), so that a server which was killed finds it free when it is started again.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := strconv.Itoa(20_000 + rand.IntN(10_000))
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
+
+var givenPorts sync.Map
 
 // A logBuffer keeps what the server logs.
 type logBuffer struct {

@@ -273,7 +273,7 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 }
 
 func TestExchangeWalkAfterExpiry(t *testing.T) {
-	srv := startServer(t, site{App: demoApp + "request_token_lifetime 2s", Handler: `respond "from the upstream"`}, "")
+	srv := startServer(t, site{App: demoApp + "request_token_lifetime 5s", Handler: `respond "from the upstream"`}, "")
 	w := walker{t, srv, demoKey, demoSecret}
 	waiting, refused, granted := w.requestToken(), w.requestToken(), w.requestToken()
 	srv.review(t, refused.Key, "salgado", "UNAUTHORIZED", nil)
