@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
 const demoConsumer = "consumer demo {\n secret demo-secret\n}\n"
@@ -539,24 +540,82 @@ func TestLaunchpadlibReadsText(t *testing.T) {
 	}
 }
 
-// full is a store that has no room for another nonce of the consumer.
-type full struct{ tokenstore.Store }
-
-func (full) UseNonce(context.Context, tokenstore.Nonce) error { return tokenstore.ErrNoncesFull }
-
 // TestFullReplayMemory: what can't be remembered is refused, and for that consumer only.
 func TestFullReplayMemory(t *testing.T) {
-	site := newTestSite(t, demoConsumer, "")
+	site := newTestSite(t, demoConsumer+"\nconsumer other {\n secret s\n two_legged robot READ_PUBLIC\n}", "")
+	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	before := site.app.store
+	site.app.store = store
+	t.Cleanup(func() { site.app.store = before })
 	token := site.grant("demo", "alice", "WRITE_PRIVATE")
 	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA256"}
-	store := site.app.store
-	site.app.store = full{store}
-	if w, upstream := site.serve(site.sign(signer, "GET", "http://api.test/x", "")); w.Code != 503 || upstream != nil || w.Header().Get("Retry-After") == "" {
-		t.Errorf("full: %d %s", w.Code, w.Body)
+	first := site.sign(signer, "GET", "http://api.test/x", "")
+	if w, _ := site.serve(first.Clone(t.Context())); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
 	}
+	for range 2 {
+		if w, _ := site.serve(site.sign(signer, "GET", "http://api.test/x", "")); w.Code != 200 {
+			t.Errorf("with room: %d %s", w.Code, w.Body)
+		}
+	}
+	for range 3 {
+		if w, upstream := site.serve(site.sign(signer, "GET", "http://api.test/x", "")); w.Code != 503 || upstream != nil || w.Header().Get("Retry-After") == "" {
+			t.Errorf("full: %d %s", w.Code, w.Body)
+		}
+	}
+	if w, upstream := site.serve(first); w.Code != 401 || upstream != nil {
+		t.Errorf("full, and a replay: %d %s", w.Code, w.Body)
+	}
+	other := oauth1.Signer{ConsumerKey: "other", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA256"}
+	if w, _ := site.serve(site.sign(other, "GET", "http://api.test/x", "")); w.Code != 200 {
+		t.Errorf("another consumer: %d %s", w.Code, w.Body)
+	}
+}
+
+// expiries is a store that notes until when nonces are to be remembered.
+type expiries struct {
+	tokenstore.Store
+	noted []tokenstore.Nonce
+}
+
+func (s *expiries) UseNonce(_ context.Context, n tokenstore.Nonce) error {
+	s.noted = append(s.noted, n)
+	return nil
+}
+
+// TestNonceIsRememberedAsLongAsItsTimestampPasses: to the second, whatever the timestamp.
+func TestNonceIsRememberedAsLongAsItsTimestampPasses(t *testing.T) {
+	site := newTestSite(t, demoConsumer+"\ntimestamp_window 90s", "")
+	token := site.grant("demo", "alice", "WRITE_PRIVATE")
+	store := &expiries{Store: site.app.store}
 	site.app.store = store
-	if w, _ := site.serve(site.sign(signer, "GET", "http://api.test/x", "")); w.Code != 200 {
-		t.Errorf("with room again: %d %s", w.Code, w.Body)
+	t.Cleanup(func() { site.app.store = store.Store })
+	now := site.clock
+	for _, off := range []time.Duration{-90 * time.Second, 0, 90 * time.Second} {
+		site.clock = now
+		signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA256",
+			Timestamp: now.Add(off).Unix(), Nonce: "n"}
+		req := site.sign(signer, "GET", "http://api.test/x", "")
+		if w, _ := site.serve(req.Clone(t.Context())); w.Code != 200 {
+			t.Fatalf("%v: %d %s", off, w.Code, w.Body)
+		}
+		expires := store.noted[len(store.noted)-1].Expires
+		site.clock = expires.Add(-time.Nanosecond)
+		if w, _ := site.serve(req.Clone(t.Context())); w.Code != 200 {
+			t.Errorf("%v: the nonce is remembered when its timestamp passes no more: %d %s", off, w.Code, w.Body)
+		}
+		site.clock = expires
+		if w, _ := site.serve(req.Clone(t.Context())); w.Code != 401 {
+			t.Errorf("%v: the nonce is forgotten when its timestamp still passes: %d %s", off, w.Code, w.Body)
+		}
 	}
 }
 

@@ -50,6 +50,64 @@ func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
 	}
 }
 
+// TestClockThatJumps: forth, so that all is forgotten, and back, so that it would be in the window again. Nothing is new again,
+// in memory, after a crash and after a clean stop; and what comes before the clock is where it was is refused, new or not.
+func TestClockThatJumps(t *testing.T) {
+	const begin, jump = 1_800_000_000, 3600
+	now := int64(begin)
+	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "same"}
+	s := openTest(t, o)
+	var used []tokenstore.Nonce
+	for i := int64(-testWindow); i <= testWindow; i += 10 {
+		n := windowNonce(begin+i, fmt.Sprint(i))
+		if err := s.UseNonce(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		used = append(used, n)
+	}
+	look := func() {
+		t.Helper()
+		if err := s.nonces.lookAfter(time.Unix(now, 0), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now -= jump // back: nothing is forgotten
+	look()
+	if err := s.UseNonce(t.Context(), used[0]); !errors.Is(err, tokenstore.ErrNonceUsed) {
+		t.Errorf("when the clock has gone back: got %v, want %v", err, tokenstore.ErrNonceUsed)
+	}
+	now = begin + jump
+	look()
+	if b := s.nonces.set.buckets(); len(b) > 0 {
+		t.Fatalf("nothing is forgotten: %v", b)
+	}
+	now = begin
+	for _, how := range []string{"in memory", "after a crash", "after a clean stop"} {
+		switch how {
+		case "after a crash":
+			o.Path = crash(t, o.Path)
+			s = openTest(t, o)
+		case "after a clean stop":
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openTest(t, o)
+		}
+		for _, n := range used {
+			if err := s.UseNonce(t.Context(), n); !errors.Is(err, tokenstore.ErrNonceForgotten) {
+				t.Fatalf("%s: timestamp %+d: got %v, want %v", how, n.Timestamp-begin, err, tokenstore.ErrNonceForgotten)
+			}
+		}
+		if err := s.UseNonce(t.Context(), windowNonce(begin, "new")); !errors.Is(err, tokenstore.ErrNonceForgotten) {
+			t.Errorf("%s: a new one that can't be told from a forgotten one: got %v, want %v", how, err, tokenstore.ErrNonceForgotten)
+		}
+	}
+	// Refused is what the timestamps that were forgotten reach to, and nothing later.
+	if err := s.UseNonce(t.Context(), windowNonce(begin+testWindow+bucketSeconds, "new")); err != nil {
+		t.Errorf("a new one behind all that was forgotten: %v", err)
+	}
+}
+
 func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 	n := new(nonces)
 	seen := make(map[nonceDigest]tokenstore.Nonce)
