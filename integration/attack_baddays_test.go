@@ -216,7 +216,7 @@ func startsDamaged(t *testing.T, srv *server) bool {
 	return up
 }
 
-// Idle connections, readers that do not read, and an upstream that dies in the middle of its answer hold up nobody else.
+// CWE-400, CVE-2007-6750 and RFC 9112 section 9.8: idle connections, readers that do not read, and an upstream that dies in the middle of its answer hold up nobody else.
 func TestAttackIdleAndSlow(t *testing.T) {
 	broken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

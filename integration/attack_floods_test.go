@@ -56,7 +56,57 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 	})
 }
 
-// With registration open, anybody may register consumers; with it closed, nobody leaves a trace.
+// CWE-770: a request token is answered once. Whoever answers it again, answers tokens that there never were, or sends the form of
+// another one, leaves nothing behind.
+func TestAttackFloodOfReviews(t *testing.T) {
+	srv := startServer(t, site{Handler: "respond ok", App: demoApp + "registration open"}, "")
+	w := walker{t, srv, "flooder", ""}
+	tok := w.requestToken()
+	address := srv.origin() + "/+authorize-token?oauth_token="
+	fields := fillIn(srv.asUser(t, "GET", address+tok.Key, "alice", nil).Body, "READ_PUBLIC")
+	before := diskUsage(t, filepath.Join(srv.dir, "store"))
+	var answered atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 300 {
+				key, permission := tok.Key, "WRITE_PRIVATE"
+				if i%3 == 1 {
+					key = newNonce()
+				}
+				if got := srv.asUser(t, "POST", address+key, "alice", fields); got.Status == http.StatusSeeOther {
+					answered.Add(1)
+				} else if got.Status/100 != 4 {
+					t.Errorf("%d %s", got.Status, got.Body)
+				}
+				if i%3 == 2 {
+					key = newNonce()
+				}
+				status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+key+"/review", object{"user": "eve", "permission": permission})
+				switch {
+				case err == nil && status/100 == 2:
+					answered.Add(1)
+				case err != nil || status/100 != 4:
+					t.Errorf("%d %v %v", status, answer, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if answered.Load() != 1 {
+		t.Errorf("it was answered %d times", answered.Load())
+	}
+	if more := diskUsage(t, filepath.Join(srv.dir, "store")) - before; more > 64<<10 {
+		t.Errorf("the store grew by %d bytes", more)
+	}
+	w.want(w.exchange(tok), http.StatusOK, "")
+	w.want(w.exchange(tok), http.StatusUnauthorized, "No request token specified.")
+	if items, _ := srv.mustAdmin(t, "GET", "/oauth1/tokens?consumer=flooder", nil)["items"].([]any); len(items) != 1 {
+		t.Errorf("%d access tokens, want 1", len(items))
+	}
+}
+
+// CWE-770: with registration closed, whoever names consumers that there are not leaves no trace.
 func TestAttackFloodOfUnknownConsumers(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	before := diskUsage(t, filepath.Join(srv.dir, "store"))

@@ -164,7 +164,8 @@ func TestAttackParameters(t *testing.T) {
 
 func chunked(body string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body) }
 
-// What is large, many or slow costs its sender more than us.
+// CWE-400 and CWE-407: what is large, many or slow costs its sender more than us. CVE-2007-6750 (slow requests), CVE-2011-4885 (many
+// parameters), RFC 9110 section 15.5.14 (413).
 func TestAttackSizes(t *testing.T) {
 	up := newQuickUpstream(t)
 	srv := startServer(t, site{OAuth1: "max_form_body 128KiB"}, up.URL)
@@ -182,7 +183,7 @@ func TestAttackSizes(t *testing.T) {
 			}
 		}
 	})
-	// CVE-2011-4885 and its kin (many parameters): ten times as many may take ten times as long, and not a hundred.
+	// CVE-2011-4885 and its kin: ten times as many may take ten times as long, and not a hundred.
 	t.Run("10,000 parameters take no quadratic time", func(t *testing.T) {
 		took := func(n int, ours bool, name func(int) string) time.Duration {
 			var b strings.Builder

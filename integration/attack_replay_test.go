@@ -137,7 +137,7 @@ func TestAttackReplayAtTheEdges(t *testing.T) {
 	})
 }
 
-// A nonce outlives the process, the configuration, and the window that it was accepted in.
+// CWE-294 and RFC 5849 section 3.3: a nonce outlives the process, the configuration, and the window that it was accepted in.
 func TestAttackReplayAcrossRestarts(t *testing.T) {
 	up := newQuickUpstream(t)
 	for _, sync := range []string{"on", "off"} {
@@ -194,7 +194,7 @@ func TestAttackReplayAcrossRestarts(t *testing.T) {
 	}
 }
 
-// Bad signatures, unknown tokens and unknown consumers leave nothing behind, in the store or in memory.
+// CWE-770: bad signatures, unknown tokens and unknown consumers leave nothing behind, in the store or in memory.
 func TestAttackFloodOfBadSignatures(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
