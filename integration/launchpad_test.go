@@ -21,8 +21,9 @@ type launchpad struct {
 	wadl string
 
 	mu       sync.Mutex
-	people   map[string]string // name -> display name
-	identity []string          // "USER PERMISSION CONTEXT METHOD PATH" of each request
+	people   map[string]string   // name -> display name
+	identity []string            // "USER PERMISSION CONTEXT METHOD PATH" of each request
+	cases    map[string]received // what had an X-Case header, by that
 }
 
 func newLaunchpad(t testing.TB) *launchpad {
@@ -31,7 +32,7 @@ func newLaunchpad(t testing.TB) *launchpad {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lp := &launchpad{wadl: string(wadl), people: map[string]string{"salgado": "Guilherme Salgado", "mark": "Mark"}}
+	lp := &launchpad{wadl: string(wadl), people: map[string]string{"salgado": "Guilherme Salgado", "mark": "Mark"}, cases: map[string]received{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /1.0/{$}", lp.serveRoot)
 	mux.HandleFunc("GET /1.0/people", lp.servePeople)
@@ -40,6 +41,14 @@ func newLaunchpad(t testing.TB) *launchpad {
 	mux.HandleFunc("GET /1.0/{person}", lp.servePerson)
 	mux.HandleFunc("PATCH /1.0/{person}", lp.changePerson)
 	lp.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name := r.Header.Get("X-Case"); name != "" {
+			body, _ := readBody(r)
+			lp.mu.Lock()
+			defer lp.mu.Unlock()
+			lp.cases[name] = received{Method: r.Method, URI: r.RequestURI, Header: r.Header, Body: body}
+			writeJSON(w, http.StatusOK, object{})
+			return
+		}
 		lp.mu.Lock()
 		defer lp.mu.Unlock()
 		lp.identity = append(lp.identity, strings.Join([]string{
@@ -49,6 +58,13 @@ func newLaunchpad(t testing.TB) *launchpad {
 	}))
 	t.Cleanup(lp.Close)
 	return lp
+}
+
+// heard is the request that had an X-Case header.
+func (lp *launchpad) heard(name string) received {
+	lp.mu.Lock()
+	defer lp.mu.Unlock()
+	return lp.cases[name]
 }
 
 // saw reports whether a request came with that identity.

@@ -3,6 +3,7 @@ package integration
 import (
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -222,6 +223,47 @@ func TestLaunchpadlibUsesATokenThatIsBroughtAlong(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+}
+
+// launchpadlib signs with PLAINTEXT alone, which covers nothing of a request but is made of the secrets: with those that need
+// escapes every awkward request must pass, and come to the upstream as it was sent.
+func TestLaunchpadlibSendsAwkwardRequests(t *testing.T) {
+	l := newLaunchpadTest(t, site{App: open})
+	l.srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": awkwardKey, "name": "Awkward", "secret": awkwardSecret})
+	l.srv.mustAdmin(t, "POST", "/oauth1/tokens", object{
+		"consumer": awkwardKey, "user": "salgado", "permission": "WRITE_PRIVATE", "key": awkwardToken, "secret": awkwardTokenSecret,
+	})
+	var got []sent
+	requests := withOrigin(l.srv.origin())
+	l.run(t, "requests", object{
+		"consumer": awkwardKey, "consumer_secret": awkwardSecret, "token": awkwardToken, "secret": awkwardTokenSecret, "requests": requests,
+	}, noQuestions(t), &got)
+	if len(got) != len(requests) {
+		t.Fatalf("%d answers to %d requests", len(got), len(requests))
+	}
+	for i, r := range requests {
+		t.Run(r.Name, func(t *testing.T) {
+			if got[i].Status != http.StatusOK {
+				t.Fatalf("%d %s%s, want 200", got[i].Status, got[i].Body, got[i].Error)
+			}
+			seen := l.lp.heard(r.Name)
+			want := strings.TrimSuffix(r.URI, "?") // httplib2 drops a question mark without a query
+			if seen.Method != r.Method || seen.URI != want || seen.Header.Get("X-OAuth-User") != "salgado" || seen.Header.Get("Authorization") != "" {
+				t.Errorf("the upstream got %s %s %v, want %s %s from salgado", seen.Method, seen.URI, seen.Header, r.Method, want)
+			}
+			body := r.Body
+			if r.Form != nil {
+				v := make([]string, len(r.Form))
+				for i, p := range r.Form {
+					v[i] = url.QueryEscape(p[0]) + "=" + url.QueryEscape(p[1])
+				}
+				body = strings.Join(v, "&")
+			}
+			if string(seen.Body) != body {
+				t.Errorf("the upstream got %q, want %q", seen.Body, body)
+			}
+		})
+	}
 }
 
 // expiredToken issues a token and waits until it has expired.
