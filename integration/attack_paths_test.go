@@ -106,6 +106,9 @@ func hostileTargets(port string) []string {
 		all = append(all,
 			"/"+to+"/x", "//"+to+"/x", "///"+to+"/x", "/./"+to+"/x", "/"+to+"%2fx", "/"+to+"%2Fx", "/"+to+"//x", "/"+to+`\x`, "/"+to+"%5cx", "/"+to+";/x", "/"+to+";a=b/x",
 			"/"+to+"%3b/x", "/"+to+"/x%00", "/"+to+"%00/x", "//open/"+to+"/x", "///open/"+to+"/x", `/\open/`+to+"/x", "/%2fopen/"+to+"/x", "/%5copen/"+to+"/x", "//open//"+to+"/x",
+			// What one reader alone sees: a slash that does not divide, an empty segment that a .. removes, an end at the NUL.
+			"/open/a%2Fb/../../"+to+"/x", "/open/a%2fb/%2e%2e/%2E%2E/"+to+"/x", "/open/../"+to+"//../open/x", "/y/../"+to+"//../open/x", "/y/%2e%2e/"+to+"/%2F../../open/x",
+			"/open/../"+to+"/y%00/../../open/x", "/y/../"+to+"/y%00/../../open/x",
 			"/open%2f"+to+"/x", "/open%2F..%2F"+to+"%2Fx", "/;/"+to+"/x", "/;a=b/"+to+"/x", "/%3b/"+to+"/x",
 			// RFC 9112 section 3.2.2: the absolute form, with another host or a strange one.
 			"http://127.0.0.1:"+port+"/"+to+"/x", "http://open/"+to+"/x", "http://127.0.0.1:"+port+"//open/"+to+"/x", "http://127.0.0.1:"+port+"/open/../"+to+"/x",
