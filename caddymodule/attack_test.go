@@ -2,9 +2,13 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/rsa"
+	"encoding/base64"
 	"fmt"
 	"math"
+	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"slices"
@@ -54,6 +58,38 @@ func TestUnknownKeysCostTheWorkOfKnownOnes(t *testing.T) {
 				t.Error("an unknown consumer's signature is not verified with the decoy")
 			}
 		}
+	}
+}
+
+// That a signature is verified for those who are not there, too, shows when to verify it takes long: an unknown consumer's, and one
+// that has no RSA key, is verified with the decoy's, which is a very large one here.
+func TestUnknownKeysAreVerified(t *testing.T) {
+	site := newTestSite(t, "consumer known {\n\tsecret s\n}", "")
+	token := site.grant("known", "alice", "READ_PUBLIC")
+	took := func(consumer, token string, bits int) time.Duration {
+		t.Helper()
+		modulus := new(big.Int).SetBit(big.NewInt(1), bits-1, 1)
+		site.handler.decoy.rsa = &rsa.PublicKey{N: modulus, E: 65537}
+		best := time.Hour
+		for range 20 {
+			r := httptest.NewRequest("GET", "http://api.test/x", nil)
+			r.Header.Set("Authorization", fmt.Sprintf(`OAuth oauth_consumer_key="%s", oauth_token="%s", oauth_signature_method="RSA-SHA256", oauth_timestamp="%d", oauth_nonce="n", oauth_signature="%s"`,
+				consumer, token, site.clock.Unix(), url.QueryEscape(base64.StdEncoding.EncodeToString(make([]byte, bits/8)))))
+			start := time.Now()
+			w, upstream := site.serve(r)
+			best = min(best, time.Since(start))
+			if w.Code != http.StatusUnauthorized || upstream != nil {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+		return best
+	}
+	for _, c := range [][2]string{{"unknown", token.Key}, {"unknown", "unknown"}, {"known", "unknown"}, {"known", token.Key}} {
+		small, large := took(c[0], c[1], 1024), took(c[0], c[1], 16384)
+		if large < 20*small {
+			t.Errorf("consumer %s, token %s: %v with a small decoy, %v with a large one: no signature was verified", c[0], c[1], small, large)
+		}
+		t.Logf("consumer %s, token %s: %v and %v", c[0], c[1], small, large)
 	}
 }
 

@@ -44,7 +44,7 @@ func diskFull(t *testing.T, disk string) {
 	w.until("remove consumer", 1)
 	w.until("exchange", 1)
 	w.until("revoke by consumer", 1)
-	n := (rounds(t) + 1) / 2 // on each file system
+	n := (rounds(t, 3) + 1) / 2 // on each file system
 	var empty func()
 	for round := range n {
 		w.full.Store(true)
@@ -316,7 +316,7 @@ func growUntilFull(t *testing.T, fill func(disk string) (empty func())) {
 		}
 		return true
 	}
-	for range rounds(t) {
+	for range rounds(t, 3) {
 		before, _ := counts()
 		more := 5000 + rand.IntN(15000)
 		alive := until("it wrote", func() bool { n, _ := counts(); return n >= before+more })

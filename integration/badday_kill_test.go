@@ -12,7 +12,7 @@ func TestBadDayKill9(t *testing.T) {
 	up := newSightings(t)
 	srv := newServer(t, site{}, up.URL)
 	l := newLedger()
-	n := rounds(t)
+	n := rounds(t, 20)
 	for round := range n {
 		srv.site.Store = "store badger {\n\tpath {{.Dir}}/store\n\tsync " + []string{"off", "on"}[round%2] + "\n}"
 		srv.start()

@@ -25,12 +25,13 @@ import (
 //	badday_diskfull_test.go   the disk is full, for a while
 //	badday_disk_test.go       the file systems for it
 //
-// BADDAY_ROUNDS says how often (3 times by default), BADDAY_LARGE=1 asks for what takes minutes.
+// BADDAY_ROUNDS says how often (by default the process is killed 20 times, and all else happens 3 times), BADDAY_LARGE=1 asks for
+// what takes minutes.
 
-func rounds(t *testing.T) int {
+func rounds(t *testing.T, usual int) int {
 	text := os.Getenv("BADDAY_ROUNDS")
 	if text == "" {
-		return 3
+		return usual
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {

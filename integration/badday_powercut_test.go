@@ -23,7 +23,7 @@ func TestBadDayPowerCut(t *testing.T) {
 	up := newSightings(t)
 	srv := newServer(t, site{Store: fmt.Sprintf(onPowerDisk, "on"), Vars: map[string]string{"Disk": d.Mount}}, up.URL)
 	l := newLedger()
-	n := rounds(t)
+	n := rounds(t, 3)
 	for range n {
 		srv.start()
 		l.verify(t, srv, up)
