@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -172,7 +173,9 @@ func (c *adminCall) decode(into any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	if ct := c.Header.Get("Content-Type"); !strings.Contains(ct, "/json") {
+	// A browser asks before it sends JSON to another site, and text/plain with any parameters it just sends.
+	ct := c.Header.Get("Content-Type")
+	if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "application/merge-patch+json") {
 		return failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
 	}
 	if !utf8.Valid(body) {
@@ -184,13 +187,16 @@ func (c *adminCall) decode(into any) error {
 // decodeStrictly refuses fields that are not known: one that is misspelled would silently not be set. Its errors hold no
 // values, since one may be a secret.
 func decodeStrictly(body []byte, into any) error {
+	if string(bytes.TrimSpace(body)) == "null" { // encoding/json takes it for an object without fields
+		return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON null")
+	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(into)
-	if err == nil && dec.More() {
-		return failure(http.StatusBadRequest, "the request body holds more than one JSON object")
-	}
 	if err == nil {
+		if _, err := dec.Token(); err != io.EOF {
+			return failure(http.StatusBadRequest, "the request body holds more than one JSON object")
+		}
 		return nil
 	}
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
