@@ -49,3 +49,34 @@ func TestAdminContentTypes(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminLifetimeOfNothing: to the app no lifetime means as long as it allows, for ever perhaps; who asks for 0 does not.
+func TestAdminLifetimeOfNothing(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
+	a.requestToken("waiting", "app", "")
+	for _, lifetime := range []string{"0", "0s", "-0s", "0d", "-1h"} {
+		grant := `{"consumer":"app","user":"u","permission":"READ_PUBLIC","lifetime":"` + lifetime + `"}`
+		if w := a.call("POST", "/oauth1/tokens", grant); w.Code != 400 || !strings.Contains(w.Body.String(), `lifetime \"`+lifetime) {
+			t.Errorf("a token for %s: %d %s", lifetime, w.Code, w.Body)
+		}
+		grant = strings.Replace(grant, `"consumer":"app",`, "", 1)
+		if w := a.call("POST", "/oauth1/request-tokens/waiting/review", grant); w.Code != 400 {
+			t.Errorf("a review for %s: %d %s", lifetime, w.Code, w.Body)
+		}
+	}
+	a.must("POST", "/oauth1/consumers/app/rotate", `{"overlap":"0s"}`) // that is none
+}
+
+// TestAdminExpiryCanBeWrittenAgain: what a consumer was given is read again by every later change.
+func TestAdminExpiryCanBeWrittenAgain(t *testing.T) {
+	a := newTestAdmin(t, "")
+	for _, expires := range []string{"9999-12-31", "9999-12-31T23:59:59Z"} {
+		a.must("POST", "/oauth1/consumers", `{"key":"`+expires+`","expires":"`+expires+`"}`)
+		a.must("PATCH", "/oauth1/consumers/"+expires, `{"disabled":true}`)
+	}
+	const late = "9999-12-31T23:59:59-23:59" // in UTC in the year 10000, which RFC 3339 can't write
+	if w := a.call("POST", "/oauth1/consumers", `{"key":"late","expires":"`+late+`"}`); w.Code != 400 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}

@@ -253,6 +253,9 @@ func (c *adminCall) checkGrant(consumerKey string, grant *grantBody, now time.Ti
 	if err != nil {
 		return expires, err
 	}
+	if lifetime == 0 && grant.Lifetime != "" { // to tokenExpires, 0 is no wish: never, perhaps
+		return expires, failure(http.StatusBadRequest, "lifetime %q: must be positive; leave it out for as long as the app allows", grant.Lifetime)
+	}
 	consumer, err := c.app.consumer(c.Context(), c.store, consumerKey)
 	if err != nil {
 		return expires, storeFailure(fmt.Sprintf("consumer %q", consumerKey), err)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -104,7 +105,11 @@ func parseTime(text string) (time.Time, error) {
 	if t, err := time.Parse(time.DateOnly, text); err == nil {
 		return t, nil
 	}
-	return time.Parse(time.RFC3339, text)
+	t, err := time.Parse(time.RFC3339, text)
+	if err == nil && t.UTC().Year() > 9999 {
+		return t, errors.New("the year in UTC has five digits, which RFC 3339 can't write")
+	}
+	return t, err
 }
 
 // checkConsumer refuses a consumer that could do harm or never work, declared ones and those of the admin API alike.
