@@ -250,7 +250,7 @@ func TestAdminRoutes(t *testing.T) {
 		{"an unknown request token", "GET", "/oauth1/request-tokens/nothing", "", 404, "not found"},
 		{"a review without a callback has no verifier", "POST", "/oauth1/request-tokens/waiting/review", `{"user":"u","permission":"READ_PUBLIC"}`, 200, `"state":"reviewed"`},
 		{"a review with a callback leads there", "POST", "/oauth1/request-tokens/back/review", `{"user":"u","permission":"READ_PUBLIC"}`, 200, `"redirect":"https://app.example.com/ready?x=1&oauth_token=back&oauth_verifier=`},
-		{"a refusal leads there without a verifier", "POST", "/oauth1/request-tokens/back/review", `{"user":"u","permission":"UNAUTHORIZED"}`, 200, `"redirect":"https://app.example.com/ready?x=1&oauth_token=back"}`},
+		{"a refusal leads there without a verifier", "POST", "/oauth1/request-tokens/back/review", `{"user":"u","permission":"UNAUTHORIZED"}`, 200, `"redirect":"https://app.example.com/ready?x=1&oauth_token=back&oauth_problem=permission_denied"}`},
 		{"a review out of band has a verifier", "POST", "/oauth1/request-tokens/oob/review", `{"user":"u","permission":"READ_PUBLIC"}`, 200, `"verifier":"`},
 		{"a second review", "POST", "/oauth1/request-tokens/refused/review", `{"user":"u","permission":"READ_PUBLIC"}`, 409, "reviewed already"},
 		{"a review of nothing", "POST", "/oauth1/request-tokens/nothing/review", `{"user":"u","permission":"READ_PUBLIC"}`, 404, "not found"},

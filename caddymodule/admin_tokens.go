@@ -205,6 +205,9 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	if err != nil {
 		return 0, nil, c.requestTokenFailure(err)
 	}
+	if err := c.checkReviewable(token); err != nil {
+		return 0, nil, err
+	}
 	review := tokenstore.Review{
 		User:       body.User,
 		Permission: body.Permission,
@@ -233,9 +236,28 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	)
 	answer := reviewView{requestTokenView: c.viewRequestToken(token), Verifier: review.Verifier}
 	if token.Callback != "" && token.Callback != outOfBand {
-		answer.Redirect = callbackWith(token.Callback, token.Key, review.Verifier)
+		answer.Redirect = answeredCallback(token.Callback, token.Key, review)
 	}
 	return http.StatusOK, answer, nil
+}
+
+// checkReviewable refuses what the authorize page would not ask about: since the request token was made, its consumer may
+// have lost the right to it, or to the callback. Its errors are failures.
+func (c *adminCall) checkReviewable(token *tokenstore.RequestToken) error {
+	consumer, err := c.app.consumer(c.Context(), c.store, token.Consumer)
+	if err != nil {
+		return storeFailure(fmt.Sprintf("consumer %q", token.Consumer), err)
+	}
+	if consumer.Disabled || consumer.Expired(c.app.now()) {
+		return failure(http.StatusConflict, "consumer %q: is disabled or has expired", token.Consumer)
+	}
+	if token.Callback == "" || token.Callback == outOfBand {
+		return nil
+	}
+	if err := checkCallback(consumer, token.Callback); err != nil {
+		return failure(http.StatusConflict, "callback %q: is not allowed: %w", token.Callback, err)
+	}
+	return nil
 }
 
 // checkGrant refuses what the consumer can't be granted, and returns when the grant ends. Its errors are failures.

@@ -437,11 +437,7 @@ func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) str
 	if a.callback == "" || a.callback == outOfBand {
 		return h.doneLink(&tokenstore.RequestToken{Key: a.token.Key, Consumer: a.token.Consumer, Review: &review})
 	}
-	target := callbackWith(a.callback, a.token.Key, review.Verifier)
-	if review.Permission == tokenstore.Unauthorized {
-		target += "&oauth_problem=permission_denied"
-	}
-	return target
+	return answeredCallback(a.callback, a.token.Key, review)
 }
 
 // doneLink leads from the page to the one that says how it ended. It holds all that is said there but a verifier: by then

@@ -113,6 +113,15 @@ func checkCallbackPattern(pattern string) error {
 	return nil
 }
 
+// answeredCallback is where the browser goes when the user has answered, at our page or at one of the platform's own.
+func answeredCallback(callback, token string, review tokenstore.Review) string {
+	target := callbackWith(callback, token, review.Verifier)
+	if review.Permission == tokenstore.Unauthorized {
+		target += "&oauth_problem=permission_denied"
+	}
+	return target
+}
+
 // callbackWith appends parameters to a callback's query; what it has stays as it is (OAuth Core 1.0a section 6.2.3).
 func callbackWith(callback, token, verifier string) string {
 	query := "oauth_token=" + url.QueryEscape(token)

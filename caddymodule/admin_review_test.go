@@ -1,0 +1,50 @@
+package caddymodule
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// TestAdminReviewRefusesWhatThePageDoes: a page of the platform's own, which tells the admin API what the user said, is not
+// the way around what our page would not ask about.
+func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
+	for _, c := range []struct {
+		name, callback string
+		since          func(*testAdmin) // what happened after the request token was made
+		status         int
+		want           string
+	}{
+		{"nothing happened", "https://app.example.com/ready", func(*testAdmin) {}, 200, `"redirect":"https://app.example.com/ready?oauth_token=req`},
+		{"the consumer is disabled", "", func(a *testAdmin) { a.must("PATCH", "/oauth1/consumers/app", `{"disabled":true}`) }, 409, "disabled"},
+		{"the consumer has expired", "oob", func(a *testAdmin) { a.must("PATCH", "/oauth1/consumers/app", `{"expires":"2020-01-01"}`) }, 409, "expired"},
+		{"the callback is registered no more", "https://app.example.com/ready", func(a *testAdmin) {
+			a.must("PATCH", "/oauth1/consumers/app", `{"callbacks":["https://app.example.com/new/*"]}`)
+		}, 409, "not among those"},
+		{"other callbacks don't matter out of band", "oob", func(a *testAdmin) {
+			a.must("PATCH", "/oauth1/consumers/app", `{"callbacks":["https://app.example.com/new/*"]}`)
+		}, 200, `"verifier":"`},
+	} {
+		for _, permission := range []string{"READ_PUBLIC", tokenstore.Unauthorized} {
+			t.Run(c.name+", "+permission, func(t *testing.T) {
+				a := newTestAdmin(t, "")
+				a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
+				a.requestToken("req", "app", c.callback)
+				c.since(a)
+				w := a.call("POST", "/oauth1/request-tokens/req/review", `{"user":"u","permission":"`+permission+`"}`)
+				want := c.want
+				if permission == tokenstore.Unauthorized && strings.Contains(want, "verifier") {
+					want = `"state":"refused"`
+				}
+				if w.Code != c.status || !strings.Contains(w.Body.String(), want) {
+					t.Errorf("got %d %s, want %d and %s", w.Code, w.Body, c.status, want)
+				}
+				state := a.must("GET", "/oauth1/request-tokens/req", "")["state"]
+				if (state == stateWaiting) != (c.status != 200) {
+					t.Errorf("then it is %v", state)
+				}
+			})
+		}
+	}
+}
