@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -321,19 +320,45 @@ func (s consumerSettings) patched(patch json.RawMessage) (consumerSettings, erro
 	if err != nil {
 		return next, err
 	}
-	var fields, changes map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal(now, &fields), json.Unmarshal(patch, &changes)); err != nil {
-		return next, err
-	}
-	for name, value := range changes {
-		fields[strings.ToLower(name)] = value // encoding/json takes names in any case, and null for nothing
-	}
-	merged, err := json.Marshal(fields)
+	merged, err := mergePatch(now, patch)
 	if err != nil {
 		return next, err
 	}
 	next = consumerSettings{}
 	return next, decodeStrictly(merged, &next)
+}
+
+// mergePatch is MergePatch of RFC 7396 section 2, but for members whose names count in any case, as encoding/json has it.
+func mergePatch(target, patch json.RawMessage) (json.RawMessage, error) {
+	if !isObject(patch) {
+		return patch, nil
+	}
+	fields, changes := make(map[string]json.RawMessage), make(map[string]json.RawMessage)
+	if isObject(target) {
+		if err := json.Unmarshal(target, &fields); err != nil {
+			return nil, err
+		}
+	}
+	if err := json.Unmarshal(patch, &changes); err != nil {
+		return nil, err
+	}
+	for name, value := range changes {
+		name = strings.ToLower(name)
+		if string(value) == "null" {
+			delete(fields, name)
+			continue
+		}
+		merged, err := mergePatch(fields[name], value)
+		if err != nil {
+			return nil, err
+		}
+		fields[name] = merged
+	}
+	return json.Marshal(fields)
+}
+
+func isObject(value json.RawMessage) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(value), []byte("{"))
 }
 
 // checkSecret refuses what is no secret but a mistake, such as a file's line end.

@@ -80,3 +80,26 @@ func TestAdminExpiryCanBeWrittenAgain(t *testing.T) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
+
+// TestAdminPatchMergesObjects: RFC 7396 section 2, an object in a patch changes the members that it names.
+func TestAdminPatchMergesObjects(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.must("POST", "/oauth1/consumers", `{"key":"app","two_legged":{"user":"alice","permission":"READ_PUBLIC"}}`)
+	for _, step := range []struct{ patch, want string }{
+		{`{"two_legged":{"permission":"WRITE_PUBLIC"}}`, `"two_legged":{"user":"alice","permission":"WRITE_PUBLIC"}`},
+		{`{"Two_Legged":{"User":"bob"}}`, `"two_legged":{"user":"bob","permission":"WRITE_PUBLIC"}`},
+		{`{"two_legged":{}}`, `"two_legged":{"user":"bob","permission":"WRITE_PUBLIC"}`},
+		{`{"two_legged":{"user":"carol","permission":"READ_PUBLIC"}}`, `"two_legged":{"user":"carol","permission":"READ_PUBLIC"}`},
+	} {
+		if w := a.call("PATCH", "/oauth1/consumers/app", step.patch); w.Code != 200 || !strings.Contains(w.Body.String(), step.want) {
+			t.Errorf("%s: got %d %s, want %s", step.patch, w.Code, w.Body, step.want)
+		}
+	}
+	if w := a.call("PATCH", "/oauth1/consumers/app", `{"two_legged":{"user":null}}`); w.Code != 400 {
+		t.Errorf("without a user: %d %s", w.Code, w.Body)
+	}
+	a.must("PATCH", "/oauth1/consumers/app", `{"two_legged":null}`)
+	if w := a.call("PATCH", "/oauth1/consumers/app", `{"two_legged":{"user":"dave"}}`); w.Code != 400 {
+		t.Errorf("without a permission: %d %s", w.Code, w.Body)
+	}
+}
