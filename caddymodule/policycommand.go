@@ -51,10 +51,14 @@ The exit status is 0 where the request passes, and 1 where it is refused.`,
 	flags.StringVar(&id.User, "user", "", "The user whom the access token acts for")
 	flags.StringVar(&id.Permission, "permission", "", "The level of the access token")
 	flags.StringVar(&id.Context, "context", "", "The context that the access token is limited to")
+	cmd.MarkFlagsRequiredTogether("user", "permission")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		config, _, _, err := caddycmd.LoadConfig(flagText(cmd, "config"), flagText(cmd, "adapter"))
 		if err != nil {
 			return err
+		}
+		if config == nil {
+			return errors.New("there is no Caddyfile in this folder; name a configuration with --config")
 		}
 		r, err := imagined(args[0], args[1])
 		if err != nil {

@@ -100,3 +100,30 @@ http://other.test:8080 {
 		})
 	}
 }
+
+// TestPolicyCommandRefuses: what can't be answered is said in words.
+func TestPolicyCommandRefuses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	config := writeFile(t, "{\n\tadmin off\n}\nhttp://api.test {\n\toauth1\n}\n")
+	with := func(args ...string) []string {
+		return append([]string{"policy", "GET", "http://api.test/x", "--config", config, "--adapter", "caddyfile"}, args...)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"policy", "GET", "http://api.test/x"}, "no Caddyfile in this folder; name a configuration with --config"},
+		{[]string{"policy", "GET", "http://api.test/x", "--config", config + "x"}, "no such file"},
+		{[]string{"policy", "GET", "/x", "--config", config, "--adapter", "caddyfile"}, "must be an http or https URL with a host"},
+		{with("--user", "alice"), "permission"},
+		{with("--permission", "READ_PUBLIC"), "user"},
+		{with(), "the request is refused"},
+	} {
+		if _, err := runCommand("", c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: got %v, want %q", c.args, err, c.want)
+		}
+	}
+	if _, err := runCommand("", with("--user", "alice", "--permission", "READ_PUBLIC")...); err != nil {
+		t.Error(err)
+	}
+}
