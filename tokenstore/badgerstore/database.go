@@ -110,8 +110,7 @@ func openDatabase(dir string, key []byte, logger *zap.Logger) (*database, error)
 func openError(err error) error {
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Another process is using this Badger database"):
-		return fmt.Errorf("another process is using it: stop that process, give this one another path, "+
-			"or share a Redis store among several: %w", err)
+		return fmt.Errorf("another process is using it: stop that process, or give this one another path: %w", err)
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
 		return fmt.Errorf("the encryption key is not the one it was made with: %w", err)
 	case strings.Contains(err.Error(), "manifest") || strings.Contains(err.Error(), "MANIFEST"):

@@ -39,8 +39,7 @@ func wantOpenError(t *testing.T, o Options, words ...string) error {
 
 func TestOpenWhatIsOpen(t *testing.T) {
 	s := openTest(t, Options{Path: t.TempDir()})
-	err := wantOpenError(t, Options{Path: filepath.Dir(s.tokens.dir)}, "another process is using it: stop that process, "+
-		"give this one another path, or share a Redis store among several")
+	err := wantOpenError(t, Options{Path: filepath.Dir(s.tokens.dir)}, "another process is using it: stop that process, or give this one another path")
 	if errors.Unwrap(errors.Unwrap(err)) == nil {
 		t.Error("the cause is not wrapped")
 	}
