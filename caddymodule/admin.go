@@ -238,6 +238,9 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 		if len(values) > 1 {
 			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
 		}
+		if values[0] == "" && slices.Contains(filters, name) { // it would list everything
+			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
+		}
 	}
 	if text := query.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)

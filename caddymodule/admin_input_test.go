@@ -103,3 +103,32 @@ func TestAdminPatchMergesObjects(t *testing.T) {
 		t.Errorf("without a permission: %d %s", w.Code, w.Body)
 	}
 }
+
+// TestAdminEmptyFiltersSelectNothing: a script whose variable is empty must not revoke what everybody has granted, nor list it.
+func TestAdminEmptyFiltersSelectNothing(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
+	a.must("POST", "/oauth1/tokens", `{"consumer":"app","user":"alice","permission":"READ_PUBLIC"}`)
+	run := a.commandRunner()
+	for _, body := range []string{`{"user":"","consumer":"app"}`, `{"user":"alice","consumer":""}`, `{"user":""}`} {
+		if w := a.call("POST", "/oauth1/revoke", body); w.Code != 400 || !strings.Contains(w.Body.String(), "is empty") {
+			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+		}
+	}
+	for _, query := range []string{"user=", "consumer=&user=alice"} {
+		if w := a.call("GET", "/oauth1/tokens?"+query, ""); w.Code != 400 || !strings.Contains(w.Body.String(), "is empty") {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+	for _, args := range [][]string{
+		{"revoke", "--user", "", "--consumer", "app"}, {"revoke", "--user", "alice", "--consumer", ""},
+		{"token", "list", "--user", ""}, {"token", "list", "--user", "alice", "--consumer", ""},
+	} {
+		if out, err := run("", args...); err == nil || !strings.Contains(err.Error(), "is empty") {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+	}
+	if w := a.call("POST", "/oauth1/revoke", `{"user":"alice","consumer":null}`); strings.TrimSpace(w.Body.String()) != `{"revoked":1}` {
+		t.Errorf("null is no filter: %d %s", w.Code, w.Body)
+	}
+}

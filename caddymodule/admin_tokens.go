@@ -159,26 +159,43 @@ func (c *adminCall) revokeToken() (int, any, error) {
 
 // revoke ends all grants of a user, of a consumer, or of a user to a consumer.
 func (c *adminCall) revoke() (int, any, error) {
-	var body struct {
-		User     string `json:"user"`
-		Consumer string `json:"consumer"`
-	}
+	var body revokeBody
 	if err := c.decode(&body); err != nil {
 		return 0, nil, err
 	}
-	if body.User == "" && body.Consumer == "" {
+	var filter tokenstore.Filter
+	for _, part := range []struct {
+		name  string
+		given *string
+		into  *string
+	}{{"user", body.User, &filter.User}, {"consumer", body.Consumer, &filter.Consumer}} {
+		if part.given == nil {
+			continue
+		}
+		if *part.given == "" {
+			return 0, nil, failure(http.StatusBadRequest, "%s: is empty", part.name)
+		}
+		*part.into = *part.given
+	}
+	if filter == (tokenstore.Filter{}) {
 		return 0, nil, failure(http.StatusBadRequest, "neither a user nor a consumer is given")
 	}
-	n, err := c.store.Revoke(c.Context(), tokenstore.Filter{User: body.User, Consumer: body.Consumer})
+	n, err := c.store.Revoke(c.Context(), filter)
 	if err != nil {
 		return 0, nil, storeFailure("", err)
 	}
 	c.done("access tokens revoked",
-		zap.String("user", body.User),
-		zap.String("consumer", body.Consumer),
+		zap.String("user", filter.User),
+		zap.String("consumer", filter.Consumer),
 		zap.Int("revoked", n),
 	)
 	return http.StatusOK, revokedView{n}, nil
+}
+
+// revokeBody says whose. What is there and empty is a mistake, and not everybody.
+type revokeBody struct {
+	User     *string `json:"user,omitempty"`
+	Consumer *string `json:"consumer,omitempty"`
 }
 
 // revokedView says how many access tokens there were.

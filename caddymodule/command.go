@@ -116,7 +116,7 @@ for their exchange end with them.`,
 	cmd.MarkFlagsOneRequired("user", "consumer")
 	return managing(cmd, cobra.NoArgs, func(c *adminClient, _ []string) error {
 		var answer revokedView
-		body := map[string]string{"user": c.flag("user"), "consumer": c.flag("consumer")}
+		body := revokeBody{User: c.givenFlag("user"), Consumer: c.givenFlag("consumer")}
 		if err := c.call(http.MethodPost, "/oauth1/revoke", body, &answer); err != nil {
 			return err
 		}
@@ -152,6 +152,15 @@ type adminClient struct {
 }
 
 func (c *adminClient) flag(name string) string { return flagText(c.cmd, name) }
+
+// givenFlag is nil for a flag that is not there, which an empty one is not.
+func (c *adminClient) givenFlag(name string) *string {
+	if !c.cmd.Flags().Changed(name) {
+		return nil
+	}
+	value := c.flag(name)
+	return &value
+}
 
 func flagText(cmd *cobra.Command, name string) string { return cmd.Flag(name).Value.String() }
 
@@ -213,8 +222,8 @@ func listAll[T any](c *adminClient, uri string, filters ...string) (listView[T],
 	all := listView[T]{Items: []T{}}
 	query := url.Values{"limit": {strconv.Itoa(maxPage)}}
 	for _, name := range filters {
-		if value := c.flag(name); value != "" {
-			query.Set(name, value)
+		if value := c.givenFlag(name); value != nil {
+			query.Set(name, *value)
 		}
 	}
 	for {
