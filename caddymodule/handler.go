@@ -250,6 +250,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	id, problem := h.authenticate(r)
 	if problem == nil {
+		h.strip(r, &id) // before the policies, which look at what the upstream will see
 		problem = h.allow(r, &id)
 	}
 	if problem != nil {

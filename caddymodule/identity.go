@@ -89,14 +89,16 @@ var reservedHeaders = []string{
 	"keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
 }
 
-// identify gives the request the identity that it proved, and takes from it every other claim to one, its credentials
-// too.
-func (h *Handler) identify(r *http.Request, id *Identity) {
+// strip takes from the request every claim to an identity, its credentials too.
+func (h *Handler) strip(r *http.Request, id *Identity) {
 	h.stripper.strip(r)
 	if !h.KeepAuthorization {
 		stripCredentials(r, id.source)
 	}
+}
 
+// identify gives the request, which was stripped before, the identity that it proved.
+func (h *Handler) identify(r *http.Request, id *Identity) {
 	names := h.IdentityHeaders
 	values := make([]string, 0, 5) // one allocation for all the headers
 	for _, header := range [...]struct{ name, value string }{

@@ -1,69 +1,107 @@
 package caddymodule
 
 import (
+	"context"
 	"iter"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // mostReadings is how many readings a request may have before it is refused: only hostile ones have more.
 const mostReadings = 32
 
-// methodOverrides are the headers in which some upstreams look for another method.
-var methodOverrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+// methodOverrides finds the headers in which some upstreams look for another method.
+var methodOverrides = newStripper([]string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"})
 
 // ambiguous reports whether the request could have more than one reading. Nearly none has.
 func (h *Handler) ambiguous(r *http.Request) bool {
-	for _, name := range methodOverrides {
-		if _, ok := r.Header[name]; ok {
+	for name := range r.Header {
+		if methodOverrides.matches(name) {
 			return true
 		}
 	}
-	return !h.Policies[0].unconditional() && ambiguousPath(r.URL)
+	return h.judgesURLs() && (ambiguousPath(r.URL) || ambiguousQuery(r.URL.RawQuery))
+}
+
+// judgesURLs reports whether it can matter to a policy what is in the URL.
+func (h *Handler) judgesURLs() bool {
+	first := h.Policies[0]
+	return !first.unconditional() || strings.Contains(first.Context, "{")
 }
 
 func ambiguousPath(u *url.URL) bool {
 	return strings.Contains(u.RawPath, "%2") || // a slash, perhaps, that does not divide
-		strings.ContainsAny(u.Path, ";\\%\x00") || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.")
+		strings.ContainsAny(u.Path, ";\\%?#\x00") || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.")
+}
+
+// ambiguousQuery reports whether Go's parser, and so Caddy's matcher, gives up on the query. Others do not.
+func ambiguousQuery(query string) bool {
+	return strings.Contains(query, ";") || badEscape(query) >= 0
 }
 
 // otherReadings gives the request as an upstream could take it that reads it in another way than Caddy's matchers: with
-// another path, another method, or both. It is false where there are too many to judge.
+// another path, query or method, or all of them. It is false where there are too many to judge.
 //
 // Caddy forwards a path as it was sent, but its matchers decode it once, resolve its dots and merge its slashes. So
 // `/open/..;/admin` is under /open for them and under /admin for a Java server, and `/admin/../open` the other way round for
-// an upstream that resolves nothing. Whatever an upstream takes a request for must be allowed.
+// an upstream that resolves nothing. Placeholders know nothing of all this: `{http.request.uri.path.0}` is "open" in both.
+// Whatever an upstream takes a request for must be allowed.
 func (h *Handler) otherReadings(r *http.Request) (iter.Seq[*http.Request], bool) {
-	methods, paths := []string{r.Method}, []string{r.URL.Path}
-	for _, name := range methodOverrides {
-		methods = appendMethods(methods, r.Header[name])
+	methods, paths, queries := []string{r.Method}, []string{r.URL.Path}, []string{r.URL.RawQuery}
+	for name, fields := range r.Header {
+		if methodOverrides.matches(name) {
+			methods = appendMethods(methods, fields)
+		}
 	}
-	if !h.Policies[0].unconditional() {
-		paths = readPath(r.URL)
+	if h.judgesURLs() {
+		paths, queries = readPath(r.URL), readQuery(r.URL.RawQuery)
 	}
-	if len(methods)*len(paths) > mostReadings {
+	if len(methods)*len(paths)*len(queries) > mostReadings {
 		return nil, false
 	}
 	return func(yield func(*http.Request) bool) {
 		for i, method := range methods {
 			for j, path := range paths {
-				if i == 0 && j == 0 {
-					continue // the request itself
-				}
-				other := *r
-				other.Method, other.URL = method, new(url.URL)
-				*other.URL = *r.URL
-				if j > 0 {
-					other.URL.Path, other.URL.RawPath = path, ""
-				}
-				if !yield(&other) {
-					return
+				for k, query := range queries {
+					if i == 0 && j == 0 && k == 0 {
+						continue // the request itself
+					}
+					u := *r.URL
+					u.RawQuery = query
+					if j > 0 {
+						u.Path, u.RawPath = path, ""
+					}
+					if !yield(reading(r, method, &u)) {
+						return
+					}
 				}
 			}
 		}
 	}, true
+}
+
+// reading is the request with another method and URL, and placeholders that say the same.
+func reading(r *http.Request, method string, u *url.URL) *http.Request {
+	ctx := r.Context()
+	if original, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		if prefix, ok := strings.CutSuffix(original.URL.Path, r.URL.Path); ok { // not rewritten, or by handle_path
+			originalURL := *original.URL
+			originalURL.Path, originalURL.RawPath = prefix+u.Path, ""
+			original.URL = &originalURL
+			ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
+		}
+	}
+	other := r.WithContext(ctx)
+	other.Method, other.URL = method, u
+	before, start := replacer(r), caddyhttp.GetVar(ctx, "start_time")
+	// Its name notwithstanding, this is the only way to them. What they don't know, earlier handlers may have set.
+	caddyhttp.NewTestReplacer(other).Map(before.Get)
+	caddyhttp.SetVar(ctx, "start_time", start)
+	return other
 }
 
 func appendMethods(methods, fields []string) []string {
@@ -97,7 +135,49 @@ func readPath(u *url.URL) []string {
 	return readings
 }
 
-// pathReaders are what upstreams do with a path; Caddy's matchers do the rest.
+// readQuery lists what an upstream may take a query for, the query itself first: one with a semicolon for one more
+// parameter, or for a part of a value; and a percent sign that begins no escape for just that.
+func readQuery(query string) []string {
+	readings := []string{query}
+	if !ambiguousQuery(query) {
+		return readings
+	}
+	escaped := escapePercents(query)
+	for _, semicolon := range []string{"&", "%3B"} {
+		if read := strings.ReplaceAll(escaped, ";", semicolon); !slices.Contains(readings, read) {
+			readings = append(readings, read)
+		}
+	}
+	return readings
+}
+
+// escapePercents escapes the percent signs that begin no escape.
+func escapePercents(query string) string {
+	var escaped strings.Builder
+	for bad := badEscape(query); bad >= 0; bad = badEscape(query) {
+		escaped.WriteString(query[:bad])
+		escaped.WriteString("%25")
+		query = query[bad+1:]
+	}
+	escaped.WriteString(query)
+	return escaped.String()
+}
+
+// badEscape finds the first percent sign that begins no escape; -1 where there is none.
+func badEscape(query string) int {
+	for i := range len(query) {
+		if query[i] == '%' && (i+2 >= len(query) || !isHex(query[i+1]) || !isHex(query[i+2])) {
+			return i
+		}
+	}
+	return -1
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+// pathReaders are what upstreams do with a path.
 var pathReaders = []func(string) string{
 	withoutParameters,
 	func(path string) string { return strings.ReplaceAll(path, `\`, "/") }, // Windows, and URLs as browsers read them
@@ -105,7 +185,9 @@ var pathReaders = []func(string) string{
 	withoutAuthority,
 	withDotsAsNames,
 	resolveDots,
+	mergeSlashes,
 	func(path string) string { path, _, _ = strings.Cut(path, "\x00"); return path }, // C
+	withoutQuery,
 }
 
 // withoutParameters cuts the parameters off all segments (RFC 3986 section 3.3), as Java servers do.
@@ -170,6 +252,22 @@ func resolveDots(path string) string {
 		}
 	}
 	return "/" + strings.Join(kept, "/")
+}
+
+// mergeSlashes does what Caddy's matcher of paths does by itself, for all the others.
+func mergeSlashes(path string) string {
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	return path
+}
+
+// withoutQuery cuts off what looks like a query or a fragment after decoding, as PHP's parse_url(urldecode($uri)) does.
+func withoutQuery(path string) string {
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		return path[:i]
+	}
+	return path
 }
 
 func mapSegments(path string, change func(string) string) string {

@@ -31,7 +31,18 @@ type testSite struct {
 // newTestSite makes a site of a Caddyfile's two blocks: the global option's and the directive's.
 func newTestSite(t testing.TB, global, directive string) *testSite {
 	t.Helper()
-	site, err := provisionTestSite(t, global, directive)
+	return startTestSite(t, global, "", directive)
+}
+
+// newTestSiteWith makes a site with a consumer, whose policies may use matchers that have names.
+func newTestSiteWith(t testing.TB, matchers, directive string) *testSite {
+	t.Helper()
+	return startTestSite(t, "consumer demo {\n secret secret\n}", matchers, directive)
+}
+
+func startTestSite(t testing.TB, global, matchers, directive string) *testSite {
+	t.Helper()
+	site, err := provisionTestSiteWith(t, global, matchers, directive)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +54,12 @@ func newTestSite(t testing.TB, global, directive string) *testSite {
 
 func provisionTestSite(t testing.TB, global, directive string) (*testSite, error) {
 	t.Helper()
-	text := "{\n\tadmin off\n\toauth1 {\n\t\tstore badger " + t.TempDir() + "\n" + global + "\n\t}\n}\nhttp://api.test {\n\toauth1 {\n" + directive + "\n\t}\n}\n"
+	return provisionTestSiteWith(t, global, "", directive)
+}
+
+func provisionTestSiteWith(t testing.TB, global, matchers, directive string) (*testSite, error) {
+	t.Helper()
+	text := "{\n\tadmin off\n\toauth1 {\n\t\tstore badger " + t.TempDir() + "\n" + global + "\n\t}\n}\nhttp://api.test {\n\toauth1 {\n" + directive + "\n\t}\n" + matchers + "\n}\n"
 	adapted, _, err := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}.Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return nil, err
@@ -147,13 +163,12 @@ func (s *testSite) inRequest(r *http.Request, do func(*http.Request, *caddy.Repl
 }
 
 func (s *testSite) inRequestOf(r *http.Request, trustedProxy bool, do func(*http.Request, *caddy.Replacer)) {
-	repl := caddyhttp.NewTestReplacer(r)
 	u := *r.URL
-	ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, repl)
-	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: trustedProxy})
+	ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: trustedProxy})
 	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, http.Request{Method: r.Method, RequestURI: r.RequestURI, URL: &u})
 	ctx = context.WithValue(ctx, caddyhttp.ExtraLogFieldsCtxKey, new(caddyhttp.ExtraLogFields))
 	r = r.WithContext(ctx)
+	repl := caddyhttp.NewTestReplacer(r)
 	if user := r.Header.Get("Test-User"); user != "" {
 		repl.Set("http.auth.user.id", user)
 	}

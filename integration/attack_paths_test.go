@@ -160,6 +160,52 @@ func TestAttackPaths(t *testing.T) {
 	}
 }
 
+// A context is as good as the path that it is taken from: what leads out of it must not pass with its token.
+func TestAttackContexts(t *testing.T) {
+	for name, policies := range map[string]string{
+		"a segment":                      "policy {\n\tcontext {http.request.uri.path.0}\n}",
+		"what a matcher captured":        "policy @project {\n\tcontext {re.project.1}\n}\npolicy {\n\tdeny\n}",
+		"a segment of the original path": "policy /open/* {\n\tcontext {http.request.orig_uri.path.0}\n}\npolicy {\n\tdeny\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := newUpstream(t)
+			srv := startServer(t, site{OAuth1: policies, Before: "@project path_regexp project ^/([^/]+)/"}, up.URL)
+			credentials := "Authorization: " + authorization(plaintext(demoKey, demoSecret, srv.issue(t, demoKey, "salgado", "READ_PUBLIC", object{"context": "open"})))
+			want(t, "an honest request", srv.raw(t, srv.message("GET", "/open/x", []string{credentials}, "")), http.StatusOK, "")
+			for _, target := range hostileTargets(srv.port) {
+				srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("GET", target, []string{credentials, "Connection: close"}, ""))
+				for _, got := range up.take() {
+					sent, _, _ := strings.Cut(got.URI, "?")
+					for how, read := range upstreamReadings {
+						if p := strings.ToLower(read(sent)); strings.HasPrefix(p, "/admin/") {
+							t.Errorf("%s reached the upstream as %s, which one that reads it %s takes for %s", target, got.URI, how, p)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// Go's parser, and with it Caddy's matcher, finds no parameter at all in a query that it does not like. Others do:
+// WHATWG URL section 5.1 and PHP take any percent sign, HTML 4.01 appendix B.2.2 has the semicolon as a divider.
+func TestAttackQueries(t *testing.T) {
+	up := newUpstream(t)
+	srv := startServer(t, site{OAuth1: "policy @admin {\n\tpermission WRITE_PRIVATE\n}\npolicy {\n\tanonymous\n}", Before: "@admin query mode=admin"}, up.URL)
+	for _, query := range []string{
+		"mode=admin", "%6dode=%61dmin", "a=b&mode=admin", "mode=user&mode=admin", "mode=admin&mode=user", "mode=admin&a=%zz", "a=%&mode=admin", "mode=admin&%",
+		"mode=admin;a=b", "a=b;mode=admin", "mode=user;mode=admin", "a=b;c&mode=admin", "mode=admin&a=b;c", "mode=admin;&%",
+	} {
+		srv.raw(t, srv.message("GET", "/x?"+query, nil, ""))
+		for _, got := range up.take() {
+			t.Errorf("%s reached the upstream as %s", query, got.URI)
+		}
+	}
+	for _, ok := range []string{"", "mode=user", "a=b;c", "a=100%", "a=b+c&d=%E9"} {
+		want(t, "an honest request for "+ok, srv.raw(t, srv.message("GET", "/x?"+ok, nil, "")), http.StatusOK, "")
+	}
+}
+
 // RFC 9110 section 9.1: methods are case-sensitive, and there may be any. Headers that stand for another method are read by
 // Rails, Symfony, lazr.restful and others.
 func TestAttackMethods(t *testing.T) {
@@ -204,5 +250,17 @@ func TestAttackMethods(t *testing.T) {
 		if passes(t, "GET", "READ_PUBLIC", header+": GET", header+": DELETE") {
 			t.Errorf("%s, twice, passes", header)
 		}
+	}
+}
+
+// GHSA-49wc-4hcv-v58q: CGI, WSGI and PHP read underscores, and some dots, as dashes. Caddy drops such headers, unless a site says
+// that it expects them.
+func TestAttackMethodsInOddSpelling(t *testing.T) {
+	up := newUpstream(t)
+	srv := startServer(t, site{Global: "servers {\n\texpected_underscore_headers x_* x-http_method_override\n\texpected_dot_headers x.*\n}"}, up.URL)
+	credentials := "Authorization: " + authorization(plaintext(demoKey, demoSecret, srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)))
+	for _, header := range []string{"X_HTTP_METHOD_OVERRIDE", "x_http_method", "X_Method_Override", "X-HTTP_Method_Override", "X.HTTP.Method.Override", "x.http.method"} {
+		want(t, header, srv.raw(t, srv.message("GET", "/x", []string{credentials, header + ": DELETE"}, "")), http.StatusForbidden, "This request needs the permission WRITE_PUBLIC.")
+		want(t, header, srv.raw(t, srv.message("GET", "/x", []string{credentials, header + ": GET"}, "")), http.StatusOK, "")
 	}
 }
