@@ -153,21 +153,22 @@ func (h *Handler) allow(r *http.Request, id *Identity) *Problem {
 	if !h.ambiguous(r) {
 		return h.permit(r, id)
 	}
-	return h.permitReadings(r, *id) // a copy, so that the ordinary request's identity stays off the heap
+	_, problem := h.permitReadings(r, *id) // a copy, so that the ordinary request's identity stays off the heap
+	return problem
 }
 
-// permitReadings is permit, for all that the request could be taken for.
-func (h *Handler) permitReadings(r *http.Request, id Identity) *Problem {
+// permitReadings is permit, for all that the request could be taken for. It returns the reading that decided, too.
+func (h *Handler) permitReadings(r *http.Request, id Identity) (*http.Request, *Problem) {
 	others, ok := h.otherReadings(r)
 	if !ok {
-		return problemNoPolicy
+		return r, problemNoPolicy
 	}
 	for other := range others {
 		if problem := h.permit(other, &id); problem != nil {
-			return problem
+			return other, problem
 		}
 	}
-	return h.permit(r, &id) // last, so that what its matchers captured stays
+	return r, h.permit(r, &id) // last, so that what its matchers captured stays
 }
 
 // permit finds the policy of a request, and what it says of the identity.

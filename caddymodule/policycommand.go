@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -39,7 +40,8 @@ The request is anonymous unless --user and --permission say whom it acts for,
 or --consumer names a declared consumer with two_legged. Matchers and rewrites
 see a request with this method and URL, without other headers, from 127.0.0.1.
 
-The exit status is 0 where the request passes, and 1 where it is refused.`,
+The exit status is 0 where the request passes, and 1 where it is refused, or
+where no site listens on its port.`,
 		Example: `  $ caddy oauth1 policy GET https://api.example.com/admin/users --consumer ops-1 --user alice --permission READ_PRIVATE
   $ caddy oauth1 policy DELETE https://api.example.com/items/1 || echo refused`,
 		Args: cobra.ExactArgs(2),
@@ -53,6 +55,9 @@ The exit status is 0 where the request passes, and 1 where it is refused.`,
 	flags.StringVar(&id.Context, "context", "", "The context that the access token is limited to")
 	cmd.MarkFlagsRequiredTogether("user", "permission")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if id.Context != "" && id.User == "" {
+			return errors.New("--context needs --user and --permission: it belongs to an access token")
+		}
 		config, _, _, err := caddycmd.LoadConfig(flagText(cmd, "config"), flagText(cmd, "adapter"))
 		if err != nil {
 			return err
@@ -83,7 +88,10 @@ func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) e
 	if err != nil {
 		return err
 	}
-	h, r := findOnTheWay(app.(*caddyhttp.App), r)
+	h, r, err := findOnTheWay(app.(*caddyhttp.App), r)
+	if err != nil {
+		return err
+	}
 	if h == nil {
 		_, err := fmt.Fprintln(out, "passes: no oauth1 directive is on the way of this request, so nobody checks it")
 		return err
@@ -92,12 +100,16 @@ func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) e
 		_, err := fmt.Fprintf(out, "%s is an endpoint of the oauth1 directive itself: no policy decides about it\n", r.URL.Path)
 		return err
 	}
-	problem := h.imagine(&id)
+	decided, problem := r, h.imagine(&id)
 	if problem == nil {
-		problem = h.allow(r, &id)
+		decided, problem = h.permitReadings(r, id)
 	}
-	number, policy, _ := h.policyOf(r)
-	fmt.Fprintf(out, "request: %s %s\nwho:     %s\n", r.Method, r.URL.RequestURI(), id.describe())
+	number, policy, _ := h.policyOf(decided)
+	fmt.Fprintf(out, "request: %s %s\n", r.Method, r.URL.RequestURI())
+	if decided != r {
+		fmt.Fprintf(out, "reading: %s %s (as an upstream could take it)\n", decided.Method, decided.URL.RequestURI())
+	}
+	fmt.Fprintf(out, "who:     %s\n", id.describe())
 	if policy == nil {
 		fmt.Fprintf(out, "policy:  none of %d matches\n", len(h.Policies))
 	} else {
@@ -169,20 +181,20 @@ func imagined(method, target string) (*http.Request, error) {
 
 // findOnTheWay walks the routes as the request would, and returns the oauth1 handler that it meets first, and the request
 // as it is by then.
-func findOnTheWay(app *caddyhttp.App, r *http.Request) (*Handler, *http.Request) {
-	port := uint(80)
+func findOnTheWay(app *caddyhttp.App, r *http.Request) (*Handler, *http.Request, error) {
+	port := cmp.Or(app.HTTPPort, caddyhttp.DefaultHTTPPort)
 	if r.TLS != nil {
-		port = 443
+		port = cmp.Or(app.HTTPSPort, caddyhttp.DefaultHTTPSPort)
 	}
 	if u, err := url.Parse("//" + r.Host); err == nil && u.Port() != "" {
 		if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
-			port = uint(n)
+			port = int(n)
 		}
 	}
 	for _, server := range app.Servers {
 		listens := slices.ContainsFunc(server.Listen, func(address string) bool {
 			parsed, err := caddy.ParseNetworkAddress(address)
-			return err == nil && parsed.StartPort <= port && port <= parsed.EndPort
+			return err == nil && parsed.StartPort <= uint(port) && uint(port) <= parsed.EndPort
 		})
 		if !listens {
 			continue
@@ -196,9 +208,9 @@ func findOnTheWay(app *caddyhttp.App, r *http.Request) (*Handler, *http.Request)
 		r = r.WithContext(ctx)
 		caddyhttp.NewTestReplacer(r)
 		h, _ := walk(server.Routes, r)
-		return h, r
+		return h, r, nil
 	}
-	return nil, r
+	return nil, nil, fmt.Errorf("no site of this configuration listens on port %d", port)
 }
 
 // walk follows a list of routes; ended says that the request goes no further than where it is.
@@ -232,7 +244,17 @@ func step(handler caddyhttp.MiddlewareHandler, r *http.Request) (found *Handler,
 		return walk(handler.Routes, r)
 	case *rewrite.Rewrite, *caddyhttp.VarsMiddleware, *maphandler.Handler:
 		return nil, handler.ServeHTTP(nil, r, nobody) != nil
-	case *caddyhttp.StaticResponse, *reverseproxy.Handler, *fileserver.FileServer:
+	case *caddyhttp.Invoke:
+		server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+		if route, ok := server.NamedRoutes[handler.Name]; ok {
+			return walk(caddyhttp.RouteList{*route}, r)
+		}
+		return nil, true
+	case *reverseproxy.Handler:
+		return nil, len(handler.HandleResponse) == 0 // forward_auth is one that goes on after some answers
+	case *fileserver.FileServer:
+		return nil, !handler.PassThru
+	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
 		return nil, true
 	}
 	return nil, false
@@ -243,6 +265,9 @@ func (h *Handler) imagine(id *Identity) *Problem {
 	consumer, declared := h.app.declared[id.Consumer]
 	if !declared {
 		consumer = &tokenstore.Consumer{Key: id.Consumer}
+	}
+	if consumer.Expired(h.app.now()) {
+		return problemExpiredConsumer.about(id.Consumer)
 	}
 	if id.User == "" && consumer.TwoLegged != nil {
 		id.User, id.Permission = consumer.TwoLegged.User, consumer.TwoLegged.Permission

@@ -2,6 +2,10 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -125,5 +129,138 @@ func TestPolicyCommandRefuses(t *testing.T) {
 	}
 	if _, err := runCommand("", with("--user", "alice", "--permission", "READ_PUBLIC")...); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPolicyCommandOnTheWay: what stands before the directive, and requests that no site answers.
+func TestPolicyCommandOnTheWay(t *testing.T) {
+	config, err := adapt(`{
+	admin off
+	http_port 8000
+	https_port 8443
+	oauth1 {
+		consumer old {
+			secret {env.NO_SUCH_SECRET}
+			two_legged robot READ_PUBLIC
+			expires 2020-01-01
+		}
+	}
+}
+&(guarded) {
+	oauth1
+}
+http://api.test {
+	handle /login/* {
+		forward_auth 127.0.0.1:9 {
+			uri /verify
+			copy_headers Remote-User
+		}
+		oauth1 {
+			policy /login/deny/* {
+				deny
+			}
+			policy /login/* {
+				anonymous
+			}
+		}
+		reverse_proxy 127.0.0.1:9
+	}
+	handle /files/* {
+		route {
+			file_server {
+				pass_thru
+			}
+			oauth1
+		}
+	}
+	handle /invoked/* {
+		invoke guarded
+	}
+	handle /static/* {
+		route {
+			file_server
+			oauth1
+		}
+	}
+	handle /teapot {
+		route {
+			error 418
+			oauth1
+		}
+	}
+	handle {
+		oauth1
+	}
+}
+https://secure.test {
+	oauth1
+}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := Identity{User: "alice", Consumer: "c", Permission: "READ_PUBLIC"}
+	for _, test := range []struct {
+		name, method, url string
+		id                Identity
+		want              string // how the error begins; "" passes
+		says              string
+	}{
+		{"behind forward_auth", "GET", "http://api.test/login/x", Identity{}, "", "policy:  2 of 2: anonymous"},
+		{"behind forward_auth, refused", "GET", "http://api.test/login/deny/x", alice, "the request is refused", "answer:  403 This request is denied."},
+		{"another reading is refused", "GET", "http://api.test/login/x/..;/deny/y", alice, "the request is refused", "request: GET /login/x/..;/deny/y\nreading: GET /login/x/../deny/y (as an upstream could take it)\nwho:     user alice with READ_PUBLIC, by consumer c\npolicy:  1 of 2: deny\nanswer:  403 This request is denied."},
+		{"behind files that pass on", "GET", "http://api.test/files/x", alice, "", "policy:  1 of 1"},
+		{"behind files", "GET", "http://api.test/static/x", alice, "", "no oauth1 directive is on the way"},
+		{"behind an error", "GET", "http://api.test/teapot", alice, "", "no oauth1 directive is on the way"},
+		{"in a named route", "POST", "http://api.test/invoked/x", alice, "the request is refused", "needs the permission WRITE_PUBLIC"},
+		{"a consumer that has expired", "GET", "http://api.test/x", Identity{Consumer: "old"}, "the request is refused", "answer:  401 Expired consumer (old)."},
+		{"the ports of the configuration", "GET", "http://api.test:8000/x", alice, "", "policy:  1 of 1"},
+		{"TLS", "GET", "https://secure.test/x", alice, "", "policy:  1 of 1"},
+		{"TLS, its port", "GET", "https://secure.test:8443/x", alice, "", "policy:  1 of 1"},
+		{"no server there", "GET", "http://api.test:81/x", alice, "no site of this configuration listens on port 81", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := imagined(test.method, test.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			err = explainPolicy(&out, config, r, test.id)
+			if got := fmt.Sprint(err); (test.want == "") != (err == nil) || !strings.HasPrefix(got, test.want) && err != nil {
+				t.Errorf("error %v", err)
+			}
+			if !strings.Contains(out.String(), test.says) {
+				t.Errorf("says:\n%s", out.String())
+			}
+		})
+	}
+}
+
+// TestPolicyCommandArguments: mistakes in them are told, and not taken for an anonymous request.
+func TestPolicyCommandArguments(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte("{\n admin off\n}\nhttp://api.test {\n oauth1\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"GET", "http://api.test/x", "--user", "alice"}, "[user permission]"},
+		{[]string{"GET", "http://api.test/x", "--permission", "READ_PUBLIC"}, "[user permission]"},
+		{[]string{"GET", "http://api.test/x", "--context", "a"}, "--context"},
+		{[]string{"GET", "api.test/x"}, "must be an http or https URL with a host"},
+		{[]string{"GET", "/x"}, "must be an http or https URL with a host"},
+		{[]string{"GET, POST", "http://api.test/x"}, "invalid method"},
+		{[]string{"GET"}, "accepts 2 arg(s)"},
+		{[]string{"get", "http://api.test/x", "--user", "alice", "--permission", "READ_PUBLIC"}, ""},
+	} {
+		cmd := policyCommand()
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		cmd.SetOut(io.Discard)
+		cmd.SetArgs(append(test.args, "--config", file))
+		if err := cmd.Execute(); (test.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%q: %v", test.args, err)
+		}
 	}
 }
