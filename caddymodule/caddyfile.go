@@ -357,18 +357,23 @@ func (h *Handler) unmarshalEndpoints(d *caddyfile.Dispenser) error {
 
 func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *levels) error {
 	d := helper.Dispenser
-	if len(h.Policies) > 0 && h.Policies[len(h.Policies)-1].unconditional() {
-		return d.Err("policy: can never be reached, since the one before has no matcher and decides all that come to it")
-	}
 	p := new(Policy)
-	matcher, found, err := helper.MatcherToken()
-	switch {
-	case err != nil:
-		return d.WrapErr(err)
-	case found && matcher != nil:
-		p.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
-	case !found && d.Val() != "policy":
-		return d.Errf("policy %q: is no matcher; it must be a path that begins with a slash, or a name that begins with @", d.Val())
+	what := "policy"
+	if d.CountRemainingArgs() > 0 {
+		matcher, found, err := helper.MatcherToken()
+		switch {
+		case err != nil:
+			return d.WrapErr(err)
+		case !found:
+			return d.Errf("policy %q: is no matcher; it must be a path that begins with a slash, or a name that begins with @", d.Val())
+		case matcher != nil:
+			p.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
+			what += " " + d.Val()
+		}
+	}
+	p.selects = p.MatcherSetsRaw
+	if by := coveredBy(h.Policies, p.selects); by > 0 {
+		return d.Errf("%s: can never be reached, since policy %d decides all that come to it; the first match wins", what, by)
 	}
 	if d.NextArg() {
 		return d.Errf("policy %q: there may be one matcher only", d.Val())

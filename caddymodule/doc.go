@@ -6,7 +6,7 @@
 //	verify.go       a signed request -> an Identity, or a Problem; origin.go finds the scheme and host that were signed;
 //	                rsakeys.go: parsed public keys
 //	policy.go       may this identity make this request? permission.go: which level implies which; readings.go: what else
-//	                an upstream may take the request for
+//	                an upstream may take the request for; unreachable.go: which policies leave nothing to another
 //	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones
 //	problem.go      every refusal: status, text, oauth_problem word and reason, in one table; errorroutes.go: what
 //	                handle_errors makes of them

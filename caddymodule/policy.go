@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -39,6 +40,7 @@ type Policy struct {
 	Context string `json:"context,omitempty"`
 
 	matchers     caddyhttp.MatcherSets
+	selects      caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy takes away when it loads them
 	levels       *levels
 	usesDefaults bool // no permission was given: a site that offers no level for writing can't be written to
 }
@@ -59,11 +61,11 @@ var defaultPermissionRules = []PermissionRule{
 
 // unconditional reports whether the policy decides every request that comes to it.
 func (p *Policy) unconditional() bool {
-	return len(p.matchers) == 0 && len(p.MatcherSetsRaw) == 0
+	return len(p.selects) == 0
 }
 
 func (p *Policy) provision(ctx caddy.Context, l *levels) error {
-	p.levels = l
+	p.levels, p.selects = l, p.MatcherSetsRaw
 	if len(p.Permissions) == 0 && !p.Anonymous && !p.Deny {
 		p.Permissions, p.usesDefaults = defaultPermissionRules, true
 	}
@@ -83,8 +85,8 @@ func validatePolicies(policies []*Policy, offered []string) error {
 		if err := p.validate(p.levels, offered); err != nil {
 			return fmt.Errorf("policy %d: %w", i+1, err)
 		}
-		if p.unconditional() && i < len(policies)-1 {
-			return fmt.Errorf("policy %d: can never be reached, since policy %d has no matcher and decides all that come to it", i+2, i+1)
+		if by := coveredBy(policies[:i], p.selects); by > 0 {
+			return fmt.Errorf("policy %d: can never be reached, since policy %d decides all that come to it; the first match wins", i+1, by)
 		}
 	}
 	return nil
@@ -124,6 +126,12 @@ func (p *Policy) validatePermissions(declared *levels, offered []string) error {
 			all = true
 		}
 		for _, method := range rule.Methods {
+			if _, ok := declared.declared(method); ok {
+				return fmt.Errorf("permission %q: %q is a permission, where methods are expected", rule.Permission, method)
+			}
+			if strings.ContainsFunc(method, func(c rune) bool { return !methodLetter(c) }) || method == "" {
+				return fmt.Errorf("permission %q: %q is no method", rule.Permission, method)
+			}
 			if slices.Contains(methods, method) {
 				return fmt.Errorf("permission %q: method %s is given twice", rule.Permission, method)
 			}
@@ -131,6 +139,12 @@ func (p *Policy) validatePermissions(declared *levels, offered []string) error {
 		}
 	}
 	return nil
+}
+
+// methodLetter reports whether a character may be in the name of a method that a rule is about: those that there are have
+// letters and dashes, in upper case. (RFC 9110 section 5.6.2 allows more, and not the comma that some try.)
+func methodLetter(c rune) bool {
+	return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
 // needed returns the level that a method needs; "" and false if the policy has none for it.

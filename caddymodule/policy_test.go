@@ -1,12 +1,14 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -90,6 +92,75 @@ func TestPolicyContextPlaceholder(t *testing.T) {
 	}
 	if problem := site.judge(httptest.NewRequest("GET", "http://api.test/thunderbird/bugs", nil), id); problem == nil {
 		t.Error("another context passes")
+	}
+}
+
+// TestUnreachablePolicies: a policy that an earlier one leaves nothing to decide about is a mistake.
+func TestUnreachablePolicies(t *testing.T) {
+	for _, test := range []struct {
+		name, earlier, later string // matchers: a path or more, or what a named matcher holds
+		reachable            bool
+	}{
+		{"the same path", "/a", "/a", false},
+		{"the same path in another case", "/a/*", "/A/*", false},
+		{"below", "/a/*", "/a/b/*", false},
+		{"one file below", "/a/*", "/a/b", false},
+		{"by prefix", "/a*", "/ab/c", false},
+		{"a pattern below", "/a/*", "/a/*/b", false},
+		{"all paths", "path /*", "path_regexp ^/x", false},
+		{"one of several paths", "path /x /a/*", "path /a/b /a/c", false},
+		{"the same, named", "method GET", "method GET", false},
+		{"fewer methods", "method GET HEAD", "method HEAD", false},
+		{"more conditions", "path /a/*", "path /a/b\nmethod GET", false},
+		{"the same of a kind that nobody knows", "header X-A b", "header X-A b\npath /c", false},
+
+		{"above", "/a/b/*", "/a/*", true},
+		{"beside", "/a/*", "/ab", true},
+		{"the folder itself", "/a/*", "/a", true},
+		{"one path that is not below", "path /a/*", "path /a/b /c", true},
+		{"more methods", "method GET", "method GET HEAD", true},
+		{"fewer conditions", "path /a/*\nmethod GET", "path /a/b", true},
+		{"other conditions", "path /a/*\nmethod GET", "path /a/b\nmethod POST", true},
+		{"a pattern in the middle", "/a/*/c", "/a/b/c", true},
+		{"a suffix", "*.html", "/a.html", true},
+		{"a placeholder", "/{http.vars.x}/*", "/a/b", true},
+		{"a pattern of what was sent", "/a/*", "/a/%2e%2e/b", true},
+		{"double slashes, which are merged elsewhere", "/a/*", "/a//b", true},
+		{"another header", "header X-A b", "header X-A c", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			matcher := func(text string) string {
+				if !strings.ContainsAny(text, " ") {
+					text = "path " + text
+				}
+				return "{\n" + text + "\n}\n"
+			}
+			matchers := "@earlier " + matcher(test.earlier) + "@later " + matcher(test.later)
+			const directive = "policy @earlier {\n anonymous\n}\npolicy /other {\n deny\n}\npolicy @later {\n deny\n}"
+			_, err := provisionTestSiteWith(t, "", matchers, directive)
+			if (err == nil) != test.reachable {
+				t.Errorf("as a Caddyfile: %v", err)
+			}
+			sets := func(name string) (set caddy.ModuleMap) {
+				adapted, err := adapt("http://api.test {\n" + matchers + "oauth1 {\npolicy " + name + " {\n deny\n}\n}\n}")
+				var h Handler
+				if err != nil || json.Unmarshal(findHandler(adapted), &h) != nil {
+					t.Fatal(err)
+				}
+				return h.Policies[0].MatcherSetsRaw[0]
+			}
+			policies := []*Policy{
+				{Anonymous: true, selects: caddyhttp.RawMatcherSets{sets("@earlier")}},
+				{Deny: true, selects: caddyhttp.RawMatcherSets{sets("@later")}},
+			}
+			if err := validatePolicies(policies, nil); (err == nil) != test.reachable {
+				t.Errorf("as JSON: %v", err)
+			}
+			either := []*Policy{policies[0], {Deny: true, selects: caddyhttp.RawMatcherSets{sets("@later"), {"host": json.RawMessage(`["x"]`)}}}}
+			if err := validatePolicies(either, nil); (err == nil) != (test.earlier != "path /*") {
+				t.Errorf("with another set beside it: %v", err)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,88 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// coveredBy finds out whether earlier policies leave nothing for these matchers to select. It returns the number of the last
+// of those that it takes, from 1; 0 where something is left, or where that can't be told. It knows paths and methods; of
+// other matchers, that equal ones select the same.
+func coveredBy(earlier []*Policy, sets caddyhttp.RawMatcherSets) int {
+	if len(sets) == 0 {
+		sets = caddyhttp.RawMatcherSets{nil} // everything
+	}
+	last := 0
+	for _, set := range sets {
+		i := slices.IndexFunc(earlier, func(p *Policy) bool {
+			return len(p.selects) == 0 || slices.ContainsFunc(p.selects, func(other caddy.ModuleMap) bool { return covers(other, set) })
+		})
+		if i < 0 {
+			return 0
+		}
+		last = max(last, i+1)
+	}
+	return last
+}
+
+// covers reports whether one set of matchers selects all that another does: each of its matchers must let through what
+// the other's let through.
+func covers(earlier, later caddy.ModuleMap) bool {
+	for name, wide := range earlier {
+		narrow := later[name]
+		switch {
+		case name == "path" && coversAll(wide, narrow, coversPath):
+		case name == "method" && coversAll(wide, narrow, func(a, b string) bool { return a == b }):
+		case narrow != nil && bytes.Equal(compacted(wide), compacted(narrow)):
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// coversAll reports whether each element of one list is covered by one of the other. No list at all stands for everything.
+func coversAll(wide, narrow json.RawMessage, covers func(a, b string) bool) bool {
+	elements := []string{"*"}
+	var wider []string
+	if json.Unmarshal(wide, &wider) != nil || (narrow != nil && json.Unmarshal(narrow, &elements) != nil) {
+		return false
+	}
+	return !slices.ContainsFunc(elements, func(b string) bool {
+		return !slices.ContainsFunc(wider, func(a string) bool { return covers(a, b) })
+	})
+}
+
+// coversPath reports whether one pattern of Caddy's path matcher, which takes no notice of case, matches all that another does.
+func coversPath(wide, narrow string) bool {
+	if wide == "*" || wide == "/*" || wide == narrow {
+		return true
+	}
+	prefix, open := strings.CutSuffix(wide, "*")
+	if strings.ContainsAny(prefix, special) || strings.ContainsAny(narrow, "%") || strings.Contains(prefix+" "+narrow, "//") {
+		return false
+	}
+	if !open {
+		return strings.EqualFold(wide, narrow)
+	}
+	if i := strings.IndexAny(narrow, special); i >= 0 {
+		narrow = narrow[:i]
+	}
+	return len(narrow) >= len(prefix) && strings.EqualFold(narrow[:len(prefix)], prefix)
+}
+
+// special begins what is no plain text in a pattern, and %, which makes it one of the path as it was sent.
+const special = `*?[\{%`
+
+func compacted(raw json.RawMessage) []byte {
+	var b bytes.Buffer
+	if json.Compact(&b, raw) != nil {
+		return raw
+	}
+	return b.Bytes()
+}
