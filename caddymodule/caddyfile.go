@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := make(options)
+	seen, declaredAt := make(options), make(map[string]string)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		if option != "consumer" && option != "permission" {
@@ -86,7 +87,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":
-			err = a.unmarshalPermission(d)
+			at := fmt.Sprintf("%s:%d", d.File(), d.Line())
+			if err = a.unmarshalPermission(d); err == nil {
+				declaredAt[a.Permissions[len(a.Permissions)-1].Name] = at
+			}
 		default:
 			return d.Errf("oauth1: unknown option %q", option)
 		}
@@ -95,8 +99,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if len(a.Permissions) > 0 {
-		if _, err := newLevels(a.Permissions); err != nil {
-			return d.WrapErr(err)
+		var wrong *levelError
+		if _, err := newLevels(a.Permissions); errors.As(err, &wrong) {
+			return fmt.Errorf("%w, at %s", err, declaredAt[wrong.level])
 		}
 	}
 	return nil
@@ -266,6 +271,9 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 			return nil, err
 		}
 	}
+	if len(handler.Policies) == 0 && new(Policy).checkDefaults(declared) != nil {
+		return nil, d.Errf("oauth1: needs a policy, since the default %s is not declared", defaultPermissionRules[0].Permission)
+	}
 	return handler, nil
 }
 
@@ -288,7 +296,13 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 	case "realm":
 		return text(d, &h.Realm)
 	case "base_url":
-		return text(d, &h.BaseURL)
+		if err := text(d, &h.BaseURL); err != nil || strings.Contains(h.BaseURL, "{") {
+			return err
+		}
+		if _, err := parseBaseURL(h.BaseURL); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
 	case "signature_methods":
 		return signatureMethods(d, &h.SignatureMethods)
 	case "insecure_plaintext_over_http":
@@ -312,10 +326,15 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 				return d.WrapErr(err)
 			}
 		}
+		for _, p := range h.Policies {
+			if err := p.validate(declared, h.Permissions); err != nil {
+				return d.WrapErr(err)
+			}
+		}
 		return nil
 	case "identity_headers":
 		h.IdentityHeaders = new(IdentityHeaders)
-		return unmarshalBlock(d, map[string]*string{
+		return unmarshalBlock(d, checkIdentityHeader, map[string]*string{
 			"user":       &h.IdentityHeaders.User,
 			"consumer":   &h.IdentityHeaders.Consumer,
 			"permission": &h.IdentityHeaders.Permission,
@@ -326,7 +345,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 		return toggle(d, &h.KeepAuthorization)
 	case "pages":
 		h.Pages = new(Pages)
-		return unmarshalBlock(d, map[string]*string{
+		return unmarshalBlock(d, nil, map[string]*string{
 			"name":        &h.Pages.Name,
 			"logo":        &h.Pages.Logo,
 			"accent":      &h.Pages.Accent,
@@ -347,7 +366,7 @@ func (h *Handler) unmarshalEndpoints(d *caddyfile.Dispenser) error {
 		h.Endpoints.Off = true
 		return nil
 	}
-	return unmarshalBlock(d, map[string]*string{
+	return unmarshalBlock(d, checkEndpoint, map[string]*string{
 		"request_token": &h.Endpoints.RequestToken,
 		"authorize":     &h.Endpoints.Authorize,
 		"access_token":  &h.Endpoints.AccessToken,
@@ -388,9 +407,12 @@ func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *levels)
 		if err := p.unmarshalOption(d); err != nil {
 			return err
 		}
-		if err := p.validate(declared, nil); err != nil {
+		if err := p.validate(declared, h.Permissions); err != nil {
 			return d.WrapErr(err)
 		}
+	}
+	if err := p.checkDefaults(declared); err != nil {
+		return d.Errf("policy: %w", err)
 	}
 	h.Policies = append(h.Policies, p)
 	return nil
@@ -411,7 +433,7 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser) error {
 	case "permission":
 		args := d.RemainingArgs()
 		if len(args) == 0 {
-			return d.ArgErr()
+			return d.Err("permission: wants a level, and before it the methods that need it, if not all")
 		}
 		rule := PermissionRule{Permission: args[len(args)-1]}
 		for _, method := range args[:len(args)-1] {
@@ -427,8 +449,11 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser) error {
 // options remembers which options of a block were given.
 type options map[string]bool
 
-// first refuses an option that comes again.
+// first refuses an option that comes again, and the block of one that has none.
 func (o options) first(d *caddyfile.Dispenser) error {
+	if d.Val() == "{" {
+		return d.Err("a block stands where none is expected")
+	}
 	if o[d.Val()] {
 		return d.Errf("%s: given twice", d.Val())
 	}
@@ -436,23 +461,29 @@ func (o options) first(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalBlock reads a block of options that have one text each.
-func unmarshalBlock(d *caddyfile.Dispenser, fields map[string]*string) error {
+// unmarshalBlock reads a block of options that have one text each, which check looks at.
+func unmarshalBlock(d *caddyfile.Dispenser, check func(string) error, fields map[string]*string) error {
 	block := d.Val()
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("%s: takes a block, and not %q", block, d.Val())
 	}
 	seen := make(options)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.first(d); err != nil {
+			return err
+		}
 		field, ok := fields[d.Val()]
 		if !ok {
 			return d.Errf("%s: unknown option %q", block, d.Val())
 		}
-		if err := seen.first(d); err != nil {
-			return err
-		}
 		if err := text(d, field); err != nil {
 			return err
+		}
+		if check == nil {
+			continue
+		}
+		if err := check(*field); err != nil {
+			return d.WrapErr(err)
 		}
 	}
 	if len(seen) == 0 {

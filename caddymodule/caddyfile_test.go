@@ -2,16 +2,21 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -78,11 +83,70 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"consumer a {\n signature_methods ROT13\n}", "", `signature_methods "ROT13": must be one of HMAC-SHA1, HMAC-SHA256, HMAC-SHA512, RSA-SHA1, RSA-SHA256, RSA-SHA512, PLAINTEXT, at Caddyfile:4`},
 		{"consumer a {\n two_legged alice\n}", "", `two_legged: wants a user and a permission, at Caddyfile:4`},
 		{"permission", "", `permission: wants a name, and a title if there is one, at Caddyfile:3`},
-		{"permission A {\n implies B\n}", "", `permission "A": implies "B", which is not declared`},
-		{"permission A {\n implies B\n}\npermission B {\n implies A\n}", "", `permission "A": implies itself, by way of "B"`},
-		{"permission A\npermission A", "", `permission "A": declared twice`},
-		{"permission UNAUTHORIZED", "", `permission "UNAUTHORIZED": the name stands for a refusal and can't be declared`},
-		{"permission \"A B\"", "", `permission "A B": must be one word of printable ASCII`},
+		{"permission A {\n implies B\n}", "", `permission "A": implies "B", which is not declared, at Caddyfile:3`},
+		{"permission A {\n implies B\n}\npermission B {\n implies A\n}", "", `permission "A": implies itself, by way of "B", at Caddyfile:3`},
+		{"permission A\npermission A\npermission B", "", `permission "A": declared twice, at Caddyfile:4`},
+		{"permission UNAUTHORIZED", "", `permission "UNAUTHORIZED": the name stands for a refusal and can't be declared, at Caddyfile:3`},
+		{"permission \"A B\"", "", `permission "A B": must be one word of printable ASCII, at Caddyfile:3`},
+		{"permission A {\n colour red\n}", "", `permission "A": unknown option "colour", at Caddyfile:4`},
+		{"permission A {\n description x\n description y\n}", "", `description: given twice, at Caddyfile:5`},
+		{"permission A {\n description\n}", "", `description: wants one argument, at Caddyfile:4`},
+		{"permission A {\n implies\n}", "", `implies: wants at least one argument, at Caddyfile:4`},
+		{"permission A b c", "", `permission: wants a name, and a title if there is one, at Caddyfile:3`},
+		{"registration", "", `registration: wants one argument, at Caddyfile:3`},
+		{"registration {\n open\n}", "", `registration: wants one argument, at Caddyfile:3`},
+		{"timestamp_window 5m {\n x\n}", "", `a block stands where none is expected, at Caddyfile:3`},
+		{"timestamp_window 0s", "", `timestamp_window "0s": must be positive, at Caddyfile:3`},
+		{"access_token_lifetime", "", `access_token_lifetime: wants one argument, at Caddyfile:3`},
+		{"access_token_lifetime never ever", "", `access_token_lifetime: wants one argument, at Caddyfile:3`},
+		{"store badger /a /b", "", `store badger takes one path, and then there is "/b", at Caddyfile:3`},
+		{"consumer a {\n signature_methods\n}", "", `signature_methods: wants at least one argument, at Caddyfile:4`},
+		{"consumer a {\n callbacks\n}", "", `callbacks: wants at least one argument, at Caddyfile:4`},
+		{"consumer a {\n permissions\n}", "", `permissions: wants at least one argument, at Caddyfile:4`},
+		{"consumer a {\n two_legged\n}", "", `two_legged: wants a user and a permission, at Caddyfile:4`},
+		{"consumer a b {\n}", "", `consumer: wants one argument, at Caddyfile:3`},
+		{"consumer a {\n secret s t\n}", "", `secret: wants one argument, at Caddyfile:4`},
+
+		{"", "realm", `realm: wants one argument, at Caddyfile:8`},
+		{"", "realm a {\n b\n}", `a block stands where none is expected, at Caddyfile:8`},
+		{"", "base_url", `base_url: wants one argument, at Caddyfile:8`},
+		{"", "base_url api.test", `base_url "api.test": must begin with http:// or https://, at Caddyfile:8`},
+		{"", "base_url https://api.test/path", `base_url "https://api.test/path": must be an origin such as https://api.example.com, at Caddyfile:8`},
+		{"", "base_url https://:8443", `base_url "https://:8443": must be an origin such as https://api.example.com, at Caddyfile:8`},
+		{"", "base_url https://api.test?", `base_url "https://api.test?": must be an origin such as https://api.example.com, at Caddyfile:8`},
+		{"", "user", `user: wants one argument, at Caddyfile:8`},
+		{"", "signature_methods", `signature_methods: wants at least one argument, at Caddyfile:8`},
+		{"", "permissions", `permissions: wants at least one argument, at Caddyfile:8`},
+		{"", "insecure_plaintext_over_http on", `insecure_plaintext_over_http: takes no argument, got "on", at Caddyfile:8`},
+		{"", "require_body_hash on", `require_body_hash: takes no argument, got "on", at Caddyfile:8`},
+		{"", "keep_authorization on", `keep_authorization: takes no argument, got "on", at Caddyfile:8`},
+		{"", "require_callback\nrequire_callback", `require_callback: given twice, at Caddyfile:9`},
+		{"", "max_form_body 0", `max_form_body "0": is no size, such as 512KiB or 4MiB, at Caddyfile:8`},
+		{"", "max_form_body", `max_form_body: wants one argument, at Caddyfile:8`},
+		{"", "endpoints", `endpoints: is empty, at Caddyfile:8`},
+		{"", "endpoints off now", `endpoints "now": must be off, or a block of paths, at Caddyfile:8`},
+		{"", "endpoints {\n authorize\n}", `authorize: wants one argument, at Caddyfile:9`},
+		{"", "endpoints {\n authorize oauth\n}", `endpoints: path "oauth" must begin with a slash, at Caddyfile:9`},
+		{"", "identity_headers {\n}", `identity_headers: is empty, at Caddyfile:9`},
+		{"", "identity_headers {\n user \"a b\"\n}", `identity_headers "a b": is no header name, at Caddyfile:9`},
+		{"", "identity_headers {\n user Content_Length\n}", `identity_headers "Content_Length": has a meaning of its own in HTTP, at Caddyfile:9`},
+		{"", "identity_headers X-User", `identity_headers: takes a block, and not "X-User", at Caddyfile:8`},
+		{"", "pages {\n favicon x\n}", `pages: unknown option "favicon", at Caddyfile:9`},
+		{"", "pages x", `pages: takes a block, and not "x", at Caddyfile:8`},
+		{"", "policy {\n anonymous yes\n}", `anonymous: takes no argument, got "yes", at Caddyfile:9`},
+		{"", "policy {\n deny all\n}", `deny: takes no argument, got "all", at Caddyfile:9`},
+		{"", "policy {\n deny\n deny\n}", `deny: given twice, at Caddyfile:10`},
+		{"", "policy {\n consumers\n}", `consumers: wants at least one argument, at Caddyfile:9`},
+		{"", "policy {\n consumers a\n consumers b\n}", `consumers: given twice, at Caddyfile:10`},
+		{"", "policy {\n users\n}", `users: wants at least one argument, at Caddyfile:9`},
+		{"", "policy {\n users {\n alice\n }\n}", `users: wants at least one argument, at Caddyfile:9`},
+		{"", "policy {\n context\n}", `context: wants one argument, at Caddyfile:9`},
+		{"", "policy {\n permission\n}", `permission: wants a level, and before it the methods that need it, if not all, at Caddyfile:9`},
+		{"", "policy {\n permission GET READ_PUBLIC {\n x\n }\n}", `a block stands where none is expected, at Caddyfile:9`},
+		{"permission A", "policy {\n users alice\n}", `policy: needs a permission, since the default READ_PUBLIC is not declared, at Caddyfile:10`},
+		{"permission A", "realm x", `oauth1: needs a policy, since the default READ_PUBLIC is not declared, at Caddyfile:9`},
+		{"", "permissions READ_PUBLIC\npolicy {\n permission WRITE_PUBLIC\n}", `permission "WRITE_PUBLIC": no permission that the site offers allows it, at Caddyfile:10`},
+		{"", "policy {\n permission WRITE_PUBLIC\n}\npermissions READ_PUBLIC", `permission "WRITE_PUBLIC": no permission that the site offers allows it, at Caddyfile:11`},
 
 		{"", "nonsense", `oauth1: unknown option "nonsense", at Caddyfile:8`},
 		{"", "realm a\nrealm b", `realm: given twice, at Caddyfile:9`},
@@ -125,6 +189,15 @@ func TestCaddyfileErrors(t *testing.T) {
 			}
 		})
 	}
+	for text, want := range map[string]string{
+		"{\n oauth1 on\n}\n":                    "wrong argument count or unexpected line ending after 'on', at Caddyfile:2",
+		"http://api.test {\n oauth1 on\n}\n":    "wrong argument count or unexpected line ending after 'on', at Caddyfile:2",
+		"http://api.test {\n oauth1 /a /b\n}\n": "wrong argument count or unexpected line ending after '/b', at Caddyfile:2",
+	} {
+		if _, err := adapt(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 	if _, err := adapt("{\n oauth1\n oauth1\n}\n"); err == nil || !strings.Contains(err.Error(), "given twice") {
 		t.Errorf("the global option twice: %v", err)
 	}
@@ -154,18 +227,20 @@ func TestProvisionErrors(t *testing.T) {
 		{"consumer a {\n secret s\n homepage javascript:alert(1)\n}", "", `homepage "javascript:alert(1)": must be an http or https URL`},
 		{"consumer a {\n secret s\n signature_methods RSA-SHA1\n}", "", `signature_methods "RSA-SHA1": the consumer has no key for it`},
 		{"timestamp_window 1ms", "", `timestamp_window 1ms: must be a second or more`},
-		{"permission A", "", `policy 1: permission "READ_PUBLIC": is not declared`},
-		{"", "base_url api.test", `base_url "api.test": must begin with http:// or https://`},
-		{"", "base_url https://api.test/path", `base_url "https://api.test/path": must be an origin`},
-		{"", "base_url https://:8443", `base_url "https://:8443": must be an origin`},
-		{"", "base_url https://api.test?", `base_url "https://api.test?": must be an origin`},
+		{"consumer a {\n secret abc{def}ghi\n}", "", `consumer "a": secret: holds a placeholder that is unknown or empty (a brace that is part of it needs a \ before it), at Caddyfile:5`},
+		{"consumer a {\n secret s\n two_legged {env.NO_SUCH_USER} READ_PUBLIC\n}", "", `consumer "a": two_legged "{env.NO_SUCH_USER}": `},
+		{"consumer a {\n secret s\n two_legged alice READ_MINDS\n}", "", `consumer "a": permission "READ_MINDS": is not declared, at Caddyfile:5`},
+		{"consumer a {\n secret s\n permissions READ_PUBLIC\n two_legged alice WRITE_PUBLIC\n}", "", `two_legged: permission "WRITE_PUBLIC" is not among the consumer's permissions, at Caddyfile:5`},
+		{"consumer a {\n secret s\n two_legged \" alice\" READ_PUBLIC\n}", "", `two_legged user " alice": begins or ends with a space, at Caddyfile:5`},
+		{"consumer a {\n secret s\n callbacks {env.NO_SUCH_URL}\n}", "", `consumer "a": callbacks "{env.NO_SUCH_URL}": `},
+		{"consumer a {\n secret s\n expires {env.NO_SUCH_TIME}\n}", "", `consumer "a": expires "{env.NO_SUCH_TIME}": `},
+		{"consumer \" a\" {\n secret s\n}", "", `key " a": begins or ends with a space, at Caddyfile:5`},
 		{"", "base_url {env.NO_SUCH_URL}", `base_url "{env.NO_SUCH_URL}": `},
 		{"", "endpoints {\n authorize /+access-token\n}", `endpoints: two of them have the same path`},
 		{"", "endpoints {\n authorize oauth\n}", `endpoints: path "oauth" must begin with a slash`},
 		{"", "identity_headers {\n user \"a b\"\n}", `identity_headers "a b": is no header name`},
 		{"", "identity_headers {\n user Content_Length\n}", `has a meaning of its own in HTTP`},
 		{"", "identity_headers {\n user X-OAuth_Token\n}", `used twice`},
-		{"", "permissions READ_PUBLIC\npolicy {\n permission WRITE_PUBLIC\n}", `policy 1: permission "WRITE_PUBLIC": no permission that the site offers allows it`},
 	} {
 		t.Run(strings.NewReplacer("{", "", "}", "").Replace(test.want), func(t *testing.T) {
 			_, err := provisionTestSite(t, test.global, test.directive)
@@ -213,4 +288,72 @@ func FuzzCaddyfile(f *testing.F) {
 			t.Errorf("invalid JSON: %s", adapted)
 		}
 	})
+}
+
+// TestJSONErrors: a configuration that no Caddyfile made is looked at as closely.
+func TestJSONErrors(t *testing.T) {
+	for _, test := range []struct{ app, handler, want string }{
+		{`{"request_token_lifetime": -1}`, `{}`, `request_token_lifetime -1ns: must be positive`},
+		{`{"access_token_lifetime": -1}`, `{}`, `access_token_lifetime -1ns: must be positive, or 0 for never`},
+		{`{"timestamp_window": 1000}`, `{}`, `timestamp_window 1µs: must be a second or more`},
+		{`{"registration": "ajar"}`, `{}`, `registration "ajar": must be closed or open`},
+		{`{"store": {"module": "papyrus"}}`, `{}`, `unknown module: oauth1.stores.papyrus`},
+		{`{"consumers": [{"key": "a", "secret": "s"}, {"key": "a", "secret": "t"}]}`, `{}`, `consumer "a": declared twice`},
+		{`{"consumers": [{"secret": "s"}]}`, `{}`, `consumer "": key: is empty`},
+		{`{"consumers": [{"key": "a", "secret": "s", "signature_methods": ["ROT13"]}]}`, `{}`, `signature_methods "ROT13": must be one of`},
+		{`{"permissions": [{"name": "A", "implies": ["A"]}]}`, `{}`, `permission "A": implies itself, by way of "A"`},
+		{`{"permissions": [{"name": "A"}]}`, `{}`, `policy 1: needs a permission, since the default READ_PUBLIC is not declared`},
+		{`{}`, `{"signature_methods": ["ROT13"]}`, `signature_methods "ROT13": must be one of`},
+		{`{}`, `{"permissions": ["READ_MINDS"]}`, `permission "READ_MINDS": is not declared`},
+		{`{}`, `{"max_form_body": -1}`, `max_form_body -1: must be positive`},
+		{`{}`, `{"base_url": "ftp://x"}`, `base_url "ftp://x": must begin with http:// or https://`},
+		{`{}`, `{"base_url": "https://x\u007f"}`, `base_url "https://x\x7f": `},
+		{`{}`, `{"endpoints": {"authorize": "oauth"}}`, `endpoints: path "oauth" must begin with a slash`},
+		{`{}`, `{"identity_headers": {"user": "a b"}}`, `identity_headers "a b": is no header name`},
+		{`{}`, `{"identity_headers": {"user": "cookie"}}`, `identity_headers "Cookie": has a meaning of its own in HTTP`},
+		{`{}`, `{"policies": [{"match": [{"no_such": 1}]}]}`, `policy 1: loading matchers: `},
+		{`{}`, `{"policies": [{"deny": true, "users": ["a"]}]}`, `policy 1: deny refuses everybody: nothing else may stand beside it`},
+		{`{}`, `{"policies": [{"anonymous": true, "deny": true}]}`, `policy 1: anonymous lets everybody through: nothing else may stand beside it`},
+		{`{}`, `{"policies": [{"consumers": ["["]}]}`, `policy 1: consumers "[": is no pattern`},
+		{`{}`, `{"policies": [{"permissions": [{"methods": ["get"], "permission": "READ_PUBLIC"}]}]}`, `policy 1: permission "READ_PUBLIC": "get" is no method`},
+		{`{}`, `{"policies": [{"match": [{"path": ["/a*"]}], "deny": true}, {"match": [{"path": ["/ab"]}], "anonymous": true}]}`, `policy 2: can never be reached, since policy 1 decides all that come to it`},
+		{`{}`, `{"policies": [{"match": [{}], "deny": true}, {"anonymous": true}]}`, `policy 2: can never be reached, since policy 1 decides all that come to it`},
+		{`{}`, `{"permissions": ["READ_PUBLIC"], "policies": [{"permissions": [{"permission": "WRITE_PUBLIC"}]}]}`, `policy 1: permission "WRITE_PUBLIC": no permission that the site offers allows it`},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			t.Setenv("XDG_DATA_HOME", t.TempDir())
+			ctx, err := caddy.ProvisionContext(&caddy.Config{
+				Admin:   &caddy.AdminConfig{Disabled: true},
+				AppsRaw: caddy.ModuleMap{"oauth1": json.RawMessage(test.app)},
+			})
+			if err == nil {
+				var cancel context.CancelFunc
+				ctx, cancel = caddy.NewContext(ctx)
+				defer cancel()
+				_, err = ctx.LoadModuleByID("http.handlers.oauth1", json.RawMessage(test.handler))
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestConsumerPlaceholders: all texts of a consumer may hold some.
+func TestConsumerPlaceholders(t *testing.T) {
+	for name, value := range map[string]string{"T_NAME": "A", "T_SECRET": "s", "T_USER": "alice", "T_LEVEL": "READ_PUBLIC", "T_URL": "https://a.test", "T_TIME": "2040-01-02", "T_METHOD": "HMAC-SHA256"} {
+		t.Setenv(name, value)
+	}
+	site, err := provisionTestSite(t, "consumer a-{env.T_NAME} {\n name {env.T_NAME}\n homepage {env.T_URL}/\n secret {env.T_SECRET}\n callbacks {env.T_URL}/* x:y\n"+
+		"permissions {env.T_LEVEL}\n two_legged {env.T_USER} {env.T_LEVEL}\n expires {env.T_TIME}\n signature_methods HMAC-SHA256\n}", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &tokenstore.Consumer{
+		Key: "a-A", Name: "A", Homepage: "https://a.test/", Secret: "s", SignatureMethods: []string{"HMAC-SHA256"}, Callbacks: []string{"https://a.test/*", "x:y"},
+		Permissions: []string{"READ_PUBLIC"}, TwoLegged: &tokenstore.TwoLegged{User: "alice", Permission: "READ_PUBLIC"}, Expires: time.Date(2040, 1, 2, 0, 0, 0, 0, time.UTC),
+	}
+	if got := site.app.declared["a-A"]; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v", got)
+	}
 }

@@ -48,49 +48,74 @@ type DeclaredConsumer struct {
 
 // consumer expands the placeholders, checks, and returns the consumer.
 func (d *DeclaredConsumer) consumer(l *levels) (*tokenstore.Consumer, error) {
-	repl := caddy.NewReplacer()
-	var failed error
-	expand := func(option, text string) string {
-		if text == "" || failed != nil {
-			return ""
-		}
-		value, err := repl.ReplaceOrErr(text, true, true)
-		if err != nil {
-			failed = fmt.Errorf("%s %q: %w", option, text, err)
-			return ""
-		}
-		if value = strings.TrimRight(value, "\r\n"); value == "" {
-			failed = fmt.Errorf("%s %q: is empty", option, text)
-		}
-		return value
-	}
+	e := expander{repl: caddy.NewReplacer()}
 	c := &tokenstore.Consumer{
-		Key:              expand("key", d.Key),
-		Name:             expand("name", d.Name),
-		Homepage:         expand("homepage", d.Homepage),
-		Secret:           expand("secret", d.Secret),
-		RSAPublicKey:     expand("rsa_public_key", d.RSAPublicKey),
-		SignatureMethods: d.SignatureMethods,
-		Callbacks:        d.Callbacks,
-		Permissions:      d.Permissions,
-		TwoLegged:        d.TwoLegged,
+		Key:              e.text("key", d.Key),
+		Name:             e.text("name", d.Name),
+		Homepage:         e.text("homepage", d.Homepage),
+		Secret:           e.text("secret", d.Secret),
+		RSAPublicKey:     e.text("rsa_public_key", d.RSAPublicKey),
+		SignatureMethods: e.texts("signature_methods", d.SignatureMethods),
+		Callbacks:        e.texts("callbacks", d.Callbacks),
+		Permissions:      e.texts("permissions", d.Permissions),
 	}
-	if failed != nil {
-		return nil, failed
+	if two := d.TwoLegged; two != nil {
+		c.TwoLegged = &tokenstore.TwoLegged{User: e.text("two_legged", two.User), Permission: e.text("two_legged", two.Permission)}
+	}
+	expires := e.text("expires", d.Expires)
+	if e.failed != nil {
+		return nil, e.failed
 	}
 	if c.Secret == "" && c.RSAPublicKey == "" {
 		return nil, fmt.Errorf("needs a secret or an rsa_public_key")
 	}
-	if d.Expires != "" {
+	if expires != "" {
 		var err error
-		if c.Expires, err = parseTime(d.Expires); err != nil {
-			return nil, fmt.Errorf("expires %q: must be a time such as 2027-01-31T00:00:00Z, or a date", d.Expires)
+		if c.Expires, err = parseTime(expires); err != nil {
+			return nil, fmt.Errorf("expires %q: must be a time such as 2027-01-31T00:00:00Z, or a date", expires)
 		}
 	}
 	if err := checkConsumer(c, l); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// expander expands placeholders, until the first that is unknown or empty.
+type expander struct {
+	repl   *caddy.Replacer
+	failed error
+}
+
+func (e *expander) text(option, text string) string {
+	if text == "" || e.failed != nil {
+		return ""
+	}
+	value, err := e.repl.ReplaceOrErr(text, true, true)
+	switch value = strings.TrimRight(value, "\r\n"); {
+	case err == nil && value != "":
+		return value
+	case err == nil:
+		err = errors.New("is empty")
+	case option == "secret" && !isPlaceholder(text): // the error would show a part of it
+		e.failed = errors.New(`secret: holds a placeholder that is unknown or empty (a brace that is part of it needs a \ before it)`)
+		return ""
+	}
+	e.failed = fmt.Errorf("%s %q: %w", option, text, err)
+	return ""
+}
+
+func (e *expander) texts(option string, texts []string) []string {
+	var values []string
+	for _, text := range texts {
+		values = append(values, e.text(option, text))
+	}
+	return values
+}
+
+// isPlaceholder reports whether a text is one placeholder of those that secrets come from, and nothing else.
+func isPlaceholder(text string) bool {
+	return (strings.HasPrefix(text, "{env.") || strings.HasPrefix(text, "{file.")) && strings.IndexByte(text, '}') == len(text)-1
 }
 
 // at says where the consumer is declared, as the Caddyfile's own errors do.
@@ -207,15 +232,7 @@ func checkText(what, s string) error {
 	return nil
 }
 
-// checkWord refuses what is not one word of printable ASCII.
-func checkWord(what, s string) error {
-	if err := checkText(what, s); err != nil {
-		return err
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return fmt.Errorf("%s %q: must be one word of printable ASCII", what, s)
-		}
-	}
-	return nil
+// isWord reports whether a text is one word of printable ASCII.
+func isWord(s string) bool {
+	return s != "" && len(s) <= maxText && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 }

@@ -232,14 +232,21 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("endpoints: two of them have the same path")
 	}
 	for path := range h.serve {
-		if path[0] != '/' {
-			return fmt.Errorf("endpoints: path %q must begin with a slash", path)
+		if err := checkEndpoint(path); err != nil {
+			return err
 		}
 	}
 	if err := h.IdentityHeaders.validate(); err != nil {
 		return err
 	}
 	return validatePolicies(h.Policies, h.Permissions)
+}
+
+func checkEndpoint(path string) error {
+	if path[0] != '/' {
+		return fmt.Errorf("endpoints: path %q must begin with a slash", path)
+	}
+	return nil
 }
 
 // ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the

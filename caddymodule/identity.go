@@ -69,16 +69,23 @@ func (n *IdentityHeaders) all() []string {
 func (n *IdentityHeaders) validate() error {
 	var seen []string
 	for _, name := range n.all() {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("identity_headers %q: is no header name", name)
-		}
-		if slices.Contains(reservedHeaders, fold(name)) {
-			return fmt.Errorf("identity_headers %q: has a meaning of its own in HTTP", name)
+		if err := checkIdentityHeader(name); err != nil {
+			return err
 		}
 		if slices.Contains(seen, fold(name)) {
 			return fmt.Errorf("identity_headers %q: used twice", name)
 		}
 		seen = append(seen, fold(name))
+	}
+	return nil
+}
+
+func checkIdentityHeader(name string) error {
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return fmt.Errorf("identity_headers %q: is no header name", name)
+	case slices.Contains(reservedHeaders, fold(name)):
+		return fmt.Errorf("identity_headers %q: has a meaning of its own in HTTP", name)
 	}
 	return nil
 }

@@ -60,19 +60,28 @@ type levels struct {
 	holds   map[string][]string
 }
 
-// newLevels checks the declarations: names that are used twice, unknown, or imply themselves are errors.
+// levelError is a mistake in the declaration of a level.
+type levelError struct {
+	level string
+	text  string
+}
+
+// Error says which level, and what is wrong with it.
+func (e *levelError) Error() string { return fmt.Sprintf("permission %q: %s", e.level, e.text) }
+
+// newLevels checks the declarations: names that are used twice, unknown, or imply themselves are errors, of type *levelError.
 func newLevels(declared []PermissionLevel) (*levels, error) {
 	l := &levels{holds: make(map[string][]string, len(declared))}
 	direct := make(map[string][]string, len(declared))
 	for _, level := range declared {
 		if level.Name == tokenstore.Unauthorized {
-			return nil, fmt.Errorf("permission %q: the name stands for a refusal and can't be declared", level.Name)
+			return nil, &levelError{level.Name, "the name stands for a refusal and can't be declared"}
 		}
-		if err := checkWord("permission", level.Name); err != nil {
-			return nil, err
+		if !isWord(level.Name) {
+			return nil, &levelError{level.Name, "must be one word of printable ASCII"}
 		}
 		if _, ok := direct[level.Name]; ok {
-			return nil, fmt.Errorf("permission %q: declared twice", level.Name)
+			return nil, &levelError{level.Name, "declared twice"}
 		}
 		if level.Title == "" {
 			level.Title = level.Name
@@ -81,23 +90,24 @@ func newLevels(declared []PermissionLevel) (*levels, error) {
 		l.ordered = append(l.ordered, level)
 	}
 	for _, level := range l.ordered {
-		held, err := l.reach(direct, level.Name, nil)
-		if err != nil {
+		if _, err := l.reach(direct, level.Name, nil); err != nil {
 			return nil, err
 		}
-		l.holds[level.Name] = held
 	}
 	return l, nil
 }
 
-// reach lists the level and all that it implies; path is how it was come by.
+// reach lists the level and all that it implies, and remembers it; path is how it was come by.
 func (l *levels) reach(direct map[string][]string, name string, path []string) ([]string, error) {
+	if held, ok := l.holds[name]; ok {
+		return held, nil
+	}
 	if slices.Contains(path, name) {
-		return nil, fmt.Errorf("permission %q: implies itself, by way of %q", name, path[len(path)-1])
+		return nil, &levelError{name, fmt.Sprintf("implies itself, by way of %q", path[len(path)-1])}
 	}
 	implied, ok := direct[name]
 	if !ok {
-		return nil, fmt.Errorf("permission %q: implies %q, which is not declared", path[len(path)-1], name)
+		return nil, &levelError{path[len(path)-1], fmt.Sprintf("implies %q, which is not declared", name)}
 	}
 	held := []string{name}
 	for _, next := range implied {
@@ -111,6 +121,7 @@ func (l *levels) reach(direct map[string][]string, name string, path []string) (
 			}
 		}
 	}
+	l.holds[name] = held
 	return held, nil
 }
 

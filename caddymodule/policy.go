@@ -82,11 +82,28 @@ func (p *Policy) provision(ctx caddy.Context, l *levels) error {
 // validatePolicies refuses policies that contradict themselves, or that no request can reach.
 func validatePolicies(policies []*Policy, offered []string) error {
 	for i, p := range policies {
-		if err := p.validate(p.levels, offered); err != nil {
+		err := p.checkDefaults(p.levels)
+		if err == nil {
+			err = p.validate(p.levels, offered)
+		}
+		if err != nil {
 			return fmt.Errorf("policy %d: %w", i+1, err)
 		}
 		if by := coveredBy(policies[:i], p.selects); by > 0 {
 			return fmt.Errorf("policy %d: can never be reached, since policy %d decides all that come to it; the first match wins", i+1, by)
+		}
+	}
+	return nil
+}
+
+// checkDefaults refuses a policy that names no permission where the default ones mean nothing.
+func (p *Policy) checkDefaults(declared *levels) error {
+	if p.Anonymous || p.Deny || (len(p.Permissions) > 0 && !p.usesDefaults) {
+		return nil
+	}
+	for _, rule := range defaultPermissionRules {
+		if declared.check(rule.Permission) != nil {
+			return fmt.Errorf("needs a permission, since the default %s is not declared", rule.Permission)
 		}
 	}
 	return nil

@@ -2,8 +2,10 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -216,6 +218,25 @@ func TestLevels(t *testing.T) {
 				t.Errorf("%s allows %s: %v", have, names[i], got)
 			}
 		}
+	}
+}
+
+// TestManyLevels: that each implies all below it takes no exponential time.
+func TestManyLevels(t *testing.T) {
+	var declared []PermissionLevel
+	var below []string
+	for i := range 40 {
+		name := fmt.Sprintf("LEVEL%d", i)
+		declared = append(declared, PermissionLevel{Name: name, Implies: slices.Clone(below)})
+		below = append(below, name)
+	}
+	slices.Reverse(declared)
+	l, err := newLevels(declared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !l.allows("LEVEL39", "LEVEL0") || l.allows("LEVEL0", "LEVEL1") || len(l.holds["LEVEL39"]) != 40 {
+		t.Errorf("%v", l.holds)
 	}
 }
 
