@@ -209,7 +209,7 @@ func (h *Handler) permit(r *http.Request, id *Identity) *Problem {
 	case problem != nil:
 		return problem
 	case p == nil:
-		return noPolicy(id)
+		return problemNoPolicy
 	}
 	return p.judge(r, id)
 }
@@ -226,14 +226,6 @@ func (h *Handler) policyOf(r *http.Request) (int, *Policy, *Problem) {
 		}
 	}
 	return 0, nil, nil
-}
-
-// noPolicy is the refusal where no policy matches.
-func noPolicy(id *Identity) *Problem {
-	if id.Anonymous() {
-		return problemCredentialsRequired
-	}
-	return problemNoPolicy
 }
 
 // judge says what the policy thinks of a request that it is about.

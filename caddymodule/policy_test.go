@@ -70,7 +70,7 @@ func TestPolicies(t *testing.T) {
 		{"the default does not write with READ_PRIVATE", "PATCH", "/default/x", who("alice", "c", "READ_PRIVATE"), "policy_permission"},
 		{"an unknown method writes", "FROB", "/default/x", who("alice", "c", "READ_PUBLIC"), "policy_permission"},
 		{"no policy", "GET", "/elsewhere", who("alice", "ci", "WRITE_PRIVATE"), "policy_none"},
-		{"no policy and no credentials", "GET", "/elsewhere", nobody, "credentials_required"},
+		{"no policy, which no credentials would change", "GET", "/elsewhere", nobody, "policy_none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := httptest.NewRequest(test.method, "http://api.test"+test.path, nil)
