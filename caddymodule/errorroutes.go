@@ -5,12 +5,13 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 )
 
 // answerError gives the site's error routes (handle_errors) the chance to answer a refusal. Where there are none, or none
 // of them answers, fallback does. To return the error to Caddy's server would do only the first half: it writes an empty body
 // then, and clients read the reason in ours.
-func answerError(w http.ResponseWriter, r *http.Request, p *Problem, fallback func(http.ResponseWriter) error) error {
+func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *Problem, fallback func(http.ResponseWriter) error) error {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Errors == nil || len(server.Errors.Routes) == 0 {
 		return fallback(w)
@@ -28,7 +29,11 @@ func answerError(w http.ResponseWriter, r *http.Request, p *Problem, fallback fu
 		return nil
 	})
 	if err := server.Errors.Routes.Compile(nobody).ServeHTTP(watched, r); err != nil {
-		return err
+		if watched.wrote {
+			return err
+		}
+		h.logger.Error("an error route failed", zap.Error(err)) // the client still learns why it was refused
+		return fallback(w)
 	}
 	if watched.wrote {
 		return nil

@@ -25,6 +25,7 @@ func TestErrorRoutes(t *testing.T) {
 		{"replaced, status as it was", "handle_errors 401 {\n respond \"sign, please\"\n}", 401, "sign, please"},
 		{"for another status", "handle_errors 5xx {\n respond \"oh\"\n}", 401, "OAuth credentials required."},
 		{"headers only", "handle_errors {\n header X-Seen yes\n}", 401, "OAuth credentials required."},
+		{"routes that fail", "handle_errors {\n error 502\n}", 401, "OAuth credentials required."},
 		{"status only", "handle_errors {\n respond 404\n}", 404, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -137,7 +137,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", "GET, POST")
 	}
-	return answerError(w, r, p, func(w http.ResponseWriter) error {
+	return h.answerError(w, r, p, func(w http.ResponseWriter) error {
 		if !wantsJSON(r) || readByLaunchpadlib(r, p) {
 			return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(p.Text))
 		}
