@@ -220,7 +220,11 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 		}); err != nil {
 			return err
 		}
-		if live {
+		c, err := s.storedConsumer(key)
+		if err != nil {
+			return err
+		}
+		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while somebody noted that it is idle
 			r.marker(key)
 			continue
 		}

@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -126,6 +128,45 @@ var selfRegisteredCases = []testCase{
 			must(t, create(3000+i))
 		}
 		wantErr(t, create(4000), tokenstore.ErrTooMany)
+	}},
+	{"a consumer that was adopted is not forgotten, whatever is revoked meanwhile", func(t *testing.T, s tokenstore.Store, c *clock) {
+		const consumers = 50
+		for i := range consumers {
+			selfRegister(t, s, c, numbered("k", i))
+			must(t, s.CreateAccessToken(t.Context(), accessToken(c, numbered("a", i), numbered("k", i), "u")))
+		}
+		var all sync.WaitGroup
+		start := make(chan struct{})
+		for i := range consumers {
+			all.Go(func() {
+				<-start
+				if err := s.RevokeToken(context.WithoutCancel(t.Context()), numbered("a", i)); err != nil {
+					t.Error(err)
+				}
+			})
+			all.Go(func() {
+				<-start
+				if _, err := s.UpdateConsumer(context.WithoutCancel(t.Context()), numbered("k", i), func(c *tokenstore.Consumer) error {
+					c.SelfRegistered = false
+					return nil
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		all.Wait()
+		selfRegister(t, s, c, "due with them")
+		c.advance(day)
+		wantForgotten(t, s, "due with them")
+		selfRegister(t, s, c, "due with them") // the old one has gone, and so would the others have
+		for i := range consumers {
+			k, err := s.Consumer(t.Context(), numbered("k", i))
+			must(t, err)
+			if k.SelfRegistered {
+				t.Errorf("%s was not adopted", k.Key)
+			}
+		}
 	}},
 	{"a forgotten consumer takes its tokens with it", func(t *testing.T, s tokenstore.Store, c *clock) {
 		selfRegister(t, s, c, "k")
