@@ -130,6 +130,11 @@ func (d *database) commit(c change) error {
 			return fmt.Errorf("key of %d bytes is too long", len(o.entry.Key))
 		}
 	}
+	if !c.frees { // here, and not for the batch, where it would refuse the removals of others
+		if err := enoughSpace(d.dir, reserveToAdd); err != nil {
+			return err
+		}
+	}
 	return d.writes.do(context.Background(), c)
 }
 
@@ -138,14 +143,7 @@ func (d *database) write(changes []change) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
-	reserve := uint64(reserveToRemove)
-	for i := range changes {
-		if !changes[i].frees {
-			reserve = reserveToAdd
-			break
-		}
-	}
-	if err := enoughSpace(d.dir, reserve); err != nil {
+	if err := enoughSpace(d.dir, reserveToRemove); err != nil {
 		return err
 	}
 	for len(changes) > 0 {

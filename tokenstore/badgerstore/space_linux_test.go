@@ -1,12 +1,14 @@
 package badgerstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -52,6 +54,46 @@ func TestSegmentOnAFullDisk(t *testing.T) {
 	if err := first.pages.close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// Where there is room to remove but not to add, a revocation is not refused because of what others want to add at the
+// same time.
+func TestRevocationsOnANearlyFullDisk(t *testing.T) {
+	dir := mountSmall(t, 120)
+	s := openTest(t, Options{Path: filepath.Join(dir, "store")})
+	const tokens = 50
+	for i := range tokens {
+		if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: fmt.Sprint("a", i), Consumer: "k", User: "u"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free, err := freeSpace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other"), make([]byte, free-(reserveToAdd+reserveToRemove)/2), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	for range 8 {
+		all.Go(func() {
+			for !isClosed(stop) {
+				err := s.CreateAccessToken(context.WithoutCancel(t.Context()), &tokenstore.AccessToken{Key: tokenstore.NewKey(), Consumer: "k", User: "u"})
+				if !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("add: got %v, want %v", err, syscall.ENOSPC)
+					return
+				}
+			}
+		})
+	}
+	for i := range tokens {
+		if err := s.RevokeToken(t.Context(), fmt.Sprint("a", i)); err != nil {
+			t.Errorf("revocation %d: %v", i, err)
+		}
+	}
+	close(stop)
+	all.Wait()
 }
 
 const fullDiskEnv = "BADGERSTORE_TEST_FULL_DISK"
