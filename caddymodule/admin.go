@@ -333,6 +333,18 @@ func (s *startedApps) newest() *App {
 	return s.apps[len(s.apps)-1]
 }
 
+// on returns the newest app on the store, or nil.
+func (s *startedApps) on(poolKey string) *App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range slices.Backward(s.apps) {
+		if a.poolKey == poolKey {
+			return a
+		}
+	}
+	return nil
+}
+
 // Interface guards
 var (
 	_ caddy.AdminRouter = (*adminAPI)(nil)

@@ -249,9 +249,13 @@ func (a *App) Cleanup() error {
 		return nil
 	}
 	a.usage.end()
-	_, err := stores.Delete(a.poolKey)
+	var err error
+	if other := running.on(a.poolKey); other != nil { // a reload that failed has left its options
+		err = other.module.Configure(other.store)
+	}
+	_, closing := stores.Delete(a.poolKey)
 	a.poolKey = ""
-	return err
+	return errors.Join(err, closing)
 }
 
 // open returns the store, and waits for it while Caddy starts its apps, in no certain order.

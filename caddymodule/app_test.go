@@ -1,0 +1,95 @@
+package caddymodule
+
+import (
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
+)
+
+// optionModule is a store's module with one option, which the store at the path has when it was set.
+type optionModule struct {
+	path, option string
+	set          *string
+}
+
+func (m optionModule) PoolKey() (string, error) { return "test:" + m.path, nil }
+
+func (m optionModule) Open() (tokenstore.Store, error) {
+	*m.set = m.option
+	return badgerstore.Open(badgerstore.Options{Path: m.path})
+}
+
+func (m optionModule) Configure(tokenstore.Store) error {
+	*m.set = m.option
+	return nil
+}
+
+// The store is shared with the configuration that goes on when a reload fails, and so must go on with its options.
+func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
+	path, set := t.TempDir(), ""
+	load := func(option string, declared ...string) (*App, error) {
+		a := &App{
+			module:   optionModule{path, option, &set},
+			logger:   zap.NewNop(),
+			ready:    make(chan struct{}),
+			declared: make(map[string]*tokenstore.Consumer),
+		}
+		for _, key := range declared {
+			a.declared[key] = &tokenstore.Consumer{Key: key}
+		}
+		return a, a.Start()
+	}
+	clean := func(a *App) {
+		t.Helper()
+		if err := a.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(option string) {
+		t.Helper()
+		if set != option {
+			t.Errorf("the store has the option %q, want %q", set, option)
+		}
+	}
+
+	first, err := load("first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("first")
+	if err := first.store.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "stored"}); err != nil {
+		t.Fatal(err)
+	}
+
+	failed, err := load("it fails itself", "stored")
+	if err == nil || !strings.Contains(err.Error(), `consumer "stored": declared`) {
+		t.Fatalf("got %v", err)
+	}
+	clean(failed)
+	want("first")
+
+	failed, err = load("another app fails after it")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean(failed)
+	want("first")
+
+	second, err := load("second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean(first)
+	want("second")
+	if _, err := second.store.Consumer(t.Context(), "stored"); err != nil {
+		t.Errorf("after the reload: %v", err)
+	}
+	clean(second)
+	if _, err := second.store.Consumer(t.Context(), "stored"); err != tokenstore.ErrClosed {
+		t.Errorf("after the last one: got %v, want %v", err, tokenstore.ErrClosed)
+	}
+}
