@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -244,9 +245,28 @@ func enoughSpace(dir string, reserve uint64) error {
 	return nil
 }
 
+// makeDir makes the directory, and those above it that are not there, for their owner alone. sync is told what holds the
+// name of a new one.
+func makeDir(dir string, sync func(string) error) error {
+	parent := filepath.Dir(dir)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || parent == dir {
+		return os.MkdirAll(dir, 0o700) // says what is wrong
+	}
+	if err := makeDir(parent, sync); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return sync(parent)
+}
+
 // syncDir makes the names of new files durable: Badger does not for its log.
 func syncDir(dir string) error {
 	f, err := os.Open(filepath.Clean(dir))
+	if errors.Is(err, os.ErrPermission) {
+		return nil // one above the store, where this process may make names but not read them
+	}
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -92,7 +91,7 @@ func Open(o Options) (_ *Store, err error) {
 		o.MaxNonces = DefaultMaxNonces
 	}
 	for _, dir := range []string{"tokens", "nonces"} {
-		if err := os.MkdirAll(filepath.Join(o.Path, dir), 0o700); err != nil {
+		if err := makeDir(filepath.Join(o.Path, dir), syncDir); err != nil {
 			return nil, err
 		}
 	}
