@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +118,40 @@ var consumerCases = []testCase{
 		if now, err := s.Consumer(t.Context(), "k"); err != nil || now.Name != "after" {
 			t.Errorf("got %+v, %v", now, err)
 		}
+	}},
+	{"no reader sees a consumer as it was before an update", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}))
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_, _ = s.Consumer(context.WithoutCancel(t.Context()), "k")
+					}
+				}
+			})
+		}
+		defer all.Wait()
+		defer close(stop)
+		for round := range 50 {
+			want := numbered("n", round)
+			_, err := s.UpdateConsumer(t.Context(), "k", func(c *tokenstore.Consumer) error { c.Name = want; return nil })
+			must(t, err)
+			for range 20 {
+				got, err := s.Consumer(t.Context(), "k")
+				must(t, err)
+				if got.Name != want {
+					t.Fatalf("after the update to %q, a reader gets %q", want, got.Name)
+				}
+			}
+		}
+		must(t, s.DeleteConsumer(t.Context(), "k"))
+		_, err := s.Consumer(t.Context(), "k")
+		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
 	{"a deleted consumer takes its tokens with it", func(t *testing.T, s tokenstore.Store, c *clock) {
 		for _, k := range []string{"a", "ab"} {

@@ -1,8 +1,11 @@
 package storetest
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,6 +211,74 @@ var tokenCases = []testCase{
 		wantErr(t, err, tokenstore.ErrNotFound)
 		if got := tokensOf(t, s, tokenstore.Filter{User: "u"}, 7); !slices.Equal(got, []string{"a"}) {
 			t.Errorf("the user has %q", got)
+		}
+	}},
+	{"a touch sets nothing back", func(t *testing.T, s tokenstore.Store, c *clock) {
+		a := accessToken(c, "a", "k", "u")
+		a.LastUsed = c.Now()
+		must(t, s.CreateAccessToken(t.Context(), a))
+		must(t, s.CreateAccessToken(t.Context(), accessToken(c, "b", "k", "u")))
+		must(t, s.Touch(t.Context(), map[string]time.Time{"a": c.Now().Add(-time.Minute), "b": c.Now()}))
+		eventually(t, "last used", func() bool {
+			b, err := s.AccessToken(t.Context(), "b")
+			must(t, err)
+			return b.LastUsed.Equal(c.Now())
+		})
+		if got, err := s.AccessToken(t.Context(), "a"); err != nil || !got.LastUsed.Equal(c.Now()) {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}},
+	{"a touch brings no token back that is revoked meanwhile", func(t *testing.T, s tokenstore.Store, c *clock) {
+		used := make(map[string]time.Time)
+		for i := range racers {
+			key := numbered("a", i)
+			must(t, s.CreateAccessToken(t.Context(), accessToken(c, key, "k", "u")))
+			used[key] = c.Now()
+		}
+		var all sync.WaitGroup
+		stop := make(chan struct{})
+		for range 2 {
+			all.Go(func() {
+				for n := time.Duration(1); ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					later := make(map[string]time.Time)
+					for key, at := range used {
+						later[key] = at.Add(n * time.Second)
+					}
+					if err := s.Touch(context.WithoutCancel(t.Context()), later); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		got := race(func(i int) error { return s.RevokeToken(t.Context(), numbered("a", i)) })
+		close(stop)
+		all.Wait()
+		if got[nil] != racers {
+			t.Errorf("revoking: got %v, want no error", got)
+		}
+		for key := range used {
+			if _, err := s.AccessToken(t.Context(), key); !errors.Is(err, tokenstore.ErrNotFound) {
+				t.Errorf("%s: got %v, want %v", key, err, tokenstore.ErrNotFound)
+			}
+		}
+		if got := tokensOf(t, s, tokenstore.Filter{User: "u"}, 100); len(got) != 0 {
+			t.Errorf("the user has %q", got)
+		}
+	}},
+	{"a page without a record is an error", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for _, limit := range []int{0, -1} {
+			if _, _, err := s.AccessTokens(t.Context(), tokenstore.Filter{}, "", limit); err == nil {
+				t.Errorf("access tokens: a limit of %d", limit)
+			}
+			if _, _, err := s.Consumers(t.Context(), "", limit); err == nil {
+				t.Errorf("consumers: a limit of %d", limit)
+			}
 		}
 	}},
 }
