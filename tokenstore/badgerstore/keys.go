@@ -11,7 +11,7 @@ const (
 
 	prefixTokenOfUser       = 'u' // user, access token
 	prefixTokenOfConsumer   = 'k' // consumer, access token
-	prefixRequestOfConsumer = 'q' // consumer, request token -> when it stops waiting
+	prefixRequestOfConsumer = 'q' // consumer, when it stops waiting, request token
 	prefixRequestOfUser     = 'v' // reviewing user, request token
 
 	prefixIdle       = 'i' // self-registered consumer without an access token -> since when

@@ -13,12 +13,12 @@ import (
 // putRequestToken writes the record and its indexes. A refused token is kept for ever, so that its consumer is always
 // told; all others go a while after they expired.
 func putRequestToken(c *change, t *tokenstore.RequestToken) {
-	waits, until := encodeTime(t.Expires), ttl(retained(t.Expires))
+	until := ttl(retained(t.Expires))
 	if refused(t) {
-		waits, until = encodeTime(time.UnixMilli(0)), 0
+		until = 0
 	}
 	c.put(recordKey(prefixRequestToken, t.Key), encodeRequestToken(t), until)
-	c.put(indexKey(prefixRequestOfConsumer, t.Consumer, t.Key), waits, until)
+	c.put(requestOfConsumerKey(t), nil, until)
 	if t.Review != nil {
 		c.put(indexKey(prefixRequestOfUser, t.Review.User, t.Key), nil, until)
 	}
@@ -26,10 +26,20 @@ func putRequestToken(c *change, t *tokenstore.RequestToken) {
 
 func removeRequestToken(c *change, t *tokenstore.RequestToken) {
 	c.remove(recordKey(prefixRequestToken, t.Key))
-	c.remove(indexKey(prefixRequestOfConsumer, t.Consumer, t.Key))
+	c.remove(requestOfConsumerKey(t))
 	if t.Review != nil {
 		c.remove(indexKey(prefixRequestOfUser, t.Review.User, t.Key))
 	}
+}
+
+// requestOfConsumerKey has the token among those of its consumer by when it stops waiting, so that those which wait can be
+// counted without a look at all that did: the refused ones may be many.
+func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
+	waits := encodeTime(t.Expires)
+	if refused(t) {
+		waits = encodeTime(time.UnixMilli(0))
+	}
+	return indexKey(prefixRequestOfConsumer, t.Consumer, string(waits)+t.Key)
 }
 
 func refused(t *tokenstore.RequestToken) bool {
@@ -95,19 +105,11 @@ func (s *Store) CreateRequestToken(ctx context.Context, t *tokenstore.RequestTok
 
 // waitingRequestTokens counts those that could still be exchanged, up to tokenstore.MaxWaiting.
 func (s *Store) waitingRequestTokens(consumer string) (n int, err error) {
-	now := s.clock().UnixMilli()
+	after := encodeTime(s.clock().Add(time.Millisecond)) // the time is in milliseconds, and who stops now waits no longer
 	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, indexPrefix(prefixRequestOfConsumer, consumer), nil, true, func(item *badger.Item) (bool, error) {
-			err := item.Value(func(v []byte) error {
-				if len(v) != 8 {
-					return errDamaged
-				}
-				if decodeTime(v) > now {
-					n++
-				}
-				return nil
-			})
-			return n < tokenstore.MaxWaiting, err
+		return scan(txn, indexPrefix(prefixRequestOfConsumer, consumer), after, false, func(*badger.Item) (bool, error) {
+			n++
+			return n < tokenstore.MaxWaiting, nil
 		})
 	})
 	return n, err
@@ -141,6 +143,9 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 		return nil, err
 	}
 	var c change
+	if refused(next) {
+		c.remove(requestOfConsumerKey(t)) // it waits no longer
+	}
 	putRequestToken(&c, next)
 	if err := s.tokens.commit(c); err != nil {
 		return nil, err
@@ -192,13 +197,14 @@ func (s *Store) countVerifierFailure(t *tokenstore.RequestToken) error {
 // matchingRequestTokens returns the request tokens of the consumer, or those that the user reviewed, or with both
 // given those that the user reviewed for the consumer.
 func (s *Store) matchingRequestTokens(f tokenstore.Filter) (found []*tokenstore.RequestToken, err error) {
-	prefix := indexPrefix(prefixRequestOfConsumer, f.Consumer)
+	prefix, before := indexPrefix(prefixRequestOfConsumer, f.Consumer), 8 // the time stands before the key
 	if f.User != "" {
-		prefix = indexPrefix(prefixRequestOfUser, f.User)
+		prefix, before = indexPrefix(prefixRequestOfUser, f.User), 0
 	}
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, prefix, nil, false, func(item *badger.Item) (bool, error) {
-			t, err := requestTokenIn(txn, string(item.Key()[len(prefix):]))
+			key := item.Key()[len(prefix):]
+			t, err := requestTokenIn(txn, string(key[min(before, len(key)):]))
 			if errors.Is(err, tokenstore.ErrNotFound) {
 				return true, nil
 			}
