@@ -53,18 +53,18 @@ var revokeCases = []testCase{
 					reviewed(t, s, c, numbered(name+" r", i), "k", "u")
 				}
 				var all sync.WaitGroup
-				begun := make(chan struct{}, racers)
+				exchanged := make(chan struct{}, racers)
 				for i := range racers {
 					all.Go(func() {
-						begun <- struct{}{}
+						defer func() { exchanged <- struct{}{} }()
 						_, err := s.Exchange(context.WithoutCancel(t.Context()), numbered(name+" r", i), "", numbered(name+" a", i), "secret")
 						if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
 							t.Error(err)
 						}
 					})
 				}
-				for range racers / 2 {
-					<-begun
+				for range 1 + round { // the others have begun
+					<-exchanged
 				}
 				_, err := s.Revoke(t.Context(), f)
 				must(t, err)

@@ -66,8 +66,12 @@ func newClock() *clock {
 func (c *clock) Now() time.Time          { return time.Unix(0, c.now.Load()).UTC() }
 func (c *clock) advance(d time.Duration) { c.now.Add(int64(d)) }
 
-// racers is how many calls are made at the same time where one must win.
-const racers = 64
+const (
+	// racers is how many calls are made at the same time where one must win.
+	racers = 64
+	// rounds is how often: a store that lets two win need not do so each time.
+	rounds = 30
+)
 
 // race calls f so often at the same time, and returns the errors by what they are.
 func race(f func(i int) error) map[error]int {

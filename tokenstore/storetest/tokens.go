@@ -49,23 +49,29 @@ var tokenCases = []testCase{
 		wantErr(t, s.RevokeToken(t.Context(), "x"), tokenstore.ErrNotFound)
 	}},
 	{"a request token is reviewed once", func(t *testing.T, s tokenstore.Store, c *clock) {
-		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
-		wantRace(t, race(func(i int) error {
-			_, err := s.Review(t.Context(), "r", review(c, numbered("u", i), "READ_PUBLIC"))
-			return err
-		}), tokenstore.ErrAlreadyReviewed)
+		for round := range rounds {
+			key := numbered("r", round)
+			must(t, s.CreateRequestToken(t.Context(), requestToken(c, key, "k")))
+			wantRace(t, race(func(i int) error {
+				_, err := s.Review(t.Context(), key, review(c, numbered("u", i), "READ_PUBLIC"))
+				return err
+			}), tokenstore.ErrAlreadyReviewed)
+		}
 	}},
 	{"a request token is exchanged once", func(t *testing.T, s tokenstore.Store, c *clock) {
-		reviewed(t, s, c, "r", "k", "u")
-		wantRace(t, race(func(i int) error {
-			_, err := s.Exchange(t.Context(), "r", "", numbered("a", i), "secret")
-			return err
-		}), tokenstore.ErrNotFound)
-		if got := tokensOf(t, s, tokenstore.Filter{Consumer: "k"}, 10); len(got) != 1 {
-			t.Errorf("there are the access tokens %q, want one", got)
+		for round := range rounds {
+			key, consumer := numbered("r", round), numbered("k", round)
+			reviewed(t, s, c, key, consumer, "u")
+			wantRace(t, race(func(i int) error {
+				_, err := s.Exchange(t.Context(), key, "", numbered(key+" a", i), "secret")
+				return err
+			}), tokenstore.ErrNotFound)
+			if got := tokensOf(t, s, tokenstore.Filter{Consumer: consumer}, 10); len(got) != 1 {
+				t.Errorf("there are the access tokens %q, want one", got)
+			}
+			_, err := s.RequestToken(t.Context(), key)
+			wantErr(t, err, tokenstore.ErrNotFound)
 		}
-		_, err := s.RequestToken(t.Context(), "r")
-		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
 	{"an exchange carries user, permission, context and expiry", func(t *testing.T, s tokenstore.Store, c *clock) {
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
