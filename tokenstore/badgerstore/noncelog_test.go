@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -357,5 +358,87 @@ func TestStateAfterKill(t *testing.T) {
 	n := openTest(t, o).nonces
 	if n.floor.Load() != before.floor || n.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
 		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.ceiling.Load(), n.window.Load(), before)
+	}
+}
+
+// Whatever the clock does, and whenever the store looks after its log, is killed or closed, no nonce is accepted twice while
+// its timestamp is acceptable, nor when the window has become wider.
+func TestClockJumpsAndRestarts(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(seed, 0))
+			var now atomic.Int64
+			now.Store(1_800_000_000)
+			window := int64(testWindow)
+			o := Options{Path: t.TempDir(), bootID: "same", Sync: seed == 3, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+			s := openTest(t, o)
+			var accepted []tokenstore.Nonce
+			passed, forgotten, boots := 0, 0, 0
+			for step := range 300 {
+				switch random.IntN(40) {
+				case 0:
+					now.Add(3600)
+				case 1:
+					now.Add(-3600)
+				case 2, 3:
+					now.Add(window + random.Int64N(2*bucketSeconds))
+				case 4, 5:
+					now.Add(-random.Int64N(window))
+				case 6, 7:
+					window = testWindow * (1 + random.Int64N(3))
+				case 8:
+					// kill -9: nothing says that it ended. Half of the time the machine is started again, too.
+					s.closed.Store(true)
+					close(s.stop)
+					s.stopped.Wait()
+					if err := errors.Join(s.nonces.log.active.Load().pages.close(), s.tokens.close()); err != nil {
+						t.Fatal(err)
+					}
+					if random.IntN(2) == 0 {
+						boots++
+						o.bootID = fmt.Sprint("boot ", boots)
+					}
+					s = openTest(t, o)
+				case 9:
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+					s = openTest(t, o)
+				case 10, 11, 12, 13, 14, 15:
+					if err := s.nonces.lookAfter(o.Clock(), nil); err != nil {
+						t.Fatal(err)
+					}
+				default:
+					now.Add(random.Int64N(60))
+				}
+				use := func(n tokenstore.Nonce) error {
+					n.Expires = time.Unix(n.Timestamp+1+window, 0)
+					return s.UseNonce(t.Context(), n)
+				}
+				for _, n := range accepted {
+					if n.Timestamp < now.Load()-window || n.Timestamp > now.Load()+window {
+						continue
+					}
+					switch err := use(n); {
+					case errors.Is(err, tokenstore.ErrNonceForgotten):
+						forgotten++
+					case !errors.Is(err, tokenstore.ErrNonceUsed):
+						t.Fatalf("step %d: timestamp %d, clock %d: got %v, want used or forgotten", step, n.Timestamp, now.Load(), err)
+					}
+				}
+				n := tokenstore.Nonce{Consumer: "k", Timestamp: now.Load() + random.Int64N(2*window+1) - window, Value: fmt.Sprint(step)}
+				switch err := use(n); {
+				case err == nil:
+					accepted = append(accepted, n)
+					passed++
+				case !errors.Is(err, tokenstore.ErrNonceForgotten):
+					t.Fatalf("step %d: a new nonce: %v", step, err)
+				}
+			}
+			if passed < 20 || forgotten == 0 {
+				t.Errorf("%d passed, %d were forgotten: this shows nothing", passed, forgotten)
+			}
+		})
 	}
 }

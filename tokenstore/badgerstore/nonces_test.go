@@ -126,3 +126,41 @@ func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 		seen[l.digest] = nonce
 	}
 }
+
+// A bucket is forgotten when all its timestamps are over, so that a client whose timestamp is acceptable is not refused
+// because of others whose were older.
+func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
+	const begin = 1_800_000_000 / bucketSeconds * bucketSeconds
+	now := time.Unix(begin, 0)
+	s := openTest(t, Options{Clock: func() time.Time { return now }})
+	use := func(value string, timestamp, window int64) error {
+		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Value: value, Timestamp: timestamp, Expires: time.Unix(timestamp+1+window, 0)})
+	}
+	after := func(seconds int64, value string, timestamp int64, want error) {
+		t.Helper()
+		now = time.Unix(begin+seconds, 0)
+		if err := s.nonces.lookAfter(now, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := use(value, timestamp, 300); !errors.Is(err, want) {
+			t.Errorf("timestamp %d after %d seconds: got %v, want %v", timestamp-begin, seconds, err, want)
+		}
+	}
+	if err := use("first", begin, 300); err != nil {
+		t.Fatal(err)
+	}
+	after(301, "late", begin+59, nil)
+	after(359, "later", begin+59, nil)
+	after(359, "first", begin, tokenstore.ErrNonceUsed)
+	after(360, "too late", begin+59, tokenstore.ErrNonceForgotten)
+
+	// The window became narrower meanwhile: the bucket stays for as long as the first of the two needs it.
+	if err := use("wide", begin+600, 600); err != nil {
+		t.Fatal(err)
+	}
+	if err := use("narrow", begin+600, 10); err != nil {
+		t.Fatal(err)
+	}
+	after(1259, "wide", begin+600, tokenstore.ErrNonceUsed)
+	after(1260, "wide", begin+600, tokenstore.ErrNonceForgotten)
+}

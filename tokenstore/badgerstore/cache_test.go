@@ -1,0 +1,67 @@
+package badgerstore
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// However many records are asked for, a cache keeps as much as it may, and counts what it keeps.
+func TestCacheIsBounded(t *testing.T) {
+	const size = 100
+	limit := cacheShards * 20 * (size + cacheOverhead)
+	c := newCache[int](limit)
+	var all sync.WaitGroup
+	for worker := range 4 {
+		all.Go(func() {
+			for i := range 20_000 {
+				key := fmt.Sprint(worker, " ", i)
+				_, version := c.get(key)
+				c.fill(key, new(int), size-len(key), version)
+				if i%10 == 0 {
+					c.fill(key, new(int), 2*size, version) // again, and larger
+				}
+				if i%7 == 0 {
+					c.remove(key)
+				}
+			}
+		})
+	}
+	all.Wait()
+	total, records := 0, 0
+	for i := range c.shards {
+		bytes := 0
+		for _, r := range c.shards[i].records {
+			bytes += r.size
+		}
+		if s := &c.shards[i]; s.bytes != bytes || bytes > c.limit {
+			t.Errorf("shard %d: %d bytes of %d, counted as %d", i, bytes, c.limit, s.bytes)
+		}
+		total += bytes
+		records += len(c.shards[i].records)
+	}
+	if total < limit/2 {
+		t.Errorf("%d records of %d bytes together are kept, where %d may be", records, total, limit)
+	}
+	_, version := c.get("large")
+	c.fill("large", new(int), limit/cacheShards, version)
+	if r, _ := c.get("large"); r != nil {
+		t.Error("a record that would take a shard for itself is kept")
+	}
+}
+
+// What was read before a record was removed is not kept, since it may be older than what was written.
+func TestCacheKeepsNothingOld(t *testing.T) {
+	c := newCache[int](cacheBytes)
+	_, version := c.get("k")
+	c.remove("k")
+	c.fill("k", new(int), 1, version)
+	if r, _ := c.get("k"); r != nil {
+		t.Error("it is kept")
+	}
+	_, version = c.get("k")
+	c.fill("k", new(int), 1, version)
+	if r, _ := c.get("k"); r == nil {
+		t.Error("what was read after that is not kept")
+	}
+}
