@@ -22,7 +22,7 @@ func init() {
 }
 
 // Module keeps consumers, tokens and nonces in an embedded Badger database, in a directory that one process has for
-// itself. It is the default store. Several replicas of a service need a store that they share instead.
+// itself. It is the default store, and not one that several replicas of a service can share.
 //
 // An acknowledged consumer, token, review, exchange or revocation survives the end of the process and a power cut; an
 // accepted nonce survives the end of the process. No used nonce is accepted again after a power cut either: with `sync`
