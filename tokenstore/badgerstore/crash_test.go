@@ -92,10 +92,9 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		var kill *time.Timer
-		for lines.Scan() {
-			if kill == nil { // once it is at work
-				kill = time.AfterFunc(time.Duration(100+rand.IntN(500))*time.Millisecond, func() { _ = child.Process.Kill() })
+		for n := 1; lines.Scan(); n++ {
+			if n == 50 { // once it is at work, however slow the machine is
+				time.AfterFunc(time.Duration(100+rand.IntN(500))*time.Millisecond, func() { _ = child.Process.Kill() })
 			}
 			what, key, ok := strings.Cut(lines.Text(), " ")
 			switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,15 +132,17 @@ func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 // because of others whose were older.
 func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	const begin = 1_800_000_000 / bucketSeconds * bucketSeconds
-	now := time.Unix(begin, 0)
-	s := openTest(t, Options{Clock: func() time.Time { return now }})
+	var now atomic.Int64
+	now.Store(begin)
+	clock := func() time.Time { return time.Unix(now.Load(), 0) }
+	s := openTest(t, Options{Clock: clock})
 	use := func(value string, timestamp, window int64) error {
 		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Value: value, Timestamp: timestamp, Expires: time.Unix(timestamp+1+window, 0)})
 	}
 	after := func(seconds int64, value string, timestamp int64, want error) {
 		t.Helper()
-		now = time.Unix(begin+seconds, 0)
-		if err := s.nonces.lookAfter(now, nil); err != nil {
+		now.Store(begin + seconds)
+		if err := s.nonces.lookAfter(clock(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := use(value, timestamp, 300); !errors.Is(err, want) {
