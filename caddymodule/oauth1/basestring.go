@@ -85,7 +85,21 @@ func (n *normalizer) free() {
 	}
 }
 
+// addHeader adds the parameters of the Authorization header: those that Params holds, in the order in which they are sorted; or
+// what the header says, where that is more.
 func (n *normalizer) addHeader(p *Params) error {
+	if p.Source == SourceHeader && p.header == "" {
+		n.addKnown(p, sentBodyHash, "oauth_body_hash", p.BodyHash)
+		n.addKnown(p, sentCallback, "oauth_callback", p.Callback)
+		n.addKnown(p, sentConsumerKey, "oauth_consumer_key", p.ConsumerKey)
+		n.addKnown(p, sentNonce, "oauth_nonce", p.Nonce)
+		n.addKnown(p, sentSignatureMethod, "oauth_signature_method", p.SignatureMethod)
+		n.addKnown(p, sentTimestamp, "oauth_timestamp", p.Timestamp)
+		n.addKnown(p, sentToken, "oauth_token", p.Token)
+		n.addKnown(p, sentVerifier, "oauth_verifier", p.Verifier)
+		n.addKnown(p, sentVersion, "oauth_version", p.Version)
+		return nil
+	}
 	list := p.header
 	for {
 		name, value, rest, err := cutHeaderParam(list)
@@ -100,6 +114,19 @@ func (n *normalizer) addHeader(p *Params) error {
 		}
 		list = rest
 	}
+}
+
+// addKnown adds a parameter that was sent, decoded, by its name, which needs no encoding.
+func (n *normalizer) addKnown(p *Params, bit sent, name, value string) {
+	if p.sent&bit == 0 {
+		return
+	}
+	s := span{name: len(n.text)}
+	n.text = append(n.text, name...)
+	s.value = len(n.text)
+	n.text = AppendEncode(n.text, value)
+	s.end = len(n.text)
+	n.params = append(n.params, s)
 }
 
 func (n *normalizer) addPairs(s string, source Source, p *Params) error {

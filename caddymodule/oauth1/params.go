@@ -47,7 +47,7 @@ type Params struct {
 	BodyHash        string // base64, see BodyHash
 	HasBodyHash     bool
 
-	header string // what follows the scheme in the Authorization header, when that is the source
+	header string // what follows the scheme in the Authorization header, when that is the source and holds more than we know
 	sent   sent
 }
 
@@ -202,7 +202,7 @@ func (r *reader) readHeader(field string) error {
 	}
 	p := &r.params
 	p.Source = SourceHeader
-	p.header = list
+	whole, more := list, false
 	for {
 		name, value, rest, err := cutHeaderParam(list)
 		if err != nil {
@@ -210,6 +210,9 @@ func (r *reader) readHeader(field string) error {
 		}
 		switch {
 		case name == "":
+			if more || len(r.unknown) > 0 {
+				p.header = whole
+			}
 			return nil
 		case name == "realm":
 			if p.sent&sentRealm != 0 {
@@ -223,6 +226,8 @@ func (r *reader) readHeader(field string) error {
 			}
 		case !wellEncoded(name) || !wellEncoded(value):
 			return errMalformed(SourceHeader)
+		default:
+			more = true
 		}
 		list = rest
 	}
@@ -232,6 +237,7 @@ func (r *reader) readHeader(field string) error {
 // as malformed as the upstream likes, and whether this one is signed is known at the end.
 func (r *reader) readPairs(source Source, s string) error {
 	p := &r.params
+	encoded := strings.IndexByte(s, '%') >= 0
 	for name, value := range pairs(s) {
 		switch {
 		case isProtocolName(name):
@@ -242,7 +248,7 @@ func (r *reader) readPairs(source Source, s string) error {
 			if err := r.set(name, value, true); err != nil {
 				return err
 			}
-		case r.malformed == SourceNone && !(wellEncoded(name) && wellEncoded(value)):
+		case encoded && r.malformed == SourceNone && !(wellEncoded(name) && wellEncoded(value)):
 			r.malformed = source
 		}
 	}
