@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // A batcher collects what concurrent callers want written while the previous batch is being written, and writes it
@@ -10,6 +11,9 @@ import (
 type batcher[T any] struct {
 	write func([]T) error
 	max   int // items of one batch
+	// rest is a pause after a batch of several callers. Those that it let go come back at about the same time, so the next
+	// batch is larger, and processor and disk have fewer to do. A caller that is alone never waits for it.
+	rest time.Duration
 
 	mu      sync.Mutex
 	queue   []*batch[T]
@@ -69,6 +73,9 @@ func (b *batcher[T]) run() {
 
 		next.err = b.write(next.items)
 		close(next.done)
+		if len(next.items) > 1 {
+			time.Sleep(b.rest)
+		}
 	}
 }
 

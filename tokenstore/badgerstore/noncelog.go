@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A nonceLog keeps used nonces on disk, in segments that are filled one after the other and removed when nothing in them
@@ -41,6 +42,7 @@ type nonceLog struct {
 func newNonceLog(dir string, key uint64, filled func()) *nonceLog {
 	l := &nonceLog{dir: dir, key: key, filled: filled}
 	l.syncs = newBatcher(8192, l.syncAll)
+	l.syncs.rest = time.Millisecond // a request takes some tenths of one
 	return l
 }
 
