@@ -48,12 +48,17 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 		if t, err = s.readAccessToken(key); err != nil {
 			return nil, err
 		}
-		s.accessTokens.fill(key, t, len(t.Key)+len(t.Secret)+len(t.Consumer)+len(t.User)+len(t.Permission)+len(t.Context), version)
+		s.accessTokens.fill(key, t, accessTokenSize(t), version)
 	}
 	if !t.Expires.IsZero() && forgotten(t.Expires, s.clock()) {
 		return nil, tokenstore.ErrNotFound
 	}
 	return t, nil
+}
+
+// accessTokenSize is what the strings of a token take in memory.
+func accessTokenSize(t *tokenstore.AccessToken) int {
+	return len(t.Key) + len(t.Secret) + len(t.Consumer) + len(t.User) + len(t.Permission) + len(t.Context)
 }
 
 func (s *Store) readAccessToken(key string) (t *tokenstore.AccessToken, err error) {
@@ -275,17 +280,21 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 	return nil
 }
 
+// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment ago are in it.
 func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	var c change
+	var touched []*tokenstore.AccessToken
 	for _, key := range keys {
-		t, err := s.readAccessToken(key)
-		if errors.Is(err, tokenstore.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
+		t, _ := s.accessTokens.get(key)
+		if t == nil {
+			var err error
+			if t, err = s.readAccessToken(key); errors.Is(err, tokenstore.ErrNotFound) {
+				continue
+			} else if err != nil {
+				return err
+			}
 		}
 		if !used[key].After(t.LastUsed) {
 			continue
@@ -293,13 +302,18 @@ func (s *Store) touch(keys []string, used map[string]time.Time) error {
 		next := *t
 		next.LastUsed = used[key]
 		c.put(recordKey(prefixAccessToken, key), encodeAccessToken(&next), ttl(retained(t.Expires)))
+		touched = append(touched, &next)
 	}
-	if len(c.ops) == 0 {
+	if len(touched) == 0 {
 		return nil
 	}
 	err := s.tokens.commit(c)
-	for _, key := range keys {
-		s.accessTokens.remove(key)
+	for _, t := range touched {
+		if err == nil {
+			s.accessTokens.replace(t.Key, t, accessTokenSize(t))
+		} else {
+			s.accessTokens.remove(t.Key)
+		}
 	}
 	return err
 }

@@ -83,6 +83,27 @@ func BenchmarkAccessTokenMiss(b *testing.B) {
 	}
 }
 
+// BenchmarkTouch is what a token costs that is noted, in batches of a thousand that were used a moment ago.
+func BenchmarkTouch(b *testing.B) {
+	s := openTest(b, Options{})
+	keys := benchTokens(b, s, 1000)
+	used := make(map[string]time.Time, len(keys))
+	now := time.Now()
+	defer reportCPU(b)()
+	for i := 0; i < b.N; i += len(keys) {
+		now = now.Add(time.Minute)
+		for _, key := range keys {
+			if _, err := s.AccessToken(b.Context(), key); err != nil { // the request
+				b.Fatal(err)
+			}
+			used[key] = now
+		}
+		if err := s.Touch(b.Context(), used); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkUseNonce(b *testing.B) {
 	for name, sync := range map[string]bool{"sync off": false, "sync on": true} {
 		b.Run(name, func(b *testing.B) {

@@ -13,8 +13,8 @@ const (
 	cacheOverhead = 320
 )
 
-// A cache holds decoded records. Every write removes its record from the cache after the commit and before it returns,
-// so no call sees what was there before a write that was acknowledged.
+// A cache holds decoded records. Every write removes or replaces its record in the cache after the commit and before it
+// returns, so no call sees what was there before a write that was acknowledged.
 type cache[T any] struct {
 	seed   maphash.Seed
 	limit  int // bytes of a shard
@@ -25,7 +25,7 @@ type cacheShard[T any] struct {
 	mu      sync.RWMutex
 	records map[string]cached[T]
 	bytes   int
-	// version counts removals: what was read from disk before one may be older than it, and is not kept.
+	// version counts writes: what was read from disk before one may be older than it, and is not kept.
 	version uint64
 	_       [64]byte
 }
@@ -61,10 +61,29 @@ func (c *cache[T]) fill(key string, record *T, size int, version uint64) {
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.version != version || size > c.limit/4 {
+	if s.version == version {
+		c.keep(s, key, record, size)
+	}
+}
+
+// replace puts what was written in the place of the record that is there, if there is one.
+func (c *cache[T]) replace(key string, record *T, size int) {
+	size += len(key) + cacheOverhead
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version++
+	if _, ok := s.records[key]; ok {
+		c.keep(s, key, record, size)
+	}
+}
+
+// keep makes room for a record in its shard, whose lock is held, and puts it there.
+func (c *cache[T]) keep(s *cacheShard[T], key string, record *T, size int) {
+	s.drop(key)
+	if size > c.limit/4 {
 		return
 	}
-	s.drop(key)
 	for victim := range s.records { // random ones
 		if s.bytes+size <= c.limit {
 			break

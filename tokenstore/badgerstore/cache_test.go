@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // However many records are asked for, a cache keeps as much as it may, and counts what it keeps.
@@ -63,5 +66,52 @@ func TestCacheKeepsNothingOld(t *testing.T) {
 	c.fill("k", new(int), 1, version)
 	if r, _ := c.get("k"); r == nil {
 		t.Error("what was read after that is not kept")
+	}
+}
+
+// What replaces a record is kept where the record was, and nowhere else; what was read before it was written is not.
+func TestCacheReplaces(t *testing.T) {
+	c := newCache[int](cacheBytes)
+	c.replace("k", new(int), 1)
+	if r, _ := c.get("k"); r != nil {
+		t.Error("what was not there is kept")
+	}
+	_, version := c.get("k")
+	c.fill("k", new(int), 1, version)
+	next := new(int)
+	c.replace("k", next, 1)
+	c.fill("k", new(int), 1, version)
+	if r, _ := c.get("k"); r != next {
+		t.Errorf("got %p, want what it was replaced with, %p", r, next)
+	}
+}
+
+// To note when tokens were used costs their next request nothing: they stay in the cache, as they are on disk.
+func TestTouchedTokensStayInTheCache(t *testing.T) {
+	s := openTest(t, Options{})
+	used := make(map[string]time.Time)
+	now := time.UnixMilli(1_800_000_000_000)
+	for _, key := range []string{"cached", "not cached"} {
+		if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"}); err != nil {
+			t.Fatal(err)
+		}
+		used[key] = now
+	}
+	if _, err := s.AccessToken(t.Context(), "cached"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Touch(t.Context(), used); err != nil {
+		t.Fatal(err)
+	}
+	if r, _ := s.accessTokens.get("cached"); r == nil || !r.LastUsed.Equal(now) {
+		t.Errorf("in the cache: %+v", r)
+	}
+	if r, _ := s.accessTokens.get("not cached"); r != nil {
+		t.Errorf("in the cache, though nobody asked for it: %+v", r)
+	}
+	for key := range used {
+		if r, err := s.readAccessToken(key); err != nil || !r.LastUsed.Equal(now) {
+			t.Errorf("on disk: %+v, %v", r, err)
+		}
 	}
 }
