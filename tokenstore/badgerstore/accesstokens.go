@@ -23,6 +23,16 @@ func removeAccessToken(c *change, t *tokenstore.AccessToken) {
 	c.remove(recordKey(prefixAccessToken, t.Key))
 	c.remove(indexKey(prefixTokenOfUser, t.User, t.Key))
 	c.remove(indexKey(prefixTokenOfConsumer, t.Consumer, t.Key))
+	if !t.LastUsed.IsZero() {
+		c.remove(recordKey(prefixLastUsed, t.Key))
+	}
+}
+
+// putLastUsed writes when the token was last used, which its own record only says of the time before it came here.
+func putLastUsed(c *change, t *tokenstore.AccessToken) {
+	e := newEncoder()
+	e.time(t.LastUsed)
+	c.put(recordKey(prefixLastUsed, t.Key), e.finish(), ttl(retained(t.Expires)))
 }
 
 func accessTokenIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err error) {
@@ -30,7 +40,18 @@ func accessTokenIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err 
 		t, err = decodeAccessToken(v)
 		return err
 	})
-	return t, notFound(err)
+	if err != nil {
+		return nil, notFound(err)
+	}
+	err = get(txn, recordKey(prefixLastUsed, key), func(v []byte) error {
+		d := newDecoder(v)
+		t.LastUsed = d.time()
+		return d.finish()
+	})
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, err
+	}
+	return t, nil
 }
 
 // AccessToken returns the access token with the key.
@@ -301,7 +322,7 @@ func (s *Store) touch(keys []string, used map[string]time.Time) error {
 		}
 		next := *t
 		next.LastUsed = used[key]
-		c.put(recordKey(prefixAccessToken, key), encodeAccessToken(&next), ttl(retained(t.Expires)))
+		putLastUsed(&c, &next)
 		touched = append(touched, &next)
 	}
 	if len(touched) == 0 {

@@ -71,11 +71,25 @@ func growTokens(t *testing.T, n int) {
 	}
 	at := func(i uint64) string { return loadedKey(int(i*0x9e3779b97f4a7c15%uint64(n)), n) }
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, uint64(n-1))
+	touch := func(what string) { // as the app does, after those reads
+		used, now, cpu := make(map[string]time.Time), time.Now(), cpuTime(t)
+		for range 200_000 {
+			used[at(rand.Uint64())] = now
+		}
+		if err := s.Touch(t.Context(), used); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %v each, %v of CPU; RssAnon %d MiB", what, time.Since(now)/time.Duration(len(used)),
+			(cpuTime(t)-cpu)/time.Duration(len(used)), rssAnon(t)>>20)
+	}
 	measure("random", 200_000, func() string { return at(rand.Uint64()) }, nil)
+	touch("touch")
+	touch("touch")
 	measure("Zipf, to warm up", 300_000, func() string { return at(zipf.Uint64()) }, nil)
 	measure("Zipf", 300_000, func() string { return at(zipf.Uint64()) }, nil)
 	measure("unknown", 200_000, tokenstore.NewKey, tokenstore.ErrNotFound)
 	measure("unknown", 200_000, tokenstore.NewKey, tokenstore.ErrNotFound)
+	touch("touch")
 }
 
 // loadedKey is the key of token i of n. Keys rise with i.

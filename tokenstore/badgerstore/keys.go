@@ -8,6 +8,7 @@ const (
 	prefixConsumer     = 'c' // key -> record
 	prefixRequestToken = 'r' // key -> record
 	prefixAccessToken  = 't' // key -> record
+	prefixLastUsed     = 'l' // access token -> when it was last used, if that is known: small, since it is often written
 
 	prefixTokenOfUser       = 'u' // user, access token
 	prefixTokenOfConsumer   = 'k' // consumer, access token
