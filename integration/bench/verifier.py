@@ -1,6 +1,7 @@
 """The auth server of the peer forward_auth-python: oauthlib's ResourceEndpoint as a WSGI application."""
 
 import json
+import threading
 import time
 
 from oauthlib.oauth1 import RequestValidator, ResourceEndpoint, SIGNATURE_HMAC_SHA256
@@ -19,19 +20,21 @@ class Validator(RequestValidator):
 
     def __init__(self):
         super().__init__()
+        self.lock = threading.Lock()
         self.nonces = {}
         self.swept = time.time()
 
     def validate_timestamp_and_nonce(self, client_key, timestamp, nonce, request, request_token=None, access_token=None):
         now = time.time()
-        if now > self.swept + 60:
-            self.swept = now
-            self.nonces = {k: t for k, t in self.nonces.items() if t > now - window}
         key = (client_key, access_token, timestamp, nonce)
-        if key in self.nonces:
-            return False
-        self.nonces[key] = int(timestamp)
-        return True
+        with self.lock:  # gunicorn has many threads
+            if now > self.swept + 60:
+                self.swept = now
+                self.nonces = {k: t for k, t in self.nonces.items() if t > now - window}
+            if key in self.nonces:
+                return False
+            self.nonces[key] = int(timestamp)
+            return True
 
     def validate_client_key(self, client_key, request):
         return client_key in consumers
