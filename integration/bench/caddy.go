@@ -126,12 +126,6 @@ func (l *lab) launchCaddy(name string, s site, c credential) (*target, *process,
 	return &target{addr: "127.0.0.1:" + port, admin: "127.0.0.1:" + admin, credential: c, proxy: []*process{p}}, p, nil
 }
 
-// hasModule reports whether a Caddy was built with a module.
-func hasModule(binary, module string) bool {
-	out, err := exec.Command(binary, "list-modules").Output()
-	return err == nil && strings.Contains("\n"+string(out), "\n"+module+"\n")
-}
-
 // hashPassword is what basic_auth wants. Its cost is low, since it is paid once: the result is cached.
 func (l *lab) hashPassword() (string, error) {
 	out, err := exec.CommandContext(l.ctx, l.binary,

@@ -26,6 +26,9 @@
 // The baseline carries no credentials at all. "plain-signed" hands the same signed requests through, which nobody
 // reads: the difference is the price of some 350 bytes of header.
 //
+// The JWT peers send one token a user again and again, as such tokens are used, and every one is verified by its signature and
+// its times. What a JWT has not got is the rest: nothing remembers that it was sent, and nothing can revoke it.
+//
 // # Growth
 //
 // The second mode asks whether cost stays where it is as things grow: stored tokens (reached by a Zipf distribution),
@@ -38,6 +41,7 @@
 //	compare.go     the rounds of the first mode
 //	growth.go      the second mode; fill.go: how its stores are filled
 //	peers.go       what is compared; helpers.go: the peers that are more than a Caddyfile
+//	jwt.go         the JWT peers; jwt: their Caddy, a Go module of its own
 //	roles.go       the upstream, the auth server and the verifier: this program again, in other processes
 //	lab.go         a folder, processes, ports; caddy.go: a Caddy in it, and its admin API
 //	credentials.go consumers and tokens, computed from their number; requests.go: requests, signed and spelt out

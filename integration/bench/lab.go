@@ -19,7 +19,6 @@ type lab struct {
 	ctx         context.Context
 	dir         string // removed at the end
 	binary      string // the product
-	jwtBinary   string // a Caddy with the JWT provider
 	tokens      int    // that the peers know
 	connections int
 	rsa         rsaPair
@@ -53,7 +52,7 @@ type target struct {
 
 func newLab(ctx context.Context, o *options) (_ *lab, err error) {
 	l := &lab{
-		ctx: ctx, binary: o.binary, jwtBinary: o.jwtBinary, tokens: o.tokens, connections: o.connections,
+		ctx: ctx, binary: o.binary, tokens: o.tokens, connections: o.connections,
 		self: &process{name: "the client", pids: []int{os.Getpid()}},
 	}
 	if l.dir, err = os.MkdirTemp(o.dir, "caddy-oauth1-bench-"); err != nil {
@@ -71,9 +70,6 @@ func newLab(ctx context.Context, o *options) (_ *lab, err error) {
 		if out, err := build.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build cmd/caddy-oauth1: %w\n%s", err, out)
 		}
-	}
-	if l.jwtBinary == "" {
-		l.jwtBinary = l.binary
 	}
 	if l.rsa, err = newRSAPair(); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ const module = "github.com/caddy-oauth1/caddy-oauth1"
 
 // options are the flags.
 type options struct {
-	binary, jwtBinary, dir, out, svg string
+	binary, dir, out, svg string
 
 	quick       bool
 	rounds      int
@@ -83,7 +83,6 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 		growPolicies: sizes{1, 10, 50, 200},
 	}
 	f.StringVar(&o.binary, "binary", "", "the caddy-oauth1 `file` to measure (default: build it)")
-	f.StringVar(&o.jwtBinary, "jwt-binary", "", "a Caddy `file` with github.com/ggicci/caddy-jwt, for the JWT peers")
 	f.StringVar(&o.dir, "dir", "", "the `folder` for data, on the disk to be measured (default: the system's temporary one)")
 	f.StringVar(&o.out, "out", "", "write the Markdown table to this `file` too")
 	f.StringVar(&o.svg, "svg", "", "write the plot to this `file`")
@@ -109,7 +108,7 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	if o.quick {
 		o.makeQuick(f)
 	}
-	for _, path := range []*string{&o.binary, &o.jwtBinary, &o.dir} {
+	for _, path := range []*string{&o.binary, &o.dir} {
 		if *path == "" {
 			continue
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 )
@@ -23,8 +22,8 @@ var peers = []peer{
 	{"oauth1-rsa", "oauth1, RSA-SHA256 (2048 bits)", true, startOAuth1RSA},
 	{"oauth1-plaintext", "oauth1, PLAINTEXT", true, startOAuth1("oauth1-plaintext", "sync off", "PLAINTEXT")},
 	{"basic_auth", "basic_auth, bcrypt, hash cached", false, startBasicAuth},
-	{"jwt-hs256", "jwtauth, HS256", false, startJWT("jwt-hs256")},
-	{"jwt-rs256", "jwtauth, RS256", false, startJWT("jwt-rs256")},
+	{"jwt-hs256", "jwt_auth, HS256", false, startJWT("jwt-hs256")},
+	{"jwt-rs256", "jwt_auth, RS256 (2048 bits)", false, startJWT("jwt-rs256")},
 	{"forward_auth-200", "forward_auth to a server that says 200", false, startForwardAuth200},
 	{"forward_auth-go", "forward_auth to a Go OAuth 1 verifier", false, startForwardAuthGo},
 	{"forward_auth-python", "forward_auth to oauthlib, gunicorn", false, startForwardAuthPython},
@@ -96,27 +95,6 @@ func startBasicAuth(l *lab) (*target, error) {
 		before: "basic_auth {\n\t\t" + userName(0) + " " + hash + "\n\t}",
 		pass:   passUser,
 	}, basic)
-}
-
-// startJWT needs a Caddy that was built with github.com/ggicci/caddy-jwt, which is not among the product's modules.
-func startJWT(name string) func(*lab) (*target, error) {
-	return func(l *lab) (*target, error) {
-		if !hasModule(l.jwtBinary, "http.authentication.providers.jwt") {
-			return nil, errMissing("no Caddy with the JWT provider github.com/ggicci/caddy-jwt (give one with -jwt-binary)")
-		}
-		key := []byte(text('j', 0, 32))
-		credential, signKey, algorithm := hs256(key), base64.StdEncoding.EncodeToString(key), "HS256"
-		if name == "jwt-rs256" {
-			credential, algorithm = rs256(l.rsa.key), "RS256"
-			signKey = `"` + strings.TrimSpace(l.rsa.public) + `"`
-		}
-		return l.startCaddy(name, site{
-			binary: l.jwtBinary,
-			before: "route {\n\t\tjwtauth {\n\t\t\tsign_key " + signKey + "\n\t\t\tsign_alg " + algorithm +
-				"\n\t\t\tuser_claims sub\n\t\t}\n\t}",
-			pass: passUser,
-		}, credential)
-	}
 }
 
 // forwardAuth is the directive that asks a server which answers with the user.

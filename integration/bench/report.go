@@ -15,12 +15,7 @@ func (l *lab) environment() (environment, error) {
 	if err != nil {
 		return environment{}, fmt.Errorf("read %s: %w", l.binary, err)
 	}
-	caddy, commit, changed := "?", "", ""
-	for _, dep := range info.Deps {
-		if dep.Path == "github.com/caddyserver/caddy/v2" {
-			caddy = dep.Version
-		}
-	}
+	commit, changed := "", ""
 	for _, setting := range info.Settings {
 		switch {
 		case setting.Key == "vcs.revision":
@@ -34,9 +29,18 @@ func (l *lab) environment() (environment, error) {
 	}
 	return environment{
 		machine:  machine(),
-		versions: fmt.Sprintf("%s, Caddy %s, commit %s%s", info.GoVersion, caddy, commit, changed),
+		versions: fmt.Sprintf("%s, Caddy %s, commit %s%s", info.GoVersion, caddyVersion(info), commit, changed),
 		date:     time.Now().Format("2006-01-02"),
 	}, nil
+}
+
+func caddyVersion(info *buildinfo.BuildInfo) string {
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/caddyserver/caddy/v2" {
+			return dep.Version
+		}
+	}
+	return "?"
 }
 
 func (e environment) String() string { return e.machine + "; " + e.versions + "; " + e.date }
