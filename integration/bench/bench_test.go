@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestBenchmark runs both modes, as small as they can be.
+// TestBenchmark runs all modes, as small as they can be.
 func TestBenchmark(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: builds and starts the binary")
@@ -34,6 +34,7 @@ func TestBenchmark(t *testing.T) {
 		"-peers", "oauth1,oauth1-plaintext,forward_auth-200,forward_auth-go,jwt-hs256,jwt-rs256",
 		"-growth-tokens", "10,200", "-growth-nonces", "0,200", "-growth-connections", "1,8",
 		"-growth-policies", "1,3", "-growth-reads", "100",
+		"-flows-count", "20", "-flows-clients", "4",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +77,15 @@ func TestBenchmark(t *testing.T) {
 			t.Errorf("the report lacks something:\n%s", report)
 		}
 		wellFormed(t, g.svg(e))
+	})
+	t.Run("flows", func(t *testing.T) {
+		f, err := measureFlows(l, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report := f.markdown(e, o); !strings.Contains(report, "| flows/s | ") || !strings.Contains(report, "\n| POST /+access-token | ") {
+			t.Errorf("the report lacks something:\n%s", report)
+		}
 	})
 }
 

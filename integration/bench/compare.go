@@ -63,7 +63,7 @@ func compare(l *lab, o *options) (*comparison, error) {
 			}
 			c.runs[p.name] = append(c.runs[p.name], r)
 			progress("round %d/%d  %-20s %6.0f req/s  %5.0f us CPU + %4.0f beside  p50 %6.2f ms  p99 %6.2f ms",
-				round+1, o.rounds, p.name, r.rate(), r.proxyCPU(), r.besideCPU(), r.latency50()/1000, r.latency99()/1000)
+				round+1, o.rounds, p.name, r.rate(), r.proxyCPU(), r.besideCPU(), r.latency50(), r.latency99())
 		}
 	}
 	return c, c.profile(l, o, targets)

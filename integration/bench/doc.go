@@ -3,6 +3,7 @@
 //
 //	go run ./integration/bench [-quick] [-peers plain,oauth1,...] [-out FILE.md] [-svg FILE.svg]
 //	go run ./integration/bench -growth [-quick] [-out FILE.md] [-svg FILE.svg]
+//	go run ./integration/bench -flows [-quick] [-out FILE.md]
 //
 // Every peer is a process of its own, kept running. A round runs each of them once, one after the other, with the same
 // number of requests; the next round begins with another peer. Requests are signed before the clock runs. Every answer
@@ -35,11 +36,19 @@
 // live nonces, connections, policies. Each size is measured interleaved with plain reverse_proxy. Stores are filled by
 // a process that is ended by kill -9, so the time to the first verified answer is that of a start after a crash.
 //
+// # Flows
+//
+// The third mode goes through three-legged flows, many at the same time: request token, page, review, access token, each
+// checked before the next is sent. Three of them are on disk before they are answered, so the disk is measured too: give -dir a
+// folder on the one that is meant. There is nothing to compare with, and no ratio. The client signs and reads while the
+// clock runs, on the same cores. In the end all access tokens are used.
+//
 // # Files
 //
 //	main.go        flags, and which mode
 //	compare.go     the rounds of the first mode
 //	growth.go      the second mode; fill.go: how its stores are filled
+//	flows.go       the third mode; walk.go: one flow
 //	peers.go       what is compared; helpers.go: the peers that are more than a Caddyfile
 //	jwt.go         the JWT peers; jwt: their Caddy, a Go module of its own
 //	roles.go       the upstream, the auth server and the verifier: this program again, in other processes

@@ -33,8 +33,8 @@ func (r result) upstreamCPU() float64 {
 	return micros(r.upstream) / float64(r.requests)
 }
 func (r result) clientCPU() float64  { return micros(r.client) / float64(r.requests) }
-func (r result) latency50() float64  { return micros(r.p50) }
-func (r result) latency99() float64  { return micros(r.p99) }
+func (r result) latency50() float64  { return micros(r.p50) / 1000 } // in milliseconds
+func (r result) latency99() float64  { return micros(r.p99) / 1000 }
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // patience is how long anything may take before the benchmark gives up on it.
@@ -43,7 +43,21 @@ const patience = 60 * time.Second
 // send sends the requests over keep-alive connections, each waiting for its answer, and checks the answers. It returns
 // the time that each took.
 func send(ctx context.Context, addr string, connections int, requests []request) ([]int64, time.Duration, error) {
-	connections = min(connections, len(requests))
+	delays := make([]int64, len(requests))
+	elapsed, err := drive(ctx, addr, connections, len(requests), func(c *client, i int) error {
+		began := time.Now()
+		if err := c.do(requests[i], began); err != nil {
+			return err
+		}
+		delays[i] = int64(time.Since(began))
+		return nil
+	})
+	return delays, elapsed, err
+}
+
+// drive has work done n times, by clients with a keep-alive connection each, who take the next number when they are done.
+func drive(ctx context.Context, addr string, connections, n int, work func(c *client, i int) error) (time.Duration, error) {
+	connections = min(connections, n)
 	clients := make([]*client, connections)
 	defer func() {
 		for _, c := range clients {
@@ -55,15 +69,14 @@ func send(ctx context.Context, addr string, connections int, requests []request)
 	for i := range clients {
 		conn, err := net.DialTimeout("tcp", addr, patience)
 		if err != nil {
-			return nil, 0, err
+			return 0, err
 		}
-		clients[i] = &client{conn: conn, buf: make([]byte, 8<<10)}
+		clients[i] = &client{conn: conn, buf: make([]byte, 32<<10)}
 	}
 
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the client's garbage is none of the peer's business
 
-	delays := make([]int64, len(requests))
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
@@ -72,24 +85,22 @@ func send(ctx context.Context, addr string, connections int, requests []request)
 		all.Go(func() {
 			for failed.Load() == nil && ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
-				if i >= len(requests) {
+				if i >= n {
 					return
 				}
-				began := time.Now()
-				if err := c.do(requests[i], began); err != nil {
+				if err := work(c, i); err != nil {
 					failed.CompareAndSwap(nil, &err)
 					return
 				}
-				delays[i] = int64(time.Since(began))
 			}
 		})
 	}
 	all.Wait()
 	elapsed := time.Since(start)
 	if err := failed.Load(); err != nil {
-		return nil, 0, *err
+		return 0, *err
 	}
-	return delays, elapsed, ctx.Err()
+	return elapsed, ctx.Err()
 }
 
 // A client is a connection. It reads no more of HTTP than the answers hold, and so costs little.
@@ -105,60 +116,78 @@ var (
 )
 
 func (c *client) do(r request, now time.Time) error {
-	if err := c.conn.SetDeadline(now.Add(patience)); err != nil {
-		return err
-	}
-	if _, err := c.conn.Write(r.wire); err != nil {
-		return err
-	}
-	n, body := 0, -1
-	for body < 0 {
-		m, err := c.conn.Read(c.buf[n:])
-		n += m
-		if i := bytes.Index(c.buf[:n], headEnd); i >= 0 {
-			body = i + len(headEnd)
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read an answer: %w: %q", err, c.buf[:n])
-		}
-		if n == len(c.buf) {
-			return errors.New("read an answer: its header is too long")
-		}
-	}
-	if !bytes.HasPrefix(c.buf[:n], status200) {
-		return fmt.Errorf("wrong answer: %q, to %q", c.buf[:n], r.wire)
-	}
-	length, err := bodyLength(c.buf[:body])
+	_, body, err := c.ask(r.wire, status200, now)
 	if err != nil {
 		return err
 	}
-	if body+length > len(c.buf) {
-		return fmt.Errorf("wrong answer: a body of %d bytes", length)
-	}
-	for n < body+length {
-		m, err := c.conn.Read(c.buf[n:])
-		n += m
-		if err != nil {
-			return fmt.Errorf("read an answer: %w", err)
-		}
-	}
-	if got := string(c.buf[body:n]); got != r.want {
+	if got := string(body); got != r.want {
 		return fmt.Errorf("wrong answer: %q, want %q", got, r.want)
 	}
 	return nil
 }
 
-func bodyLength(head []byte) (int, error) {
-	i := bytes.Index(head, contentLength)
-	if i < 0 { // spelt in another way, or not there
-		i = bytes.Index(bytes.ToLower(head), bytes.ToLower(contentLength))
+// ask sends a request and reads its answer, which has to begin with status. What it returns is valid until it is called again.
+func (c *client) ask(wire, status []byte, now time.Time) (head, body []byte, err error) {
+	if err := c.conn.SetDeadline(now.Add(patience)); err != nil {
+		return nil, nil, err
 	}
-	if i < 0 {
+	if _, err := c.conn.Write(wire); err != nil {
+		return nil, nil, err
+	}
+	n, end := 0, -1
+	for end < 0 {
+		m, err := c.conn.Read(c.buf[n:])
+		n += m
+		if i := bytes.Index(c.buf[:n], headEnd); i >= 0 {
+			end = i + len(headEnd)
+			break
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read an answer: %w: %q", err, c.buf[:n])
+		}
+		if n == len(c.buf) {
+			return nil, nil, errors.New("read an answer: its header is too long")
+		}
+	}
+	if !bytes.HasPrefix(c.buf[:n], status) {
+		return nil, nil, fmt.Errorf("wrong answer: %q, to %q", c.buf[:n], wire)
+	}
+	length, err := bodyLength(c.buf[:end])
+	if err != nil {
+		return nil, nil, err
+	}
+	if end+length > len(c.buf) {
+		return nil, nil, fmt.Errorf("wrong answer: a body of %d bytes", length)
+	}
+	for n < end+length {
+		m, err := c.conn.Read(c.buf[n:])
+		n += m
+		if err != nil {
+			return nil, nil, fmt.Errorf("read an answer: %w", err)
+		}
+	}
+	return c.buf[:end], c.buf[end:n], nil
+}
+
+func bodyLength(head []byte) (int, error) {
+	value, ok := field(head, contentLength)
+	if !ok {
 		return 0, fmt.Errorf("wrong answer: no Content-Length: %q", head)
 	}
-	value, _, _ := bytes.Cut(head[i+len(contentLength):], []byte("\r\n"))
-	return strconv.Atoi(string(value))
+	return strconv.Atoi(value)
+}
+
+// field returns the value of a header field, whose name is given with what stands around it.
+func field(head, name []byte) (string, bool) {
+	i := bytes.Index(head, name)
+	if i < 0 { // spelt in another way, or not there
+		i = bytes.Index(bytes.ToLower(head), bytes.ToLower(name))
+	}
+	if i < 0 {
+		return "", false
+	}
+	value, _, _ := bytes.Cut(head[i+len(name):], []byte("\r\n"))
+	return string(value), true
 }
 
 // run measures a peer: n requests, made before the clock runs.
@@ -167,6 +196,11 @@ func (l *lab) run(ctx context.Context, t *target, n, connections int, pick picke
 	if err != nil {
 		return result{}, err
 	}
+	return l.charge(t, func() ([]int64, time.Duration, error) { return send(ctx, t.addr, connections, requests) })
+}
+
+// charge measures what work costs whom. The work returns the time that each of its parts took, and the time that all did.
+func (l *lab) charge(t *target, work func() ([]int64, time.Duration, error)) (result, error) {
 	before, err := l.meter(t)
 	if err != nil {
 		return result{}, err
@@ -175,7 +209,7 @@ func (l *lab) run(ctx context.Context, t *target, n, connections int, pick picke
 	if time.Since(t.ended) > time.Second && !t.ended.IsZero() { // soon after a run, its connections are being closed
 		idle = 1000 * (before[0] - t.usedByEnd).Seconds() / time.Since(t.ended).Seconds()
 	}
-	delays, elapsed, err := send(ctx, t.addr, connections, requests)
+	delays, elapsed, err := work()
 	if err != nil {
 		return result{}, err
 	}
@@ -184,19 +218,25 @@ func (l *lab) run(ctx context.Context, t *target, n, connections int, pick picke
 		return result{}, err
 	}
 	t.ended, t.usedByEnd = time.Now(), after[0]
+	r := latencies(delays)
+	r.elapsed = elapsed
+	r.proxy = after[0] - before[0]
+	r.beside = after[1] - before[1]
+	r.upstream = after[2] - before[2]
+	r.client = after[3] - before[3]
+	r.idle = idle
+	return r, nil
+}
+
+// latencies is a result that knows of nothing else. It sorts the delays.
+func latencies(delays []int64) result {
 	slices.Sort(delays)
 	return result{
-		requests: n,
-		elapsed:  elapsed,
-		proxy:    after[0] - before[0],
-		beside:   after[1] - before[1],
-		upstream: after[2] - before[2],
-		client:   after[3] - before[3],
-		idle:     idle,
+		requests: len(delays),
 		p50:      time.Duration(quantile(delays, 0.5)),
 		p99:      time.Duration(quantile(delays, 0.99)),
 		maxDelay: time.Duration(delays[len(delays)-1]),
-	}, nil
+	}
 }
 
 // meter reads the CPU time of the proxy, of what it asks, of the upstream and of ourselves.

@@ -35,6 +35,10 @@ type options struct {
 	growConns    sizes
 	growPolicies sizes
 	reads        int
+
+	flows       bool
+	flowCount   int
+	flowClients int
 }
 
 // sizes are the values of a flag such as 1000,10000.
@@ -99,6 +103,9 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	f.Var(&o.growConns, "growth-connections", "with -growth: connections")
 	f.Var(&o.growPolicies, "growth-policies", "with -growth: policies")
 	f.IntVar(&o.reads, "growth-reads", 200_000, "with -growth: requests with tokens at random before memory is read")
+	f.BoolVar(&o.flows, "flows", false, "measure three-legged flows in place of peers")
+	f.IntVar(&o.flowCount, "flows-count", 1000, "with -flows: flows of a round")
+	f.IntVar(&o.flowClients, "flows-clients", 64, "with -flows: clients at the same time, each in a flow of its own")
 	if err := f.Parse(arguments); err != nil {
 		return nil, err
 	}
@@ -120,8 +127,11 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	if slices.Contains(o.growTokens, 0) || slices.Contains(o.growConns, 0) || slices.Contains(o.growPolicies, 0) {
 		return nil, errors.New("only -growth-nonces may hold 0")
 	}
-	if o.rounds < 1 || o.requests < 1 || o.connections < 1 || o.tokens < 1 {
-		return nil, errors.New("-rounds, -requests, -connections and -tokens must be positive")
+	if min(o.rounds, o.requests, o.connections, o.tokens, o.flowCount, o.flowClients) < 1 {
+		return nil, errors.New("-rounds, -requests, -connections, -tokens, -flows-count and -flows-clients must be positive")
+	}
+	if o.flows && (o.growth || o.svg != "") {
+		return nil, errors.New("-flows goes with neither -growth nor -svg")
 	}
 	return o, nil
 }
@@ -134,6 +144,7 @@ func (o *options) makeQuick(f *flag.FlagSet) {
 		"rounds": "3", "requests": "1000", "tokens": "100", "growth-reads": "1000",
 		"growth-tokens": "100,1000,10000", "growth-nonces": "0,1000,10000",
 		"growth-connections": "1,8,64", "growth-policies": "1,10,50",
+		"flows-count": "200", "flows-clients": "16",
 	} {
 		if !given[name] {
 			if err := f.Set(name, value); err != nil {
@@ -154,13 +165,20 @@ func bench(ctx context.Context, o *options) error {
 		return err
 	}
 	var report, plot string
-	if o.growth {
+	switch {
+	case o.growth:
 		g, err := grow(l, o)
 		if err != nil {
 			return err
 		}
 		report, plot = g.markdown(e, o), g.svg(e)
-	} else {
+	case o.flows:
+		f, err := measureFlows(l, o)
+		if err != nil {
+			return err
+		}
+		report = f.markdown(e, o)
+	default:
 		c, err := compare(l, o)
 		if err != nil {
 			return err

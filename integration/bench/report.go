@@ -45,7 +45,12 @@ func caddyVersion(info *buildinfo.BuildInfo) string {
 
 func (e environment) String() string { return e.machine + "; " + e.versions + "; " + e.date }
 
-func (f figure) ratio() string { return fmt.Sprintf("%.2f ± %.2f", f.median, f.spread) }
+func (f figure) ratio() string { return f.text(2) }
+
+// text writes the figure with so many decimals.
+func (f figure) text(decimals int) string {
+	return fmt.Sprintf("%.*f ± %.*f", decimals, f.median, decimals, f.spread)
+}
 
 func (c *comparison) markdown(e environment, o *options) string {
 	var b strings.Builder
@@ -69,7 +74,7 @@ func (c *comparison) markdown(e environment, o *options) string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %.0f | %s | %.0f | %.2f | %.2f |\n", label, rate, cpu,
 			measure(runs, result.proxyCPU).median, beside, measure(runs, result.rate).median,
-			measure(runs, result.latency50).median/1000, measure(runs, result.latency99).median/1000)
+			measure(runs, result.latency50).median, measure(runs, result.latency99).median)
 	}
 	fmt.Fprintf(&b, "\nA request costs the upstream %.0f µs and the client %.0f µs of CPU beside these, on the same cores.\n",
 		measure(base, result.upstreamCPU).median, measure(base, result.clientCPU).median)
@@ -133,6 +138,25 @@ func (g *growth) markdown(e environment, o *options) string {
 	}
 	fmt.Fprintf(&b, "\nConnections: %d where they are not what grows. Tokens are reached by a Zipf distribution; memory after them is read after %s "+
 		"more requests with tokens at random. Memory is RssAnon.\n\n%s\n", o.connections, count(o.reads), e)
+	return b.String()
+}
+
+func (f *flows) markdown(e environment, o *options) string {
+	var b strings.Builder
+	whole, steps := f.rounds[wholeFlow], flowParts-1
+	requestRate := func(r result) float64 { return r.rate() * float64(steps) }
+	fmt.Fprintf(&b, "Medians of %d rounds of %s three-legged flows, %d clients at the same time, ± half the distance between the "+
+		"quartiles. Each of a flow's %d requests is answered, and checked, before the next.\n\n",
+		o.rounds, count(o.flowCount), o.flowClients, steps)
+	b.WriteString("| flows/s | requests/s | proxy CPU, µs a flow |\n| --- | --- | --- |\n")
+	fmt.Fprintf(&b, "| %s | %s | %s |\n", measure(whole, result.rate).text(0), measure(whole, requestRate).text(0),
+		measure(whole, result.proxyCPU).text(0))
+	b.WriteString("\n| | p50, ms | p99, ms |\n| --- | --- | --- |\n")
+	for part, name := range partNames {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", name, measure(f.rounds[part], result.latency50).text(2), measure(f.rounds[part], result.latency99).text(2))
+	}
+	fmt.Fprintf(&b, "\nA flow costs the client %.0f µs of CPU beside these, on the same cores. The %s access tokens passed afterwards.\n\n%s\n",
+		measure(whole, result.clientCPU).median, count(len(f.granted)), e)
 	return b.String()
 }
 
