@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -10,7 +11,7 @@ import (
 )
 
 const (
-	// nonceShards is so large that a shard's table doubles in well below a millisecond with millions of nonces.
+	// nonceShards is so large that a shard's table grows in well below a millisecond with millions of nonces.
 	nonceShards    = 256
 	consumerShards = 64
 	// noBucket is below all buckets.
@@ -18,7 +19,7 @@ const (
 )
 
 // A nonceSet knows the nonces that are used, and how many each consumer has. A nonce takes 16 bytes in a table that is
-// at least three eighths full.
+// at least half full.
 type nonceSet struct {
 	limit  int64 // nonces of one consumer
 	shards [nonceShards]nonceShard
@@ -26,17 +27,21 @@ type nonceSet struct {
 	consumers [consumerShards]consumerShard
 }
 
-// A nonceShard holds the nonces whose digests begin alike.
+// A nonceShard holds the nonces whose digests begin alike, in a table for each bucket. The last one that was asked for
+// lies in the shard itself: requests come with timestamps of the same minute, and each of them finds the processor's
+// caches full of other things.
 type nonceShard struct {
 	mu     sync.Mutex
-	tables map[int32]*nonceTable // by bucket
+	last   nonceTable
+	others map[int32]nonceTable // by bucket
 	_      [64]byte
 }
 
 // A nonceTable is a set with open addressing and linear probing.
 type nonceTable struct {
-	entries []nonceEntry // as many as a power of two
+	entries []nonceEntry // none: there is no such table
 	used    int
+	bucket  int32
 	expires uint32 // the last one, in seconds since 1970
 }
 
@@ -66,7 +71,7 @@ type nonceCount struct {
 func newNonceSet(limit int) *nonceSet {
 	s := &nonceSet{limit: int64(limit)}
 	for i := range s.shards {
-		s.shards[i].tables = make(map[int32]*nonceTable)
+		s.shards[i].others = make(map[int32]nonceTable)
 	}
 	for i := range s.consumers {
 		s.consumers[i].counts = make(map[consumerID]*nonceCount)
@@ -83,25 +88,23 @@ func (s *nonceSet) use(n *loggedNonce, timestamp int64, floor *atomic.Int64) err
 	shard := &s.shards[e.a%nonceShards]
 	shard.mu.Lock()
 	err := error(nil)
-	t := shard.tables[n.bucket]
 	switch {
 	case timestamp < floor.Load(): // under the lock: what is below the floor is dropped after it was raised
 		err = tokenstore.ErrNonceForgotten
 	case live > s.limit:
 		err = tokenstore.ErrNoncesFull
-		if t != nil && t.entries[t.find(e)].consumer != 0 {
+		if shard.has(n.bucket) && shard.last.entries[shard.last.find(e)].consumer != 0 {
 			err = tokenstore.ErrNonceUsed
 		}
 	default:
-		if t == nil {
-			t = &nonceTable{entries: make([]nonceEntry, 8)}
-			shard.tables[n.bucket] = t
+		if !shard.has(n.bucket) {
+			shard.make(n.bucket)
 		}
-		if !t.add(e) {
+		if !shard.last.add(e) {
 			err = tokenstore.ErrNonceUsed
 			break
 		}
-		t.expires = max(t.expires, n.expires)
+		shard.last.expires = max(shard.last.expires, n.expires)
 	}
 	shard.mu.Unlock()
 	if err != nil {
@@ -110,12 +113,50 @@ func (s *nonceSet) use(n *loggedNonce, timestamp int64, floor *atomic.Int64) err
 	return err
 }
 
-// find returns where the entry is, or where it would be.
-func (t *nonceTable) find(e nonceEntry) uint64 {
-	mask := uint64(len(t.entries) - 1)
-	i := e.a / nonceShards & mask
+// has reports whether there is a table for the bucket, which is then the last one.
+func (s *nonceShard) has(bucket int32) bool {
+	if s.last.bucket == bucket && s.last.entries != nil {
+		return true
+	}
+	t, ok := s.others[bucket]
+	if ok {
+		delete(s.others, bucket)
+		s.put(t)
+	}
+	return ok
+}
+
+// make makes the table for a bucket that has none.
+func (s *nonceShard) make(bucket int32) {
+	s.put(nonceTable{entries: make([]nonceEntry, 8), bucket: bucket})
+}
+
+// put makes a table that is not among the others the last one.
+func (s *nonceShard) put(t nonceTable) {
+	if s.last.entries != nil {
+		s.others[s.last.bucket] = s.last
+	}
+	s.last = t
+}
+
+// take takes the table of a bucket out of the shard.
+func (s *nonceShard) take(bucket int32) nonceTable {
+	if !s.has(bucket) {
+		return nonceTable{}
+	}
+	t := s.last
+	s.last = nonceTable{}
+	return t
+}
+
+// find returns where the entry is, or where it would be. Shards go by the digest's last bits, places by its first.
+func (t *nonceTable) find(e nonceEntry) int {
+	place, _ := bits.Mul64(e.a, uint64(len(t.entries)))
+	i := int(place)
 	for t.entries[i].consumer != 0 && (t.entries[i].a != e.a || t.entries[i].b != e.b) {
-		i = (i + 1) & mask
+		if i++; i == len(t.entries) {
+			i = 0
+		}
 	}
 	return i
 }
@@ -127,7 +168,7 @@ func (t *nonceTable) add(e nonceEntry) bool {
 	}
 	if 4*(t.used+1) > 3*len(t.entries) {
 		old := t.entries
-		t.entries = make([]nonceEntry, 2*len(old))
+		t.entries = make([]nonceEntry, len(old)+len(old)/2)
 		for _, o := range old {
 			if o.consumer != 0 {
 				t.entries[t.find(o)] = o
@@ -173,12 +214,9 @@ func (s *nonceSet) drop(bucket int32) {
 	for i := range s.shards {
 		shard := &s.shards[i]
 		shard.mu.Lock()
-		t := shard.tables[bucket]
-		delete(shard.tables, bucket)
+		t := shard.take(bucket)
 		shard.mu.Unlock()
-		if t != nil {
-			s.release(t)
-		}
+		s.release(&t)
 	}
 	for i := range s.consumers {
 		s.consumers[i].forget()
@@ -217,7 +255,10 @@ func (s *nonceSet) buckets() map[int32]uint32 {
 	for i := range s.shards {
 		shard := &s.shards[i]
 		shard.mu.Lock()
-		for number, t := range shard.tables {
+		if t := &shard.last; t.entries != nil {
+			expires[t.bucket] = max(expires[t.bucket], t.expires)
+		}
+		for number, t := range shard.others {
 			expires[number] = max(expires[number], t.expires)
 		}
 		shard.mu.Unlock()
