@@ -69,7 +69,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 		if t, err = s.readAccessToken(key); err != nil {
 			return nil, err
 		}
-		s.accessTokens.fill(key, t, accessTokenSize(t), version)
+		s.accessTokens.fill(t.Key, t, accessTokenSize(t), version)
 	}
 	if !t.Expires.IsZero() && forgotten(t.Expires, s.clock()) {
 		return nil, tokenstore.ErrNotFound

@@ -2,9 +2,11 @@ package badgerstore
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -83,6 +85,36 @@ func TestCacheReplaces(t *testing.T) {
 	c.fill("k", new(int), 1, version)
 	if r, _ := c.get("k"); r != next {
 		t.Errorf("got %p, want what it was replaced with, %p", r, next)
+	}
+}
+
+// A key that somebody asked with is part of a whole request, often. The cache must not keep that alive.
+func TestCacheKeepsNothingOfTheRequest(t *testing.T) {
+	s := openTest(t, Options{})
+	if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "token", Consumer: "consumer", User: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "consumer"}); err != nil {
+		t.Fatal(err)
+	}
+	request := strings.Repeat("x", 1000) + "token consumer"
+	token, err := s.AccessToken(t.Context(), request[1000:1005])
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := s.Consumer(t.Context(), request[1006:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range s.accessTokens.shard("token").records {
+		if unsafe.StringData(key) != unsafe.StringData(token.Key) {
+			t.Error("the token's key is another string than its record's")
+		}
+	}
+	for key := range s.consumers.shard("consumer").records {
+		if unsafe.StringData(key) != unsafe.StringData(consumer.Key) {
+			t.Error("the consumer's key is another string than its record's")
+		}
 	}
 }
 

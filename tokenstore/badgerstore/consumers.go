@@ -56,7 +56,7 @@ func (s *Store) readConsumer(key string, version uint64) (c *tokenstore.Consumer
 	if err = notFound(err); err != nil {
 		return nil, wrapRead("consumer", key, err)
 	}
-	s.consumers.fill(key, c, size, version)
+	s.consumers.fill(c.Key, c, size, version)
 	return c, nil
 }
 
