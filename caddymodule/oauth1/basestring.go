@@ -2,6 +2,8 @@ package oauth1
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"sync"
@@ -66,7 +68,17 @@ type normalizer struct {
 }
 
 // span is a parameter: its name is text[name:value], its value text[value:end].
-type span struct{ name, value, end int }
+type span struct {
+	first            uint64 // the name's first bytes, which tell most names apart
+	name, value, end int
+}
+
+// first is the beginning of an encoded name, as a number that is sorted like it: no byte of such a name is 0.
+func first(name []byte) (n uint64) {
+	var b [8]byte
+	copy(b[:], name)
+	return binary.BigEndian.Uint64(b[:])
+}
 
 var normalizers = sync.Pool{New: func() any { return new(normalizer) }}
 
@@ -126,6 +138,7 @@ func (n *normalizer) addKnown(p *Params, bit sent, name, value string) {
 	s.value = len(n.text)
 	n.text = AppendEncode(n.text, value)
 	s.end = len(n.text)
+	s.first = first(n.text[s.name:s.value])
 	n.params = append(n.params, s)
 }
 
@@ -150,6 +163,7 @@ func (n *normalizer) add(name, value string, form, isSource bool) bool {
 	}
 	n.text, valueOK = appendReencoded(n.text, value, form)
 	s.end = len(n.text)
+	s.first = first(n.text[s.name:s.value])
 	n.params = append(n.params, s)
 	return nameOK && valueOK
 }
@@ -158,6 +172,9 @@ func (n *normalizer) add(name, value string, form, isSource bool) bool {
 func (n *normalizer) appendTo(dst []byte) []byte {
 	text := n.text
 	slices.SortFunc(n.params, func(a, b span) int {
+		if a.first != b.first {
+			return cmp.Compare(a.first, b.first)
+		}
 		if c := bytes.Compare(text[a.name:a.value], text[b.name:b.value]); c != 0 {
 			return c
 		}

@@ -94,7 +94,7 @@ func Verify(r *Request, p *Params, k *Key) error {
 	defer b.free()
 	b.setSecrets(k.ConsumerSecret, k.TokenSecret)
 	if m.kind == kindPlaintext {
-		return verifyPlaintext(p.Signature, b.secrets, k)
+		return b.verifyPlaintext(p.Signature, k)
 	}
 	if err := b.setBaseString(r, p); err != nil {
 		return err
@@ -105,9 +105,12 @@ func Verify(r *Request, p *Params, k *Key) error {
 	return verifyHMAC(p.Signature, m.hash, b)
 }
 
-func verifyPlaintext(signature string, secrets []byte, k *Key) error {
-	encoded := subtle.ConstantTimeCompare([]byte(signature), secrets)
-	unencoded := subtle.ConstantTimeCompare([]byte(signature), []byte(k.ConsumerSecret+"&"+k.TokenSecret))
+func (b *buffers) verifyPlaintext(signature string, k *Key) error {
+	encoded := subtle.ConstantTimeCompare([]byte(signature), b.secrets)
+	b.secrets = append(b.secrets[:0], k.ConsumerSecret...)
+	b.secrets = append(b.secrets, '&')
+	b.secrets = append(b.secrets, k.TokenSecret...)
+	unencoded := subtle.ConstantTimeCompare([]byte(signature), b.secrets)
 	if encoded|unencoded != 1 {
 		return ErrSignature
 	}
@@ -155,7 +158,7 @@ var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
 func newBuffers() *buffers { return bufferPool.Get().(*buffers) }
 
 func (b *buffers) free() {
-	clear(b.secrets)
+	clear(b.secrets[:cap(b.secrets)])
 	if cap(b.secrets) <= maxPooled && cap(b.padded) <= maxPooled {
 		bufferPool.Put(b)
 	}

@@ -257,12 +257,16 @@ func (r *reader) readPairs(source Source, s string) error {
 
 // set stores a protocol parameter, both its parts still encoded.
 func (r *reader) set(rawName, rawValue string, form bool) error {
-	name, ok := decode(rawName, form)
-	if !ok {
-		return rejected("", "Malformed percent-encoding in the name of an oauth_ parameter")
+	name := rawName
+	field, bit := r.params.field(name)
+	if field == nil {
+		var ok bool
+		if name, ok = decode(rawName, form); !ok {
+			return rejected("", "Malformed percent-encoding in the name of an oauth_ parameter")
+		}
+		field, bit = r.params.field(name)
 	}
 	value, ok := decode(rawValue, form)
-	field, bit := r.params.field(name)
 	switch {
 	case field == nil && !ok:
 		return rejected("", "Malformed percent-encoding in an oauth_ parameter")
