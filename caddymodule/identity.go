@@ -126,12 +126,18 @@ func (h *Handler) identify(r *http.Request, id *Identity) {
 	repl.Set("http.auth.user.consumer", id.Consumer)
 	repl.Set("http.auth.user.permission", id.Permission)
 	repl.Set("http.auth.user.context", id.Context)
-	if id.Anonymous() {
+	if id.Anonymous() || !logged(r) {
 		return
 	}
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Add(zap.String("oauth_consumer", id.Consumer))
 	}
+}
+
+// logged reports whether the server has an access log at all. Where it has none, a field for it would be work for nothing.
+func logged(r *http.Request) bool {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server == nil || server.Logs != nil
 }
 
 // stripCredentials removes the OAuth parameters from the Authorization header and the query. A form body stays as it is.

@@ -27,6 +27,7 @@ const plaintext = "PLAINTEXT"
 type signed struct {
 	params  oauth1.Params
 	request oauth1.Request
+	now     time.Time // when all of it had come
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which covers nothing.
@@ -70,7 +71,11 @@ func (h *Handler) read(r *http.Request, s *signed) *Problem {
 	if problem := h.checkShape(s, o); problem != nil {
 		return problem
 	}
-	return h.checkBodyHash(r, s, isForm)
+	if problem := h.checkBodyHash(r, s, isForm); problem != nil {
+		return problem
+	}
+	s.now = h.app.now()
+	return nil
 }
 
 // checkShape refuses a signed request that lacks what every one needs.
@@ -144,8 +149,10 @@ func hasForm(r *http.Request, method string) (bool, *Problem) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return false, nil
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return false, nil
+	for _, encoding := range r.Header["Content-Encoding"] {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
+			return false, nil
+		}
 	}
 	contentTypes := r.Header["Content-Type"]
 	switch len(contentTypes) {
@@ -220,7 +227,7 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	if err != nil {
 		return Identity{}, problemStore.because(err)
 	}
-	consumer, token, problem := h.lookUp(r.Context(), store, &s.params)
+	consumer, token, problem := h.lookUp(r.Context(), store, s)
 	if problem != nil && problem.Status == http.StatusServiceUnavailable {
 		return Identity{}, problem
 	}
@@ -248,15 +255,16 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 		return Identity{}, problemPermissionWithdrawn.about(id.Permission)
 	}
 	if token != nil {
-		h.app.usage.note(token, h.app.now())
+		h.app.usage.note(token, s.now)
 	}
 	return id, nil
 }
 
 // lookUp finds who signs. What it can't find it reports, with a nil in its place; a request with an empty token or none
 // has a nil token and no problem.
-func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, p *oauth1.Params) (*tokenstore.Consumer, *tokenstore.AccessToken, *Problem) {
-	consumer, problem := h.findConsumer(ctx, store, p.ConsumerKey, problemUnknownConsumer)
+func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed) (*tokenstore.Consumer, *tokenstore.AccessToken, *Problem) {
+	p := &s.params
+	consumer, problem := h.findConsumer(ctx, store, s, problemUnknownConsumer)
 	if problem != nil && problem.Status == http.StatusServiceUnavailable {
 		return nil, nil, problem // a consumer that could not be looked for is not an unknown one
 	}
@@ -278,7 +286,7 @@ func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, p *oauth1.
 	case token == nil, token.Consumer != consumer.Key:
 		problem = problemUnknownToken.about(p.Token)
 		token = nil
-	case token.Expired(h.app.now()):
+	case token.Expired(s.now):
 		problem = problemExpiredToken.about(p.Token)
 	}
 	return consumer, token, problem
@@ -290,8 +298,9 @@ func anonymous(p *oauth1.Params, consumer *tokenstore.Consumer) bool {
 	return consumer == nil && p.HasToken && p.SignatureMethod == plaintext
 }
 
-// findConsumer finds a consumer that may sign now. An unknown one is the given problem, and nil.
-func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, key string, unknown *Problem) (*tokenstore.Consumer, *Problem) {
+// findConsumer finds the consumer that signed, if it may. An unknown one is the given problem, and nil.
+func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown *Problem) (*tokenstore.Consumer, *Problem) {
+	key := s.params.ConsumerKey
 	consumer, err := h.app.consumer(ctx, store, key)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
@@ -303,7 +312,7 @@ func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, key 
 		return nil, problemStore.because(err)
 	case consumer.Disabled:
 		return consumer, problemDisabledConsumer.about(key)
-	case consumer.Expired(h.app.now()):
+	case consumer.Expired(s.now):
 		return consumer, problemExpiredConsumer.about(key)
 	}
 	return consumer, nil
@@ -335,7 +344,7 @@ func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret
 	if h.matches(s, &key) {
 		return true
 	}
-	if isRSA || consumer.RSAPublicKey != "" || consumer.PreviousSecret == "" || !h.app.now().Before(consumer.PreviousSecretExpires) {
+	if isRSA || consumer.RSAPublicKey != "" || consumer.PreviousSecret == "" || !s.now.Before(consumer.PreviousSecretExpires) {
 		return false
 	}
 	key.ConsumerSecret = consumer.PreviousSecret
@@ -361,7 +370,7 @@ func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *Problem) {
 		return 0, malformed(err)
 	}
 	window := int64(time.Duration(h.app.TimestampWindow) / time.Second)
-	if now := h.app.now().Unix(); timestamp < now-window || timestamp > now+window {
+	if now := s.now.Unix(); timestamp < now-window || timestamp > now+window {
 		return 0, problemTimestamp
 	}
 	return timestamp, nil
