@@ -3,12 +3,13 @@ package badgerstore
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 )
 
 const (
 	cacheShards = 64
-	// cacheBytes is how much memory the records of a kind may take, more or less: some 60,000 access tokens.
-	cacheBytes = 32 << 20
+	// cacheBytes is how much memory the records of a kind may take, more or less: some 120,000 access tokens.
+	cacheBytes = 64 << 20
 	// cacheOverhead is what a record takes beyond its strings.
 	cacheOverhead = 320
 )
@@ -23,22 +24,28 @@ type cache[T any] struct {
 
 type cacheShard[T any] struct {
 	mu      sync.RWMutex
-	records map[string]cached[T]
+	records map[string]*cached[T]
 	bytes   int
+	// ring holds the same records, for the hand that goes round and evicts those that nobody used since it passed.
+	ring []*cached[T]
+	hand int
 	// version counts writes: what was read from disk before one may be older than it, and is not kept.
 	version uint64
 	_       [64]byte
 }
 
 type cached[T any] struct {
-	record *T
+	record T
+	key    string
 	size   int
+	place  int // in the ring
+	used   atomic.Bool
 }
 
 func newCache[T any](limit int) *cache[T] {
 	c := &cache[T]{seed: maphash.MakeSeed(), limit: limit / cacheShards}
 	for i := range c.shards {
-		c.shards[i].records = make(map[string]cached[T])
+		c.shards[i].records = make(map[string]*cached[T])
 	}
 	return c
 }
@@ -52,7 +59,14 @@ func (c *cache[T]) get(key string) (*T, uint64) {
 	s := c.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.records[key].record, s.version
+	r := s.records[key]
+	if r == nil {
+		return nil, s.version
+	}
+	if !r.used.Load() { // most are, and memory that is only read stays in the caches of all processors
+		r.used.Store(true)
+	}
+	return &r.record, s.version
 }
 
 // fill keeps a record that was read after get returned the version. size is what it takes on disk.
@@ -84,18 +98,39 @@ func (c *cache[T]) keep(s *cacheShard[T], key string, record *T, size int) {
 	if size > c.limit/4 {
 		return
 	}
-	for victim := range s.records { // random ones
-		if s.bytes+size <= c.limit {
-			break
-		}
-		s.drop(victim)
+	for s.bytes+size > c.limit {
+		s.evict()
 	}
-	s.records[key] = cached[T]{record, size}
+	r := &cached[T]{record: *record, key: key, size: size, place: len(s.ring)}
+	s.records[key] = r
+	s.ring = append(s.ring, r)
 	s.bytes += size
 }
 
+// evict drops one record. There must be one.
+func (s *cacheShard[T]) evict() {
+	for evicted := false; !evicted; s.hand++ {
+		if s.hand >= len(s.ring) {
+			s.hand = 0
+		}
+		// The newest record takes the place of the one that goes, and the hand passes it by.
+		if r := s.ring[s.hand]; !r.used.Swap(false) {
+			s.drop(r.key)
+			evicted = true
+		}
+	}
+}
+
 func (s *cacheShard[T]) drop(key string) {
-	s.bytes -= s.records[key].size
+	r := s.records[key]
+	if r == nil {
+		return
+	}
+	last := s.ring[len(s.ring)-1]
+	s.ring[r.place], last.place = last, r.place
+	s.ring[len(s.ring)-1] = nil
+	s.ring = s.ring[:len(s.ring)-1]
+	s.bytes -= r.size
 	delete(s.records, key)
 }
 

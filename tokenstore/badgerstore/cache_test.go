@@ -39,8 +39,17 @@ func TestCacheIsBounded(t *testing.T) {
 		for _, r := range c.shards[i].records {
 			bytes += r.size
 		}
-		if s := &c.shards[i]; s.bytes != bytes || bytes > c.limit {
+		s := &c.shards[i]
+		if s.bytes != bytes || bytes > c.limit {
 			t.Errorf("shard %d: %d bytes of %d, counted as %d", i, bytes, c.limit, s.bytes)
+		}
+		for place, r := range s.ring {
+			if r.place != place || s.records[r.key] != r {
+				t.Errorf("shard %d: %q is in place %d of the ring, not in %d", i, r.key, place, r.place)
+			}
+		}
+		if len(s.ring) != len(s.records) {
+			t.Errorf("shard %d: %d records, %d in the ring", i, len(s.records), len(s.ring))
 		}
 		total += bytes
 		records += len(c.shards[i].records)
@@ -52,6 +61,36 @@ func TestCacheIsBounded(t *testing.T) {
 	c.fill("large", new(int), limit/cacheShards, version)
 	if r, _ := c.get("large"); r != nil {
 		t.Error("a record that would take a shard for itself is kept")
+	}
+}
+
+// What is asked for again and again stays, however many others pass by.
+func TestCacheSparesWhatIsUsed(t *testing.T) {
+	const size, passers = 100, 10
+	c := newCache[int](cacheShards * 20 * (size + cacheOverhead)) // twenty in a shard
+	read := func(key string) (hit bool) {
+		r, version := c.get(key)
+		if r == nil {
+			c.fill(key, new(int), size-len(key), version)
+		}
+		return r != nil
+	}
+	hits, asked, passed := 0, 0, 0
+	for i := 0; asked < 1000; i++ {
+		passer := fmt.Sprint(i)
+		if c.shard(passer) != c.shard("often") {
+			continue
+		}
+		read(passer)
+		if passed++; passed%passers == 0 {
+			asked++
+			if read("often") {
+				hits++
+			}
+		}
+	}
+	if hits < asked*9/10 {
+		t.Errorf("%d of %d were there", hits, asked)
 	}
 }
 
@@ -80,11 +119,11 @@ func TestCacheReplaces(t *testing.T) {
 	}
 	_, version := c.get("k")
 	c.fill("k", new(int), 1, version)
-	next := new(int)
-	c.replace("k", next, 1)
+	next := 7
+	c.replace("k", &next, 1)
 	c.fill("k", new(int), 1, version)
-	if r, _ := c.get("k"); r != next {
-		t.Errorf("got %p, want what it was replaced with, %p", r, next)
+	if r, _ := c.get("k"); *r != next {
+		t.Errorf("got %d, want what it was replaced with, %d", *r, next)
 	}
 }
 
