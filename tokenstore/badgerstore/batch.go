@@ -2,8 +2,8 @@ package badgerstore
 
 import (
 	"context"
+	"runtime"
 	"sync"
-	"time"
 )
 
 // A batcher collects what concurrent callers want written while the previous batch is being written, and writes it
@@ -11,9 +11,6 @@ import (
 type batcher[T any] struct {
 	write func([]T) error
 	max   int // items of one batch
-	// rest is a pause after a batch of several callers. Those that it let go come back at about the same time, so the next
-	// batch is larger, and processor and disk have fewer to do. A caller that is alone never waits for it.
-	rest time.Duration
 
 	mu      sync.Mutex
 	queue   []*batch[T]
@@ -73,9 +70,9 @@ func (b *batcher[T]) run() {
 
 		next.err = b.write(next.items)
 		close(next.done)
-		if len(next.items) > 1 {
-			time.Sleep(b.rest)
-		}
+		// First whoever is ready: some have something for the next batch. The busier the processor, the longer that takes,
+		// and the fewer batches it and the disk have to do; where it is idle nobody waits.
+		runtime.Gosched()
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A nonceLog keeps used nonces on disk, in segments that are filled one after the other and removed when nothing in them
@@ -42,7 +41,6 @@ type nonceLog struct {
 func newNonceLog(dir string, key uint64, filled func()) *nonceLog {
 	l := &nonceLog{dir: dir, key: key, filled: filled}
 	l.syncs = newBatcher(8192, l.syncAll)
-	l.syncs.rest = time.Millisecond // a request takes some tenths of one
 	return l
 }
 
