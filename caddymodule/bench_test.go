@@ -106,12 +106,36 @@ func TestCostOfARequest(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	const (
-		mostAllocations = 6
-		mostReferences  = 8 // measured: 3 to 4
-		turns, each     = 120, 100
-	)
-	bench := newHandlerBench(t, "HMAC-SHA256")
+	for _, c := range []struct {
+		name            string
+		method          string
+		bare            bool
+		mostAllocations float64
+		mostReferences  float64 // twice what was measured
+	}{
+		{"HMAC-SHA256", "HMAC-SHA256", false, 6, 8},
+		{"PLAINTEXT", plaintext, false, 6, 7},
+		{"PLAINTEXT without a nonce", plaintext, true, 6, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bench := newHandlerBench(t, c.method)
+			bench.bare = c.bare
+			allocations, request, reference := bench.cost(t)
+			ratio := float64(request) / float64(reference)
+			t.Logf("a request costs %.1f times the reference work (%v against %v), and %v allocations", ratio, request, reference, allocations)
+			if allocations > c.mostAllocations {
+				t.Errorf("%v allocations a request, at most %v are allowed", allocations, c.mostAllocations)
+			}
+			if ratio > c.mostReferences {
+				t.Errorf("a request costs %.1f times the reference work, at most %v times is allowed", ratio, c.mostReferences)
+			}
+		})
+	}
+}
+
+// cost measures a request, and the reference work.
+func (bench *handlerBench) cost(t *testing.T) (allocations float64, request, reference time.Duration) {
+	const turns, each = 120, 100
 	var requests []*http.Request
 	prepare := func(n int) {
 		requests = requests[:0]
@@ -123,6 +147,15 @@ func TestCostOfARequest(t *testing.T) {
 		bench.serve(t, requests[0])
 		requests = requests[1:]
 	}
+	best := func(shortest *time.Duration, work func()) {
+		start := time.Now()
+		for range each {
+			work()
+		}
+		if took := time.Since(start) / each; *shortest == 0 || took < *shortest {
+			*shortest = took
+		}
+	}
 	for range 20 { // until pools and sets have their size
 		prepare(each)
 		for range each {
@@ -130,29 +163,13 @@ func TestCostOfARequest(t *testing.T) {
 		}
 	}
 	prepare(each + 1)
-	if got := testing.AllocsPerRun(each, next); got > mostAllocations {
-		t.Errorf("%v allocations a request, at most %d are allowed", got, mostAllocations)
-	}
-	best := func(shortest *time.Duration, work func()) {
-		start := time.Now()
-		for range each {
-			work()
-		}
-		if took := time.Since(start); *shortest == 0 || took < *shortest {
-			*shortest = took
-		}
-	}
-	var request, reference time.Duration
+	allocations = testing.AllocsPerRun(each, next)
 	for range turns {
 		prepare(each)
 		best(&request, next)
 		best(&reference, referenceWork)
 	}
-	ratio := float64(request) / float64(reference)
-	t.Logf("a request costs %.1f times the reference work (%v against %v)", ratio, request/each, reference/each)
-	if ratio > mostReferences {
-		t.Errorf("a request costs %.1f times the reference work, at most %d times is allowed", ratio, mostReferences)
-	}
+	return allocations, request, reference
 }
 
 // handlerBench is a site, and requests that are alike but for their tokens, nonces and signatures.
