@@ -71,6 +71,7 @@ type normalizer struct {
 type span struct {
 	first            uint64 // the name's first bytes, which tell most names apart
 	name, value, end int
+	escaped          bool // there is a "%" in it
 }
 
 // first is the beginning of an encoded name, as a number that is sorted like it: no byte of such a name is 0.
@@ -138,6 +139,7 @@ func (n *normalizer) addKnown(p *Params, bit sent, name, value string) {
 	s.value = len(n.text)
 	n.text = AppendEncode(n.text, value)
 	s.end = len(n.text)
+	s.escaped = s.end-s.value > len(value)
 	s.first = first(n.text[s.name:s.value])
 	n.params = append(n.params, s)
 }
@@ -163,6 +165,7 @@ func (n *normalizer) add(name, value string, form, isSource bool) bool {
 	}
 	n.text, valueOK = appendReencoded(n.text, value, form)
 	s.end = len(n.text)
+	s.escaped = bytes.IndexByte(n.text[s.name:], '%') >= 0
 	s.first = first(n.text[s.name:s.value])
 	n.params = append(n.params, s)
 	return nameOK && valueOK
@@ -184,9 +187,15 @@ func (n *normalizer) appendTo(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, "%26"...)
 		}
-		dst = appendTwiceEncoded(dst, text[s.name:s.value])
+		if s.escaped {
+			dst = appendTwiceEncoded(dst, text[s.name:s.value])
+			dst = append(dst, "%3D"...)
+			dst = appendTwiceEncoded(dst, text[s.value:s.end])
+			continue
+		}
+		dst = append(dst, text[s.name:s.value]...)
 		dst = append(dst, "%3D"...)
-		dst = appendTwiceEncoded(dst, text[s.value:s.end])
+		dst = append(dst, text[s.value:s.end]...)
 	}
 	return dst
 }

@@ -208,12 +208,21 @@ func (r *reader) readHeader(field string) error {
 		if err != nil {
 			return err
 		}
+		if field, bit := p.field(name); field != nil { // by far the most
+			if err := p.store(field, bit, name, value, false); err != nil {
+				return err
+			}
+			list = rest
+			continue
+		}
 		switch {
 		case name == "":
 			if more || len(r.unknown) > 0 {
 				p.header = whole
 			}
 			return nil
+		case !isToken(name):
+			return errHeader()
 		case name == "realm":
 			if p.sent&sentRealm != 0 {
 				return rejected("realm", "sent twice")
@@ -257,29 +266,31 @@ func (r *reader) readPairs(source Source, s string) error {
 
 // set stores a protocol parameter, both its parts still encoded.
 func (r *reader) set(rawName, rawValue string, form bool) error {
-	name := rawName
-	field, bit := r.params.field(name)
-	if field == nil {
-		var ok bool
-		if name, ok = decode(rawName, form); !ok {
-			return rejected("", "Malformed percent-encoding in the name of an oauth_ parameter")
-		}
-		field, bit = r.params.field(name)
+	name, ok := decode(rawName, form)
+	if !ok {
+		return rejected("", "Malformed percent-encoding in the name of an oauth_ parameter")
+	}
+	if field, bit := r.params.field(name); field != nil {
+		return r.params.store(field, bit, name, rawValue, form)
+	}
+	if _, ok := decode(rawValue, form); !ok {
+		return rejected("", "Malformed percent-encoding in an oauth_ parameter")
+	}
+	r.unknown = append(r.unknown, name)
+	return nil
+}
+
+// store stores a parameter whose place is known, its value still encoded.
+func (p *Params) store(field *string, bit sent, name, rawValue string, form bool) error {
+	if p.sent&bit != 0 {
+		return rejected(name, "sent twice")
 	}
 	value, ok := decode(rawValue, form)
-	switch {
-	case field == nil && !ok:
-		return rejected("", "Malformed percent-encoding in an oauth_ parameter")
-	case field == nil:
-		r.unknown = append(r.unknown, name)
-	case r.params.sent&bit != 0:
-		return rejected(name, "sent twice")
-	case !ok:
+	if !ok {
 		return rejected(name, "malformed percent-encoding")
-	default:
-		*field = value
-		r.params.sent |= bit
 	}
+	*field = value
+	p.sent |= bit
 	return nil
 }
 
@@ -308,21 +319,23 @@ func cutScheme(field string) (list string, ok bool) {
 
 // cutHeaderParam cuts the first name="value" off the list in an Authorization header (section 3.5.1), without the
 // quotes, still encoded. At the list's end the name is empty. Blanks around "=" and "," and empty list elements are
-// tolerated, a value without quotes is not.
+// tolerated, a value without quotes is not. Whether the name is one is for the caller to see, who knows most of them.
 func cutHeaderParam(list string) (name, value, rest string, err error) {
 	list = skip(list, true)
 	if list == "" {
 		return "", "", "", nil
 	}
-	n := 0
-	for n < len(list) && tokenChar[list[n]] {
-		n++
+	n := strings.IndexByte(list, '=')
+	if n <= 0 {
+		return "", "", "", errHeader()
 	}
-	name = list[:n]
-	rest, equals := strings.CutPrefix(skip(list[n:], false), "=")
+	name, rest = list[:n], list[n+1:]
+	for c := name[len(name)-1]; c == ' ' || c == '\t'; c = name[len(name)-1] { // it begins with another byte
+		name = name[:len(name)-1]
+	}
 	rest, quoted := strings.CutPrefix(skip(rest, false), `"`)
 	end := closingQuote(rest, name == "realm")
-	if name == "" || !equals || !quoted || end < 0 {
+	if !quoted || end < 0 {
 		return "", "", "", errHeader()
 	}
 	value = rest[:end]
@@ -331,6 +344,16 @@ func cutHeaderParam(list string) (name, value, rest string, err error) {
 		return "", "", "", errHeader()
 	}
 	return name, value, rest, nil
+}
+
+// isToken tells whether s is an HTTP token (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		if !tokenChar[s[i]] {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // skip drops the spaces and tabs that s begins with, and the commas if they are asked for. strings.TrimLeft, for this many
