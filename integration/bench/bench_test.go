@@ -34,7 +34,7 @@ func TestBenchmark(t *testing.T) {
 		"-peers", "oauth1,oauth1-plaintext,forward_auth-200,forward_auth-go,jwt-hs256,jwt-rs256",
 		"-growth-tokens", "10,200", "-growth-nonces", "0,200", "-growth-connections", "1,8",
 		"-growth-policies", "1,3", "-growth-reads", "100",
-		"-flows-count", "20", "-flows-clients", "4",
+		"-flows-count", "20", "-flows-clients", "4", "-reclaim-nonces", "1000",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +84,15 @@ func TestBenchmark(t *testing.T) {
 			t.Fatal(err)
 		}
 		if report := f.markdown(e, o); !strings.Contains(report, "| flows/s | ") || !strings.Contains(report, "\n| POST /+access-token | ") {
+			t.Errorf("the report lacks something:\n%s", report)
+		}
+	})
+	t.Run("reclaim", func(t *testing.T) {
+		r, err := giveBack(l, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report := r.markdown(e, o); !strings.Contains(report, "\n| **while nonces are given back** | ") || !strings.Contains(report, "\n| after | ") {
 			t.Errorf("the report lacks something:\n%s", report)
 		}
 	})

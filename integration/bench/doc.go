@@ -4,6 +4,7 @@
 //	go run ./integration/bench [-quick] [-peers plain,oauth1,...] [-out FILE.md] [-svg FILE.svg]
 //	go run ./integration/bench -growth [-quick] [-out FILE.md] [-svg FILE.svg]
 //	go run ./integration/bench -flows [-quick] [-out FILE.md]
+//	go run ./integration/bench -reclaim [-quick] [-out FILE.md]
 //
 // Every peer is a process of its own, kept running. A round runs each of them once, one after the other, with the same
 // number of requests; the next round begins with another peer. Requests are signed before the clock runs. Every answer
@@ -43,12 +44,21 @@
 // folder on the one that is meant. There is nothing to compare with, and no ratio. The client signs and reads while the
 // clock runs, on the same cores. In the end all access tokens are used.
 //
+// # Giving back
+//
+// In the fourth mode a store that was filled with live nonces forgets them while requests come, at a steady rate well
+// below what fills the machine. It asks whether anybody waits for that: the delays around the moments when files of the
+// nonces went stand beside those before, between and after. Plain reverse_proxy has the same load at the same time: where
+// its delays grow too, it is the machine that was busy. With GOMAXPROCS=1 in the environment it shows what a container
+// with one processor has.
+//
 // # Files
 //
 //	main.go        flags, and which mode
 //	compare.go     the rounds of the first mode
-//	growth.go      the second mode; fill.go: how its stores are filled
+//	growth.go      the second mode; fill.go: how stores are filled
 //	flows.go       the third mode; walk.go: one flow
+//	reclaim.go     the fourth mode
 //	peers.go       what is compared; helpers.go: the peers that are more than a Caddyfile
 //	jwt.go         the JWT peers; jwt: their Caddy, a Go module of its own
 //	roles.go       the upstream, the auth server and the verifier: this program again, in other processes

@@ -20,11 +20,23 @@ const (
 	filled = "filled"
 	// fillers write at the same time: the store writes what they bring together.
 	fillers = 2000
+	// bucket is how many seconds of timestamps the store forgets together, and buckets how many of them a window has.
+	bucket  = 60
+	buckets = window / bucket
 )
 
+// oldNonces are those that a store is filled with.
+type oldNonces struct {
+	number int
+	// ends is when the first bucket of them ends, in seconds since 1970, and every how many seconds after one the next.
+	// 0: none ends while the benchmark runs.
+	ends, every int
+}
+
 // fillStore brings a store from one size to a larger one, in a process that never closes it but is ended by kill -9.
-func (l *lab) fillStore(store string, tokens [2]int, nonces int) error {
-	p, err := l.startSelf("fill", store, fmt.Sprint(tokens[0]), fmt.Sprint(tokens[1]), fmt.Sprint(nonces))
+func (l *lab) fillStore(store string, tokens [2]int, nonces oldNonces) error {
+	p, err := l.startSelf("fill", store, fmt.Sprint(tokens[0]), fmt.Sprint(tokens[1]),
+		fmt.Sprint(nonces.number), fmt.Sprint(nonces.ends), fmt.Sprint(nonces.every))
 	if err != nil {
 		return err
 	}
@@ -45,10 +57,10 @@ func (l *lab) fillStore(store string, tokens [2]int, nonces int) error {
 
 // fill is the role of that process: the store's folder, how many tokens it has and shall have, and nonces to add.
 func fill(arguments []string) error {
-	if len(arguments) != 4 {
-		return errors.New("fill: wants a folder, two numbers of tokens, and one of nonces")
+	if len(arguments) != 6 {
+		return errors.New("fill: wants a folder, two numbers of tokens, and three of nonces")
 	}
-	var n [3]int
+	var n [5]int
 	for i := range n {
 		var err error
 		if n[i], err = strconv.Atoi(arguments[i+1]); err != nil {
@@ -68,8 +80,8 @@ func fill(arguments []string) error {
 	if err := each(n[0], n[1], func(i int) error { return store.CreateAccessToken(ctx, hmacToken(i)) }); err != nil {
 		return err
 	}
-	now := time.Now()
-	if err := each(0, n[2], func(i int) error { return store.UseNonce(ctx, oldNonce(i, now)) }); err != nil {
+	nonces, now := oldNonces{n[2], n[3], n[4]}, time.Now()
+	if err := each(0, nonces.number, func(i int) error { return store.UseNonce(ctx, nonces.nonce(i, now)) }); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filled, nil, 0o600); err != nil {
@@ -78,16 +90,24 @@ func fill(arguments []string) error {
 	select {} // until we are killed
 }
 
-// oldNonce is a nonce that stays live while the benchmark runs. Its timestamp is somewhere in the window that has been.
-func oldNonce(i int, now time.Time) tokenstore.Nonce {
+// nonce returns one of them. Its timestamp is somewhere in the window that has been. Those that end come in the order of
+// their timestamps, as requests do, and with the same number in each bucket.
+func (o oldNonces) nonce(i int, now time.Time) tokenstore.Nonce {
 	t := hmacToken(i % 1000)
-	return tokenstore.Nonce{
+	n := tokenstore.Nonce{
 		Consumer:  t.Consumer,
 		Token:     t.Key,
 		Timestamp: now.Unix() - int64(i%(window-10)),
 		Value:     noncePrefix + fmt.Sprintf("%012d", i),
 		Expires:   now.Add(time.Hour),
 	}
+	if o.ends > 0 {
+		k := i * buckets / o.number
+		last := (int(now.Unix())/bucket-buckets+k+1)*bucket - 1 // timestamp of the bucket, below all of now's
+		age := i % bucket
+		n.Timestamp, n.Expires = int64(last-age), time.Unix(int64(o.ends+k*o.every-age), 0)
+	}
+	return n
 }
 
 // each calls f for every number from one to below another, by many goroutines.

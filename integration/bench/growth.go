@@ -54,7 +54,7 @@ func (g *growth) growTokens(l *lab, o *options, plain *target) error {
 	had := 0
 	for _, size := range o.growTokens {
 		progress("filling a store with %s tokens", count(size))
-		if err := l.fillStore(dir+"/store", [2]int{had, size}, 0); err != nil {
+		if err := l.fillStore(dir+"/store", [2]int{had, size}, oldNonces{}); err != nil {
 			return err
 		}
 		had = size
@@ -83,7 +83,7 @@ func (g *growth) growNonces(l *lab, o *options, plain *target) error {
 	for _, size := range o.growNonces {
 		progress("filling a store with %s live nonces", count(size))
 		dir := l.folder("nonces")
-		if err := l.fillStore(dir+"/store", [2]int{0, tokens}, size); err != nil {
+		if err := l.fillStore(dir+"/store", [2]int{0, tokens}, oldNonces{number: size}); err != nil {
 			return err
 		}
 		t, p, err := l.restart("oauth1-nonces", site{app: anyApp, dir: dir, before: directive}, tokens)

@@ -40,12 +40,39 @@ func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsec
 // patience is how long anything may take before the benchmark gives up on it.
 const patience = 60 * time.Second
 
+// A pace is when requests are due: the first, and how long after one the next. The zero pace has each wait for nothing
+// but a connection.
+type pace struct {
+	first time.Time
+	every time.Duration
+}
+
+// wait returns when request i may be sent, and since when its answer is waited for. That is since it was due if no
+// connection was free then, so that a stall counts for all whom it held up. A timer of ours that is late counts for
+// nobody.
+func (p pace) wait(i int) time.Time {
+	now := time.Now()
+	if p.every == 0 {
+		return now
+	}
+	due := p.first.Add(time.Duration(i) * p.every)
+	if due.Before(now) {
+		return due
+	}
+	time.Sleep(due.Sub(now))
+	return time.Now()
+}
+
 // send sends the requests over keep-alive connections, each waiting for its answer, and checks the answers. It returns
 // the time that each took.
 func send(ctx context.Context, addr string, connections int, requests []request) ([]int64, time.Duration, error) {
+	return sendPaced(ctx, addr, connections, requests, pace{})
+}
+
+func sendPaced(ctx context.Context, addr string, connections int, requests []request, p pace) ([]int64, time.Duration, error) {
 	delays := make([]int64, len(requests))
 	elapsed, err := drive(ctx, addr, connections, len(requests), func(c *client, i int) error {
-		began := time.Now()
+		began := p.wait(i)
 		if err := c.do(requests[i], began); err != nil {
 			return err
 		}

@@ -39,6 +39,11 @@ type options struct {
 	flows       bool
 	flowCount   int
 	flowClients int
+
+	reclaim       bool
+	reclaimNonces int
+	reclaimEvery  int
+	reclaimRate   int
 }
 
 // sizes are the values of a flag such as 1000,10000.
@@ -106,6 +111,10 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	f.BoolVar(&o.flows, "flows", false, "measure three-legged flows in place of peers")
 	f.IntVar(&o.flowCount, "flows-count", 1000, "with -flows: flows of a round")
 	f.IntVar(&o.flowClients, "flows-clients", 64, "with -flows: clients at the same time, each in a flow of its own")
+	f.BoolVar(&o.reclaim, "reclaim", false, "measure what happens while expired nonces are given back, in place of peers")
+	f.IntVar(&o.reclaimNonces, "reclaim-nonces", 5_000_000, "with -reclaim: live nonces at the start")
+	f.IntVar(&o.reclaimEvery, "reclaim-every", 8, "with -reclaim: `seconds` from the end of a fifth of them to the end of the next")
+	f.IntVar(&o.reclaimRate, "reclaim-rate", 1000, "with -reclaim: requests a second")
 	if err := f.Parse(arguments); err != nil {
 		return nil, err
 	}
@@ -127,11 +136,15 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	if slices.Contains(o.growTokens, 0) || slices.Contains(o.growConns, 0) || slices.Contains(o.growPolicies, 0) {
 		return nil, errors.New("only -growth-nonces may hold 0")
 	}
-	if min(o.rounds, o.requests, o.connections, o.tokens, o.flowCount, o.flowClients) < 1 {
-		return nil, errors.New("-rounds, -requests, -connections, -tokens, -flows-count and -flows-clients must be positive")
+	if min(o.rounds, o.requests, o.connections, o.tokens, o.flowCount, o.flowClients, o.reclaimEvery, o.reclaimRate) < 1 {
+		return nil, errors.New("-rounds, -requests, -connections, -tokens, -flows-count, -flows-clients, -reclaim-every and " +
+			"-reclaim-rate must be positive")
 	}
-	if o.flows && (o.growth || o.svg != "") {
-		return nil, errors.New("-flows goes with neither -growth nor -svg")
+	if o.reclaimNonces < buckets {
+		return nil, fmt.Errorf("-reclaim-nonces must be %d at least", buckets)
+	}
+	if o.flows && (o.growth || o.svg != "") || o.reclaim && (o.growth || o.flows || o.svg != "") {
+		return nil, errors.New("-flows and -reclaim go with neither each other nor -growth nor -svg")
 	}
 	return o, nil
 }
@@ -145,6 +158,7 @@ func (o *options) makeQuick(f *flag.FlagSet) {
 		"growth-tokens": "100,1000,10000", "growth-nonces": "0,1000,10000",
 		"growth-connections": "1,8,64", "growth-policies": "1,10,50",
 		"flows-count": "200", "flows-clients": "16",
+		"reclaim-nonces": "10000", "reclaim-every": "1", "reclaim-rate": "200",
 	} {
 		if !given[name] {
 			if err := f.Set(name, value); err != nil {
@@ -178,6 +192,12 @@ func bench(ctx context.Context, o *options) error {
 			return err
 		}
 		report = f.markdown(e, o)
+	case o.reclaim:
+		r, err := giveBack(l, o)
+		if err != nil {
+			return err
+		}
+		report = r.markdown(e, o)
 	default:
 		c, err := compare(l, o)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"debug/buildinfo"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -157,6 +158,55 @@ func (f *flows) markdown(e environment, o *options) string {
 	}
 	fmt.Fprintf(&b, "\nA flow costs the client %.0f µs of CPU beside these, on the same cores. The %s access tokens passed afterwards.\n\n%s\n",
 		measure(whole, result.clientCPU).median, count(len(f.granted)), e)
+	return b.String()
+}
+
+func (r *reclaim) markdown(e environment, o *options) string {
+	var b strings.Builder
+	givings := r.givings()
+	gaps := r.gaps(givings)
+	fmt.Fprintf(&b, "%s live nonces end, a fifth of them every %d seconds, while there are %s verified requests a second, HMAC-SHA256, "+
+		"and as many to plain reverse_proxy, each at its time, on %d keep-alive connections each. p50 and p99 are those of mostly %.2f s, "+
+		"as long as it takes to see files go: medians of all such times, ± half the distance between the quartiles. So a neighbour who "+
+		"disturbs some of them does not count, but a stall that is there each time does.\n\n",
+		count(o.reclaimNonces), o.reclaimEvery, count(o.reclaimRate), o.connections, elapsed(reclaimSlices).Seconds())
+	b.WriteString("| | times | p50, ms | p99, ms | p99 against before | longest, ms | plain: p99, ms | longest, ms | p99 against plain |\n" +
+		"| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	before := pieces(gaps[:1])
+	base := figureOf(within(r.oauth1, before, 0.99)).median
+	for _, row := range []struct {
+		name  string
+		spans []span
+	}{
+		{"before", before},
+		{"**while nonces are given back**", givings},
+		{"in between", pieces(gaps[1 : len(gaps)-1])},
+		{"after", pieces(gaps[len(gaps)-1:])},
+	} {
+		if len(row.spans) == 0 {
+			continue
+		}
+		p99, plain := within(r.oauth1, row.spans, 0.99), within(r.plain, row.spans, 0.99)
+		ratios := make([]float64, len(p99))
+		for i := range ratios {
+			ratios[i] = p99[i] / plain[i]
+		}
+		fmt.Fprintf(&b, "| %s | %d | %.2f | %s | %.2f | %.1f | %s | %.1f | %s |\n", row.name, len(row.spans),
+			figureOf(within(r.oauth1, row.spans, 0.5)).median, figureOf(p99).ratio(), figureOf(p99).median/base, slices.Max(within(r.oauth1, row.spans, 1)),
+			figureOf(plain).ratio(), slices.Max(within(r.plain, row.spans, 1)), figureOf(ratios).ratio())
+	}
+	b.WriteString("\n| given back after, s | files | p99, ms | longest, ms | then files | on disk, MB | memory, MB |\n" +
+		"| --- | --- | --- | --- | --- | --- | --- |\n")
+	first := r.states[gaps[0].to]
+	fmt.Fprintf(&b, "| | | | | %d | %.0f | %.0f |\n", len(first.files), megabytes(first.disk), megabytes(first.memory))
+	p99, longest := within(r.oauth1, givings, 0.99), within(r.oauth1, givings, 1)
+	for i, g := range givings {
+		then := r.states[gaps[i+1].to]
+		fmt.Fprintf(&b, "| %.2f | %d | %.2f | %.1f | %d | %.0f | %.0f |\n", elapsed(g.from+1).Seconds(),
+			len(r.states[g.from].files)-len(r.states[g.to].files), p99[i], longest[i],
+			len(then.files), megabytes(then.disk), megabytes(then.memory))
+	}
+	fmt.Fprintf(&b, "\nFiles are those of the nonces, memory is RssAnon.\n\n%s\n", e)
 	return b.String()
 }
 
