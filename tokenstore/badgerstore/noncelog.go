@@ -224,6 +224,7 @@ func (l *nonceLog) remove(below int32, stop <-chan struct{}) error {
 		l.mu.Lock()
 		l.sealed = slices.DeleteFunc(l.sealed, func(o *segment) bool { return o == s })
 		l.mu.Unlock()
+		rest()
 	}
 	return nil
 }

@@ -4,9 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -168,4 +172,62 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	}
 	after(1259, "wide", begin+600, tokenstore.ErrNonceUsed)
 	after(1260, "wide", begin+600, tokenstore.ErrNonceForgotten)
+}
+
+// TestForgettingRests: requests wait for a little of it at the most, in memory and on disk.
+func TestForgettingRests(t *testing.T) {
+	const consumer = 7
+	s := newNonceSet(math.MaxInt)
+	for i := range uint64(10 * droppedAtOnce) {
+		n := loggedNonce{consumer: consumer}
+		binary.LittleEndian.PutUint64(n.digest[:], i*0x9e3779b97f4a7c15)
+		if err := s.use(&n, 0, new(atomic.Int64)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live := &s.consumers[consumer].counts[consumer].live
+
+	log := new(nonceLog)
+	dir := t.TempDir()
+	for i := range 10 {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log.sealed = append(log.sealed, &segment{path: path, synced: true})
+	}
+
+	for _, c := range []struct {
+		name   string
+		atOnce int
+		forget func()
+		left   func() int
+	}{
+		{"nonces", 2 * droppedAtOnce, func() { s.drop(0) }, func() int { return int(live.Load()) }},
+		{"files", 1, func() {
+			if err := log.remove(1, nil); err != nil {
+				t.Error(err)
+			}
+		}, func() int {
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Error(err)
+			}
+			return len(entries)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				before := c.left()
+				go c.forget()
+				for left := before; left > 0; before = left {
+					synctest.Wait() // until it rests
+					if left = c.left(); left < before-c.atOnce {
+						t.Errorf("from %d to %d without a rest", before, left)
+					}
+					time.Sleep(time.Millisecond)
+				}
+			})
+		})
+	}
 }

@@ -16,6 +16,8 @@ const (
 	consumerShards = 64
 	// noBucket is below all buckets.
 	noBucket = math.MinInt32
+	// droppedAtOnce nonces are dropped in a fifth of a millisecond.
+	droppedAtOnce = 4096
 )
 
 // A nonceSet knows the nonces that are used, and how many each consumer has. A nonce takes 16 bytes in a table that is
@@ -211,12 +213,17 @@ func (s *nonceSet) acquire(id consumerID) (c *nonceCount, live int64) {
 
 // drop forgets a bucket that is below the floor.
 func (s *nonceSet) drop(bucket int32) {
+	dropped := 0
 	for i := range s.shards {
 		shard := &s.shards[i]
 		shard.mu.Lock()
 		t := shard.take(bucket)
 		shard.mu.Unlock()
 		s.release(&t)
+		if dropped += t.used; dropped >= droppedAtOnce {
+			dropped = 0
+			rest()
+		}
 	}
 	for i := range s.consumers {
 		s.consumers[i].forget()
