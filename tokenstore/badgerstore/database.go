@@ -13,6 +13,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/ristretto/v2/z"
 	"go.uber.org/zap"
 )
 
@@ -96,6 +97,11 @@ func openDatabase(dir string, key []byte, logger *zap.Logger) (*database, error)
 		return nil, err
 	}
 	db, err := badger.Open(o)
+	if err != nil && strings.Contains(err.Error(), z.NewFile.Error()) {
+		// A process was ended between making the file of a memtable and giving it its size. Badger gives it that now, and
+		// takes it for an error all the same, once.
+		db, err = badger.Open(o)
+	}
 	if err != nil {
 		return nil, openError(err)
 	}

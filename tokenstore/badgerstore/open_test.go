@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -184,6 +185,37 @@ func TestOpenDamaged(t *testing.T) {
 }
 
 // A file that stands where the directory should be, and a directory that may not be written to.
+// A process may end just when it has made a file of Badger's, which has no size yet. With everything that was acknowledged
+// on disk, that must not keep the next one from its store.
+func TestOpenWithAnEmptyMemtable(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, Options{Path: dir})
+	if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "key", Consumer: "consumer", User: "user"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tokens", "00431.mem"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s, err := Open(Options{Path: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.AccessToken(t.Context(), "key"); err != nil {
+			t.Error(err)
+		}
+		if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: rand.Text()}); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestOpenWhereItCannot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
