@@ -2,8 +2,6 @@ package oauth1
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/binary"
 	"slices"
 	"strings"
 	"sync"
@@ -68,18 +66,7 @@ type normalizer struct {
 }
 
 // span is a parameter: its name is text[name:value], its value text[value:end].
-type span struct {
-	first            uint64 // the name's first bytes, which tell most names apart
-	name, value, end int
-	escaped          bool // there is a "%" in it
-}
-
-// first is the beginning of an encoded name, as a number that is sorted like it: no byte of such a name is 0.
-func first(name []byte) (n uint64) {
-	var b [8]byte
-	copy(b[:], name)
-	return binary.BigEndian.Uint64(b[:])
-}
+type span struct{ name, value, end int }
 
 var normalizers = sync.Pool{New: func() any { return new(normalizer) }}
 
@@ -139,8 +126,6 @@ func (n *normalizer) addKnown(p *Params, bit sent, name, value string) {
 	s.value = len(n.text)
 	n.text = AppendEncode(n.text, value)
 	s.end = len(n.text)
-	s.escaped = s.end-s.value > len(value)
-	s.first = first(n.text[s.name:s.value])
 	n.params = append(n.params, s)
 }
 
@@ -165,8 +150,6 @@ func (n *normalizer) add(name, value string, form, isSource bool) bool {
 	}
 	n.text, valueOK = appendReencoded(n.text, value, form)
 	s.end = len(n.text)
-	s.escaped = bytes.IndexByte(n.text[s.name:], '%') >= 0
-	s.first = first(n.text[s.name:s.value])
 	n.params = append(n.params, s)
 	return nameOK && valueOK
 }
@@ -175,9 +158,6 @@ func (n *normalizer) add(name, value string, form, isSource bool) bool {
 func (n *normalizer) appendTo(dst []byte) []byte {
 	text := n.text
 	slices.SortFunc(n.params, func(a, b span) int {
-		if a.first != b.first {
-			return cmp.Compare(a.first, b.first)
-		}
 		if c := bytes.Compare(text[a.name:a.value], text[b.name:b.value]); c != 0 {
 			return c
 		}
@@ -187,15 +167,9 @@ func (n *normalizer) appendTo(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, "%26"...)
 		}
-		if s.escaped {
-			dst = appendTwiceEncoded(dst, text[s.name:s.value])
-			dst = append(dst, "%3D"...)
-			dst = appendTwiceEncoded(dst, text[s.value:s.end])
-			continue
-		}
-		dst = append(dst, text[s.name:s.value]...)
+		dst = appendTwiceEncoded(dst, text[s.name:s.value])
 		dst = append(dst, "%3D"...)
-		dst = append(dst, text[s.value:s.end]...)
+		dst = appendTwiceEncoded(dst, text[s.value:s.end])
 	}
 	return dst
 }
