@@ -69,7 +69,8 @@ func (c *cache[T]) get(key string) (*T, uint64) {
 	return &r.record, s.version
 }
 
-// fill keeps a record that was read after get returned the version. size is what it takes on disk.
+// fill keeps a record that was read after get returned the version. size is what it takes on disk. The key is kept, too: it
+// should be the record's own, lest it keep alive what it was cut from.
 func (c *cache[T]) fill(key string, record *T, size int, version uint64) {
 	size += len(key) + cacheOverhead
 	s := c.shard(key)

@@ -90,23 +90,24 @@ func (s *nonceSet) use(n *loggedNonce, timestamp int64, floor *atomic.Int64) err
 	shard := &s.shards[e.a%nonceShards]
 	shard.mu.Lock()
 	err := error(nil)
+	t := shard.table(n.bucket)
 	switch {
 	case timestamp < floor.Load(): // under the lock: what is below the floor is dropped after it was raised
 		err = tokenstore.ErrNonceForgotten
 	case live > s.limit:
 		err = tokenstore.ErrNoncesFull
-		if shard.has(n.bucket) && shard.last.entries[shard.last.find(e)].consumer != 0 {
+		if t != nil && t.entries[t.find(e)].consumer != 0 {
 			err = tokenstore.ErrNonceUsed
 		}
 	default:
-		if !shard.has(n.bucket) {
-			shard.make(n.bucket)
+		if t == nil {
+			t = shard.put(nonceTable{entries: make([]nonceEntry, 8), bucket: n.bucket})
 		}
-		if !shard.last.add(e) {
+		if !t.add(e) {
 			err = tokenstore.ErrNonceUsed
 			break
 		}
-		shard.last.expires = max(shard.last.expires, n.expires)
+		t.expires = max(t.expires, n.expires)
 	}
 	shard.mu.Unlock()
 	if err != nil {
@@ -115,40 +116,34 @@ func (s *nonceSet) use(n *loggedNonce, timestamp int64, floor *atomic.Int64) err
 	return err
 }
 
-// has reports whether there is a table for the bucket, which is then the last one.
-func (s *nonceShard) has(bucket int32) bool {
+// table returns the table for the bucket, which is the last one from then on; nil where there is none.
+func (s *nonceShard) table(bucket int32) *nonceTable {
 	if s.last.bucket == bucket && s.last.entries != nil {
-		return true
+		return &s.last
 	}
 	t, ok := s.others[bucket]
-	if ok {
-		delete(s.others, bucket)
-		s.put(t)
+	if !ok {
+		return nil
 	}
-	return ok
+	delete(s.others, bucket)
+	return s.put(t)
 }
 
-// make makes the table for a bucket that has none.
-func (s *nonceShard) make(bucket int32) {
-	s.put(nonceTable{entries: make([]nonceEntry, 8), bucket: bucket})
-}
-
-// put makes a table that is not among the others the last one.
-func (s *nonceShard) put(t nonceTable) {
+// put makes a table that is not among the others the last one, and returns where it is.
+func (s *nonceShard) put(t nonceTable) *nonceTable {
 	if s.last.entries != nil {
 		s.others[s.last.bucket] = s.last
 	}
 	s.last = t
+	return &s.last
 }
 
 // take takes the table of a bucket out of the shard.
-func (s *nonceShard) take(bucket int32) nonceTable {
-	if !s.has(bucket) {
-		return nonceTable{}
+func (s *nonceShard) take(bucket int32) (taken nonceTable) {
+	if t := s.table(bucket); t != nil {
+		taken, *t = *t, nonceTable{}
 	}
-	t := s.last
-	s.last = nonceTable{}
-	return t
+	return taken
 }
 
 // find returns where the entry is, or where it would be. Shards go by the digest's last bits, places by its first.
