@@ -208,14 +208,12 @@ func (r *reader) readHeader(field string) error {
 		if err != nil {
 			return err
 		}
-		if field, bit := p.field(name); field != nil { // by far the most
-			if err := p.store(field, bit, name, value, false); err != nil {
+		place, bit := p.field(name)
+		switch {
+		case place != nil: // by far the most
+			if err := p.store(place, bit, name, value, false); err != nil {
 				return err
 			}
-			list = rest
-			continue
-		}
-		switch {
 		case name == "":
 			if more || len(r.unknown) > 0 {
 				p.header = whole
@@ -329,10 +327,11 @@ func cutHeaderParam(list string) (name, value, rest string, err error) {
 	if n <= 0 {
 		return "", "", "", errHeader()
 	}
-	name, rest = list[:n], list[n+1:]
-	for c := name[len(name)-1]; c == ' ' || c == '\t'; c = name[len(name)-1] { // it begins with another byte
-		name = name[:len(name)-1]
+	rest = list[n+1:]
+	for list[n-1] == ' ' || list[n-1] == '\t' { // it begins with another byte
+		n--
 	}
+	name = list[:n]
 	rest, quoted := strings.CutPrefix(skip(rest, false), `"`)
 	end := closingQuote(rest, name == "realm")
 	if !quoted || end < 0 {
