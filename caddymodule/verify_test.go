@@ -342,6 +342,24 @@ func TestForms(t *testing.T) {
 			}
 		})
 	}
+	for _, test := range []struct {
+		name, signed string
+		encodings    []string
+	}{
+		{"an encoding that changes nothing leaves a form one", form, []string{"Identity"}},
+		{"a compressed form is none", "", []string{"gzip"}},
+		{"nor where that is said in a second line", "", []string{"identity", "gzip"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := site.sign(signer, "POST", "http://api.test/x", test.signed)
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header["Content-Encoding"] = test.encodings
+			r.Body = io.NopCloser(strings.NewReader(form))
+			if w, upstream := site.serve(r); upstream == nil {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		})
+	}
 	t.Run("a charset does not matter", func(t *testing.T) {
 		r := site.sign(signer, "POST", "http://api.test/x", form)
 		r.Header.Set("Content-Type", "Application/X-WWW-Form-Urlencoded; charset=utf-8")
