@@ -5,13 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // A comparison is what the first mode measured.
 type comparison struct {
-	peers   []peer              // that ran; the first is the baseline
-	runs    map[string][]result // by the peer's name, one for each round
+	peers   []peer               // that ran; the first is the baseline
+	runs    map[string][]result  // by the peer's name, one for each round
+	idle    map[string][]float64 // by the peer's name: CPU between its run and the end of the round, in milliseconds a second
 	skipped []string
 }
 
@@ -28,33 +28,12 @@ func compare(l *lab, o *options) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{runs: make(map[string][]result)}
-	targets := make(map[string]*target)
-	for _, p := range chosen {
-		t, err := p.start(l)
-		switch {
-		case isMissing(err):
-			progress("%-20s skipped: %v", p.name, err)
-			c.skipped = append(c.skipped, fmt.Sprintf("%s (`%s`): %v", p.label, p.name, err))
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w", p.name, err)
-		}
-		progress("%-20s started", p.name)
-		c.peers = append(c.peers, p)
-		targets[p.name] = t
-		// Caches fill, connections open, and whoever starts processes of its own has done so.
-		if _, err := l.run(l.ctx, t, max(o.requests/5, o.connections), o.connections, uniform(o.tokens)); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
-		}
-		for _, process := range append(t.proxy, t.beside...) {
-			if err := process.adopt(); err != nil {
-				return nil, err
-			}
-		}
-		t.ended = time.Time{} // the warm-up was charged for fewer processes
-	}
+	c := &comparison{peers: chosen, runs: make(map[string][]result), idle: make(map[string][]float64)}
 	for round := range o.rounds {
+		targets, err := c.start(l, o, round)
+		if err != nil {
+			return nil, err
+		}
 		for i := range c.peers {
 			p := c.peers[(i+round)%len(c.peers)]
 			r, err := l.run(l.ctx, targets[p.name], o.requests, o.connections, uniform(o.tokens))
@@ -65,8 +44,67 @@ func compare(l *lab, o *options) (*comparison, error) {
 			progress("round %d/%d  %-20s %6.0f req/s  %5.0f us CPU + %4.0f beside  p50 %6.2f ms  p99 %6.2f ms",
 				round+1, o.rounds, p.name, r.rate(), r.proxyCPU(), r.besideCPU(), r.latency50(), r.latency99())
 		}
+		if round == o.rounds-1 {
+			if err := c.profile(l, o, targets); err != nil {
+				return nil, err
+			}
+		}
+		if err := c.end(l, targets); err != nil {
+			return nil, err
+		}
 	}
-	return c, c.profile(l, o, targets)
+	return c, nil
+}
+
+// start starts the peers, and drops those that are not installed. It does so for every round: two processes of the same
+// program differ by several percent, for as long as they live.
+func (c *comparison) start(l *lab, o *options, round int) (map[string]*target, error) {
+	targets := make(map[string]*target)
+	var ran []peer
+	for _, p := range c.peers {
+		t, err := p.start(l)
+		switch {
+		case isMissing(err):
+			progress("%-20s skipped: %v", p.name, err)
+			c.skipped = append(c.skipped, fmt.Sprintf("%s (`%s`): %v", p.label, p.name, err))
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		if round == 0 {
+			progress("%-20s started", p.name)
+		}
+		ran = append(ran, p)
+		targets[p.name] = t
+		// Caches fill, connections open, and whoever starts processes of its own has done so.
+		if _, err := l.run(l.ctx, t, max(o.requests/5, o.connections), o.connections, uniform(o.tokens)); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		for _, process := range append(t.proxy, t.beside...) {
+			if err := process.adopt(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	c.peers = ran
+	return targets, nil
+}
+
+// end ends a round.
+func (c *comparison) end(l *lab, targets map[string]*target) error {
+	for name, t := range targets {
+		used, ok, err := l.idle(t)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if ok {
+			c.idle[name] = append(c.idle[name], used)
+		}
+	}
+	for _, t := range targets {
+		l.stopTarget(t)
+	}
+	return nil
 }
 
 // profile writes CPU profiles where -profile wants them.

@@ -204,9 +204,11 @@ func (l *lab) kill(p *process) {
 	}
 }
 
+// stopTarget ends the target's processes, and removes their folders.
 func (l *lab) stopTarget(t *target) {
 	for _, p := range append(t.proxy, t.beside...) {
 		l.stop(p)
+		os.RemoveAll(l.folder(p.name))
 	}
 }
 

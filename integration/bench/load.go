@@ -21,7 +21,6 @@ type result struct {
 	elapsed            time.Duration
 	proxy, beside      time.Duration // CPU
 	upstream, client   time.Duration // CPU
-	idle               float64       // CPU of the proxy since the run before, in milliseconds a second; negative: not measured
 	p50, p99, maxDelay time.Duration
 }
 
@@ -232,10 +231,6 @@ func (l *lab) charge(t *target, work func() ([]int64, time.Duration, error)) (re
 	if err != nil {
 		return result{}, err
 	}
-	idle := -1.0
-	if time.Since(t.ended) > time.Second && !t.ended.IsZero() { // soon after a run, its connections are being closed
-		idle = 1000 * (before[0] - t.usedByEnd).Seconds() / time.Since(t.ended).Seconds()
-	}
 	delays, elapsed, err := work()
 	if err != nil {
 		return result{}, err
@@ -251,8 +246,18 @@ func (l *lab) charge(t *target, work func() ([]int64, time.Duration, error)) (re
 	r.beside = after[1] - before[1]
 	r.upstream = after[2] - before[2]
 	r.client = after[3] - before[3]
-	r.idle = idle
 	return r, nil
+}
+
+// idle is the CPU time that the proxy has used since its last run, in milliseconds a second; ok is false where that is too
+// little time to tell.
+func (l *lab) idle(t *target) (used float64, ok bool, err error) {
+	since := time.Since(t.ended)
+	if since < time.Second { // soon after a run, its connections are being closed
+		return 0, false, nil
+	}
+	now, err := l.meter(t)
+	return 1000 * (now[0] - t.usedByEnd).Seconds() / since.Seconds(), true, err
 }
 
 // latencies is a result that knows of nothing else. It sorts the delays.

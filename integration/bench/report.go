@@ -79,15 +79,9 @@ func (c *comparison) markdown(e environment, o *options) string {
 	}
 	fmt.Fprintf(&b, "\nA request costs the upstream %.0f µs and the client %.0f µs of CPU beside these, on the same cores.\n",
 		measure(base, result.upstreamCPU).median, measure(base, result.clientCPU).median)
-	separator := "\nBetween its runs, when nobody asks it, a proxy spends, in ms of CPU a second: "
+	separator := "\nAfter its run, when nobody asks it, a proxy spends, in ms of CPU a second: "
 	for _, p := range c.peers {
-		var idle []float64
-		for _, r := range c.runs[p.name] {
-			if r.idle >= 0 {
-				idle = append(idle, r.idle)
-			}
-		}
-		if len(idle) > 0 {
+		if idle := c.idle[p.name]; len(idle) > 0 {
 			fmt.Fprintf(&b, "%s`%s` %.1f", separator, p.name, figureOf(idle).median)
 			separator = ", "
 		}
