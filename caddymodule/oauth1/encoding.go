@@ -49,22 +49,27 @@ func decode(s string, form bool) (string, bool) {
 	}
 	var d strings.Builder
 	d.Grow(len(s))
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '%':
-			b, ok := unescape(s[i:])
-			if !ok {
-				return "", false
-			}
-			d.WriteByte(b)
-			i += 2
-		case c == '+' && form:
-			d.WriteByte(' ')
-		default:
-			d.WriteByte(c)
+	for {
+		n := 0
+		for n < len(s) && s[n] != '%' && !(form && s[n] == '+') {
+			n++
 		}
+		d.WriteString(s[:n])
+		if s = s[n:]; s == "" {
+			return d.String(), true
+		}
+		if s[0] == '+' {
+			d.WriteByte(' ')
+			s = s[1:]
+			continue
+		}
+		b, ok := unescape(s)
+		if !ok {
+			return "", false
+		}
+		d.WriteByte(b)
+		s = s[3:]
 	}
-	return d.String(), true
 }
 
 // appendReencoded appends s, decoded as decode does it, in the encoding of section 3.6: %7e and ~ give ~, %2b gives %2B.
