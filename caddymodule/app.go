@@ -60,13 +60,14 @@ type App struct {
 	declared map[string]*tokenstore.Consumer
 	now      func() time.Time
 
-	poolKey string           // set while the pool counts us
-	store   tokenstore.Store // nil until ready is closed, and then if there is none
-	ready   chan struct{}
-	settle  sync.Once // closes ready
-	secret  [32]byte
-	rsaKeys rsaKeys
-	usage   usage
+	poolKey  string           // set while the pool counts us
+	store    tokenstore.Store // nil until ready is closed, and then if there is none
+	ready    chan struct{}
+	settle   sync.Once // closes ready
+	secret   [32]byte
+	rsaKeys  rsaKeys
+	hmacKeys *hmacKeys
+	usage    usage
 }
 
 // storeModule is what a guest module of the namespace `oauth1.stores` does.
@@ -113,6 +114,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
+	a.hmacKeys = newHMACKeys()
 	if a.RequestTokenLifetime == 0 {
 		a.RequestTokenLifetime = caddy.Duration(2 * time.Hour)
 	}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -321,34 +322,31 @@ func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *s
 // verified checks the signature with the secrets of those who sign. Where there is nobody, or the consumer has no key for
 // the method, it does the same work with a key that nobody has.
 func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret string) bool {
-	key := oauth1.Key{ConsumerSecret: h.decoy.secret, TokenSecret: tokenSecret}
 	method := s.params.SignatureMethod
 	isRSA := strings.HasPrefix(method, "RSA-")
+	if consumer == nil || isRSA != (consumer.RSAPublicKey != "") ||
+		(len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method)) {
+		return h.matches(s, h.decoy.key(method, tokenSecret))
+	}
 	if isRSA {
-		key.RSA = h.decoy.rsa
-	}
-	if consumer == nil || (len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method)) {
-		return h.matches(s, &key)
-	}
-	switch {
-	case isRSA && consumer.RSAPublicKey != "":
 		public, err := h.app.rsaKeys.get(consumer.RSAPublicKey)
 		if err != nil {
-			h.matches(s, &key)
+			h.matches(s, h.decoy.key(method, tokenSecret))
 			return false
 		}
-		key.RSA = public
-	case !isRSA && consumer.RSAPublicKey == "":
-		key.ConsumerSecret = consumer.Secret
+		return h.matches(s, &oauth1.Key{RSA: public})
+	}
+	key := oauth1.Key{ConsumerSecret: consumer.Secret, TokenSecret: tokenSecret}
+	if !s.plaintext() {
+		key.HMAC = h.app.hmacKeys.get(cmp.Or(s.params.Token, consumer.Key), method, consumer.Secret, tokenSecret)
 	}
 	if h.matches(s, &key) {
 		return true
 	}
-	if isRSA || consumer.RSAPublicKey != "" || consumer.PreviousSecret == "" || !s.now.Before(consumer.PreviousSecretExpires) {
+	if consumer.PreviousSecret == "" || !s.now.Before(consumer.PreviousSecretExpires) {
 		return false
 	}
-	key.ConsumerSecret = consumer.PreviousSecret
-	return h.matches(s, &key)
+	return h.matches(s, &oauth1.Key{ConsumerSecret: consumer.PreviousSecret, TokenSecret: tokenSecret})
 }
 
 func (h *Handler) matches(s *signed, key *oauth1.Key) bool {
@@ -424,7 +422,16 @@ func identity(consumer *tokenstore.Consumer, token *tokenstore.AccessToken) Iden
 // decoy holds the keys that stand in for those that are not there. Nobody knows them, the RSA key not even its factors.
 type decoy struct {
 	secret string
+	hmac   map[string]*oauth1.HMACKey // by method
 	rsa    *rsa.PublicKey
+}
+
+// key returns the decoy's key for a method.
+func (d *decoy) key(method, tokenSecret string) *oauth1.Key {
+	if strings.HasPrefix(method, "RSA-") {
+		return &oauth1.Key{RSA: d.rsa}
+	}
+	return &oauth1.Key{ConsumerSecret: d.secret, TokenSecret: tokenSecret, HMAC: d.hmac[method]}
 }
 
 func newDecoy() (*decoy, error) {
@@ -435,5 +442,15 @@ func newDecoy() (*decoy, error) {
 	}
 	modulus.SetBit(modulus, bits-1, 1)
 	modulus.SetBit(modulus, 0, 1)
-	return &decoy{secret: tokenstore.NewSecret(), rsa: &rsa.PublicKey{N: modulus, E: 65537}}, nil
+	d := &decoy{
+		secret: tokenstore.NewSecret(),
+		hmac:   make(map[string]*oauth1.HMACKey),
+		rsa:    &rsa.PublicKey{N: modulus, E: 65537},
+	}
+	for _, method := range oauth1.SignatureMethods {
+		if key, err := oauth1.NewHMACKey(method, d.secret, ""); err == nil {
+			d.hmac[method] = key
+		}
+	}
+	return d, nil
 }

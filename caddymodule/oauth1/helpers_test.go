@@ -77,5 +77,18 @@ func hmacText(signatureMethod, consumerSecret, tokenSecret, baseString string) s
 	defer b.free()
 	b.setSecrets(consumerSecret, tokenSecret)
 	b.padded = append(make([]byte, maxBlock), baseString...)
-	return base64.StdEncoding.EncodeToString(b.appendHMAC(nil, m.hash))
+	return base64.StdEncoding.EncodeToString(b.appendHMACOnce(nil, m.hash))
+}
+
+// readyText is the same with a key that is ready.
+func readyText(tb testing.TB, key *HMACKey, baseString string) string {
+	tb.Helper()
+	b := newBuffers()
+	defer b.free()
+	b.padded = append(make([]byte, maxBlock), baseString...)
+	mac, err := b.appendHMAC(nil, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(mac)
 }

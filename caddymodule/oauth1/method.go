@@ -3,8 +3,6 @@ package oauth1
 import (
 	"crypto"
 	"crypto/rsa"
-	"crypto/sha1"
-	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
 	"crypto/x509"
@@ -68,6 +66,7 @@ func methodNamed(name string) (method, bool) {
 type Key struct {
 	ConsumerSecret string
 	TokenSecret    string         // "" for a request without a token
+	HMAC           *HMACKey       // what NewHMACKey made of the two, or nil; used with its own method only
 	RSA            *rsa.PublicKey // when set, only the RSA methods verify; when nil, only HMAC and PLAINTEXT
 }
 
@@ -92,7 +91,6 @@ func Verify(r *Request, p *Params, k *Key) error {
 	}
 	b := newBuffers()
 	defer b.free()
-	b.setSecrets(k.ConsumerSecret, k.TokenSecret)
 	if m.kind == kindPlaintext {
 		return b.verifyPlaintext(p.Signature, k)
 	}
@@ -102,26 +100,17 @@ func Verify(r *Request, p *Params, k *Key) error {
 	if m.kind == kindRSA {
 		return verifyRSA(p.Signature, m.hash, b.baseString(), k.RSA)
 	}
-	return verifyHMAC(p.Signature, m.hash, b)
+	return b.verifyHMAC(p.Signature, m.hash, k)
 }
 
 func (b *buffers) verifyPlaintext(signature string, k *Key) error {
+	b.setSecrets(k.ConsumerSecret, k.TokenSecret)
 	encoded := subtle.ConstantTimeCompare([]byte(signature), b.secrets)
 	b.secrets = append(b.secrets[:0], k.ConsumerSecret...)
 	b.secrets = append(b.secrets, '&')
 	b.secrets = append(b.secrets, k.TokenSecret...)
 	unencoded := subtle.ConstantTimeCompare([]byte(signature), b.secrets)
 	if encoded|unencoded != 1 {
-		return ErrSignature
-	}
-	return nil
-}
-
-func verifyHMAC(signature string, hash crypto.Hash, b *buffers) error {
-	var sum [maxSum]byte
-	var text [maxSum * 2]byte
-	want := base64.StdEncoding.AppendEncode(text[:0], b.appendHMAC(sum[:0], hash))
-	if subtle.ConstantTimeCompare([]byte(signature), want) != 1 {
 		return ErrSignature
 	}
 	return nil
@@ -150,7 +139,9 @@ type buffers struct {
 	secrets []byte // the secrets, encoded and joined by "&": HMAC's key and PLAINTEXT's signature
 	// padded is the base string behind maxBlock bytes of room for HMAC's inner pad, so that pad and text can be hashed in
 	// one go.
-	padded []byte
+	padded   []byte
+	sum, mac []byte // HMAC's inner hash, and the HMAC
+	hashes   [crypto.SHA512 + 1]resumable
 }
 
 var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
@@ -159,6 +150,7 @@ func newBuffers() *buffers { return bufferPool.Get().(*buffers) }
 
 func (b *buffers) free() {
 	clear(b.secrets[:cap(b.secrets)])
+	clear(b.mac[:cap(b.mac)])
 	if cap(b.secrets) <= maxPooled && cap(b.padded) <= maxPooled {
 		bufferPool.Put(b)
 	}
@@ -177,43 +169,6 @@ func (b *buffers) setBaseString(r *Request, p *Params) (err error) {
 }
 
 func (b *buffers) baseString() []byte { return b.padded[maxBlock:] }
-
-// appendHMAC appends the HMAC (RFC 2104) of the base string under the secrets. It is crypto/hmac without its
-// allocations.
-func (b *buffers) appendHMAC(dst []byte, hash crypto.Hash) []byte {
-	blockSize := sha256.BlockSize // SHA-1's, too
-	if hash == crypto.SHA512 {
-		blockSize = sha512.BlockSize
-	}
-	var keyBlock [maxBlock]byte
-	key := keyBlock[:blockSize]
-	if len(b.secrets) > blockSize {
-		appendSum(key[:0], hash, b.secrets)
-	} else {
-		copy(key, b.secrets)
-	}
-	var outerBlock [maxBlock + maxSum]byte
-	inner, outer := b.padded[maxBlock-blockSize:], outerBlock[:blockSize]
-	for i, k := range key {
-		inner[i] = k ^ 0x36
-		outer[i] = k ^ 0x5c
-	}
-	return appendSum(dst, hash, appendSum(outer, hash, inner))
-}
-
-func appendSum(dst []byte, hash crypto.Hash, data []byte) []byte {
-	switch hash {
-	case crypto.SHA512:
-		sum := sha512.Sum512(data)
-		return append(dst, sum[:]...)
-	case crypto.SHA256:
-		sum := sha256.Sum256(data)
-		return append(dst, sum[:]...)
-	default:
-		sum := sha1.Sum(data)
-		return append(dst, sum[:]...)
-	}
-}
 
 // minRSABits is what Go's crypto/rsa asks for. New keys should have 2048 bits or more.
 const minRSABits = 1024

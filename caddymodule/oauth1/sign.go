@@ -149,7 +149,7 @@ func (s *Signer) signature(r *Request, p *Params) (string, error) {
 	}
 	var sum [maxSum]byte
 	if m.kind == kindHMAC {
-		return base64.StdEncoding.EncodeToString(b.appendHMAC(sum[:0], m.hash)), nil
+		return base64.StdEncoding.EncodeToString(b.appendHMACOnce(sum[:0], m.hash)), nil
 	}
 	signature, err := rsa.SignPKCS1v15(nil, s.PrivateKey, m.hash, appendSum(sum[:0], m.hash, b.baseString()))
 	if err != nil {
