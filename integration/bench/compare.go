@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,7 @@ import (
 type comparison struct {
 	peers   []peer               // that ran; the first is the baseline
 	runs    map[string][]result  // by the peer's name, one for each round
-	idle    map[string][]float64 // by the peer's name: CPU between its run and the end of the round, in milliseconds a second
+	idle    map[string][]float64 // by the peer's name: CPU after the last of its process's runs, in milliseconds a second
 	skipped []string
 }
 
@@ -29,36 +30,45 @@ func compare(l *lab, o *options) (*comparison, error) {
 		return nil, err
 	}
 	c := &comparison{peers: chosen, runs: make(map[string][]result), idle: make(map[string][]float64)}
+	process := func(round int) int { return round * o.processes / o.rounds }
+	var targets map[string]*target
 	for round := range o.rounds {
-		targets, err := c.start(l, o, round)
-		if err != nil {
-			return nil, err
-		}
-		for i := range c.peers {
-			p := c.peers[(i+round)%len(c.peers)]
-			r, err := l.run(l.ctx, targets[p.name], o.requests, o.connections, uniform(o.tokens))
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", p.name, err)
+		if round == 0 || process(round) != process(round-1) {
+			if err := c.end(l, targets); err != nil {
+				return nil, err
 			}
-			c.runs[p.name] = append(c.runs[p.name], r)
-			progress("round %d/%d  %-20s %6.0f req/s  %5.0f us CPU + %4.0f beside  p50 %6.2f ms  p99 %6.2f ms",
-				round+1, o.rounds, p.name, r.rate(), r.proxyCPU(), r.besideCPU(), r.latency50(), r.latency99())
-		}
-		if round == o.rounds-1 {
-			if err := c.profile(l, o, targets); err != nil {
+			if targets, err = c.start(l, o, round == 0); err != nil {
 				return nil, err
 			}
 		}
-		if err := c.end(l, targets); err != nil {
+		if err := c.round(l, o, targets, fmt.Sprintf("%d/%d", round+1, o.rounds)); err != nil {
 			return nil, err
 		}
 	}
-	return c, nil
+	if err := c.profile(l, o, targets); err != nil {
+		return nil, err
+	}
+	return c, c.end(l, targets)
 }
 
-// start starts the peers, and drops those that are not installed. It does so for every round: two processes of the same
-// program differ by several percent, for as long as they live.
-func (c *comparison) start(l *lab, o *options, round int) (map[string]*target, error) {
+// round runs each peer once, in an order of its own: what one leaves to do, as the kernel does with what it wrote, is not
+// always the same other's burden.
+func (c *comparison) round(l *lab, o *options, targets map[string]*target, name string) error {
+	for _, i := range rand.Perm(len(c.peers)) {
+		p := c.peers[i]
+		r, err := l.run(l.ctx, targets[p.name], o.requests, o.connections, uniform(o.tokens))
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		c.runs[p.name] = append(c.runs[p.name], r)
+		progress("round %s  %-20s %6.0f req/s  %5.0f us CPU + %4.0f beside  p50 %6.2f ms  p99 %6.2f ms",
+			name, p.name, r.rate(), r.proxyCPU(), r.besideCPU(), r.latency50(), r.latency99())
+	}
+	return nil
+}
+
+// start starts the peers, and drops those that are not installed.
+func (c *comparison) start(l *lab, o *options, first bool) (map[string]*target, error) {
 	targets := make(map[string]*target)
 	var ran []peer
 	for _, p := range c.peers {
@@ -71,7 +81,7 @@ func (c *comparison) start(l *lab, o *options, round int) (map[string]*target, e
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		if round == 0 {
+		if first {
 			progress("%-20s started", p.name)
 		}
 		ran = append(ran, p)
@@ -90,7 +100,7 @@ func (c *comparison) start(l *lab, o *options, round int) (map[string]*target, e
 	return targets, nil
 }
 
-// end ends a round.
+// end stops the peers.
 func (c *comparison) end(l *lab, targets map[string]*target) error {
 	for name, t := range targets {
 		used, ok, err := l.idle(t)

@@ -6,10 +6,10 @@
 //	go run ./integration/bench -flows [-quick] [-out FILE.md]
 //	go run ./integration/bench -reclaim [-quick] [-out FILE.md]
 //
-// Every peer is a process of its own. A round starts them all, and runs each of them once, one after the other, with the
-// same number of requests; the next round has new processes, since two of the same program differ by several percent for
-// as long as they live, and begins with another peer. Requests are signed before the clock runs. Every answer is checked,
-// by its status and by the user whom the upstream was told; one that is wrong ends the benchmark.
+// Every peer is a process of its own. A round runs each of them once, one after the other, with the same number of
+// requests, and each round in an order of its own. After a third of the rounds all are started anew, since two processes
+// of one program differ by several percent for as long as they live. Requests are signed before the clock runs. Every
+// answer is checked, by its status and by the user whom the upstream was told; one that is wrong ends the benchmark.
 //
 // # How to read the result
 //
@@ -23,11 +23,12 @@
 //   - "proxy CPU" a request: user and system time of the proxy's process, from /proc. This is what is paid for, and
 //     the figure that is least disturbed by neighbours.
 //   - "CPU beside" is what the request cost in processes that the proxy asked: a verifier, an auth server.
-//   - What a proxy does after its run, when nobody asks it, is told below the table, lest work be hidden there.
+//   - What a proxy does after its last run, when nobody asks it, is told below the table, lest work be hidden there.
 //   - p50 and p99 are latencies at a load that fills the machine: queueing more than work.
 //
 // The baseline carries no credentials at all. "plain-signed" hands the same signed requests through, which nobody
-// reads: the difference is the price of some 350 bytes of header.
+// reads: the difference is the price of some 350 bytes of header, and what oauth1 needs beside it is the price of
+// verifying them. Both are told.
 //
 // The JWT peers send one token a user again and again, as such tokens are used, and every one is verified by its signature and
 // its times. What a JWT has not got is the rest: nothing remembers that it was sent, and nothing can revoke it.

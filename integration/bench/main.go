@@ -22,6 +22,7 @@ type options struct {
 
 	quick       bool
 	rounds      int
+	processes   int
 	requests    int
 	connections int
 	tokens      int
@@ -97,6 +98,7 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	f.StringVar(&o.svg, "svg", "", "write the plot to this `file`")
 	f.BoolVar(&o.quick, "quick", false, "few and small runs: a test of the benchmark, not a measurement")
 	f.IntVar(&o.rounds, "rounds", 9, "how often each peer runs")
+	f.IntVar(&o.processes, "processes", 3, "how many processes of each peer share its rounds, one after the other")
 	f.IntVar(&o.requests, "requests", 10_000, "requests of a run")
 	f.IntVar(&o.connections, "connections", 32, "keep-alive connections")
 	f.IntVar(&o.tokens, "tokens", 1000, "access tokens that are used")
@@ -136,8 +138,8 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	if slices.Contains(o.growTokens, 0) || slices.Contains(o.growConns, 0) || slices.Contains(o.growPolicies, 0) {
 		return nil, errors.New("only -growth-nonces may hold 0")
 	}
-	if min(o.rounds, o.requests, o.connections, o.tokens, o.flowCount, o.flowClients, o.reclaimEvery, o.reclaimRate) < 1 {
-		return nil, errors.New("-rounds, -requests, -connections, -tokens, -flows-count, -flows-clients, -reclaim-every and " +
+	if min(o.rounds, o.processes, o.requests, o.connections, o.tokens, o.flowCount, o.flowClients, o.reclaimEvery, o.reclaimRate) < 1 {
+		return nil, errors.New("-rounds, -processes, -requests, -connections, -tokens, -flows-count, -flows-clients, -reclaim-every and " +
 			"-reclaim-rate must be positive")
 	}
 	if o.reclaimNonces < buckets {

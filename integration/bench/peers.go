@@ -13,10 +13,13 @@ type peer struct {
 	start func(l *lab) (*target, error)
 }
 
+// plainSigned is the baseline's double that gets the requests that oauth1 gets.
+const plainSigned = "plain-signed"
+
 // peers are in the order of the table. The first is the baseline of all ratios.
 var peers = []peer{
 	{"plain", "reverse_proxy alone", false, startPlain},
-	{"plain-signed", "reverse_proxy alone, signed requests", false, startPlainSigned},
+	{plainSigned, "reverse_proxy alone, signed requests", false, startPlainSigned},
 	{"oauth1", "oauth1, HMAC-SHA256", true, startOAuth1("oauth1", "sync off", "HMAC-SHA256")},
 	{"oauth1-sync", "oauth1, HMAC-SHA256, sync on", true, startOAuth1("oauth1-sync", "sync on", "HMAC-SHA256")},
 	{"oauth1-rsa", "oauth1, RSA-SHA256 (2048 bits)", true, startOAuth1RSA},
@@ -56,7 +59,7 @@ func choose(names string) ([]peer, error) {
 func startPlain(l *lab) (*target, error) { return l.startCaddy("plain", site{}, nobody) }
 
 func startPlainSigned(l *lab) (*target, error) {
-	return l.startCaddy("plain-signed", site{}, ignored(signed("HMAC-SHA256")))
+	return l.startCaddy(plainSigned, site{}, ignored(signed("HMAC-SHA256")))
 }
 
 const (

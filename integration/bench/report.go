@@ -55,9 +55,9 @@ func (f figure) text(decimals int) string {
 
 func (c *comparison) markdown(e environment, o *options) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Medians of %d interleaved rounds of %s requests, %d keep-alive connections, %s tokens; "+
+	fmt.Fprintf(&b, "Medians of %d interleaved rounds of %s requests, by %d processes one after the other, %d keep-alive connections, %s tokens; "+
 		"ratios against plain reverse_proxy in the same round, ± half the distance between the quartiles.\n\n",
-		o.rounds, count(o.requests), o.connections, count(o.tokens))
+		o.rounds, count(o.requests), min(o.processes, o.rounds), o.connections, count(o.tokens))
 	b.WriteString("| | req/s against plain | proxy CPU against plain | proxy CPU, µs a request | CPU beside, µs a request | req/s | p50, ms | p99, ms |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	base := c.base()
@@ -79,16 +79,19 @@ func (c *comparison) markdown(e environment, o *options) string {
 	}
 	fmt.Fprintf(&b, "\nA request costs the upstream %.0f µs and the client %.0f µs of CPU beside these, on the same cores.\n",
 		measure(base, result.upstreamCPU).median, measure(base, result.clientCPU).median)
-	separator := "\nAfter its run, when nobody asks it, a proxy spends, in ms of CPU a second: "
-	for _, p := range c.peers {
-		if idle := c.idle[p.name]; len(idle) > 0 {
-			fmt.Fprintf(&b, "%s`%s` %.1f", separator, p.name, figureOf(idle).median)
-			separator = ", "
+	b.WriteString(c.sentence("Against reverse_proxy with signed requests, which it does not verify, in req/s and CPU", func(p peer) string {
+		signed := c.runs[plainSigned]
+		if !p.ours || signed == nil {
+			return ""
 		}
-	}
-	if separator == ", " {
-		b.WriteString(".\n")
-	}
+		return against(c.runs[p.name], signed, result.rate).ratio() + " and " + against(c.runs[p.name], signed, result.proxyCPU).ratio()
+	}))
+	b.WriteString(c.sentence("After its last run, when nobody asks it, a proxy spends, in ms of CPU a second", func(p peer) string {
+		if len(c.idle[p.name]) == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%.1f", figureOf(c.idle[p.name]).median)
+	}))
 	if len(c.skipped) > 0 {
 		b.WriteString("\nSkipped:\n\n")
 		for _, s := range c.skipped {
@@ -97,6 +100,20 @@ func (c *comparison) markdown(e environment, o *options) string {
 	}
 	fmt.Fprintf(&b, "\n%s\n", e)
 	return b.String()
+}
+
+// sentence says something of the peers that there is something to be said of.
+func (c *comparison) sentence(what string, of func(peer) string) string {
+	var parts []string
+	for _, p := range c.peers {
+		if said := of(p); said != "" {
+			parts = append(parts, "`"+p.name+"` "+said)
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "\n" + what + ": " + strings.Join(parts, ", ") + ".\n"
 }
 
 func (g *growth) markdown(e environment, o *options) string {
