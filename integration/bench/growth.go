@@ -62,10 +62,14 @@ func (g *growth) growTokens(l *lab, o *options, plain *target) error {
 		if err != nil {
 			return err
 		}
+		// The tokens that are used often are cached, as they are in a process that is a minute old.
+		if err := l.read(t, o.reads/4, o.connections, zipf(size)); err != nil {
+			return err
+		}
 		if err := g.interleave(l, o, plain, t, &p, o.connections, zipf(size), "tokens"); err != nil {
 			return err
 		}
-		if err := l.read(t, o.reads, o.connections, size); err != nil {
+		if err := l.read(t, o.reads, o.connections, uniform(size)); err != nil {
 			return err
 		}
 		if p.memory, err = anonymousMemory(t.proxy[0].pids[0]); err != nil {
@@ -204,11 +208,11 @@ func settle(p *process) error {
 	return nil
 }
 
-// read sends requests with tokens at random, in portions.
-func (l *lab) read(t *target, requests, connections, tokens int) error {
+// read sends requests in portions.
+func (l *lab) read(t *target, requests, connections int, pick picker) error {
 	const portion = 50_000
 	for ; requests > 0; requests -= portion {
-		if _, err := l.run(l.ctx, t, min(requests, portion), connections, uniform(tokens)); err != nil {
+		if _, err := l.run(l.ctx, t, min(requests, portion), connections, pick); err != nil {
 			return err
 		}
 	}
