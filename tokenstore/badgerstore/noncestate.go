@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -91,6 +92,9 @@ func (n *nonces) publish() {
 	n.window.Store(n.state.window)
 }
 
+// manyNonces are so many that what is left of loading them is worth a run of the garbage collector, a few milliseconds.
+const manyNonces = 500_000
+
 // restore loads the log, and decides what an end that was not clean may have cost:
 //
 //   - The process ended, the machine did not (its boot id is the same): nothing, the kernel has it all.
@@ -127,6 +131,9 @@ func (n *nonces) restore(o Options) error {
 	})
 	if err != nil {
 		return err
+	}
+	if found.records > manyNonces {
+		debug.FreeOSMemory() // the tables that others took the place of are as large as those
 	}
 	damage := found.damage
 	switch {
