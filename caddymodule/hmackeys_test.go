@@ -84,3 +84,21 @@ func TestHMACKeysFollowTheSecrets(t *testing.T) {
 		}
 	}
 }
+
+// Whoever knows a consumer's key could take the slots of others.
+func TestHMACKeysAreNotForUnknownTokens(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	for range 4 {
+		w, _ := site.serve(site.sign(oauth1.Signer{
+			ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: "unknown", TokenSecret: "guess", SignatureMethod: "HMAC-SHA256",
+		}, "GET", "http://api.test/", ""))
+		if w.Code != 401 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	for i := range site.handler.app.hmacKeys.slots {
+		if site.handler.app.hmacKeys.slots[i].ready.Load() != nil {
+			t.Fatal("an unknown token has a slot")
+		}
+	}
+}

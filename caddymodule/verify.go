@@ -337,7 +337,7 @@ func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret
 		return h.matches(s, &oauth1.Key{RSA: public})
 	}
 	key := oauth1.Key{ConsumerSecret: consumer.Secret, TokenSecret: tokenSecret}
-	if !s.plaintext() {
+	if unknownToken := s.params.Token != "" && tokenSecret == ""; !s.plaintext() && !unknownToken {
 		key.HMAC = h.app.hmacKeys.get(cmp.Or(s.params.Token, consumer.Key), method, consumer.Secret, tokenSecret)
 	}
 	if h.matches(s, &key) {
