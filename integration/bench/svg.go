@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -211,7 +212,7 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 	if p.one {
 		c.line(x0, atY(1), x1, atY(1), "one")
 	}
-	labelled := make(map[int]bool)
+	var labels []float64
 	for i, line := range p.lines {
 		class := [...]string{"a", "b"}[i]
 		var points strings.Builder
@@ -222,13 +223,17 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 		for _, d := range line {
 			c.line(atX(d.x), atY(max(0, d.median-d.spread)), atX(d.x), atY(d.median+d.spread), class)
 			c.circle(atX(d.x), atY(d.median), "f"+class)
-			if !labelled[d.x] {
-				labelled[d.x] = true
+			near := func(x float64) bool { return math.Abs(x-atX(d.x)) < labelWidth }
+			if !slices.ContainsFunc(labels, near) {
+				labels = append(labels, atX(d.x))
 				c.text(atX(d.x), y0+18, "note", "middle", count(d.x))
 			}
 		}
 	}
 }
+
+// labelWidth is what a number below the axis takes.
+const labelWidth = 32
 
 // niceStep is the next larger of 1, 2 and 5 times a power of ten.
 func niceStep(v float64) float64 {
