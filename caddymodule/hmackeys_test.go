@@ -26,8 +26,10 @@ func TestHMACKeysAreReadyForWhoComesTwice(t *testing.T) {
 	if k.get("a", "HMAC-SHA1", "cs", "ts") == nil {
 		t.Error("one request with other secrets takes the key away")
 	}
-	if k.get("a", "PLAINTEXT", "", "") != nil || k.get("a", "PLAINTEXT", "", "") != nil {
-		t.Error("PLAINTEXT has an HMAC key")
+	for range 2 {
+		if k.get("a", "PLAINTEXT", "", "") != nil {
+			t.Error("PLAINTEXT has an HMAC key")
+		}
 	}
 }
 
