@@ -44,7 +44,7 @@ func (k *hmacKeys) get(signer, method, consumerSecret, tokenSecret string) *oaut
 	}
 	key, err := oauth1.NewHMACKey(method, consumerSecret, tokenSecret)
 	if err != nil {
-		return nil // it is not needed
+		return nil // the secrets do without it
 	}
 	slot.ready.Store(&hmacReady{method, consumerSecret, tokenSecret, key})
 	return key

@@ -7,8 +7,8 @@
 //	go run ./integration/bench -reclaim [-quick] [-out FILE.md]
 //
 // Every peer is a process of its own. A round runs each of them once, one after the other, with the same number of
-// requests, and each round in an order of its own. After a third of the rounds all are started anew, since two processes
-// of one program differ by several percent for as long as they live. Requests are signed before the clock runs. Every
+// requests, and each round in an order of its own. After a third of the rounds (see -processes) all are started anew, since
+// two processes of one program differ by several percent for as long as they live. Requests are signed before the clock runs. Every
 // answer is checked, by its status and by the user whom the upstream was told; one that is wrong ends the benchmark.
 //
 // # How to read the result

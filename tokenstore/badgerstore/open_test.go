@@ -184,7 +184,6 @@ func TestOpenDamaged(t *testing.T) {
 	})
 }
 
-// A file that stands where the directory should be, and a directory that may not be written to.
 // A process may end just when it has made a file of Badger's, which has no size yet. With everything that was acknowledged
 // on disk, that must not keep the next one from its store.
 func TestOpenWithAnEmptyMemtable(t *testing.T) {
@@ -216,6 +215,7 @@ func TestOpenWithAnEmptyMemtable(t *testing.T) {
 	}
 }
 
+// A file that stands where the directory should be, and a directory that may not be written to.
 func TestOpenWhereItCannot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
