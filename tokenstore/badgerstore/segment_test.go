@@ -83,19 +83,19 @@ func FuzzDecodeSegment(f *testing.F) {
 			h := encodeHeader(uint32(len(b)-segmentHeader)/recordSize, 5, 6)
 			b = append(h[:], b[segmentHeader:]...)
 		}
-		records := 0
+		records, place := 0, int64(0)
 		capacity, taken, err := decodeSegment(b, 5, 6, func(n loggedNonce) {
 			records++
 			var r [recordSize]byte
-			sum := make([]byte, 4)
-			found := false
-			for i := range int64(len(b)-segmentHeader) / recordSize {
-				binary.LittleEndian.PutUint32(sum, encodeNonce(r[:], i, 5, n))
-				copy(r[recordSize-4:], sum)
-				found = found || bytes.Equal(r[:], b[segmentHeader+i*recordSize:][:recordSize])
-			}
-			if !found {
-				t.Errorf("%+v is not what the bytes say", n)
+			for places := int64(len(b)-segmentHeader) / recordSize; ; place++ { // they come in the order of their places
+				if place == places {
+					t.Fatalf("%+v is not what the bytes say", n)
+				}
+				binary.LittleEndian.PutUint32(r[recordSize-4:], encodeNonce(r[:], place, 5, n))
+				if bytes.Equal(r[:], b[segmentHeader+place*recordSize:][:recordSize]) {
+					place++
+					return
+				}
 			}
 		})
 		if records > taken || err == nil && taken > capacity || err == nil && len(b) < segmentHeader+capacity*recordSize {
