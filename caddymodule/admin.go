@@ -92,8 +92,16 @@ func (a *adminAPI) handle(methods map[string]adminFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		do, ok := methods[r.Method]
+		if !ok && r.Method == http.MethodHead { // the server keeps the body to itself
+			do, ok = methods[http.MethodGet]
+		}
 		if !ok {
-			w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+			allowed := slices.Collect(maps.Keys(methods))
+			if methods[http.MethodGet] != nil {
+				allowed = append(allowed, http.MethodHead)
+			}
+			slices.Sort(allowed)
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			return failure(http.StatusMethodNotAllowed, "method not allowed: %s", r.Method)
 		}
 		app := running.newest()

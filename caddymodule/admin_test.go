@@ -306,8 +306,21 @@ func TestAdminBodiesOfAnotherContentTypeAre415(t *testing.T) {
 func TestAdminNamesTheAllowedMethods(t *testing.T) {
 	a := newTestAdmin(t, "")
 	w := a.call("PUT", "/oauth1/consumers/x", "")
-	if got := w.Header().Get("Allow"); got != "DELETE, GET, PATCH" {
+	if got := w.Header().Get("Allow"); got != "DELETE, GET, HEAD, PATCH" {
 		t.Errorf("Allow: %q", got)
+	}
+	w = a.call("HEAD", "/oauth1/revoke", "")
+	if got := w.Header().Get("Allow"); w.Code != 405 || got != "POST" {
+		t.Errorf("%d, Allow: %q", w.Code, got)
+	}
+}
+
+func TestAdminAnswersHEADAsGET(t *testing.T) {
+	a := newTestAdmin(t, "")
+	for path, want := range map[string]int{"/oauth1/health": 200, "/oauth1/consumers": 200, "/oauth1/consumers/gone": 404} {
+		if w := a.call("HEAD", path, ""); w.Code != want {
+			t.Errorf("%s: got %d, want %d", path, w.Code, want)
+		}
 	}
 }
 
