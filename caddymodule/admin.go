@@ -55,12 +55,16 @@ func (a *adminAPI) Provision(ctx caddy.Context) error {
 func (a *adminAPI) Routes() []caddy.AdminRoute {
 	var routes []caddy.AdminRoute
 	for pattern, methods := range adminRoutes {
+		if get, ok := methods[http.MethodGet]; ok {
+			methods = maps.Clone(methods)
+			methods[http.MethodHead] = get // the server keeps the body to itself
+		}
 		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods)})
 	}
 	return append(routes, caddy.AdminRoute{Pattern: "/oauth1/", Handler: caddy.AdminHandlerFunc(noSuchResource)})
 }
 
-// adminRoutes are all routes, by the patterns of net/http.ServeMux and by method.
+// adminRoutes are all routes, by the patterns of net/http.ServeMux and by method. HEAD goes with GET.
 var adminRoutes = map[string]map[string]adminFunc{
 	"/oauth1/consumers":                   {"GET": (*adminCall).listConsumers, "POST": (*adminCall).createConsumer},
 	"/oauth1/consumers/{key}":             {"GET": (*adminCall).showConsumer, "PATCH": (*adminCall).changeConsumer, "DELETE": (*adminCall).deleteConsumer},
@@ -92,16 +96,8 @@ func (a *adminAPI) handle(methods map[string]adminFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		do, ok := methods[r.Method]
-		if !ok && r.Method == http.MethodHead { // the server keeps the body to itself
-			do, ok = methods[http.MethodGet]
-		}
 		if !ok {
-			allowed := slices.Collect(maps.Keys(methods))
-			if methods[http.MethodGet] != nil {
-				allowed = append(allowed, http.MethodHead)
-			}
-			slices.Sort(allowed)
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 			return failure(http.StatusMethodNotAllowed, "method not allowed: %s", r.Method)
 		}
 		app := running.newest()
