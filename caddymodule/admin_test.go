@@ -551,6 +551,20 @@ func TestAdminExpiredReviewIs410(t *testing.T) {
 	}
 }
 
+func TestAdminShowsWhenATokenWasUsed(t *testing.T) {
+	a := newTestAdmin(t, declaredConsumers)
+	a.seed()
+	used := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	if err := a.store().Touch(t.Context(), map[string]time.Time{"tok": used}); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"/oauth1/tokens/tok", "/oauth1/tokens"} {
+		if w := a.call("GET", target, ""); !strings.Contains(w.Body.String(), `"last_used":"2026-11-25T12:00:00Z"`) {
+			t.Errorf("%s: %s", target, w.Body)
+		}
+	}
+}
+
 // TestAdminShowsNoSecrets reads everything that can be read, and the log of all changes.
 func TestAdminShowsNoSecrets(t *testing.T) {
 	a := newTestAdmin(t, declaredConsumers)

@@ -100,7 +100,13 @@ func (c *adminCall) showToken() (int, any, error) {
 	if err != nil {
 		return 0, nil, c.tokenFailure(err)
 	}
-	return http.StatusOK, viewToken(token), nil
+	view := viewToken(token)
+	lastUsed, err := c.store.LastUsed(c.Context(), token.Key)
+	if err != nil {
+		return 0, nil, c.tokenFailure(err)
+	}
+	view.LastUsed = shownTime(lastUsed)
+	return http.StatusOK, view, nil
 }
 
 func (c *adminCall) issueToken() (int, any, error) {

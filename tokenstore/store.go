@@ -88,8 +88,11 @@ type Store interface {
 
 	// CreateAccessToken adds an access token. ErrExists.
 	CreateAccessToken(ctx context.Context, t *AccessToken) error
-	// AccessToken returns the access token with the key, expired ones too, or ErrNotFound.
+	// AccessToken returns the access token with the key, expired ones too, or ErrNotFound. Requests wait for it, so its
+	// LastUsed is what is at hand: it may be old, or missing.
 	AccessToken(ctx context.Context, key string) (*AccessToken, error)
+	// LastUsed returns when the access token was last used, as Touch was told; zero means never yet. ErrNotFound.
+	LastUsed(ctx context.Context, key string) (time.Time, error)
 	// AccessTokens lists those that match.
 	AccessTokens(ctx context.Context, f Filter, after string, limit int) (page []*AccessToken, next string, err error)
 	// RevokeToken removes one access token. ErrNotFound.
@@ -98,8 +101,8 @@ type Store interface {
 	// the matching user (with both given: what that user reviewed for that consumer), and returns how many access
 	// tokens there were. A filter that is empty is an error.
 	Revoke(ctx context.Context, f Filter) (int, error)
-	// Touch notes when access tokens were last used, by their keys; keys that are gone are passed over. It is the one
-	// write that need not be durable.
+	// Touch notes when access tokens were last used, by their keys; keys that are gone are passed over, and so are times
+	// before the LastUsed that AccessToken returns. It is the one write that need not be durable.
 	Touch(ctx context.Context, used map[string]time.Time) error
 
 	// UseNonce remembers the nonce until it expires. ErrNonceUsed, ErrNoncesFull, ErrNonceForgotten.

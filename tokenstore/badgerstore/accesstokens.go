@@ -35,13 +35,10 @@ func putLastUsed(c *change, t *tokenstore.AccessToken) {
 	c.put(recordKey(prefixLastUsed, t.Key), e.finish(), ttl(retained(t.Expires)))
 }
 
+// accessTokenIn returns the access token with all that is known of it.
 func accessTokenIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err error) {
-	err = get(txn, recordKey(prefixAccessToken, key), func(v []byte) error {
-		t, err = decodeAccessToken(v)
-		return err
-	})
-	if err != nil {
-		return nil, notFound(err)
+	if t, err = accessRecordIn(txn, key); err != nil {
+		return nil, err
 	}
 	err = get(txn, recordKey(prefixLastUsed, key), func(v []byte) error {
 		d := newDecoder(v)
@@ -54,7 +51,19 @@ func accessTokenIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err 
 	return t, nil
 }
 
-// AccessToken returns the access token with the key.
+// accessRecordIn does not look when the access token was last used.
+func accessRecordIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err error) {
+	err = get(txn, recordKey(prefixAccessToken, key), func(v []byte) error {
+		t, err = decodeAccessToken(v)
+		return err
+	})
+	if err != nil {
+		return nil, notFound(err)
+	}
+	return t, nil
+}
+
+// AccessToken returns the access token with the key. Its LastUsed is what this process was told, or the record says.
 func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.AccessToken, error) {
 	if s.closed.Load() {
 		return nil, tokenstore.ErrClosed
@@ -66,7 +75,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 		}
 		defer s.leave()
 		var err error
-		if t, err = s.readAccessToken(key); err != nil {
+		if t, err = s.readAccessToken(key, accessRecordIn); err != nil {
 			return nil, err
 		}
 		s.accessTokens.fill(t.Key, t, accessTokenSize(t), version)
@@ -77,14 +86,31 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	return t, nil
 }
 
+// LastUsed returns when the access token was last used.
+func (s *Store) LastUsed(ctx context.Context, key string) (time.Time, error) {
+	if err := s.enter(ctx); err != nil {
+		return time.Time{}, err
+	}
+	defer s.leave()
+	t, err := s.readAccessToken(key, accessTokenIn)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if forgotten(t.Expires, s.clock()) {
+		return time.Time{}, tokenstore.ErrNotFound
+	}
+	return t.LastUsed, nil
+}
+
 // accessTokenSize is what the strings of a token take in memory.
 func accessTokenSize(t *tokenstore.AccessToken) int {
 	return len(t.Key) + len(t.Secret) + len(t.Consumer) + len(t.User) + len(t.Permission) + len(t.Context)
 }
 
-func (s *Store) readAccessToken(key string) (t *tokenstore.AccessToken, err error) {
+// readAccessToken reads from the database, with accessTokenIn or accessRecordIn.
+func (s *Store) readAccessToken(key string, read func(*badger.Txn, string) (*tokenstore.AccessToken, error)) (t *tokenstore.AccessToken, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) (err error) {
-		t, err = accessTokenIn(txn, key)
+		t, err = read(txn, key)
 		return err
 	})
 	if err != nil {
@@ -107,7 +133,7 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 // addAccessToken commits c and the new access token together. A self-registered consumer stays from now on.
 func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	defer s.accessLocks.lock(t.Key).Unlock()
-	switch old, err := s.readAccessToken(t.Key); {
+	switch old, err := s.readAccessToken(t.Key, accessTokenIn); {
 	case err == nil && !forgotten(old.Expires, s.clock()):
 		return tokenstore.ErrExists
 	case err == nil:
@@ -196,7 +222,7 @@ func (s *Store) RevokeToken(ctx context.Context, key string) error {
 	defer s.gate.RUnlock()
 	defer s.accessLocks.lock(key).Unlock()
 
-	t, err := s.readAccessToken(key)
+	t, err := s.readAccessToken(key, accessTokenIn)
 	if err != nil {
 		return err
 	}
@@ -301,7 +327,8 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 	return nil
 }
 
-// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment ago are in it.
+// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment ago are in it. What an
+// earlier process wrote is not read first: it is later only when the clock was set back, and then it is wrong.
 func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -311,7 +338,7 @@ func (s *Store) touch(keys []string, used map[string]time.Time) error {
 		t, _ := s.accessTokens.get(key)
 		if t == nil {
 			var err error
-			if t, err = s.readAccessToken(key); errors.Is(err, tokenstore.ErrNotFound) {
+			if t, err = s.readAccessToken(key, accessRecordIn); errors.Is(err, tokenstore.ErrNotFound) {
 				continue
 			} else if err != nil {
 				return err

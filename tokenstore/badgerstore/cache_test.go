@@ -181,8 +181,8 @@ func TestTouchedTokensStayInTheCache(t *testing.T) {
 		t.Errorf("in the cache, though nobody asked for it: %+v", r)
 	}
 	for key := range used {
-		if r, err := s.readAccessToken(key); err != nil || !r.LastUsed.Equal(now) {
-			t.Errorf("on disk: %+v, %v", r, err)
+		if used, err := s.LastUsed(t.Context(), key); err != nil || !used.Equal(now) {
+			t.Errorf("on disk: %v, %v", used, err)
 		}
 	}
 }

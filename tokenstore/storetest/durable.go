@@ -101,6 +101,8 @@ func everyCall(ctx context.Context, s tokenstore.Store, c *clock) []error {
 	add(s.CreateAccessToken(ctx, accessToken(c, "a", "k", "u")))
 	_, err = s.AccessToken(ctx, "a")
 	add(err)
+	_, err = s.LastUsed(ctx, "a")
+	add(err)
 	_, _, err = s.AccessTokens(ctx, tokenstore.Filter{}, "", 1)
 	add(err)
 	add(s.RevokeToken(ctx, "a"))

@@ -209,11 +209,17 @@ var tokenCases = []testCase{
 		must(t, s.Touch(t.Context(), map[string]time.Time{"a": c.Now(), "gone": c.Now()}))
 		must(t, s.Touch(t.Context(), nil))
 		eventually(t, "last used", func() bool {
-			a, err := s.AccessToken(t.Context(), "a")
+			used, err := s.LastUsed(t.Context(), "a")
 			must(t, err)
-			return a.LastUsed.Equal(c.Now())
+			return used.Equal(c.Now())
 		})
+		page, _, err := s.AccessTokens(t.Context(), tokenstore.Filter{}, "", 2)
+		if err != nil || len(page) != 1 || !page[0].LastUsed.Equal(c.Now()) {
+			t.Errorf("listed: %+v, %v", page, err)
+		}
 		_, err = s.AccessToken(t.Context(), "gone")
+		wantErr(t, err, tokenstore.ErrNotFound)
+		_, err = s.LastUsed(t.Context(), "gone")
 		wantErr(t, err, tokenstore.ErrNotFound)
 		if got := tokensOf(t, s, tokenstore.Filter{User: "u"}, 7); !slices.Equal(got, []string{"a"}) {
 			t.Errorf("the user has %q", got)
@@ -226,13 +232,24 @@ var tokenCases = []testCase{
 		must(t, s.CreateAccessToken(t.Context(), accessToken(c, "b", "k", "u")))
 		must(t, s.Touch(t.Context(), map[string]time.Time{"a": c.Now().Add(-time.Minute), "b": c.Now()}))
 		eventually(t, "last used", func() bool {
-			b, err := s.AccessToken(t.Context(), "b")
+			b, err := s.LastUsed(t.Context(), "b")
 			must(t, err)
-			return b.LastUsed.Equal(c.Now())
+			return b.Equal(c.Now())
 		})
-		if got, err := s.AccessToken(t.Context(), "a"); err != nil || !got.LastUsed.Equal(c.Now()) {
-			t.Errorf("got %+v, %v", got, err)
+		if got, err := s.LastUsed(t.Context(), "a"); err != nil || !got.Equal(c.Now()) {
+			t.Errorf("got %v, %v", got, err)
 		}
+	}},
+	{"a token that was never used says so, and one that is forgotten is not there", func(t *testing.T, s tokenstore.Store, c *clock) {
+		a := accessToken(c, "a", "k", "u")
+		a.Expires = c.Now().Add(time.Hour)
+		must(t, s.CreateAccessToken(t.Context(), a))
+		if got, err := s.LastUsed(t.Context(), "a"); err != nil || !got.IsZero() {
+			t.Errorf("got %v, %v", got, err)
+		}
+		c.advance(time.Hour + tokenstore.Retention)
+		_, err := s.LastUsed(t.Context(), "a")
+		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
 	{"a touch brings no token back that is revoked meanwhile", func(t *testing.T, s tokenstore.Store, c *clock) {
 		used := make(map[string]time.Time)

@@ -1,0 +1,43 @@
+package badgerstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// When a token was used is beside its record, where no request looks: it is there for who asks, and goes with the token.
+func TestLastUsedIsKeptBesideTheToken(t *testing.T) {
+	path := t.TempDir()
+	token := &tokenstore.AccessToken{Key: "a", Consumer: "k", User: "u"}
+	now := time.UnixMilli(1_800_000_000_000)
+
+	s := openTest(t, Options{Path: path})
+	if err := s.CreateAccessToken(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Touch(t.Context(), map[string]time.Time{"a": now}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = openTest(t, Options{Path: path})
+	if got, err := s.AccessToken(t.Context(), "a"); err != nil || !got.LastUsed.IsZero() {
+		t.Errorf("for a request: %+v, %v", got, err)
+	}
+	if got, err := s.LastUsed(t.Context(), "a"); err != nil || !got.Equal(now) {
+		t.Errorf("last used: %v, %v, want %v", got, err, now)
+	}
+	if err := s.RevokeToken(t.Context(), "a"); err != nil { // the cached record says nothing of a use
+		t.Fatal(err)
+	}
+	if err := s.CreateAccessToken(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.LastUsed(t.Context(), "a"); err != nil || !got.IsZero() {
+		t.Errorf("a new token of that key was used at %v, %v", got, err)
+	}
+}
