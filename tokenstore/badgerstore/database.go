@@ -36,10 +36,37 @@ const (
 // and what is on disk may differ, and Badger itself may panic when it is used further: so nothing is read or written
 // any more until the store is opened again.
 type database struct {
-	db     *badger.DB
-	dir    string
-	writes *batcher[change]
-	failed atomic.Pointer[error]
+	db       *badger.DB
+	dir      string
+	writes   *batcher[change]
+	snapshot atomic.Pointer[snapshot] // nil: closed
+	failed   atomic.Pointer[error]
+}
+
+// A snapshot is a transaction of Badger that all who read share until the next write. Each would otherwise begin and end
+// one of its own, and wake a goroutine of Badger's for it twice.
+type snapshot struct {
+	txn   *badger.Txn
+	users atomic.Int64 // the database is one of them; without any the transaction has ended
+}
+
+// use reports whether the snapshot has not ended; release must be called then.
+func (s *snapshot) use() bool {
+	for {
+		n := s.users.Load()
+		if n == 0 {
+			return false
+		}
+		if s.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (s *snapshot) release() {
+	if s.users.Add(-1) == 0 {
+		s.txn.Discard()
+	}
 }
 
 // A change is what must be written together or not at all, in this order.
@@ -110,7 +137,17 @@ func openDatabase(dir string, key []byte, logger *zap.Logger) (*database, error)
 	}
 	d := &database{db: db, dir: dir}
 	d.writes = newBatcher(1000, d.write)
+	d.renew()
 	return d, nil
+}
+
+// renew lets those who read from now on see what was written until now.
+func (d *database) renew() {
+	next := &snapshot{txn: d.db.NewTransaction(false)}
+	next.users.Store(1)
+	if old := d.snapshot.Swap(next); old != nil {
+		old.release()
+	}
 }
 
 // openError says in words what can be done about Badger's error.
@@ -170,6 +207,7 @@ func (d *database) write(changes []change) error {
 		}
 		changes = changes[n:]
 	}
+	d.renew()
 	return nil
 }
 
@@ -200,15 +238,26 @@ func (d *database) usable() error {
 	return nil
 }
 
+// view calls f with a transaction that reads, and that others use at the same time.
 func (d *database) view(f func(*badger.Txn) error) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
-	return d.db.View(f)
+	s := d.snapshot.Load()
+	for ; s != nil && !s.use(); s = d.snapshot.Load() {
+	}
+	if s == nil {
+		return badger.ErrDBClosed
+	}
+	defer s.release()
+	return f(s.txn)
 }
 
 func (d *database) close() error {
 	d.writes.flush()
+	if s := d.snapshot.Swap(nil); s != nil {
+		s.release()
+	}
 	return d.db.Close()
 }
 

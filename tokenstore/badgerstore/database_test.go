@@ -1,0 +1,108 @@
+package badgerstore
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+)
+
+func openTestDatabase(t *testing.T) *database {
+	d, err := openDatabase(t.TempDir(), nil, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (d *database) putTest(t *testing.T, key, value string) {
+	t.Helper()
+	var c change
+	c.put([]byte(key), []byte(value), 0)
+	if err := d.commit(c); err != nil {
+		t.Error(err)
+	}
+}
+
+func getTest(t *testing.T, txn *badger.Txn, key string) (value string) {
+	t.Helper()
+	err := get(txn, []byte(key), func(v []byte) error {
+		value = string(v)
+		return nil
+	})
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		t.Error(err)
+	}
+	return value
+}
+
+// Who reads sees one state until it is done, however much is written meanwhile, and who begins after a write sees that.
+func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
+	d := openTestDatabase(t)
+	d.putTest(t, "key", "old")
+	var first *snapshot
+	view := func(f func(*badger.Txn)) {
+		t.Helper()
+		if err := d.view(func(txn *badger.Txn) error { f(txn); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	view(func(txn *badger.Txn) {
+		first = d.snapshot.Load()
+		view(func(same *badger.Txn) {
+			if same != txn {
+				t.Error("a second reader has a transaction of its own")
+			}
+		})
+		d.putTest(t, "key", "new")
+		if got := getTest(t, txn, "key"); got != "old" {
+			t.Errorf("who reads since before the write sees %q", got)
+		}
+		view(func(txn *badger.Txn) {
+			if got := getTest(t, txn, "key"); got != "new" {
+				t.Errorf("who begins after the write sees %q", got)
+			}
+		})
+		if first.users.Load() == 0 {
+			t.Error("the transaction ended while somebody read")
+		}
+	})
+	if first.users.Load() != 0 || first.use() {
+		t.Error("the transaction of the old state does not end")
+	}
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.view(func(*badger.Txn) error { return nil }); !errors.Is(err, badger.ErrDBClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func TestReadersSeeEveryWriteThatWasAcknowledged(t *testing.T) {
+	d := openTestDatabase(t)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			key := string(rune('a' + i))
+			for n := range 200 {
+				want := string(rune('0' + n))
+				d.putTest(t, key, want)
+				err := d.view(func(txn *badger.Txn) error {
+					if got := getTest(t, txn, key); got != want {
+						t.Errorf("%s: %q, want %q", key, got, want)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+}
