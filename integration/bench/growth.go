@@ -62,7 +62,7 @@ func (g *growth) growTokens(l *lab, o *options, plain *target) error {
 		if err != nil {
 			return err
 		}
-		// The tokens that are used often are cached, as they are in a process that is a minute old.
+		// The tokens that are used most are cached when it begins. Of the others many are asked for the first time.
 		if err := l.read(t, o.reads/4, o.connections, zipf(size)); err != nil {
 			return err
 		}
