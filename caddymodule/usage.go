@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// usageResolution is how exact LastUsed is: a token that was noted less than that ago is not noted again.
+	// usageResolution is how exact LastUsed is: a token that was noted less than that ago is not noted again, if the store
+	// has it at hand.
 	usageResolution = time.Minute
 	// usageInterval is how often what was noted is written.
 	usageInterval = 10 * time.Second

@@ -91,7 +91,8 @@ type Store interface {
 	// AccessToken returns the access token with the key, expired ones too, or ErrNotFound. Requests wait for it, so its
 	// LastUsed is what is at hand: it may be old, or missing.
 	AccessToken(ctx context.Context, key string) (*AccessToken, error)
-	// LastUsed returns when the access token was last used, as Touch was told; zero means never yet. ErrNotFound.
+	// LastUsed returns when the access token was last used, as Touch was told, or CreateAccessToken; zero means never
+	// yet. ErrNotFound.
 	LastUsed(ctx context.Context, key string) (time.Time, error)
 	// AccessTokens lists those that match.
 	AccessTokens(ctx context.Context, f Filter, after string, limit int) (page []*AccessToken, next string, err error)

@@ -327,8 +327,8 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 	return nil
 }
 
-// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment ago are in it. What an
-// earlier process wrote is not read first: it is later only when the clock was set back, and then it is wrong.
+// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment ago are in it. When
+// the others were used is not read first: that is later only when the clock was set back, and then it is wrong.
 func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()

@@ -243,14 +243,16 @@ func (d *database) view(f func(*badger.Txn) error) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
-	s := d.snapshot.Load()
-	for ; s != nil && !s.use(); s = d.snapshot.Load() {
+	for {
+		s := d.snapshot.Load()
+		if s == nil {
+			return badger.ErrDBClosed
+		}
+		if s.use() {
+			defer s.release()
+			return f(s.txn)
+		}
 	}
-	if s == nil {
-		return badger.ErrDBClosed
-	}
-	defer s.release()
-	return f(s.txn)
 }
 
 func (d *database) close() error {

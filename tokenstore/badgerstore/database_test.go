@@ -17,7 +17,7 @@ func openTestDatabase(t *testing.T) *database {
 	return d
 }
 
-func (d *database) putTest(t *testing.T, key, value string) {
+func putTest(t *testing.T, d *database, key, value string) {
 	t.Helper()
 	var c change
 	c.put([]byte(key), []byte(value), 0)
@@ -41,7 +41,7 @@ func getTest(t *testing.T, txn *badger.Txn, key string) (value string) {
 // Who reads sees one state until it is done, however much is written meanwhile, and who begins after a write sees that.
 func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 	d := openTestDatabase(t)
-	d.putTest(t, "key", "old")
+	putTest(t, d, "key", "old")
 	var first *snapshot
 	view := func(f func(*badger.Txn)) {
 		t.Helper()
@@ -56,7 +56,7 @@ func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 				t.Error("a second reader has a transaction of its own")
 			}
 		})
-		d.putTest(t, "key", "new")
+		putTest(t, d, "key", "new")
 		if got := getTest(t, txn, "key"); got != "old" {
 			t.Errorf("who reads since before the write sees %q", got)
 		}
@@ -88,7 +88,7 @@ func TestReadersSeeEveryWriteThatWasAcknowledged(t *testing.T) {
 			key := string(rune('a' + i))
 			for n := range 200 {
 				want := string(rune('0' + n))
-				d.putTest(t, key, want)
+				putTest(t, d, key, want)
 				err := d.view(func(txn *badger.Txn) error {
 					if got := getTest(t, txn, key); got != want {
 						t.Errorf("%s: %q, want %q", key, got, want)

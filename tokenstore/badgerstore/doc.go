@@ -5,7 +5,8 @@
 // `nonces`, an append log of our own: a Badger transaction for each nonce costs twenty times as much.
 //
 //	store.go          Open, Close, and the door that every call comes through
-//	database.go       Badger's options, its errors in words, its log lines; what happens after a failed write
+//	database.go       Badger's options, its errors in words, its log lines; the transaction that
+//	                  readers share; what happens after a failed write
 //	batch.go          group commit: calls of the same moment share one transaction, and so one fsync
 //	record.go         records as bytes; keys.go: keys and indexes as bytes
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
