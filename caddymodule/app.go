@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -53,6 +54,7 @@ type App struct {
 	// ones (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE, DESKTOP_INTEGRATION).
 	Permissions []PermissionLevel `json:"permissions,omitempty"`
 
+	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
 	module   storeModule
@@ -105,7 +107,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision sets the defaults and prepares what is declared. It opens nothing: `caddy validate` comes this far, beside a
 // server that runs.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
 	a.ready = make(chan struct{})
 	if a.now == nil {
 		a.now = time.Now
@@ -220,6 +222,9 @@ func (a *App) Start() error {
 	a.store = store
 	a.usage.start(store, a.logger)
 	running.add(a)
+	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
+		a.warnOfSharedUsers(app.(*caddyhttp.App))
+	}
 	return nil
 }
 
