@@ -117,6 +117,12 @@ func TestSharedUsersAreWarnedOf(t *testing.T) {
 			nil,
 		},
 		{
+			"another header",
+			site("http://a.test", header) +
+				site("http://b.test", strings.ReplaceAll(header, "Remote-User", "X-User")),
+			[]string{"a.test", "b.test"},
+		},
+		{
 			"a text of the site's own",
 			site("http://a.test", basic("", adminA)+"oauth1\n") +
 				site("http://b.test", basic("", adminB)+"oauth1 {\n user b:{http.auth.user.id}\n}\n"),
@@ -157,6 +163,26 @@ func TestSharedUsersAreWarnedOf(t *testing.T) {
 		{
 			"in a handle, beside the login of another",
 			site("http://a.test", "handle /x/* {\n"+basic("", adminB)+"}\nhandle {\n"+basic("", adminA)+"oauth1\n}\n") +
+				site("http://b.test", basic("", adminA)+"oauth1\n"),
+			nil,
+		},
+		{
+			"in the last of several handles",
+			site("http://a.test", "@x header X y\nhandle @x {\n"+basic("", adminB)+"}\n"+
+				"handle {\n"+basic("", adminA)+"oauth1\n}\n") +
+				site("http://b.test", basic("", adminA)+"oauth1\n"),
+			nil,
+		},
+		{
+			"behind a rewrite",
+			site("http://a.test", "handle /pages {\nrewrite * /+authorize-token\n"+basic("", adminB)+"oauth1\n}\n") +
+				site("http://b.test", basic("", adminA)+"oauth1\n"),
+			[]string{"a.test /pages", "b.test"},
+		},
+		{
+			"an upstream beside it is no login",
+			site("http://a.test", "@x header X y\nroute {\n"+basic("", adminA)+
+				"reverse_proxy @x 127.0.0.1:9\noauth1\n}\n") +
 				site("http://b.test", basic("", adminA)+"oauth1\n"),
 			nil,
 		},
@@ -225,6 +251,12 @@ func TestSharedUsersInJSON(t *testing.T) {
 		{
 			"the same login",
 			login("a.test", "admin", "$2a$1") + "," + login("b.test", "admin", "$2a$1") + "," + provider,
+			nil,
+		},
+		{
+			"a login whose route ends the way",
+			strings.Replace(login("a.test", "root", "$2a$3"), `"handle"`, `"terminal":true,"handle"`, 1) + "," +
+				login("a.test", "admin", "$2a$1") + "," + login("b.test", "admin", "$2a$1") + "," + provider,
 			nil,
 		},
 		{

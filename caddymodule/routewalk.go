@@ -21,8 +21,8 @@ type routeWalk struct {
 
 	// What was met, when the walk has ended:
 	judge    *Handler // the oauth1 handler
-	answers  string   // else the name of the handler that answers, or may answer
-	redirect string   // else where Caddy's own redirect to HTTPS sends the client
+	answers  string   // where there is none, the name of the handler that answers, or may answer
+	redirect string   // where Caddy's own redirect to HTTPS sends the client
 
 	groups map[string]bool // those whose one route has been taken
 }
@@ -70,7 +70,7 @@ func (w *routeWalk) step(handler caddyhttp.MiddlewareHandler) (ended bool, err e
 		if judges, err := judgedBy(handler, w.request); err != nil || !judges {
 			return err != nil, err
 		}
-		w.judge, w.answers = handler, ""
+		w.judge = handler
 		return true, nil
 	case *caddyhttp.Subroute:
 		return w.follow(handler.Routes)
