@@ -92,7 +92,7 @@ func directArrivals(app *caddyhttp.App, r *http.Request) ([]*arrival, error) {
 }
 
 func noSuchHost(r *http.Request) error {
-	return fmt.Errorf("no site of this configuration serves the host %q", r.Host)
+	return fmt.Errorf("no site of this configuration serves the host %q", hostname(r))
 }
 
 // servedAt reports whether a site answers where an automatic redirect leads: Caddy redirects what
