@@ -24,6 +24,10 @@ func init() {
 // App keeps what all sites share: the token store, how long credentials live, the permission levels, and the
 // consumers that are declared in the configuration.
 //
+// Users, tokens and consumers are one namespace for all sites: a grant by `admin`, who logged in at one
+// site, is a grant by `admin` at every other. Sites with different logins are warned of at load, unless
+// each has a text of its own in its handler's `user`, such as `shop:{http.auth.user.id}`.
+//
 // It needs no configuration: a site that uses the `oauth1` handler gets one with the defaults.
 type App struct {
 	// Where tokens and nonces are kept. Default: `badger`, in the folder `oauth1` of Caddy's data directory.
