@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -65,6 +66,7 @@ type App struct {
 	levels   *levels
 	declared map[string]*tokenstore.Consumer
 	now      func() time.Time
+	partial  atomic.Bool // some handler has a matcher of its own
 
 	poolKey  string           // set while the pool counts us
 	store    tokenstore.Store // nil until ready is closed, and then if there is none

@@ -67,7 +67,7 @@ func (w *routeWalk) step(handler caddyhttp.MiddlewareHandler) (ended bool, err e
 	name := caddy.GetModuleName(handler)
 	switch handler := handler.(type) {
 	case *Handler:
-		if judges, err := judgedBy(handler, w.request); err != nil || !judges {
+		if judges, err := handler.judges(w.request); err != nil || !judges {
 			return err != nil, err
 		}
 		w.judge = handler
@@ -107,12 +107,6 @@ var passOn = map[string]bool{
 	"authentication": true, "copy_response_headers": true, "encode": true, "headers": true,
 	"intercept": true, "log_append": true, "push": true, "request_body": true, "templates": true,
 	"timeouts": true, "tracing": true,
-}
-
-// judgedBy reports whether an oauth1 handler judges the request; one that it doesn't goes on to the
-// handlers behind it.
-func judgedBy(*Handler, *http.Request) (bool, error) {
-	return true, nil
 }
 
 // hasHost reports whether routes have a site for the request's host: one whose host matchers all
