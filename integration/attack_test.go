@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/textproto"
 	"slices"
 	"strings"
 	"testing"
@@ -42,15 +44,16 @@ func (srv *server) tryRaw(t testing.TB, address, request string) (reply, error) 
 	conn.SetDeadline(time.Now().Add(patience))
 	go io.WriteString(conn, request) // the answer may come before all of it is sent
 	br := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(br, nil)
+	asked := &http.Request{Method: "GET"}
+	if strings.HasPrefix(request, "HEAD ") {
+		asked.Method = "HEAD" // whose answer has a length and no body
+	}
+	resp, err := http.ReadResponse(br, asked)
 	if err != nil {
 		return reply{}, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return reply{resp.StatusCode, resp.Header, "", nil}, nil
-	}
-	if strings.HasPrefix(request, "HEAD ") {
 		return reply{resp.StatusCode, resp.Header, "", nil}, nil
 	}
 	body, err := io.ReadAll(resp.Body)
@@ -202,3 +205,115 @@ func (srv *server) mayLogErrors(t *testing.T) {
 		srv.log = &logBuffer{}
 	})
 }
+
+// ownSite is a site whose block is written out whole, for directives that have a matcher. Its address is the server's
+// port; the site of the harness stands aside on the port Spare.
+func ownSite(t testing.TB, block string) site {
+	t.Helper()
+	return site{
+		Global:  "debug\nservers {\n\tprotocols h1 h2c\n}",
+		Address: "http://127.0.0.1:{{.Spare}}",
+		Handler: "respond spare",
+		More:    "http://:{{.Port}} {\n" + block + "\n}",
+		Vars:    map[string]string{"Spare": freePort(t)},
+	}
+}
+
+// wantRefused checks that an answer has the status, that the debug log names the reason (so the site needs the global
+// option debug), and that nothing reached the upstream.
+func (srv *server) wantRefused(
+	t testing.TB, up *upstream, what string, status int, reason string, send func() (reply, error),
+) reply {
+	t.Helper()
+	before := len(srv.log.String())
+	got, err := send()
+	if err != nil {
+		t.Errorf("%s: %v, want %d (%s)", what, err, status, reason)
+		return got
+	}
+	wantUnseen(t, up, what)
+	if got.Status != status {
+		t.Errorf("%s: %d %q, want %d (%s)", what, got.Status, brief(got.Body), status, reason)
+		return got
+	}
+	// The line was written before the answer, but another goroutine of this process still has to read it.
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		lines := srv.log.String()[before:]
+		if strings.Contains(lines, `"reason":"`+reason+`"`) {
+			return got
+		}
+		if time.Now().After(end) {
+			t.Errorf("%s: %d %q, and the log does not give the reason %s", what, got.Status, brief(got.Body), reason)
+			return got
+		}
+	}
+}
+
+// wantUnseen checks that nothing reached the upstream.
+func wantUnseen(t testing.TB, up *upstream, what string) {
+	t.Helper()
+	for _, got := range up.take() {
+		t.Errorf("%s: reached the upstream as %s %q", what, got.Method, got.URI)
+	}
+}
+
+// rawly sends a request on a connection of its own, for wantRefused.
+func (srv *server) rawly(t testing.TB, request string) func() (reply, error) {
+	return func() (reply, error) { return srv.tryRaw(t, "127.0.0.1:"+srv.port, request) }
+}
+
+// hmacLine signs a request for any host and path, as a client with HMAC-SHA1 does.
+func hmacLine(t testing.TB, tok token, method, host, uri string, more ...pair) string {
+	t.Helper()
+	params := append(signer{Consumer: demoKey, Token: tok}.params(), more...)
+	_, query, _ := strings.Cut(uri, "?")
+	covered, err := formPairs(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := baseString(method, "http", host, uri, slices.Concat(covered, params))
+	sig, err := signature("HMAC-SHA1", base, secrets{consumer: demoSecret, token: tok.Secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Authorization: " + authorization(append(params, pair{"oauth_signature", sig}))
+}
+
+// newLenientUpstream is an upstream that takes whatever stands on the request line, as WSGI servers do. (Go's answers a
+// target that is none with 400, which would look like a refusal of the site's.) It answers "ok", and reads no body.
+func newLenientUpstream(t testing.TB) *upstream {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	up := &upstream{Server: &httptest.Server{URL: "http://" + listener.Addr().String(), Listener: listener}}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(patience))
+				r := textproto.NewReader(bufio.NewReader(conn))
+				line, err := r.ReadLine()
+				if err != nil {
+					return
+				}
+				method, rest, _ := strings.Cut(line, " ")
+				got := received{Method: method, URI: strings.TrimSuffix(rest, " HTTP/1.1"), Proto: "HTTP/1.1"}
+				header, _ := r.ReadMIMEHeader()
+				got.Header = http.Header(header)
+				up.record(got)
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n")
+			}()
+		}
+	}()
+	return up
+}
+
+// brief is the beginning of an answer, for messages.
+func brief(s string) string { return s[:min(len(s), 70)] }
