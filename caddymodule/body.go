@@ -34,8 +34,8 @@ func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte
 	switch {
 	case encodedBody(r):
 		return nil, false, nil
-	case len(contentTypes) == 1 && strings.TrimSpace(contentTypes[0]) != "":
-		if !strings.EqualFold(mediaType(contentTypes[0]), formType) {
+	case len(contentTypes) == 1 && textproto.TrimString(contentTypes[0]) != "":
+		if !equalASCII(mediaType(contentTypes[0]), formType) {
 			return nil, false, nil
 		}
 		form, problem = h.hold(r)
@@ -61,13 +61,13 @@ func hasBody(r *http.Request) bool {
 // mediaType is a Content-Type without its parameters.
 func mediaType(contentType string) string {
 	mediaType, _, _ := strings.Cut(contentType, ";")
-	return strings.TrimSpace(mediaType)
+	return textproto.TrimString(mediaType) // of ASCII blanks, and no other
 }
 
 // encodedBody reports whether the body is said to be compressed or the like.
 func encodedBody(r *http.Request) bool {
 	return slices.ContainsFunc(r.Header["Content-Encoding"], func(encoding string) bool {
-		return encoding != "" && !strings.EqualFold(encoding, "identity")
+		return encoding != "" && !equalASCII(encoding, "identity")
 	})
 }
 
@@ -78,10 +78,10 @@ func checkFraming(r *http.Request, isForm bool) *Problem {
 	if !isForm && hasBody(r) {
 		if values := r.Header["Content-Type"]; len(values) == 1 {
 			kind, subtype, ok := strings.Cut(mediaType(values[0]), "/")
-			if strings.TrimSpace(values[0]) != "" && (!ok || !httpguts.ValidHeaderFieldName(kind) || !httpguts.ValidHeaderFieldName(subtype)) {
+			if textproto.TrimString(values[0]) != "" && (!ok || !httpguts.ValidHeaderFieldName(kind) || !httpguts.ValidHeaderFieldName(subtype)) {
 				return problemMalformed.about("Content-Type: is no media type.")
 			}
-			if encodedBody(r) && strings.EqualFold(mediaType(values[0]), formType) {
+			if encodedBody(r) && equalASCII(mediaType(values[0]), formType) {
 				return problemMalformed.about("Content-Encoding: a signed form must be sent as it is.")
 			}
 		}
@@ -89,7 +89,7 @@ func checkFraming(r *http.Request, isForm bool) *Problem {
 	for _, field := range r.Header["Connection"] {
 		for option := range strings.SplitSeq(field, ",") {
 			if option = textproto.TrimString(option); option != "" && !slices.ContainsFunc(connectionOptions, func(known string) bool {
-				return strings.EqualFold(known, option)
+				return equalASCII(option, known)
 			}) {
 				return problemMalformed.about("Connection: " + option + " is not of this connection alone.")
 			}

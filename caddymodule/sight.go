@@ -188,6 +188,10 @@ func placeholderSight(name string, captures []string) sight {
 		return sight{path: true}
 	case under("http.request.uri.query", "http.request.uri.prefixed_query"):
 		return sight{query: true}
+	case under("http.request.orig_uri.path"):
+		return sight{path: true, single: "{" + name + "}"}
+	case under("http.request.orig_uri.query", "http.request.orig_uri.prefixed_query"):
+		return sight{query: true, single: "{" + name + "}"}
 	case under("http.regexp"):
 		if slices.ContainsFunc(captures, func(c string) bool { return c != "" && under("http.regexp."+c) }) {
 			return sight{}

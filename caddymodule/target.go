@@ -65,10 +65,16 @@ func plainTarget(target string) bool {
 // cutScheme cuts http:// or https:// off, in any case.
 func cutScheme(target string) (scheme, rest string, ok bool) {
 	scheme, rest, ok = strings.Cut(target, "://")
-	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+	if !ok || !equalASCII(scheme, "http") && !equalASCII(scheme, "https") {
 		return "", "", false
 	}
 	return scheme, rest, true
+}
+
+// equalASCII compares with an ASCII text in any case. Unicode has other letters that fold to some of
+// ASCII's; each is longer than one byte.
+func equalASCII(s, ascii string) bool {
+	return len(s) == len(ascii) && strings.EqualFold(s, ascii)
 }
 
 // splitTarget cuts a plain request target into path and query, both as they were sent. An empty path
@@ -86,10 +92,11 @@ func splitTarget(target string) (path, query string) {
 	return "/", query
 }
 
-// upperCase reports whether a method is written as it is meant: many upstreams take `delete` for
-// DELETE, as the signature base string does (RFC 5849 section 3.4.1.1), and no policy does.
+// upperCase reports whether a method is written as it is meant, in the characters that a policy can
+// name: many upstreams take `delete` for DELETE, as the signature base string does (RFC 5849 section
+// 3.4.1.1), and no policy does.
 func upperCase(method string) bool {
-	return !strings.ContainsFunc(method, func(c rune) bool { return 'a' <= c && c <= 'z' || c > '~' })
+	return !strings.ContainsFunc(method, func(c rune) bool { return !methodLetter(c) })
 }
 
 // extendedConnect reports whether a request opens a WebSocket over HTTP/2 or HTTP/3 (RFC 8441, RFC

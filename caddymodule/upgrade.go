@@ -24,7 +24,8 @@ func (h *Handler) limitUpgrades(r *http.Request) {
 	for _, field := range fields {
 		for protocol := range strings.SplitSeq(field, ",") {
 			protocol = textproto.TrimString(protocol)
-			if slices.ContainsFunc(h.Upgrades, func(allowed string) bool { return strings.EqualFold(allowed, protocol) }) {
+			same := func(other string) bool { return equalASCII(protocol, other) }
+			if slices.ContainsFunc(h.Upgrades, same) && !slices.ContainsFunc(kept, same) {
 				kept = append(kept, protocol)
 			}
 		}

@@ -192,7 +192,7 @@ func TestAttackPlainPathsWhereAPolicyLooks(t *testing.T) {
 	open := "policy {\n\tanonymous\n}"
 	for name, c := range map[string]struct {
 		oauth1, before string
-		query          bool // it looks at the query, too
+		query          bool // it looks at the query, too, or nobody can tell
 	}{
 		"path":                      {"policy @m {\n\tdeny\n}\n" + open, "@m path /admin/*", false},
 		"path_regexp":               {"policy @m {\n\tdeny\n}\n" + open, "@m path_regexp ^/admin/", false},
@@ -209,8 +209,8 @@ func TestAttackPlainPathsWhereAPolicyLooks(t *testing.T) {
 		"a segment":                 {"policy @m {\n\tdeny\n}\n" + open, "@m vars {http.request.uri.path.0} admin", false},
 		"the file":                  {"policy @m {\n\tdeny\n}\n" + open, "@m vars {http.request.uri.path.file} secret", false},
 		"a header that is compared": {"policy @m {\n\tdeny\n}\n" + open, "@m header X-Path {path}", false},
-		"a variable that was set":   {"policy @m {\n\tdeny\n}\n" + open, "vars where {path}\n@m vars where /admin/x", false},
-		"map":                       {"policy @m {\n\tdeny\n}\n" + open, "map {path} {where} {\n\t/admin/x admin\n\tdefault open\n}\n@m vars {where} admin", false},
+		"a variable that was set":   {"policy @m {\n\tdeny\n}\n" + open, "vars where {path}\n@m vars where /admin/x", true},
+		"map":                       {"policy @m {\n\tdeny\n}\n" + open, "map {path} {where} {\n\t/admin/x admin\n\tdefault open\n}\n@m vars {where} admin", true},
 		"a context":                 {"policy @get {\n\tanonymous\n}\npolicy {\n\tcontext {http.request.uri.path.0}\n}", "@get method GET", false},
 		"a later policy":            {"policy @get {\n\tanonymous\n}\npolicy /admin/* {\n\tdeny\n}", "@get method GET", false},
 		"query":                     {"policy @m {\n\tdeny\n}\n" + open, "@m query mode=admin", true},
