@@ -288,16 +288,10 @@ func checkEndpoint(path string) error {
 // ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the
 // identity that it proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	problem := h.admit(r)
-	if problem == nil {
-		problem = h.ownPlain.checkPlain(r)
-	}
-	if problem != nil {
+	judges, problem := h.receive(r)
+	switch {
+	case problem != nil:
 		return h.refuse(w, r, endpointAPI, problem)
-	}
-	switch judges, err := h.judges(r); {
-	case err != nil:
-		return h.refuse(w, r, endpointAPI, problemMatcher.because(err))
 	case !judges:
 		h.leaveOut(r)
 		return next.ServeHTTP(w, r)

@@ -125,13 +125,21 @@ func (a *arrival) explain(out io.Writer, id Identity) error {
 		_, err := fmt.Fprintf(out,
 			"passes: no oauth1 directive is on the way of this request, so nobody checks it; %s answers\n", a.answers)
 		return err
-	case h.serve[r.URL.Path] != nil:
+	case a.problem == nil && h.serve[r.URL.Path] != nil:
 		_, err := fmt.Fprintf(out,
 			"%s is an endpoint of the oauth1 directive itself: no policy decides about it\n", r.URL.Path)
 		return err
 	}
-	decided, problem := r, h.imagine(&id)
+	decided, problem := r, a.problem
 	if problem == nil {
+		problem = h.policyPlain.checkPlain(r)
+	}
+	if problem != nil {
+		fmt.Fprintf(out, "request: %s %s\n", r.Method, r.RequestURI)
+		fmt.Fprintf(out, "answer:  %d %s\n", problem.Status, problem.Text)
+		return errRefused
+	}
+	if problem = h.imagine(&id); problem == nil {
 		decided, problem = h.permitReadings(r, id)
 	}
 	number, policy, _ := h.policyOf(decided)
@@ -190,7 +198,7 @@ func provisionWithoutSecrets(config []byte) (caddy.Context, context.CancelFunc, 
 
 // imagined makes a request that nobody sent.
 func imagined(method, target string) (*http.Request, error) {
-	r, err := http.NewRequest(strings.ToUpper(method), target, nil)
+	r, err := http.NewRequest(method, target, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +208,10 @@ func imagined(method, target string) (*http.Request, error) {
 	if r.URL.Scheme == "https" {
 		r.TLS = new(tls.ConnectionState)
 	}
-	r.RequestURI = r.URL.RequestURI()
+	path, query := splitTarget(target)
+	if r.RequestURI = path; query != "" || r.URL.ForceQuery {
+		r.RequestURI += "?" + query
+	}
 	r.RemoteAddr = "127.0.0.1:50000"
 	r.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	if r.URL.Path == "" {

@@ -86,6 +86,8 @@ http://other.test:8080 {
 		{"a way past oauth1", "GET", "http://api.test/health", Identity{}, false, "no oauth1 directive is on the way"},
 		{"an endpoint", "GET", "http://api.test/+request-token", Identity{}, false, "is an endpoint"},
 		{"a rewrite", "GET", "http://other.test:8080/old/x", Identity{}, true, "request: GET /admin/old/x"},
+		{"a method in lower case", "get", "http://api.test/x", Identity{Consumer: "ci-bot"}, true, "answer:  400 The method get must be written in upper case."},
+		{"a path that is not plain", "GET", "http://api.test/v1/open/../admin/x", Identity{}, true, "answer:  400 The path holds a dot segment"},
 		{"another site", "GET", "http://other.test:8080/x", Identity{}, false, "policy:  2 of 2: anonymous"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,6 +158,7 @@ http://api.test {
 			copy_headers Remote-User
 		}
 		oauth1 {
+			paths as_sent
 			policy /login/deny/* {
 				deny
 			}
@@ -253,7 +256,8 @@ func TestPolicyCommandArguments(t *testing.T) {
 		{[]string{"GET", "/x"}, "must be an http or https URL with a host"},
 		{[]string{"GET, POST", "http://api.test/x"}, "invalid method"},
 		{[]string{"GET"}, "accepts 2 arg(s)"},
-		{[]string{"get", "http://api.test/x", "--user", "alice", "--permission", "READ_PUBLIC"}, ""},
+		{[]string{"GET", "http://api.test/x", "--user", "alice", "--permission", "READ_PUBLIC"}, ""},
+		{[]string{"get", "http://api.test/x", "--user", "alice", "--permission", "READ_PUBLIC"}, "refused"},
 	} {
 		cmd := policyCommand()
 		cmd.SilenceUsage, cmd.SilenceErrors = true, true

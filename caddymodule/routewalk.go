@@ -21,6 +21,7 @@ type routeWalk struct {
 
 	// What was met, when the walk has ended:
 	judge    *Handler // the oauth1 handler
+	problem  *Problem // why it judges nothing
 	answers  string   // where there is none, the name of the handler that answers, or may answer
 	redirect string   // where Caddy's own redirect to HTTPS sends the client
 
@@ -67,11 +68,11 @@ func (w *routeWalk) step(handler caddyhttp.MiddlewareHandler) (ended bool, err e
 	name := caddy.GetModuleName(handler)
 	switch handler := handler.(type) {
 	case *Handler:
-		if judges, err := handler.judges(w.request); err != nil || !judges {
-			return err != nil, err
+		judges, problem := handler.receive(w.request)
+		if problem != nil || judges {
+			w.judge, w.problem = handler, problem
 		}
-		w.judge = handler
-		return true, nil
+		return w.judge != nil, nil
 	case *caddyhttp.Subroute:
 		return w.follow(handler.Routes)
 	case *caddyhttp.Invoke:

@@ -35,13 +35,23 @@ func (h *Handler) provisionScope(ctx caddy.Context) error {
 	return nil
 }
 
-// judges reports whether the request is for this handler to judge.
-func (h *Handler) judges(r *http.Request) (bool, error) {
+// receive says whether a request is for this handler to judge, or refuses one that it can't tell of.
+func (h *Handler) receive(r *http.Request) (judges bool, problem *Problem) {
+	if problem := h.admit(r); problem != nil {
+		return false, problem
+	}
 	if len(h.selects) == 0 {
 		return true, nil
 	}
+	if problem := h.ownPlain.checkPlain(r); problem != nil {
+		return false, problem
+	}
 	defer asForwarded(r)()
-	return h.matchers.AnyMatchWithError(r)
+	judges, err := h.matchers.AnyMatchWithError(r)
+	if err != nil {
+		return false, problemMatcher.because(err)
+	}
+	return judges, nil
 }
 
 // leaveOut takes from a request that is not judged what only judged ones may have: an identity, and

@@ -1,0 +1,99 @@
+package caddymodule
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestSights: which policies look at the URL, and which know one reading of it only.
+func TestSights(t *testing.T) {
+	const (
+		none  = ""
+		path  = "path"
+		query = "query"
+		both  = "path query"
+	)
+	for _, test := range []struct {
+		name, matcher, context string
+		want                   string
+		single                 string // what paths as_sent does not load with
+	}{
+		{"a method", "method GET", "", none, ""},
+		{"headers", "header X-A b\nheader_regexp X-B ^c", "", none, ""},
+		{"the connection", "remote_ip 10.0.0.0/8\nclient_ip 10.0.0.0/8\nprotocol https", "", none, ""},
+		{"a host", "host api.test", "", none, ""},
+		{"a path", "path /a/*", "", path, ""},
+		{"a pattern of a path, whose braces are none of placeholders", "path_regexp ^/a{2}", "", path, ""},
+		{"a file", "file /x", "", path, ""},
+		{"a URL's pattern", "url_pattern /a/:b", "", both, ""},
+		{"a query", "query a=b", "", query, ""},
+		{"not a path", "not path /a", "", path, ""},
+		{"not a method", "not method GET", "", none, ""},
+		{"not not", "not {\n not path /a\n}", "", path, ""},
+		{"a path in a header", "header X-A {path}", "", path, ""},
+		{"a header in a path", "path /{header.X-A}", "", path, ""},
+		{"a query in a path", "path /{query.a}", "", both, ""},
+		{"a placeholder by itself", "vars {path} /a", "", path, ""},
+		{"a placeholder's pattern", "vars_regexp {path} ^/a", "", path, ""},
+		{"a variable", "vars a b", "", both, "vars a"},
+		{"a variable of another", "vars {http.vars.a} b", "", both, "{http.vars.a}"},
+		{"a map's", "vars {mapped} b", "", both, "{mapped}"},
+		{"the address of the client", "vars {client_ip} 10.0.0.1", "", none, ""},
+		{"the whole URI", "vars {uri} /a", "", both, "{http.request.uri}"},
+		{"the original URI", "vars {http.request.orig_uri} /a", "", both, "{http.request.orig_uri}"},
+		{"the original path", "vars {http.request.orig_uri.path} /a", "", path, "{http.request.orig_uri.path}"},
+		{"an expression about a method", "expression method('GET')", "", none, ""},
+		{"an expression about a path", "expression path('/a/*')", "", path, ""},
+		{"an expression with a path", "expression {path}.startsWith('/a')", "", path, ""},
+		{"an expression about a query", "expression query({'a': 'b'})", "", query, ""},
+		{"an expression about variables", "expression vars({'a': 'b'})", "", both, "expression vars()"},
+		{"an expression with the request", "expression `req == req`", "", both, "expression req"},
+		{"an expression with a word in a text", "expression `header({'X-A': 'vars(x) req'})`", "", none, ""},
+
+		{"a context that stands there", "method GET", "a", none, ""},
+		{"a context of a path", "method GET", "{path.0}", path, ""},
+		{"a context of a query", "method GET", "{query.a}", query, ""},
+		{"a context of a header", "method GET", "{header.X-A}", none, ""},
+		{"a context of a user", "method GET", "{http.auth.user.id}", none, ""},
+		{"a context that a path's pattern captured", "path_regexp a ^/([^/]+)/", "{re.a.1}", path, ""},
+		{"a context that a header's pattern captured", "header_regexp a X-A ^(.*)$", "{re.a.1}", none, ""},
+		{"a context that somebody captured", "method GET", "{re.a.1}", path, ""},
+		{"a context of a map", "method GET", "{mapped}", both, "{mapped}"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			directive := "policy @m {\n anonymous\n}\npolicy {\n deny\n}"
+			if test.context != "" {
+				directive = "policy @m {\n context " + test.context + "\n}"
+			}
+			matcher := "@m {\n" + test.matcher + "\n}"
+			if strings.HasPrefix(test.matcher, "expression") {
+				matcher = "@m " + test.matcher
+			}
+			site, err := provisionTestSiteWith(t, "", matcher, directive)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := site.handler.policySight
+			var got []string
+			if s.path {
+				got = append(got, path)
+			}
+			if s.query {
+				got = append(got, query)
+			}
+			if got := strings.Join(got, " "); got != test.want || s.single != test.single {
+				t.Errorf("sees %q, %q in one reading; want %q, %q", got, s.single, test.want, test.single)
+			}
+			_, err = provisionTestSiteWith(t, "", matcher, "paths as_sent\n"+directive)
+			if (err != nil) != (test.single != "") || err != nil && (!strings.Contains(err.Error(), test.single) || !strings.Contains(err.Error(), "paths as_sent: policy 1 ")) {
+				t.Errorf("paths as_sent: %v", err)
+			}
+		})
+	}
+	t.Run("what no request reaches looks at nothing", func(t *testing.T) {
+		policies := []*Policy{{selects: nil}, {Context: "{http.request.uri}"}}
+		if s := policiesSight(policies); s != (sight{}) {
+			t.Errorf("%+v", s)
+		}
+	})
+}
