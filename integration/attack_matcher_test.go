@@ -380,16 +380,16 @@ func TestAttackOrder(t *testing.T) {
 					"reverse_proxy {{.Upstream}}\n"+c.before) // the order in the file must not count
 			srv := startServer(t, s, up.URL)
 			tok := walker{t, srv, demoKey, demoSecret}.requestToken()
-			srv.issue(t, demoKey, "eve", "READ_PUBLIC", nil)
+			srv.issue(t, demoKey, "mallory", "READ_PUBLIC", nil)
 			for _, path := range []string{"/+authorize-token?oauth_token=" + tok.Key, "/+oauth-tokens"} {
-				for _, header := range []string{"Remote-User: eve", "remote-user: eve",
-					"REMOTE-USER: eve\r\nRemote-User: root"} {
+				for _, header := range []string{"Remote-User: mallory", "remote-user: mallory",
+					"REMOTE-USER: mallory\r\nRemote-User: root"} {
 					got := srv.raw(t, srv.message("GET", path, []string{header}, ""))
 					if c.user == "" && got.Status != http.StatusUnauthorized {
 						t.Errorf("%s with %q: %d, want 401", path, header, got.Status)
 					}
 					if c.user != "" && (got.Status != http.StatusOK || !strings.Contains(got.Body, c.user) ||
-						strings.Contains(got.Body, "eve")) {
+						strings.Contains(got.Body, "mallory")) {
 						t.Errorf("%s with %q: %d, want a page for %s", path, header, got.Status, c.user)
 					}
 				}
