@@ -12,9 +12,6 @@ import (
 // section 2.3).
 func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error {
 	c, problem := h.readConsumerRequest(r)
-	if c != nil && problem != nil {
-		h.verified(c.signed, c.consumer, "") // the work that a known consumer costs
-	}
 	var token *tokenstore.AccessToken
 	if problem == nil {
 		token, problem = h.exchange(r, c)
@@ -34,8 +31,10 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 	ctx := r.Context()
 	request, problem := h.findRequestToken(ctx, c)
 	if problem != nil {
-		h.verified(c.signed, c.consumer, "") // the work that a known token costs
 		return nil, problem
+	}
+	if h.RequireCallback && request.Callback == "" {
+		return nil, problemNoCallback // another site on the same store made it
 	}
 	if problem := h.verifyConsumerRequest(r, c, request.Secret); problem != nil {
 		return nil, problem

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -22,6 +24,10 @@ func init() {
 
 // App keeps what all sites share: the token store, how long credentials live, the permission levels, and the
 // consumers that are declared in the configuration.
+//
+// Users, tokens and consumers are one namespace for all sites: a grant by `admin`, who logged in at one
+// site, is a grant by `admin` at every other. Sites with different logins are warned of at load, unless
+// each has a text of its own in its handler's `user`, such as `shop:{http.auth.user.id}`.
 //
 // It needs no configuration: a site that uses the `oauth1` handler gets one with the defaults.
 type App struct {
@@ -53,12 +59,14 @@ type App struct {
 	// ones (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE, DESKTOP_INTEGRATION).
 	Permissions []PermissionLevel `json:"permissions,omitempty"`
 
+	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
 	module   storeModule
 	levels   *levels
 	declared map[string]*tokenstore.Consumer
 	now      func() time.Time
+	partial  atomic.Bool // some handler has a matcher of its own
 
 	poolKey  string           // set while the pool counts us
 	store    tokenstore.Store // nil until ready is closed, and then if there is none
@@ -105,7 +113,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision sets the defaults and prepares what is declared. It opens nothing: `caddy validate` comes this far, beside a
 // server that runs.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
 	a.ready = make(chan struct{})
 	if a.now == nil {
 		a.now = time.Now
@@ -220,6 +228,9 @@ func (a *App) Start() error {
 	a.store = store
 	a.usage.start(store, a.logger)
 	running.add(a)
+	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
+		a.warnOfSharedUsers(app.(*caddyhttp.App))
+	}
 	return nil
 }
 

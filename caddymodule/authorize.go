@@ -97,6 +97,11 @@ var (
 		title:   "This link is not safe",
 		advice:  "Nothing was granted, and you will not be sent there. Tell the makers of the application, or whoever gave you the link.",
 	}
+	noticeNoCallback = &notice{
+		Problem: &Problem{Status: 400, Reason: "callback_absent", Text: "The application did not say where you go afterwards, which this site requires."},
+		title:   "This request can not be answered here",
+		advice:  "Nothing was granted. Tell the makers of the application.",
+	}
 	noticeNoChoice = &notice{
 		Problem: &Problem{Status: 400, Reason: "choice_absent", Text: "You did not say what the application may do. Nothing was granted."},
 		title:   "Please choose first",
@@ -144,6 +149,9 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 	}
 	if !h.app.now().Before(a.token.Expires) {
 		return nil, noticeExpiredToken
+	}
+	if h.RequireCallback && a.token.Callback == "" {
+		return nil, noticeNoCallback // another site on the same store made it
 	}
 	a.consumer, err = h.app.consumer(ctx, store, a.token.Consumer)
 	switch {

@@ -19,8 +19,8 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption("oauth1", parseGlobalOption)
-	httpcaddyfile.RegisterHandlerDirective("oauth1", parseDirective)
-	httpcaddyfile.RegisterDirectiveOrder("oauth1", httpcaddyfile.After, "forward_auth")
+	httpcaddyfile.RegisterDirective("oauth1", parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder("oauth1", httpcaddyfile.After, "request_header")
 }
 
 // parseGlobalOption sets up the app. Syntax:
@@ -208,6 +208,8 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	oauth1 [<matcher>] {
 //	    realm             <text>
 //	    base_url          <url>
+//	    paths             strict|as_sent
+//	    upgrades          <protocol...>
 //	    signature_methods <method...>
 //	    insecure_plaintext_over_http
 //	    user              <placeholder>
@@ -245,9 +247,18 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        templates   <folder>
 //	    }
 //	}
-func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	d := h.Dispenser
 	d.Next() // the directive's name
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	handler := new(Handler)
+	if matcher != nil { // not in the route: what is left out must come by the handler, too
+		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
+	}
+	d.Next()
 	if d.NextArg() {
 		return nil, d.ArgErr()
 	}
@@ -255,7 +266,6 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if err != nil {
 		return nil, err
 	}
-	handler := new(Handler)
 	seen := make(options)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if d.Val() == "policy" {
@@ -274,7 +284,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if len(handler.Policies) == 0 && new(Policy).checkDefaults(declared) != nil {
 		return nil, d.Errf("oauth1: needs a policy, since the default %s is not declared", defaultPermissionRules[0].Permission)
 	}
-	return handler, nil
+	return h.NewRoute(nil, handler), nil
 }
 
 // declaredLevels are the permission levels of the global options, so that an undeclared one is found with its line.
@@ -301,6 +311,18 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 		}
 		if _, err := parseBaseURL(h.BaseURL); err != nil {
 			return d.WrapErr(err)
+		}
+		return nil
+	case "paths":
+		return oneOf(d, &h.Paths, pathsStrict, pathsAsSent)
+	case "upgrades":
+		if err := texts(d, &h.Upgrades); err != nil {
+			return err
+		}
+		for _, protocol := range h.Upgrades {
+			if err := checkUpgrade(protocol); err != nil {
+				return d.WrapErr(err)
+			}
 		}
 		return nil
 	case "signature_methods":

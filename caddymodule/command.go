@@ -36,7 +36,7 @@ read from your configuration. All of them print text for people, or with
 
 A secret is shown once, by the command that made it. Secrets that you have
 already are read from standard input, never from the command line, where other
-users of the computer could see them.
+users of the computer could see them; they are not shown again.
 
 'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' work by themselves, without
 a running Caddy.`,
@@ -284,10 +284,11 @@ func (c *adminClient) showJSON(answer any) error {
 	return enc.Encode(answer)
 }
 
-// showSecret is show for the one answer that holds a secret; nil is none.
+// showSecret is show for the one answer that holds a secret; nil is none. A secret that was given stays
+// off the screen.
 func (c *adminClient) showSecret(answer any, rows []row, secret *string) error {
 	switch {
-	case secret == nil:
+	case secret == nil, c.flag("secret-stdin") == "true":
 		return c.show(answer, rows)
 	case *secret == "":
 		return c.show(answer, append(rows, row{"Secret", "(empty)"}))

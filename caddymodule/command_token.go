@@ -26,7 +26,8 @@ Issues an access token without asking its user, and shows its secret, once.
 
 Key and secret are random unless you give them with --key and --secret-stdin.
 So tokens of another provider can be brought along.`,
-		Example: `  $ caddy oauth1 token issue --consumer ci-bot --user salgado --permission READ_PUBLIC --lifetime 7d`,
+		Example: `  $ caddy oauth1 token issue --consumer ci-bot --user salgado --permission READ_PUBLIC --lifetime 7d
+  $ caddy oauth1 token issue --consumer old-app --user salgado --permission READ_PUBLIC --key OLD-KEY --secret-stdin < old-token.secret`,
 	}
 	cmd.Flags().String("consumer", "", "The key of the consumer")
 	cmd.Flags().String("key", "", "The key of the token (default: a random one)")

@@ -20,6 +20,9 @@
 //	                callback.go: where they may send a browser
 //	admin.go        the admin API; command.go: the commands that use it; sign.go and explain.go: those for people who
 //	                debug signatures; policycommand.go: the one for those who test policies
+//	sites.go        where the handlers stand among a configuration's routes; arrival.go: which servers a URL
+//	                reaches; routewalk.go: the way of a request to the handler that judges it; namespace.go:
+//	                the sites that share users, though their logins differ
 //	caddyfile.go    the Caddyfile's syntax
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //

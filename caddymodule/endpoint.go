@@ -44,7 +44,8 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *Probl
 	if c.store, err = h.app.open(r.Context()); err != nil {
 		return nil, problemStore.because(err)
 	}
-	c.consumer, problem = h.findConsumer(r.Context(), c.store, s, problemEndpointUnknownConsumer)
+	unknown := func(string) *Problem { return problemEndpointUnknownConsumer }
+	c.consumer, problem = h.findConsumer(r.Context(), c.store, s, unknown)
 	return c, problem
 }
 

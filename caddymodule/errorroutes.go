@@ -9,7 +9,7 @@ import (
 )
 
 // answerError gives the site's error routes (handle_errors) the chance to answer a refusal. Where there are none, or none
-// of them answers, fallback does. To return the error to Caddy's server would do only the first half: it writes an empty body
+// of them answers, fallback does. They get the text without what could be markup in a page: clients send a part of it. To return the error to Caddy's server would do only the first half: it writes an empty body
 // then, and clients read the reason in ours.
 func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *Problem, fallback func(http.ResponseWriter) error) error {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -21,7 +21,7 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *Problem
 		r.RequestURI = original.URL.RequestURI() // the request line itself still has the credentials that its URL lost
 		*r.URL = *original.URL
 	}
-	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(p.Text)))
+	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(safe(p.Text))))
 
 	watched := &watchedWriter{ResponseWriter: w}
 	nobody := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {

@@ -33,12 +33,33 @@ func init() {
 // `{http.auth.user.permission}` | The permission level of the access token
 // `{http.auth.user.context}` | The context that the access token is limited to, if any
 type Handler struct {
+	// Which requests are judged. The others reach the next handler as they came, less identity headers
+	// and upgrades. A Caddyfile puts the directive's matcher here. Default: all. Danger: with a matcher
+	// of paths, an upstream that reads a path in its own way gets requests unjudged that it takes for
+	// others; better let everything be judged, and open paths by a policy that says `anonymous`.
+	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
+
 	// The realm of the WWW-Authenticate challenge. Default: the host of the request.
 	Realm string `json:"realm,omitempty"`
 
 	// The public origin that clients sign, such as `https://api.example.com`. Default: what the connection says; behind
 	// a proxy that Caddy's `trusted_proxies` names, the last X-Forwarded-Proto and X-Forwarded-Host.
 	BaseURL string `json:"base_url,omitempty"`
+
+	// Which URLs are judged at all. `strict`: a path that servers read differently is refused with 400
+	// (dot segments, empty segments, backslashes, semicolons, control characters, encoded slashes,
+	// backslashes and percent signs, and what is no URL's character), and so is, where a policy looks at
+	// the query, a query with semicolons, stray percent signs, or names with blanks. `as_sent`: a request
+	// must be allowed in each reading that upstreams are known to have of its URL; for APIs whose URLs
+	// need that. Danger of `as_sent`: the list of readings is not complete; one that it lacks is an encoded
+	// dot segment beside a plain one. Default: `strict`, where a policy or the matcher looks at the URL;
+	// elsewhere no URL is refused.
+	Paths string `json:"paths,omitempty"`
+
+	// The protocols that a connection may be upgraded to; others are taken from the Upgrade header.
+	// Default: `websocket`. Danger: after an upgrade the client talks to the upstream directly. With a
+	// protocol that carries requests, such as h2c, it sends any path and any identity header.
+	Upgrades []string `json:"upgrades,omitempty"`
 
 	// The signature methods that are accepted. Default: all seven (HMAC-SHA1, HMAC-SHA256, HMAC-SHA512, RSA-SHA1,
 	// RSA-SHA256, RSA-SHA512, PLAINTEXT).
@@ -88,10 +109,13 @@ type Handler struct {
 	logger   *zap.Logger
 	metrics  *metrics
 	baseURL  *url.URL
-	decoy    *decoy
 	stripper *stripper
 	csrf     *http.CrossOriginProtection
-	serve    map[string]func(http.ResponseWriter, *http.Request) error // the endpoints by path
+	matchers caddyhttp.MatcherSets
+	selects  caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy takes away when it loads them
+	// What the directive's own matcher and the policies see of a URL, and how much of it must be plain.
+	ownSight, policySight, ownPlain, policyPlain sight
+	serve                                        map[string]func(http.ResponseWriter, *http.Request) error // the endpoints by path
 }
 
 // Endpoints are the paths at which the handler answers by itself.
@@ -174,13 +198,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("policy %d: %w", i+1, err)
 		}
 	}
+	if len(h.Upgrades) == 0 {
+		h.Upgrades = []string{websocket}
+	}
+	if err := h.provisionScope(ctx); err != nil {
+		return err
+	}
+	h.provisionPaths()
 	if h.Pages == nil {
 		h.Pages = new(Pages)
 	}
 	if err := h.Pages.provision(); err != nil {
-		return err
-	}
-	if h.decoy, err = newDecoy(); err != nil {
 		return err
 	}
 	h.provisionIdentityHeaders()
@@ -239,6 +267,14 @@ func (h *Handler) Validate() error {
 	if err := h.IdentityHeaders.validate(); err != nil {
 		return err
 	}
+	for _, protocol := range h.Upgrades {
+		if err := checkUpgrade(protocol); err != nil {
+			return err
+		}
+	}
+	if err := h.checkPaths(); err != nil {
+		return err
+	}
 	return validatePolicies(h.Policies, h.Permissions)
 }
 
@@ -252,10 +288,27 @@ func checkEndpoint(path string) error {
 // ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the
 // identity that it proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	problem := h.admit(r)
+	if problem == nil {
+		problem = h.ownPlain.checkPlain(r)
+	}
+	if problem != nil {
+		return h.refuse(w, r, endpointAPI, problem)
+	}
+	switch judges, err := h.judges(r); {
+	case err != nil:
+		return h.refuse(w, r, endpointAPI, problemMatcher.because(err))
+	case !judges:
+		h.leaveOut(r)
+		return next.ServeHTTP(w, r)
+	}
 	if serve, ok := h.serve[r.URL.Path]; ok {
 		return serve(w, r)
 	}
-	id, problem := h.authenticate(r)
+	var id Identity
+	if problem = h.policyPlain.checkPlain(r); problem == nil {
+		id, problem = h.authenticate(r)
+	}
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which look at what the upstream will see
 		problem = h.allow(r, &id)

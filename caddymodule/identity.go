@@ -59,7 +59,7 @@ func (h *Handler) provisionIdentityHeaders() {
 		}
 		*header.name = textproto.CanonicalMIMEHeaderKey(*header.name)
 	}
-	h.stripper = newStripper(names.all())
+	h.stripper = newStripper(append(names.all(), "HTTP2-Settings")) // the half of an upgrade to h2c
 }
 
 func (n *IdentityHeaders) all() []string {
@@ -93,12 +93,13 @@ func checkIdentityHeader(name string) error {
 // reservedHeaders would break the request if they were replaced.
 var reservedHeaders = []string{
 	"authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host",
-	"keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+	"keep-alive", "proxy-authorization", "proxy-connection", "http2-settings", "te", "trailer", "transfer-encoding", "upgrade",
 }
 
 // strip takes from the request every claim to an identity, its credentials too.
 func (h *Handler) strip(r *http.Request, id *Identity) {
 	h.stripper.strip(r)
+	h.limitUpgrades(r)
 	if !h.KeepAuthorization {
 		stripCredentials(r, id.source)
 	}
@@ -126,6 +127,9 @@ func (h *Handler) identify(r *http.Request, id *Identity) {
 	repl.Set("http.auth.user.consumer", id.Consumer)
 	repl.Set("http.auth.user.permission", id.Permission)
 	repl.Set("http.auth.user.context", id.Context)
+	if h.app.partial.Load() {
+		caddyhttp.SetVar(r.Context(), judgedVar, true)
+	}
 	if id.Anonymous() || !logged(r) {
 		return
 	}
@@ -182,6 +186,7 @@ func stripTarget(target string) string {
 // disown takes from a refused request all claims to an identity: a site's error routes may hand it to an upstream, too.
 func (h *Handler) disown(r *http.Request) {
 	h.stripper.strip(r)
+	h.limitUpgrades(r)
 	if h.KeepAuthorization {
 		return
 	}

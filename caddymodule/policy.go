@@ -181,6 +181,7 @@ func (p *Policy) needed(method string) (string, bool) {
 
 // allow says whether the identity may make the request, however the upstream may read it.
 func (h *Handler) allow(r *http.Request, id *Identity) *Problem {
+	defer asForwarded(r)()
 	if !h.ambiguous(r) {
 		return h.permit(r, id)
 	}
@@ -192,7 +193,7 @@ func (h *Handler) allow(r *http.Request, id *Identity) *Problem {
 func (h *Handler) permitReadings(r *http.Request, id Identity) (*http.Request, *Problem) {
 	others, ok := h.otherReadings(r)
 	if !ok {
-		return r, problemNoPolicy
+		return r, problemReadings
 	}
 	for other := range others {
 		if problem := h.permit(other, &id); problem != nil {
@@ -219,7 +220,7 @@ func (h *Handler) policyOf(r *http.Request) (int, *Policy, *Problem) {
 	for i, p := range h.Policies {
 		matched, err := p.matchers.AnyMatchWithError(r)
 		if err != nil {
-			return 0, nil, problemNoPolicy.because(err)
+			return 0, nil, problemMatcher.because(err)
 		}
 		if matched {
 			return i + 1, p, nil

@@ -10,17 +10,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
-	maphandler "github.com/caddyserver/caddy/v2/modules/caddyhttp/map"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -40,8 +34,16 @@ The request is anonymous unless --user and --permission say whom it acts for,
 or --consumer names a declared consumer with two_legged. Matchers and rewrites
 see a request with this method and URL, without other headers, from 127.0.0.1.
 
-The exit status is 0 where the request passes, and 1 where it is refused, or
-where no site listens on its port.`,
+The URL is the one that clients use. It is looked for at every server that
+listens on its port and has its host, and at every site whose base_url it is,
+as it arrives behind the proxy there. Where there are several, each is told,
+with its name and addresses.
+
+The exit status is 0 where the request passes at all of them: by a policy, to an
+endpoint, or because no oauth1 directive is on its way to what answers it. It is
+1 where one of them refuses it, redirects it to HTTPS, or has nothing that
+answers it; where no site listens on its port, speaks its scheme, or serves its
+host; and where the configuration or an argument is wrong.`,
 		Example: `  $ caddy oauth1 policy GET https://api.example.com/admin/users --consumer ops-1 --user alice --permission READ_PRIVATE
   $ caddy oauth1 policy DELETE https://api.example.com/items/1 || echo refused`,
 		Args: cobra.ExactArgs(2),
@@ -74,10 +76,14 @@ where no site listens on its port.`,
 	return cmd
 }
 
-// errRefused makes the exit status of a request that a policy refuses.
-var errRefused = errors.New("the request is refused")
+// What makes the exit status 1, beside errors. Its reasons are in the output.
+var (
+	errRefused  = errors.New("the request is refused")
+	errNoAnswer = errors.New("nothing answers the request")
+	errRedirect = errors.New("the request is redirected")
+)
 
-// explainPolicy says what a configuration thinks of a request.
+// explainPolicy says what a configuration thinks of a request, at each server that it reaches.
 func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) error {
 	ctx, cancel, err := provisionWithoutSecrets(config)
 	if err != nil {
@@ -88,16 +94,40 @@ func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) e
 	if err != nil {
 		return err
 	}
-	h, r, err := findOnTheWay(app.(*caddyhttp.App), r)
+	all, err := arrivals(app.(*caddyhttp.App), r)
 	if err != nil {
 		return err
 	}
-	if h == nil {
-		_, err := fmt.Fprintln(out, "passes: no oauth1 directive is on the way of this request, so nobody checks it")
-		return err
+	var failed error
+	for i, a := range all {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		if len(all) > 1 || a.baseURL != nil {
+			fmt.Fprintf(out, "server:  %s\n", a.describe())
+		}
+		failed = cmp.Or(failed, a.explain(out, id))
 	}
-	if h.serve[r.URL.Path] != nil {
-		_, err := fmt.Fprintf(out, "%s is an endpoint of the oauth1 directive itself: no policy decides about it\n", r.URL.Path)
+	return failed
+}
+
+// explain says what becomes of the request at one server.
+func (a *arrival) explain(out io.Writer, id Identity) error {
+	h, r := a.judge, a.request
+	switch {
+	case h == nil && a.redirect != "":
+		fmt.Fprintf(out, "answer:  308 to %s: ask about that URL\n", a.redirect)
+		return errRedirect
+	case h == nil && a.answers == "":
+		fmt.Fprintln(out, "answer:  none: a site serves this host, but nothing in it answers this request")
+		return errNoAnswer
+	case h == nil:
+		_, err := fmt.Fprintf(out,
+			"passes: no oauth1 directive is on the way of this request, so nobody checks it; %s answers\n", a.answers)
+		return err
+	case h.serve[r.URL.Path] != nil:
+		_, err := fmt.Fprintf(out,
+			"%s is an endpoint of the oauth1 directive itself: no policy decides about it\n", r.URL.Path)
 		return err
 	}
 	decided, problem := r, h.imagine(&id)
@@ -119,7 +149,7 @@ func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) e
 		fmt.Fprintf(out, "answer:  %d %s\n", problem.Status, problem.Text)
 		return errRefused
 	}
-	_, err = fmt.Fprintln(out, "answer:  passes to the upstream")
+	_, err := fmt.Fprintln(out, "answer:  passes to the upstream")
 	return err
 }
 
@@ -177,87 +207,6 @@ func imagined(method, target string) (*http.Request, error) {
 		r.URL.Path = "/"
 	}
 	return r, nil
-}
-
-// findOnTheWay walks the routes as the request would, and returns the oauth1 handler that it meets first, and the request
-// as it is by then.
-func findOnTheWay(app *caddyhttp.App, r *http.Request) (*Handler, *http.Request, error) {
-	port := cmp.Or(app.HTTPPort, caddyhttp.DefaultHTTPPort)
-	if r.TLS != nil {
-		port = cmp.Or(app.HTTPSPort, caddyhttp.DefaultHTTPSPort)
-	}
-	if u, err := url.Parse("//" + r.Host); err == nil && u.Port() != "" {
-		if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
-			port = int(n)
-		}
-	}
-	for _, server := range app.Servers {
-		listens := slices.ContainsFunc(server.Listen, func(address string) bool {
-			parsed, err := caddy.ParseNetworkAddress(address)
-			return err == nil && parsed.StartPort <= uint(port) && uint(port) <= parsed.EndPort
-		})
-		if !listens {
-			continue
-		}
-		original := *r.URL
-		ctx := context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server)
-		ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
-		ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, http.Request{
-			Method: r.Method, RequestURI: r.RequestURI, RemoteAddr: r.RemoteAddr, URL: &original,
-		})
-		r = r.WithContext(ctx)
-		caddyhttp.NewTestReplacer(r)
-		h, _ := walk(server.Routes, r)
-		return h, r, nil
-	}
-	return nil, nil, fmt.Errorf("no site of this configuration listens on port %d", port)
-}
-
-// walk follows a list of routes; ended says that the request goes no further than where it is.
-func walk(routes caddyhttp.RouteList, r *http.Request) (found *Handler, ended bool) {
-	groups := make(map[string]bool)
-	for _, route := range routes {
-		matched, err := route.MatcherSets.AnyMatchWithError(r)
-		if err != nil || !matched || (route.Group != "" && groups[route.Group]) {
-			continue
-		}
-		groups[route.Group] = true
-		for _, handler := range route.Handlers {
-			if found, ended = step(handler, r); found != nil || ended {
-				return found, ended
-			}
-		}
-		if route.Terminal {
-			return nil, true
-		}
-	}
-	return nil, false
-}
-
-// step takes the request through one handler, if that changes what policies see. The others are taken to let it pass.
-func step(handler caddyhttp.MiddlewareHandler, r *http.Request) (found *Handler, ended bool) {
-	nobody := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
-	switch handler := handler.(type) {
-	case *Handler:
-		return handler, true
-	case *caddyhttp.Subroute:
-		return walk(handler.Routes, r)
-	case *rewrite.Rewrite, *caddyhttp.VarsMiddleware, *maphandler.Handler:
-		return nil, handler.ServeHTTP(nil, r, nobody) != nil
-	case *caddyhttp.Invoke:
-		server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-		if route, ok := server.NamedRoutes[handler.Name]; ok {
-			return walk(caddyhttp.RouteList{*route}, r)
-		}
-		return nil, true
-	case *reverseproxy.Handler:
-		return nil, len(handler.HandleResponse) == 0 // forward_auth is one that goes on after some answers
-	case *fileserver.FileServer:
-		return nil, !handler.PassThru
-	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
-		return nil, true
-	}
-	return nil, false
 }
 
 // imagine completes an identity that was only described, and refuses one that could not be.

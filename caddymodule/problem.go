@@ -25,9 +25,26 @@ type Problem struct {
 	Word string
 	// Reason is the log field and the metric label; every problem has one of a fixed few.
 	Reason string
+	// Kind says what the refusal is about. Most are about the client's request.
+	Kind Kind
 	// Cause is for the operator's log only.
 	Cause error
 }
+
+// A Kind says what a refusal is about, and so what follows from it, whatever its status and text.
+type Kind uint8
+
+const (
+	// KindClient: the request is malformed, or proves nothing.
+	KindClient Kind = iota
+	// KindPolicy: the request is understood and proved, and not allowed.
+	KindPolicy
+	// KindLimit: the request is one too many; later it may pass.
+	KindLimit
+	// KindStore: the token store did not do its work. Nothing is known of the request, and nobody but
+	// the operator can help.
+	KindStore
+)
 
 // The refusals of API requests.
 var (
@@ -40,13 +57,15 @@ var (
 	problemExpiredConsumer     = &Problem{Status: 401, Text: "Expired consumer (%s).", Word: "consumer_key_rejected", Reason: "consumer_expired"}
 	problemUnknownToken        = &Problem{Status: 401, Text: "Unknown access token (%s).", Word: "token_rejected", Reason: "token_unknown"}
 	problemExpiredToken        = &Problem{Status: 401, Text: "Expired token (%s).", Word: "token_expired", Reason: "token_expired"}
-	problemNoPolicy            = &Problem{Status: 403, Text: "No policy allows this request.", Word: "permission_denied", Reason: "policy_none"}
-	problemDenied              = &Problem{Status: 403, Text: "This request is denied.", Word: "permission_denied", Reason: "policy_deny"}
-	problemConsumerDenied      = &Problem{Status: 403, Text: "This consumer may not make this request.", Word: "permission_denied", Reason: "policy_consumer"}
-	problemUserDenied          = &Problem{Status: 403, Text: "This user may not make this request.", Word: "permission_denied", Reason: "policy_user"}
-	problemContextDenied       = &Problem{Status: 403, Text: "The access token was granted for another context.", Word: "permission_denied", Reason: "policy_context"}
-	problemPermissionWithdrawn = &Problem{Status: 403, Text: "The permission %s is not accepted here.", Word: "permission_denied", Reason: "permission_withdrawn"}
-	problemPermissionDenied    = &Problem{Status: 403, Text: "This request needs the permission %s.", Word: "permission_denied", Reason: "policy_permission"}
+	problemNoPolicy            = &Problem{Status: 403, Text: "No policy allows this request.", Word: "permission_denied", Reason: "policy_none", Kind: KindPolicy}
+	problemReadings            = &Problem{Status: 403, Text: "This request can be read in too many ways to be judged.", Word: "permission_denied", Reason: "readings_too_many", Kind: KindPolicy}
+	problemMatcher             = &Problem{Status: 403, Text: "No policy could be found for this request.", Word: "permission_denied", Reason: "matcher_failed", Kind: KindPolicy}
+	problemDenied              = &Problem{Status: 403, Text: "This request is denied.", Word: "permission_denied", Reason: "policy_deny", Kind: KindPolicy}
+	problemConsumerDenied      = &Problem{Status: 403, Text: "This consumer may not make this request.", Word: "permission_denied", Reason: "policy_consumer", Kind: KindPolicy}
+	problemUserDenied          = &Problem{Status: 403, Text: "This user may not make this request.", Word: "permission_denied", Reason: "policy_user", Kind: KindPolicy}
+	problemContextDenied       = &Problem{Status: 403, Text: "The access token was granted for another context.", Word: "permission_denied", Reason: "policy_context", Kind: KindPolicy}
+	problemPermissionWithdrawn = &Problem{Status: 403, Text: "The permission %s is not accepted here.", Word: "permission_denied", Reason: "permission_withdrawn", Kind: KindPolicy}
+	problemPermissionDenied    = &Problem{Status: 403, Text: "This request needs the permission %s.", Word: "permission_denied", Reason: "policy_permission", Kind: KindPolicy}
 )
 
 // The refusals of the endpoints.
@@ -58,23 +77,30 @@ var (
 	problemNotReviewed             = &Problem{Status: 401, Text: "Request token has not yet been reviewed. Try again later.", Word: "permission_unknown", Reason: "not_reviewed"}
 	problemRefused                 = &Problem{Status: 403, Text: "End-user refused to authorize request token.", Word: "permission_denied", Reason: "refused_by_user"}
 	problemRequestTokenExpired     = &Problem{Status: 403, Text: "This request token has expired and can no longer be exchanged for an access token.", Word: "token_expired", Reason: "token_expired"}
+	problemNoCallback              = &Problem{Status: 401, Text: "This request token was made without oauth_callback, which this site requires.", Word: "parameter_absent", Reason: "callback_absent"}
 	problemVerifier                = &Problem{Status: 401, Text: "Invalid OAuth verifier.", Word: "parameter_rejected", Reason: "verifier_invalid"}
-	problemTooManyWaiting          = &Problem{Status: 503, Text: "Too many request tokens are waiting for this consumer. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting"}
-	problemTooManyConsumers        = &Problem{Status: 503, Text: "Too many consumers are waiting for their first access token. Try again later.", Word: "consumer_key_refused", Reason: "too_many_consumers"}
+	problemTooManyWaiting          = &Problem{Status: 503, Text: "Too many request tokens are waiting for this consumer. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting", Kind: KindLimit}
+	problemTooManyConsumers        = &Problem{Status: 503, Text: "Too many consumers are waiting for their first access token. Try again later.", Word: "consumer_key_refused", Reason: "too_many_consumers", Kind: KindLimit}
 	problemMethodNotAllowed        = &Problem{Status: 405, Text: "Method not allowed.", Word: "method_not_allowed", Reason: "method_not_allowed"}
 	problemLoginRequired           = &Problem{Status: 401, Text: "You need to be logged in to see this page.", Word: "user_refused", Reason: "login_required"}
 )
 
 // The refusals of both.
 var (
+	problemTarget         = &Problem{Status: 400, Text: "The request target must be a path, or an http or https URL.", Word: "parameter_rejected", Reason: "target_invalid"}
+	problemMethod         = &Problem{Status: 400, Text: "The method %s must be written in upper case.", Word: "parameter_rejected", Reason: "method_invalid"}
+	problemConnect        = &Problem{Status: 400, Text: "CONNECT is accepted for WebSockets only.", Word: "parameter_rejected", Reason: "method_invalid"}
+	problemPath           = &Problem{Status: 400, Text: "The path holds %s, which servers read differently. It is accepted only where the site says: paths as_sent.", Word: "parameter_rejected", Reason: "path_not_plain"}
+	problemQuery          = &Problem{Status: 400, Text: "The query holds %s, which servers read differently. It is accepted only where the site says: paths as_sent.", Word: "parameter_rejected", Reason: "query_not_plain"}
+	problemParameters     = &Problem{Status: 413, Text: "A signed request may have 10,000 parameters.", Word: "parameter_rejected", Reason: "too_many_parameters"}
 	problemMalformed      = &Problem{Status: 400, Text: "%s", Word: "parameter_rejected", Reason: "malformed"}
 	problemFormTooLarge   = &Problem{Status: 413, Text: "The request body is too large to be verified.", Word: "parameter_rejected", Reason: "body_too_large"}
 	problemBody           = &Problem{Status: 400, Text: "The request body could not be read.", Word: "parameter_rejected", Reason: "body_unreadable"}
 	problemBodyHash       = &Problem{Status: 401, Text: "Invalid body hash.", Word: "body_hash_invalid", Reason: "body_hash_invalid"}
 	problemMethodRejected = &Problem{Status: 400, Text: "oauth_signature_method: %s is not accepted here.", Word: "signature_method_rejected", Reason: "signature_method_rejected"}
 	problemPlaintext      = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http"}
-	problemNoncesFull     = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full"}
-	problemStore          = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "consumer_key_refused", Reason: "store_unavailable"}
+	problemNoncesFull     = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full", Kind: KindLimit}
+	problemStore          = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "consumer_key_refused", Reason: "store_unavailable", Kind: KindStore}
 )
 
 // about returns the problem with the value that its text names.
@@ -122,6 +148,20 @@ func printable(s string) string {
 	}, s)
 }
 
+// safe makes text fit for every page that a site's error routes may put it into: nothing of it is
+// markup, or ends a quoted text.
+func safe(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case strings.ContainsRune("\"'`", r):
+			return '\u2019'
+		case strings.ContainsRune("<>&{}[]\\$=", r) || !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, s)
+}
+
 // refuse answers a request with a problem, and tells the operator.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *Problem) error {
 	h.metrics.refused(endpoint, p.Reason)
@@ -135,7 +175,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", "5")
 	case http.StatusMethodNotAllowed:
-		header.Set("Allow", "GET, POST")
+		header.Set("Allow", allowedMethods(endpoint))
 	}
 	return h.answerError(w, r, p, func(w http.ResponseWriter) error {
 		if !wantsJSON(r) || readByLaunchpadlib(r, p) {
@@ -150,6 +190,15 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string
 		}
 		return h.answer(w, p.Status, "application/json", body)
 	})
+}
+
+// allowedMethods are the methods of an endpoint: the pages are there for HEAD, too.
+func allowedMethods(endpoint string) string {
+	switch endpoint {
+	case endpointAuthorize, endpointTokens:
+		return "GET, HEAD, POST"
+	}
+	return "GET, POST"
 }
 
 // answer writes a whole response that no cache may keep and no browser may guess the type of.
@@ -182,7 +231,7 @@ func (h *Handler) logRefusal(r *http.Request, endpoint string, p *Problem) {
 		extra.Add(zap.String("oauth_refusal", p.Reason))
 	}
 	level := zap.DebugLevel
-	if p.Reason == problemStore.Reason {
+	if p.Kind == KindStore {
 		level = zap.ErrorLevel
 	}
 	if c := h.logger.Check(level, "request refused"); c != nil {

@@ -24,13 +24,7 @@ func (h *Handler) ambiguous(r *http.Request) bool {
 			return true
 		}
 	}
-	return h.judgesURLs() && (ambiguousPath(r.URL) || ambiguousQuery(r.URL.RawQuery))
-}
-
-// judgesURLs reports whether it can matter to a policy what is in the URL.
-func (h *Handler) judgesURLs() bool {
-	first := h.Policies[0]
-	return !first.unconditional() || strings.Contains(first.Context, "{")
+	return h.policySight.path && ambiguousPath(r.URL) || h.policySight.query && ambiguousQuery(r.URL.RawQuery)
 }
 
 func ambiguousPath(u *url.URL) bool {
@@ -57,8 +51,11 @@ func (h *Handler) otherReadings(r *http.Request) (iter.Seq[*http.Request], bool)
 			methods = appendMethods(methods, fields)
 		}
 	}
-	if h.judgesURLs() {
-		paths, queries = readPath(r.URL), readQuery(r.URL.RawQuery)
+	if h.policySight.path {
+		paths = readPath(r.URL)
+	}
+	if h.policySight.query {
+		queries = readQuery(r.URL.RawQuery)
 	}
 	if len(methods)*len(paths)*len(queries) > mostReadings {
 		return nil, false

@@ -17,8 +17,6 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 	var token *tokenstore.RequestToken
 	if problem == nil {
 		token, problem = h.createRequestToken(r, c)
-	} else if c != nil {
-		h.verified(c.signed, c.consumer, "") // the work that a known consumer costs
 	}
 	if problem != nil {
 		return h.refuse(w, r, endpointRequestToken, problem)

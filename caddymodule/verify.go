@@ -1,22 +1,13 @@
 package caddymodule
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/subtle"
 	"errors"
-	"fmt"
-	"io"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -28,7 +19,9 @@ const plaintext = "PLAINTEXT"
 type signed struct {
 	params  oauth1.Params
 	request oauth1.Request
-	now     time.Time // when all of it had come
+	// hashedForm is a form that oauth_body_hash covers, and that request leaves out for that reason.
+	hashedForm []byte
+	now        time.Time // when all of it had come
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which covers nothing.
@@ -39,24 +32,17 @@ func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext
 func (h *Handler) read(r *http.Request, s *signed) *Problem {
 	method, target := originalTarget(r)
 	path, query := splitTarget(target)
-	isForm, problem := hasForm(r, method)
+	form, isForm, problem := h.signedForm(r, method, query)
 	if problem != nil {
 		return problem
 	}
-	var form []byte
-	if isForm {
-		if form, problem = h.hold(r); problem != nil {
-			return problem
-		}
-		if r.Header.Get("Content-Type") == "" && !wellFormed(form) {
-			form, isForm = nil, false // whatever it is, it is no form
-		}
-	}
 	params, err := oauth1.Parse(r.Header["Authorization"], query, form)
-	if err != nil {
+	switch {
+	case errors.Is(err, oauth1.ErrTooManyParams):
+		return problemParameters
+	case err != nil:
 		return malformed(err)
-	}
-	if params.Source == oauth1.SourceNone {
+	case params.Source == oauth1.SourceNone:
 		return nil
 	}
 	s.params = params
@@ -68,6 +54,9 @@ func (h *Handler) read(r *http.Request, s *signed) *Problem {
 		Path:   path,
 		Query:  query,
 		Form:   form,
+	}
+	if problem := checkFraming(r, isForm); problem != nil {
+		return problem
 	}
 	if problem := h.checkShape(s, o); problem != nil {
 		return problem
@@ -99,116 +88,8 @@ func (h *Handler) checkShape(s *signed, o origin) *Problem {
 	return nil
 }
 
-// checkBodyHash verifies oauth_body_hash, for which it holds the body in memory (OAuth Request Body Hash, section 3).
-func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *Problem {
-	if !s.params.HasBodyHash {
-		if h.RequireBodyHash && !isForm && r.Body != nil && r.Body != http.NoBody {
-			return absent("oauth_body_hash")
-		}
-		return nil
-	}
-	body := s.request.Form
-	if !isForm {
-		var problem *Problem
-		if body, problem = h.hold(r); problem != nil {
-			return problem
-		}
-	}
-	want := oauth1.BodyHash(s.params.SignatureMethod, body)
-	if subtle.ConstantTimeCompare([]byte(want), []byte(s.params.BodyHash)) == 0 {
-		return problemBodyHash
-	}
-	return nil
-}
-
-// originalTarget is the method and the request target as the client sent them, before any rewrite.
-func originalTarget(r *http.Request) (method, target string) {
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		return original.Method, original.RequestURI
-	}
-	return r.Method, r.RequestURI
-}
-
-// splitTarget cuts a request target (RFC 9112 section 3.2) into path and query, both as they were sent.
-func splitTarget(target string) (path, query string) {
-	path, query, _ = strings.Cut(target, "?")
-	if strings.HasPrefix(path, "/") {
-		return path, query
-	}
-	if _, rest, ok := strings.Cut(path, "://"); ok { // the absolute form
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			return rest[i:], query
-		}
-		return "/", query
-	}
-	return path, query
-}
-
-// hasForm reports whether the body is part of the signature (RFC 5849 section 3.4.1.3.1). A POST that does not say what
-// it is is taken for a form, since Launchpad's own client does not say so. The method is the client's.
-func hasForm(r *http.Request, method string) (bool, *Problem) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return false, nil
-	}
-	for _, encoding := range r.Header["Content-Encoding"] {
-		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return false, nil
-		}
-	}
-	contentTypes := r.Header["Content-Type"]
-	switch len(contentTypes) {
-	case 0:
-		return method == http.MethodPost, nil
-	case 1:
-		mediaType, _, _ := strings.Cut(contentTypes[0], ";")
-		mediaType = strings.TrimSpace(mediaType)
-		if mediaType == "" {
-			return method == http.MethodPost, nil
-		}
-		return strings.EqualFold(mediaType, "application/x-www-form-urlencoded"), nil
-	default:
-		return false, problemMalformed.about("Content-Type: sent twice.")
-	}
-}
-
-// wellFormed reports whether a body could be a form: every % begins an escape.
-func wellFormed(form []byte) bool {
-	_, err := oauth1.Decode(string(form))
-	return err == nil
-}
-
-// hold reads the whole body, and puts it back for whoever comes next.
-func (h *Handler) hold(r *http.Request) ([]byte, *Problem) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil, nil
-	}
-	if r.ContentLength > h.MaxFormBody {
-		return nil, problemFormTooLarge
-	}
-	oneMore := max(h.MaxFormBody, h.MaxFormBody+1) // the largest number has none
-	body, err := io.ReadAll(io.LimitReader(r.Body, oneMore))
-	if err != nil {
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return nil, problemFormTooLarge
-		}
-		return nil, problemBody.because(err)
-	}
-	if int64(len(body)) > h.MaxFormBody {
-		return nil, problemFormTooLarge
-	}
-	r.Body = heldBody{bytes.NewReader(body), r.Body}
-	return body, nil
-}
-
-// heldBody is a body that was read already.
-type heldBody struct {
-	*bytes.Reader
-	io.Closer
-}
-
-// authenticate judges a request by its signature alone. The checks come in the order of the design: shape, timestamp,
-// consumer, token, signature, nonce. An unknown consumer or token costs the work of a known one, so that time does not
-// tell them apart.
+// authenticate judges a request by its signature alone. The checks come in this order: shape, timestamp, consumer, token,
+// signature, nonce. The text of a refusal tells which keys are unknown, so time need not hide it.
 func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	s := new(signed)
 	if problem := h.read(r, s); problem != nil {
@@ -229,18 +110,15 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 		return Identity{}, problemStore.because(err)
 	}
 	consumer, token, problem := h.lookUp(r.Context(), store, s)
-	if problem != nil && problem.Status == http.StatusServiceUnavailable {
+	if problem != nil {
 		return Identity{}, problem
 	}
 	tokenSecret := ""
 	if token != nil {
 		tokenSecret = token.Secret
 	}
-	if !h.verified(s, consumer, tokenSecret) && problem == nil {
-		problem = problemInvalidSignature
-	}
-	if problem != nil {
-		return Identity{}, problem
+	if !h.verified(s, consumer, tokenSecret) {
+		return Identity{}, problemInvalidSignature
 	}
 	id := identity(consumer, token)
 	id.source = s.params.Source
@@ -261,54 +139,46 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	return id, nil
 }
 
-// lookUp finds who signs. What it can't find it reports, with a nil in its place; a request with an empty token or none
-// has a nil token and no problem.
+// lookUp finds who signs. The token is nil where the request has an empty one or none.
 func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed) (*tokenstore.Consumer, *tokenstore.AccessToken, *Problem) {
 	p := &s.params
-	consumer, problem := h.findConsumer(ctx, store, s, problemUnknownConsumer)
-	if problem != nil && problem.Status == http.StatusServiceUnavailable {
-		return nil, nil, problem // a consumer that could not be looked for is not an unknown one
-	}
-	if p.Token == "" {
-		if anonymous(p, consumer) {
-			return new(tokenstore.Consumer), nil, nil
-		}
-		return consumer, nil, problem
+	consumer, problem := h.findConsumer(ctx, store, s, problemUnknownConsumer.about)
+	switch {
+	case problem != nil && consumer == nil && problem.Kind == KindClient && anonymous(p):
+		return new(tokenstore.Consumer), nil, nil
+	case problem != nil:
+		return nil, nil, problem
+	case p.Token == "":
+		return consumer, nil, nil
 	}
 	token, err := h.app.accessToken(ctx, store, p.Token)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		token = nil
+		return nil, nil, problemUnknownToken.about(p.Token)
 	case err != nil:
 		return nil, nil, problemStore.because(err)
-	}
-	switch {
-	case problem != nil:
-	case token == nil, token.Consumer != consumer.Key:
-		problem = problemUnknownToken.about(p.Token)
-		token = nil
+	case token.Consumer != consumer.Key:
+		return nil, nil, problemUnknownToken.about(p.Token)
 	case token.Expired(s.now):
-		problem = problemExpiredToken.about(p.Token)
+		return nil, nil, problemExpiredToken.about(p.Token)
 	}
-	return consumer, token, problem
+	return consumer, token, nil
 }
 
-// anonymous reports whether the request is Launchpad's anonymous one: an empty token, and no secret in the signature.
-// Whom it names as consumer is of no account then; that a known consumer's secret is left out is a bad signature.
-func anonymous(p *oauth1.Params, consumer *tokenstore.Consumer) bool {
-	return consumer == nil && p.HasToken && p.SignatureMethod == plaintext
+// anonymous reports whether a request of an unknown consumer is Launchpad's anonymous one: an empty token, and no secret
+// in the signature. A known consumer's secret, left out, makes its signature invalid.
+func anonymous(p *oauth1.Params) bool {
+	return p.HasToken && p.Token == "" && p.SignatureMethod == plaintext
 }
 
-// findConsumer finds the consumer that signed, if it may. An unknown one is the given problem, and nil.
-func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown *Problem) (*tokenstore.Consumer, *Problem) {
+// findConsumer finds the consumer that signed. It is nil where there is none, with the problem that unknown makes of its
+// key; one that may not sign comes with a problem.
+func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown func(key string) *Problem) (*tokenstore.Consumer, *Problem) {
 	key := s.params.ConsumerKey
 	consumer, err := h.app.consumer(ctx, store, key)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		if strings.Contains(unknown.Text, "%s") {
-			unknown = unknown.about(key)
-		}
-		return nil, unknown
+		return nil, unknown(key)
 	case err != nil:
 		return nil, problemStore.because(err)
 	case consumer.Disabled:
@@ -319,25 +189,20 @@ func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *s
 	return consumer, nil
 }
 
-// verified checks the signature with the secrets of those who sign. Where there is nobody, or the consumer has no key for
-// the method, it does the same work with a key that nobody has.
+// verified checks the signature with the secrets of those who sign.
 func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret string) bool {
 	method := s.params.SignatureMethod
 	isRSA := strings.HasPrefix(method, "RSA-")
-	if consumer == nil || isRSA != (consumer.RSAPublicKey != "") ||
+	if isRSA != (consumer.RSAPublicKey != "") ||
 		(len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method)) {
-		return h.matches(s, h.decoy.key(method, tokenSecret))
+		return false
 	}
 	if isRSA {
 		public, err := h.app.rsaKeys.get(consumer.RSAPublicKey)
-		if err != nil {
-			h.matches(s, h.decoy.key(method, tokenSecret))
-			return false
-		}
-		return h.matches(s, &oauth1.Key{RSA: public})
+		return err == nil && h.matches(s, &oauth1.Key{RSA: public})
 	}
 	key := oauth1.Key{ConsumerSecret: consumer.Secret, TokenSecret: tokenSecret}
-	if unknownToken := s.params.Token != "" && tokenSecret == ""; !s.plaintext() && !unknownToken {
+	if !s.plaintext() {
 		key.HMAC = h.app.hmacKeys.get(cmp.Or(s.params.Token, consumer.Key), method, consumer.Secret, tokenSecret)
 	}
 	if h.matches(s, &key) {
@@ -349,8 +214,17 @@ func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret
 	return h.matches(s, &oauth1.Key{ConsumerSecret: consumer.PreviousSecret, TokenSecret: tokenSecret})
 }
 
+// matches verifies with one key. A form that oauth_body_hash covers may be signed as parameters, too.
 func (h *Handler) matches(s *signed, key *oauth1.Key) bool {
-	return oauth1.Verify(&s.request, &s.params, key) == nil
+	if oauth1.Verify(&s.request, &s.params, key) == nil {
+		return true
+	}
+	if s.hashedForm == nil {
+		return false
+	}
+	withForm := s.request
+	withForm.Form = s.hashedForm
+	return oauth1.Verify(&withForm, &s.params, key) == nil
 }
 
 // checkFreshness judges timestamp and nonce. PLAINTEXT may omit both (RFC 5849 section 3.1), and at the endpoints what
@@ -417,40 +291,4 @@ func identity(consumer *tokenstore.Consumer, token *tokenstore.AccessToken) Iden
 		}
 	}
 	return Identity{}
-}
-
-// decoy holds the keys that stand in for those that are not there. Nobody knows them, the RSA key not even its factors.
-type decoy struct {
-	secret string
-	hmac   map[string]*oauth1.HMACKey // by method
-	rsa    *rsa.PublicKey
-}
-
-// key returns the decoy's key for a method.
-func (d *decoy) key(method, tokenSecret string) *oauth1.Key {
-	if strings.HasPrefix(method, "RSA-") {
-		return &oauth1.Key{RSA: d.rsa}
-	}
-	return &oauth1.Key{ConsumerSecret: d.secret, TokenSecret: tokenSecret, HMAC: d.hmac[method]}
-}
-
-func newDecoy() (*decoy, error) {
-	const bits = 2048
-	modulus, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), bits))
-	if err != nil {
-		return nil, fmt.Errorf("making a decoy key: %w", err)
-	}
-	modulus.SetBit(modulus, bits-1, 1)
-	modulus.SetBit(modulus, 0, 1)
-	d := &decoy{
-		secret: tokenstore.NewSecret(),
-		hmac:   make(map[string]*oauth1.HMACKey),
-		rsa:    &rsa.PublicKey{N: modulus, E: 65537},
-	}
-	for _, method := range oauth1.SignatureMethods {
-		if key, err := oauth1.NewHMACKey(method, d.secret, ""); err == nil {
-			d.hmac[method] = key
-		}
-	}
-	return d, nil
 }

@@ -308,17 +308,42 @@ func TestForms(t *testing.T) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})
-	t.Run("a POST without Content-Type is a form", func(t *testing.T) {
-		r := site.sign(signer, "POST", "http://api.test/x", form)
-		r.Header.Del("Content-Type")
-		if w, upstream := site.serve(r); upstream == nil {
-			t.Errorf("%d %s", w.Code, w.Body)
+	t.Run("a POST without Content-Type is a form where the OAuth parameters are in it", func(t *testing.T) {
+		body := "a=b&oauth_consumer_key=demo&oauth_signature_method=PLAINTEXT&oauth_signature=demo-secret%26" + token.Secret + "&oauth_token=" + token.Key
+		r := httptest.NewRequest("POST", "http://api.test/x", strings.NewReader(body))
+		if w, upstream := site.serve(r); upstream != nil || !strings.Contains(w.Body.String(), "PLAINTEXT is accepted over HTTPS only") {
+			t.Errorf("the parameters were not found: %d %s", w.Code, w.Body)
+		}
+	})
+	t.Run("a POST without Content-Type is streamed where they are elsewhere", func(t *testing.T) {
+		r := site.sign(signer, "POST", "http://api.test/x", "")
+		body := `{"a":"%zz"}` + strings.Repeat(" ", 4096) // which max_form_body does not limit
+		r.Body = io.NopCloser(strings.NewReader(body))
+		w, upstream := site.serve(r)
+		if upstream == nil {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if got, _ := io.ReadAll(upstream.Body); string(got) != body {
+			t.Errorf("body of %d bytes", len(got))
+		}
+	})
+	t.Run("a body that nobody signed reaches those who let it in", func(t *testing.T) {
+		open := newTestSite(t, "", "max_form_body 1KiB\npolicy {\n anonymous\n}")
+		for _, body := range []string{"a=b", "%", strings.Repeat("x", 4096)} {
+			r := httptest.NewRequest("POST", "http://api.test/x", io.NopCloser(strings.NewReader(body)))
+			w, upstream := open.serve(r)
+			if upstream == nil {
+				t.Fatalf("%d bytes: %d %s", len(body), w.Code, w.Body)
+			}
+			if got, _ := io.ReadAll(upstream.Body); string(got) != body {
+				t.Errorf("body of %d bytes instead of %d", len(got), len(body))
+			}
 		}
 	})
 	for _, test := range []struct {
 		name, sent, rewritten, form, body string
 	}{
-		{"a POST without Content-Type is a form whatever method it is rewritten to", "POST", "PUT", form, form},
+		{"a POST without Content-Type is none, whatever method it is rewritten to", "POST", "PUT", "", form},
 		{"a PUT without Content-Type is none, though it is rewritten to POST", "PUT", "POST", "", form},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -345,17 +370,42 @@ func TestForms(t *testing.T) {
 	for _, test := range []struct {
 		name, signed string
 		encodings    []string
+		status       int
 	}{
-		{"an encoding that changes nothing leaves a form one", form, []string{"Identity"}},
-		{"a compressed form is none", "", []string{"gzip"}},
-		{"nor where that is said in a second line", "", []string{"identity", "gzip"}},
+		{"an encoding that changes nothing leaves a form one", form, []string{"Identity"}, 200},
+		{"a compressed form would hide from the signature", "", []string{"gzip"}, 400},
+		{"also where that is said in a second line", "", []string{"identity", "gzip"}, 400},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := site.sign(signer, "POST", "http://api.test/x", test.signed)
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			r.Header["Content-Encoding"] = test.encodings
 			r.Body = io.NopCloser(strings.NewReader(form))
-			if w, upstream := site.serve(r); upstream == nil {
+			if w, upstream := site.serve(r); w.Code != test.status || (upstream != nil) != (test.status == 200) {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		})
+	}
+	for name, test := range map[string]struct {
+		header, value string
+		status        int
+	}{
+		"two types in one":         {"Content-Type", "application/x-www-form-urlencoded, x", 400},
+		"a word":                   {"Content-Type", "form", 400},
+		"no subtype":               {"Content-Type", "text/", 400},
+		"a blank":                  {"Content-Type", " ", 200},
+		"a type with parameters":   {"Content-Type", `multipart/form-data; boundary="a/b"`, 200},
+		"an encoding to be lost":   {"Connection", "Content-Encoding", 400},
+		"a type to be lost":        {"Connection", "keep-alive, content-type", 400},
+		"a header of the site's":   {"Connection", "X-Tenant", 400},
+		"what Connection is for":   {"Connection", "TE, close,, Keep-Alive, Upgrade, HTTP2-Settings", 200},
+		"an encoded body, no form": {"Content-Encoding", "gzip", 200},
+	} {
+		t.Run("framing: "+name, func(t *testing.T) {
+			r := site.sign(signer, "POST", "http://api.test/x", "")
+			r.Header.Set(test.header, test.value)
+			r.Body = io.NopCloser(strings.NewReader("a=b"))
+			if w, upstream := site.serve(r); w.Code != test.status || (upstream != nil) != (test.status == 200) {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
 		})
@@ -421,6 +471,20 @@ func TestBodyHash(t *testing.T) {
 	if w, _ := send(oauth1.BodyHash("HMAC-SHA1", []byte(body))); w.Code != 401 {
 		t.Errorf("the hash of another method: %d %s", w.Code, w.Body)
 	}
+	t.Run("a form with a hash is signed as parameters or not", func(t *testing.T) {
+		const form = "a=b&c=d"
+		for _, covered := range []string{"", form} {
+			signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA256", BodyHash: oauth1.BodyHash("HMAC-SHA256", []byte(form))}
+			for _, changed := range []string{"", "&e=f"} {
+				r := site.sign(signer, "POST", "http://api.test/x", covered)
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				r.Body = io.NopCloser(strings.NewReader(form + changed))
+				if w, upstream := site.serve(r); (upstream != nil) != (changed == "") {
+					t.Errorf("covered %q, changed %q: %d %s", covered, changed, w.Code, w.Body)
+				}
+			}
+		}
+	})
 	if w, _ := send(""); w.Code != 400 {
 		t.Errorf("no hash where one is required: %d %s", w.Code, w.Body)
 	}

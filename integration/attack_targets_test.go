@@ -231,6 +231,7 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 		"delete", "Delete", "DELETe", "put", "get", "Get", "gET", "post", "head", "options", "trace",
 		"connect", "propfind",
 		"PROPFINd", "m-search", "M-sEARCH", "x", "Patch", "zZZ",
+		"G'ET", "GET.", "2.0", // of characters that no method has, and that servers escape in their own ways
 	} {
 		for what, c := range map[string]struct {
 			target string
@@ -257,9 +258,9 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 		}
 		wantUnseen(t, up, "HTTP/2, "+method)
 	}
-	for _, method := range []string{"PROPFIND", "M-SEARCH", "VERSION-CONTROL", "BREW", "X_1", "G'ET", "2.0",
-		"PATCH", "TRACE"} {
-		got := srv.raw(t, srv.message(method, "/x", []string{hmacLine(t, tok, escape(method), host, "/x")}, ""))
+	for _, method := range []string{"PROPFIND", "M-SEARCH", "VERSION-CONTROL", "BREW", "X_1", "PATCH",
+		"TRACE"} {
+		got := srv.raw(t, srv.message(method, "/x", []string{hmacLine(t, tok, method, host, "/x")}, ""))
 		want(t, method, got, http.StatusOK, "")
 		if seen := up.last(t); seen.Method != method {
 			t.Errorf("%s: the upstream got %s", method, seen.Method)

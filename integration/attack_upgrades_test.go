@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -258,11 +257,23 @@ func newUpgradeUpstream(t testing.TB) *upstream {
 // 101 its client asks for any path, with any identity.
 func TestAttackThroughH2C(t *testing.T) {
 	up := &upstream{}
-	up.Server = httptest.NewServer(h2c.NewHandler(http.HandlerFunc(func(w http.ResponseWriter,
-		r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		up.record(received{Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone()})
 		io.WriteString(w, "ok")
-	}), &http2.Server{}))
+	})
+	up.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.EqualFold(r.Header.Get("Upgrade"), "h2c") {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+		new(http2.Server).ServeConn(conn, &http2.ServeConnOpts{Handler: handler})
+	}))
 	t.Cleanup(up.Close)
 	srv := startServer(t, upgradeSite(t, "", ""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)

@@ -1,6 +1,7 @@
 package oauth1
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,6 +116,13 @@ func (e *ParamError) Error() string {
 	return e.Parameter + ": " + e.Reason + "."
 }
 
+// MaxParams is how many parameters a signed request may have in its header, its query and its form
+// together: to sort many more costs more than any client is worth.
+const MaxParams = 10_000
+
+// ErrTooManyParams is a signed request with more than MaxParams parameters.
+var ErrTooManyParams = errors.New("too many parameters")
+
 const (
 	problemRejected = "parameter_rejected"
 	problemAbsent   = "parameter_absent"
@@ -132,7 +140,8 @@ func rejected(parameter, reason string) *ParamError {
 // Source is SourceNone, with no error, when none of them holds an oauth_ parameter. An Authorization header of scheme
 // OAuth, in any case, is a source even when it is empty; one of another scheme is none.
 //
-// Errors are of type *ParamError: a second Authorization header field, parameters in two sources, an oauth_ parameter
+// More than MaxParams parameters in a request with OAuth parameters are ErrTooManyParams. All other errors are of type
+// *ParamError: a second Authorization header field, parameters in two sources, an oauth_ parameter
 // sent twice, an oauth_version other than "1.0", a signature method that is none of SignatureMethods, a malformed header,
 // and, in a request with OAuth parameters, percent-encoding that is malformed anywhere in the header, query or form.
 func Parse(authorization []string, query string, form []byte) (Params, error) {
@@ -147,9 +156,20 @@ func Parse(authorization []string, query string, form []byte) (Params, error) {
 	return *p, nil
 }
 
+// HasParams reports whether a raw query or form holds an oauth_ parameter.
+func HasParams(form []byte) bool {
+	for name := range pairs(string(form)) {
+		if isProtocolName(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // reader gathers the parameters of one request.
 type reader struct {
 	params    Params
+	count     int
 	unknown   []string // the names of the oauth_ parameters that Params does not hold
 	malformed Source   // where another parameter's percent-encoding is malformed; SourceNone: nowhere
 }
@@ -173,6 +193,8 @@ func (r *reader) read(authorization []string, query, form string) error {
 	switch {
 	case p.Source == SourceNone:
 		return nil
+	case r.count > MaxParams:
+		return ErrTooManyParams
 	case r.malformed != SourceNone:
 		return errMalformed(r.malformed)
 	case r.unknownTwice():
@@ -236,6 +258,9 @@ func (r *reader) readHeader(field string) error {
 		default:
 			more = true
 		}
+		if r.count++; r.count > MaxParams {
+			return ErrTooManyParams
+		}
 		list = rest
 	}
 }
@@ -246,6 +271,9 @@ func (r *reader) readPairs(source Source, s string) error {
 	p := &r.params
 	encoded := strings.IndexByte(s, '%') >= 0
 	for name, value := range pairs(s) {
+		if r.count++; r.count > MaxParams && p.Source != SourceNone {
+			return ErrTooManyParams
+		}
 		switch {
 		case isProtocolName(name):
 			if p.Source != SourceNone && p.Source != source {

@@ -1,6 +1,7 @@
 package oauth1
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -270,16 +271,51 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func TestParseOfManyParametersIsNotQuadratic(t *testing.T) {
+// TestMaxParams: as many parameters as a client could want are read in no quadratic time, and more of a signed request not
+// at all. What an unsigned one holds is the upstream's business.
+func TestMaxParams(t *testing.T) {
 	start := time.Now()
-	if _, err := Parse(nil, manyParameters("oauth_x", 100_000), nil); err != nil {
+	if _, err := Parse(nil, manyParameters("oauth_x", MaxParams), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Parse(nil, manyParameters("oauth_x", 100_000)+"&oauth_x7=", nil); err == nil {
-		t.Error("the one that was sent twice is not found")
+	if _, err := Parse(nil, manyParameters("oauth_x", MaxParams-1)+"&oauth_x7=", nil); err == nil || errors.Is(err, ErrTooManyParams) {
+		t.Errorf("the one that was sent twice is not found: %v", err)
+	}
+	const header = `OAuth oauth_token="x", a="b"`
+	many := manyParameters("x", 100*MaxParams)
+	for name, test := range map[string]struct {
+		authorization []string
+		query, form   string
+	}{
+		"in the query":               {nil, manyParameters("oauth_x", MaxParams+1), ""},
+		"in the form":                {nil, "", many + "&oauth_token=x"},
+		"in the header":              {[]string{"OAuth " + strings.Repeat(`a="",`, MaxParams+1)}, "", ""},
+		"in the query, signed there": {nil, many + "&oauth_token=x", ""},
+		"in all of them":             {[]string{header}, manyParameters("x", MaxParams/2), manyParameters("x", MaxParams/2-1)},
+	} {
+		if _, err := Parse(test.authorization, test.query, []byte(test.form)); !errors.Is(err, ErrTooManyParams) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Parse([]string{header}, manyParameters("x", MaxParams/2), []byte(manyParameters("x", MaxParams/2-2))); err != nil {
+		t.Errorf("just as many as may be: %v", err)
+	}
+	if p, err := Parse(nil, many, []byte(many)); err != nil || p.Source != SourceNone {
+		t.Errorf("unsigned: %v, %v", p.Source, err)
 	}
 	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("took %v", d)
+	}
+}
+
+func TestHasParams(t *testing.T) {
+	for form, want := range map[string]bool{
+		"": false, "a=oauth_token": false, `{"oauth_token":"x"}`: false, "xoauth_requestor_id=a": false,
+		"oauth_token": true, "a=b&oauth_token=x": true, "a&%6fauth_token=x": true,
+	} {
+		if got := HasParams([]byte(form)); got != want {
+			t.Errorf("%q: %v", form, got)
+		}
 	}
 }
 

@@ -1,0 +1,178 @@
+package caddymodule
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+)
+
+// formType is the media type of a body that is part of the signature (RFC 5849 section 3.4.1.3.1).
+const formType = "application/x-www-form-urlencoded"
+
+// signedForm returns the body where it is part of the signature, and puts it back. The method and the
+// query are the client's.
+//
+// A POST that does not say what its body is sends a form if the OAuth parameters are in it: Launchpad's
+// own client does not say so. Any other such body is streamed, and not signed.
+func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte, isForm bool, problem *Problem) {
+	if !hasBody(r) {
+		return nil, false, nil
+	}
+	contentTypes := r.Header["Content-Type"]
+	if len(contentTypes) > 1 {
+		return nil, false, problemMalformed.about("Content-Type: sent twice.")
+	}
+	switch {
+	case encodedBody(r):
+		return nil, false, nil
+	case len(contentTypes) == 1 && textproto.TrimString(contentTypes[0]) != "":
+		if !equalASCII(mediaType(contentTypes[0]), formType) {
+			return nil, false, nil
+		}
+		form, problem = h.hold(r)
+		return form, problem == nil, problem
+	case method != http.MethodPost:
+		return nil, false, nil
+	}
+	if params, err := oauth1.Parse(r.Header["Authorization"], query, nil); err != nil || params.Source != oauth1.SourceNone {
+		return nil, false, nil // they are elsewhere
+	}
+	body, whole, problem := h.peek(r)
+	if problem != nil || !whole || !oauth1.HasParams(body) {
+		return nil, false, problem
+	}
+	return body, true, nil
+}
+
+// hasBody reports whether there may be a body. What follows a WebSocket's CONNECT is none.
+func hasBody(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.Method != http.MethodConnect
+}
+
+// mediaType is a Content-Type without its parameters.
+func mediaType(contentType string) string {
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	return textproto.TrimString(mediaType) // of ASCII blanks, and no other
+}
+
+// encodedBody reports whether the body is said to be compressed or the like.
+func encodedBody(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header["Content-Encoding"], func(encoding string) bool {
+		return encoding != "" && !equalASCII(encoding, "identity")
+	})
+}
+
+// checkFraming refuses a signed request whose body, or a header, is one thing here and another for
+// the upstream. The signature covers neither Content-Type nor Connection, so anybody on the way may
+// have changed them where there is no TLS.
+func checkFraming(r *http.Request, isForm bool) *Problem {
+	if !isForm && hasBody(r) {
+		if values := r.Header["Content-Type"]; len(values) == 1 {
+			kind, subtype, ok := strings.Cut(mediaType(values[0]), "/")
+			if textproto.TrimString(values[0]) != "" && (!ok || !httpguts.ValidHeaderFieldName(kind) || !httpguts.ValidHeaderFieldName(subtype)) {
+				return problemMalformed.about("Content-Type: is no media type.")
+			}
+			if encodedBody(r) && equalASCII(mediaType(values[0]), formType) {
+				return problemMalformed.about("Content-Encoding: a signed form must be sent as it is.")
+			}
+		}
+	}
+	for _, field := range r.Header["Connection"] {
+		for option := range strings.SplitSeq(field, ",") {
+			if option = textproto.TrimString(option); option != "" && !slices.ContainsFunc(connectionOptions, func(known string) bool {
+				return equalASCII(option, known)
+			}) {
+				return problemMalformed.about("Connection: " + option + " is not of this connection alone.")
+			}
+		}
+	}
+	return nil
+}
+
+// connectionOptions are what Connection may list (RFC 9110 section 7.6.1). A proxy deletes every
+// header that stands there, though a policy has seen it.
+var connectionOptions = []string{
+	"close", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
+	"proxy-connection", "proxy-authenticate", "proxy-authorization",
+}
+
+// checkBodyHash verifies oauth_body_hash, for which it holds the body in memory (OAuth Request Body Hash, section 3). A
+// body that it covers need not be signed as a form.
+func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *Problem {
+	if !s.params.HasBodyHash {
+		if h.RequireBodyHash && !isForm && hasBody(r) {
+			return absent("oauth_body_hash")
+		}
+		return nil
+	}
+	body := s.request.Form
+	if !isForm {
+		var problem *Problem
+		if body, problem = h.hold(r); problem != nil {
+			return problem
+		}
+	}
+	want := oauth1.BodyHash(s.params.SignatureMethod, body)
+	if subtle.ConstantTimeCompare([]byte(want), []byte(s.params.BodyHash)) == 0 {
+		return problemBodyHash
+	}
+	if isForm && s.params.Source != oauth1.SourceForm {
+		s.hashedForm, s.request.Form = s.request.Form, nil
+	}
+	return nil
+}
+
+// hold reads the whole body, and puts it back for whoever comes next.
+func (h *Handler) hold(r *http.Request) ([]byte, *Problem) {
+	if !hasBody(r) {
+		return nil, nil
+	}
+	if r.ContentLength > h.MaxFormBody {
+		return nil, problemFormTooLarge
+	}
+	body, whole, problem := h.peek(r)
+	if problem == nil && !whole {
+		problem = problemFormTooLarge
+	}
+	if problem != nil {
+		return nil, problem
+	}
+	return body, nil
+}
+
+// peek reads a body as far as a form may be long, and puts back what it read, before the rest if
+// there is more.
+func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *Problem) {
+	if r.ContentLength > h.MaxFormBody {
+		return nil, false, nil
+	}
+	oneMore := max(h.MaxFormBody, h.MaxFormBody+1) // the largest number has none
+	body, err := io.ReadAll(io.LimitReader(r.Body, oneMore))
+	if err != nil {
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			return nil, false, problemFormTooLarge
+		}
+		return nil, false, problemBody.because(err)
+	}
+	if int64(len(body)) > h.MaxFormBody {
+		r.Body = heldBody{io.MultiReader(bytes.NewReader(body), r.Body), r.Body}
+		return nil, false, nil
+	}
+	r.Body = heldBody{bytes.NewReader(body), r.Body}
+	return body, true, nil
+}
+
+// heldBody is a body that was read already, or begun.
+type heldBody struct {
+	io.Reader
+	io.Closer
+}
