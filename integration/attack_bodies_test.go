@@ -81,6 +81,20 @@ func TestAttackFormsThatHide(t *testing.T) {
 			srv.wantRefused(t, up, what+", "+how, http.StatusBadRequest, "malformed", srv.rawly(t, request))
 		}
 	}
+	// However odd the parameters are, what begins like a form is signed like one, or refused.
+	t.Run("odd parameters hide nothing", func(t *testing.T) {
+		for _, more := range []string{
+			";", ";;", "; charset", "; =x", ";charset=a;charset=b", `;a="b`, "; a=b c", "\t", " ;x", ";\x80", `; a="b"c`,
+			"; charset=utf-8, text/plain", "; boundary=x; *=y", ";a*=utf-8''%zz",
+		} {
+			lines := []string{form + more, bodyLine(t, srv, tok, "/x", "")}
+			got := srv.raw(t, srv.message("POST", "/x", lines, body))
+			if got.Status != http.StatusUnauthorized && got.Status != http.StatusBadRequest {
+				t.Errorf("%q: %d", more, got.Status)
+			}
+			wantUnseen(t, up, more)
+		}
+	})
 	t.Run("compressed in truth", func(t *testing.T) {
 		var packed bytes.Buffer
 		w := gzip.NewWriter(&packed)
