@@ -84,7 +84,8 @@ func TestAttackFormsThatHide(t *testing.T) {
 	// However odd the parameters are, what begins like a form is signed like one, or refused.
 	t.Run("odd parameters hide nothing", func(t *testing.T) {
 		for _, more := range []string{
-			";", ";;", "; charset", "; =x", ";charset=a;charset=b", `;a="b`, "; a=b c", "\t", " ;x", ";\x80", `; a="b"c`,
+			";", ";;", "; charset", "; =x", ";charset=a;charset=b", `;a="b`, "; a=b c", "\t", " ;x", ";\x80",
+			`; a="b"c`,
 			"; charset=utf-8, text/plain", "; boundary=x; *=y", ";a*=utf-8''%zz",
 		} {
 			lines := []string{form + more, bodyLine(t, srv, tok, "/x", "")}

@@ -129,14 +129,16 @@ func attackLeftOut(t *testing.T, srv *server, up *upstream, path string, expecte
 	}
 }
 
-// RFC 8441: a WebSocket over HTTP/2 is a CONNECT here and a GET there. Left out or not, it claims no identity.
+// RFC 8441: a WebSocket over HTTP/2 is a CONNECT here and a GET there. Left out or not, it claims
+// no identity.
 func TestAttackWebSocketsThatTheMatcherLeavesOut(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1")
 	up := newUpstream(t)
 	srv := startServer(t, ownSite(t, "oauth1 /v1/* "+v1Block+"reverse_proxy {{.Upstream}}"), up.URL)
 	fields := func(path string) []string {
 		return []string{
-			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "127.0.0.1:" + srv.port,
+			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "127.0.0.1:" +
+				srv.port,
 			":path", path, "x-oauth-user", "root", "x_oauth_user", "root", "http2-settings", "AAMAAABk",
 		}
 	}
@@ -145,7 +147,8 @@ func TestAttackWebSocketsThatTheMatcherLeavesOut(t *testing.T) {
 		t.Errorf("left out: %d %q %v, want what was sent", got.Status, got.Body, err)
 	}
 	for _, seen := range up.take() {
-		if lines := identityLines(seen); len(lines) > 0 || seen.Method != "GET" || seen.Header.Get("Http2-Settings") != "" {
+		if lines := identityLines(seen); len(lines) > 0 || seen.Method != "GET" ||
+			seen.Header.Get("Http2-Settings") != "" {
 			t.Errorf("left out: the upstream got %s %q %v", seen.Method, lines, seen.Header)
 		}
 	}
