@@ -19,14 +19,18 @@ func fuzzRequest(method, target string) *http.Request {
 	return r
 }
 
-// FuzzTarget: what passes is a path, or the http URL of one, is forwarded byte for byte, and is read by everybody as the
-// path that the policies judged.
+// FuzzTarget: what passes is a path, or the http URL of one, is forwarded byte for byte, and is
+// read by everybody as the path that the policies judged.
 func FuzzTarget(f *testing.F) {
 	for _, target := range []string{
-		"/", "/open/x", "/open/%C3%A9?a=b", "/open/what%3F", "/open/a+b/.c/..d/", "/admin/x", "/%61dmin/x", "http://api.test/open/x", "HTTP://h?a=1", "http://h",
-		"mail:admin/x", "mail:%2Fadmin/x", "mail:%2Fadmin/drop://h/list", "http:/admin/x", "http:///admin/x", "http:admin/x", "ftp://h/x", "*", "h:80",
-		"http://u@h/x", "/open/..;/admin/x", "/open/%2e%2e/admin/x", "//admin/x", "/open/%2f../admin", `/open\..\admin/x`, "/open/%252e%252e/admin/x",
-		"/open/%c0%ae%c0%ae/admin/x", "/open;/x", "/open/x%00", "/open/x%0a", "/open/a|b%2fc", "/open/\xff", "/open#/../admin/x", "/a/../admin/%2e%2e/../x",
+		"/", "/open/x", "/open/%C3%A9?a=b", "/open/what%3F", "/open/a+b/.c/..d/", "/admin/x", "/%61dmin/x",
+		"http://api.test/open/x", "HTTP://h?a=1", "http://h",
+		"mail:admin/x", "mail:%2Fadmin/x", "mail:%2Fadmin/drop://h/list", "http:/admin/x", "http:///admin/x",
+		"http:admin/x", "ftp://h/x", "*", "h:80",
+		"http://u@h/x", "/open/..;/admin/x", "/open/%2e%2e/admin/x", "//admin/x", "/open/%2f../admin",
+		`/open\..\admin/x`, "/open/%252e%252e/admin/x",
+		"/open/%c0%ae%c0%ae/admin/x", "/open;/x", "/open/x%00", "/open/x%0a", "/open/a|b%2fc", "/open/\xff",
+		"/open#/../admin/x", "/a/../admin/%2e%2e/../x",
 	} {
 		f.Add("GET", target)
 	}
@@ -50,7 +54,8 @@ func FuzzTarget(f *testing.F) {
 		sent := target
 		if !strings.HasPrefix(target, "/") {
 			u, err := url.Parse(target)
-			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Opaque != "" {
+			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
+				u.Opaque != "" {
 				t.Fatalf("%q passes", target)
 			}
 			_, rest, _ := strings.Cut(target, "://")
@@ -79,11 +84,13 @@ func FuzzTarget(f *testing.F) {
 	})
 }
 
-// twisted says what makes a path one that two servers could read differently; "" where nothing does. It looks at the path
-// as a server of each kind would, and shares nothing with the code under test.
+// twisted says what makes a path one that two servers could read differently; "" where nothing
+// does. It looks at the path as a server of each kind would, and shares nothing with the code under
+// test.
 func twisted(path string) string {
 	lower := strings.ToLower(path)
-	for _, part := range []string{"%2f", "%5c", "%3b", "%25", "%00", "%7f", "%c0%", "%c1%", "%e0%80%", "%f0%80%80%", "//", `\`, ";", "#"} {
+	for _, part := range []string{"%2f", "%5c", "%3b", "%25", "%00", "%7f", "%c0%", "%c1%", "%e0%80%",
+		"%f0%80%80%", "//", `\`, ";", "#"} {
 		if strings.Contains(lower, part) {
 			return part
 		}
@@ -104,15 +111,19 @@ func twisted(path string) string {
 	return ""
 }
 
-// FuzzPlainQuery: where a policy looks at the query, no parser of queries finds in what passes another value than it did.
+// FuzzPlainQuery: where a policy looks at the query, no parser of queries finds in what passes
+// another value than it did.
 func FuzzPlainQuery(f *testing.F) {
 	for _, query := range []string{
-		"", "a=b&c=d", "mode=user", "mode=admin", "%6dode=admin", "a=b;mode=admin", "mode=admin&a=%", "mode+=admin", "%20mode=admin", "mode%00=admin", "a=b#&mode=admin",
-		"a=b+c&d=%E9", "a[]=1", "mode=user&mode=admin", "a=%zz", "mode%0a=admin", "&&=&", "mode", "mode=%61dmin",
+		"", "a=b&c=d", "mode=user", "mode=admin", "%6dode=admin", "a=b;mode=admin", "mode=admin&a=%",
+		"mode+=admin", "%20mode=admin", "mode%00=admin", "a=b#&mode=admin",
+		"a=b+c&d=%E9", "a[]=1", "mode=user&mode=admin", "a=%zz", "mode%0a=admin", "&&=&", "mode",
+		"mode=%61dmin",
 	} {
 		f.Add(query)
 	}
-	site := newTestSiteWith(f, "@admin query mode=admin", "policy @admin {\n deny\n}\npolicy {\n anonymous\n}")
+	site := newTestSiteWith(f, "@admin query mode=admin",
+		"policy @admin {\n deny\n}\npolicy {\n anonymous\n}")
 	f.Fuzz(func(t *testing.T, query string) {
 		site.t = t
 		r := fuzzRequest("GET", "/x?"+query)
@@ -133,7 +144,8 @@ func FuzzPlainQuery(f *testing.F) {
 			t.Errorf("%q passes", query)
 		}
 		for _, dividers := range []string{"&", "&;"} {
-			for _, part := range strings.FieldsFunc(query, func(r rune) bool { return strings.ContainsRune(dividers, r) }) {
+			for _, part := range strings.FieldsFunc(query,
+				func(r rune) bool { return strings.ContainsRune(dividers, r) }) {
 				name, value, _ := strings.Cut(part, "=")
 				name, value = loose(name), loose(value)
 				if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {

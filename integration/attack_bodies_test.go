@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// bodyLine signs a POST of the path with HMAC-SHA1. The form is what the signature covers of the body, and may be less than
-// what is sent.
+// bodyLine signs a POST of the path with HMAC-SHA1. The form is what the signature covers of the
+// body, and may be less than what is sent.
 func bodyLine(t testing.TB, srv *server, tok token, path, form string, more ...pair) string {
 	t.Helper()
 	params := append(signer{Consumer: demoKey, Token: tok}.params(), more...)
@@ -33,11 +33,13 @@ func bodyLine(t testing.TB, srv *server, tok token, path, form string, more ...p
 	return "Authorization: " + authorization(append(params, pair{"oauth_signature", sig}))
 }
 
-// RFC 5849 section 3.4.1.3.1: a form is part of the signature. On the way from a client to the upstream somebody may change
-// a body that is not, so nothing may look like a form to one of the two only.
+// RFC 5849 section 3.4.1.3.1: a form is part of the signature. On the way from a client to the
+// upstream somebody may change a body that is not, so nothing may look like a form to one of the
+// two only.
 func TestAttackFormsThatHide(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}", ""), up.URL)
+	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}",
+		""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	const body = "action=delete&all=1"
 	const form = "Content-Type: application/x-www-form-urlencoded"
@@ -55,7 +57,8 @@ func TestAttackFormsThatHide(t *testing.T) {
 		"two slashes":                  {"Content-Type: application/x-www-form-urlencoded/x"},
 		"quoted":                       {`Content-Type: "application/x-www-form-urlencoded"`},
 		"an equals sign":               {"Content-Type: application/x-www-form-urlencoded=x"},
-		"not ASCII":                    {"Content-Type: application/x-www-form-urlencoded\u00a0"},
+		"a blank of Latin-1":           {"Content-Type: application/x-www-form-urlencoded\xa0"},
+		"a blank of Unicode":           {"Content-Type: application/x-www-form-urlencoded\u00a0"},
 		"compressed, they say":         {form, "Content-Encoding: gzip"},
 		"compressed, in other letters": {form, "content-encoding: GZIP"},
 		"brotli":                       {form, "Content-Encoding: br"},
@@ -64,9 +67,10 @@ func TestAttackFormsThatHide(t *testing.T) {
 		"identity, then another":       {form, "Content-Encoding: identity", "Content-Encoding: deflate"},
 		"the encoding taken away":      {form, "Content-Encoding: gzip", "Connection: Content-Encoding"},
 		"the type taken away":          {form, "Connection: Content-Type"},
-		"the type taken away later":    {"Content-Type: text/plain", "Connection: close", "Connection: keep-alive,\tcontent-TYPE"},
-		"another type taken away":      {"Content-Type: text/plain", "Connection: Content-Type"},
-		"a type that is not there":     {"Connection: Content-Type"},
+		"the type taken away later": {"Content-Type: text/plain", "Connection: close",
+			"Connection: keep-alive,\tcontent-TYPE"},
+		"another type taken away":  {"Content-Type: text/plain", "Connection: Content-Type"},
+		"a type that is not there": {"Connection: Content-Type"},
 	} {
 		for how, line := range map[string]string{
 			"HMAC without the form": bodyLine(t, srv, tok, "/x", ""),
@@ -77,27 +81,45 @@ func TestAttackFormsThatHide(t *testing.T) {
 			srv.wantRefused(t, up, what+", "+how, http.StatusBadRequest, "malformed", srv.rawly(t, request))
 		}
 	}
+	// However odd the parameters are, what begins like a form is signed like one, or refused.
+	t.Run("odd parameters hide nothing", func(t *testing.T) {
+		for _, more := range []string{
+			";", ";;", "; charset", "; =x", ";charset=a;charset=b", `;a="b`, "; a=b c", "\t", " ;x", ";\x80",
+			`; a="b"c`,
+			"; charset=utf-8, text/plain", "; boundary=x; *=y", ";a*=utf-8''%zz",
+		} {
+			lines := []string{form + more, bodyLine(t, srv, tok, "/x", "")}
+			got := srv.raw(t, srv.message("POST", "/x", lines, body))
+			if got.Status != http.StatusUnauthorized && got.Status != http.StatusBadRequest {
+				t.Errorf("%q: %d", more, got.Status)
+			}
+			wantUnseen(t, up, more)
+		}
+	})
 	t.Run("compressed in truth", func(t *testing.T) {
 		var packed bytes.Buffer
 		w := gzip.NewWriter(&packed)
 		io.WriteString(w, body)
 		w.Close()
 		lines := []string{form, "Content-Encoding: gzip", bodyLine(t, srv, tok, "/x", "")}
-		srv.wantRefused(t, up, "gzip", http.StatusBadRequest, "malformed", srv.rawly(t, srv.message("POST", "/x", lines, packed.String())))
+		srv.wantRefused(t, up, "gzip", http.StatusBadRequest, "malformed", srv.rawly(t, srv.message("POST",
+			"/x", lines, packed.String())))
 	})
 	t.Run("what is fine", func(t *testing.T) {
 		for what, c := range map[string]struct {
 			lines []string
 			form  bool
 		}{
-			"a form":                 {[]string{form}, true},
-			"a form in capitals":     {[]string{"Content-Type: Application/X-WWW-Form-URLEncoded"}, true},
-			"a charset":              {[]string{form + "; charset=UTF-8"}, true},
-			"a charset, quoted":      {[]string{form + `;charset="utf-8"`}, true},
-			"identity":               {[]string{form, "Content-Encoding: identity"}, true},
-			"JSON":                   {[]string{"Content-Type: application/json"}, false},
-			"JSON, compressed":       {[]string{"Content-Type: application/json", "Content-Encoding: gzip"}, false},
-			"JSON with a profile":    {[]string{"Content-Type: application/ld+json; profile=\"http://x/y z\""}, false},
+			"a form":             {[]string{form}, true},
+			"a form in capitals": {[]string{"Content-Type: Application/X-WWW-Form-URLEncoded"}, true},
+			"a charset":          {[]string{form + "; charset=UTF-8"}, true},
+			"a charset, quoted":  {[]string{form + `;charset="utf-8"`}, true},
+			"identity":           {[]string{form, "Content-Encoding: identity"}, true},
+			"JSON":               {[]string{"Content-Type: application/json"}, false},
+			"JSON, compressed": {[]string{"Content-Type: application/json", "Content-Encoding: gzip"},
+				false},
+			"JSON with a profile": {[]string{`Content-Type: application/ld+json; profile="http://x/y z"`},
+				false},
 			"multipart":              {[]string{"Content-Type: multipart/form-data; boundary=----x"}, false},
 			"a vendor's type":        {[]string{"Content-Type: application/vnd.x.y-1+xml"}, false},
 			"nothing":                {nil, false},
@@ -109,7 +131,8 @@ func TestAttackFormsThatHide(t *testing.T) {
 				covered = body
 			}
 			line := bodyLine(t, srv, tok, "/x", covered)
-			want(t, what, srv.raw(t, srv.message("POST", "/x", append(c.lines, line), body)), http.StatusOK, "")
+			want(t, what, srv.raw(t, srv.message("POST", "/x", append(c.lines, line), body)), http.StatusOK,
+				"")
 			if seen := up.take(); len(seen) != 1 || string(seen[0].Body) != body {
 				t.Errorf("%s: the upstream got %v", what, seen)
 			}
@@ -124,41 +147,53 @@ func TestAttackFormsThatHide(t *testing.T) {
 	})
 	t.Run("what is not signed is nobody's business", func(t *testing.T) {
 		for _, lines := range [][]string{
-			{"Content-Type: application/x-www-form-urlencoded, x"}, {"Content-Type: form"}, {form, "Content-Encoding: gzip"}, {"Connection: X-Anything"},
+			{"Content-Type: application/x-www-form-urlencoded, x"}, {"Content-Type: form"}, {form,
+				"Content-Encoding: gzip"}, {"Connection: X-Anything"},
 		} {
-			want(t, fmt.Sprint(lines), srv.raw(t, srv.message("POST", "/open/x", lines, body)), http.StatusOK, "")
+			want(t, fmt.Sprint(lines), srv.raw(t, srv.message("POST", "/open/x", lines, body)), http.StatusOK,
+				"")
 			up.take()
 		}
 	})
 }
 
-// RFC 9110 section 7.6.1: a proxy removes what Connection lists. So the client could have it take away what was judged
-// with the request. Only names that belong to the connection may stand there.
+// RFC 9110 section 7.6.1: a proxy removes what Connection lists. So the client could have it take
+// away what was judged with the request. Only names that belong to the connection may stand there.
 func TestAttackConnectionLists(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}", ""), up.URL)
+	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}",
+		""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	credentials := "Authorization: " + authorization(plaintext(demoKey, demoSecret, tok))
 	for _, connection := range []string{
-		"Content-Encoding", "Content-Type", "Content-Length", "Content-Language", "Authorization", "Cookie", "Host", "X-Anything", "X-OAuth-User",
-		"X-HTTP-Method-Override", "X-Forwarded-For", "X-Forwarded-Proto", "Expect", "Range", "If-Match", "Accept", "Origin", "Referer", "Via", "Sec-WebSocket-Key",
-		"Cache-Control", "Date", "Sec-Fetch-Site", "Forwarded", "Set-Cookie", "Upgrade-Insecure-Requests", "Keep-Alives", "foo",
+		"Content-Encoding", "Content-Type", "Content-Length", "Content-Language", "Authorization", "Cookie",
+		"Host", "X-Anything", "X-OAuth-User",
+		"X-HTTP-Method-Override", "X-Forwarded-For", "X-Forwarded-Proto", "Expect", "Range", "If-Match",
+		"Accept", "Origin", "Referer", "Via", "Sec-WebSocket-Key",
+		"Cache-Control", "Date", "Sec-Fetch-Site", "Forwarded", "Set-Cookie", "Upgrade-Insecure-Requests",
+		"Keep-Alives", "foo",
 	} {
-		for _, spelling := range []string{connection, strings.ToLower(connection), strings.ToUpper(connection)} {
+		for _, spelling := range []string{connection, strings.ToLower(connection),
+			strings.ToUpper(connection)} {
 			for _, lines := range [][]string{
-				{"Connection: " + spelling}, {"Connection: close, " + spelling}, {"Connection: " + spelling + ",keep-alive"}, {"Connection: close,,\t" + spelling + "\t,"},
+				{"Connection: " + spelling}, {"Connection: close, " + spelling}, {"Connection: " + spelling +
+					",keep-alive"}, {"Connection: close,,\t" + spelling + "\t,"},
 				{"Connection: close", "Connection: " + spelling}, {"CONNECTION: " + spelling},
 			} {
 				request := srv.message("GET", "/x", append(lines, credentials), "")
-				srv.wantRefused(t, up, strings.Join(lines, "; "), http.StatusBadRequest, "malformed", srv.rawly(t, request))
+				srv.wantRefused(t, up, strings.Join(lines, "; "), http.StatusBadRequest, "malformed",
+					srv.rawly(t, request))
 			}
 		}
 	}
 	for _, connection := range []string{
-		"close", "keep-alive", "Keep-Alive", "TE", "te, close", "Trailer", "Transfer-Encoding", "Upgrade", "HTTP2-Settings", "Proxy-Connection", "Proxy-Authenticate",
-		"Proxy-Authorization", "close, keep-alive", ",close,,", "", "Upgrade, HTTP2-Settings", "TE, Trailer", "CLOSE",
+		"close", "keep-alive", "Keep-Alive", "TE", "te, close", "Trailer", "Transfer-Encoding", "Upgrade",
+		"HTTP2-Settings", "Proxy-Connection", "Proxy-Authenticate",
+		"Proxy-Authorization", "close, keep-alive", ",close,,", "", "Upgrade, HTTP2-Settings", "TE, Trailer",
+		"CLOSE",
 	} {
-		got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("GET", "/x", []string{"Connection: " + connection, credentials}, ""))
+		got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("GET", "/x", []string{"Connection: " +
+			connection, credentials}, ""))
 		if err != nil || got.Status != http.StatusOK {
 			t.Errorf("Connection: %s: %d %q %v, want 200", connection, got.Status, brief(got.Body), err)
 		}
@@ -166,7 +201,8 @@ func TestAttackConnectionLists(t *testing.T) {
 	up.take()
 }
 
-// The OAuth Request Body Hash extension: whoever signs the hash of the body has signed all of it, a form too.
+// The OAuth Request Body Hash extension: whoever signs the hash of the body has signed all of it, a
+// form too.
 func TestAttackBodyHash(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, anyHost("", ""), up.URL)
@@ -183,19 +219,25 @@ func TestAttackBodyHash(t *testing.T) {
 		status                     int
 		text                       string
 	}{
-		"a form, the hash alone signed":      {formType, "", body, sum(body), 200, ""},
-		"a form, both signed":                {formType, body, body, sum(body), 200, ""},
-		"a form of no type, the hash alone":  {"", "", body, sum(body), 200, ""},
-		"JSON":                               {"application/json", "", `{"a":1}`, sum(`{"a":1}`), 200, ""},
-		"a form that was changed":            {formType, "", body + "&c=1", sum(body), 401, "Invalid body hash."},
-		"a form that was changed, both":      {formType, body, body + "&c=1", sum(body), 401, "Invalid body hash."},
-		"a form, both, signed for another":   {formType, "a=2", body, sum(body), 401, "Invalid signature."},
-		"a form that says the same, changed": {formType, body, "b=x+y&a=1&a=%C3%A9", sum(body), 401, "Invalid body hash."},
-		"JSON that was changed":              {"application/json", "", `{"a":2}`, sum(`{"a":1}`), 401, "Invalid body hash."},
-		"no hash":                            {formType, "", body, pair{}, 401, "Invalid signature."},
-		"an empty hash":                      {formType, "", body, pair{"oauth_body_hash", ""}, 401, "Invalid body hash."},
-		"the hash of nothing":                {formType, "", body, sum(""), 401, "Invalid body hash."},
-		"the hash of another method":         {formType, "", body, pair{"oauth_body_hash", base64.StdEncoding.EncodeToString(hash256[:])}, 401, "Invalid body hash."},
+		"a form, the hash alone signed":     {formType, "", body, sum(body), 200, ""},
+		"a form, both signed":               {formType, body, body, sum(body), 200, ""},
+		"a form of no type, the hash alone": {"", "", body, sum(body), 200, ""},
+		"JSON":                              {"application/json", "", `{"a":1}`, sum(`{"a":1}`), 200, ""},
+		"a form that was changed": {formType, "", body + "&c=1", sum(body), 401,
+			"Invalid body hash."},
+		"a form that was changed, both": {formType, body, body + "&c=1", sum(body), 401,
+			"Invalid body hash."},
+		"a form, both, signed for another": {formType, "a=2", body, sum(body), 401, "Invalid signature."},
+		"a form that says the same, changed": {formType, body, "b=x+y&a=1&a=%C3%A9", sum(body), 401,
+			"Invalid body hash."},
+		"JSON that was changed": {"application/json", "", `{"a":2}`, sum(`{"a":1}`), 401,
+			"Invalid body hash."},
+		"no hash": {formType, "", body, pair{}, 401, "Invalid signature."},
+		"an empty hash": {formType, "", body, pair{"oauth_body_hash", ""}, 401,
+			"Invalid body hash."},
+		"the hash of nothing": {formType, "", body, sum(""), 401, "Invalid body hash."},
+		"the hash of another method": {formType, "", body, pair{"oauth_body_hash",
+			base64.StdEncoding.EncodeToString(hash256[:])}, 401, "Invalid body hash."},
 	} {
 		var more []pair
 		if c.hash.name != "" {
@@ -207,7 +249,8 @@ func TestAttackBodyHash(t *testing.T) {
 		}
 		want(t, what, srv.raw(t, srv.message("POST", "/x", lines, c.sent)), c.status, c.text)
 		seen := up.take()
-		if (len(seen) == 1) != (c.status == http.StatusOK) || len(seen) == 1 && string(seen[0].Body) != c.sent {
+		if (len(seen) == 1) != (c.status == http.StatusOK) || len(seen) == 1 &&
+			string(seen[0].Body) != c.sent {
 			t.Errorf("%s: the upstream got %v", what, seen)
 		}
 	}
@@ -219,11 +262,13 @@ func TestAttackBodyHash(t *testing.T) {
 	})
 }
 
-// A POST that does not say what it is is a form only where the OAuth parameters are in it (Launchpad's own token calls send
-// such); else it is nobody's, and goes on as it comes, however large.
+// A POST that does not say what it is is a form only where the OAuth parameters are in it
+// (Launchpad's own token calls send such); else it is nobody's, and goes on as it comes, however
+// large.
 func TestAttackBodiesOfNoType(t *testing.T) {
 	up := newUpstream(t)
-	const policies = "max_form_body 64KiB\npolicy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}"
+	const policies = "max_form_body 64KiB\n" +
+		"policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}"
 	srv := startServer(t, anyHost(policies, ""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	post := func(path string, lines []string, body string) reply {
@@ -234,15 +279,18 @@ func TestAttackBodiesOfNoType(t *testing.T) {
 	arrived := func(what, body string) {
 		t.Helper()
 		if seen := up.take(); len(seen) != 1 || string(seen[0].Body) != body {
-			t.Errorf("%s: the upstream got %d requests, want the body of %d bytes", what, len(seen), len(body))
+			t.Errorf("%s: the upstream got %d requests, want the body of %d bytes", what, len(seen),
+				len(body))
 		}
 	}
 	large := strings.Repeat("a=b&", 800<<10) // 3.1 MiB
 	for what, body := range map[string]string{
-		"like a form": "a=b&c=d", "no form": "{\"a\": 100%}", "binary": "\x00\xff%zz;&&", "large": large, "large, no form": strings.Repeat("%", 1<<20),
+		"like a form": "a=b&c=d", "no form": "{\"a\": 100%}", "binary": "\x00\xff%zz;&&", "large": large,
+		"large, no form": strings.Repeat("%", 1<<20),
 	} {
 		for _, contentType := range [][]string{nil, {"Content-Type:"}, {"Content-Type: \t"}} {
-			want(t, what, post("/x", append(contentType, bodyLine(t, srv, tok, "/x", "")), body), http.StatusOK, "")
+			want(t, what, post("/x", append(contentType, bodyLine(t, srv, tok, "/x", "")), body),
+				http.StatusOK, "")
 			arrived(what+", signed in the header", body)
 			query := "/x?" + form(plaintext(demoKey, demoSecret, tok))
 			want(t, what, post(query, contentType, body), http.StatusOK, "")
@@ -276,16 +324,19 @@ func TestAttackBodiesOfNoType(t *testing.T) {
 		body := signedForm("a=b&c=d+e") + "&a=b&c=d+e"
 		want(t, "signed", post("/x", nil, body), http.StatusOK, "")
 		arrived("signed", body)
-		want(t, "changed", post("/x", nil, signedForm("a=b")+"&a=c"), http.StatusUnauthorized, "Invalid signature.")
+		want(t, "changed", post("/x", nil, signedForm("a=b")+"&a=c"), http.StatusUnauthorized,
+			"Invalid signature.")
 		wantUnseen(t, up, "changed")
-		want(t, "more than was signed", post("/x", nil, signedForm("")+"&a=c"), http.StatusUnauthorized, "Invalid signature.")
+		want(t, "more than was signed", post("/x", nil, signedForm("")+"&a=c"), http.StatusUnauthorized,
+			"Invalid signature.")
 		wantUnseen(t, up, "more than was signed")
 	})
 	// A body that goes on as it comes must not wait for its end.
 	t.Run("it is streamed", func(t *testing.T) {
 		conn, r := srv.dial(t)
 		conn.SetDeadline(time.Now().Add(patience))
-		head := srv.message("POST", "/stream/up", []string{bodyLine(t, srv, tok, "/stream/up", ""), "Content-Length: 20"}, "")
+		head := srv.message("POST", "/stream/up", []string{bodyLine(t, srv, tok, "/stream/up", ""),
+			"Content-Length: 20"}, "")
 		io.WriteString(conn, head+"0123456789")
 		select {
 		case n := <-up.Progress:
@@ -311,8 +362,10 @@ func TestAttackBodiesOfNoType(t *testing.T) {
 func TestAttackManyParameters(t *testing.T) {
 	const most = 10_000
 	up := newUpstream(t)
-	s := anyHost("max_form_body 4MiB\npolicy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}", "")
-	s.Global = "debug\nservers {\n\tmax_header_size 1MiB\n}" // Caddy's default leaves no room for so many in a header
+	s := anyHost("max_form_body 4MiB\n"+
+		"policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}", "")
+	// Caddy's default leaves no room for so many in a header.
+	s.Global = "debug\nservers {\n\tmax_header_size 1MiB\n}"
 	srv := startServer(t, s, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	params := plaintext(demoKey, demoSecret, tok) // four of them
@@ -321,26 +374,40 @@ func TestAttackManyParameters(t *testing.T) {
 	many := func(n int) string { return strings.TrimSuffix(strings.Repeat("a=b&", n), "&") }
 	formLine := "Content-Type: " + formType
 	build := map[string]func(n int) string{
-		"the query":            func(n int) string { return srv.message("GET", "/x?"+many(n-ours), []string{credentials}, "") },
-		"the query, with ours": func(n int) string { return srv.message("GET", "/x?"+many(n-ours)+"&"+form(params), nil, "") },
-		"the form":             func(n int) string { return srv.message("POST", "/x", []string{credentials, formLine}, many(n-ours)) },
+		"the query": func(n int) string {
+			return srv.message("GET", "/x?"+many(n-ours),
+				[]string{credentials}, "")
+		},
+		"the query, with ours": func(n int) string {
+			return srv.message("GET",
+				"/x?"+many(n-ours)+"&"+form(params), nil, "")
+		},
+		"the form": func(n int) string {
+			return srv.message("POST", "/x", []string{credentials,
+				formLine}, many(n-ours))
+		},
 		"the form, with ours": func(n int) string {
 			return srv.message("POST", "/x", []string{formLine}, many(n-ours)+"&"+form(params))
 		},
-		"the form of no type": func(n int) string { return srv.message("POST", "/x", nil, form(params)+"&"+many(n-ours)) },
+		"the form of no type": func(n int) string {
+			return srv.message("POST", "/x", nil,
+				form(params)+"&"+many(n-ours))
+		},
 		"all together": func(n int) string {
 			query := (n - ours) / 2
 			return srv.message("POST", "/x?"+many(query), []string{credentials, formLine}, many(n-ours-query))
 		},
 		"names alone": func(n int) string {
-			return srv.message("POST", "/x", []string{credentials, formLine}, strings.Repeat("a&", n-ours-1)+"a")
+			return srv.message("POST", "/x", []string{credentials, formLine}, strings.Repeat("a&",
+				n-ours-1)+"a")
 		},
 		"all different": func(n int) string {
 			var b strings.Builder
 			for i := range n - ours {
 				fmt.Fprintf(&b, "p%d=%d&", i, n)
 			}
-			return srv.message("POST", "/x", []string{credentials, formLine}, strings.TrimSuffix(b.String(), "&"))
+			return srv.message("POST", "/x", []string{credentials, formLine}, strings.TrimSuffix(b.String(),
+				"&"))
 		},
 	}
 	for what, request := range build {
@@ -349,12 +416,14 @@ func TestAttackManyParameters(t *testing.T) {
 		up.take()
 		for _, n := range []int{most + 1, most + 10, 100_000} {
 			send := srv.rawly(t, request(n))
-			srv.wantRefused(t, up, fmt.Sprintf("%s, %d", what, n), http.StatusRequestEntityTooLarge, "too_many_parameters", send)
+			srv.wantRefused(t, up, fmt.Sprintf("%s, %d", what, n), http.StatusRequestEntityTooLarge,
+				"too_many_parameters", send)
 		}
 	}
 	t.Run("the header", func(t *testing.T) {
 		line := credentials + strings.Repeat(`, a="b"`, most-ours)
-		want(t, "as many as may be", srv.raw(t, srv.message("GET", "/x", []string{line}, "")), http.StatusOK, "")
+		want(t, "as many as may be", srv.raw(t, srv.message("GET", "/x", []string{line}, "")), http.StatusOK,
+			"")
 		up.take()
 		line += `, a="b"`
 		send := srv.rawly(t, srv.message("GET", "/x", []string{line}, ""))
@@ -370,14 +439,17 @@ func TestAttackManyParameters(t *testing.T) {
 	})
 	t.Run("what is not signed has no bound", func(t *testing.T) {
 		want(t, "query", srv.raw(t, srv.message("GET", "/open/x?"+many(most+1), nil, "")), http.StatusOK, "")
-		want(t, "form", srv.raw(t, srv.message("POST", "/open/x", []string{formLine}, many(most+1))), http.StatusOK, "")
+		want(t, "form", srv.raw(t, srv.message("POST", "/open/x", []string{formLine}, many(most+1))),
+			http.StatusOK, "")
 		up.take()
 	})
 	t.Run("the CPU does not mind", func(t *testing.T) {
 		const requests = 20
 		body := strings.Repeat("a&", 1<<19-1) // a MiB
-		for what, consumer := range map[string]string{"a form": demoKey, "a form, unknown consumer": "nobody"} {
-			// HMAC, since PLAINTEXT sorts nothing. What is signed is wrong, which is found out in the end only.
+		for what, consumer := range map[string]string{"a form": demoKey,
+			"a form, unknown consumer": "nobody"} {
+			// HMAC, since PLAINTEXT sorts nothing. What is signed is wrong, which is found out in
+			// the end only.
 			params := append(signer{Consumer: consumer, Token: tok}.params(), pair{"oauth_signature", "AAAA"})
 			lines := []string{"Authorization: " + authorization(params), formLine}
 			request := srv.message("POST", "/x", lines, body)

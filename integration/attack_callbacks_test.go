@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// `require_callback` keeps a site from session fixation (OAuth Core 1.0a, the advisory 2009.1). Another site of the same app
-// may do without; what is made there must not be good here.
+// `require_callback` keeps a site from session fixation (OAuth Core 1.0a, the advisory 2009.1).
+// Another site of the same app may do without; what is made there must not be good here.
 func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 	s := site{
 		Global: "debug", OAuth1: "require_callback", Handler: "respond strict",
@@ -46,7 +46,8 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 	// asked asks for the authorize page of one of the sites, or sends its form.
 	asked := func(method, origin, query string, fields url.Values) func() (reply, error) {
 		return func() (reply, error) {
-			req, err := http.NewRequest(method, origin+"/+authorize-token?"+query, strings.NewReader(fields.Encode()))
+			req, err := http.NewRequest(method, origin+"/+authorize-token?"+query,
+				strings.NewReader(fields.Encode()))
 			if err != nil {
 				return reply{}, err
 			}
@@ -61,14 +62,19 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 	}
 	isPage := func(what string, got reply) {
 		t.Helper()
-		if !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") || strings.Contains(got.Body, `name="decision"`) {
+		if !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") || strings.Contains(got.Body,
+			`name="decision"`) {
 			t.Errorf("%s: %v %s, want a page that asks nothing", what, got.Header, brief(got.Body))
 		}
 	}
-	state := func(tok token) any { return srv.mustAdmin(t, "GET", "/oauth1/request-tokens/"+tok.Key, nil)["state"] }
+	state := func(tok token) any {
+		return srv.mustAdmin(t, "GET", "/oauth1/request-tokens/"+tok.Key,
+			nil)["state"]
+	}
 	strict := srv.origin()
 
-	want(t, "a request token without a callback, here", post(strict, "/+request-token", w.params(token{})), http.StatusBadRequest, "")
+	want(t, "a request token without a callback, here", post(strict, "/+request-token", w.params(token{})),
+		http.StatusBadRequest, "")
 
 	t.Run("the page", func(t *testing.T) {
 		tok := requestToken(lax)
@@ -76,13 +82,16 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 		if err != nil || laxPage.Status != http.StatusOK {
 			t.Fatalf("the other site's page: %d %v", laxPage.Status, err)
 		}
-		for _, more := range []string{"", "&allow_permission=READ_PUBLIC", "&oauth_callback=oob", "&oauth_callback=https%3A%2F%2Fclient.example%2Fx"} {
+		for _, more := range []string{"", "&allow_permission=READ_PUBLIC", "&oauth_callback=oob",
+			"&oauth_callback=https%3A%2F%2Fclient.example%2Fx"} {
 			what := "its page, " + more
-			got := srv.wantRefused(t, up, what, http.StatusBadRequest, "callback_absent", asked("GET", strict, "oauth_token="+tok.Key+more, nil))
+			got := srv.wantRefused(t, up, what, http.StatusBadRequest, "callback_absent", asked("GET", strict,
+				"oauth_token="+tok.Key+more, nil))
 			isPage(what, got)
 			// With the form of the other site's page, since this one shows none.
 			fields := fillIn(laxPage.Body, "READ_PUBLIC")
-			got = srv.wantRefused(t, up, what, http.StatusBadRequest, "callback_absent", asked("POST", strict, "oauth_token="+tok.Key+more, fields))
+			got = srv.wantRefused(t, up, what, http.StatusBadRequest, "callback_absent", asked("POST", strict,
+				"oauth_token="+tok.Key+more, fields))
 			isPage(what, got)
 		}
 		if got := state(tok); got != "waiting" {
@@ -91,15 +100,19 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 	})
 	t.Run("the exchange", func(t *testing.T) {
 		for what, review := range map[string]func(tok token){
-			"not reviewed":               func(token) {},
-			"reviewed by the admin API":  func(tok token) { srv.review(t, tok.Key, "alice", "WRITE_PRIVATE", nil) },
+			"not reviewed": func(token) {},
+			"reviewed by the admin API": func(tok token) {
+				srv.review(t, tok.Key, "alice", "WRITE_PRIVATE",
+					nil)
+			},
 			"reviewed at the other site": func(tok token) { reviewAt(t, asked, lax, tok) },
 		} {
 			tok := requestToken(lax)
 			review(tok)
 			before := state(tok)
 			for _, more := range [][]pair{nil, {{"oauth_verifier", "x"}}, {{"oauth_verifier", ""}}} {
-				got := srv.wantRefused(t, up, what, http.StatusUnauthorized, "callback_absent", exchange(strict, tok, more...))
+				got := srv.wantRefused(t, up, what, http.StatusUnauthorized, "callback_absent",
+					exchange(strict, tok, more...))
 				if strings.Contains(got.Body, "oauth_token_secret") {
 					t.Errorf("%s: %s", what, got.Body)
 				}
@@ -129,7 +142,8 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 		for _, callback := range []string{"oob", "https://client.example/ready"} {
 			for _, made := range []string{lax, strict} {
 				tok := requestToken(made, pair{"oauth_callback", callback})
-				approved := srv.approve(t, strict+"/+authorize-token?oauth_token="+tok.Key, "alice", "READ_PUBLIC")
+				approved := srv.approve(t, strict+"/+authorize-token?oauth_token="+tok.Key, "alice",
+					"READ_PUBLIC")
 				verifier := approved.Verifier
 				if approved.Redirect != "" {
 					verifier = mustParse(t, approved.Redirect).Query().Get("oauth_verifier")
@@ -145,7 +159,8 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 
 // reviewAt grants a request token at a site's page.
 func reviewAt(
-	t *testing.T, asked func(method, origin, query string, fields url.Values) func() (reply, error), origin string, tok token,
+	t *testing.T, asked func(method, origin, query string, fields url.Values) func() (reply, error),
+	origin string, tok token,
 ) {
 	t.Helper()
 	page, err := asked("GET", origin, "oauth_token="+tok.Key, nil)()

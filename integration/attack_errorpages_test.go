@@ -9,14 +9,18 @@ import (
 	"testing"
 )
 
-// hostileMarkup breaks out of HTML and of Caddy's templates, where the page of an error is made of it.
+// hostileMarkup breaks out of HTML and of Caddy's templates, where the page of an error is made of
+// it.
 var hostileMarkup = []string{
-	`<b>bold</b>`, `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `{{.Host}}`, `{{env "PATH"}}`,
-	`{{placeholder "http.request.header.X-Secret"}}`, "{{`x`}}", `&lt;b&gt;`, `a&b=c`, `{http.request.header.X-Secret}`, `{{"{{"}}`, `</p></body>`, `{`, `{{`,
+	`<b>bold</b>`, `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`,
+	`{{.Host}}`, `{{env "PATH"}}`,
+	`{{placeholder "http.request.header.X-Secret"}}`, "{{`x`}}", `&lt;b&gt;`, `a&b=c`,
+	`{http.request.header.X-Secret}`, `{{"{{"}}`, `</p></body>`, `{`, `{{`,
 	`{{/*`, `<!--`, `{{end}}`, `{{template "x"}}`, `x{{`, "&#60;b&#62;", `\u003cb\u003e<`,
 }
 
-// refusedWith are requests whose refusal tells something of what the client sent, with the text as what they sent.
+// refusedWith are requests whose refusal tells something of what the client sent, with the text as
+// what they sent.
 func refusedWith(srv *server, tok token, text string) map[string]string {
 	header := func(pairs ...pair) string { return "Authorization: " + authorization(pairs) }
 	method, plain := pair{"oauth_signature_method", "PLAINTEXT"}, pair{"oauth_signature", "x"}
@@ -25,48 +29,68 @@ func refusedWith(srv *server, tok token, text string) map[string]string {
 	formLine := "Content-Type: " + formType
 	escaped := strings.NewReplacer("%2F", "/").Replace(escape(text))
 	return map[string]string{
-		"a consumer's key":    srv.message("GET", "/x", []string{header(pair{"oauth_consumer_key", text}, method, plain)}, ""),
-		"the same, query":     srv.message("GET", "/x?"+form([]pair{{"oauth_consumer_key", text}, method, plain}), nil, ""),
-		"a token's key":       srv.message("GET", "/x", []string{header(plaintext(demoKey, demoSecret, token{text, "x"})...)}, ""),
-		"a signature method":  srv.message("GET", "/x", []string{header(pair{"oauth_consumer_key", demoKey}, pair{"oauth_signature_method", text}, plain)}, ""),
-		"a parameter, twice":  srv.message("GET", "/x", []string{header(append(good, pair{"oauth_" + text, "1"}, pair{"oauth_" + text, "1"})...)}, ""),
-		"a version":           srv.message("GET", "/x", []string{header(append(good, pair{"oauth_version", text})...)}, ""),
-		"a timestamp":         srv.message("GET", "/x", []string{header(append(good, pair{"oauth_nonce", "x"}, pair{"oauth_timestamp", text})...)}, ""),
-		"a nonce":             srv.message("GET", "/x", []string{header(append(good, pair{"oauth_nonce", text}, pair{"oauth_timestamp", "1"})...)}, ""),
-		"a path":              srv.message("GET", "/"+escaped, nil, ""),
-		"a raw path":          srv.message("GET", "/"+strings.ReplaceAll(text, " ", ""), nil, ""),
-		"a path, strict":      srv.message("GET", "/a//"+escaped, nil, ""),
-		"a query":             srv.message("GET", "/x?"+escaped, nil, ""),
-		"a target":            srv.message("GET", "mail:"+escaped, nil, ""),
-		"a raw target":        srv.message("GET", "mail:"+strings.ReplaceAll(text, " ", ""), nil, ""),
-		"a content type":      srv.message("POST", "/x", []string{header(good...), "Content-Type: " + text}, "a=b"),
-		"a connection":        srv.message("GET", "/x", []string{header(good...), "Connection: close, " + text}, ""),
-		"an authorization":    srv.message("GET", "/x", []string{"Authorization: OAuth " + text}, ""),
-		"a malformed one":     srv.message("GET", "/x", []string{header(good...) + `, a="` + text + `"`}, ""),
-		"an endpoint's key":   srv.message("POST", "/+request-token", []string{formLine}, form([]pair{{"oauth_consumer_key", text}, method, plain})),
-		"an endpoint's token": srv.message("POST", "/+access-token", []string{formLine}, form(w.params(token{text, "x"}))),
-		"a callback":          srv.message("POST", "/+request-token", []string{formLine}, form(w.params(token{}, pair{"oauth_callback", "https://x.example/" + text}))),
-		"a callback's scheme": srv.message("POST", "/+request-token", []string{formLine}, form(w.params(token{}, pair{"oauth_callback", text + "://x"}))),
-		"a Host":              strings.Replace(srv.message("GET", "/x", nil, ""), "Host: 127.0.0.1", "Host: "+strings.ReplaceAll(text, " ", ""), 1),
-		"a page":              srv.message("GET", "/+authorize-token?oauth_token="+escape(text)+"&oauth_callback="+escape(text), nil, ""),
-		"a page's method":     srv.message("X&'Y", "/+authorize-token", nil, ""),
-		"a method":            srv.message("a&'b`", "/x", nil, ""),
-		"an override":         srv.message("GET", "/x", []string{header(good...), "X-HTTP-Method-Override: " + text}, ""),
+		"a consumer's key": srv.message("GET", "/x", []string{header(pair{"oauth_consumer_key", text},
+			method, plain)}, ""),
+		"the same, query": srv.message("GET", "/x?"+form([]pair{{"oauth_consumer_key", text}, method,
+			plain}), nil, ""),
+		"a token's key": srv.message("GET", "/x", []string{header(plaintext(demoKey, demoSecret,
+			token{text, "x"})...)}, ""),
+		"a signature method": srv.message("GET", "/x", []string{header(pair{"oauth_consumer_key", demoKey},
+			pair{"oauth_signature_method", text}, plain)}, ""),
+		"a parameter, twice": srv.message("GET", "/x", []string{header(append(good, pair{"oauth_" + text,
+			"1"}, pair{"oauth_" + text, "1"})...)}, ""),
+		"a version": srv.message("GET", "/x", []string{header(append(good, pair{"oauth_version",
+			text})...)}, ""),
+		"a timestamp": srv.message("GET", "/x", []string{header(append(good, pair{"oauth_nonce", "x"},
+			pair{"oauth_timestamp", text})...)}, ""),
+		"a nonce": srv.message("GET", "/x", []string{header(append(good, pair{"oauth_nonce",
+			text}, pair{"oauth_timestamp", "1"})...)}, ""),
+		"a path":         srv.message("GET", "/"+escaped, nil, ""),
+		"a raw path":     srv.message("GET", "/"+strings.ReplaceAll(text, " ", ""), nil, ""),
+		"a path, strict": srv.message("GET", "/a//"+escaped, nil, ""),
+		"a query":        srv.message("GET", "/x?"+escaped, nil, ""),
+		"a target":       srv.message("GET", "mail:"+escaped, nil, ""),
+		"a raw target":   srv.message("GET", "mail:"+strings.ReplaceAll(text, " ", ""), nil, ""),
+		"a content type": srv.message("POST", "/x", []string{header(good...), "Content-Type: " + text},
+			"a=b"),
+		"a connection": srv.message("GET", "/x", []string{header(good...), "Connection: close, " +
+			text}, ""),
+		"an authorization": srv.message("GET", "/x", []string{"Authorization: OAuth " + text}, ""),
+		"a malformed one":  srv.message("GET", "/x", []string{header(good...) + `, a="` + text + `"`}, ""),
+		"an endpoint's key": srv.message("POST", "/+request-token", []string{formLine},
+			form([]pair{{"oauth_consumer_key", text}, method, plain})),
+		"an endpoint's token": srv.message("POST", "/+access-token", []string{formLine},
+			form(w.params(token{text, "x"}))),
+		"a callback": srv.message("POST", "/+request-token", []string{formLine},
+			form(w.params(token{}, pair{"oauth_callback", "https://x.example/" + text}))),
+		"a callback's scheme": srv.message("POST", "/+request-token", []string{formLine},
+			form(w.params(token{}, pair{"oauth_callback", text + "://x"}))),
+		"a Host": strings.Replace(srv.message("GET", "/x", nil, ""), "Host: 127.0.0.1",
+			"Host: "+strings.ReplaceAll(text, " ", ""), 1),
+		"a page": srv.message("GET",
+			"/+authorize-token?oauth_token="+escape(text)+"&oauth_callback="+escape(text), nil, ""),
+		"a page's method": srv.message("X&'Y", "/+authorize-token", nil, ""),
+		"a method":        srv.message("a&'b`", "/x", nil, ""),
+		"an override": srv.message("GET", "/x", []string{header(good...), "X-HTTP-Method-Override: " +
+			text}, ""),
 	}
 }
 
 // ownQuotes are the quotes that stand in our texts, and are none of the client's.
 var ownQuotes = regexp.MustCompile(`"(1\.0)"|(name)="value"|the character '(.)'`)
 
-// CWE-79 and CWE-1336: what handle_errors gets to show is safe in HTML and in Caddy's templates, whoever wrote it. (To say
-// it as it is would be for text/plain alone, and Caddy cannot know what the page is.)
+// CWE-79 and CWE-1336: what handle_errors gets to show is safe in HTML and in Caddy's templates,
+// whoever wrote it. (To say it as it is would be for text/plain alone, and Caddy cannot know what
+// the page is.)
 func TestAttackErrorPages(t *testing.T) {
 	const secret = "X-Secret: what-nobody-may-see"
 	for name, routes := range map[string]string{
-		"respond":           `respond "[{err.message}]"`,
-		"the whole error":   `respond "[{http.error}]"`,
-		"respond with HTML": "header Content-Type \"text/html; charset=utf-8\"\n\trespond \"[{err.message}]\"",
-		"templates":         "header Content-Type \"text/html; charset=utf-8\"\n\ttemplates\n\trespond `[{{.Placeholder}}]`",
+		"respond":         `respond "[{err.message}]"`,
+		"the whole error": `respond "[{http.error}]"`,
+		"respond with HTML": "header Content-Type \"text/html; charset=utf-8\"\n" +
+			"\trespond \"[{err.message}]\"",
+		"templates": "header Content-Type \"text/html; charset=utf-8\"\n" +
+			"\ttemplates\n\trespond `[{{.Placeholder}}]`",
 		"templates of the message": "header Content-Type \"text/html; charset=utf-8\"\n\ttemplates\n" +
 			"\trespond `[{err.message}]`",
 		"a header": "header X-Why \"[{err.message}]\"\n\trespond \"[]\"",
@@ -92,7 +116,8 @@ func TestAttackErrorPages(t *testing.T) {
 						continue // it passed, or was answered by Go's server, or by a page of ours
 					}
 					shown++
-					if strings.ContainsAny(ownQuotes.ReplaceAllString(why, "$1$2$3"), "<>\"'&") || strings.Contains(why, "{{") || strings.Contains(why, "}}") {
+					if strings.ContainsAny(ownQuotes.ReplaceAllString(why, "$1$2$3"), "<>\"'&") ||
+						strings.Contains(why, "{{") || strings.Contains(why, "}}") {
 						t.Errorf("%s, %s: the error route gets %q", what, text, why)
 					}
 					if strings.Contains(why, "what-nobody-may-see") || strings.Contains(why, "/bin") {
@@ -109,15 +134,18 @@ func TestAttackErrorPages(t *testing.T) {
 			if shown < 5*len(hostileMarkup) {
 				t.Errorf("%d refusals came by the error routes: there is nothing to see here", shown)
 			}
-			got := srv.raw(t, srv.message("GET", "/x", []string{"Authorization: " + authorization(plaintext("nobody-1.x_y~z", "x", token{}))}, ""))
-			if why := got.Body + got.Header.Get("X-Why"); !strings.Contains(why, "Unknown consumer (nobody-1.x_y~z).") {
+			got := srv.raw(t, srv.message("GET", "/x", []string{"Authorization: " +
+				authorization(plaintext("nobody-1.x_y~z", "x", token{}))}, ""))
+			if why := got.Body + got.Header.Get("X-Why"); !strings.Contains(why,
+				"Unknown consumer (nobody-1.x_y~z).") {
 				t.Errorf("what is harmless is told as it is: %q", why)
 			}
 		})
 	}
 }
 
-// Where no error route answers, the client reads the plain text, in which its key stands as it sent it: programs compare.
+// Where no error route answers, the client reads the plain text, in which its key stands as it sent
+// it: programs compare.
 func TestAttackPlainRefusals(t *testing.T) {
 	for name, handler := range map[string]string{
 		"no routes":             "respond ok",
@@ -137,11 +165,14 @@ func TestAttackPlainRefusals(t *testing.T) {
 					body   string
 				}{
 					"a consumer": {plaintext(text, "x", tok), "Unknown consumer (" + text + ")."},
-					"a token":    {plaintext(demoKey, demoSecret, token{text, "x"}), "Unknown access token (" + text + ")."},
+					"a token": {plaintext(demoKey, demoSecret, token{text, "x"}),
+						"Unknown access token (" + text + ")."},
 				} {
-					got := srv.raw(t, srv.message("GET", "/x", []string{"Authorization: " + authorization(c.params)}, ""))
+					got := srv.raw(t, srv.message("GET", "/x", []string{"Authorization: " +
+						authorization(c.params)}, ""))
 					want(t, what+" "+text, got, http.StatusUnauthorized, c.body)
-					if got.Header.Get("Content-Type") != "text/plain; charset=utf-8" || got.Header.Get("X-Content-Type-Options") != "nosniff" {
+					if got.Header.Get("Content-Type") != "text/plain; charset=utf-8" ||
+						got.Header.Get("X-Content-Type-Options") != "nosniff" {
 						t.Errorf("%s %s: %v", what, text, got.Header)
 					}
 				}
@@ -150,12 +181,14 @@ func TestAttackPlainRefusals(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 15.5.6: a 405 lists what the resource does support, and a page that answers GET answers HEAD.
+// RFC 9110 section 15.5.6: a 405 lists what the resource does support, and a page that answers GET
+// answers HEAD.
 func TestAttackMethodsOfTheEndpoints(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	tok := walker{t, srv, demoKey, demoSecret}.requestToken(pair{"oauth_callback", "oob"})
 	for path, allow := range map[string]string{
-		"/+authorize-token?oauth_token=" + tok.Key: "GET, HEAD, POST", "/+authorize-token": "GET, HEAD, POST", "/+oauth-tokens": "GET, HEAD, POST",
+		"/+authorize-token?oauth_token=" + tok.Key: "GET, HEAD, POST", "/+authorize-token": "GET, HEAD, POST",
+		"/+oauth-tokens":  "GET, HEAD, POST",
 		"/+request-token": "GET, POST", "/+access-token": "GET, POST",
 	} {
 		methods := []string{"PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW", "PROPFIND"}
@@ -166,7 +199,8 @@ func TestAttackMethodsOfTheEndpoints(t *testing.T) {
 			for _, lines := range [][]string{nil, {"X-Test-User: alice"}, {"Accept: application/json"}} {
 				got := srv.raw(t, srv.message(method, path, lines, ""))
 				if got.Status != http.StatusMethodNotAllowed || got.Header.Get("Allow") != allow {
-					t.Errorf("%s %s %v: %d with Allow: %s, want 405 with %s", method, path, lines, got.Status, got.Header.Get("Allow"), allow)
+					t.Errorf("%s %s %v: %d with Allow: %s, want 405 with %s", method, path, lines, got.Status,
+						got.Header.Get("Allow"), allow)
 				}
 			}
 		}
@@ -178,7 +212,10 @@ func TestAttackMethodsOfTheEndpoints(t *testing.T) {
 		for _, header := range []http.Header{head.Header, page.Header} {
 			header.Del("Date")
 		}
-		if head.Status != page.Status || !maps.EqualFunc(head.Header, page.Header, func(a, b []string) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
+		if head.Status != page.Status || !maps.EqualFunc(head.Header, page.Header, func(a,
+			b []string) bool {
+			return fmt.Sprint(a) == fmt.Sprint(b)
+		}) {
 			t.Errorf("HEAD %s: %d %v, GET: %d %v", path, head.Status, head.Header, page.Status, page.Header)
 		}
 	}

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// anyHost is a site that is there for every Host, since the host of an absolute target goes before the header.
+// anyHost is a site that is there for every Host, since the host of an absolute target goes before
+// the header.
 func anyHost(oauth1, before string) site {
 	return site{
 		Global:  "debug\nservers {\n\tprotocols h1 h2c\n}",
@@ -25,27 +26,31 @@ func anyHost(oauth1, before string) site {
 	}
 }
 
-// strangeTargets are request targets that are neither a path nor the http(s) URL of one (RFC 9112 section 3.2). Some
-// never get as far as a handler, since Go's server does not take them either.
+// strangeTargets are request targets that are neither a path nor the http(s) URL of one (RFC 9112
+// section 3.2). Some never get as far as a handler, since Go's server does not take them either.
 func strangeTargets(port string) []string {
 	return []string{
 		"mail:private/x", "mail:%2Fprivate/x", "mail:/private/x", "mail://private/x", "mail:?a=1", "mail:",
 		"mail:%2Fprivate/drop://h/list", "mail:private%2Fx", "m+a-i.l1:private/x", "MAIL:private/x",
-		"http:/private/x", "http:///private/x", "http:private/x", "http:", "http://", "http:?a=1", "http://?a=1",
+		"http:/private/x", "http:///private/x", "http:private/x", "http:", "http://", "http:?a=1",
+		"http://?a=1",
 		"https:/private/x", "https:///private/x", "https:private/x", "HTTP:private/x", "Http:///private/x",
-		"ftp://127.0.0.1:" + port + "/private/x", "ws://127.0.0.1:" + port + "/private/x", "file:///private/x",
+		"ftp://127.0.0.1:" + port + "/private/x", "ws://127.0.0.1:" + port + "/private/x",
+		"file:///private/x",
 		"wss://127.0.0.1:" + port + "/private/x", "httpx://h/private/x", "http+unix://h/private/x",
 		"http://user@127.0.0.1:" + port + "/private/x", "http://u:p@127.0.0.1:" + port + "/private/x",
 		"http://@127.0.0.1:" + port + "/private/x", "http://127.0.0.1:" + port + "@h/private/x",
 		"http://h%2Fprivate", "http://:/private/x", "http://:" + port + "/private/x", "http:\\\\h/private/x",
-		"javascript:private/x", "private/x", "%2Fprivate/x", "?a=1", "*", "*?a=1", "*/private/x", "127.0.0.1:" + port,
-		"h:80", "h:80/private/x", `\private/x`, "#/private/x", ".", "../private/x", "@h/private/x", ":80/private/x",
+		"javascript:private/x", "private/x", "%2Fprivate/x", "?a=1", "*", "*?a=1", "*/private/x",
+		"127.0.0.1:" + port,
+		"h:80", "h:80/private/x", `\private/x`, "#/private/x", ".", "../private/x", "@h/private/x",
+		":80/private/x",
 		"[::1]/private/x", "[::1]:80", "private:x", "::", "://h/private/x", "1:private/x",
 	}
 }
 
-// RFC 9112 section 3.2: a target that is no path parses to an URL whose path is empty or another one. Policies judge
-// that, and servers behind take the rest for a path.
+// RFC 9112 section 3.2: a target that is no path parses to an URL whose path is empty or another
+// one. Policies judge that, and servers behind take the rest for a path.
 func TestAttackTargets(t *testing.T) {
 	for name, policies := range map[string]string{
 		"no policies":                       "",
@@ -86,7 +91,8 @@ func TestAttackTargets(t *testing.T) {
 					wantUnseen(t, up, what)
 				}
 			}
-			for _, ok := range []string{"/x", "http://127.0.0.1:" + srv.port + "/x", "HTTP://h/x", "https://h.example/x"} {
+			for _, ok := range []string{"/x", "http://127.0.0.1:" + srv.port + "/x", "HTTP://h/x",
+				"https://h.example/x"} {
 				got := srv.raw(t, srv.message("GET", ok, []string{line}, ""))
 				want(t, ok, got, http.StatusOK, "")
 				if uri := up.last(t).URI; uri != "/x" {
@@ -97,14 +103,16 @@ func TestAttackTargets(t *testing.T) {
 	}
 }
 
-// The handler's own answer to what Go's server does take, endpoints included: a target that is none is looked at by nobody.
+// The handler's own answer to what Go's server does take, endpoints included: a target that is none
+// is looked at by nobody.
 func TestAttackTargetsAreRefusedFirst(t *testing.T) {
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("policy {\n\tanonymous\n}", ""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	w := walker{t, srv, demoKey, demoSecret}
 	for _, target := range []string{
-		"mail:private/x", "mail:%2Fprivate/x", "mail:%2Fprivate/drop://h/list", "mail:/x", "http:/x", "http:///x", "http:x",
+		"mail:private/x", "mail:%2Fprivate/x", "mail:%2Fprivate/drop://h/list", "mail:/x", "http:/x",
+		"http:///x", "http:x",
 		"ftp://h/x", "ws://h/x", "*", "http://user@h/x", "http://@h/x", "mail:?a=1",
 		"mail:/+request-token", "ftp://h/+access-token", "http:/+authorize-token", "http:///+oauth-tokens",
 		"http://user@h/+request-token", "mail:///+request-token",
@@ -131,14 +139,16 @@ func TestAttackTargetsAreRefusedFirst(t *testing.T) {
 	}
 }
 
-// A signature for one target must not be one for another: `://` in a path makes no absolute URL of it.
+// A signature for one target must not be one for another: `://` in a path makes no absolute URL of
+// it.
 func TestAttackTargetsWithAnothersSignature(t *testing.T) {
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("", ""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	host := "127.0.0.1:" + srv.port
 	for _, target := range []string{
-		"mail:%2Fprivate/drop://h/list", "mail:private/drop://h/list", "x://h/list", "private://h/list", "mail:/drop://h/list",
+		"mail:%2Fprivate/drop://h/list", "mail:private/drop://h/list", "x://h/list", "private://h/list",
+		"mail:/drop://h/list",
 		"/private/drop://h/list", "http://" + host + "/drop://h/list", "http:/drop://h/list", "*://h/list",
 	} {
 		line := hmacLine(t, tok, "GET", host, "/list")
@@ -150,7 +160,8 @@ func TestAttackTargetsWithAnothersSignature(t *testing.T) {
 	}
 }
 
-// RFC 9112 section 3.2.1 and RFC 3986 section 6.2.3: an empty path is "/", for the policy, the signature and the upstream.
+// RFC 9112 section 3.2.1 and RFC 3986 section 6.2.3: an empty path is "/", for the policy, the
+// signature and the upstream.
 func TestAttackEmptyPaths(t *testing.T) {
 	for name, matcher := range map[string]string{
 		"path":                "path /",
@@ -176,8 +187,12 @@ func TestAttackEmptyPaths(t *testing.T) {
 				{"https://" + own + "?a=1", own, "/?a=1"},
 				{"/?a=1", own, "/?a=1"},
 			} {
-				send := func(lines ...string) reply { return srv.raw(t, srv.message("GET", c.target, lines, "")) }
-				want(t, c.target+", anonymous", send(), http.StatusUnauthorized, "OAuth credentials required.")
+				send := func(lines ...string) reply {
+					return srv.raw(t, srv.message("GET", c.target, lines,
+						""))
+				}
+				want(t, c.target+", anonymous", send(), http.StatusUnauthorized,
+					"OAuth credentials required.")
 				low := "Authorization: " + authorization(plaintext(demoKey, demoSecret, reader))
 				want(t, c.target+", READ_PUBLIC", send(low), http.StatusForbidden, "")
 				_, query, ok := strings.Cut(c.uri, "?")
@@ -185,9 +200,11 @@ func TestAttackEmptyPaths(t *testing.T) {
 					query = "?" + query
 				}
 				empty := hmacLine(t, writer, "GET", c.host, query)
-				want(t, c.target+", signed with an empty path", send(empty), http.StatusUnauthorized, "Invalid signature.")
+				want(t, c.target+", signed with an empty path", send(empty), http.StatusUnauthorized,
+					"Invalid signature.")
 				wantUnseen(t, up, c.target)
-				want(t, c.target+", signed", send(hmacLine(t, writer, "GET", c.host, c.uri)), http.StatusOK, "")
+				want(t, c.target+", signed", send(hmacLine(t, writer, "GET", c.host, c.uri)), http.StatusOK,
+					"")
 				for _, got := range up.take() {
 					if got.URI != c.uri {
 						t.Errorf("%s: the upstream got %s, want %s", c.target, got.URI, c.uri)
@@ -198,19 +215,21 @@ func TestAttackEmptyPaths(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 9.1: methods are case-sensitive. A base string is in upper case, and so do Flask, Django, Symfony and
-// Rack read a method; a policy compares what was sent.
+// RFC 9110 section 9.1: methods are case-sensitive. A base string is in upper case, and so do
+// Flask, Django, Symfony and Rack read a method; a policy compares what was sent.
 func TestAttackMethodsInLowerCase(t *testing.T) {
 	up := newUpstream(t)
 	policies := "policy /open/* {\n\tanonymous\n}\n" +
-		"policy {\n\tpermission DELETE PUT WRITE_PRIVATE\n\tpermission GET HEAD READ_PUBLIC\n\tpermission WRITE_PUBLIC\n}"
+		"policy {\n\tpermission DELETE PUT WRITE_PRIVATE\n\tpermission GET HEAD READ_PUBLIC\n" +
+		"\tpermission WRITE_PUBLIC\n}"
 	srv := startServer(t, anyHost(policies, ""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 	login := walker{t, srv, demoKey, demoSecret}
 	plain := "Authorization: " + authorization(plaintext(demoKey, demoSecret, tok))
 	host := "127.0.0.1:" + srv.port
 	for _, method := range []string{
-		"delete", "Delete", "DELETe", "put", "get", "Get", "gET", "post", "head", "options", "trace", "connect", "propfind",
+		"delete", "Delete", "DELETe", "put", "get", "Get", "gET", "post", "head", "options", "trace",
+		"connect", "propfind",
 		"PROPFINd", "m-search", "M-sEARCH", "x", "Patch", "zZZ",
 		"G'ET", "GET.", "2.0", // of characters that no method has, and that servers escape in their own ways
 	} {
@@ -218,10 +237,11 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 			target string
 			line   string
 		}{
-			"signed with PLAINTEXT":   {"/x", plain},
-			"signed with HMAC":        {"/x", hmacLine(t, tok, method, host, "/x")},
-			"anonymous":               {"/open/x", "X-Nothing: x"},
-			"at an endpoint":          {"/+request-token", "Authorization: " + authorization(login.params(token{}))},
+			"signed with PLAINTEXT": {"/x", plain},
+			"signed with HMAC":      {"/x", hmacLine(t, tok, method, host, "/x")},
+			"anonymous":             {"/open/x", "X-Nothing: x"},
+			"at an endpoint": {"/+request-token", "Authorization: " +
+				authorization(login.params(token{}))},
 			"at the exchange":         {"/+access-token", plain},
 			"at the authorize page":   {"/+authorize-token", "X-Test-User: alice"},
 			"at the page of tokens":   {"/+oauth-tokens", "X-Test-User: alice"},
@@ -238,7 +258,8 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 		}
 		wantUnseen(t, up, "HTTP/2, "+method)
 	}
-	for _, method := range []string{"PROPFIND", "M-SEARCH", "VERSION-CONTROL", "BREW", "X_1", "PATCH", "TRACE"} {
+	for _, method := range []string{"PROPFIND", "M-SEARCH", "VERSION-CONTROL", "BREW", "X_1", "PATCH",
+		"TRACE"} {
 		got := srv.raw(t, srv.message(method, "/x", []string{hmacLine(t, tok, method, host, "/x")}, ""))
 		want(t, method, got, http.StatusOK, "")
 		if seen := up.last(t); seen.Method != method {
@@ -247,23 +268,29 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 9.3.6: a CONNECT asks for a tunnel, and its target is an authority. Nobody gets one.
+// RFC 9110 section 9.3.6: a CONNECT asks for a tunnel, and its target is an authority. Nobody gets
+// one.
 func TestAttackConnect(t *testing.T) {
-	t.Setenv("GODEBUG", "http2xconnect=1") // Caddy's reverse_proxy knows extended CONNECT; Go's server has it off
+	t.Setenv("GODEBUG",
+		"http2xconnect=1") // Caddy's reverse_proxy knows extended CONNECT; Go's server has it off
 	up := newLenientUpstream(t)
-	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission READ_PUBLIC\n}", ""), up.URL)
+	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission READ_PUBLIC\n}",
+		""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
 	credentials := authorization(plaintext(demoKey, demoSecret, tok))
 	host := "127.0.0.1:" + srv.port
 	for _, target := range []string{
-		"h:80", host, "/x", "/open/x", "http://" + host + "/x", "http://" + host + "/open/x", "*", "mail:x", "h", "/+request-token",
+		"h:80", host, "/x", "/open/x", "http://" + host + "/x", "http://" + host + "/open/x", "*", "mail:x",
+		"h", "/+request-token",
 	} {
 		for i, lines := range [][]string{
-			nil, {"Authorization: " + credentials}, {hmacLine(t, tok, "CONNECT", host, "/x")}, {hmacLine(t, tok, "GET", host, "/x")},
+			nil, {"Authorization: " + credentials}, {hmacLine(t, tok, "CONNECT", host, "/x")}, {hmacLine(t,
+				tok, "GET", host, "/x")},
 			{"Authorization: " + credentials, "Connection: Upgrade", "Upgrade: websocket"},
 		} {
 			what := fmt.Sprintf("CONNECT %s, lines %d", target, i)
-			got, err := srv.tryRaw(t, host, srv.message("CONNECT", target, append(lines, "Connection: close"), ""))
+			got, err := srv.tryRaw(t, host, srv.message("CONNECT", target, append(lines, "Connection: close"),
+				""))
 			if err != nil || got.Status/100 != 4 && got.Status/100 != 5 {
 				t.Errorf("%s: %d %q %v, want 400", what, got.Status, brief(got.Body), err)
 			}
@@ -275,26 +302,34 @@ func TestAttackConnect(t *testing.T) {
 		"to the site itself":   {":method", "CONNECT", ":authority", host},
 		"with a path":          srv.h2Fields("CONNECT", "/open/x"),
 		"connect-udp (RFC 9298)": {
-			":method", "CONNECT", ":protocol", "connect-udp", ":scheme", "http", ":authority", host, ":path", "/open/x",
+			":method", "CONNECT", ":protocol", "connect-udp", ":scheme", "http", ":authority", host, ":path",
+			"/open/x",
 		},
 		"connect-ip": {
-			":method", "CONNECT", ":protocol", "connect-ip", ":scheme", "http", ":authority", host, ":path", "/open/x",
+			":method", "CONNECT", ":protocol", "connect-ip", ":scheme", "http", ":authority", host, ":path",
+			"/open/x",
 		},
-		"h2c": {":method", "CONNECT", ":protocol", "h2c", ":scheme", "http", ":authority", host, ":path", "/open/x"},
+		"h2c": {":method", "CONNECT", ":protocol", "h2c", ":scheme", "http", ":authority", host, ":path",
+			"/open/x"},
 		"a WebSocket and more": {
-			":method", "CONNECT", ":protocol", "websocket, h2c", ":scheme", "http", ":authority", host, ":path", "/open/x",
+			":method", "CONNECT", ":protocol", "websocket, h2c", ":scheme", "http", ":authority", host,
+			":path", "/open/x",
 		},
 		"a WebSocket whose target is none": {
-			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path", "mail:open/x",
+			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path",
+			"mail:open/x",
 		},
 		"a WebSocket with *": {
-			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path", "*",
+			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path",
+			"*",
 		},
 		"a WebSocket, in lower case": {
-			":method", "connect", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path", "/open/x",
+			":method", "connect", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path",
+			"/open/x",
 		},
 		"another method with a protocol": {
-			":method", "POST", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path", "/open/x",
+			":method", "POST", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path",
+			"/open/x",
 		},
 	} {
 		for _, more := range [][]string{nil, {"authorization", credentials}} {
@@ -307,8 +342,8 @@ func TestAttackConnect(t *testing.T) {
 	}
 }
 
-// RFC 8441: over HTTP/2 a WebSocket begins with a CONNECT. Caddy hands it on as the GET of RFC 6455, so that is what is
-// judged and what is verified.
+// RFC 8441: over HTTP/2 a WebSocket begins with a CONNECT. Caddy hands it on as the GET of RFC
+// 6455, so that is what is judged and what is verified.
 func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1")
 	up := newUpstream(t)
@@ -319,14 +354,16 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	host := "127.0.0.1:" + srv.port
 	fields := func(path string, more ...string) []string {
 		return append([]string{
-			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path", path,
+			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path",
+			path,
 			"sec-websocket-version", "13",
 		}, more...)
 	}
 	signed := func(method, path string) string {
 		return strings.TrimPrefix(hmacLine(t, tok, method, host, path), "Authorization: ")
 	}
-	forged := []string{"x-oauth-user", "root", "x-oauth-permission", "WRITE_PRIVATE", "http2-settings", "AAMAAABk"}
+	forged := []string{"x-oauth-user", "root", "x-oauth-permission", "WRITE_PRIVATE", "http2-settings",
+		"AAMAAABk"}
 	for what, authorization := range map[string]string{
 		"HMAC":      signed("GET", "/switch?a=b"),
 		"PLAINTEXT": authorization(plaintext(demoKey, demoSecret, tok)),
@@ -340,8 +377,10 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 			t.Errorf("%s: %d requests reached the upstream", what, len(seen))
 			continue
 		}
-		if seen[0].Method != "GET" || seen[0].URI != "/switch?a=b" || seen[0].Header.Get("Upgrade") != "websocket" ||
-			seen[0].Header.Get("X-Oauth-User") != "salgado" || seen[0].Header.Get("X-Oauth-Permission") != "READ_PUBLIC" ||
+		if seen[0].Method != "GET" || seen[0].URI != "/switch?a=b" ||
+			seen[0].Header.Get("Upgrade") != "websocket" ||
+			seen[0].Header.Get("X-Oauth-User") != "salgado" ||
+			seen[0].Header.Get("X-Oauth-Permission") != "READ_PUBLIC" ||
 			seen[0].Header.Get("Http2-Settings") != "" || seen[0].Header.Get("Authorization") != "" {
 			t.Errorf("%s: the upstream got %s %s %v", what, seen[0].Method, seen[0].URI, seen[0].Header)
 		}
@@ -350,10 +389,11 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 		path, authorization string
 		status              int
 	}{
-		"signed as a CONNECT":       {"/switch", signed("CONNECT", "/switch"), http.StatusUnauthorized},
-		"signed for another path":   {"/switch", signed("GET", "/other"), http.StatusUnauthorized},
-		"anonymous":                 {"/switch", "", http.StatusUnauthorized},
-		"where a policy denies it":  {"/closed/switch", signed("GET", "/closed/switch"), http.StatusForbidden},
+		"signed as a CONNECT":     {"/switch", signed("CONNECT", "/switch"), http.StatusUnauthorized},
+		"signed for another path": {"/switch", signed("GET", "/other"), http.StatusUnauthorized},
+		"anonymous":               {"/switch", "", http.StatusUnauthorized},
+		"where a policy denies it": {"/closed/switch", signed("GET", "/closed/switch"),
+			http.StatusForbidden},
 		"at an endpoint, anonymous": {"/+access-token", "", http.StatusUnauthorized},
 	} {
 		var more []string
@@ -369,8 +409,8 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	}
 }
 
-// h2Connect sends a CONNECT whose stream stays open and, where it is accepted, a line. It returns the status and what came
-// back.
+// h2Connect sends a CONNECT whose stream stays open and, where it is accepted, a line. It returns
+// the status and what came back.
 func (srv *server) h2Connect(t testing.TB, fields []string) (reply, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)

@@ -14,12 +14,11 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 	"golang.org/x/net/http2/hpack"
 )
 
-// upgradeSite has a route of each kind: signed, anonymous, left out by the directive's matcher, and error routes that lead
-// to the upstream.
+// upgradeSite has a route of each kind: signed, anonymous, left out by the directive's matcher, and
+// error routes that lead to the upstream.
 func upgradeSite(t testing.TB, option, servers string) site {
 	s := ownSite(t, `
 @api not path /out/* /switch/out
@@ -48,8 +47,8 @@ handle_errors {
 	return s
 }
 
-// upgradeLines are what is left of an upgrade in a request: the headers that some upstream could read as Upgrade or
-// HTTP2-Settings, and a Connection that names one of them.
+// upgradeLines are what is left of an upgrade in a request: the headers that some upstream could
+// read as Upgrade or HTTP2-Settings, and a Connection that names one of them.
 func upgradeLines(got received) []string {
 	var found []string
 	for _, header := range []http.Header{got.Header, got.Trailer} {
@@ -63,7 +62,8 @@ func upgradeLines(got received) []string {
 			for _, value := range values {
 				list := strings.ToLower(value)
 				if letters == "upgrade" || letters == "http2settings" ||
-					letters == "connection" && (strings.Contains(list, "upgrade") || strings.Contains(list, "http2")) {
+					letters == "connection" && (strings.Contains(list, "upgrade") || strings.Contains(list,
+						"http2")) {
 					found = append(found, strings.ToLower(name)+": "+value)
 				}
 			}
@@ -73,8 +73,9 @@ func upgradeLines(got received) []string {
 	return found
 }
 
-// RFC 7540 section 3.2 and the "h2c smuggling" of 2020 (Bishop Fox): who gets a 101 for h2c speaks HTTP/2 to the upstream
-// itself, past everything in front. Only a WebSocket goes through (RFC 6455), and HTTP2-Settings never does.
+// RFC 7540 section 3.2 and the "h2c smuggling" of 2020 (Bishop Fox): who gets a 101 for h2c speaks
+// HTTP/2 to the upstream itself, past everything in front. Only a WebSocket goes through (RFC
+// 6455), and HTTP2-Settings never does.
 func TestAttackUpgrades(t *testing.T) {
 	websocket := []string{"connection: Upgrade", "upgrade: websocket"}
 	const settings = "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"
@@ -88,8 +89,10 @@ func TestAttackUpgrades(t *testing.T) {
 		{"h2c, settings alone", []string{"Connection: close, HTTP2-Settings", settings}, nil},
 		{"only settings", []string{settings}, nil},
 		{"settings twice", []string{settings, "http2-settings: AAA", "HTTP2-SETTINGS:"}, nil},
-		{"h2c in other letters", []string{"CONNECTION: upgrade,http2-settings", "UPGRADE: H2C", "hTTP2-sETTINGS: A"}, nil},
-		{"h2c in two lines", []string{"Connection: HTTP2-Settings", "Connection:\tUPGRADE\t", "Upgrade: h2c", settings}, nil},
+		{"h2c in other letters", []string{"CONNECTION: upgrade,http2-settings", "UPGRADE: H2C",
+			"hTTP2-sETTINGS: A"}, nil},
+		{"h2c in two lines", []string{"Connection: HTTP2-Settings", "Connection:\tUPGRADE\t", "Upgrade: h2c",
+			settings}, nil},
 		{"h2c among others", []string{"Connection: Upgrade", "Upgrade: TLS/1.0, h2c, HTTP/2.0, h2"}, nil},
 		{"h2c in the second line", []string{"Connection: Upgrade", "Upgrade: foo", "Upgrade: h2c"}, nil},
 		{"TLS", []string{"Connection: Upgrade", "Upgrade: TLS/1.2"}, nil},
@@ -107,13 +110,19 @@ func TestAttackUpgrades(t *testing.T) {
 		// U+212A is a k to whoever folds Unicode.
 		{"not ASCII", []string{"Connection: Upgrade", "Upgrade: websoc\u212aet"}, nil},
 		{"a WebSocket", []string{"Connection: Upgrade", "Upgrade: websocket"}, websocket},
-		{"a WebSocket in other letters", []string{"connection: keep-alive, UPGRADE", "upgrade: WebSocket"}, websocket},
-		{"a WebSocket, then h2c", []string{"Connection: Upgrade", "Upgrade: websocket, h2c", settings}, websocket},
-		{"h2c, then a WebSocket", []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c, WebSocket", settings}, websocket},
-		{"a WebSocket and h2c in two lines", []string{"Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"}, websocket},
-		{"h2c and a WebSocket in two lines", []string{"Connection: Upgrade", "Upgrade: h2c", "Upgrade: websocket"}, websocket},
+		{"a WebSocket in other letters", []string{"connection: keep-alive, UPGRADE", "upgrade: WebSocket"},
+			websocket},
+		{"a WebSocket, then h2c", []string{"Connection: Upgrade", "Upgrade: websocket, h2c", settings},
+			websocket},
+		{"h2c, then a WebSocket", []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c, WebSocket",
+			settings}, websocket},
+		{"a WebSocket and h2c in two lines", []string{"Connection: Upgrade", "Upgrade: websocket",
+			"Upgrade: h2c"}, websocket},
+		{"h2c and a WebSocket in two lines", []string{"Connection: Upgrade", "Upgrade: h2c",
+			"Upgrade: websocket"}, websocket},
 		{"a WebSocket twice", []string{"Connection: Upgrade", "Upgrade: websocket,,websocket"}, websocket},
-		{"a WebSocket and settings", []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: websocket", settings}, websocket},
+		{"a WebSocket and settings", []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: websocket",
+			settings}, websocket},
 	}
 	attackUpgrades(t, upgradeSite(t, "", ""), cases)
 }
@@ -139,7 +148,8 @@ func TestAttackUpgradesThatTheSiteAllows(t *testing.T) {
 	})
 }
 
-// GHSA-49wc-4hcv-v58q: a site may have Caddy let underscores and dots through, and CGI reads them as dashes.
+// GHSA-49wc-4hcv-v58q: a site may have Caddy let underscores and dots through, and CGI reads them
+// as dashes.
 func TestAttackUpgradesInOddSpelling(t *testing.T) {
 	servers := "expected_underscore_headers http2_* http2_settings\n\texpected_dot_headers http2.*"
 	attackUpgrades(t, upgradeSite(t, "", servers), []struct {
@@ -179,11 +189,13 @@ func attackUpgrades(t *testing.T, s site, cases []struct {
 			for _, c := range cases {
 				for _, method := range []string{"GET", "POST"} {
 					up.take()
-					request := srv.message(method, route.path, append(slices.Clone(c.lines), route.lines...), "")
+					request := srv.message(method, route.path, append(slices.Clone(c.lines), route.lines...),
+						"")
 					got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port, request)
 					seen := up.take()
 					if len(seen) == 0 {
-						t.Errorf("%s, %s: nothing reached the upstream: %d %q %v", c.name, method, got.Status, brief(got.Body), err)
+						t.Errorf("%s, %s: nothing reached the upstream: %d %q %v", c.name, method, got.Status,
+							brief(got.Body), err)
 						continue
 					}
 					last := seen[len(seen)-1]
@@ -204,7 +216,8 @@ func attackUpgrades(t *testing.T, s site, cases []struct {
 				name, value, _ := strings.Cut(line, ": ")
 				fields = append(fields, strings.ToLower(name), value)
 			}
-			srv.h2(t, h2Message{fields: srv.h2Fields("GET", route.path, append(fields, "http2-settings", "AAMAAABk")...)})
+			srv.h2(t, h2Message{fields: srv.h2Fields("GET", route.path, append(fields, "http2-settings",
+				"AAMAAABk")...)})
 			for _, got := range up.take() {
 				if lines := upgradeLines(got); len(lines) > 0 {
 					t.Errorf("HTTP/2: the upstream got %q", lines)
@@ -214,7 +227,8 @@ func attackUpgrades(t *testing.T, s site, cases []struct {
 	}
 }
 
-// newUpgradeUpstream agrees to every upgrade, as an upstream that speaks all protocols. It records what it gets.
+// newUpgradeUpstream agrees to every upgrade, as an upstream that speaks all protocols. It records
+// what it gets.
 func newUpgradeUpstream(t testing.TB) *upstream {
 	t.Helper()
 	up := &upstream{}
@@ -230,7 +244,8 @@ func newUpgradeUpstream(t testing.TB) *upstream {
 			return
 		}
 		defer conn.Close()
-		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: %s\r\nConnection: Upgrade\r\n\r\n", protocol)
+		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: %s\r\nConnection: Upgrade\r\n\r\n",
+			protocol)
 		rw.Flush()
 	}))
 	up.Config.SetKeepAlivesEnabled(false)
@@ -238,14 +253,27 @@ func newUpgradeUpstream(t testing.TB) *upstream {
 	return up
 }
 
-// The whole attack, on an upstream that does speak h2c (Go, Jetty, Tomcat, uvicorn's kin): past the 101 its client asks for
-// any path, with any identity.
+// The whole attack, on an upstream that does speak h2c (Go, Jetty, Tomcat, uvicorn's kin): past the
+// 101 its client asks for any path, with any identity.
 func TestAttackThroughH2C(t *testing.T) {
 	up := &upstream{}
-	up.Server = httptest.NewServer(h2c.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		up.record(received{Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone()})
 		io.WriteString(w, "ok")
-	}), &http2.Server{}))
+	})
+	up.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.EqualFold(r.Header.Get("Upgrade"), "h2c") {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+		new(http2.Server).ServeConn(conn, &http2.ServeConnOpts{Handler: handler})
+	}))
 	t.Cleanup(up.Close)
 	srv := startServer(t, upgradeSite(t, "", ""), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
@@ -260,7 +288,8 @@ func TestAttackThroughH2C(t *testing.T) {
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		io.WriteString(conn, srv.message("GET", c.path, []string{
-			c.line, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+			c.line, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
+			"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
 		}, ""))
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
@@ -289,7 +318,8 @@ func smuggle(conn net.Conn) {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	for _, field := range [][2]string{
-		{":method", "GET"}, {":scheme", "http"}, {":authority", "h"}, {":path", "/private"}, {"x-oauth-user", "root"},
+		{":method", "GET"}, {":scheme", "http"}, {":authority", "h"}, {":path", "/private"}, {"x-oauth-user",
+			"root"},
 	} {
 		encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 	}
