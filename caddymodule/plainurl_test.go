@@ -94,10 +94,8 @@ func FuzzPlainPath(f *testing.F) {
 		if u.EscapedPath() != path || u.RawQuery != "" {
 			t.Errorf("%q is sent as %q", path, u.EscapedPath())
 		}
-		for _, reading := range readPath(u) {
-			if reading != u.Path && !strings.HasPrefix(u.Path, reading+"?") && !strings.HasPrefix(u.Path, reading+"#") {
-				t.Errorf("%q is read as %q, too", path, reading)
-			}
+		if readings := readPath(u); len(readings) > 1 && !strings.ContainsAny(u.Path, "?#") {
+			t.Errorf("%q is read as %q", path, readings)
 		}
 		if i := slices.IndexFunc(strings.Split(u.Path[1:], "/"), func(s string) bool { return s == "." || s == ".." }); i >= 0 {
 			t.Errorf("%q has a dot segment", path)

@@ -127,7 +127,7 @@ func TestAttackPaths(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			up := newUpstream(t)
-			srv := startServer(t, site{OAuth1: c.policies}, up.URL)
+			srv := startServer(t, site{OAuth1: "paths as_sent\n" + c.policies}, up.URL)
 			tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
 			credentials := "Authorization: " + authorization(plaintext(demoKey, demoSecret, tok))
 			passed := 0
@@ -191,7 +191,7 @@ func TestAttackContexts(t *testing.T) {
 // WHATWG URL section 5.1 and PHP take any percent sign, HTML 4.01 appendix B.2.2 has the semicolon as a divider.
 func TestAttackQueries(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, site{OAuth1: "policy @admin {\n\tpermission WRITE_PRIVATE\n}\npolicy {\n\tanonymous\n}", Before: "@admin query mode=admin"}, up.URL)
+	srv := startServer(t, site{OAuth1: "paths as_sent\npolicy @admin {\n\tpermission WRITE_PRIVATE\n}\npolicy {\n\tanonymous\n}", Before: "@admin query mode=admin"}, up.URL)
 	for _, query := range []string{
 		"mode=admin", "%6dode=%61dmin", "a=b&mode=admin", "mode=user&mode=admin", "mode=admin&mode=user", "mode=admin&a=%zz", "a=%&mode=admin", "mode=admin&%",
 		"mode=admin;a=b", "a=b;mode=admin", "mode=user;mode=admin", "a=b;c&mode=admin", "mode=admin&a=b;c", "mode=admin;&%",

@@ -167,7 +167,6 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 		{"a multipart form", "POST / HTTP/1.1\r\n" + host + "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 59\r\n\r\n--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x--\r\n"},
 		{"trailers", "POST / HTTP/1.1\r\n" + host + "Content-Type: text/plain\r\nTrailer: X-Digest\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Digest: abc\r\n\r\n"},
 		{"trailers after a form", "POST / HTTP/1.1\r\n" + host + "Content-Type: application/x-www-form-urlencoded\r\nTrailer: X-Digest\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\nX-Digest: abc\r\n\r\n"},
-		{"what Connection lists", "GET / HTTP/1.1\r\n" + host + "X-Hop: 1\r\nX-Other: 2\r\nConnection: X-Hop\r\n\r\n"},
 		{"TE: trailers", "GET / HTTP/1.1\r\n" + host + "TE: trailers\r\nConnection: TE\r\n\r\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -279,7 +278,7 @@ func TestPassThrough(t *testing.T) {
 			body := make([]byte, 200_000)
 			rand.Read(body)
 			if contentType == formType || contentType == "" {
-				body = []byte("a=%7e&&b+c=%20&=&" + strings.Repeat("d=%C3%BC&", 20_000) + "a=")
+				body = []byte("a=%7e&&b+c=%20&=&" + strings.Repeat("d="+strings.Repeat("%C3%BC", 100)+"&", 200) + "a=")
 			}
 			req := f.request(t, "POST", origin+"/", bytes.NewReader(body))
 			if contentType != "" {
@@ -543,6 +542,10 @@ http://127.0.0.1:{{.Custom}} {
 	}
 	for _, c := range forged {
 		t.Run("a forged one is replaced: "+c.name, func(t *testing.T) {
+			if strings.Contains(c.headers, "Connection:") {
+				want(t, "signed", srv.raw(t, get("/", c.headers+credentials)), http.StatusBadRequest, "")
+				return
+			}
 			if got, _ := identity(t, srv.port, get("/", c.headers+credentials)); !slices.Equal(got, genuine) {
 				t.Errorf("%q, want %q", got, genuine)
 			}
