@@ -3,11 +3,15 @@
 // The way of an API request is a straight line, and no step calls back into an earlier one:
 //
 //	handler.go      ServeHTTP: an endpoint, or an API request?
-//	verify.go       a signed request -> an Identity, or a Problem; origin.go finds the scheme and host that were signed;
-//	                rsakeys.go: parsed public keys
+//	target.go       which request targets and methods are let in at all; scope.go: the directive's own matcher, and
+//	                what becomes of a request that it leaves out
+//	plainurl.go     URLs that are the same to every server; sight.go: what matchers and contexts see of a URL
+//	verify.go       a signed request -> an Identity, or a Problem; body.go: the form that was signed with it;
+//	                origin.go finds the scheme and host that were signed; rsakeys.go, hmackeys.go: keys made ready
 //	policy.go       may this identity make this request? permission.go: which level implies which; readings.go: what else
 //	                an upstream may take the request for; unreachable.go: which policies leave nothing to another
-//	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones
+//	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones; upgrade.go: and
+//	                upgrades that nobody allowed
 //	problem.go      every refusal: status, text, oauth_problem word and reason, in one table; errorroutes.go: what
 //	                handle_errors makes of them
 //
