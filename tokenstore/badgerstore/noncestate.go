@@ -32,7 +32,7 @@ type nonceState struct {
 const none = math.MinInt64
 
 func (s *nonceState) encode() []byte {
-	e := newEncoder()
+	e := newEncoder(kindNonceState)
 	e.int(s.floor)
 	e.int(s.ceiling)
 	e.int(s.window)
@@ -42,8 +42,9 @@ func (s *nonceState) encode() []byte {
 }
 
 func decodeNonceState(b []byte) (s nonceState, err error) {
-	d := newDecoder(b)
+	d := newDecoder(kindNonceState, b)
 	s = nonceState{floor: d.int(), ceiling: d.int(), window: d.int(), boot: d.string(), clean: d.bool()}
+	d.required()
 	return s, d.finish()
 }
 
