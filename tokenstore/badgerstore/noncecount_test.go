@@ -41,7 +41,9 @@ func zeroPage(page int) func([]byte) []byte {
 func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	const begin, early, all = 1_800_000_000, 400, segmentRecords + 2000
 	clock := func() time.Time { return time.Unix(begin, 0) }
-	use := func(s *Store, i int) error { return s.UseNonce(t.Context(), windowNonce(begin-int64(i%200), fmt.Sprint(i))) }
+	use := func(s *Store, i int) error {
+		return s.UseNonce(t.Context(), windowNonce(begin-int64(i%200), fmt.Sprint(i)))
+	}
 	o := Options{Path: t.TempDir(), bootID: "same", Clock: clock}
 	s, err := Open(o)
 	if err != nil {

@@ -141,15 +141,16 @@ func (n *nonces) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 // nobody chooses the tokens that a server gives out.
 func (n *nonces) tokenID(token string) tokenID {
 	h := binary.LittleEndian.Uint64(n.hashKey[:]) ^ uint64(len(token))
-	k := binary.LittleEndian.Uint64(n.hashKey[8:]) | 1
+	k := binary.LittleEndian.Uint64(n.hashKey[8:]) ^ 0xa0761d6478bd642f | 1
 	for len(token) > 0 {
 		var word [8]byte
 		token = token[copy(word[:], token):]
 		hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(word[:]), k)
 		h = hi ^ lo ^ 0x9e3779b97f4a7c15
 	}
-	hi, lo := bits.Mul64(h, k)
-	return max(tokenID(hi^lo)&(1<<tokenBits-1), 1)
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return max(tokenID(h>>(64-tokenBits)), 1)
 }
 
 // maintain does beforehand what requests would have to wait for, and forgets what has expired.
