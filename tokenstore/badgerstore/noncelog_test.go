@@ -190,8 +190,10 @@ func TestRestart(t *testing.T) {
 			}
 		}, testWindow + 2, "its files are gone"},
 		{"another store's log costs a window", true, false, "same", func(t *testing.T, path string) {
-			if err := os.RemoveAll(filepath.Join(path, "tokens")); err != nil {
-				t.Fatal(err)
+			for _, name := range []string{"tokens", ledgerName} {
+				if err := os.RemoveAll(filepath.Join(path, name)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}, testWindow + 2, "it belongs to another store"},
 		{"files of others are nothing to us", true, false, "same", func(t *testing.T, path string) {
