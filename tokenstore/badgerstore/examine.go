@@ -238,7 +238,10 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("it can't be read: %.60s", oneLine(fmt.Sprint(p)))
+			err = errors.New("its index can't be read") // Badger's words are many lines
+			if fault, ok := p.(runtime.Error); ok {
+				err = fmt.Errorf("it can't be read: %s", oneLine(fault.Error()))
+			}
 		}
 	}()
 	key, err := x.registry.DataKey(f.KeyID)
