@@ -2,8 +2,10 @@ package badgerstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -376,4 +379,155 @@ func TestMissingDirectories(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Without a backup, who removes the ledger opens what is left, and is told.
+func TestOpenWhatIsLeft(t *testing.T) {
+	_, killed, _ := saveStores(t, nil)
+	files := maps.Clone(killed.files)
+	for name := range files {
+		if strings.HasSuffix(name, ".mem") {
+			delete(files, name)
+		}
+	}
+	if openDamaged(t, killed, files) {
+		t.Fatal("it opened without its logs")
+	}
+	delete(files, ledgerName)
+	o := killed.o
+	o.Path = t.TempDir()
+	writeFiles(t, o.Path, files)
+	core, logs := observer.New(zapcore.WarnLevel)
+	o.Logger = zap.New(core)
+	s := openTest(t, o)
+	if n := logs.FilterMessageSnippet("ledger was missing").Len(); n != 1 {
+		t.Errorf("it said %d times that the ledger was missing", n)
+	}
+	if content, err := contentOf(s); err != nil || len(content) == 0 || len(content) >= len(killed.content) {
+		t.Errorf("%d of %d records are left, %v", len(content), len(killed.content), err)
+	}
+	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "new"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A ledger of a later program stops this one with words that say so.
+func TestLedgerOfALaterProgram(t *testing.T) {
+	path := t.TempDir()
+	s := openTest(t, Options{Path: path})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	editFile(t, filepath.Join(path, ledgerName), func(b []byte) []byte {
+		h := ledgerHead(1)
+		binary.LittleEndian.PutUint32(h[8:], ledgerVersion+1)
+		binary.LittleEndian.PutUint32(h[60:], crc32.Checksum(h[:60], castagnoli))
+		return append(h[:], b[ledgerHeader:]...)
+	})
+	wantOpenError(t, Options{Path: path}, "ledger", "version 2, and it knows 1 to 1")
+}
+
+// What is too much to read before the store opens is read afterwards, and damage that shows then ends the use of the store.
+func TestDamageThatShowsLater(t *testing.T) {
+	_, _, closed := saveStores(t, nil)
+	o := closed.o
+	o.Path = t.TempDir()
+	writeFiles(t, o.Path, closed.files)
+	tables, err := filepath.Glob(filepath.Join(o.Path, "tokens", "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	opt := databaseOptions(filepath.Join(o.Path, "tokens"), nil, zap.NewNop())
+	look := func() *examination {
+		t.Helper()
+		state, err := readLedger(filepath.Join(o.Path, ledgerName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := examine(opt, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(x.close)
+		for id, m := range x.manifest.Tables { // as if there had been no budget
+			i, err := os.Stat(table.NewFilename(id, opt.Dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.unverified = append(x.unverified, tableFile{id, table.NewFilename(id, opt.Dir), i.Size(), m})
+		}
+		return x
+	}
+	stop := make(chan struct{})
+	good := look()
+	if err := good.verify(stop); err != nil {
+		t.Errorf("undamaged: %v", err)
+	}
+	editFile(t, tables[0], func(b []byte) []byte {
+		b[100] ^= 1
+		return b
+	})
+	if err := good.verify(stop); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("damaged: %v", err)
+	}
+	if err := os.Remove(tables[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := good.verify(stop); err != nil {
+		t.Errorf("a table that Badger has removed: %v", err)
+	}
+
+	s := openTest(t, Options{})
+	s.tokens.found = &examination{unverified: []tableFile{{path: opt.Dir, size: 1}}, registry: good.registry}
+	core, logs := observer.New(zapcore.ErrorLevel)
+	s.tokens.verify(stop, zap.New(core))
+	if err := s.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
+		t.Errorf("after damage was found: %v, %d lines of log", err, logs.Len())
+	}
+}
+
+// FuzzDamagedStore changes bytes at one place of one file of a small store.
+func FuzzDamagedStore(f *testing.F) {
+	f.Add(false, uint8(0), uint32(8), []byte{0xff})
+	f.Add(true, uint8(1), uint32(100), []byte{1, 2, 3})
+	f.Add(true, uint8(4), uint32(20), bytes.Repeat([]byte{0xff}, 4096))
+	f.Add(false, uint8(6), uint32(70), []byte{0x80})
+	var saved [2]savedStore
+	for i, archive := range []string{"2-closed.tgz", "2-killed.tgz"} {
+		dir := f.TempDir()
+		unpack(f, filepath.Join("testdata", "stores", archive), dir)
+		saved[i] = savedStore{o: keptOptions(""), files: saveFiles(f, dir), nonces: keptNonces()}
+		s, err := Open(keptOptions(dir))
+		if err != nil {
+			f.Fatal(err)
+		}
+		if saved[i].content, err = contentOf(s); err != nil {
+			f.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, killed bool, file uint8, at uint32, xor []byte) {
+		s := saved[0]
+		if killed {
+			s = saved[1]
+		}
+		names := slices.Sorted(maps.Keys(s.files))
+		name := names[int(file)%len(names)]
+		damaged := savedFile{bytes.Clone(s.files[name].b), s.files[name].size}
+		if len(damaged.b) == 0 {
+			return
+		}
+		place := int(at) % len(damaged.b)
+		for i, x := range xor {
+			if place+i < len(damaged.b) {
+				damaged.b[place+i] ^= x
+			}
+		}
+		damaged.b = bytes.TrimRight(damaged.b, "\x00")
+		files := maps.Clone(s.files)
+		files[name] = damaged
+		openDamaged(t, s, files)
+	})
 }

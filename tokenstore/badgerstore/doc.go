@@ -7,6 +7,7 @@
 //	store.go          Open, Close, and the door that every call comes through
 //	database.go       Badger's options, its errors in words, its log lines; the transaction that
 //	                  readers share; what happens after a failed write
+//	examine.go        what the database must hold, looked at before Badger opens it; ledger.go: what was acknowledged
 //	batch.go          group commit: calls of the same moment share one transaction, and so one fsync
 //	record.go         records as bytes; keys.go: keys and indexes as bytes
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
