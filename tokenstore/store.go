@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -31,6 +32,9 @@ var (
 	ErrNonceUsed = errors.New("nonce used already")
 	// ErrNoncesFull: the consumer has as many live nonces as the store remembers for one.
 	ErrNoncesFull = errors.New("too many live nonces")
+	// ErrTokenNoncesFull is an ErrNoncesFull too: the token has as many live nonces as are still free for its consumer,
+	// whose other tokens may go on.
+	ErrTokenNoncesFull = fmt.Errorf("%w of one token", ErrNoncesFull)
 	// ErrNonceForgotten: the store has forgotten the nonces of that time already (the clock went back, or the
 	// timestamp window was widened), so it can't tell whether this one is new.
 	ErrNonceForgotten = errors.New("nonces of that time are forgotten")
@@ -106,7 +110,7 @@ type Store interface {
 	// before the LastUsed that AccessToken returns. It is the one write that need not be durable.
 	Touch(ctx context.Context, used map[string]time.Time) error
 
-	// UseNonce remembers the nonce until it expires. ErrNonceUsed, ErrNoncesFull, ErrNonceForgotten.
+	// UseNonce remembers the nonce until it expires. ErrNonceUsed, ErrNoncesFull, ErrTokenNoncesFull, ErrNonceForgotten.
 	UseNonce(ctx context.Context, n Nonce) error
 
 	// Secret returns 32 random bytes that belong to the store, the same for all its replicas and for ever, made when

@@ -30,7 +30,7 @@ func removeAccessToken(c *change, t *tokenstore.AccessToken) {
 
 // putLastUsed writes when the token was last used, which its own record only says of the time before it came here.
 func putLastUsed(c *change, t *tokenstore.AccessToken) {
-	e := newEncoder()
+	e := newEncoder(kindLastUsed)
 	e.time(t.LastUsed)
 	c.put(recordKey(prefixLastUsed, t.Key), e.finish(), ttl(retained(t.Expires)))
 }
@@ -41,8 +41,9 @@ func accessTokenIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err 
 		return nil, err
 	}
 	err = get(txn, recordKey(prefixLastUsed, key), func(v []byte) error {
-		d := newDecoder(v)
+		d := newDecoder(kindLastUsed, v)
 		t.LastUsed = d.time()
+		d.required()
 		return d.finish()
 	})
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {

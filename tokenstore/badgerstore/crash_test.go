@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,9 @@ import (
 
 // childEnv makes the test binary write to the store at its value until it is killed.
 const childEnv = "BADGERSTORE_TEST_CHILD"
+
+// smallEnv makes it one of many small tables, which are flushed and compacted all the time.
+const smallEnv = "BADGERSTORE_TEST_SMALL"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
@@ -38,7 +42,11 @@ func writeUntilKilled(path string) {
 			os.Exit(1)
 		}
 	}
-	s, err := Open(Options{Path: path})
+	o := Options{Path: path}
+	if os.Getenv(smallEnv) != "" {
+		o.tune = tuneSmall
+	}
+	s, err := Open(o)
 	fail(err)
 	ctx := context.Background()
 	for worker := range 8 {
@@ -73,8 +81,20 @@ func writeUntilKilled(path string) {
 
 // What a child process acknowledged before it was killed is there when the store is opened again. (A power cut can't be
 // tested this way: the kernel keeps what was not synced.)
-func TestKill(t *testing.T) {
-	rounds := 5
+func TestKill(t *testing.T) { testKill(t, 5) }
+
+// TestKillWhileTablesAreMade: with tables that are written and merged all the time, a process that is killed leaves files that
+// Badger has not come to remove, or to name. None of that is damage.
+func TestKillWhileTablesAreMade(t *testing.T) {
+	t.Setenv(smallEnv, "1")
+	rounds := 10
+	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
+		rounds = n
+	}
+	testKill(t, rounds)
+}
+
+func testKill(t *testing.T, rounds int) {
 	if testing.Short() {
 		rounds = 2
 	}
@@ -114,7 +134,11 @@ func TestKill(t *testing.T) {
 		}
 		_ = child.Wait()
 
-		s, err := Open(Options{Path: path})
+		o := Options{Path: path}
+		if os.Getenv(smallEnv) != "" {
+			o.tune = tuneSmall
+		}
+		s, err := Open(o)
 		if err != nil {
 			t.Fatal(err)
 		}

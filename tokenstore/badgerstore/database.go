@@ -13,7 +13,6 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/dgraph-io/ristretto/v2/z"
 	"go.uber.org/zap"
 )
 
@@ -38,6 +37,8 @@ const (
 type database struct {
 	db       *badger.DB
 	dir      string
+	ledger   *ledger
+	found    *examination
 	writes   *batcher[change]
 	snapshot atomic.Pointer[snapshot] // nil: closed
 	failed   atomic.Pointer[error]
@@ -117,28 +118,105 @@ func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options 
 	return o
 }
 
-// openDatabase opens the Badger database in dir.
-func openDatabase(dir string, key []byte, logger *zap.Logger) (*database, error) {
+// openDatabase opens the Badger database in dir, if it has everything that was acknowledged. The ledger is beside it.
+func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.Options)) (*database, error) {
 	o := databaseOptions(dir, key, logger)
+	if tune != nil {
+		tune(&o)
+	}
 	if err := enoughSpace(dir, reserveToRemove); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(o)
-	if err != nil && strings.Contains(err.Error(), z.NewFile.Error()) {
-		// A process was ended between making the file of a memtable and giving it its size. Badger gives it that now, and
-		// takes it for an error all the same, once.
-		db, err = badger.Open(o)
-	}
+	d := &database{dir: dir}
+	path := filepath.Join(filepath.Dir(dir), ledgerName)
+	state, err := d.examine(o, path)
 	if err != nil {
+		return nil, err
+	}
+	if d.db, err = openBadger(o); err != nil {
 		return nil, openError(err)
 	}
 	if err := syncDir(dir); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, d.db.Close())
 	}
-	d := &database{db: db, dir: dir}
 	d.writes = newBatcher(1000, d.write)
 	d.renew()
+	if err := d.openLedger(path, state, logger); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
 	return d, nil
+}
+
+// examine looks whether everything is there, while nobody else changes it.
+func (d *database) examine(o badger.Options, path string) (state *ledgerState, err error) {
+	unlock, err := lockDirectory(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if state, err = readLedger(path); err != nil {
+		return nil, err
+	}
+	if d.found, err = examine(o, state); err != nil {
+		return nil, err
+	}
+	return state, d.found.removeRedundant()
+}
+
+// openBadger makes a panic an error: Badger has some for what it finds.
+func openBadger(o badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("open: %s", oneLine(fmt.Sprint(p)))
+		}
+	}()
+	return badger.Open(o)
+}
+
+// openLedger opens the ledger, and makes one where there is none: for a new store, one of an older program, or when
+// somebody took it away.
+func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logger) (err error) {
+	if state == nil {
+		marked := false
+		err := d.view(func(txn *badger.Txn) error {
+			err := get(txn, []byte{prefixMarker}, func([]byte) error { return nil })
+			marked = err == nil
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if marked {
+			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
+				zap.String("ledger", path))
+		}
+		if err := d.transact(nil); err != nil {
+			return err
+		}
+		d.renew()
+		version := d.version()
+		if err := newLedger(path, ledgerState{since: version, acknowledged: version}); err != nil {
+			return err
+		}
+	}
+	if d.ledger, err = openLedger(path); err != nil {
+		return err
+	}
+	return nil
+}
+
+// version is that of the last change.
+func (d *database) version() uint64 { return d.snapshot.Load().txn.ReadTs() }
+
+// verify reads what was not read when the store was opened. After damage the store is not used any more.
+func (d *database) verify(stop <-chan struct{}, logger *zap.Logger) {
+	if err := d.found.verify(stop); err != nil {
+		d.failed.CompareAndSwap(nil, &err)
+		logger.Error("the store is damaged, and refuses every request", zap.Error(err))
+	}
 }
 
 // renew lets those who read from now on see what was written until now.
@@ -208,6 +286,14 @@ func (d *database) write(changes []change) error {
 		changes = changes[n:]
 	}
 	d.renew()
+	if d.ledger == nil { // it is only being opened
+		return nil
+	}
+	if err := d.ledger.acknowledge(d.version()); err != nil {
+		err = fmt.Errorf("write to the ledger of %q: %w", d.dir, err)
+		d.failed.CompareAndSwap(nil, &err)
+		return err
+	}
 	return nil
 }
 
@@ -227,13 +313,17 @@ func (d *database) transact(changes []change) error {
 			}
 		}
 	}
+	// The marker: see examine.go.
+	if err := txn.SetEntry(&badger.Entry{Key: []byte{prefixMarker}}); err != nil {
+		return err
+	}
 	return txn.Commit()
 }
 
 // usable returns the error after which the database may not be used.
 func (d *database) usable() error {
 	if err := d.failed.Load(); err != nil {
-		return fmt.Errorf("the store must be opened again, since an earlier write failed: %w", *err)
+		return fmt.Errorf("the store must be opened again, since it failed: %w", *err)
 	}
 	return nil
 }
@@ -260,7 +350,12 @@ func (d *database) close() error {
 	if s := d.snapshot.Swap(nil); s != nil {
 		s.release()
 	}
-	return d.db.Close()
+	err := d.db.Close()
+	d.found.close()
+	if d.ledger != nil {
+		err = errors.Join(err, d.ledger.close())
+	}
+	return err
 }
 
 // get calls f with the value of the key, which is valid during the call only.

@@ -10,7 +10,7 @@ import (
 )
 
 func openTestDatabase(t *testing.T) *database {
-	d, err := openDatabase(t.TempDir(), nil, zap.NewNop())
+	d, err := openDatabase(t.TempDir(), nil, zap.NewNop(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@
 //	store.go          Open, Close, and the door that every call comes through
 //	database.go       Badger's options, its errors in words, its log lines; the transaction that
 //	                  readers share; what happens after a failed write
+//	examine.go        what the database must hold, looked at before Badger opens it; ledger.go: what was acknowledged
 //	batch.go          group commit: calls of the same moment share one transaction, and so one fsync
 //	record.go         records as bytes; keys.go: keys and indexes as bytes
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
@@ -14,10 +15,21 @@
 //	cache.go          what every API request reads, decoded
 //	nonces.go         the way of a nonce: its digest, memory decides (nonceset.go), the log keeps it; what is forgotten
 //	noncelog.go       the log: segments are made, filled, synced, loaded and removed
+//	noncecount.go     how many records a segment must have, so that a missing one is noticed
 //	noncestate.go     what is durable beside the log, and what an end that was not clean may have cost
 //	segment*.go       one file of the log: its bytes, and how they are written on which system
 //	module.go         the Caddy module
 //
 // The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule (tokenstore's
 // transition.go) -> commit (batch.go) -> cache. Whatever changes many records at once takes the gate alone.
+//
+// Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a request token, an access
+// token, its last use, the state of the nonce log (record.go), a segment of the log (segment.go), the counts
+// (noncecount.go). A program reads every version from 1 to its own, and writes its own; nothing is converted when
+// the store is opened. Fields are added to a record without a new version: an older program passes over them, and writes
+// the record without them when it changes it. A field whose loss would be unsafe raises the version. An older program
+// then refuses the record with an error that names its kind and both versions, and every other record works. A segment of
+// a later version is not an error: timestamps up to now and a window are refused, as after damage, and the log goes on in
+// the older form. So to go back, stop the newer program cleanly and start the older one, with a backup
+// made before. testdata/stores holds stores of every format, which oldstores_test.go opens.
 package badgerstore

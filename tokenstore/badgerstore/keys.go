@@ -19,6 +19,7 @@ const (
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
 	prefixCheck      = 'h'
+	prefixMarker     = 'm' // written with every change: see examine.go
 )
 
 func recordKey(prefix byte, key string) []byte {

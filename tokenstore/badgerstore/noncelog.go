@@ -23,6 +23,9 @@ type nonceLog struct {
 	dir   string
 	key   uint64 // tells what key the digests are made with
 	syncs *batcher[*segment]
+	// keep makes durable what segments there are. It is called before a new one is used, when a full one is on disk, and
+	// before one is removed. Nil while the log is opened.
+	keep func([]segmentRecord) error
 	// filled is called when a segment is full.
 	filled func()
 
@@ -33,6 +36,8 @@ type nonceLog struct {
 	spare  *segment   // the next one, made before it is needed
 	sealed []*segment // those that are only kept
 	serial uint64     // of the next segment
+	unused *segment   // the spare one of a log that was closed
+	counts *nonceCounts
 
 	// afterSync is for tests: it sees each segment that is on disk as it is now.
 	afterSync func(*segment)
@@ -52,12 +57,15 @@ func (l *nonceLog) append(n loggedNonce, sync bool) error {
 	for {
 		s := l.active.Load()
 		if i := s.next.Add(1) - 1; i < segmentRecords {
-			err := s.put(i, n)
-			if err == nil && sync {
-				err = l.syncs.do(context.Background(), s)
+			if !sync {
+				return s.put(i, n)
 			}
-			s.done.Add(1)
-			return err
+			s.using.Add(1)
+			defer s.using.Add(-1)
+			if err := s.put(i, n); err != nil {
+				return err
+			}
+			return l.syncs.do(context.Background(), s)
 		}
 		if err := l.advance(s); err != nil {
 			return err
@@ -119,13 +127,57 @@ func (l *nonceLog) make() (*segment, error) {
 	if err := enoughSpace(l.dir, reserveToAdd); err != nil {
 		return nil, err
 	}
+	if n := len(l.sealed); n > 0 && slices.ContainsFunc(l.sealed, func(s *segment) bool { return !s.synced && s.serial+countSlots <= l.serial }) {
+		return nil, fmt.Errorf("the disk is too slow: %d full segments are not on it", countSlots)
+	}
+	if l.counts == nil {
+		var err error
+		if l.counts, err = newNonceCounts(l.dir, l.serial); err != nil {
+			return nil, err
+		}
+	}
 	s, err := newSegment(l.dir, l.serial, l.key)
 	if err != nil {
 		return nil, err
 	}
+	if s.count, err = l.counts.take(s.serial); err != nil {
+		return nil, errors.Join(err, s.pages.close(), removeAny(s.path))
+	}
 	l.serial++
 	l.synced(s)
+	if l.keep != nil {
+		list := append(l.list(), segmentRecord{s.serial, openSegment})
+		if err := l.keep(list); err != nil {
+			return nil, errors.Join(err, s.pages.close(), removeAny(s.path))
+		}
+	}
 	return s, nil
+}
+
+// list returns what is known of each segment that is needed. The caller holds mu, or is alone.
+func (l *nonceLog) list() []segmentRecord {
+	var list []segmentRecord
+	for _, s := range append(slices.Clone(l.sealed), l.active.Load(), l.spare) {
+		switch {
+		case s == nil || s.over:
+		case s.synced:
+			list = append(list, segmentRecord{s.serial, s.records})
+		default:
+			list = append(list, segmentRecord{s.serial, openSegment})
+		}
+	}
+	return list
+}
+
+// keepList makes durable what has changed.
+func (l *nonceLog) keepList(change func()) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change()
+	if l.keep == nil {
+		return nil
+	}
+	return l.keep(l.list())
 }
 
 func (l *nonceLog) synced(s *segment) {
@@ -175,8 +227,9 @@ func (l *nonceLog) settle() error {
 	l.mu.Lock()
 	sealed := slices.Clone(l.sealed)
 	l.mu.Unlock()
+	var full []*segment
 	for _, s := range sealed {
-		if s.synced || s.done.Load() < s.reserved {
+		if s.synced || !s.written() {
 			continue
 		}
 		if err := l.reopen(s); err != nil {
@@ -188,9 +241,17 @@ func (l *nonceLog) settle() error {
 		if err := s.pages.close(); err != nil {
 			return err
 		}
-		s.pages, s.synced = nil, true
+		s.pages = nil
+		full = append(full, s)
 	}
-	return nil
+	if len(full) == 0 {
+		return nil
+	}
+	return l.keepList(func() {
+		for _, s := range full {
+			s.records, s.synced = max(s.records, s.count.value()), true
+		}
+	})
 }
 
 // reopen makes a segment of an earlier process one that can be synced.
@@ -211,12 +272,20 @@ func (l *nonceLog) remove(below int32, stop <-chan struct{}) error {
 	l.mu.Lock()
 	sealed := slices.Clone(l.sealed)
 	l.mu.Unlock()
-	for _, s := range sealed {
+	over := slices.DeleteFunc(sealed, func(s *segment) bool { return !s.synced || s.newest.Load() >= below })
+	if len(over) == 0 {
+		return nil
+	}
+	if err := l.keepList(func() {
+		for _, s := range over {
+			s.over = true
+		}
+	}); err != nil {
+		return err
+	}
+	for _, s := range over {
 		if isClosed(stop) {
 			return nil
-		}
-		if !s.synced || s.newest.Load() >= below {
-			continue
 		}
 		if err := removeAny(s.path); err != nil {
 			return err
@@ -236,30 +305,38 @@ func (l *nonceLog) close() error {
 	if active == nil {
 		return nil
 	}
+	l.keep = nil // the caller keeps the list when all is done
 	active.reserved = min(active.next.Load(), segmentRecords)
 	l.sealed = append(l.sealed, active)
+	l.unused, l.spare = l.spare, nil
 	err := l.settle()
-	for _, s := range append(l.sealed, l.spare) {
+	for _, s := range append(slices.Clone(l.sealed), l.unused) {
 		if s != nil && s.pages != nil {
 			err = errors.Join(err, s.pages.close())
 		}
 	}
 	if err == nil {
-		err = l.trim(active.path, active.serial, int(active.reserved))
+		err = l.trim(active.path, segmentVersion, active.serial, int(active.reserved))
 	}
-	if l.spare != nil {
-		err = errors.Join(err, os.Remove(l.spare.path))
+	return errors.Join(err, l.counts.close())
+}
+
+// tidy removes what a log that was closed does not need, when the list without it is durable.
+func (l *nonceLog) tidy() error {
+	err := removeAny(l.counts.path)
+	if l.unused != nil {
+		err = errors.Join(err, removeAny(l.unused.path))
 	}
 	return err
 }
 
 // trim gives back the space of the records that nobody took.
-func (l *nonceLog) trim(path string, serial uint64, records int) error {
+func (l *nonceLog) trim(path string, version uint32, serial uint64, records int) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	header := encodeHeader(uint32(records), serial, l.key)
+	header := encodeHeader(version, uint32(records), serial, l.key)
 	_, err = f.WriteAt(header[:], 0)
 	if err == nil {
 		err = f.Sync() // first this: a file that is shorter than its header says is damaged
@@ -275,7 +352,7 @@ type loadedLog struct {
 	segments int
 	records  int64
 	newest   int32
-	window   int64 // the longest time from a bucket's beginning to an expiry, in seconds
+	window   int64 // the longest time from a timestamp to its expiry, in seconds
 	damage   error
 }
 
@@ -298,7 +375,7 @@ func (l *nonceLog) load(f func(loggedNonce)) (loadedLog, error) {
 		if serial, ok := segmentSerial(e.Name()); ok {
 			l.serial = max(l.serial, serial+1)
 			found.segments++
-			queue <- &segment{path: path, serial: serial}
+			queue <- &segment{path: path, serial: serial, count: counter{n: new(atomic.Int64)}}
 		}
 	}
 	close(queue)
@@ -334,21 +411,20 @@ func (l *nonceLog) loadSegment(s *segment, f func(loggedNonce)) (loadedLog, erro
 	if err != nil {
 		return one, err
 	}
-	capacity, taken, err := decodeSegment(b, s.serial, l.key, func(n loggedNonce) {
-		one.records++
-		one.newest = max(one.newest, n.bucket)
-		one.window = max(one.window, int64(n.expires)-int64(n.bucket)*bucketSeconds)
+	info, err := decodeSegment(b, s.serial, l.key, func(n loggedNonce) {
+		one.newest = max(one.newest, n.bucket())
+		one.window = max(one.window, int64(n.expires)-int64(n.timestamp))
 		f(n)
 	})
+	one.records = int64(info.records)
+	s.records = one.records
 	s.newest.Store(one.newest)
-	switch {
-	case errors.Is(err, errSegment):
+	if err != nil {
 		one.damage = fmt.Errorf("%q: %w", s.path, err)
 		return one, nil
-	case err != nil:
-		return one, fmt.Errorf("%q: %w", s.path, err)
-	case taken < capacity:
-		return one, l.trim(s.path, s.serial, taken)
+	}
+	if info.taken < info.capacity {
+		return one, l.trim(s.path, info.version, s.serial, info.taken)
 	}
 	return one, nil
 }
@@ -357,10 +433,7 @@ func (l *nonceLog) loadSegment(s *segment, f func(loggedNonce)) (loadedLog, erro
 func (l *nonceLog) discard(segments []*segment) error {
 	var err error
 	for _, s := range segments {
-		err = errors.Join(err, os.Remove(s.path))
+		err = errors.Join(err, removeAny(s.path))
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sealed = slices.DeleteFunc(l.sealed, func(s *segment) bool { return slices.Contains(segments, s) })
 	return err
 }

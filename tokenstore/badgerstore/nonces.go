@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -68,6 +69,9 @@ func openNonces(dir string, tokens *database, secret [32]byte, o Options) (*nonc
 	if err := n.restore(o); err != nil {
 		return nil, fmt.Errorf("load nonces: %w", err)
 	}
+	n.log.keep = func(list []segmentRecord) error {
+		return n.change(func(s *nonceState) { s.segments = list })
+	}
 	n.set.limit = int64(o.MaxNonces)
 	return n, nil
 }
@@ -91,7 +95,7 @@ func (n *nonces) use(nonce *tokenstore.Nonce) error {
 			return err
 		}
 	}
-	if err := n.set.use(&l, nonce.Timestamp, &n.floor); err != nil {
+	if err := n.set.use(&l, &n.floor); err != nil {
 		return err
 	}
 	sync := n.sync.Load()
@@ -107,13 +111,11 @@ func (n *nonces) use(nonce *tokenstore.Nonce) error {
 // digest is what is kept of a nonce. Every part begins with its length, so that no two nonces are written alike. SHA-256
 // with a secret key in front is as good as an HMAC where half of the hash is never shown.
 func (n *nonces) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
-	bucket := floorDiv(nonce.Timestamp, bucketSeconds)
-	// A bucket is over when every timestamp in it is, not only those that came.
-	expires := ceilUnix(nonce.Expires) + bucketEnd(int32(bucket)) - nonce.Timestamp
-	if bucket <= noBucket || bucket >= math.MaxInt32 || expires > math.MaxUint32 {
+	expires := max(ceilUnix(nonce.Expires), nonce.Timestamp)
+	if nonce.Timestamp < 0 || expires > math.MaxUint32-bucketSeconds {
 		return l, fmt.Errorf("nonce of timestamp %d that expires %v: out of range", nonce.Timestamp, nonce.Expires)
 	}
-	l.bucket, l.expires = int32(bucket), uint32(max(expires, 0))
+	l.timestamp, l.expires = uint32(nonce.Timestamp), uint32(expires)
 
 	var buf [512]byte
 	b := append(buf[:0], n.hashKey[:]...)
@@ -125,10 +127,30 @@ func (n *nonces) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 	}
 	sum := sha256.Sum256(b)
 	copy(l.digest[:], sum[:])
+
 	b = append(b[:len(n.hashKey)], 'c')
 	sum = sha256.Sum256(append(b, nonce.Consumer...))
-	l.consumer = consumerID(binary.LittleEndian.Uint64(sum[:]))
+	l.consumer = consumerID(binary.LittleEndian.Uint64(sum[:])) & (1<<consumerBits - 1)
+	if nonce.Token != "" {
+		l.token = n.tokenID(nonce.Token)
+	}
 	return l, nil
+}
+
+// tokenID need be no cryptographic hash: two tokens of one consumer that are alike would share what one may have, and
+// nobody chooses the tokens that a server gives out.
+func (n *nonces) tokenID(token string) tokenID {
+	h := binary.LittleEndian.Uint64(n.hashKey[:]) ^ uint64(len(token))
+	k := binary.LittleEndian.Uint64(n.hashKey[8:]) ^ 0xa0761d6478bd642f | 1
+	for len(token) > 0 {
+		var word [8]byte
+		token = token[copy(word[:], token):]
+		hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(word[:]), k)
+		h = hi ^ lo ^ 0x9e3779b97f4a7c15
+	}
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return max(tokenID(h>>(64-tokenBits)), 1)
 }
 
 // maintain does beforehand what requests would have to wait for, and forgets what has expired.
@@ -211,7 +233,11 @@ func (n *nonces) close() error {
 	if n.tokens.usable() != nil {
 		return nil // said long ago; and so the end is not clean
 	}
-	return n.change(func(s *nonceState) { s.clean = true })
+	err := n.change(func(s *nonceState) { s.clean, s.counts, s.segments = true, 0, n.log.list() })
+	if err != nil {
+		return err
+	}
+	return n.log.tidy()
 }
 
 // bucketEnd is the last timestamp of a bucket.

@@ -118,7 +118,7 @@ func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 	seen := make(map[nonceDigest]tokenstore.Nonce)
 	for _, nonce := range []tokenstore.Nonce{
 		{Consumer: "ab", Token: "c"}, {Consumer: "a", Token: "bc"}, {Consumer: "abc"}, {Token: "abc"}, {Value: "abc"},
-		{Consumer: string(binary.AppendUvarint([]byte("a"), 1)) + "b"}, {Consumer: "a", Token: "b"}, {Timestamp: 1}, {Timestamp: -1}, {},
+		{Consumer: string(binary.AppendUvarint([]byte("a"), 1)) + "b"}, {Consumer: "a", Token: "b"}, {Timestamp: 1}, {Timestamp: 2}, {},
 		{Value: strings.Repeat("x", 1000)},
 	} {
 		l, err := n.digest(&nonce)
@@ -179,9 +179,9 @@ func TestForgettingRests(t *testing.T) {
 	const consumer = 7
 	s := newNonceSet(math.MaxInt)
 	for i := range uint64(10 * droppedAtOnce) {
-		n := loggedNonce{consumer: consumer}
+		n := loggedNonce{consumer: consumer, token: tokenID(i % 3)}
 		binary.LittleEndian.PutUint64(n.digest[:], i*0x9e3779b97f4a7c15)
-		if err := s.use(&n, 0, new(atomic.Int64)); err != nil {
+		if err := s.use(&n, new(atomic.Int64)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -229,5 +229,58 @@ func TestForgettingRests(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestShareOfATokenIsKept: what a token has used counts after the store was opened again, too.
+func TestShareOfATokenIsKept(t *testing.T) {
+	const limit = 20
+	now := time.Unix(1_800_000_000, 0)
+	o := Options{Path: t.TempDir(), MaxNonces: limit, Clock: func() time.Time { return now }, bootID: "same"}
+	use := func(s *Store, token, value string) error {
+		n := windowNonce(now.Unix(), value)
+		n.Token = token
+		return s.UseNonce(t.Context(), n)
+	}
+	s := openTest(t, o)
+	for i := range limit / 2 {
+		if err := use(s, "greedy", fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Path = crash(t, o.Path)
+	for _, how := range []string{"after kill -9", "after a clean stop"} {
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := use(s, "greedy", how); !errors.Is(err, tokenstore.ErrTokenNoncesFull) {
+			t.Errorf("%s: got %v, want %v", how, err, tokenstore.ErrTokenNoncesFull)
+		}
+		if err := use(s, "other", how); err != nil {
+			t.Errorf("%s: another token: %v", how, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTokenIDs(t *testing.T) {
+	n := &nonces{hashKey: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9}}
+	seen := make(map[tokenID]bool)
+	alike := 0
+	for i := range 20_000 {
+		id := n.tokenID(fmt.Sprint("token ", i))
+		if id == 0 || id >= 1<<tokenBits {
+			t.Fatalf("token %d is %x", i, id)
+		}
+		if seen[id] {
+			alike++
+		}
+		seen[id] = true
+	}
+	if alike > 40 { // 12 are to be expected
+		t.Errorf("%d of 20,000 are like another one", alike)
 	}
 }

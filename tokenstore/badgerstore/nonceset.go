@@ -12,21 +12,23 @@ import (
 
 const (
 	// nonceShards is so large that a shard's table grows in well below a millisecond with millions of nonces.
-	nonceShards    = 256
-	consumerShards = 64
+	nonceShards = 256
+	countShards = 64
 	// noBucket is below all buckets.
 	noBucket = math.MinInt32
 	// droppedAtOnce nonces are dropped in a fifth of a millisecond.
 	droppedAtOnce = 4096
 )
 
-// A nonceSet knows the nonces that are used, and how many each consumer has. A nonce takes 16 bytes in a table that is
-// at least half full.
+// A nonceSet knows the nonces that are used, and how many each consumer and each of its tokens has. A nonce takes 16
+// bytes in a table that is at least half full.
 type nonceSet struct {
 	limit  int64 // nonces of one consumer
 	shards [nonceShards]nonceShard
-	// consumers stand by themselves, so that the nonces of one are in all shards.
-	consumers [consumerShards]consumerShard
+	// The counts stand by themselves, so that the nonces of one consumer are in all shards. Those of its tokens are
+	// in all shards too: they may be many.
+	tokens    [countShards]tokenShard
+	consumers [countShards]consumerShard
 }
 
 // A nonceShard holds the nonces whose digests begin alike, in a table for each bucket. The last one that was asked for
@@ -49,25 +51,47 @@ type nonceTable struct {
 
 // A nonceEntry has no pointer, so the garbage collector passes it by.
 type nonceEntry struct {
-	a        uint64
-	b        uint32
-	consumer uint32 // what nonceCount says; 0 is an entry that is free
+	a      uint64
+	b      uint32
+	holder uint32 // tokenCount.ref; 0 is an entry that is free
 }
 
-// A consumerShard counts the nonces of some consumers.
-type consumerShard struct {
+// A holder has nonces: a token of a consumer, or the consumer itself where the token is 0.
+type holder struct {
+	consumer consumerID
+	token    tokenID
+}
+
+func (h holder) shard() uint32 { return (uint32(h.consumer) ^ uint32(h.token)) % countShards }
+
+// A tokenShard counts the nonces of some holders.
+type tokenShard struct {
 	mu     sync.RWMutex
-	counts map[consumerID]*nonceCount
-	byRef  []*nonceCount
+	counts map[holder]*tokenCount
+	byRef  []*tokenCount
 	free   []uint32
 	_      [64]byte
 }
 
-// A nonceCount is a consumer's. It may be forgotten when no nonce is live.
-type nonceCount struct {
-	live atomic.Int64
-	id   consumerID
-	ref  uint32 // never 0: its number in the shard, and the shard
+// A tokenCount is a holder's. It may be forgotten when no nonce is live.
+type tokenCount struct {
+	live     atomic.Int64
+	consumer *consumerCount
+	holder   holder
+	ref      uint32 // never 0: its number in the shard, and the shard
+}
+
+// A consumerShard counts the nonces of some consumers. Its lock is taken below a tokenShard's.
+type consumerShard struct {
+	mu     sync.Mutex
+	counts map[consumerID]*consumerCount
+	_      [64]byte
+}
+
+// A consumerCount is the sum of its holders' counts. It is forgotten with the last of them.
+type consumerCount struct {
+	live    atomic.Int64
+	holders int // below the shard's lock
 }
 
 func newNonceSet(limit int) *nonceSet {
@@ -75,43 +99,51 @@ func newNonceSet(limit int) *nonceSet {
 	for i := range s.shards {
 		s.shards[i].others = make(map[int32]nonceTable)
 	}
-	for i := range s.consumers {
-		s.consumers[i].counts = make(map[consumerID]*nonceCount)
+	for i := range s.tokens {
+		s.tokens[i].counts = make(map[holder]*tokenCount)
+		s.consumers[i].counts = make(map[consumerID]*consumerCount)
 	}
 	return s
 }
 
-// use adds the nonce, unless its timestamp is below the floor, or it is there, or its consumer has too many.
-func (s *nonceSet) use(n *loggedNonce, timestamp int64, floor *atomic.Int64) error {
-	// The count goes up before anybody looks whether the nonce is new. So a consumer that sends one nonce twice at
+// use adds the nonce, unless its timestamp is below the floor, or it is there, or its consumer or its token has too
+// many. A token may have as many as are free for its consumer. So one alone leaves half of the limit to the others, and n
+// of them together leave 1/(n+1).
+func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
+	// The counts go up before anybody looks whether the nonce is new. So a consumer that sends one nonce twice at
 	// the same time, with room for one more, may hear that there is none.
-	count, live := s.acquire(n.consumer)
-	e := nonceEntry{a: binary.LittleEndian.Uint64(n.digest[:]), b: binary.LittleEndian.Uint32(n.digest[8:]), consumer: count.ref}
+	count, live, consumerLive := s.acquire(holder{n.consumer, n.token})
+	e := nonceEntry{a: binary.LittleEndian.Uint64(n.digest[:]), b: binary.LittleEndian.Uint32(n.digest[8:]), holder: count.ref}
 	shard := &s.shards[e.a%nonceShards]
+	bucket := n.bucket()
 	shard.mu.Lock()
 	err := error(nil)
-	t := shard.table(n.bucket)
+	t := shard.table(bucket)
+	tokenFull := n.token != 0 && live+consumerLive-1 > s.limit // live-1 were not fewer than limit-(consumerLive-1)
 	switch {
-	case timestamp < floor.Load(): // under the lock: what is below the floor is dropped after it was raised
+	case int64(n.timestamp) < floor.Load(): // under the lock: what is below the floor is dropped after it was raised
 		err = tokenstore.ErrNonceForgotten
-	case live > s.limit:
+	case consumerLive > s.limit || tokenFull:
 		err = tokenstore.ErrNoncesFull
-		if t != nil && t.entries[t.find(e)].consumer != 0 {
+		if consumerLive <= s.limit {
+			err = tokenstore.ErrTokenNoncesFull
+		}
+		if t != nil && t.entries[t.find(e)].holder != 0 {
 			err = tokenstore.ErrNonceUsed
 		}
 	default:
 		if t == nil {
-			t = shard.put(nonceTable{entries: make([]nonceEntry, 8), bucket: n.bucket})
+			t = shard.put(nonceTable{entries: make([]nonceEntry, 8), bucket: bucket})
 		}
 		if !t.add(e) {
 			err = tokenstore.ErrNonceUsed
 			break
 		}
-		t.expires = max(t.expires, n.expires)
+		t.expires = max(t.expires, n.bucketExpires())
 	}
 	shard.mu.Unlock()
 	if err != nil {
-		count.live.Add(-1)
+		count.release()
 	}
 	return err
 }
@@ -150,7 +182,7 @@ func (s *nonceShard) take(bucket int32) (taken nonceTable) {
 func (t *nonceTable) find(e nonceEntry) int {
 	place, _ := bits.Mul64(e.a, uint64(len(t.entries)))
 	i := int(place)
-	for t.entries[i].consumer != 0 && (t.entries[i].a != e.a || t.entries[i].b != e.b) {
+	for t.entries[i].holder != 0 && (t.entries[i].a != e.a || t.entries[i].b != e.b) {
 		if i++; i == len(t.entries) {
 			i = 0
 		}
@@ -160,14 +192,14 @@ func (t *nonceTable) find(e nonceEntry) int {
 
 func (t *nonceTable) add(e nonceEntry) bool {
 	i := t.find(e)
-	if t.entries[i].consumer != 0 {
+	if t.entries[i].holder != 0 {
 		return false
 	}
 	if 4*(t.used+1) > 3*len(t.entries) {
 		old := t.entries
 		t.entries = make([]nonceEntry, len(old)+len(old)/2)
 		for _, o := range old {
-			if o.consumer != 0 {
+			if o.holder != 0 {
 				t.entries[t.find(o)] = o
 			}
 		}
@@ -178,21 +210,21 @@ func (t *nonceTable) add(e nonceEntry) bool {
 	return true
 }
 
-// acquire counts one nonce more, and returns how many there are with it.
-func (s *nonceSet) acquire(id consumerID) (c *nonceCount, live int64) {
-	shard := &s.consumers[id%consumerShards]
+// acquire counts one nonce more, and returns how many there are with it, of the holder and of its consumer.
+func (s *nonceSet) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
+	shard := &s.tokens[h.shard()]
 	shard.mu.RLock()
-	if c = shard.counts[id]; c != nil {
-		live = c.live.Add(1) // under the lock: who has none may be forgotten
+	if c = shard.counts[h]; c != nil {
+		live = c.live.Add(1) // under the lock: what has none may be forgotten
 	}
 	shard.mu.RUnlock()
 	if c != nil {
-		return c, live
+		return c, live, c.consumer.live.Add(1)
 	}
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if c = shard.counts[id]; c == nil {
-		c = &nonceCount{id: id}
+	if c = shard.counts[h]; c == nil {
+		c = &tokenCount{holder: h, consumer: s.consumers[h.consumer%countShards].hold(h.consumer)}
 		number := uint32(len(shard.byRef))
 		if n := len(shard.free); n > 0 {
 			number, shard.free = shard.free[n-1], shard.free[:n-1]
@@ -200,10 +232,38 @@ func (s *nonceSet) acquire(id consumerID) (c *nonceCount, live int64) {
 		} else {
 			shard.byRef = append(shard.byRef, c)
 		}
-		c.ref = (number+1)*consumerShards + uint32(id%consumerShards)
-		shard.counts[id] = c
+		c.ref = (number+1)*countShards + h.shard()
+		shard.counts[h] = c
 	}
-	return c, c.live.Add(1)
+	return c, c.live.Add(1), c.consumer.live.Add(1)
+}
+
+// release takes a nonce from the counts. The holder's goes last: at 0 the count may be forgotten.
+func (c *tokenCount) release() {
+	c.consumer.live.Add(-1)
+	c.live.Add(-1)
+}
+
+// hold returns the consumer's count, for one holder more.
+func (s *consumerShard) hold(id consumerID) *consumerCount {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts[id]
+	if c == nil {
+		c = new(consumerCount)
+		s.counts[id] = c
+	}
+	c.holders++
+	return c
+}
+
+func (s *consumerShard) letGo(id consumerID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts[id]
+	if c.holders--; c.holders == 0 {
+		delete(s.counts, id)
+	}
 }
 
 // drop forgets a bucket that is below the floor.
@@ -220,35 +280,41 @@ func (s *nonceSet) drop(bucket int32) {
 			rest()
 		}
 	}
-	for i := range s.consumers {
-		s.consumers[i].forget()
+	for i := range s.tokens {
+		if s.forget(&s.tokens[i]) >= droppedAtOnce {
+			rest()
+		}
 	}
 }
 
 // release takes the nonces of a table, which nobody else has any more, from the counts.
 func (s *nonceSet) release(t *nonceTable) {
 	for _, e := range t.entries {
-		if e.consumer == 0 {
+		if e.holder == 0 {
 			continue
 		}
-		shard := &s.consumers[e.consumer%consumerShards]
+		shard := &s.tokens[e.holder%countShards]
 		shard.mu.RLock()
-		shard.byRef[e.consumer/consumerShards-1].live.Add(-1)
+		shard.byRef[e.holder/countShards-1].release()
 		shard.mu.RUnlock()
 	}
 }
 
-func (s *consumerShard) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, c := range s.counts {
+// forget forgets the holders without a nonce, and returns how many it looked at.
+func (s *nonceSet) forget(shard *tokenShard) int {
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	looked := len(shard.counts)
+	for h, c := range shard.counts {
 		if c.live.Load() == 0 {
-			number := c.ref/consumerShards - 1
-			delete(s.counts, id)
-			s.byRef[number] = nil
-			s.free = append(s.free, number)
+			number := c.ref/countShards - 1
+			delete(shard.counts, h)
+			shard.byRef[number] = nil
+			shard.free = append(shard.free, number)
+			s.consumers[h.consumer%countShards].letGo(h.consumer)
 		}
 	}
+	return looked
 }
 
 // buckets returns when the last nonce of each bucket expires.

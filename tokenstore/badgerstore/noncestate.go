@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"reflect"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -27,23 +28,38 @@ type nonceState struct {
 	boot string
 	// clean says that all was brought to disk and the log closed.
 	clean bool
+	// counts names the nonceCounts of the process that wrote this: their serial number, and one; 0 where it has none.
+	counts uint64
+	// segments are those of the log. A file that is not among them holds nothing that is needed.
+	segments []segmentRecord
 }
 
 const none = math.MinInt64
 
 func (s *nonceState) encode() []byte {
-	e := newEncoder()
+	e := newEncoder(kindNonceState)
 	e.int(s.floor)
 	e.int(s.ceiling)
 	e.int(s.window)
 	e.string(s.boot)
 	e.bool(s.clean)
+	e.int(int64(s.counts))
+	e.int(int64(len(s.segments)))
+	for _, l := range s.segments {
+		e.int(int64(l.serial))
+		e.int(l.records)
+	}
 	return e.finish()
 }
 
 func decodeNonceState(b []byte) (s nonceState, err error) {
-	d := newDecoder(b)
+	d := newDecoder(kindNonceState, b)
 	s = nonceState{floor: d.int(), ceiling: d.int(), window: d.int(), boot: d.string(), clean: d.bool()}
+	d.required()
+	s.counts = uint64(d.int())
+	for n := d.int(); n > 0 && d.s != ""; n-- {
+		s.segments = append(s.segments, segmentRecord{uint64(d.int()), d.int()})
+	}
 	return s, d.finish()
 }
 
@@ -71,7 +87,7 @@ func (n *nonces) change(f func(*nonceState)) error {
 	defer n.stateLock.Unlock()
 	next := n.state
 	f(&next)
-	if next == n.state {
+	if reflect.DeepEqual(next, n.state) {
 		return nil
 	}
 	var c change
@@ -101,7 +117,7 @@ const manyNonces = 500_000
 //   - The machine ended too: perhaps the nonces up to the ceiling. They are all refused from now on; those above it are
 //     in the log. The ceiling was a few seconds ahead of the clock, so when the machine is up again a client whose clock
 //     is right is not refused at all; one whose clock is slow is, for as long as it is slow.
-//   - The log is damaged: nobody knows what was lost. Whatever can have been accepted is refused: every timestamp up to
+//   - The log is damaged, or less of it is there than was written: nobody knows what was lost. Whatever can have been accepted is refused: every timestamp up to
 //     now and a window, so every client for that long. (To ask an administrator first would take longer.)
 func (n *nonces) restore(o Options) error {
 	now := o.Clock().Unix()
@@ -127,7 +143,7 @@ func (n *nonces) restore(o Options) error {
 
 	found, err := n.log.load(func(l loggedNonce) {
 		// What is below the floor or there already is no news.
-		_ = n.set.use(&l, bucketEnd(l.bucket), &n.floor)
+		_ = n.set.use(&l, &n.floor)
 	})
 	if err != nil {
 		return err
@@ -135,7 +151,7 @@ func (n *nonces) restore(o Options) error {
 	if found.records > manyNonces {
 		debug.FreeOSMemory() // the tables that others took the place of are as large as those
 	}
-	damage := found.damage
+	damage := errors.Join(found.damage, n.lost(state, boot))
 	switch {
 	case known == nil && found.records > 0:
 		damage = errors.Join(damage, fmt.Errorf("%w: the tokens database does not know it", errSegment))
@@ -152,11 +168,19 @@ func (n *nonces) restore(o Options) error {
 			zap.Time("before", time.Unix(state.floor, 0)), zap.Error(damage))
 	}
 	inherited := n.log.sealed
+	if damage != nil {
+		n.log.sealed = nil
+	} else if err := n.log.settle(); err != nil { // what is on disk can be counted for ever
+		return err
+	}
 	if err := n.log.advance(nil); err != nil {
 		return err
 	}
-	state.boot, state.clean = boot, false
+	state.boot, state.clean, state.counts, state.segments = boot, false, n.log.counts.serial+1, n.log.list()
 	if err := n.change(func(s *nonceState) { *s = state }); err != nil {
+		return errors.Join(err, n.log.close())
+	}
+	if err := removeNonceCounts(n.log.dir, n.log.counts.serial); err != nil {
 		return errors.Join(err, n.log.close())
 	}
 	n.publish() // after kill -9 nothing has changed
@@ -164,6 +188,21 @@ func (n *nonces) restore(o Options) error {
 		return n.log.discard(inherited)
 	}
 	return nil
+}
+
+// lost returns what the state tells of the log and the log does not have.
+func (n *nonces) lost(state nonceState, boot string) error {
+	for _, l := range state.segments {
+		n.log.serial = max(n.log.serial, l.serial+1)
+	}
+	if state.clean || state.counts == 0 || boot == "" || boot != state.boot {
+		return missing(state.segments, nil, n.log.sealed)
+	}
+	counts, err := readNonceCounts(n.log.dir, state.counts-1)
+	if err != nil {
+		return err
+	}
+	return missing(state.segments, counts, n.log.sealed)
 }
 
 // machineBoot names this run of the machine, where Linux tells.

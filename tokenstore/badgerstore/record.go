@@ -3,25 +3,45 @@ package badgerstore
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// A record is a version, its fields one after the other, and a CRC-32C of all before it. Strings begin with their
-// length; a time is seconds since 1970 and nanoseconds. A field is added by a new version, which reads the old one.
-const recordVersion = 1
+// A record is the version of its kind, its fields one after the other, and a CRC-32C of all before it. Strings begin
+// with their length; a time is seconds since 1970 and nanoseconds.
+//
+// A field is added at the end, and needs no new version: a reader takes a field that is missing as zero, and passes over
+// those that it does not know. When an older program changes such a record it writes it without the field. A field
+// that must not be lost like that raises the version of its kind, so that older programs refuse the record.
+
+// A kind is what a record is of.
+type kind struct {
+	name string
+	// version is what is written. All from 1 to it can be read.
+	version byte
+}
+
+var (
+	kindConsumer     = kind{"consumer", 1}
+	kindRequestToken = kind{"request token", 1}
+	kindAccessToken  = kind{"access token", 1}
+	kindLastUsed     = kind{"last use of an access token", 1}
+	kindNonceState   = kind{"state of the nonce log", 1}
+)
 
 var (
 	errDamaged = errors.New("damaged record")
-	errVersion = errors.New("record of a version that this program does not know")
+	errVersion = errors.New("of a version that this program does not know")
+	errEnded   = errors.New("the record has no more fields")
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
 type encoder struct{ b []byte }
 
-func newEncoder() *encoder { return &encoder{b: append(make([]byte, 0, 320), recordVersion)} }
+func newEncoder(k kind) *encoder { return &encoder{b: append(make([]byte, 0, 320), k.version)} }
 
 func (e *encoder) int(n int64) { e.b = binary.AppendVarint(e.b, n) }
 
@@ -57,10 +77,10 @@ func (e *encoder) finish() []byte {
 // A decoder reads what an encoder wrote. After its first error it returns zero values.
 type decoder struct {
 	s   string
-	err error
+	err error // errEnded is none yet
 }
 
-func newDecoder(b []byte) *decoder {
+func newDecoder(k kind, b []byte) *decoder {
 	if len(b) < 5 {
 		return &decoder{err: errDamaged}
 	}
@@ -68,20 +88,42 @@ func newDecoder(b []byte) *decoder {
 	if crc32.Checksum(body, castagnoli) != sum {
 		return &decoder{err: errDamaged}
 	}
-	if body[0] != recordVersion {
-		return &decoder{err: errVersion}
+	if v := body[0]; v == 0 || v > k.version {
+		return &decoder{err: fmt.Errorf("a %s %w: version %d, and it knows 1 to %d: run the program that wrote it, or a newer one",
+			k.name, errVersion, v, k.version)}
 	}
 	return &decoder{s: string(body[1:])} // the one copy; every field is a part of it
 }
 
 func (d *decoder) fail() {
 	d.s = ""
-	if d.err == nil {
+	if d.err == nil || d.err == errEnded {
 		d.err = errDamaged
 	}
 }
 
+// ended reports whether the record has no more fields.
+func (d *decoder) ended() bool {
+	if d.s != "" {
+		return false
+	}
+	if d.err == nil {
+		d.err = errEnded
+	}
+	return true
+}
+
+// required says that a record has the fields up to here, or is damaged. Those after it were added later.
+func (d *decoder) required() {
+	if d.err == errEnded {
+		d.fail()
+	}
+}
+
 func (d *decoder) int() int64 {
+	if d.ended() {
+		return 0
+	}
 	var u uint64
 	for i := 0; i < len(d.s) && i < binary.MaxVarintLen64; i++ {
 		c := d.s[i]
@@ -125,6 +167,9 @@ func (d *decoder) strings() []string {
 }
 
 func (d *decoder) time() time.Time {
+	if d.ended() {
+		return time.Time{}
+	}
 	sec, nsec := d.int(), d.int()
 	if nsec < 0 || nsec >= 1e9 {
 		d.fail()
@@ -133,15 +178,16 @@ func (d *decoder) time() time.Time {
 	return time.Unix(sec, nsec).UTC()
 }
 
+// finish returns what was wrong. What is left are fields of a later program.
 func (d *decoder) finish() error {
-	if d.err == nil && d.s != "" {
-		d.err = errDamaged
+	if d.err == errEnded {
+		return nil
 	}
 	return d.err
 }
 
 func encodeConsumer(c *tokenstore.Consumer) []byte {
-	e := newEncoder()
+	e := newEncoder(kindConsumer)
 	e.string(c.Key)
 	e.string(c.Name)
 	e.string(c.Homepage)
@@ -165,7 +211,7 @@ func encodeConsumer(c *tokenstore.Consumer) []byte {
 }
 
 func decodeConsumer(b []byte) (*tokenstore.Consumer, error) {
-	d := newDecoder(b)
+	d := newDecoder(kindConsumer, b)
 	c := &tokenstore.Consumer{
 		Key:                   d.string(),
 		Name:                  d.string(),
@@ -185,6 +231,7 @@ func decodeConsumer(b []byte) (*tokenstore.Consumer, error) {
 	c.SelfRegistered = d.bool()
 	c.Created = d.time()
 	c.Expires = d.time()
+	d.required()
 	if err := d.finish(); err != nil {
 		return nil, err
 	}
@@ -192,7 +239,7 @@ func decodeConsumer(b []byte) (*tokenstore.Consumer, error) {
 }
 
 func encodeRequestToken(t *tokenstore.RequestToken) []byte {
-	e := newEncoder()
+	e := newEncoder(kindRequestToken)
 	e.string(t.Key)
 	e.string(t.Secret)
 	e.string(t.Consumer)
@@ -213,7 +260,7 @@ func encodeRequestToken(t *tokenstore.RequestToken) []byte {
 }
 
 func decodeRequestToken(b []byte) (*tokenstore.RequestToken, error) {
-	d := newDecoder(b)
+	d := newDecoder(kindRequestToken, b)
 	t := &tokenstore.RequestToken{
 		Key:      d.string(),
 		Secret:   d.string(),
@@ -233,6 +280,7 @@ func decodeRequestToken(b []byte) (*tokenstore.RequestToken, error) {
 		}
 	}
 	t.VerifierFailures = int(d.int())
+	d.required()
 	if err := d.finish(); err != nil {
 		return nil, err
 	}
@@ -240,7 +288,7 @@ func decodeRequestToken(b []byte) (*tokenstore.RequestToken, error) {
 }
 
 func encodeAccessToken(t *tokenstore.AccessToken) []byte {
-	e := newEncoder()
+	e := newEncoder(kindAccessToken)
 	e.string(t.Key)
 	e.string(t.Secret)
 	e.string(t.Consumer)
@@ -254,7 +302,7 @@ func encodeAccessToken(t *tokenstore.AccessToken) []byte {
 }
 
 func decodeAccessToken(b []byte) (*tokenstore.AccessToken, error) {
-	d := newDecoder(b)
+	d := newDecoder(kindAccessToken, b)
 	t := &tokenstore.AccessToken{
 		Key:        d.string(),
 		Secret:     d.string(),
@@ -266,6 +314,7 @@ func decodeAccessToken(b []byte) (*tokenstore.AccessToken, error) {
 		Expires:    d.time(),
 		LastUsed:   d.time(),
 	}
+	d.required()
 	if err := d.finish(); err != nil {
 		return nil, err
 	}

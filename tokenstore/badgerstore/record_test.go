@@ -1,10 +1,13 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,13 +81,69 @@ func TestDamagedRecords(t *testing.T) {
 			t.Errorf("cut at %d: no error", i)
 		}
 	}
-	newer := withChecksum(append([]byte{recordVersion + 1}, good[1:len(good)-4]...))
-	if _, err := decodeAccessToken(newer); !errors.Is(err, errVersion) {
-		t.Errorf("a newer version: got %v, want %v", err, errVersion)
+}
+
+// addField is a record to which a later program added a field.
+func addField(record []byte, field byte) []byte {
+	return withChecksum(append(bytes.Clone(record[:len(record)-4]), 2, field))
+}
+
+// setVersion is a record of another version.
+func setVersion(record []byte, version byte) []byte {
+	return withChecksum(append([]byte{version}, record[1:len(record)-4]...))
+}
+
+// Every kind of record can be given a field or a version of its own.
+func TestRecordsOfOtherPrograms(t *testing.T) {
+	state := nonceState{floor: none, ceiling: 7, window: 8, boot: "b", clean: true, counts: 9,
+		segments: []segmentRecord{{7, 3}, {8, openSegment}}}
+	for _, c := range []struct {
+		kind   kind
+		record []byte
+		want   any
+		decode func([]byte) (any, error)
+	}{
+		{kindConsumer, encodeConsumer(someConsumer), someConsumer, func(b []byte) (any, error) { return decodeConsumer(b) }},
+		{kindRequestToken, encodeRequestToken(someRequestToken), someRequestToken, func(b []byte) (any, error) { return decodeRequestToken(b) }},
+		{kindAccessToken, encodeAccessToken(someAccessToken), someAccessToken, func(b []byte) (any, error) { return decodeAccessToken(b) }},
+		{kindNonceState, state.encode(), state, func(b []byte) (any, error) { return decodeNonceState(b) }},
+	} {
+		t.Run(c.kind.name, func(t *testing.T) {
+			if got, err := c.decode(addField(addField(c.record, 0xff), 1)); err != nil || !reflect.DeepEqual(got, c.want) {
+				t.Errorf("fields that were added: got %+v, %v; want %+v", got, err, c.want)
+			}
+			for _, v := range []byte{c.kind.version + 1, 0xff, 0} {
+				_, err := c.decode(setVersion(c.record, v))
+				if !errors.Is(err, errVersion) || !strings.Contains(err.Error(), fmt.Sprintf("a %s of a version", c.kind.name)) ||
+					!strings.Contains(err.Error(), fmt.Sprintf("version %d, and it knows 1 to %d", v, c.kind.version)) {
+					t.Errorf("version %d: got %v", v, err)
+				}
+			}
+			if _, err := c.decode(withChecksum(c.record[:1])); !errors.Is(err, errDamaged) {
+				t.Errorf("no fields: got %v, want %v", err, errDamaged)
+			}
+		})
 	}
-	longer := withChecksum(append(append([]byte(nil), good[:len(good)-4]...), 0))
-	if _, err := decodeAccessToken(longer); !errors.Is(err, errDamaged) {
-		t.Errorf("a byte too many: got %v, want %v", err, errDamaged)
+}
+
+// A field that is not there yet is zero, but none of those that every record has.
+func TestDecoderAtTheEnd(t *testing.T) {
+	e := newEncoder(kindConsumer)
+	e.string("there")
+	d := newDecoder(kindConsumer, e.finish())
+	if got := d.string(); got != "there" {
+		t.Errorf("got %q", got)
+	}
+	d.required()
+	if n, s, list, b, at := d.int(), d.string(), d.strings(), d.bool(), d.time(); n != 0 || s != "" || list != nil || b || !at.IsZero() {
+		t.Errorf("got %v %q %q %v %v", n, s, list, b, at)
+	}
+	if err := d.finish(); err != nil {
+		t.Error(err)
+	}
+	d.required()
+	if err := d.finish(); !errors.Is(err, errDamaged) {
+		t.Errorf("got %v, want %v", err, errDamaged)
 	}
 }
 
@@ -102,7 +161,7 @@ func FuzzRecord(f *testing.F) {
 	} {
 		f.Add(b[:len(b)-4])
 	}
-	f.Add([]byte{recordVersion, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := withChecksum(body)
@@ -122,7 +181,7 @@ func FuzzRecord(f *testing.F) {
 			}
 		}
 		if n, err := decodeNonceState(b); err == nil {
-			if again, err := decodeNonceState(n.encode()); err != nil || again != n {
+			if again, err := decodeNonceState(n.encode()); err != nil || !reflect.DeepEqual(again, n) {
 				t.Errorf("%+v became %+v, %v", n, again, err)
 			}
 		}

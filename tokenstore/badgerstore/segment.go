@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,13 +19,17 @@ import (
 //
 //	header   0 magic (8)   8 version (4)   12 capacity in records (4)   16 serial number (8)
 //	        24 what key the digests are made with (8)   32 zeros (28)   60 CRC-32C of all before
-//	record   0 digest (12)   12 consumer (8)   20 bucket (4)   24 expiry, in seconds since 1970 (4)   28 checksum (4)
+//	record   0 digest (12)   12 consumer (5)   17 token (3)   20 timestamp (4)   24 expiry (4)   28 checksum (4)
 //
-// The checksum is written last, at once, and is never 0: a record with 0 there was not finished, so its request was never
-// let through, and it does not count. Any other checksum that is wrong is damage. No record crosses a disk's sector.
+// Times are seconds since 1970. The checksum is written last, at once, and is never 0: a record with 0 there was not
+// finished, so its request was never let through. Any other checksum that is wrong is damage, and so are fewer records than
+// were written (noncecount.go). No record crosses a disk's sector.
+//
+// Nothing that can be changed in the program decides how a segment is read. Version 1 had eight bytes of the consumer's
+// hash, a bucket of 60 seconds for the timestamp, and the expiry of the whole bucket.
 const (
 	segmentMagic   = "oa1nonce"
-	segmentVersion = 1
+	segmentVersion = 2
 	segmentHeader  = 64
 	recordSize     = 32
 	// segmentRecords makes a segment 4 MiB: so often, and no more often, is a file made.
@@ -41,16 +46,32 @@ var errSegment = errors.New("damaged nonce log")
 type (
 	// nonceDigest is the beginning of a keyed hash: 96 bits, so that no two nonces of millions are ever alike.
 	nonceDigest [12]byte
-	// consumerID is the beginning of a keyed hash of the consumer's key.
+	// consumerID is 40 bits of a keyed hash of the consumer's key.
 	consumerID uint64
+	// tokenID is 24 bits of a keyed hash of the token; 0 is no token, or one that is not known.
+	tokenID uint32
+)
+
+const (
+	consumerBits  = 40
+	tokenBits     = 24
+	v1BucketWidth = 60
 )
 
 // A loggedNonce is what is kept of a nonce.
 type loggedNonce struct {
-	digest   nonceDigest
-	consumer consumerID
-	bucket   int32
-	expires  uint32 // seconds since 1970
+	digest    nonceDigest
+	consumer  consumerID
+	token     tokenID
+	timestamp uint32 // seconds since 1970
+	expires   uint32 // seconds since 1970
+}
+
+func (n *loggedNonce) bucket() int32 { return int32(n.timestamp / bucketSeconds) }
+
+// bucketExpires is when every timestamp of the bucket is over, not only this one.
+func (n *loggedNonce) bucketExpires() uint32 {
+	return uint32(min(int64(n.expires)+bucketEnd(n.bucket())-int64(n.timestamp), math.MaxUint32))
 }
 
 type segment struct {
@@ -58,17 +79,28 @@ type segment struct {
 	serial uint64
 	// pages are what put writes to; nil when the segment is only waiting for its end.
 	pages pages
+	// count is how many records were written, where that outlives the process.
+	count counter
 	// reserved is how many records there are at most: set when no more are taken.
 	reserved int64
 	// synced says that all of it is on disk.
 	synced bool
-
+	// records is how many it holds, once it is synced.
+	records int64
+	// over says that it is not needed any more.
+	over bool
 	// newest is the highest bucket of a record.
 	newest atomic.Int32
 	_      [64]byte
 	next   atomic.Int64 // the next record that nobody has
 	_      [64]byte
-	done   atomic.Int64 // records that are written, and on disk where that was asked for
+	failed atomic.Int64 // records that could not be written
+	using  atomic.Int64 // those who want the segment synced
+}
+
+// written reports whether nobody writes to a full segment any more.
+func (s *segment) written() bool {
+	return s.count.value()+s.failed.Load() >= s.reserved && s.using.Load() == 0
 }
 
 // pages are the bytes of a segment's file. Its space is there from the beginning: put can't meet a full disk where it
@@ -83,10 +115,11 @@ type pages interface {
 
 // newSegment makes the file, with its space, its header and its name on disk.
 func newSegment(dir string, serial, key uint64) (_ *segment, err error) {
-	s := &segment{path: filepath.Join(dir, fmt.Sprintf("%016x%s", serial, segmentSuffix)), serial: serial}
+	s := &segment{path: filepath.Join(dir, fmt.Sprintf("%016x%s", serial, segmentSuffix)), serial: serial,
+		count: counter{n: new(atomic.Int64)}}
 	s.newest.Store(noBucket)
 	unfinished := s.path + unfinishedSuffix
-	reserved, err := makeSegment(unfinished, encodeHeader(segmentRecords, serial, key))
+	reserved, err := makeFile(unfinished, segmentSize, encodeHeader(segmentVersion, segmentRecords, serial, key))
 	if err != nil {
 		return nil, errors.Join(err, removeAny(unfinished))
 	}
@@ -99,13 +132,13 @@ func newSegment(dir string, serial, key uint64) (_ *segment, err error) {
 	return s, nil
 }
 
-// makeSegment reports whether the file's space could be reserved.
-func makeSegment(path string, header [segmentHeader]byte) (reserved bool, err error) {
+// makeFile reports whether the file's space could be reserved.
+func makeFile(path string, size int64, header [segmentHeader]byte) (reserved bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return false, err
 	}
-	if reserved, err = reserve(f, segmentSize); err == nil {
+	if reserved, err = reserve(f, size); err == nil {
 		_, err = f.WriteAt(header[:], 0)
 	}
 	if err == nil {
@@ -139,13 +172,18 @@ func removeAny(path string) error {
 
 // put writes record i.
 func (s *segment) put(i int64, n loggedNonce) error {
+	bucket := n.bucket()
 	for {
 		newest := s.newest.Load()
-		if n.bucket <= newest || s.newest.CompareAndSwap(newest, n.bucket) {
+		if bucket <= newest || s.newest.CompareAndSwap(newest, bucket) {
 			break
 		}
 	}
-	return s.pages.put(i, s.serial, n)
+	if err := s.pages.put(i, s.serial, n); err != nil {
+		s.failed.Add(1)
+		return err
+	}
+	return s.count.add()
 }
 
 // segmentSerial reads a file's name; ok is false for what is no segment.
@@ -158,9 +196,9 @@ func segmentSerial(name string) (serial uint64, ok bool) {
 	return serial, err == nil
 }
 
-func encodeHeader(records uint32, serial, key uint64) (h [segmentHeader]byte) {
+func encodeHeader(version, records uint32, serial, key uint64) (h [segmentHeader]byte) {
 	copy(h[:], segmentMagic)
-	binary.LittleEndian.PutUint32(h[8:], segmentVersion)
+	binary.LittleEndian.PutUint32(h[8:], version)
 	binary.LittleEndian.PutUint32(h[12:], records)
 	binary.LittleEndian.PutUint64(h[16:], serial)
 	binary.LittleEndian.PutUint64(h[24:], key)
@@ -172,8 +210,8 @@ func encodeHeader(records uint32, serial, key uint64) (h [segmentHeader]byte) {
 func encodeNonce(to []byte, i int64, serial uint64, n loggedNonce) uint32 {
 	_ = to[recordSize-1]
 	copy(to, n.digest[:])
-	binary.LittleEndian.PutUint64(to[12:], uint64(n.consumer))
-	binary.LittleEndian.PutUint32(to[20:], uint32(n.bucket))
+	binary.LittleEndian.PutUint64(to[12:], uint64(n.consumer)&(1<<consumerBits-1)|uint64(n.token)<<consumerBits)
+	binary.LittleEndian.PutUint32(to[20:], n.timestamp)
 	binary.LittleEndian.PutUint32(to[24:], n.expires)
 	return nonceChecksum(to, i, serial)
 }
@@ -184,24 +222,33 @@ func nonceChecksum(record []byte, i int64, serial uint64) uint32 {
 	return max(crc32.Update(place, castagnoli, record[:recordSize-4]), 1)
 }
 
-// decodeSegment calls f with every record of a segment's file, until it returns an error. It returns the capacity that
-// the header tells, and how many records are taken, the last one that was begun included. An error that is errSegment
-// says that there was more than can be read.
-func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (capacity, taken int, err error) {
+// A segmentInfo says what a segment's file holds.
+type segmentInfo struct {
+	version  uint32
+	capacity int // what the header tells
+	taken    int // the last place that was begun, and one
+	records  int // those that can be read
+}
+
+// decodeSegment calls f with every record of a segment's file. An error, which is errSegment, says that there was more
+// than can be read.
+func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segmentInfo, err error) {
 	if len(b) < segmentHeader || string(b[:8]) != segmentMagic ||
 		crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
-		return 0, 0, fmt.Errorf("%w: no header", errSegment)
+		return info, fmt.Errorf("%w: no header", errSegment)
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != segmentVersion {
-		return 0, 0, fmt.Errorf("nonce log of version %d: %w", v, errVersion)
+	info.version = binary.LittleEndian.Uint32(b[8:])
+	if info.version == 0 || info.version > segmentVersion {
+		return info, fmt.Errorf("%w %w: version %d, and it knows 1 to %d", errSegment, errVersion, info.version, segmentVersion)
 	}
 	if got := binary.LittleEndian.Uint64(b[16:]); got != serial {
-		return 0, 0, fmt.Errorf("%w: number %x where %x should be", errSegment, got, serial)
+		return info, fmt.Errorf("%w: number %x where %x should be", errSegment, got, serial)
 	}
-	capacity = int(binary.LittleEndian.Uint32(b[12:]))
+	capacity := int(binary.LittleEndian.Uint32(b[12:]))
 	if capacity > segmentRecords {
-		return 0, 0, fmt.Errorf("%w: of %d records", errSegment, capacity)
+		return info, fmt.Errorf("%w: of %d records", errSegment, capacity)
 	}
+	info.capacity = capacity
 	if binary.LittleEndian.Uint64(b[24:]) != key { // its times can be read all the same
 		err = fmt.Errorf("%w: it belongs to another store", errSegment)
 	}
@@ -215,20 +262,43 @@ func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (capacity,
 		sum := binary.LittleEndian.Uint32(r[28:])
 		if sum == 0 {
 			if [recordSize]byte(r) != [recordSize]byte{} {
-				taken = i + 1
+				info.taken = i + 1
 			}
 			continue
 		}
-		taken = i + 1
+		info.taken = i + 1
 		if sum != nonceChecksum(r, int64(i), serial) {
 			err = fmt.Errorf("%w: record %d", errSegment, i)
 			continue
 		}
+		info.records++
 		copy(n.digest[:], r[:])
-		n.consumer = consumerID(binary.LittleEndian.Uint64(r[12:]))
-		n.bucket = int32(binary.LittleEndian.Uint32(r[20:]))
+		ids := binary.LittleEndian.Uint64(r[12:])
+		n.consumer = consumerID(ids & (1<<consumerBits - 1))
 		n.expires = binary.LittleEndian.Uint32(r[24:])
+		if info.version == 1 {
+			v1Nonces(n, int32(binary.LittleEndian.Uint32(r[20:])), bucketSeconds, f)
+			continue
+		}
+		n.token = tokenID(ids >> consumerBits)
+		n.timestamp = binary.LittleEndian.Uint32(r[20:])
 		f(n)
 	}
-	return capacity, taken, err
+	return info, err
+}
+
+// v1Nonces calls f with what stands for a record of version 1, once for each bucket that its timestamp may be in.
+func v1Nonces(n loggedNonce, bucket int32, width int64, f func(loggedNonce)) {
+	first := int64(bucket) * v1BucketWidth
+	last := first + v1BucketWidth - 1
+	lives := int64(n.expires) - last // from a timestamp to its expiry
+	for first = max(first, 0); first <= last; {
+		timestamp := min(last, first-first%width+width-1)
+		if timestamp > math.MaxUint32 {
+			return
+		}
+		n.timestamp, n.expires = uint32(timestamp), uint32(min(max(timestamp+lives, 0), math.MaxUint32))
+		f(n)
+		first = timestamp + 1
+	}
 }

@@ -28,15 +28,26 @@ func reserve(f *os.File, size int64) (reserved bool, err error) {
 // mapPages maps a file whose space is reserved: without that, to write to memory would end the process when the disk is
 // full.
 func mapPages(f *os.File, size int64) (pages, error) {
-	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if errors.Is(err, unix.ENODEV) {
-		return &written{f}, nil
-	}
+	data, err := mapFile(f, size)
 	if err != nil {
-		return nil, os.NewSyscallError("mmap", err)
+		return nil, err
+	}
+	if data == nil {
+		return &written{f}, nil
 	}
 	return &mapped{f, data}, nil
 }
+
+// mapFile returns nil where the file can't be mapped.
+func mapFile(f *os.File, size int64) ([]byte, error) {
+	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if errors.Is(err, unix.ENODEV) {
+		return nil, nil
+	}
+	return data, os.NewSyscallError("mmap", err)
+}
+
+func unmapFile(data []byte) error { return os.NewSyscallError("munmap", unix.Munmap(data)) }
 
 func fallocate(f *os.File, size int64) error {
 	for {
@@ -63,5 +74,5 @@ func (m *mapped) sync() error {
 }
 
 func (m *mapped) close() error {
-	return errors.Join(os.NewSyscallError("munmap", unix.Munmap(m.data)), m.file.Close())
+	return errors.Join(unmapFile(m.data), m.file.Close())
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -34,9 +36,10 @@ type Options struct {
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 
-	// For tests: the machine's boot id, and what sees the segments that are on disk.
+	// For tests: the machine's boot id, what sees the segments that are on disk, and what changes Badger's options.
 	bootID    string
 	afterSync func(*segment)
+	tune      func(*badger.Options)
 }
 
 // A Store is a tokenstore.Store in a directory.
@@ -90,6 +93,9 @@ func Open(o Options) (_ *Store, err error) {
 	if o.MaxNonces == 0 {
 		o.MaxNonces = DefaultMaxNonces
 	}
+	if err := missingTokens(o.Path); err != nil {
+		return nil, err
+	}
 	for _, dir := range []string{"tokens", "nonces"} {
 		if err := makeDir(filepath.Join(o.Path, dir), syncDir); err != nil {
 			return nil, err
@@ -105,7 +111,7 @@ func Open(o Options) (_ *Store, err error) {
 		nudge:         make(chan struct{}, 1),
 		stop:          make(chan struct{}),
 	}
-	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens")); err != nil {
+	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens"), o.tune); err != nil {
 		return nil, err
 	}
 	if err := s.loadIdle(); err != nil {
@@ -120,7 +126,20 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s.stopped.Go(func() { s.nonces.maintain(s.stop, s.log) })
 	s.stopped.Go(s.maintain)
+	s.stopped.Go(func() { s.tokens.verify(s.stop, s.log) })
 	return s, nil
+}
+
+// missingTokens is an error where the whole tokens database is gone: nothing is made in its place.
+func missingTokens(path string) error {
+	state, err := readLedger(filepath.Join(path, ledgerName))
+	if err != nil || state == nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(path, "tokens")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%q is missing, and %d changes were acknowledged: %w", filepath.Join(path, "tokens"), state.acknowledged, errLost)
+	}
+	return nil
 }
 
 // SetSync changes Options.Sync while the store is open.

@@ -48,3 +48,9 @@ func TestStoreEncrypted(t *testing.T) {
 		}
 	})
 }
+
+func TestStoreLimitsNonces(t *testing.T) {
+	storetest.RunNonceLimit(t, func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store {
+		return openTest(t, Options{Clock: clock, MaxNonces: limit})
+	})
+}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -74,4 +75,50 @@ var nonceCases = []testCase{
 			time.Sleep(2 * time.Millisecond)
 		}
 	}},
+}
+
+// RunNonceLimit tests stores that remember so many live nonces of one consumer as open is told.
+func RunNonceLimit(t *testing.T, open func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store) {
+	const limit = 120
+	use := func(t *testing.T, s tokenstore.Store, c *clock, token string, i int) error {
+		n := nonce(c, numbered("n", i))
+		n.Token = token
+		return s.UseNonce(t.Context(), n)
+	}
+	for _, tokens := range []int{1, 2, 5} {
+		t.Run(fmt.Sprintf("%d greedy tokens leave one part of %d to the others", tokens, tokens+1), func(t *testing.T) {
+			t.Parallel()
+			c := newClock()
+			s := open(t, c.Now, limit)
+			for i := range limit {
+				for token := range tokens {
+					err := use(t, s, c, numbered("t", token), i)
+					if i < limit/(tokens+1) {
+						must(t, err)
+						continue
+					}
+					wantErr(t, err, tokenstore.ErrTokenNoncesFull)
+					wantErr(t, err, tokenstore.ErrNoncesFull)
+				}
+			}
+			wantErr(t, use(t, s, c, numbered("t", 0), 0), tokenstore.ErrNonceUsed)
+			for i := range limit / (tokens + 1) / 2 {
+				must(t, use(t, s, c, "another", i))
+			}
+		})
+	}
+	t.Run("requests without a token have the whole limit, and no more", func(t *testing.T) {
+		t.Parallel()
+		c := newClock()
+		s := open(t, c.Now, limit)
+		for i := range limit {
+			must(t, use(t, s, c, "", i))
+		}
+		err := use(t, s, c, "", limit)
+		wantErr(t, err, tokenstore.ErrNoncesFull)
+		if errors.Is(err, tokenstore.ErrTokenNoncesFull) {
+			t.Errorf("there is no token, and got %v", err)
+		}
+		wantErr(t, use(t, s, c, "t", 0), tokenstore.ErrNoncesFull)
+	})
 }

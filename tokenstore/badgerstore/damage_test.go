@@ -1,0 +1,533 @@
+package badgerstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// A savedStore is the files of a store, and what they hold.
+type savedStore struct {
+	o       Options
+	files   map[string]savedFile // by name below the store
+	content map[string]string    // of the tokens database, without what changes by itself
+	nonces  []tokenstore.Nonce
+}
+
+// A savedFile has no zeros at its end.
+type savedFile struct {
+	b    []byte
+	size int64
+}
+
+func saveFiles(t testing.TB, dir string) map[string]savedFile {
+	t.Helper()
+	files := make(map[string]savedFile)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		trimmed := bytes.TrimRight(b, "\x00")
+		files[filepath.ToSlash(name)] = savedFile{bytes.Clone(trimmed), int64(len(b))}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func writeFiles(t testing.TB, dir string, files map[string]savedFile) {
+	t.Helper()
+	for name, f := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, f.b, 0o600), os.Truncate(path, f.size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sameFiles returns the name of a file that is not as it was, or none.
+func sameFiles(t testing.TB, dir string, files map[string]savedFile) string {
+	t.Helper()
+	got := saveFiles(t, dir)
+	for name := range maps.Keys(got) {
+		if f, ok := files[name]; !ok || f.size != got[name].size || !bytes.Equal(f.b, got[name].b) {
+			return name
+		}
+	}
+	for name := range files {
+		if _, ok := got[name]; !ok {
+			return name
+		}
+	}
+	return ""
+}
+
+// contentOf is all of the tokens database that does not change by itself.
+func contentOf(s *Store) (map[string]string, error) {
+	content := make(map[string]string)
+	err := s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, nil, nil, true, func(item *badger.Item) (bool, error) {
+			switch item.Key()[0] {
+			case prefixNonceState, prefixCheck, prefixMarker:
+				return true, nil
+			}
+			v, err := item.ValueCopy(nil)
+			content[string(item.Key())] = string(v)
+			return true, err
+		})
+	})
+	return content, err
+}
+
+// tuneSmall makes a store of a few thousand records one of many tables, which are compacted.
+func tuneSmall(o *badger.Options) {
+	o.MemTableSize = 128 << 10
+	o.BaseTableSize = 64 << 10
+	o.BaseLevelSize = 256 << 10
+	o.ValueThreshold = 8 << 10
+	o.ValueLogFileSize = 1 << 20
+	o.NumLevelZeroTables = 2
+	o.NumLevelZeroTablesStall = 4
+}
+
+// saveStores makes a store and returns its files at an earlier moment, after kill -9, and after it was closed.
+func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
+	now := time.Unix(1_800_000_000, 0)
+	o := Options{Path: t.TempDir(), EncryptionKey: key, bootID: "same", Clock: func() time.Time { return now }, tune: tuneSmall}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nonces []tokenstore.Nonce
+	tokens := 0
+	grow := func(n int) {
+		var c change
+		for range n {
+			tokens++
+			putAccessToken(&c, &tokenstore.AccessToken{Key: fmt.Sprint("t", tokens), Secret: strings.Repeat("s", 80), Consumer: "k",
+				User: fmt.Sprint("u", tokens%7), Permission: "READ_PUBLIC", Created: now})
+			if len(c.ops) < 60 {
+				continue
+			}
+			if err := s.tokens.commit(c); err != nil {
+				t.Fatal(err)
+			}
+			c = change{}
+			if err := s.RevokeToken(t.Context(), fmt.Sprint("t", tokens-5)); err != nil {
+				t.Fatal(err)
+			}
+			v := windowNonce(now.Unix(), fmt.Sprint(tokens))
+			if err := s.UseNonce(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+			nonces = append(nonces, v)
+		}
+	}
+	save := func(dir string) savedStore {
+		saved := savedStore{o: o, files: saveFiles(t, dir), nonces: slices.Clone(nonces)}
+		return saved
+	}
+	for i, key := range []string{"k", "other"} {
+		if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, Secret: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grow(1200)
+	earlier = save(crash(t, o.Path))
+	grow(1200)
+	content, err := contentOf(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A moment at which Badger does nothing by itself.
+	for range 20 {
+		killed = save(o.Path)
+		time.Sleep(30 * time.Millisecond)
+		if sameFiles(t, o.Path, killed.files) == "" {
+			break
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed = save(o.Path)
+	killed.content, closed.content = content, content
+	return earlier, killed, closed
+}
+
+type damage struct {
+	name string
+	do   func(f savedFile) (damaged savedFile, ok bool)
+}
+
+func damages(older map[string]savedFile, file string) []damage {
+	page := func(where func(pages int) int) func(savedFile) (savedFile, bool) {
+		return func(f savedFile) (savedFile, bool) {
+			at := where((len(f.b)+4095)/4096) * 4096
+			if at < 0 || at >= len(f.b) {
+				return f, false
+			}
+			b := bytes.Clone(f.b)
+			clear(b[at:min(at+4096, len(b))])
+			return savedFile{bytes.TrimRight(b, "\x00"), f.size}, true
+		}
+	}
+	cut := func(at func(data int) int) func(savedFile) (savedFile, bool) {
+		return func(f savedFile) (savedFile, bool) {
+			n := at(len(f.b))
+			if n < 0 || n >= len(f.b) {
+				return f, false
+			}
+			return savedFile{bytes.TrimRight(f.b[:n], "\x00"), int64(n)}, true
+		}
+	}
+	garble := func(from, to float64) func(savedFile) (savedFile, bool) {
+		return func(f savedFile) (savedFile, bool) {
+			random := rand.New(rand.NewPCG(1, 2))
+			b := bytes.Clone(f.b)
+			for i := int(from * float64(len(b))); i < int(to*float64(len(b))); i++ {
+				b[i] = byte(random.Uint32())
+			}
+			return savedFile{bytes.TrimRight(b, "\x00"), f.size}, len(b) > 0
+		}
+	}
+	return []damage{
+		{"empty", func(f savedFile) (savedFile, bool) { return savedFile{}, f.size > 0 }},
+		{"truncated to a half", cut(func(n int) int { return n / 2 })},
+		{"truncated by a little", cut(func(n int) int { return n - 3 })},
+		{"truncated to a little", cut(func(n int) int { return min(n-1, 10) })},
+		{"first page zeroed", page(func(int) int { return 0 })},
+		{"middle page zeroed", page(func(pages int) int { return pages / 2 })},
+		{"last page zeroed", page(func(pages int) int { return pages - 1 })},
+		{"garbled", garble(0, 1)},
+		{"garbled in the middle", garble(0.45, 0.55)},
+		{"garbled at the end", garble(0.95, 1)},
+		{"older copy", func(f savedFile) (savedFile, bool) {
+			old, ok := older[file]
+			return old, ok && !bytes.Equal(old.b, f.b)
+		}},
+	}
+}
+
+// openDamaged opens a store with these files, and fails the test where it neither has everything nor is refused untouched.
+func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (opened bool) {
+	t.Helper()
+	o := saved.o
+	o.Path = filepath.Join(t.TempDir(), "store")
+	writeFiles(t, o.Path, files)
+	core, logs := observer.New(zapcore.ErrorLevel)
+	o.Logger = zap.New(core)
+	s, err := Open(o)
+	if err != nil {
+		if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "nothing was changed") || !strings.Contains(err.Error(), "restore a backup") {
+			t.Errorf("the error does not say in one line what to do: %v", err)
+		}
+		if name := sameFiles(t, o.Path, files); name != "" {
+			t.Errorf("refused (%v), and changed %s", err, name)
+		}
+		return false
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = os.RemoveAll(o.Path)
+	}()
+	got, err := contentOf(s)
+	if err != nil {
+		t.Errorf("opened, and can't be read: %v", err)
+	}
+	if !maps.Equal(got, saved.content) {
+		lost, new := 0, 0
+		for k := range saved.content {
+			if got[k] != saved.content[k] {
+				lost++
+			}
+		}
+		for k := range got {
+			if _, ok := saved.content[k]; !ok {
+				new++
+			}
+		}
+		t.Errorf("opened without %d of %d records, and with %d that were removed", lost, len(saved.content), new)
+	}
+	forgotten := 0
+	for _, n := range saved.nonces {
+		switch err := s.UseNonce(t.Context(), n); {
+		case errors.Is(err, tokenstore.ErrNonceForgotten):
+			forgotten++
+		case !errors.Is(err, tokenstore.ErrNonceUsed):
+			t.Errorf("a used nonce: %v", err)
+		}
+	}
+	if forgotten > 0 && logs.Len() == 0 {
+		t.Errorf("%d nonces are forgotten, and nobody says why", forgotten)
+	}
+	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "new"}); err != nil {
+		t.Error(err)
+	}
+	return true
+}
+
+// TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was acknowledged, or does not open, says
+// in one line what is wrong, and has changed nothing.
+func TestEveryDamageToEveryFile(t *testing.T) {
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": bytes.Repeat([]byte("k"), 32)} {
+		earlier, killed, closed := saveStores(t, key)
+		for how, saved := range map[string]savedStore{"killed": killed, "closed": closed} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				if !openDamaged(t, saved, saved.files) {
+					t.Fatal("it does not open undamaged")
+				}
+				everyDamage(t, saved, earlier.files)
+			})
+		}
+	}
+}
+
+func everyDamage(t *testing.T, saved savedStore, older map[string]savedFile) {
+	var (
+		mu                      sync.Mutex
+		opened, refused, tables int
+		names                   = slices.Sorted(maps.Keys(saved.files))
+	)
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") {
+			tables++
+		}
+	}
+	if tables < 4 {
+		t.Errorf("there are %d tables only", tables)
+	}
+	t.Run("files", func(t *testing.T) {
+		seen := 0
+		for _, name := range names {
+			if strings.HasSuffix(name, ".sst") {
+				if seen++; seen > 2 && seen < tables {
+					continue // the others are like the first two and the last
+				}
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				count := func(what string, files map[string]savedFile) {
+					t.Run(what, func(t *testing.T) {
+						ok := openDamaged(t, saved, files)
+						mu.Lock()
+						defer mu.Unlock()
+						if ok {
+							opened++
+						} else {
+							refused++
+						}
+					})
+				}
+				files := maps.Clone(saved.files)
+				delete(files, name)
+				count("missing", files)
+				for _, d := range damages(older, name) {
+					if f, ok := d.do(saved.files[name]); ok {
+						files := maps.Clone(saved.files)
+						files[name] = f
+						count(d.name, files)
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%d files (%d tables): %d damages, %d opened whole, %d refused untouched", len(names), tables, opened+refused, opened, refused)
+	if opened < 10 || refused < 10 {
+		t.Error("that shows nothing")
+	}
+}
+
+// Both directories are gone, or one of them.
+func TestMissingDirectories(t *testing.T) {
+	_, killed, closed := saveStores(t, nil)
+	for _, saved := range []savedStore{killed, closed} {
+		for _, dir := range []string{"tokens/", "nonces/"} {
+			files := maps.Clone(saved.files)
+			maps.DeleteFunc(files, func(name string, _ savedFile) bool { return strings.HasPrefix(name, dir) })
+			if opened := openDamaged(t, saved, files); opened != (dir == "nonces/") {
+				t.Errorf("%s missing: opened %v", dir, opened)
+			}
+		}
+	}
+}
+
+// Without a backup, who removes the ledger opens what is left, and is told.
+func TestOpenWhatIsLeft(t *testing.T) {
+	_, killed, _ := saveStores(t, nil)
+	files := maps.Clone(killed.files)
+	for name := range files {
+		if strings.HasSuffix(name, ".mem") {
+			delete(files, name)
+		}
+	}
+	if openDamaged(t, killed, files) {
+		t.Fatal("it opened without its logs")
+	}
+	delete(files, ledgerName)
+	o := killed.o
+	o.Path = t.TempDir()
+	writeFiles(t, o.Path, files)
+	core, logs := observer.New(zapcore.WarnLevel)
+	o.Logger = zap.New(core)
+	s := openTest(t, o)
+	if n := logs.FilterMessageSnippet("ledger was missing").Len(); n != 1 {
+		t.Errorf("it said %d times that the ledger was missing", n)
+	}
+	if content, err := contentOf(s); err != nil || len(content) == 0 || len(content) >= len(killed.content) {
+		t.Errorf("%d of %d records are left, %v", len(content), len(killed.content), err)
+	}
+	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "new"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A ledger of a later program stops this one with words that say so.
+func TestLedgerOfALaterProgram(t *testing.T) {
+	path := t.TempDir()
+	s := openTest(t, Options{Path: path})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	editFile(t, filepath.Join(path, ledgerName), func(b []byte) []byte {
+		h := ledgerHead(1)
+		binary.LittleEndian.PutUint32(h[8:], ledgerVersion+1)
+		binary.LittleEndian.PutUint32(h[60:], crc32.Checksum(h[:60], castagnoli))
+		return append(h[:], b[ledgerHeader:]...)
+	})
+	wantOpenError(t, Options{Path: path}, "ledger", "version 2, and it knows 1 to 1")
+}
+
+// What is too much to read before the store opens is read afterwards, and damage that shows then ends the use of the store.
+func TestDamageThatShowsLater(t *testing.T) {
+	_, _, closed := saveStores(t, nil)
+	o := closed.o
+	o.Path = t.TempDir()
+	writeFiles(t, o.Path, closed.files)
+	tables, err := filepath.Glob(filepath.Join(o.Path, "tokens", "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	opt := databaseOptions(filepath.Join(o.Path, "tokens"), nil, zap.NewNop())
+	look := func() *examination {
+		t.Helper()
+		state, err := readLedger(filepath.Join(o.Path, ledgerName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := examine(opt, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(x.close)
+		for id, m := range x.manifest.Tables { // as if there had been no budget
+			i, err := os.Stat(table.NewFilename(id, opt.Dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.unverified = append(x.unverified, tableFile{id, table.NewFilename(id, opt.Dir), i.Size(), m})
+		}
+		return x
+	}
+	stop := make(chan struct{})
+	good := look()
+	if err := good.verify(stop); err != nil {
+		t.Errorf("undamaged: %v", err)
+	}
+	editFile(t, tables[0], func(b []byte) []byte {
+		b[100] ^= 1
+		return b
+	})
+	if err := good.verify(stop); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("damaged: %v", err)
+	}
+	if err := os.Remove(tables[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := good.verify(stop); err != nil {
+		t.Errorf("a table that Badger has removed: %v", err)
+	}
+
+	s := openTest(t, Options{})
+	s.tokens.found = &examination{unverified: []tableFile{{path: opt.Dir, size: 1}}, registry: good.registry}
+	core, logs := observer.New(zapcore.ErrorLevel)
+	s.tokens.verify(stop, zap.New(core))
+	if err := s.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
+		t.Errorf("after damage was found: %v, %d lines of log", err, logs.Len())
+	}
+}
+
+// FuzzDamagedStore changes bytes at one place of one file of a small store.
+func FuzzDamagedStore(f *testing.F) {
+	f.Add(false, uint8(0), uint32(8), []byte{0xff})
+	f.Add(true, uint8(1), uint32(100), []byte{1, 2, 3})
+	f.Add(true, uint8(4), uint32(20), bytes.Repeat([]byte{0xff}, 4096))
+	f.Add(false, uint8(6), uint32(70), []byte{0x80})
+	var saved [2]savedStore
+	for i, archive := range []string{"2-closed.tgz", "2-killed.tgz"} {
+		dir := f.TempDir()
+		unpack(f, filepath.Join("testdata", "stores", archive), dir)
+		saved[i] = savedStore{o: keptOptions(""), files: saveFiles(f, dir), nonces: keptNonces()}
+		s, err := Open(keptOptions(dir))
+		if err != nil {
+			f.Fatal(err)
+		}
+		if saved[i].content, err = contentOf(s); err != nil {
+			f.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, killed bool, file uint8, at uint32, xor []byte) {
+		s := saved[0]
+		if killed {
+			s = saved[1]
+		}
+		names := slices.Sorted(maps.Keys(s.files))
+		name := names[int(file)%len(names)]
+		damaged := savedFile{bytes.Clone(s.files[name].b), s.files[name].size}
+		if len(damaged.b) == 0 {
+			return
+		}
+		place := int(at) % len(damaged.b)
+		for i, x := range xor {
+			if place+i < len(damaged.b) {
+				damaged.b[place+i] ^= x
+			}
+		}
+		damaged.b = bytes.TrimRight(damaged.b, "\x00")
+		files := maps.Clone(s.files)
+		files[name] = damaged
+		openDamaged(t, s, files)
+	})
+}

@@ -1,0 +1,6 @@
+//go:build !(linux || darwin || freebsd || netbsd || openbsd || dragonfly)
+
+package badgerstore
+
+// lockDirectory leaves it to Badger, which locks in another way on these systems.
+func lockDirectory(string) (unlock func() error, err error) { return func() error { return nil }, nil }

@@ -1,0 +1,191 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// nonceCounts are a small file that says how many records were written to each segment that is not full and on disk yet.
+// A record is counted when it is written, with no system call where files can be mapped; so after kill -9 a segment that
+// holds fewer is damaged. After a power cut the file proves nothing, and is not read. There is one for each process.
+//
+//	header  0 magic (8)   8 version (4)   16 serial number of the process's first segment (8)   60 CRC-32C of all before
+//	slots   64 bytes each: 0 serial number of the segment, and one (8)   8 records (8), both in the machine's byte order
+type nonceCounts struct {
+	path   string
+	serial uint64
+	file   *os.File
+	data   []byte // nil: not mapped
+	mu     sync.Mutex
+}
+
+const (
+	countsSuffix  = ".counts"
+	countsMagic   = "oa1count"
+	countsVersion = 1
+	countsHeader  = 64
+	countSize     = 64
+	countsSize    = 4096
+	// countSlots is how many segments there may be at once that are not on disk.
+	countSlots = (countsSize - countsHeader) / countSize
+)
+
+// A counter counts the records of a segment.
+type counter struct {
+	n *atomic.Int64
+	// write is nil where n is the file's memory.
+	write func() error
+}
+
+func (c *counter) add() error {
+	if c.write != nil {
+		return c.write()
+	}
+	c.n.Add(1)
+	return nil
+}
+
+func (c *counter) value() int64 { return c.n.Load() }
+
+func countsPath(dir string, serial uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x%s", serial, countsSuffix))
+}
+
+func countsHead(serial uint64) (h [segmentHeader]byte) {
+	copy(h[:], countsMagic)
+	binary.LittleEndian.PutUint32(h[8:], countsVersion)
+	binary.LittleEndian.PutUint64(h[16:], serial)
+	binary.LittleEndian.PutUint32(h[60:], crc32.Checksum(h[:60], castagnoli))
+	return h
+}
+
+func newNonceCounts(dir string, serial uint64) (*nonceCounts, error) {
+	c := &nonceCounts{path: countsPath(dir, serial), serial: serial}
+	reserved, err := makeFile(c.path, countsSize, countsHead(serial))
+	if err != nil {
+		return nil, errors.Join(err, removeAny(c.path))
+	}
+	if c.file, err = os.OpenFile(c.path, os.O_RDWR, 0); err != nil {
+		return nil, err
+	}
+	if reserved {
+		if c.data, err = mapFile(c.file, countsSize); err != nil {
+			return nil, errors.Join(err, c.file.Close())
+		}
+	}
+	return c, nil
+}
+
+func slotOf(serial uint64) int { return countsHeader + int(serial%countSlots)*countSize }
+
+// take begins to count the records of a segment.
+func (c *nonceCounts) take(serial uint64) (counter, error) {
+	at := slotOf(serial)
+	if c.data != nil {
+		n := (*atomic.Int64)(unsafe.Pointer(&c.data[at+8])) // aligned: pages and slots are
+		n.Store(0)
+		(*atomic.Uint64)(unsafe.Pointer(&c.data[at])).Store(serial + 1)
+		return counter{n: n}, nil
+	}
+	n := new(atomic.Int64)
+	write := func(records int64) error {
+		var b [16]byte
+		binary.NativeEndian.PutUint64(b[:], serial+1)
+		binary.NativeEndian.PutUint64(b[8:], uint64(records))
+		_, err := c.file.WriteAt(b[:], int64(at))
+		return err
+	}
+	return counter{n, func() error {
+		c.mu.Lock() // so that the highest number is written last
+		defer c.mu.Unlock()
+		return write(n.Add(1))
+	}}, write(0)
+}
+
+func (c *nonceCounts) close() error {
+	var err error
+	if c.data != nil {
+		err = unmapFile(c.data)
+	}
+	return errors.Join(err, c.file.Close())
+}
+
+// readNonceCounts returns how many records there were at least, by the segments' serial numbers.
+func readNonceCounts(dir string, serial uint64) (map[uint64]int64, error) {
+	b, err := os.ReadFile(countsPath(dir, serial))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errSegment, err)
+	}
+	if h := countsHead(serial); len(b) != countsSize || string(b[:countsHeader]) != string(h[:]) {
+		return nil, fmt.Errorf("%w: %q is damaged or of another version", errSegment, countsPath(dir, serial))
+	}
+	counts := make(map[uint64]int64)
+	for at := countsHeader; at < countsSize; at += countSize {
+		segment := binary.NativeEndian.Uint64(b[at:])
+		switch {
+		case segment == 0:
+		case slotOf(segment-1) != at:
+			return nil, fmt.Errorf("%w: %q counts segment %x in a wrong place", errSegment, countsPath(dir, serial), segment-1)
+		default:
+			counts[segment-1] = int64(binary.NativeEndian.Uint64(b[at+8:]))
+		}
+	}
+	return counts, nil
+}
+
+// removeNonceCounts removes those of earlier processes.
+func removeNonceCounts(dir string, except uint64) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if strings.HasSuffix(e.Name(), countsSuffix) && path != countsPath(dir, except) {
+			err = errors.Join(err, removeAny(path))
+		}
+	}
+	return err
+}
+
+// A segmentRecord is what the tokens database says of a segment.
+type segmentRecord struct {
+	serial uint64
+	// records is how many it holds, or openSegment while the nonceCounts say that.
+	records int64
+}
+
+const openSegment = -1
+
+// missing returns what is wrong with the segments that were loaded, by what was durable of them. counts is nil where
+// nothing is known of open ones.
+func missing(listed []segmentRecord, counts map[uint64]int64, loaded []*segment) error {
+	bySerial := make(map[uint64]*segment, len(loaded))
+	for _, s := range loaded {
+		bySerial[s.serial] = s
+	}
+	var errs []error
+	for _, l := range listed {
+		s := bySerial[l.serial]
+		want := l.records
+		if want == openSegment && counts != nil {
+			n, ok := counts[l.serial]
+			if !ok {
+				errs = append(errs, fmt.Errorf("%w: nothing counts segment %x", errSegment, l.serial))
+			}
+			want = n
+		}
+		switch {
+		case s == nil:
+			errs = append(errs, fmt.Errorf("%w: segment %x is gone", errSegment, l.serial))
+		case s.records < want:
+			errs = append(errs, fmt.Errorf("%w: %q holds %d records, and %d were written", errSegment, s.path, s.records, want))
+		}
+	}
+	return errors.Join(errs...)
+}
