@@ -60,6 +60,7 @@ var (
 	problemRequestTokenExpired     = &Problem{Status: 403, Text: "This request token has expired and can no longer be exchanged for an access token.", Word: "token_expired", Reason: "token_expired"}
 	problemVerifier                = &Problem{Status: 401, Text: "Invalid OAuth verifier.", Word: "parameter_rejected", Reason: "verifier_invalid"}
 	problemTooManyWaiting          = &Problem{Status: 503, Text: "Too many request tokens are waiting for this consumer. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting"}
+	problemTooManyInAll            = &Problem{Status: 503, Text: "Too many request tokens of all consumers are waiting. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting"}
 	problemTooManyConsumers        = &Problem{Status: 503, Text: "Too many consumers are waiting for their first access token. Try again later.", Word: "consumer_key_refused", Reason: "too_many_consumers"}
 	problemMethodNotAllowed        = &Problem{Status: 405, Text: "Method not allowed.", Word: "method_not_allowed", Reason: "method_not_allowed"}
 	problemLoginRequired           = &Problem{Status: 401, Text: "You need to be logged in to see this page.", Word: "user_refused", Reason: "login_required"}
