@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -33,10 +34,16 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 	if problem != nil {
 		return nil, problem
 	}
+	if problem := h.verifyEndpoint(c, request.Secret); problem != nil {
+		return nil, problem
+	}
 	if h.RequireCallback && request.Callback == "" {
 		return nil, problemNoCallback // another site on the same store made it
 	}
-	if problem := h.verifyConsumerRequest(r, c, request.Secret); problem != nil {
+	if err := ended(request, h.app.now()); err != nil {
+		return nil, storeProblem(err)
+	}
+	if problem := h.useEndpointNonce(r, c); problem != nil {
 		return nil, problem
 	}
 	token, err := c.store.Exchange(ctx, request.Key, c.params.Verifier, tokenstore.NewKey(), tokenstore.NewSecret())
@@ -44,6 +51,16 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 		return nil, storeProblem(err)
 	}
 	return token, nil
+}
+
+// ended returns why nothing can become of the request token any more, if that is so. Then the request's nonce need not be
+// stored: a replay gets the same answer. One that is refused for another reason could succeed later, so its nonce is.
+func ended(request *tokenstore.RequestToken, now time.Time) error {
+	_, err := request.Exchange("", "", "", now)
+	if errors.Is(err, tokenstore.ErrRefused) || errors.Is(err, tokenstore.ErrExpired) {
+		return err
+	}
+	return nil
 }
 
 // findRequestToken finds the request token that the consumer means, if it is the consumer's own.

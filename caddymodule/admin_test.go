@@ -541,7 +541,7 @@ func TestAdminExpiredReviewIs410(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
 	err := a.store().CreateRequestToken(t.Context(), &tokenstore.RequestToken{
-		Key: "old", Secret: "s", Consumer: "app", Created: a.clock.Add(-2 * time.Hour), Expires: a.clock.Add(-time.Hour),
+		Key: "old", Secret: "s", Consumer: "app", Created: a.clock.Add(-2 * time.Hour), Expires: a.clock.Add(-time.Minute),
 	})
 	if err != nil {
 		t.Fatal(err)

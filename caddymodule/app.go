@@ -51,6 +51,18 @@ type App struct {
 	// nothing but its own claim, and whoever knows a key may use it.
 	Registration string `json:"registration,omitempty"`
 
+	// How many request tokens of one consumer may wait at once, to be reviewed and exchanged. Default: 10000; a consumer that
+	// registered itself may have 100 at the most. A request token counts as one for each 700 bytes that it takes, so one
+	// with a long callback as several. Whoever knows a consumer's secret can ask for as many, and the consumer's
+	// next request for one is answered 503 then.
+	MaxRequestTokensOfConsumer int `json:"max_request_tokens_of_consumer,omitempty"`
+
+	// How many request tokens the store may hold, of all consumers, counted in the same way; those that were refused or
+	// have expired until they are removed, some ten minutes after their expiry. Default: 200000, which take 140 MB of disk
+	// at the most. Consumers that registered themselves have 20000 of them together at the most. Requests for more
+	// are answered 503. A reload may change both limits.
+	MaxRequestTokens int `json:"max_request_tokens,omitempty"`
+
 	// Consumers that live in the configuration alone: never written to the store, gone when they are removed here. A
 	// key that is stored as well is an error at start.
 	Consumers []*DeclaredConsumer `json:"consumers,omitempty"`
@@ -129,6 +141,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.TimestampWindow == 0 {
 		a.TimestampWindow = caddy.Duration(5 * time.Minute)
 	}
+	if a.MaxRequestTokensOfConsumer == 0 {
+		a.MaxRequestTokensOfConsumer = tokenstore.DefaultLimits.RequestTokensOfConsumer
+	}
+	if a.MaxRequestTokens == 0 {
+		a.MaxRequestTokens = max(tokenstore.DefaultLimits.RequestTokens, a.MaxRequestTokensOfConsumer)
+	}
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
@@ -188,6 +206,12 @@ func (a *App) Validate() error {
 	if a.TimestampWindow < caddy.Duration(time.Second) {
 		return fmt.Errorf("timestamp_window %v: must be a second or more", time.Duration(a.TimestampWindow))
 	}
+	if a.MaxRequestTokensOfConsumer < 0 {
+		return fmt.Errorf("max_request_tokens_of_consumer %d: must be positive", a.MaxRequestTokensOfConsumer)
+	}
+	if a.MaxRequestTokens < a.MaxRequestTokensOfConsumer {
+		return fmt.Errorf("max_request_tokens %d: must be at least the %d of one consumer", a.MaxRequestTokens, a.MaxRequestTokensOfConsumer)
+	}
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
 	}
@@ -225,6 +249,7 @@ func (a *App) Start() error {
 	if a.secret, err = store.Secret(context.Background()); err != nil {
 		return fmt.Errorf("reading the store's secret: %w", err)
 	}
+	store.SetLimits(a.limits())
 	a.store = store
 	a.usage.start(store, a.logger)
 	running.add(a)
@@ -232,6 +257,10 @@ func (a *App) Start() error {
 		a.warnOfSharedUsers(app.(*caddyhttp.App))
 	}
 	return nil
+}
+
+func (a *App) limits() tokenstore.Limits {
+	return tokenstore.Limits{RequestTokensOfConsumer: a.MaxRequestTokensOfConsumer, RequestTokens: a.MaxRequestTokens}
 }
 
 // checkDeclared refuses a consumer that is declared and stored at once: which of them is meant?
@@ -265,6 +294,7 @@ func (a *App) Cleanup() error {
 	var err error
 	if other := running.on(a.poolKey); other != nil { // a reload that failed has left its options
 		err = other.module.Configure(other.store)
+		other.store.SetLimits(other.limits())
 	}
 	_, closing := stores.Delete(a.poolKey)
 	a.poolKey = ""

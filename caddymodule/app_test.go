@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -37,12 +38,15 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 			logger:   zap.NewNop(),
 			ready:    make(chan struct{}),
 			declared: make(map[string]*tokenstore.Consumer),
+
+			MaxRequestTokensOfConsumer: len(option),
 		}
 		for _, key := range declared {
 			a.declared[key] = &tokenstore.Consumer{Key: key}
 		}
 		return a, a.Start()
 	}
+	first := new(App)
 	clean := func(a *App) {
 		t.Helper()
 		if err := a.Cleanup(); err != nil {
@@ -51,12 +55,25 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 	}
 	want := func(option string) {
 		t.Helper()
+		if running := first.store; running != nil { // as many request tokens may wait as the option has letters
+			key, n := tokenstore.NewKey(), 0
+			for ; n < 100; n++ {
+				r := &tokenstore.RequestToken{Key: tokenstore.NewKey(), Consumer: key, Expires: time.Now().Add(time.Hour)}
+				if err := running.CreateRequestToken(t.Context(), r); err != nil {
+					break
+				}
+			}
+			if n != len(option) {
+				t.Errorf("%d request tokens may wait, want %d", n, len(option))
+			}
+		}
 		if set != option {
 			t.Errorf("the store has the option %q, want %q", set, option)
 		}
 	}
 
-	first, err := load("first")
+	var err error
+	first, err = load("first")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -31,6 +33,7 @@ func init() {
 //	    access_token_lifetime  never|<duration>
 //	    timestamp_window       <duration>
 //	    registration           closed|open
+//	    max_request_tokens     <of one consumer> [<in all>]
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
@@ -84,6 +87,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = duration(d, &a.TimestampWindow)
 		case "registration":
 			err = oneOf(d, &a.Registration, registrationClosed, registrationOpen)
+		case "max_request_tokens":
+			err = a.unmarshalMaxRequestTokens(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":
@@ -103,6 +108,24 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if _, err := newLevels(a.Permissions); errors.As(err, &wrong) {
 			return fmt.Errorf("%w, at %s", err, declaredAt[wrong.level])
 		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalMaxRequestTokens(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.Err("max_request_tokens: wants how many may wait of one consumer, and in all if that is given")
+	}
+	for i, value := range []*int{&a.MaxRequestTokensOfConsumer, &a.MaxRequestTokens}[:len(args)] {
+		n, err := strconv.Atoi(args[i])
+		if err != nil || n < 1 || n > math.MaxInt32 {
+			return d.Errf("max_request_tokens %q: is no number from 1 to %d", args[i], math.MaxInt32)
+		}
+		*value = n
+	}
+	if len(args) == 2 && a.MaxRequestTokens < a.MaxRequestTokensOfConsumer {
+		return d.Errf("max_request_tokens %q: must be at least the %d of one consumer", args[1], a.MaxRequestTokensOfConsumer)
 	}
 	return nil
 }

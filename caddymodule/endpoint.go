@@ -16,6 +16,7 @@ type consumerRequest struct {
 	*signed
 	store     tokenstore.Store
 	consumer  *tokenstore.Consumer
+	registers bool  // the consumer is not stored yet
 	timestamp int64 // 0 where none is checked
 }
 
@@ -49,11 +50,16 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *Probl
 	return c, problem
 }
 
-// verifyConsumerRequest checks the signature, and that the request was not there before.
-func (h *Handler) verifyConsumerRequest(r *http.Request, c *consumerRequest, tokenSecret string) *Problem {
+// verifyEndpoint checks the signature of a request to an endpoint.
+func (h *Handler) verifyEndpoint(c *consumerRequest, tokenSecret string) *Problem {
 	if !h.verified(c.signed, c.consumer, tokenSecret) {
 		return problemEndpointSignature
 	}
+	return nil
+}
+
+// useEndpointNonce refuses a request to an endpoint that was there before.
+func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *Problem {
 	if c.timestamp == 0 {
 		return nil
 	}
@@ -93,6 +99,8 @@ func storeProblem(err error) *Problem {
 		{tokenstore.ErrExpired, problemRequestTokenExpired},
 		{tokenstore.ErrVerifier, problemVerifier},
 		{tokenstore.ErrTooMany, problemTooManyWaiting},
+		{tokenstore.ErrTooManyInAll, problemTooManyInAll},
+		{tokenstore.ErrTooManyConsumers, problemTooManyConsumers},
 	} {
 		if errors.Is(err, known.err) {
 			return known.problem

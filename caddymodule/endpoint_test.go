@@ -207,7 +207,7 @@ func TestExchangeWalk(t *testing.T) {
 		expect("refused", site.exchange(refused, same...), 403, "End-user refused to authorize request token.")
 	}
 	late := &tokenstore.RequestToken{
-		Key: "late", Secret: "s", Consumer: "demo", Created: site.clock.Add(-3 * time.Hour), Expires: site.clock.Add(-time.Hour),
+		Key: "late", Secret: "s", Consumer: "demo", Created: site.clock.Add(-3 * time.Hour), Expires: site.clock.Add(-time.Minute),
 		Review: &tokenstore.Review{User: "alice", Permission: "READ_PUBLIC", Time: site.clock.Add(-2 * time.Hour)},
 	}
 	if err := site.store().CreateRequestToken(t.Context(), late); err != nil {

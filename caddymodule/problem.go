@@ -80,6 +80,7 @@ var (
 	problemNoCallback              = &Problem{Status: 401, Text: "This request token was made without oauth_callback, which this site requires.", Word: "parameter_absent", Reason: "callback_absent"}
 	problemVerifier                = &Problem{Status: 401, Text: "Invalid OAuth verifier.", Word: "parameter_rejected", Reason: "verifier_invalid"}
 	problemTooManyWaiting          = &Problem{Status: 503, Text: "Too many request tokens are waiting for this consumer. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting", Kind: KindLimit}
+	problemTooManyInAll            = &Problem{Status: 503, Text: "Too many request tokens of all consumers are waiting. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting", Kind: KindLimit}
 	problemTooManyConsumers        = &Problem{Status: 503, Text: "Too many consumers are waiting for their first access token. Try again later.", Word: "consumer_key_refused", Reason: "too_many_consumers", Kind: KindLimit}
 	problemMethodNotAllowed        = &Problem{Status: 405, Text: "Method not allowed.", Word: "method_not_allowed", Reason: "method_not_allowed"}
 	problemLoginRequired           = &Problem{Status: 401, Text: "You need to be logged in to see this page.", Word: "user_refused", Reason: "login_required"}
@@ -100,6 +101,7 @@ var (
 	problemMethodRejected = &Problem{Status: 400, Text: "oauth_signature_method: %s is not accepted here.", Word: "signature_method_rejected", Reason: "signature_method_rejected"}
 	problemPlaintext      = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http"}
 	problemNoncesFull     = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full", Kind: KindLimit}
+	problemTokenNonces    = &Problem{Status: 503, Text: "Too many requests with this token are remembered. Try again later.", Word: "consumer_key_refused", Reason: "token_nonces_full", Kind: KindLimit}
 	problemStore          = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "consumer_key_refused", Reason: "store_unavailable", Kind: KindStore}
 )
 

@@ -10,8 +10,8 @@ func TestProblemWords(t *testing.T) {
 			t.Errorf("%s is %s: it does not pass by waiting", p.Reason, p.Word)
 		}
 	}
-	for _, p := range []*Problem{problemStore, problemNoncesFull, problemTooManyWaiting, problemTooManyConsumers} {
-		if p.Status != 503 || p.Word != "consumer_key_refused" {
+	for _, p := range []*Problem{problemStore, problemNoncesFull, problemTokenNonces, problemTooManyWaiting, problemTooManyInAll, problemTooManyConsumers} {
+		if p.Status != 503 || p.Word != "consumer_key_refused" || p.Kind != KindLimit && p.Kind != KindStore {
 			t.Errorf("%s is %d %s: it passes by waiting", p.Reason, p.Status, p.Word)
 		}
 	}

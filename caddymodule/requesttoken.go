@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -42,14 +43,17 @@ func (h *Handler) registrable(c *consumerRequest) *Problem {
 		SelfRegistered: true,
 		Created:        h.app.now(),
 	}
+	c.registers = true
 	if err := checkConsumer(c.consumer, h.app.levels); err != nil {
 		return problemMalformed.about("oauth_consumer_" + err.Error() + ".")
 	}
 	return nil
 }
 
+// createRequestToken looks at everything that could refuse the request before it stores anything of it: a nonce only for
+// what may have a request token, a new consumer only together with one.
 func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*tokenstore.RequestToken, *Problem) {
-	if problem := h.verifyConsumerRequest(r, c, ""); problem != nil {
+	if problem := h.verifyEndpoint(c, ""); problem != nil {
 		return nil, problem
 	}
 	callback := c.params.Callback
@@ -61,9 +65,6 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	case !c.params.HasCallback && h.RequireCallback:
 		return nil, absent("oauth_callback")
 	}
-	if problem := h.register(r, c); problem != nil {
-		return nil, problem
-	}
 	now := h.app.now()
 	token := &tokenstore.RequestToken{
 		Key:      tokenstore.NewKey(),
@@ -73,25 +74,41 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 		Created:  now,
 		Expires:  now.Add(time.Duration(h.app.RequestTokenLifetime)),
 	}
-	if err := c.store.CreateRequestToken(r.Context(), token); err != nil {
+	if err := c.store.RoomForRequestToken(r.Context(), token, c.registers); err != nil {
 		return nil, storeProblem(err)
+	}
+	if problem := h.useEndpointNonce(r, c); problem != nil {
+		return nil, problem
+	}
+	if problem := addRequestToken(r.Context(), c, token); problem != nil {
+		return nil, problem
 	}
 	return token, nil
 }
 
-// register stores a consumer that registers itself, if this one does. Another request may have done so by now.
-func (h *Handler) register(r *http.Request, c *consumerRequest) *Problem {
-	if !c.consumer.SelfRegistered {
-		return nil
+// addRequestToken stores the token, and with it the consumer if it registers itself. Another request may have registered
+// it by now; a consumer that somebody else added meanwhile has a secret that this request does not know.
+func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.RequestToken) *Problem {
+	if c.registers {
+		err := c.store.RegisterConsumer(ctx, c.consumer, token)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, tokenstore.ErrExists) {
+			return storeProblem(err)
+		}
+		stored, err := c.store.Consumer(ctx, c.consumer.Key)
+		if err != nil {
+			return problemStore.because(err)
+		}
+		if !stored.SelfRegistered {
+			return problemEndpointSignature
+		}
 	}
-	err := c.store.CreateConsumer(r.Context(), c.consumer)
-	switch {
-	case err == nil, errors.Is(err, tokenstore.ErrExists):
-		return nil
-	case errors.Is(err, tokenstore.ErrTooMany):
-		return problemTooManyConsumers
+	if err := c.store.CreateRequestToken(ctx, token); err != nil {
+		return storeProblem(err)
 	}
-	return problemStore.because(err)
+	return nil
 }
 
 // requestTokenJSON is Launchpad's answer to a client that will show its own choice of levels.

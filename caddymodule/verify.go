@@ -265,6 +265,8 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 		return problemNonceUsed
 	case errors.Is(err, tokenstore.ErrNonceForgotten):
 		return problemTimestamp.because(err)
+	case errors.Is(err, tokenstore.ErrTokenNoncesFull): // is the next one, too
+		return problemTokenNonces.because(err)
 	case errors.Is(err, tokenstore.ErrNoncesFull):
 		return problemNoncesFull.because(err)
 	default:

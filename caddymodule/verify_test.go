@@ -622,10 +622,11 @@ func TestLaunchpadlibReadsText(t *testing.T) {
 	}
 }
 
-// TestFullReplayMemory: what can't be remembered is refused, and for that consumer only.
+// TestFullReplayMemory: what can't be remembered is refused: for one token as soon as it has as many as are free for its
+// consumer, and for that consumer only.
 func TestFullReplayMemory(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"\nconsumer other {\n secret s\n two_legged robot READ_PUBLIC\n}", "")
-	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: 3})
+	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -643,23 +644,36 @@ func TestFullReplayMemory(t *testing.T) {
 	if w, _ := site.serve(first.Clone(t.Context())); w.Code != 200 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	for range 2 {
+	full := func(signer oauth1.Signer, text string) {
+		t.Helper()
+		w, upstream := site.serve(site.sign(signer, "GET", "http://api.test/x", ""))
+		if w.Code != 503 || upstream != nil || w.Header().Get("Retry-After") == "" || w.Body.String() != text {
+			t.Errorf("full: %d %s", w.Code, w.Body)
+		}
+	}
+	pass := func(signer oauth1.Signer) {
+		t.Helper()
 		if w, _ := site.serve(site.sign(signer, "GET", "http://api.test/x", "")); w.Code != 200 {
 			t.Errorf("with room: %d %s", w.Code, w.Body)
 		}
 	}
+	pass(signer)
 	for range 3 {
-		if w, upstream := site.serve(site.sign(signer, "GET", "http://api.test/x", "")); w.Code != 503 || upstream != nil || w.Header().Get("Retry-After") == "" {
-			t.Errorf("full: %d %s", w.Code, w.Body)
-		}
+		full(signer, problemTokenNonces.Text)
 	}
+	another := site.grant("demo", "bob", "WRITE_PRIVATE")
+	second := signer
+	second.Token, second.TokenSecret = another.Key, another.Secret
+	pass(second)
+	full(second, problemTokenNonces.Text)
 	if w, upstream := site.serve(first); w.Code != 401 || upstream != nil {
 		t.Errorf("full, and a replay: %d %s", w.Code, w.Body)
 	}
 	other := oauth1.Signer{ConsumerKey: "other", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA256"}
-	if w, _ := site.serve(site.sign(other, "GET", "http://api.test/x", "")); w.Code != 200 {
-		t.Errorf("another consumer: %d %s", w.Code, w.Body)
+	for range 4 { // another consumer, which has them all without a token
+		pass(other)
 	}
+	full(other, problemNoncesFull.Text)
 }
 
 // expiries is a store that notes until when nonces are to be remembered.

@@ -57,8 +57,8 @@ type RequestToken struct {
 	// OAuth 1.0a and is exchanged with a verifier only; one without follows Launchpad's polling flow.
 	Callback string    `json:"callback,omitempty"`
 	Created  time.Time `json:"created"`
-	// Expires is when the token can no longer be reviewed or exchanged. A store remembers it for a while after, so
-	// that its consumer learns what happened.
+	// Expires is when the token can no longer be reviewed or exchanged. A store remembers it for RequestRetention after,
+	// so that its consumer learns what happened.
 	Expires time.Time `json:"expires"`
 	// Review is what the user said; nil while the token waits.
 	Review *Review `json:"review,omitempty"`

@@ -15,9 +15,12 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists: a record with that key is there already.
 	ErrExists = errors.New("exists already")
-	// ErrTooMany: a self-registered consumer has MaxWaiting request tokens waiting, or MaxSelfRegistered consumers
-	// without an access token are there.
-	ErrTooMany = errors.New("too many are waiting")
+	// ErrTooMany: as many request tokens of the consumer wait as may.
+	ErrTooMany = errors.New("too many request tokens of the consumer are waiting")
+	// ErrTooManyInAll: the store holds as many request tokens as it may, of all consumers or of the self-registered ones.
+	ErrTooManyInAll = errors.New("too many request tokens are waiting")
+	// ErrTooManyConsumers: MaxSelfRegistered consumers are there that have no access token.
+	ErrTooManyConsumers = errors.New("too many self-registered consumers are waiting")
 	// ErrAlreadyReviewed: the request token has its review.
 	ErrAlreadyReviewed = errors.New("reviewed already")
 	// ErrNotReviewed: the request token still waits for its review.
@@ -46,9 +49,27 @@ var (
 const (
 	// MaxWaiting is how many request tokens such a consumer may have that are not exchanged, refused or expired.
 	MaxWaiting = 100
+	// MaxSelfRegisteredRequests is how many request tokens a store holds of all such consumers together.
+	MaxSelfRegisteredRequests = 20_000
 	// MaxSelfRegistered is how many such consumers may be there without an access token.
 	MaxSelfRegistered = 100_000
 )
+
+// Limits are how many request tokens there may be. A request token counts as one for each RequestTokenSize bytes or part
+// of them that it may take.
+type Limits struct {
+	// RequestTokensOfConsumer may wait at once of one consumer: neither exchanged, refused nor expired. A self-registered
+	// consumer has MaxWaiting if that is less.
+	RequestTokensOfConsumer int
+	// RequestTokens may be stored at once, those included that are remembered after their end.
+	RequestTokens int
+}
+
+// DefaultLimits are those of a store that was not told others.
+var DefaultLimits = Limits{RequestTokensOfConsumer: 10_000, RequestTokens: 200_000}
+
+// RequestTokenSize is the most that a request token takes on disk, in bytes, which counts as one.
+const RequestTokenSize = 700
 
 // A Filter selects access tokens. Empty fields select all; fields together must all match.
 type Filter struct {
@@ -67,20 +88,29 @@ type Filter struct {
 type Store interface {
 	// Consumer returns the consumer with the key, or ErrNotFound.
 	Consumer(ctx context.Context, key string) (*Consumer, error)
-	// CreateConsumer adds a consumer. ErrExists; ErrTooMany for a self-registered one.
+	// CreateConsumer adds a consumer. ErrExists; ErrTooManyConsumers for a self-registered one.
 	CreateConsumer(ctx context.Context, c *Consumer) error
 	// UpdateConsumer changes a consumer: change gets a copy to write to, and what it left is stored unless it returns
 	// an error. No other update happens between. The key can't change. ErrNotFound.
 	UpdateConsumer(ctx context.Context, key string, change func(*Consumer) error) (*Consumer, error)
-	// DeleteConsumer removes a consumer and all its tokens. ErrNotFound.
+	// DeleteConsumer removes a consumer and all its tokens, as Revoke does. A consumer of the same key may be added as soon
+	// as it has returned, and has none of them. ErrNotFound.
 	DeleteConsumer(ctx context.Context, key string) error
 	// Consumers lists.
 	Consumers(ctx context.Context, after string, limit int) (page []*Consumer, next string, err error)
 
+	// SetLimits changes how many request tokens there may be, from now on. Fields below 1 mean the default.
+	SetLimits(l Limits)
+	// RoomForRequestToken returns the error that CreateRequestToken, or with register RegisterConsumer, would give now
+	// because there are too many. It changes nothing, and keeps no place.
+	RoomForRequestToken(ctx context.Context, t *RequestToken, register bool) error
 	// CreateRequestToken adds a request token. The consumer need not be stored (it may be declared elsewhere).
-	// ErrExists; ErrTooMany where the consumer is a stored, self-registered one.
+	// ErrExists, ErrTooMany, ErrTooManyInAll.
 	CreateRequestToken(ctx context.Context, t *RequestToken) error
-	// RequestToken returns the request token with the key, expired ones too, or ErrNotFound.
+	// RegisterConsumer adds a self-registered consumer and its first request token, both or neither. ErrExists,
+	// ErrTooManyConsumers, ErrTooMany, ErrTooManyInAll.
+	RegisterConsumer(ctx context.Context, c *Consumer, t *RequestToken) error
+	// RequestToken returns the request token with the key, until RequestRetention after it expired, or ErrNotFound.
 	RequestToken(ctx context.Context, key string) (*RequestToken, error)
 	// Review records the user's answer, once: see RequestToken.WithReview for its errors, and ErrNotFound.
 	Review(ctx context.Context, key string, r Review) (*RequestToken, error)
@@ -103,8 +133,11 @@ type Store interface {
 	// RevokeToken removes one access token. ErrNotFound.
 	RevokeToken(ctx context.Context, key string) error
 	// Revoke removes every access token that matches, and every request token of the matching consumer, or reviewed by
-	// the matching user (with both given: what that user reviewed for that consumer), and returns how many access
-	// tokens there were. A filter that is empty is an error.
+	// the matching user (with both given: what that user reviewed for that consumer). From the moment it returns none of
+	// them exists for any call; the store removes them from its disk afterwards, some at a time, and goes on with that when
+	// it is opened again. What is created meanwhile, for the same user and consumer and with the same keys too, is not
+	// touched. It returns how many access tokens there were, which takes time that grows with them, but holds up nobody
+	// else. A filter that is empty is an error.
 	Revoke(ctx context.Context, f Filter) (int, error)
 	// Touch notes when access tokens were last used, by their keys; keys that are gone are passed over, and so are times
 	// before the LastUsed that AccessToken returns. It is the one write that need not be durable.

@@ -12,6 +12,12 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
+// A storedAccessToken knows the version of the commit that wrote it.
+type storedAccessToken struct {
+	token   tokenstore.AccessToken
+	version uint64
+}
+
 func putAccessToken(c *change, t *tokenstore.AccessToken) {
 	until := ttl(retained(t.Expires))
 	c.put(recordKey(prefixAccessToken, t.Key), encodeAccessToken(t), until)
@@ -36,13 +42,13 @@ func putLastUsed(c *change, t *tokenstore.AccessToken) {
 }
 
 // accessTokenIn returns the access token with all that is known of it.
-func accessTokenIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err error) {
+func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error) {
 	if t, err = accessRecordIn(txn, key); err != nil {
 		return nil, err
 	}
 	err = get(txn, recordKey(prefixLastUsed, key), func(v []byte) error {
 		d := newDecoder(kindLastUsed, v)
-		t.LastUsed = d.time()
+		t.token.LastUsed = d.time()
 		d.required()
 		return d.finish()
 	})
@@ -53,15 +59,16 @@ func accessTokenIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err 
 }
 
 // accessRecordIn does not look when the access token was last used.
-func accessRecordIn(txn *badger.Txn, key string) (t *tokenstore.AccessToken, err error) {
-	err = get(txn, recordKey(prefixAccessToken, key), func(v []byte) error {
+func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
+	var t *tokenstore.AccessToken
+	version, err := getVersion(txn, recordKey(prefixAccessToken, key), func(v []byte) (err error) {
 		t, err = decodeAccessToken(v)
 		return err
 	})
 	if err != nil {
 		return nil, notFound(err)
 	}
-	return t, nil
+	return &storedAccessToken{*t, version}, nil
 }
 
 // AccessToken returns the access token with the key. Its LastUsed is what this process was told, or the record says.
@@ -69,6 +76,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	if s.closed.Load() {
 		return nil, tokenstore.ErrClosed
 	}
+	pending := s.removals.pending()
 	t, version := s.accessTokens.get(key)
 	if t == nil {
 		if err := s.enter(ctx); err != nil {
@@ -79,12 +87,20 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 		if t, err = s.readAccessToken(key, accessRecordIn); err != nil {
 			return nil, err
 		}
-		s.accessTokens.fill(t.Key, t, accessTokenSize(t), version)
+		s.accessTokens.fill(t.token.Key, t, accessTokenSize(&t.token), version)
 	}
-	if !t.Expires.IsZero() && forgotten(t.Expires, s.clock()) {
+	if pending.hide(t.token.User, t.token.Consumer, t.version) {
 		return nil, tokenstore.ErrNotFound
 	}
-	return t, nil
+	if !t.token.Expires.IsZero() && forgotten(t.token.Expires, s.clock()) {
+		return nil, tokenstore.ErrNotFound
+	}
+	return &t.token, nil
+}
+
+// gone reports whether nobody may see the token any more: it is revoked or forgotten, and only not removed yet.
+func (t *storedAccessToken) gone(pending *marks, now time.Time) bool {
+	return pending.hide(t.token.User, t.token.Consumer, t.version) || forgotten(t.token.Expires, now)
 }
 
 // LastUsed returns when the access token was last used.
@@ -93,14 +109,15 @@ func (s *Store) LastUsed(ctx context.Context, key string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer s.leave()
+	pending := s.removals.pending()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if forgotten(t.Expires, s.clock()) {
+	if t.gone(pending, s.clock()) {
 		return time.Time{}, tokenstore.ErrNotFound
 	}
-	return t.LastUsed, nil
+	return t.token.LastUsed, nil
 }
 
 // accessTokenSize is what the strings of a token take in memory.
@@ -109,7 +126,7 @@ func accessTokenSize(t *tokenstore.AccessToken) int {
 }
 
 // readAccessToken reads from the database, with accessTokenIn or accessRecordIn.
-func (s *Store) readAccessToken(key string, read func(*badger.Txn, string) (*tokenstore.AccessToken, error)) (t *tokenstore.AccessToken, err error) {
+func (s *Store) readAccessToken(key string, read func(*badger.Txn, string) (*storedAccessToken, error)) (t *storedAccessToken, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) (err error) {
 		t, err = read(txn, key)
 		return err
@@ -134,11 +151,14 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 // addAccessToken commits c and the new access token together. A self-registered consumer stays from now on.
 func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	defer s.accessLocks.lock(t.Key).Unlock()
+	pending := s.removals.pending()
 	switch old, err := s.readAccessToken(t.Key, accessTokenIn); {
-	case err == nil && !forgotten(old.Expires, s.clock()):
+	case err == nil && !old.gone(pending, s.clock()):
 		return tokenstore.ErrExists
 	case err == nil:
-		removeAccessToken(&c, old)
+		if err := s.removeUnseenAccessToken(t.Key); err != nil {
+			return err
+		}
 	case !errors.Is(err, tokenstore.ErrNotFound):
 		return err
 	}
@@ -155,6 +175,22 @@ func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	return err
 }
 
+// removeUnseenAccessToken removes one that is gone for everybody else.
+func (s *Store) removeUnseenAccessToken(key string) error {
+	s.removals.mu.Lock()
+	defer s.removals.mu.Unlock()
+	t, err := s.readAccessToken(key, accessTokenIn)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r := &removal{s: s}
+	r.accessToken(t)
+	return r.commit()
+}
+
 // AccessTokens lists those that match.
 func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after string, limit int) (page []*tokenstore.AccessToken, next string, err error) {
 	if err := s.enter(ctx); err != nil {
@@ -164,12 +200,12 @@ func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after str
 	if err := checkLimit(limit); err != nil {
 		return nil, "", err
 	}
-	err = s.eachAccessToken(f, after, func(t *tokenstore.AccessToken) bool {
+	err = s.eachAccessToken(f, after, func(t *storedAccessToken) bool {
 		if len(page) == limit {
 			next = page[limit-1].Key
 			return false
 		}
-		page = append(page, t)
+		page = append(page, &t.token)
 		return ctx.Err() == nil
 	})
 	if err = errors.Join(err, ctx.Err()); err != nil {
@@ -179,25 +215,22 @@ func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after str
 }
 
 // eachAccessToken calls f with the matching tokens that are remembered, in the order of their keys.
-func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*tokenstore.AccessToken) bool) error {
-	prefix := []byte{prefixAccessToken}
-	switch {
-	case f.User != "":
-		prefix = indexPrefix(prefixTokenOfUser, f.User)
-	case f.Consumer != "":
-		prefix = indexPrefix(prefixTokenOfConsumer, f.Consumer)
-	}
-	now := s.clock()
+func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*storedAccessToken) bool) error {
+	prefix := accessTokensOf(f)
+	now, pending := s.clock(), s.removals.pending()
 	return s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, prefix, []byte(after), false, func(item *badger.Item) (bool, error) {
 			key := string(item.Key()[len(prefix):])
+			if pending.since(f.Consumer) > item.Version() { // there may be millions
+				return true, nil
+			}
 			t, err := accessTokenIn(txn, key)
 			switch {
 			case errors.Is(err, tokenstore.ErrNotFound): // its TTL ended between the index and the record
 				return true, nil
 			case err != nil:
 				return false, wrapRead("access token", key, err)
-			case forgotten(t.Expires, now), f.User != "" && t.User != f.User, f.Consumer != "" && t.Consumer != f.Consumer:
+			case t.gone(pending, now), !matches(f, t.token.User, t.token.Consumer):
 				return true, nil
 			}
 			return visit(t), nil
@@ -205,12 +238,15 @@ func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*t
 	})
 }
 
-func (s *Store) matchingAccessTokens(f tokenstore.Filter) (found []*tokenstore.AccessToken, err error) {
-	err = s.eachAccessToken(f, "", func(t *tokenstore.AccessToken) bool {
-		found = append(found, t)
-		return true
-	})
-	return found, err
+// accessTokensOf is the beginning of the keys of the index, or of the records, that has all that match.
+func accessTokensOf(f tokenstore.Filter) []byte {
+	switch {
+	case f.User != "":
+		return indexPrefix(prefixTokenOfUser, f.User)
+	case f.Consumer != "":
+		return indexPrefix(prefixTokenOfConsumer, f.Consumer)
+	}
+	return []byte{prefixAccessToken}
 }
 
 // RevokeToken removes one access token.
@@ -223,26 +259,28 @@ func (s *Store) RevokeToken(ctx context.Context, key string) error {
 	defer s.gate.RUnlock()
 	defer s.accessLocks.lock(key).Unlock()
 
+	pending := s.removals.pending()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if err != nil {
 		return err
 	}
-	if forgotten(t.Expires, s.clock()) {
+	if t.gone(pending, s.clock()) {
 		return tokenstore.ErrNotFound
 	}
 	var c change
-	removeAccessToken(&c, t)
-	idle, now, err := s.nowIdle(t.Consumer, key)
+	removeAccessToken(&c, &t.token)
+	consumer := t.token.Consumer
+	idle, now, err := s.nowIdle(consumer, key)
 	if err != nil {
 		return err
 	}
 	if idle {
-		c.put(recordKey(prefixIdle, t.Consumer), encodeTime(now), 0)
+		c.put(recordKey(prefixIdle, consumer), encodeTime(now), 0)
 	}
 	err = s.tokens.commit(c)
 	s.accessTokens.remove(key)
 	if err == nil && idle {
-		s.self.set(t.Consumer, now)
+		s.self.set(consumer, now)
 	}
 	return err
 }
@@ -254,12 +292,8 @@ func (s *Store) nowIdle(consumer, except string) (idle bool, now time.Time, err 
 	if err != nil || c == nil || !c.SelfRegistered || s.self.has(consumer) {
 		return false, now, err
 	}
-	err = s.tokens.view(func(txn *badger.Txn) error {
-		live, _, err := liveAccessToken(txn, consumer, except, now)
-		idle = !live
-		return err
-	})
-	return idle, now, err
+	live, _, err := s.liveAccessToken(consumer, except, now)
+	return !live, now, err
 }
 
 // Revoke removes the matching access tokens and request tokens.
@@ -271,44 +305,66 @@ func (s *Store) Revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 		return 0, err
 	}
 	defer s.leave()
+	before, snapshot, err := s.revoke(f)
+	if err != nil {
+		return 0, err
+	}
+	defer snapshot.release()
+	return s.countMatching(snapshot.txn, f, before)
+}
+
+// revoke marks what is revoked. It returns what was revoked before, and the tokens as they were before.
+func (s *Store) revoke(f tokenstore.Filter) (before *marks, tokens *snapshot, err error) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
+	now := s.clock()
+	idle := false
+	if f.User == "" && !s.self.has(f.Consumer) {
+		if idle, err = s.selfRegistered(f.Consumer); err != nil {
+			return nil, nil, err
+		}
+	}
+	var c change
+	if idle {
+		c.put(recordKey(prefixIdle, f.Consumer), encodeTime(now), 0)
+	}
+	before = s.removals.pending()
+	if tokens, err = s.tokens.pin(); err != nil {
+		return nil, nil, err
+	}
+	if err := s.mark(c, now, f); err != nil {
+		tokens.release()
+		return nil, nil, err
+	}
+	if idle {
+		s.self.set(f.Consumer, now)
+	}
+	return before, tokens, nil
+}
 
-	requests, err := s.matchingRequestTokens(f)
-	if err != nil {
-		return 0, err
-	}
-	access, err := s.matchingAccessTokens(f)
-	if err != nil {
-		return 0, err
-	}
-	r := s.newRemoval()
-	for _, t := range requests {
-		r.requestToken(t)
-	}
-	consumers := make(map[string]bool)
-	for _, t := range access {
-		r.accessToken(t)
-		consumers[t.Consumer] = true
-	}
-	if err := r.finish(); err != nil {
-		return 0, err
-	}
-	for consumer := range consumers {
-		idle, now, err := s.nowIdle(consumer, "")
-		if err != nil {
-			return 0, err
+// countMatching counts the access tokens that match and were not revoked before. It reads an index alone where that says
+// enough.
+func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *marks) (n int, err error) {
+	now, prefix := s.clock(), accessTokensOf(f)
+	exact := before != nil || (f.User != "" && f.Consumer != "")
+	err = scan(txn, prefix, nil, false, func(item *badger.Item) (bool, error) {
+		if before.since(f.Consumer) > item.Version() {
+			return true, nil
 		}
-		if idle {
-			var c change
-			c.put(recordKey(prefixIdle, consumer), encodeTime(now), 0)
-			if err := s.tokens.commit(c); err != nil {
-				return 0, err
-			}
-			s.self.set(consumer, now)
+		if !exact {
+			n++
+			return true, nil
 		}
-	}
-	return len(access), nil
+		t, err := accessRecordIn(txn, string(item.Key()[len(prefix):]))
+		if err == nil && !t.gone(before, now) && matches(f, t.token.User, t.token.Consumer) {
+			n++
+		}
+		if errors.Is(err, tokenstore.ErrNotFound) {
+			err = nil
+		}
+		return true, err
+	})
+	return n, err
 }
 
 // Touch notes when access tokens were last used.
@@ -334,7 +390,8 @@ func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	var c change
-	var touched []*tokenstore.AccessToken
+	var touched []*storedAccessToken
+	pending := s.removals.pending()
 	for _, key := range keys {
 		t, _ := s.accessTokens.get(key)
 		if t == nil {
@@ -345,12 +402,12 @@ func (s *Store) touch(keys []string, used map[string]time.Time) error {
 				return err
 			}
 		}
-		if !used[key].After(t.LastUsed) {
+		if !used[key].After(t.token.LastUsed) || pending.hide(t.token.User, t.token.Consumer, t.version) {
 			continue
 		}
 		next := *t
-		next.LastUsed = used[key]
-		putLastUsed(&c, &next)
+		next.token.LastUsed = used[key]
+		putLastUsed(&c, &next.token)
 		touched = append(touched, &next)
 	}
 	if len(touched) == 0 {
@@ -359,9 +416,9 @@ func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	err := s.tokens.commit(c)
 	for _, t := range touched {
 		if err == nil {
-			s.accessTokens.replace(t.Key, t, accessTokenSize(t))
+			s.accessTokens.replace(t.token.Key, t, accessTokenSize(&t.token))
 		} else {
-			s.accessTokens.remove(t.Key)
+			s.accessTokens.remove(t.token.Key)
 		}
 	}
 	return err

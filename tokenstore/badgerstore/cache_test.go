@@ -174,7 +174,7 @@ func TestTouchedTokensStayInTheCache(t *testing.T) {
 	if err := s.Touch(t.Context(), used); err != nil {
 		t.Fatal(err)
 	}
-	if r, _ := s.accessTokens.get("cached"); r == nil || !r.LastUsed.Equal(now) {
+	if r, _ := s.accessTokens.get("cached"); r == nil || !r.token.LastUsed.Equal(now) {
 		t.Errorf("in the cache: %+v", r)
 	}
 	if r, _ := s.accessTokens.get("not cached"); r != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -79,9 +80,37 @@ func (s *Store) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 		return err
 	}
 	defer s.leave()
+	return s.addConsumer(c, func(ch change, _ bool) error { return s.tokens.commit(ch) })
+}
+
+// RegisterConsumer adds a self-registered consumer and its first request token.
+func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t *tokenstore.RequestToken) error {
+	if !c.SelfRegistered || t.Consumer != c.Key {
+		return fmt.Errorf("register consumer %q with a request token of %q: self-registered %t", c.Key, t.Consumer, c.SelfRegistered)
+	}
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.addConsumer(c, func(ch change, selfRegistered bool) error {
+		defer s.requestLocks.lock(t.Key).Unlock()
+		if _, _, err := s.readRequestToken(t.Key); !errors.Is(err, tokenstore.ErrNotFound) {
+			return existsUnless(err)
+		}
+		return s.addRequestToken(ch, t, selfRegistered)
+	})
+}
+
+// addConsumer gives commit the change that adds the consumer. Everything else is undone if commit fails.
+func (s *Store) addConsumer(c *tokenstore.Consumer, commit func(ch change, selfRegistered bool) error) error {
 	now := s.clock()
-	if s.self.due(c.Key, now) || (c.SelfRegistered && s.self.full() && s.self.anyDue(now)) {
-		if err := s.forgetDue(now, s.stop); err != nil {
+	if s.self.due(c.Key, now) {
+		if err := s.forgetConsumers([]string{c.Key}, now); err != nil {
+			return err
+		}
+	}
+	if c.SelfRegistered && s.self.full() {
+		if err := s.forgetConsumers(s.self.someDue(now, 1), now); err != nil {
 			return err
 		}
 	}
@@ -101,15 +130,18 @@ func (s *Store) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 		since := now
 		if !s.self.reserve(c.Key, since) {
 			s.wake()
-			return tokenstore.ErrTooMany
+			return tokenstore.ErrTooManyConsumers
 		}
 		ch.put(recordKey(prefixIdle, c.Key), encodeTime(since), 0)
 	}
-	err := s.tokens.commit(ch)
+	err := commit(ch, c.SelfRegistered)
 	if err != nil && c.SelfRegistered {
 		s.self.drop(c.Key)
 	}
 	s.consumers.remove(c.Key)
+	if err == nil {
+		s.requests.adopt(c.Key, c.SelfRegistered)
+	}
 	return err
 }
 
@@ -154,6 +186,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 	if adopted {
 		s.self.drop(key)
 	}
+	s.requests.adopt(key, next.SelfRegistered)
 	return cloneConsumer(next), nil // what update may have kept is the caller's own
 }
 
@@ -189,11 +222,42 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	r := s.newRemoval()
-	if err := errors.Join(r.consumer(key), r.finish()); err != nil {
+	if err := s.removeConsumers([]string{key}, nil, s.clock()); err != nil {
 		return err
 	}
 	return goneIf(gone)
+}
+
+// removeConsumers removes consumers and revokes all their tokens; of others it only removes the note that they are idle.
+// The caller holds the gate alone.
+func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
+	var c change
+	filters := make([]tokenstore.Filter, 0, len(keys))
+	for _, key := range keys {
+		c.remove(recordKey(prefixConsumer, key))
+		c.remove(recordKey(prefixIdle, key))
+		filters = append(filters, tokenstore.Filter{Consumer: key})
+	}
+	for _, key := range notes {
+		c.remove(recordKey(prefixIdle, key))
+	}
+	err := error(nil)
+	switch {
+	case len(keys) > 0:
+		err = s.mark(c, now, filters...)
+	case len(notes) > 0:
+		err = s.tokens.commit(c)
+	}
+	for _, key := range keys {
+		s.consumers.remove(key)
+	}
+	if err != nil {
+		return err
+	}
+	for _, key := range slices.Concat(keys, notes) {
+		s.self.drop(key)
+	}
+	return nil
 }
 
 // Consumers lists.

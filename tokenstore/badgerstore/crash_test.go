@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
 		writeUntilKilled(path)
 	}
+	if path := os.Getenv(revokeEnv); path != "" {
+		revokeUntilKilled(path)
+	}
 	os.Exit(m.Run())
 }
 

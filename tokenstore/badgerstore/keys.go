@@ -12,10 +12,13 @@ const (
 
 	prefixTokenOfUser       = 'u' // user, access token
 	prefixTokenOfConsumer   = 'k' // consumer, access token
-	prefixRequestOfConsumer = 'q' // consumer, when it stops waiting, request token
+	prefixRequestOfConsumer = 'q' // consumer, when it expires, request token -> what it counts
 	prefixRequestOfUser     = 'v' // reviewing user, request token
 
-	prefixIdle       = 'i' // self-registered consumer without an access token -> since when
+	prefixIdle    = 'i' // self-registered consumer without an access token -> since when
+	prefixRemoval = 'x' // user, consumer -> since when what they have together is revoked; one of them may be empty
+	prefixFiller  = 'f' // nothing: see reclaim
+
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
 	prefixCheck      = 'h'

@@ -286,8 +286,8 @@ func TestTooManySelfRegistered(t *testing.T) {
 	if err := self("last"); err != nil {
 		t.Fatal(err)
 	}
-	if err := self("one more"); !errors.Is(err, tokenstore.ErrTooMany) {
-		t.Errorf("got %v, want %v", err, tokenstore.ErrTooMany)
+	if err := self("one more"); !errors.Is(err, tokenstore.ErrTooManyConsumers) {
+		t.Errorf("got %v, want %v", err, tokenstore.ErrTooManyConsumers)
 	}
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "added"}); err != nil {
 		t.Error(err)

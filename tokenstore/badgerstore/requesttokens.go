@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -10,17 +11,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// putRequestToken writes the record and its indexes. A refused token is kept for ever, so that its consumer is always
-// told; all others go a while after they expired.
+// putRequestToken writes the record and its indexes. Badger is not told when it may drop them: they are counted until they
+// are removed.
 func putRequestToken(c *change, t *tokenstore.RequestToken) {
-	until := ttl(retained(t.Expires))
-	if refused(t) {
-		until = 0
-	}
-	c.put(recordKey(prefixRequestToken, t.Key), encodeRequestToken(t), until)
-	c.put(requestOfConsumerKey(t), nil, until)
+	c.put(recordKey(prefixRequestToken, t.Key), encodeRequestToken(t), 0)
+	c.put(requestOfConsumerKey(t), encodeRequestIndex(t), 0)
 	if t.Review != nil {
-		c.put(indexKey(prefixRequestOfUser, t.Review.User, t.Key), nil, until)
+		c.put(indexKey(prefixRequestOfUser, t.Review.User, t.Key), nil, 0)
 	}
 }
 
@@ -32,42 +29,80 @@ func removeRequestToken(c *change, t *tokenstore.RequestToken) {
 	}
 }
 
-// requestOfConsumerKey has the token among those of its consumer by when it stops waiting, so that those which wait can be
-// counted without a look at all that did: the refused ones may be many.
-func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
-	waits := encodeTime(t.Expires)
-	if refused(t) {
-		waits = encodeTime(time.UnixMilli(0))
-	}
-	return indexKey(prefixRequestOfConsumer, t.Consumer, string(waits)+t.Key)
-}
-
 func refused(t *tokenstore.RequestToken) bool {
 	return t.Review != nil && t.Review.Permission == tokenstore.Unauthorized
 }
 
-// readRequestToken reads one that is still remembered.
-func (s *Store) readRequestToken(key string) (t *tokenstore.RequestToken, err error) {
+// requestForgotten reports whether the request token is no longer remembered.
+func requestForgotten(t *tokenstore.RequestToken, now time.Time) bool {
+	return !now.Before(t.Expires.Add(tokenstore.RequestRetention))
+}
+
+// readRequestToken reads one that is still remembered, and its version.
+func (s *Store) readRequestToken(key string) (*tokenstore.RequestToken, uint64, error) {
+	pending := s.removals.pending()
+	t, version, err := s.storedRequestToken(key)
+	if err != nil {
+		return nil, 0, err
+	}
+	if pending.hide(reviewer(t), t.Consumer, version) || requestForgotten(t, s.clock()) {
+		return nil, 0, tokenstore.ErrNotFound
+	}
+	return t, version, nil
+}
+
+// storedRequestToken reads what is on disk, revoked and forgotten ones too.
+func (s *Store) storedRequestToken(key string) (t *tokenstore.RequestToken, version uint64, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) (err error) {
-		t, err = requestTokenIn(txn, key)
+		t, version, err = requestTokenIn(txn, key)
 		return err
 	})
 	if err != nil {
-		return nil, wrapRead("request token", key, err)
+		return nil, 0, wrapRead("request token", key, err)
 	}
-	if !refused(t) && forgotten(t.Expires, s.clock()) {
-		return nil, tokenstore.ErrNotFound
-	}
-	return t, nil
+	return t, version, nil
 }
 
-func requestTokenIn(txn *badger.Txn, key string) (t *tokenstore.RequestToken, err error) {
-	err = get(txn, recordKey(prefixRequestToken, key), func(v []byte) error {
+func requestTokenIn(txn *badger.Txn, key string) (t *tokenstore.RequestToken, version uint64, err error) {
+	version, err = getVersion(txn, recordKey(prefixRequestToken, key), func(v []byte) error {
 		t, err = decodeRequestToken(v)
 		return err
 	})
-	return t, notFound(err)
+	return t, version, notFound(err)
 }
+
+// RoomForRequestToken returns the error of one request token too many.
+func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestToken, register bool) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	now := s.clock()
+	if register && s.self.full() && !s.self.anyDue(now) {
+		return tokenstore.ErrTooManyConsumers
+	}
+	selfRegistered, err := s.selfRegistered(t.Consumer)
+	if err != nil {
+		return err
+	}
+	return s.noteFull(s.requests.room(t, register || selfRegistered, now))
+}
+
+// noteFull has what is over removed now, where there is no room for anybody.
+func (s *Store) noteFull(err error) error {
+	if errors.Is(err, tokenstore.ErrTooManyInAll) {
+		s.wake()
+	}
+	return err
+}
+
+func (s *Store) selfRegistered(consumer string) (bool, error) {
+	c, err := s.storedConsumer(consumer)
+	return c != nil && c.SelfRegistered, err
+}
+
+// SetLimits changes how many request tokens there may be.
+func (s *Store) SetLimits(l tokenstore.Limits) { s.requests.setLimits(l) }
 
 // CreateRequestToken adds a request token.
 func (s *Store) CreateRequestToken(ctx context.Context, t *tokenstore.RequestToken) error {
@@ -79,40 +114,60 @@ func (s *Store) CreateRequestToken(ctx context.Context, t *tokenstore.RequestTok
 	defer s.gate.RUnlock()
 	defer s.requestLocks.lock(t.Key).Unlock()
 
-	if _, err := s.readRequestToken(t.Key); err == nil {
-		return tokenstore.ErrExists
-	} else if !errors.Is(err, tokenstore.ErrNotFound) {
-		return err
+	if _, _, err := s.readRequestToken(t.Key); !errors.Is(err, tokenstore.ErrNotFound) {
+		return existsUnless(err)
 	}
-	consumer, err := s.storedConsumer(t.Consumer)
+	selfRegistered, err := s.selfRegistered(t.Consumer)
 	if err != nil {
 		return err
 	}
-	if consumer != nil && consumer.SelfRegistered {
-		defer s.consumerLocks.lock(t.Consumer).Unlock()
-		waiting, err := s.waitingRequestTokens(t.Consumer)
-		if err != nil {
-			return err
-		}
-		if waiting >= tokenstore.MaxWaiting {
-			return tokenstore.ErrTooMany
-		}
-	}
-	var c change
-	putRequestToken(&c, t)
-	return s.tokens.commit(c)
+	return s.addRequestToken(change{}, t, selfRegistered)
 }
 
-// waitingRequestTokens counts those that could still be exchanged, up to tokenstore.MaxWaiting.
-func (s *Store) waitingRequestTokens(consumer string) (n int, err error) {
-	after := encodeTime(s.clock().Add(time.Millisecond)) // the time is in milliseconds, and who stops now waits no longer
-	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, indexPrefix(prefixRequestOfConsumer, consumer), after, false, func(*badger.Item) (bool, error) {
-			n++
-			return n < tokenstore.MaxWaiting, nil
-		})
-	})
-	return n, err
+func existsUnless(err error) error {
+	if err == nil {
+		return tokenstore.ErrExists
+	}
+	return err
+}
+
+// addRequestToken commits c and the new request token together, if there is room. The caller has its lock, and knows that
+// there is none that anybody could see.
+func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegistered bool) error {
+	switch _, _, err := s.storedRequestToken(t.Key); {
+	case err == nil:
+		if err := s.removeUnseenRequestToken(t.Key); err != nil {
+			return err
+		}
+	case !errors.Is(err, tokenstore.ErrNotFound):
+		return err
+	}
+	since := s.removals.pending().since(t.Consumer)
+	if err := s.requests.reserve(t, selfRegistered, s.clock(), since); err != nil {
+		return s.noteFull(err)
+	}
+	putRequestToken(&c, t)
+	if err := s.tokens.commit(c); err != nil {
+		s.requests.remove(t, math.MaxUint64)
+		return err
+	}
+	return nil
+}
+
+// removeUnseenRequestToken removes one that is revoked or forgotten, and only not removed yet.
+func (s *Store) removeUnseenRequestToken(key string) error {
+	s.removals.mu.Lock()
+	defer s.removals.mu.Unlock()
+	t, version, err := s.storedRequestToken(key)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r := &removal{s: s}
+	r.requestToken(t, version)
+	return r.commit()
 }
 
 // RequestToken returns the request token with the key.
@@ -121,7 +176,8 @@ func (s *Store) RequestToken(ctx context.Context, key string) (*tokenstore.Reque
 		return nil, err
 	}
 	defer s.leave()
-	return s.readRequestToken(key)
+	t, _, err := s.readRequestToken(key)
+	return t, err
 }
 
 // Review records the user's answer, once.
@@ -134,7 +190,7 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 	defer s.gate.RUnlock()
 	defer s.requestLocks.lock(key).Unlock()
 
-	t, err := s.readRequestToken(key)
+	t, _, err := s.readRequestToken(key)
 	if err != nil {
 		return nil, err
 	}
@@ -143,12 +199,12 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 		return nil, err
 	}
 	var c change
-	if refused(next) {
-		c.remove(requestOfConsumerKey(t)) // it waits no longer
-	}
 	putRequestToken(&c, next)
 	if err := s.tokens.commit(c); err != nil {
 		return nil, err
+	}
+	if refused(next) {
+		s.requests.refuse(next)
 	}
 	return next, nil
 }
@@ -163,13 +219,13 @@ func (s *Store) Exchange(ctx context.Context, key, verifier, accessKey, accessSe
 	defer s.gate.RUnlock()
 	defer s.requestLocks.lock(key).Unlock()
 
-	t, err := s.readRequestToken(key)
+	t, version, err := s.readRequestToken(key)
 	if err != nil {
 		return nil, err
 	}
 	access, err := t.Exchange(verifier, accessKey, accessSecret, s.clock())
 	if errors.Is(err, tokenstore.ErrVerifier) {
-		if err := s.countVerifierFailure(t); err != nil {
+		if err := s.countVerifierFailure(t, version); err != nil {
 			return nil, err // not ErrVerifier, which says that it was counted
 		}
 	}
@@ -181,41 +237,23 @@ func (s *Store) Exchange(ctx context.Context, key, verifier, accessKey, accessSe
 	if err := s.addAccessToken(c, access); err != nil {
 		return nil, err
 	}
+	s.requests.remove(t, version)
 	return access, nil
 }
 
-func (s *Store) countVerifierFailure(t *tokenstore.RequestToken) error {
+func (s *Store) countVerifierFailure(t *tokenstore.RequestToken, version uint64) error {
 	var c change
-	if next := t.WithVerifierFailure(); next != nil {
+	next := t.WithVerifierFailure()
+	if next != nil {
 		putRequestToken(&c, next)
 	} else {
 		removeRequestToken(&c, t)
 	}
-	return s.tokens.commit(c)
-}
-
-// matchingRequestTokens returns the request tokens of the consumer, or those that the user reviewed, or with both
-// given those that the user reviewed for the consumer.
-func (s *Store) matchingRequestTokens(f tokenstore.Filter) (found []*tokenstore.RequestToken, err error) {
-	prefix, before := indexPrefix(prefixRequestOfConsumer, f.Consumer), 8 // the time stands before the key
-	if f.User != "" {
-		prefix, before = indexPrefix(prefixRequestOfUser, f.User), 0
+	if err := s.tokens.commit(c); err != nil {
+		return err
 	}
-	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, nil, false, func(item *badger.Item) (bool, error) {
-			key := item.Key()[len(prefix):]
-			t, err := requestTokenIn(txn, string(key[min(before, len(key)):]))
-			if errors.Is(err, tokenstore.ErrNotFound) {
-				return true, nil
-			}
-			if err != nil {
-				return false, err
-			}
-			if (f.Consumer == "" || t.Consumer == f.Consumer) && (f.User == "" || t.Review != nil && t.Review.User == f.User) {
-				found = append(found, t)
-			}
-			return true, nil
-		})
-	})
-	return found, err
+	if next == nil {
+		s.requests.remove(t, version)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"container/heap"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -23,11 +24,44 @@ const (
 // below prefixIdle. It may hold too many after calls at the same time, never too few for longer than sweepEvery: before
 // a consumer is forgotten its tokens are looked for.
 type selfRegistered struct {
-	mu   sync.RWMutex
-	idle map[string]time.Time
+	mu sync.RWMutex
+	// idle holds them by key, and order so that the first is the one that is idle for longest: a heap.
+	idle  map[string]*idleConsumer
+	order idleOrder
 	// swept is when all consumers were last looked at.
 	swept time.Time
 }
+
+type idleConsumer struct {
+	key   string
+	since time.Time
+	place int // in the order
+}
+
+// idleOrder is a heap.Interface.
+type idleOrder []*idleConsumer
+
+func (o idleOrder) Len() int           { return len(o) }
+func (o idleOrder) Less(i, j int) bool { return o[i].since.Before(o[j].since) }
+func (o idleOrder) Swap(i, j int) {
+	o[i], o[j] = o[j], o[i]
+	o[i].place, o[j].place = i, j
+}
+
+func (o *idleOrder) Push(c any) {
+	c.(*idleConsumer).place = len(*o)
+	*o = append(*o, c.(*idleConsumer))
+}
+
+func (o *idleOrder) Pop() any {
+	last := len(*o) - 1
+	c := (*o)[last]
+	(*o)[last] = nil
+	*o = (*o)[:last]
+	return c
+}
+
+func (c *idleConsumer) due(now time.Time) bool { return !now.Before(c.since.Add(forgetAfter)) }
 
 func (r *selfRegistered) has(key string) bool {
 	r.mu.RLock()
@@ -40,31 +74,27 @@ func (r *selfRegistered) has(key string) bool {
 func (r *selfRegistered) due(key string, now time.Time) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	since, ok := r.idle[key]
-	return ok && !now.Before(since.Add(forgetAfter))
+	c, ok := r.idle[key]
+	return ok && c.due(now)
 }
 
-func (r *selfRegistered) allDue(now time.Time) (keys []string) {
+// someDue returns some consumers that it is time to forget, no more than most. It looks at no others, but for those that
+// stand below them in the heap.
+func (r *selfRegistered) someDue(now time.Time, most int) (keys []string) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for key, since := range r.idle {
-		if !now.Before(since.Add(forgetAfter)) {
-			keys = append(keys, key)
+	for places := []int{0}; len(places) > 0 && len(keys) < most; {
+		i := places[len(places)-1]
+		places = places[:len(places)-1]
+		if i < len(r.order) && r.order[i].due(now) {
+			keys = append(keys, r.order[i].key)
+			places = append(places, 2*i+1, 2*i+2)
 		}
 	}
 	return keys
 }
 
-func (r *selfRegistered) anyDue(now time.Time) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, since := range r.idle {
-		if !now.Before(since.Add(forgetAfter)) {
-			return true
-		}
-	}
-	return false
-}
+func (r *selfRegistered) anyDue(now time.Time) bool { return len(r.someDue(now, 1)) > 0 }
 
 func (r *selfRegistered) full() bool {
 	r.mu.RLock()
@@ -79,20 +109,35 @@ func (r *selfRegistered) reserve(key string, since time.Time) bool {
 	if len(r.idle) >= tokenstore.MaxSelfRegistered {
 		return false
 	}
-	r.idle[key] = since
+	r.put(key, since)
 	return true
 }
 
 func (r *selfRegistered) set(key string, since time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.idle[key] = since
+	r.put(key, since)
+}
+
+func (r *selfRegistered) put(key string, since time.Time) {
+	c := r.idle[key]
+	if c == nil {
+		c = &idleConsumer{key: key, since: since}
+		r.idle[key] = c
+		heap.Push(&r.order, c)
+		return
+	}
+	c.since = since
+	heap.Fix(&r.order, c.place)
 }
 
 func (r *selfRegistered) drop(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.idle, key)
+	if c := r.idle[key]; c != nil {
+		heap.Remove(&r.order, c.place)
+		delete(r.idle, key)
+	}
 }
 
 // sweepDue reports whether it is time to look at all consumers, and notes that it is done.
@@ -107,7 +152,7 @@ func (r *selfRegistered) sweepDue(now time.Time) bool {
 }
 
 func (s *Store) loadIdle() error {
-	s.self.idle = make(map[string]time.Time)
+	s.self.idle, s.self.order = make(map[string]*idleConsumer), nil
 	s.self.swept = s.clock()
 	return s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, []byte{prefixIdle}, nil, true, func(item *badger.Item) (bool, error) {
@@ -115,7 +160,7 @@ func (s *Store) loadIdle() error {
 				if len(v) != 8 {
 					return errDamaged
 				}
-				s.self.idle[string(item.Key()[1:])] = time.UnixMilli(decodeTime(v))
+				s.self.set(string(item.Key()[1:]), time.UnixMilli(decodeTime(v)))
 				return nil
 			})
 			return true, err
@@ -133,11 +178,7 @@ func (s *Store) forgottenConsumer(c *tokenstore.Consumer) (bool, error) {
 		return false, nil
 	}
 	s.wake()
-	live := false
-	err := s.tokens.view(func(txn *badger.Txn) (err error) {
-		live, _, err = liveAccessToken(txn, c.Key, "", now)
-		return err
-	})
+	live, _, err := s.liveAccessToken(c.Key, "", now)
 	return !live, err
 }
 
@@ -164,7 +205,7 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 				return false, wrapRead("consumer", key, err)
 			}
 			if c.SelfRegistered && !s.self.has(key) {
-				live, last, err := liveAccessToken(txn, key, "", now)
+				live, last, err := s.liveAccessToken(key, "", now)
 				if err != nil {
 					return false, err
 				}
@@ -194,10 +235,11 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 
 // forgetDue removes the consumers that had no access token for long enough, some at a time.
 func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
-	due := s.self.allDue(now)
-	for len(due) > 0 && !isClosed(stop) {
-		some := due[:min(len(due), 200)]
-		due = due[len(some):]
+	for !isClosed(stop) {
+		some := s.self.someDue(now, 200)
+		if len(some) == 0 {
+			break
+		}
 		if err := s.forgetConsumers(some, now); err != nil {
 			return err
 		}
@@ -205,19 +247,20 @@ func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
 	return nil
 }
 
+// forgetConsumers forgets those that are due. What it does not forget is no longer noted as idle.
 func (s *Store) forgetConsumers(keys []string, now time.Time) error {
+	if len(keys) == 0 {
+		return nil
+	}
 	s.gate.Lock()
 	defer s.gate.Unlock()
-	r := s.newRemoval()
+	var idle, others []string
 	for _, key := range keys {
 		if !s.self.due(key, now) {
 			continue
 		}
-		live := false
-		if err := s.tokens.view(func(txn *badger.Txn) (err error) {
-			live, _, err = liveAccessToken(txn, key, "", now)
-			return err
-		}); err != nil {
+		live, _, err := s.liveAccessToken(key, "", now)
+		if err != nil {
 			return err
 		}
 		c, err := s.storedConsumer(key)
@@ -225,36 +268,50 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 			return err
 		}
 		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while somebody noted that it is idle
-			r.marker(key)
+			others = append(others, key)
 			continue
 		}
-		if err := r.consumer(key); err != nil {
-			return err
-		}
+		idle = append(idle, key)
 	}
-	return r.finish()
+	return s.removeConsumers(idle, others, now)
 }
 
 // liveAccessToken reports whether the consumer has an access token other than `except` that has not expired, and
 // else when the last one of those that are remembered did.
-func liveAccessToken(txn *badger.Txn, consumer, except string, now time.Time) (live bool, last time.Time, err error) {
-	prefix := indexPrefix(prefixTokenOfConsumer, consumer)
-	err = scan(txn, prefix, nil, true, func(item *badger.Item) (bool, error) {
-		if string(item.Key()[len(prefix):]) == except && except != "" {
-			return true, nil
-		}
-		err := item.Value(func(v []byte) error {
-			if len(v) != 8 {
-				return errDamaged
+func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
+	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.removals.pending()
+	since, ofUsers := pending.since(consumer), pending.ofUsers()
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, prefix, nil, true, func(item *badger.Item) (bool, error) {
+			key := string(item.Key()[len(prefix):])
+			if (key == except && except != "") || item.Version() < since {
+				return true, nil
 			}
-			ends := decodeTime(v)
-			live = ends > now.UnixMilli()
-			if t := time.UnixMilli(ends); !live && t.After(last) {
-				last = t
+			if ofUsers {
+				t, err := accessRecordIn(txn, key)
+				if errors.Is(err, tokenstore.ErrNotFound) {
+					return true, nil
+				}
+				if err != nil {
+					return false, wrapRead("access token", key, err)
+				}
+				if t.gone(pending, now) {
+					return true, nil
+				}
 			}
-			return nil
+			err := item.Value(func(v []byte) error {
+				if len(v) != 8 {
+					return errDamaged
+				}
+				ends := decodeTime(v)
+				live = ends > now.UnixMilli()
+				if t := time.UnixMilli(ends); !live && t.After(last) {
+					last = t
+				}
+				return nil
+			})
+			return !live, err
 		})
-		return !live, err
 	})
 	return live, last, err
 }
@@ -279,84 +336,6 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-// A removal removes many records in transactions that are not too large, each record with its indexes in one of them.
-// The caller holds the gate alone.
-type removal struct {
-	s    *Store
-	c    change
-	undo []func() // what the caches forget after the commit
-	err  error
-}
-
-func (s *Store) newRemoval() *removal { return &removal{s: s} }
-
-// cut commits what there is when it is much. It is called between records.
-func (r *removal) cut() {
-	if len(r.c.ops) >= maxTxnEntries/2 || r.c.size >= maxTxnSize/2 {
-		r.commit()
-	}
-}
-
-func (r *removal) commit() {
-	if r.err == nil && len(r.c.ops) > 0 {
-		r.err = r.s.tokens.commit(r.c)
-	}
-	for _, f := range r.undo {
-		f()
-	}
-	r.c, r.undo = change{}, nil
-}
-
-func (r *removal) finish() error {
-	r.commit()
-	return r.err
-}
-
-func (r *removal) accessToken(t *tokenstore.AccessToken) {
-	removeAccessToken(&r.c, t)
-	r.undo = append(r.undo, func() { r.s.accessTokens.remove(t.Key) })
-	r.cut()
-}
-
-func (r *removal) requestToken(t *tokenstore.RequestToken) {
-	removeRequestToken(&r.c, t)
-	r.cut()
-}
-
-// marker removes what says that the consumer has no access token.
-func (r *removal) marker(key string) {
-	r.c.remove(recordKey(prefixIdle, key))
-	r.undo = append(r.undo, func() {
-		if r.err == nil {
-			r.s.self.drop(key)
-		}
-	})
-}
-
-// consumer removes the consumer and its tokens; itself last, so that a crash between leaves no token that a consumer
-// of the same key could use later.
-func (r *removal) consumer(key string) error {
-	access, err := r.s.matchingAccessTokens(tokenstore.Filter{Consumer: key})
-	if err != nil {
-		return err
-	}
-	requests, err := r.s.matchingRequestTokens(tokenstore.Filter{Consumer: key})
-	if err != nil {
-		return err
-	}
-	for _, t := range access {
-		r.accessToken(t)
-	}
-	for _, t := range requests {
-		r.requestToken(t)
-	}
-	r.marker(key)
-	r.c.remove(recordKey(prefixConsumer, key))
-	r.undo = append(r.undo, func() { r.s.consumers.remove(key) })
-	r.cut()
-	return r.err
 }
 
 var errEmptyFilter = errors.New("neither a user nor a consumer given")

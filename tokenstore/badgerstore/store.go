@@ -51,14 +51,16 @@ type Store struct {
 	nonces        *nonces
 
 	consumers    *cache[tokenstore.Consumer]
-	accessTokens *cache[tokenstore.AccessToken]
+	accessTokens *cache[storedAccessToken]
 	self         selfRegistered
+	requests     requestCounts
+	removals     removals
 
-	// gate is held shared by a change of one record, alone by one of many. So what Revoke removes is all there was,
+	// gate is held shared by a change of one record, alone by what revokes many. So what Revoke hits is all there was,
 	// including the token of an exchange that began before.
 	gate sync.RWMutex
-	// The locks of single records, below the gate and taken in this order.
-	requestLocks, accessLocks, consumerLocks stripes
+	// The locks of single records, below the gate and taken in this order; below them that of removals.
+	consumerLocks, requestLocks, accessLocks stripes
 	secretLock                               sync.Mutex
 
 	// door is held shared by every call that uses Badger, and alone by Close.
@@ -107,15 +109,17 @@ func Open(o Options) (_ *Store, err error) {
 		log:           o.Logger,
 		encryptionKey: bytes.Clone(o.EncryptionKey),
 		consumers:     newCache[tokenstore.Consumer](cacheBytes),
-		accessTokens:  newCache[tokenstore.AccessToken](cacheBytes),
+		accessTokens:  newCache[storedAccessToken](cacheBytes),
 		nudge:         make(chan struct{}, 1),
 		stop:          make(chan struct{}),
 	}
 	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens"), o.tune); err != nil {
 		return nil, err
 	}
-	if err := s.loadIdle(); err != nil {
-		return nil, errors.Join(err, s.tokens.close())
+	for _, load := range []func() error{s.loadIdle, s.loadRemovals, s.loadRequestCounts} {
+		if err := load(); err != nil {
+			return nil, errors.Join(err, s.tokens.close())
+		}
 	}
 	secret, err := s.secret()
 	if err != nil {
@@ -127,6 +131,7 @@ func Open(o Options) (_ *Store, err error) {
 	s.stopped.Go(func() { s.nonces.maintain(s.stop, s.log) })
 	s.stopped.Go(s.maintain)
 	s.stopped.Go(func() { s.tokens.verify(s.stop, s.log) })
+	s.stopped.Go(s.remove)
 	return s, nil
 }
 
@@ -186,6 +191,9 @@ func (s *Store) maintain() {
 		now := s.clock()
 		if err := s.sweep(now, s.stop); err != nil {
 			s.log.Error("forgetting self-registered consumers", zap.Error(err))
+		}
+		if err := s.sweepRequests(now); err != nil {
+			s.log.Error("forgetting request tokens", zap.Error(err))
 		}
 	}
 }
@@ -285,12 +293,12 @@ func ttl(t time.Time) uint64 {
 	return uint64(max(t.Unix()+1, 1))
 }
 
-// forgotten reports whether a token that expires then is no longer remembered.
+// forgotten reports whether an access token that expires then is no longer remembered.
 func forgotten(expires, now time.Time) bool {
 	return !expires.IsZero() && !now.Before(expires.Add(tokenstore.Retention))
 }
 
-// retained is until when a token that expires then is remembered.
+// retained is until when an access token that expires then is remembered.
 func retained(expires time.Time) time.Time {
 	if expires.IsZero() {
 		return expires

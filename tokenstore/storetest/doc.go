@@ -2,5 +2,5 @@
 // opened again. A store's own tests add what only it has, such as its limits' sizes.
 //
 //	storetest.go       Run, RunDurable, the clock, helpers
-//	consumers.go tokens.go revoke.go selfregistered.go nonces.go durable.go    the cases
+//	consumers.go tokens.go limits.go revoke.go selfregistered.go nonces.go durable.go    the cases
 package storetest

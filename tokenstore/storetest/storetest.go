@@ -44,7 +44,7 @@ type testCase struct {
 	test func(t *testing.T, s tokenstore.Store, clock *clock)
 }
 
-var cases = concat(consumerCases, tokenCases, revokeCases, selfRegisteredCases, nonceCases, storeCases)
+var cases = concat(consumerCases, tokenCases, limitCases, revokeCases, selfRegisteredCases, nonceCases, storeCases)
 
 func concat(lists ...[]testCase) (all []testCase) {
 	for _, l := range lists {
@@ -98,7 +98,8 @@ func race(f func(i int) error) map[error]int {
 // sentinel returns tokenstore's error that err is, or err itself.
 func sentinel(err error) error {
 	for _, s := range []error{
-		tokenstore.ErrNotFound, tokenstore.ErrExists, tokenstore.ErrTooMany, tokenstore.ErrAlreadyReviewed,
+		tokenstore.ErrNotFound, tokenstore.ErrExists, tokenstore.ErrTooMany, tokenstore.ErrTooManyInAll,
+		tokenstore.ErrTooManyConsumers, tokenstore.ErrAlreadyReviewed,
 		tokenstore.ErrNotReviewed, tokenstore.ErrRefused, tokenstore.ErrExpired, tokenstore.ErrVerifier,
 		tokenstore.ErrNonceUsed, tokenstore.ErrNoncesFull, tokenstore.ErrNonceForgotten, tokenstore.ErrClosed,
 	} {

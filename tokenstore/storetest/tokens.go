@@ -96,7 +96,7 @@ var tokenCases = []testCase{
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
 		_, err := s.Exchange(t.Context(), "r", "", "a", "b")
 		wantErr(t, err, tokenstore.ErrNotReviewed)
-		c.advance(3 * time.Hour)
+		c.advance(2*time.Hour + time.Minute)
 		_, err = s.Exchange(t.Context(), "r", "", "a", "b")
 		wantErr(t, err, tokenstore.ErrNotReviewed)
 	}},
@@ -108,11 +108,24 @@ var tokenCases = []testCase{
 		wantErr(t, err, tokenstore.ErrExpired)
 		_, err = s.Exchange(t.Context(), "reviewed", "", "a", "b")
 		wantErr(t, err, tokenstore.ErrExpired)
-		c.advance(tokenstore.Retention - time.Second)
+		c.advance(tokenstore.RequestRetention - time.Second)
 		_, err = s.Exchange(t.Context(), "reviewed", "", "a", "b")
 		wantErr(t, err, tokenstore.ErrExpired)
+		c.advance(time.Second)
+		for _, key := range []string{"waiting", "reviewed"} {
+			_, err = s.RequestToken(t.Context(), key)
+			wantErr(t, err, tokenstore.ErrNotFound)
+			_, err = s.Exchange(t.Context(), key, "", "a", "b")
+			wantErr(t, err, tokenstore.ErrNotFound)
+		}
+		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "reviewed", "k"))) // the key is free
+		r, err := s.RequestToken(t.Context(), "reviewed")
+		must(t, err)
+		if r.Review != nil {
+			t.Errorf("a new token of that key has the review %+v", r.Review)
+		}
 	}},
-	{"a refusal is for ever", func(t *testing.T, s tokenstore.Store, c *clock) {
+	{"a refusal is told for as long as the request token is remembered", func(t *testing.T, s tokenstore.Store, c *clock) {
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
 		_, err := s.Review(t.Context(), "r", review(c, "u", tokenstore.Unauthorized))
 		must(t, err)
@@ -121,8 +134,11 @@ var tokenCases = []testCase{
 			wantErr(t, err, tokenstore.ErrRefused)
 			_, err = s.Review(t.Context(), "r", review(c, "u", "READ_PUBLIC"))
 			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
-			c.advance(365 * 24 * time.Hour)
+			c.advance(2*time.Hour + tokenstore.RequestRetention - time.Second)
 		}
+		c.advance(time.Second)
+		_, err = s.Exchange(t.Context(), "r", "", "a", "b")
+		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
 	{"the fifth wrong verifier ends a request token", func(t *testing.T, s tokenstore.Store, c *clock) {
 		oob := func(key string) {

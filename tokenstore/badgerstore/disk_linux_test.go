@@ -1,0 +1,208 @@
+package badgerstore
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/ristretto/v2/z"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// TestRemoval measures how long it takes to revoke as many tokens as REMOVE says, and what that costs others:
+//
+//	REMOVE=300000 go test -v -timeout 1h -run TestRemoval ./tokenstore/badgerstore
+func TestRemoval(t *testing.T) {
+	n := envNumber(t, "REMOVE")
+	for _, test := range []struct {
+		name   string
+		remove func(s *Store) error
+	}{
+		{"revoke", func(s *Store) error {
+			got, err := s.Revoke(t.Context(), tokenstore.Filter{Consumer: "k"})
+			if err == nil && got != n {
+				err = fmt.Errorf("revoked %d, want %d", got, n)
+			}
+			return err
+		}},
+		{"delete", func(s *Store) error { return s.DeleteConsumer(t.Context(), "k") }},
+	} {
+		t.Run(test.name, func(t *testing.T) { measureRemoval(t, n, test.remove) })
+	}
+}
+
+func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
+	path := t.TempDir()
+	loadTokensOf(t, path, n)
+	s := openTest(t, Options{Path: path})
+	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2000 {
+		if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: fmt.Sprint("other", i), Secret: "s", Consumer: "l", User: "v"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := diskUse(t, path)
+	measure := func(what string, until func() bool) {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		var created, read []time.Duration
+		var done atomic.Bool
+		for worker := range 4 {
+			all.Go(func() {
+				var c, r []time.Duration
+				for i := 0; !done.Load(); i++ {
+					start := time.Now()
+					if err := s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{Key: fmt.Sprintf("%s %d-%d", what, worker, i), Secret: "s", Consumer: "l", User: "v"}); err != nil {
+						t.Error(err)
+						return
+					}
+					c = append(c, time.Since(start))
+					start = time.Now()
+					if _, err := s.AccessToken(context.Background(), fmt.Sprint("other", rand.IntN(2000))); err != nil {
+						t.Error(err)
+						return
+					}
+					r = append(r, time.Since(start))
+					time.Sleep(5 * time.Millisecond)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				created, read = append(created, c...), append(read, r...)
+			})
+		}
+		heap := peakHeap(until)
+		done.Store(true)
+		all.Wait()
+		slices.Sort(created)
+		slices.Sort(read)
+		p99 := func(d []time.Duration) time.Duration { return d[len(d)*99/100] }
+		t.Logf("%s: create p50 %v p99 %v max %v; read p99 %v max %v; %d of each; heap grew by %d MiB at most", what,
+			created[len(created)/2], p99(created), created[len(created)-1], p99(read), read[len(read)-1], len(read), heap>>20)
+	}
+	begin := time.Now()
+	measure("idle", func() bool { return time.Since(begin) > 5*time.Second })
+	var acknowledged time.Duration
+	begin = time.Now()
+	result := make(chan error, 1)
+	go func() {
+		err := remove(s)
+		acknowledged = time.Since(begin)
+		result <- err
+	}()
+	returned := false
+	measure("removing", func() bool {
+		if !returned {
+			select {
+			case err := <-result:
+				if err != nil {
+					t.Error(err)
+				}
+				returned = true
+			default:
+			}
+		}
+		return returned && removed(s) && time.Since(begin) > 2*time.Second
+	})
+	t.Logf("acknowledged after %v, removed after %v", acknowledged, time.Since(begin))
+	deadline := time.Now().Add(3 * time.Minute)
+	for diskUse(t, path) > before/4 && time.Now().Before(deadline) {
+		time.Sleep(time.Second)
+	}
+	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20, time.Since(begin))
+}
+
+// peakHeap returns by how much the heap grows until the time comes.
+func peakHeap(until func() bool) (peak uint64) {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	start := m.HeapAlloc
+	for !until() {
+		runtime.ReadMemStats(&m)
+		if m.HeapAlloc > start {
+			peak = max(peak, m.HeapAlloc-start)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return peak
+}
+
+// diskUse is what the blocks of the files take.
+func diskUse(tb testing.TB, dir string) (bytes int64) {
+	tb.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil // it went meanwhile
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			bytes += stat.Blocks * 512
+		} else {
+			bytes += info.Size()
+		}
+		return nil
+	})
+	if err != nil && !os.IsNotExist(err) {
+		tb.Fatal(err)
+	}
+	return bytes
+}
+
+// loadTokensOf makes a store with n access tokens of the consumer k.
+func loadTokensOf(tb testing.TB, path string, n int) {
+	must := func(err error) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	must(os.MkdirAll(filepath.Join(path, "tokens"), 0o700))
+	db, err := badger.Open(databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop()))
+	must(err)
+	w := db.NewStreamWriter()
+	must(w.Prepare())
+	buf := z.NewBuffer(4<<20, "test")
+	flush := func() {
+		must(w.Write(buf))
+		buf.Reset()
+	}
+	secret := strings.Repeat("s", 80)
+	for stream, prefix := range []byte{prefixTokenOfConsumer, prefixAccessToken, prefixTokenOfUser} {
+		for i := range n {
+			var c change
+			putAccessToken(&c, &tokenstore.AccessToken{Key: loadedKey(i, n), Secret: secret, Consumer: "k",
+				User: fmt.Sprintf("user-%08d", i/10), Permission: "READ_PUBLIC", Created: time.Unix(1_700_000_000, 0)})
+			for _, o := range c.ops {
+				if o.entry.Key[0] == prefix {
+					badger.KVToBuffer(&pb.KV{Key: o.entry.Key, Value: o.entry.Value, Version: 1, StreamId: uint32(stream + 1)}, buf)
+				}
+			}
+			if buf.LenNoPadding() > 3<<20 {
+				flush()
+			}
+		}
+		flush()
+	}
+	must(w.Flush())
+	must(buf.Release())
+	must(db.Close())
+}

@@ -1,0 +1,434 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+const (
+	// removedAtOnce records are removed in a transaction, out of no more than lookedAtOnce. What others write waits for as
+	// long as that takes.
+	removedAtOnce = 100
+	lookedAtOnce  = 1000
+	// restAfterRemoval, in parts of the time that the removal took, is for everybody else.
+	restAfterRemoval = 2
+	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are gone. The sweep of the hour
+	// finds any others.
+	maxIdleNoted = 10_000
+)
+
+// removals are the revocations whose tokens are still on disk. A revocation of many is one durable mark, below
+// prefixRemoval, made while no change is under way. What it matches and is older, by Badger's version of the record, is not
+// there for anybody: nobody reads or changes it any more but who removes it. Then the mark goes.
+//
+// A version is the commit's number. It rises with every commit, across restarts too, over all that is still there.
+type removals struct {
+	marks atomic.Pointer[marks]
+	nudge chan struct{}
+	// mu is held while records are removed that nobody can see, and by who puts another in the place of one.
+	mu sync.Mutex
+	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last cleaned up.
+	garbage atomic.Int64
+}
+
+// marks are never changed. They are taken before what they may hide is read: so long as the reader has them it does not
+// matter that a mark goes when its tokens are gone.
+type marks map[tokenstore.Filter]mark
+
+type mark struct {
+	version uint64
+	at      time.Time
+}
+
+// pending returns the marks; nil means none, which costs a request one look at memory.
+func (r *removals) pending() *marks { return r.marks.Load() }
+
+// hide reports whether a token of that version was revoked. user is empty for a request token without a review.
+func (m *marks) hide(user, consumer string, version uint64) bool {
+	return m != nil && m.match(user, consumer, version)
+}
+
+func (m *marks) match(user, consumer string, version uint64) bool {
+	if version < (*m)[tokenstore.Filter{Consumer: consumer}].version {
+		return true
+	}
+	return user != "" && (version < (*m)[tokenstore.Filter{User: user}].version ||
+		version < (*m)[tokenstore.Filter{User: user, Consumer: consumer}].version)
+}
+
+// since is the version below which all of the consumer's tokens are being removed.
+func (m *marks) since(consumer string) uint64 {
+	if m == nil {
+		return 0
+	}
+	return (*m)[tokenstore.Filter{Consumer: consumer}].version
+}
+
+// ofUsers reports whether there is a mark that needs to know a token's user.
+func (m *marks) ofUsers() bool {
+	if m == nil {
+		return false
+	}
+	for f := range *m {
+		if f.User != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func removalKey(f tokenstore.Filter) []byte { return indexKey(prefixRemoval, f.User, f.Consumer) }
+
+func (s *Store) loadRemovals() error {
+	found := make(marks)
+	err := s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixRemoval}, nil, true, func(item *badger.Item) (bool, error) {
+			key := item.Key()
+			n, used := binary.Uvarint(key[1:])
+			if used <= 0 || uint64(len(key)-1-used) < n {
+				return false, errDamaged
+			}
+			rest := string(key[1+used:])
+			f := tokenstore.Filter{User: rest[:n], Consumer: rest[n:]}
+			return true, item.Value(func(v []byte) error {
+				if len(v) != 8 {
+					return errDamaged
+				}
+				found[f] = mark{version: item.Version(), at: time.UnixMilli(decodeTime(v))}
+				return nil
+			})
+		})
+	})
+	s.removals.nudge = make(chan struct{}, 1)
+	s.removals.set(found)
+	return err
+}
+
+func (r *removals) set(m marks) {
+	if len(m) == 0 {
+		r.marks.Store(nil)
+		return
+	}
+	r.marks.Store(&m)
+}
+
+func (r *removals) copy() marks {
+	if m := r.pending(); m != nil {
+		return maps.Clone(*m)
+	}
+	return make(marks)
+}
+
+// mark commits c and revokes all that the filters match now. The caller holds the gate alone: no change that began before
+// is under way.
+func (s *Store) mark(c change, now time.Time, filters ...tokenstore.Filter) error {
+	for _, f := range filters {
+		c.put(removalKey(f), encodeTime(now), 0)
+	}
+	c.frees = true
+	if err := s.tokens.commit(c); err != nil {
+		return err
+	}
+	version := uint64(0)
+	if err := s.tokens.view(func(txn *badger.Txn) error {
+		item, err := txn.Get(removalKey(filters[0]))
+		if err == nil {
+			version = item.Version()
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	next := s.removals.copy()
+	for _, f := range filters {
+		next[f] = mark{version, now}
+	}
+	s.removals.set(next)
+	for _, f := range filters {
+		if f.User == "" {
+			s.requests.detach(f.Consumer, version)
+		}
+	}
+	s.removals.wake()
+	return nil
+}
+
+// wake makes the goroutine that removes look now.
+func (r *removals) wake() {
+	select {
+	case r.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// remove removes from disk what is revoked, and lets Badger clean up after it.
+func (s *Store) remove() {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		if err := s.removeRevoked(); err != nil {
+			s.log.Error("removing revoked tokens", zap.Error(err))
+		}
+		if err := s.reclaim(); err != nil {
+			s.log.Error("reclaiming disk space", zap.Error(err))
+		}
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		case <-s.removals.nudge:
+		}
+	}
+}
+
+// removeRevoked works off the marks, the oldest first.
+func (s *Store) removeRevoked() error {
+	for !isClosed(s.stop) {
+		pending := s.removals.pending()
+		if pending == nil {
+			return nil
+		}
+		var f tokenstore.Filter
+		oldest := mark{}
+		for filter, m := range *pending {
+			if oldest.version == 0 || m.version < oldest.version {
+				f, oldest = filter, m
+			}
+		}
+		if err := s.removeMarked(f, oldest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeMarked removes what a mark matches, and then the mark.
+func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
+	idle := make(map[string]struct{})
+	if f.User != "" {
+		defer func() { s.noteIdle(idle, m.at) }()
+	}
+	access, requests := indexPrefix(prefixTokenOfConsumer, f.Consumer), indexPrefix(prefixRequestOfConsumer, f.Consumer)
+	before := 8 // the time stands before the key
+	if f.User != "" {
+		access, requests, before = indexPrefix(prefixTokenOfUser, f.User), indexPrefix(prefixRequestOfUser, f.User), 0
+	}
+	if err := s.removeAll(access, func(txn *badger.Txn, b *removal, index []byte) error {
+		t, err := accessTokenIn(txn, string(index[len(access):]))
+		if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
+			return err
+		}
+		b.accessToken(t)
+		if len(idle) < maxIdleNoted {
+			idle[t.token.Consumer] = struct{}{}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := s.removeAll(requests, func(txn *badger.Txn, b *removal, index []byte) error {
+		t, version, err := requestTokenIn(txn, string(index[min(len(requests)+before, len(index)):]))
+		if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
+			return err
+		}
+		b.requestToken(t, version)
+		return nil
+	}); err != nil || isClosed(s.stop) {
+		return err
+	}
+	return s.unmark(f, m)
+}
+
+func matches(f tokenstore.Filter, user, consumer string) bool {
+	return (f.User == "" || user == f.User) && (f.Consumer == "" || consumer == f.Consumer)
+}
+
+func reviewer(t *tokenstore.RequestToken) string {
+	if t.Review == nil {
+		return ""
+	}
+	return t.Review.User
+}
+
+// removeAll shows every entry of an index to pick, which adds to the removal what is to go, some at a time and with rests
+// between. It holds no lock that others need while it reads.
+func (s *Store) removeAll(prefix []byte, pick func(*badger.Txn, *removal, []byte) error) error {
+	return s.removeFrom(prefix, nil, nil, pick)
+}
+
+// removeFrom is removeAll for what lies after one entry and before another.
+func (s *Store) removeFrom(prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error) error {
+	for more := true; more && !isClosed(s.stop); {
+		start := time.Now()
+		var err error
+		if after, more, err = s.removeSome(prefix, after, until, pick); err != nil {
+			return err
+		}
+		if more {
+			select {
+			case <-s.stop:
+			case <-time.After(restAfterRemoval * time.Since(start)):
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) removeSome(prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error) (last []byte, more bool, err error) {
+	s.removals.mu.Lock()
+	defer s.removals.mu.Unlock()
+	b, looked := &removal{s: s}, 0
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, prefix, after, false, func(item *badger.Item) (bool, error) {
+			key := item.KeyCopy(nil)
+			last = key[len(prefix):]
+			if until != nil && string(last) >= string(until) {
+				return false, nil
+			}
+			err := pick(txn, b, key)
+			switch {
+			case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, errDamaged):
+				b.c.remove(key) // it leads to nothing that anybody could read
+			case err != nil:
+				return false, err
+			}
+			looked++
+			more = looked == lookedAtOnce || b.records == removedAtOnce || b.c.size > maxTxnSize/4
+			return !more, nil
+		})
+	})
+	return last, more, errors.Join(err, b.commit())
+}
+
+// unmark removes a mark whose tokens are gone, unless there was another revocation since.
+func (s *Store) unmark(f tokenstore.Filter, m mark) error {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	next := s.removals.copy()
+	if next[f] != m {
+		return nil
+	}
+	var c change
+	c.remove(removalKey(f))
+	if err := s.tokens.commit(c); err != nil {
+		return err
+	}
+	delete(next, f)
+	s.removals.set(next)
+	return nil
+}
+
+// noteIdle notes those self-registered consumers that have no access token any more.
+func (s *Store) noteIdle(consumers map[string]struct{}, since time.Time) {
+	for consumer := range consumers {
+		if err := s.noteIfIdle(consumer, since); err != nil {
+			s.log.Error("noting consumers without access tokens", zap.Error(err))
+			return
+		}
+	}
+}
+
+func (s *Store) noteIfIdle(consumer string, since time.Time) error {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	idle, _, err := s.nowIdle(consumer, "")
+	if err != nil || !idle {
+		return err
+	}
+	var c change
+	c.put(recordKey(prefixIdle, consumer), encodeTime(since), 0)
+	if err := s.tokens.commit(c); err != nil {
+		return err
+	}
+	s.self.set(consumer, since)
+	return nil
+}
+
+// A removal removes records that nobody can see any more, each with its indexes, in one transaction.
+type removal struct {
+	s       *Store
+	c       change
+	records int
+	done    []func() // what follows from the commit
+}
+
+func (r *removal) accessToken(t *storedAccessToken) {
+	removeAccessToken(&r.c, &t.token)
+	r.records++
+	key := t.token.Key
+	r.done = append(r.done, func() { r.s.accessTokens.remove(key) })
+}
+
+func (r *removal) requestToken(t *tokenstore.RequestToken, version uint64) {
+	removeRequestToken(&r.c, t)
+	r.records++
+	r.done = append(r.done, func() { r.s.requests.remove(t, version) })
+}
+
+func (r *removal) commit() error {
+	if len(r.c.ops) == 0 {
+		return nil
+	}
+	if err := r.s.tokens.commit(r.c); err != nil {
+		return err
+	}
+	for _, f := range r.done {
+		f()
+	}
+	r.s.removals.garbage.Add(int64(r.records) * recordOnDisk)
+	return nil
+}
+
+// sweepRequests removes the request tokens whose time to be remembered is over.
+func (s *Store) sweepRequests(now time.Time) error {
+	over := now.Add(-tokenstore.RequestRetention)
+	for consumer, second := range s.requests.due(over.Unix()) {
+		prefix := indexPrefix(prefixRequestOfConsumer, consumer)
+		first, last := encodeTime(time.Unix(second, 0)), encodeTime(over.Add(time.Millisecond))
+		if err := s.removeFrom(prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
+			t, version, err := requestTokenIn(txn, string(index[min(len(prefix)+8, len(index)):]))
+			if err != nil || !requestForgotten(t, now) {
+				return err
+			}
+			b.requestToken(t, version)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pin returns what everybody reads now, for somebody who reads it for long; release must be called.
+func (d *database) pin() (*snapshot, error) {
+	for {
+		if err := d.usable(); err != nil {
+			return nil, err
+		}
+		s := d.snapshot.Load()
+		if s == nil {
+			return nil, badger.ErrDBClosed
+		}
+		if s.use() {
+			return s, nil
+		}
+	}
+}
+
+// getVersion calls f with the value of the key, and returns the version of the commit that wrote it.
+func getVersion(txn *badger.Txn, key []byte, f func([]byte) error) (uint64, error) {
+	item, err := txn.Get(key)
+	if err != nil {
+		return 0, err
+	}
+	return item.Version(), item.Value(f)
+}

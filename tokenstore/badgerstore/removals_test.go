@@ -1,0 +1,197 @@
+package badgerstore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// revokeEnv makes the test binary revoke in the store at its value until it is killed.
+const revokeEnv = "BADGERSTORE_TEST_REVOKE"
+
+const killTokens = 3000
+
+// revokeUntilKilled issues tokens to a user and a consumer, and revokes them, again and again. It writes a line after each step
+// that was acknowledged.
+func revokeUntilKilled(path string) {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+	}
+	s, err := Open(Options{Path: path})
+	fail(err)
+	ctx := context.Background()
+	for n := 0; ; n++ {
+		round := fmt.Sprintf("%d-%d", os.Getpid(), n)
+		var c change
+		for i := range killTokens {
+			key := fmt.Sprintf("%s-%d", round, i)
+			putAccessToken(&c, &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"})
+			if len(c.ops) > 1000 || i == killTokens-1 {
+				fail(s.tokens.commit(c))
+				c = change{}
+			}
+		}
+		for i := range 20 {
+			fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: fmt.Sprintf("%s-%d", round, i), Consumer: "k", Expires: time.Now().Add(time.Hour)}))
+		}
+		fmt.Println("issued", round)
+		switch n % 3 {
+		case 0:
+			_, err = s.Revoke(ctx, tokenstore.Filter{User: "u", Consumer: "k"})
+			fail(err)
+			_, err = s.Revoke(ctx, tokenstore.Filter{Consumer: "k"})
+		case 1:
+			_, err = s.Revoke(ctx, tokenstore.Filter{User: "u"})
+			fail(err)
+			_, err = s.Revoke(ctx, tokenstore.Filter{Consumer: "k"})
+		default:
+			fail(s.CreateConsumer(ctx, &tokenstore.Consumer{Key: "k"}))
+			err = s.DeleteConsumer(ctx, "k")
+		}
+		fail(err)
+		fmt.Println("revoked", round)
+	}
+}
+
+// What was revoked is refused as soon as that was acknowledged, and goes in the end, however often the process is killed while it
+// removes it. What was not revoked is there, and what is issued afterwards stays.
+func TestKillWhileRemoving(t *testing.T) {
+	path := t.TempDir()
+	state := make(map[string]string)
+	interrupted := 0
+	for range 4 {
+		child := exec.Command(os.Args[0], "-test.run=^$")
+		child.Env = append(os.Environ(), revokeEnv+"="+path)
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var last string
+		revoked := 0
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			what, round, _ := strings.Cut(lines.Text(), " ")
+			if what == "error" {
+				t.Fatal(lines.Text())
+			}
+			state[round], last = what, round
+			if what == "revoked" {
+				if revoked++; revoked == 2 { // while it removes the tokens
+					time.AfterFunc(time.Duration(rand.IntN(30))*time.Millisecond, func() { _ = child.Process.Kill() })
+				}
+			}
+		}
+		_ = child.Wait()
+
+		s, err := Open(Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.removals.pending() != nil {
+			interrupted++
+		}
+		for round, what := range state {
+			for _, i := range []int{0, 1, 10, killTokens / 2, killTokens - 1} {
+				key := fmt.Sprintf("%s-%d", round, i)
+				_, err := s.AccessToken(t.Context(), key)
+				if what == "revoked" && !errors.Is(err, tokenstore.ErrNotFound) {
+					t.Errorf("%s was revoked, and then got %v", key, err)
+				}
+				if what == "issued" && err != nil && round != last { // the last one may have been revoked by then
+					t.Errorf("%s was issued, and then got %v", key, err)
+				}
+				if i < 20 && what == "revoked" {
+					if _, err := s.RequestToken(t.Context(), key); !errors.Is(err, tokenstore.ErrNotFound) {
+						t.Errorf("request token %s was revoked, and then got %v", key, err)
+					}
+				}
+			}
+		}
+		fresh := &tokenstore.AccessToken{Key: "fresh " + last, Consumer: "k", User: "u"}
+		if err := s.CreateAccessToken(t.Context(), fresh); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, s)
+		for round, what := range state {
+			prefix := recordKey(prefixAccessToken, round+"-")
+			n := 0
+			if err := s.tokens.view(func(txn *badger.Txn) error {
+				return scan(txn, prefix, nil, false, func(*badger.Item) (bool, error) { n++; return true, nil })
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if what == "revoked" && n > 0 {
+				t.Errorf("%d revoked tokens of %s are still on disk", n, round)
+			}
+		}
+		if _, err := s.AccessToken(t.Context(), fresh.Key); err != nil {
+			t.Errorf("a token that was issued meanwhile: %v", err)
+		}
+		if _, err := s.Revoke(t.Context(), tokenstore.Filter{User: "u"}); err != nil { // for the next round
+			t.Fatal(err)
+		}
+		settle(t, s)
+		wantCounts(t, s, "after the removal")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	if interrupted == 0 {
+		t.Error("no process was killed while it removed")
+	}
+}
+
+// A mark hides what is older, by user, consumer, or both, and nothing else.
+func TestMarks(t *testing.T) {
+	m := &marks{
+		{User: "u"}:                 {version: 10},
+		{Consumer: "k"}:             {version: 20},
+		{User: "v", Consumer: "l"}:  {version: 30},
+		{User: "", Consumer: "any"}: {version: 40},
+	}
+	for _, test := range []struct {
+		user, consumer string
+		version        uint64
+		want           bool
+	}{
+		{"u", "l", 9, true},
+		{"u", "l", 10, false}, // no commit has the version of a mark but the mark's own
+		{"u", "k", 19, true},
+		{"u", "k", 20, false},
+		{"v", "l", 29, true},
+		{"v", "m", 29, false},
+		{"w", "l", 29, false},
+		{"", "k", 19, true},
+		{"", "l", 5, false},
+		{"", "any", 39, true},
+	} {
+		if got := m.hide(test.user, test.consumer, test.version); got != test.want {
+			t.Errorf("%+v: got %t", test, got)
+		}
+	}
+	if (*marks)(nil).hide("u", "k", 0) {
+		t.Error("no marks hide something")
+	}
+}
+
+// removed reports whether all that was revoked is gone from the database.
+func removed(s *Store) bool { return s.removals.pending() == nil }

@@ -1,0 +1,376 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// requestCounts counts request tokens, in units of tokenstore.RequestTokenSize, so that no request has to count them on
+// disk. It is made anew from an index when the store is opened.
+type requestCounts struct {
+	mu        sync.Mutex
+	limits    tokenstore.Limits
+	consumers map[string]*requestCount
+	// What is stored, whether it waits or not: of all consumers, and of those that registered themselves.
+	all, selfRegistered int
+	// ends holds what is stored by the second of its expiry.
+	ends map[int64]map[*requestCount]*requestEnd
+	// What ends until the second `over` waits no longer, and what ends until `swept` was removed from disk.
+	over, swept int64
+}
+
+// A requestCount is what one consumer has. It is there while something of it is stored.
+type requestCount struct {
+	consumer        string
+	waiting, stored int
+	selfRegistered  bool
+	// since is the version below which the consumer's request tokens were revoked: they count for `all` alone.
+	since uint64
+}
+
+// A requestEnd is what a consumer has that expires in one second.
+type requestEnd struct{ waiting, stored int }
+
+// requestUnits is how many units a request token counts: by what may be on disk of it when it was reviewed. It depends on
+// what never changes in a request token.
+func requestUnits(t *tokenstore.RequestToken) int {
+	// The key stands in the record, its key and two indexes, the consumer in the record and an index. The rest is what
+	// a review adds, the times, and what Badger adds to each of four entries.
+	size := 4*len(t.Key) + len(t.Secret) + 2*len(t.Consumer) + len(t.Callback) + 300
+	return (size + tokenstore.RequestTokenSize - 1) / tokenstore.RequestTokenSize
+}
+
+// endSecond is the second in which a request token expires, so far as the index knows.
+func endSecond(expires time.Time) int64 { return floorDiv(decodeTime(encodeTime(expires)), 1000) }
+
+func (r *requestCounts) setLimits(l tokenstore.Limits) {
+	if l.RequestTokensOfConsumer < 1 {
+		l.RequestTokensOfConsumer = tokenstore.DefaultLimits.RequestTokensOfConsumer
+	}
+	if l.RequestTokens < 1 {
+		l.RequestTokens = tokenstore.DefaultLimits.RequestTokens
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.limits = l
+}
+
+// room returns the error for one request token too many.
+func (r *requestCounts) room(t *tokenstore.RequestToken, selfRegistered bool, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.check(t, selfRegistered, now)
+}
+
+func (r *requestCounts) check(t *tokenstore.RequestToken, selfRegistered bool, now time.Time) error {
+	r.pass(now)
+	units, most := requestUnits(t), r.limits.RequestTokensOfConsumer
+	if selfRegistered {
+		most = min(most, tokenstore.MaxWaiting)
+	}
+	if c := r.consumers[t.Consumer]; c != nil && c.waiting+units > most {
+		return tokenstore.ErrTooMany
+	}
+	if selfRegistered && r.selfRegistered+units > tokenstore.MaxSelfRegisteredRequests {
+		return tokenstore.ErrTooManyInAll
+	}
+	if r.all+units > r.limits.RequestTokens {
+		return tokenstore.ErrTooManyInAll
+	}
+	return nil
+}
+
+// reserve counts a new request token, unless there is no room. since is the version below which the consumer's earlier ones
+// are being removed.
+func (r *requestCounts) reserve(t *tokenstore.RequestToken, selfRegistered bool, now time.Time, since uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.check(t, selfRegistered, now); err != nil {
+		return err
+	}
+	r.add(t.Consumer, selfRegistered, since, t.Expires, requestUnits(t), !refused(t))
+	return nil
+}
+
+func (r *requestCounts) add(consumer string, selfRegistered bool, since uint64, expires time.Time, units int, waits bool) {
+	c := r.consumers[consumer]
+	if c == nil {
+		c = &requestCount{consumer: consumer, selfRegistered: selfRegistered, since: since}
+		r.consumers[consumer] = c
+	}
+	r.register(c, selfRegistered)
+	second := endSecond(expires)
+	end := r.ends[second][c]
+	if end == nil {
+		if r.ends[second] == nil {
+			r.ends[second] = make(map[*requestCount]*requestEnd, 1)
+		}
+		end = new(requestEnd)
+		r.ends[second][c] = end
+	}
+	r.swept = min(r.swept, second-1)
+	r.all += units
+	c.stored += units
+	end.stored += units
+	if c.selfRegistered {
+		r.selfRegistered += units
+	}
+	if waits && second > r.over {
+		c.waiting += units
+		end.waiting += units
+	}
+}
+
+// remove counts a request token no more that is removed from disk. version is its record's; math.MaxUint64 where it never
+// came to be.
+func (r *requestCounts) remove(t *tokenstore.RequestToken, version uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	units, second := requestUnits(t), endSecond(t.Expires)
+	r.all -= units
+	c := r.consumers[t.Consumer]
+	if c == nil || version < c.since {
+		return
+	}
+	if end := r.ends[second][c]; end != nil {
+		if !refused(t) {
+			r.stop(c, end, units)
+		}
+		if end.stored -= units; end.stored <= 0 {
+			r.drop(second, c)
+		}
+	}
+	if c.selfRegistered {
+		r.selfRegistered -= units
+	}
+	if c.stored -= units; c.stored <= 0 {
+		delete(r.consumers, t.Consumer)
+	}
+}
+
+// refuse counts a request token no more as one that waits. It was refused.
+func (r *requestCounts) refuse(t *tokenstore.RequestToken) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.consumers[t.Consumer]
+	if c == nil {
+		return
+	}
+	if end := r.ends[endSecond(t.Expires)][c]; end != nil {
+		r.stop(c, end, requestUnits(t))
+	}
+}
+
+func (r *requestCounts) stop(c *requestCount, end *requestEnd, units int) {
+	units = min(units, end.waiting) // none, when the time is over
+	end.waiting -= units
+	c.waiting -= units
+}
+
+func (r *requestCounts) drop(second int64, c *requestCount) {
+	delete(r.ends[second], c)
+	if len(r.ends[second]) == 0 {
+		delete(r.ends, second)
+	}
+}
+
+// detach lets a consumer begin anew whose request tokens before the version were revoked.
+func (r *requestCounts) detach(consumer string, version uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.consumers[consumer]
+	if c == nil {
+		return
+	}
+	r.register(c, false)
+	delete(r.consumers, consumer)
+	for second, ends := range r.ends {
+		if _, ok := ends[c]; ok {
+			r.drop(second, c)
+		}
+	}
+}
+
+// adopt notes whether a consumer is one that registered itself.
+func (r *requestCounts) adopt(consumer string, selfRegistered bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.consumers[consumer]; c != nil {
+		r.register(c, selfRegistered)
+	}
+}
+
+func (r *requestCounts) register(c *requestCount, selfRegistered bool) {
+	switch {
+	case selfRegistered == c.selfRegistered:
+	case selfRegistered:
+		r.selfRegistered += c.stored
+	default:
+		r.selfRegistered -= c.stored
+	}
+	c.selfRegistered = selfRegistered
+}
+
+// pass takes from what waits all that has expired.
+func (r *requestCounts) pass(now time.Time) {
+	until := now.Unix()
+	if until <= r.over {
+		return
+	}
+	r.eachEnd(r.over, until, func(_ int64, ends map[*requestCount]*requestEnd) {
+		for c, end := range ends {
+			r.stop(c, end, end.waiting)
+		}
+	})
+	r.over = until
+}
+
+// eachEnd calls f with what ends after one second and until another.
+func (r *requestCounts) eachEnd(after, until int64, f func(second int64, ends map[*requestCount]*requestEnd)) {
+	if until-after > int64(len(r.ends)) {
+		for second, ends := range r.ends {
+			if second > after && second <= until {
+				f(second, ends)
+			}
+		}
+		return
+	}
+	for second := after + 1; second <= until; second++ {
+		if ends := r.ends[second]; ends != nil {
+			f(second, ends)
+		}
+	}
+}
+
+// due returns the consumers that have something to be removed by now, each with the first second of it.
+func (r *requestCounts) due(until int64) map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if until <= r.swept {
+		return nil
+	}
+	due := make(map[string]int64)
+	r.eachEnd(r.swept, until, func(second int64, ends map[*requestCount]*requestEnd) {
+		for c := range ends {
+			if first, ok := due[c.consumer]; !ok || second < first {
+				due[c.consumer] = second
+			}
+		}
+	})
+	if len(due) == 0 {
+		r.swept = until
+	}
+	return due
+}
+
+// loadRequestCounts counts what the index of the consumers' request tokens says. What an earlier version refused stands at its
+// beginning, and is put where it expires.
+func (s *Store) loadRequestCounts() error {
+	now := s.clock()
+	r := &s.requests
+	r.consumers = make(map[string]*requestCount)
+	r.ends = make(map[int64]map[*requestCount]*requestEnd)
+	r.over, r.swept = now.Unix(), math.MaxInt64
+	r.setLimits(tokenstore.DefaultLimits)
+	pending := s.removals.pending()
+
+	var consumer string
+	var selfRegistered, known bool
+	var moved []change
+	err := s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixRequestOfConsumer}, nil, true, func(item *badger.Item) (bool, error) {
+			name, expires, key, err := parseRequestOfConsumer(item.Key())
+			if err != nil {
+				return false, err
+			}
+			units, waits := 0, true
+			if err := item.Value(func(v []byte) (err error) {
+				units, waits, err = decodeRequestIndex(v)
+				return err
+			}); err != nil {
+				return false, err
+			}
+			if units == 0 { // of an earlier version
+				t, _, err := requestTokenIn(txn, key)
+				if errors.Is(err, tokenstore.ErrNotFound) {
+					return true, nil
+				}
+				if err != nil {
+					return false, wrapRead("request token", key, err)
+				}
+				units, waits, expires = requestUnits(t), !refused(t), t.Expires
+				if !waits {
+					var c change
+					c.remove(item.KeyCopy(nil))
+					putRequestToken(&c, t)
+					moved = append(moved, c)
+				}
+			}
+			if !known || name != consumer {
+				consumer, known = name, true
+				c, err := s.storedConsumer(name)
+				if err != nil {
+					return false, err
+				}
+				selfRegistered = c != nil && c.SelfRegistered
+			}
+			since := pending.since(name)
+			if item.Version() < since {
+				r.all += units // it is only waiting for its removal
+				return true, nil
+			}
+			r.add(name, selfRegistered, since, expires, units, waits)
+			return true, nil
+		})
+	})
+	for _, c := range moved {
+		if err == nil {
+			err = s.tokens.commit(c)
+		}
+	}
+	r.swept = min(r.swept, now.Unix())
+	return err
+}
+
+// requestOfConsumerKey has the token among those of its consumer by when it expires, so that those which have can be removed
+// without a look at the others.
+func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
+	return indexKey(prefixRequestOfConsumer, t.Consumer, string(encodeTime(t.Expires))+t.Key)
+}
+
+func parseRequestOfConsumer(b []byte) (consumer string, expires time.Time, key string, err error) {
+	n, used := binary.Uvarint(b[1:])
+	if used <= 0 || uint64(len(b)-1-used) < n || len(b)-1-used-int(n) < 8 {
+		return "", time.Time{}, "", errDamaged
+	}
+	rest := b[1+used:]
+	consumer, rest = string(rest[:n]), rest[n:]
+	return consumer, time.UnixMilli(decodeTime(rest)), string(rest[8:]), nil
+}
+
+// The value of that index is what the token counts, and whether it was refused.
+func encodeRequestIndex(t *tokenstore.RequestToken) []byte {
+	flag := byte(0)
+	if refused(t) {
+		flag = 1
+	}
+	return binary.AppendUvarint([]byte{flag}, uint64(requestUnits(t)))
+}
+
+func decodeRequestIndex(v []byte) (units int, waits bool, err error) {
+	if len(v) == 0 {
+		return 0, false, nil
+	}
+	n, used := binary.Uvarint(v[1:])
+	if v[0] > 1 || used <= 0 || n == 0 || n > math.MaxInt32 {
+		return 0, false, errDamaged
+	}
+	return int(n), v[0] == 0, nil
+}

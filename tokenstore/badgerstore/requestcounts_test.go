@@ -1,0 +1,260 @@
+package badgerstore
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// A countOf is what requestCounts says in all, or of a consumer.
+type countOf struct {
+	all, selfRegistered int
+	consumers           string
+}
+
+// counted is what the store says.
+func counted(s *Store) (c countOf) {
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	s.requests.pass(s.clock())
+	consumers := make(map[string][2]int)
+	for name, count := range s.requests.consumers {
+		consumers[name] = [2]int{count.waiting, count.stored}
+	}
+	return countOf{s.requests.all, s.requests.selfRegistered, fmt.Sprint(consumers)}
+}
+
+// recounted is the same from every record on disk.
+func recounted(t *testing.T, s *Store) (c countOf) {
+	t.Helper()
+	consumers := make(map[string][2]int)
+	now := s.clock()
+	pending := s.removals.pending()
+	err := s.tokens.view(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixRequestToken}, nil, true, func(item *badger.Item) (bool, error) {
+			r, version, err := requestTokenIn(txn, string(item.Key()[1:]))
+			if err != nil {
+				return false, err
+			}
+			units := requestUnits(r)
+			c.all += units
+			if version < pending.since(r.Consumer) {
+				return true, nil
+			}
+			count := consumers[r.Consumer]
+			count[1] += units
+			if !refused(r) && r.Expires.Unix() > now.Unix() {
+				count[0] += units
+			}
+			consumers[r.Consumer] = count
+			if k, err := s.storedConsumer(r.Consumer); err != nil {
+				return false, err
+			} else if k != nil && k.SelfRegistered {
+				c.selfRegistered += units
+			}
+			return true, nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.consumers = fmt.Sprint(consumers)
+	return c
+}
+
+func wantCounts(t *testing.T, s *Store, when string) {
+	t.Helper()
+	if got, want := counted(s), recounted(t, s); got != want {
+		t.Errorf("%s: counted %+v, on disk there is %+v", when, got, want)
+	}
+}
+
+// Whatever becomes of request tokens, at the same time, the counts are what is on disk, and the same after opening the store
+// again.
+func TestRequestTokensAreCountedExactly(t *testing.T) {
+	var offset atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	path := t.TempDir()
+	s := openTest(t, Options{Path: path, Clock: clock})
+	ctx := context.WithoutCancel(t.Context())
+	self := func(i int) *tokenstore.Consumer {
+		return &tokenstore.Consumer{Key: fmt.Sprint("self", i), SelfRegistered: true}
+	}
+	for round := range 3 {
+		var all sync.WaitGroup
+		for worker := range 8 {
+			all.Go(func() {
+				rng := rand.New(rand.NewPCG(uint64(round), uint64(worker)))
+				for range 150 {
+					key := fmt.Sprint("r", rng.IntN(400))
+					consumer := fmt.Sprint([]string{"known", "self"}[rng.IntN(2)], rng.IntN(4))
+					r := &tokenstore.RequestToken{Key: key, Secret: "s", Consumer: consumer, Expires: clock().Add(time.Duration(1+rng.IntN(3)) * time.Hour)}
+					if rng.IntN(3) == 0 {
+						r.Callback = "https://example.com/" + strings.Repeat("x", 2000)
+					}
+					permission := []string{"READ_PUBLIC", tokenstore.Unauthorized}[rng.IntN(2)]
+					switch rng.IntN(8) { // most fail, and must count nothing then
+					case 0, 1:
+						_ = s.CreateRequestToken(ctx, r)
+					case 2:
+						r.Consumer = fmt.Sprint("self", rng.IntN(4))
+						_ = s.RegisterConsumer(ctx, &tokenstore.Consumer{Key: r.Consumer, SelfRegistered: true}, r)
+					case 3:
+						_, _ = s.Review(ctx, key, tokenstore.Review{User: fmt.Sprint("u", rng.IntN(3)), Permission: permission, Verifier: "v"})
+					case 4:
+						_, _ = s.Exchange(ctx, key, "v", tokenstore.NewKey(), "secret")
+					case 5:
+						for range tokenstore.MaxVerifierFailures {
+							_, _ = s.Exchange(ctx, key, "wrong", tokenstore.NewKey(), "secret")
+						}
+					case 6:
+						f := tokenstore.Filter{User: fmt.Sprint("u", rng.IntN(3))}
+						if rng.IntN(2) == 0 {
+							f = tokenstore.Filter{Consumer: consumer}
+						}
+						if _, err := s.Revoke(ctx, f); err != nil {
+							t.Error(err)
+						}
+					case 7:
+						_ = s.DeleteConsumer(ctx, fmt.Sprint("self", rng.IntN(4)))
+						_ = s.CreateConsumer(ctx, self(rng.IntN(4)))
+					}
+				}
+			})
+		}
+		all.Wait()
+		settle(t, s)
+		wantCounts(t, s, "after changes")
+		before := counted(s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openTest(t, Options{Path: path, Clock: clock})
+		if after := counted(s); after != before {
+			t.Errorf("opened again: counted %+v, before %+v", after, before)
+		}
+		offset.Add(int64(90 * time.Minute))
+		wantCounts(t, s, "after some expired")
+		if err := s.sweepRequests(clock()); err != nil {
+			t.Fatal(err)
+		}
+		wantCounts(t, s, "after those were removed")
+	}
+	offset.Add(int64(24 * time.Hour))
+	if err := s.sweepRequests(clock()); err != nil {
+		t.Fatal(err)
+	}
+	if got := counted(s); got != (countOf{consumers: "map[]"}) || len(s.requests.ends) != 0 {
+		t.Errorf("when all have ended there is still %+v, and %d ends", got, len(s.requests.ends))
+	}
+	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer, prefixRequestOfUser)
+}
+
+// settle waits until what was revoked is removed.
+func settle(t *testing.T, s *Store) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); s.removals.pending() != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not removed yet: %v", *s.removals.pending())
+		}
+	}
+}
+
+// wantNothing fails the test where there is a key with one of the prefixes.
+func wantNothing(t *testing.T, s *Store, prefixes ...byte) {
+	t.Helper()
+	for _, prefix := range prefixes {
+		err := s.tokens.view(func(txn *badger.Txn) error {
+			return scan(txn, []byte{prefix}, nil, false, func(item *badger.Item) (bool, error) {
+				t.Errorf("there is still %q", item.Key())
+				return false, nil
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// An index entry of an earlier version has no value, and that of a refused token stood where time begins. They are counted,
+// refused tokens are told, and all are removed in their time.
+func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
+	path := t.TempDir()
+	s := openTest(t, Options{Path: path})
+	now := time.Now()
+	waiting := &tokenstore.RequestToken{Key: "waiting", Consumer: "k", Expires: now.Add(time.Hour)}
+	no := &tokenstore.RequestToken{Key: "refused", Consumer: "k", Expires: now.Add(time.Hour),
+		Review: &tokenstore.Review{User: "u", Permission: tokenstore.Unauthorized}}
+	long := *no
+	long.Key, long.Expires = "long ago", now.Add(-1000*time.Hour)
+	var c change
+	for _, r := range []*tokenstore.RequestToken{waiting, no, &long} {
+		at := encodeTime(r.Expires)
+		until := ttl(r.Expires.Add(tokenstore.Retention))
+		if refused(r) {
+			at, until = encodeTime(time.UnixMilli(0)), 0
+			c.put(indexKey(prefixRequestOfUser, "u", r.Key), nil, until)
+		}
+		c.put(recordKey(prefixRequestToken, r.Key), encodeRequestToken(r), until)
+		c.put(indexKey(prefixRequestOfConsumer, r.Consumer, string(at)+r.Key), nil, until)
+	}
+	if err := s.tokens.commit(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = openTest(t, Options{Path: path})
+	wantCounts(t, s, "opened")
+	if got := s.requests.consumers["k"]; got == nil || got.waiting != 1 || got.stored != 3 {
+		t.Errorf("counted %+v, want 1 of 3 waiting", got)
+	}
+	if _, err := s.Exchange(t.Context(), "refused", "", "a", "b"); err != tokenstore.ErrRefused {
+		t.Errorf("refused: got %v", err)
+	}
+	if err := s.sweepRequests(now); err != nil {
+		t.Fatal(err)
+	}
+	wantCounts(t, s, "swept")
+	if got := counted(s); got.all != 2 {
+		t.Errorf("counted %+v after the sweep, want 2 in all", got)
+	}
+	if err := s.sweepRequests(now.Add(2 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer, prefixRequestOfUser)
+}
+
+// It costs the same to refuse or create a request token, however many there are.
+func BenchmarkRoomForRequestToken(b *testing.B) {
+	for _, n := range []int{0, 10_000, 200_000} {
+		b.Run(fmt.Sprint(n, " stored"), func(b *testing.B) {
+			s := openTest(b, Options{})
+			s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: math.MaxInt32, RequestTokens: math.MaxInt32})
+			now := time.Now()
+			for i := range n {
+				r := &tokenstore.RequestToken{Key: fmt.Sprint(i), Consumer: "k", Expires: now.Add(time.Duration(i) * time.Millisecond * 36)}
+				if err := s.requests.reserve(r, false, now, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			r := &tokenstore.RequestToken{Key: "x", Consumer: "k", Expires: now.Add(time.Hour)}
+			for b.Loop() {
+				if err := s.RoomForRequestToken(b.Context(), r, false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
