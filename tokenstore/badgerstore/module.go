@@ -27,6 +27,10 @@ func init() {
 // An acknowledged consumer, token, review, exchange or revocation survives the end of the process and a power cut; an
 // accepted nonce survives the end of the process. No used nonce is accepted again after a power cut either: with `sync`
 // because it is on disk, without because requests from before the restart are refused.
+//
+// A directory that lacks something that was acknowledged, because a file is missing, damaged or an older copy, is not
+// opened: the error names the file, and nothing is changed. Only damage to the log of nonces costs no more than one timestamp
+// window, in which every request is refused. Copy the directory as a whole, while no process uses it.
 type Module struct {
 	// The directory. It is made, readable for its owner alone, if it is not there. Placeholders such as `{env.X}` are
 	// expanded when the configuration is loaded. Default: the folder `oauth1` in Caddy's data directory.

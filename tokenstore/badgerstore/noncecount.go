@@ -86,14 +86,14 @@ func newNonceCounts(dir string, serial uint64) (*nonceCounts, error) {
 
 func slotOf(serial uint64) int { return countsHeader + int(serial%countSlots)*countSize }
 
-// take begins to count the records of a segment.
+// take begins to count the records of a segment. That it does is on disk, where a disk loses power and the machine does not.
 func (c *nonceCounts) take(serial uint64) (counter, error) {
 	at := slotOf(serial)
 	if c.data != nil {
 		n := (*atomic.Int64)(unsafe.Pointer(&c.data[at+8])) // aligned: pages and slots are
 		n.Store(0)
 		(*atomic.Uint64)(unsafe.Pointer(&c.data[at])).Store(serial + 1)
-		return counter{n: n}, nil
+		return counter{n: n}, c.file.Sync()
 	}
 	n := new(atomic.Int64)
 	write := func(records int64) error {
@@ -107,7 +107,7 @@ func (c *nonceCounts) take(serial uint64) (counter, error) {
 		c.mu.Lock() // so that the highest number is written last
 		defer c.mu.Unlock()
 		return write(n.Add(1))
-	}}, write(0)
+	}}, errors.Join(write(0), c.file.Sync())
 }
 
 func (c *nonceCounts) close() error {

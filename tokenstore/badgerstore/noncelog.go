@@ -58,19 +58,27 @@ func (l *nonceLog) append(n loggedNonce, sync bool) error {
 		s := l.active.Load()
 		if i := s.next.Add(1) - 1; i < segmentRecords {
 			if !sync {
-				return s.put(i, n)
+				if err := s.put(i, n); err != nil {
+					return err
+				}
+				return s.count.add()
 			}
-			s.using.Add(1)
-			defer s.using.Add(-1)
-			if err := s.put(i, n); err != nil {
-				return err
-			}
-			return l.syncs.do(context.Background(), s)
+			return l.appendSynced(s, i, n)
 		}
 		if err := l.advance(s); err != nil {
 			return err
 		}
 	}
+}
+
+func (l *nonceLog) appendSynced(s *segment, i int64, n loggedNonce) error {
+	s.using.Add(1)
+	defer s.using.Add(-1)
+	if err := s.put(i, n); err != nil {
+		return err
+	}
+	err := l.syncs.do(context.Background(), s)
+	return errors.Join(err, s.count.add())
 }
 
 // usable returns the error after which the log may not be used: what the kernel could not write it forgets.

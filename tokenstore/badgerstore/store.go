@@ -29,7 +29,8 @@ type Options struct {
 	Sync bool
 	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
 	EncryptionKey []byte
-	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces.
+	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its tokens may have as many
+	// as are still free: half of them alone, a third each of two that are greedy.
 	MaxNonces int
 	// Logger is told what Badger has to say; nil means nobody is.
 	Logger *zap.Logger
@@ -71,7 +72,8 @@ type Store struct {
 	stopped sync.WaitGroup
 }
 
-// Open opens the store at o.Path, and makes it if it is not there.
+// Open opens the store at o.Path, and makes it if it is not there. A store that does not have everything that was
+// acknowledged is refused with an error that names the file, and nothing in it is changed.
 func Open(o Options) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
