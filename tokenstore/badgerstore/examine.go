@@ -255,6 +255,12 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	if err != nil {
 		return 0, err
 	}
+	opened := false
+	defer func() {
+		if !opened { // OpenTable leaves the file to its caller, also where it panics
+			err = errors.Join(err, m.Close(-1))
+		}
+	}()
 	o := table.Options{ReadOnly: true, BlockSize: x.opt.BlockSize, Compression: f.Compression, DataKey: key, IndexCache: x.index,
 		ChkMode: options.NoVerification}
 	if whole {
@@ -264,6 +270,7 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	if err != nil {
 		return 0, err
 	}
+	opened = true
 	return t.MaxVersion(), t.Close(-1)
 }
 
