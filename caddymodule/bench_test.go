@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +68,21 @@ func BenchmarkHandlerWithoutNonces(b *testing.B) {
 type forgetful struct{ tokenstore.Store }
 
 func (forgetful) UseNonce(context.Context, tokenstore.Nonce) error { return nil }
+
+// BenchmarkManyParameters measures a signed form of a megabyte that is nothing but parameters.
+func BenchmarkManyParameters(b *testing.B) {
+	site := newTestSite(b, "consumer demo {\n secret s\n two_legged robot WRITE_PUBLIC\n}", "")
+	form := strings.Repeat("a&", 1<<19)
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA1"}
+	r := site.sign(signer, "POST", "http://api.test/x", "a=b")
+	for b.Loop() {
+		again := r.Clone(b.Context())
+		again.Body, again.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form))
+		if w, upstream := site.serve(again); upstream != nil {
+			b.Fatal(w.Code)
+		}
+	}
+}
 
 // BenchmarkUnknownToken measures a flood of tokens that nobody has.
 func BenchmarkUnknownToken(b *testing.B) {
