@@ -486,6 +486,30 @@ func TestDamageThatShowsLater(t *testing.T) {
 	}
 }
 
+// A table that can't be read leaves no file open: the next one may want to unmount the disk.
+func TestUnreadableTablesAreClosed(t *testing.T) {
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("this system does not tell which files are open")
+		}
+		return len(entries)
+	}
+	_, _, closed := saveStores(t, nil)
+	files := maps.Clone(closed.files)
+	files["tokens/999999.sst"] = savedFile{bytes.Repeat([]byte{1}, 5000), 5000} // as an interrupted flush leaves it
+	openDamaged(t, closed, files)
+	before := open()
+	for range 5 {
+		if !openDamaged(t, closed, files) {
+			t.Fatal("it does not open")
+		}
+	}
+	if after := open(); after > before+2 {
+		t.Errorf("%d files are open, and were %d", after, before)
+	}
+}
+
 // FuzzDamagedStore changes bytes at one place of one file of a small store.
 func FuzzDamagedStore(f *testing.F) {
 	f.Add(false, uint8(0), uint32(8), []byte{0xff})

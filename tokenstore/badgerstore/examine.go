@@ -255,16 +255,21 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	if err != nil {
 		return 0, err
 	}
-	o := table.Options{ReadOnly: true, BlockSize: x.opt.BlockSize, Compression: f.Compression, DataKey: key, IndexCache: x.index,
-		ChkMode: options.NoVerification}
-	if whole {
-		o.ChkMode = options.OnTableRead
-	}
-	t, err := table.OpenTable(m, o)
+	// OpenTable itself closes the file only after a wrong checksum, which it is not told to look for.
+	defer func() {
+		if closed := m.Close(-1); err == nil {
+			err = closed
+		}
+	}()
+	t, err := table.OpenTable(m, table.Options{ReadOnly: true, BlockSize: x.opt.BlockSize, Compression: f.Compression, DataKey: key,
+		IndexCache: x.index, ChkMode: options.NoVerification})
 	if err != nil {
 		return 0, err
 	}
-	return t.MaxVersion(), t.Close(-1)
+	if whole {
+		err = t.VerifyChecksum()
+	}
+	return t.MaxVersion(), err
 }
 
 // verify reads the tables that were not read to their ends when the store was opened. Tables that Badger has removed since
