@@ -477,11 +477,12 @@ func TestDamageThatShowsLater(t *testing.T) {
 		t.Errorf("a table that Badger has removed: %v", err)
 	}
 
-	s := openTest(t, Options{})
-	s.tokens.found = &examination{unverified: []tableFile{{path: opt.Dir, size: 1}}, registry: good.registry}
+	d := openTestDatabase(t)
+	defer d.close()
+	d.found.unverified, d.found.registry = []tableFile{{path: opt.Dir, size: 1}}, good.registry
 	core, logs := observer.New(zapcore.ErrorLevel)
-	s.tokens.verify(stop, zap.New(core))
-	if err := s.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
+	d.verify(stop, zap.New(core))
+	if err := d.usable(); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
 		t.Errorf("after damage was found: %v, %d lines of log", err, logs.Len())
 	}
 }
