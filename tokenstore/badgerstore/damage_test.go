@@ -477,12 +477,37 @@ func TestDamageThatShowsLater(t *testing.T) {
 		t.Errorf("a table that Badger has removed: %v", err)
 	}
 
-	s := openTest(t, Options{})
-	s.tokens.found = &examination{unverified: []tableFile{{path: opt.Dir, size: 1}}, registry: good.registry}
+	d := openTestDatabase(t)
+	defer d.close()
+	d.found.unverified, d.found.registry = []tableFile{{path: opt.Dir, size: 1}}, good.registry
 	core, logs := observer.New(zapcore.ErrorLevel)
-	s.tokens.verify(stop, zap.New(core))
-	if err := s.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
+	d.verify(stop, zap.New(core))
+	if err := d.usable(); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
 		t.Errorf("after damage was found: %v, %d lines of log", err, logs.Len())
+	}
+}
+
+// A table that can't be read leaves no file open: the next one may want to unmount the disk.
+func TestUnreadableTablesAreClosed(t *testing.T) {
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("this system does not tell which files are open")
+		}
+		return len(entries)
+	}
+	_, _, closed := saveStores(t, nil)
+	files := maps.Clone(closed.files)
+	files["tokens/999999.sst"] = savedFile{bytes.Repeat([]byte{1}, 5000), 5000} // as an interrupted flush leaves it
+	openDamaged(t, closed, files)
+	before := open()
+	for range 5 {
+		if !openDamaged(t, closed, files) {
+			t.Fatal("it does not open")
+		}
+	}
+	if after := open(); after > before+2 {
+		t.Errorf("%d files are open, and were %d", after, before)
 	}
 }
 

@@ -159,7 +159,11 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for i := range all {
+				step := 7 // a page holds 128
+				if again {
+					step = 101
+				}
+				for i := 0; i < all; i += step {
 					err := use(s, i)
 					if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
 						t.Fatalf("nonce %d: got %v, want used or forgotten", i, err)

@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"math"
 	"math/bits"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +42,7 @@ type nonces struct {
 	log     *nonceLog
 	set     *nonceSet
 	hashKey [16]byte
+	hashed  [256]atomic.Pointer[hashedConsumer]
 	clock   func() time.Time
 	sync    atomic.Bool
 
@@ -128,13 +131,31 @@ func (n *nonces) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 	sum := sha256.Sum256(b)
 	copy(l.digest[:], sum[:])
 
-	b = append(b[:len(n.hashKey)], 'c')
-	sum = sha256.Sum256(append(b, nonce.Consumer...))
-	l.consumer = consumerID(binary.LittleEndian.Uint64(sum[:])) & (1<<consumerBits - 1)
+	l.consumer = n.consumerID(nonce.Consumer)
 	if nonce.Token != "" {
 		l.token = n.tokenID(nonce.Token)
 	}
 	return l, nil
+}
+
+// consumerID is kept for those who sign most.
+func (n *nonces) consumerID(consumer string) consumerID {
+	place := &n.hashed[maphash.String(stripeSeed, consumer)%uint64(len(n.hashed))]
+	if h := place.Load(); h != nil && h.consumer == consumer {
+		return h.id
+	}
+	b := append(append(n.hashKey[:len(n.hashKey):len(n.hashKey)], 'c'), consumer...)
+	sum := sha256.Sum256(b)
+	h := &hashedConsumer{strings.Clone(consumer), consumerID(binary.LittleEndian.Uint64(sum[:])) & (1<<consumerBits - 1)}
+	if len(consumer) <= 256 { // longer ones would take memory
+		place.Store(h)
+	}
+	return h.id
+}
+
+type hashedConsumer struct {
+	consumer string
+	id       consumerID
 }
 
 // tokenID need be no cryptographic hash: two tokens of one consumer that are alike would share what one may have, and

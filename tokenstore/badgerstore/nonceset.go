@@ -13,7 +13,7 @@ import (
 const (
 	// nonceShards is so large that a shard's table grows in well below a millisecond with millions of nonces.
 	nonceShards = 256
-	countShards = 64
+	countShards = 256
 	// noBucket is below all buckets.
 	noBucket = math.MinInt32
 	// droppedAtOnce nonces are dropped in a fifth of a millisecond.
@@ -56,13 +56,17 @@ type nonceEntry struct {
 	holder uint32 // tokenCount.ref; 0 is an entry that is free
 }
 
-// A holder has nonces: a token of a consumer, or the consumer itself where the token is 0.
-type holder struct {
-	consumer consumerID
-	token    tokenID
+// A holder has nonces: a token of a consumer, or the consumer itself where the token is 0. It is one number, since maps of
+// those are the fastest.
+type holder uint64
+
+func newHolder(consumer consumerID, token tokenID) holder {
+	return holder(uint64(consumer)&(1<<consumerBits-1) | uint64(token)<<consumerBits)
 }
 
-func (h holder) shard() uint32 { return (uint32(h.consumer) ^ uint32(h.token)) % countShards }
+func (h holder) consumer() consumerID { return consumerID(h & (1<<consumerBits - 1)) }
+
+func (h holder) shard() uint32 { return uint32(h^h>>consumerBits) % countShards }
 
 // A tokenShard counts the nonces of some holders.
 type tokenShard struct {
@@ -77,7 +81,6 @@ type tokenShard struct {
 type tokenCount struct {
 	live     atomic.Int64
 	consumer *consumerCount
-	holder   holder
 	ref      uint32 // never 0: its number in the shard, and the shard
 }
 
@@ -112,7 +115,7 @@ func newNonceSet(limit int) *nonceSet {
 func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 	// The counts go up before anybody looks whether the nonce is new. So a consumer that sends one nonce twice at
 	// the same time, with room for one more, may hear that there is none.
-	count, live, consumerLive := s.acquire(holder{n.consumer, n.token})
+	count, live, consumerLive := s.acquire(newHolder(n.consumer, n.token))
 	e := nonceEntry{a: binary.LittleEndian.Uint64(n.digest[:]), b: binary.LittleEndian.Uint32(n.digest[8:]), holder: count.ref}
 	shard := &s.shards[e.a%nonceShards]
 	bucket := n.bucket()
@@ -224,7 +227,7 @@ func (s *nonceSet) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if c = shard.counts[h]; c == nil {
-		c = &tokenCount{holder: h, consumer: s.consumers[h.consumer%countShards].hold(h.consumer)}
+		c = &tokenCount{consumer: s.consumers[h.consumer()%countShards].hold(h.consumer())}
 		number := uint32(len(shard.byRef))
 		if n := len(shard.free); n > 0 {
 			number, shard.free = shard.free[n-1], shard.free[:n-1]
@@ -311,7 +314,7 @@ func (s *nonceSet) forget(shard *tokenShard) int {
 			delete(shard.counts, h)
 			shard.byRef[number] = nil
 			shard.free = append(shard.free, number)
-			s.consumers[h.consumer%countShards].letGo(h.consumer)
+			s.consumers[h.consumer()%countShards].letGo(h.consumer())
 		}
 	}
 	return looked

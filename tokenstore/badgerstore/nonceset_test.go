@@ -48,12 +48,12 @@ func TestNonceSet(t *testing.T) {
 		case !again && err != nil:
 			t.Fatalf("%+v: %v", n, err)
 		}
-		used[n] = holder{l.consumer, l.token}
+		used[n] = newHolder(l.consumer, l.token)
 	}
 	holders, sums := make(map[holder]int64), make(map[consumerID]int64)
 	for _, h := range used {
 		holders[h]++
-		sums[h.consumer]++
+		sums[h.consumer()]++
 	}
 	for h, want := range holders {
 		if c := s.tokens[h.shard()].counts[h]; c.live.Load() != want {

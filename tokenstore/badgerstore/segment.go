@@ -210,7 +210,7 @@ func encodeHeader(version, records uint32, serial, key uint64) (h [segmentHeader
 func encodeNonce(to []byte, i int64, serial uint64, n loggedNonce) uint32 {
 	_ = to[recordSize-1]
 	copy(to, n.digest[:])
-	binary.LittleEndian.PutUint64(to[12:], uint64(n.consumer)&(1<<consumerBits-1)|uint64(n.token)<<consumerBits)
+	binary.LittleEndian.PutUint64(to[12:], uint64(newHolder(n.consumer, n.token)))
 	binary.LittleEndian.PutUint32(to[20:], n.timestamp)
 	binary.LittleEndian.PutUint32(to[24:], n.expires)
 	return nonceChecksum(to, i, serial)
