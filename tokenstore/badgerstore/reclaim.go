@@ -14,6 +14,9 @@ const (
 	// is never much more than what made it necessary.
 	garbageAtLeast = memTableSize
 	garbagePart    = 8
+	// flattenAtMost is how large the tables may be that are merged at once: that can't be interrupted, and Close waits for it.
+	// In a larger store what is gone sinks through the levels as more is written, and goes at the last one.
+	flattenAtMost = 1 << 30
 	// flushPatience is how long a cleaning waits for what is to be cleaned.
 	flushPatience = 10 * time.Second
 )
@@ -36,8 +39,10 @@ func (s *Store) reclaim() error {
 			return err
 		}
 	}
-	if err := s.tokens.db.Flatten(1); err != nil {
-		return err
+	if tablesSize(s.tokens.db.Levels()) <= flattenAtMost {
+		if err := s.tokens.db.Flatten(1); err != nil {
+			return err
+		}
 	}
 	s.removals.garbage.Add(-garbage)
 	return nil
