@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // CWE-770: what costs nothing to ask for must be bounded. A consumer that registered itself may have 100 request tokens
@@ -54,6 +55,74 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 		// Registration takes nobody's place.
 		want(t, "a declared consumer, without its secret", w.post("/+request-token", plaintext(demoKey, "", token{})), http.StatusUnauthorized, "Invalid OAuth signature.")
 	})
+}
+
+// CWE-770: whoever has a consumer's secret, which is public in every mobile app, may have so many request tokens waiting, and all
+// consumers together so many. What is refused leaves nothing: no nonce, no consumer.
+func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
+	const ofOne, inAll = 300, 400
+	srv := startServer(t, site{Handler: "respond ok", App: demoApp + fmt.Sprintf("registration open\nmax_request_tokens %d %d\n", ofOne, inAll) +
+		"consumer second {\n secret s\n}\n"}, "")
+	flood := func(consumer, secret string, n int) (ok int64, refused map[string]int) {
+		t.Helper()
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		refused = make(map[string]int)
+		for range 4 {
+			wg.Go(func() {
+				for range n / 4 {
+					got, err := srv.do(srv.request("GET", "/+request-token?"+form(plaintext(consumer, secret, token{})), nil))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					switch {
+					case got.Status == http.StatusOK:
+						ok++
+					case got.Status == http.StatusServiceUnavailable && got.Header.Get("Retry-After") != "":
+						refused[got.Body]++
+					default:
+						t.Errorf("%d %s", got.Status, got.Body)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		return ok, refused
+	}
+	ofConsumer, ofAll := "Too many request tokens are waiting for this consumer. Try again later.", "Too many request tokens of all consumers are waiting. Try again later."
+	before := diskUsage(t, filepath.Join(srv.dir, "store"))
+	if ok, refused := flood(demoKey, demoSecret, 2000); ok != ofOne || refused[ofConsumer] != 2000-ofOne {
+		t.Errorf("of one consumer: %d request tokens, and %v", ok, refused)
+	}
+	if ok, refused := flood("second", "s", 1000); ok != inAll-ofOne || refused[ofAll] != 1000-(inAll-ofOne) {
+		t.Errorf("of another: %d request tokens, and %v", ok, refused)
+	}
+	if ok, refused := flood("stranger", "", 400); ok != 0 || refused[ofAll] != 400 {
+		t.Errorf("of an unknown consumer: %d request tokens, and %v", ok, refused)
+	}
+	if more := diskUsage(t, filepath.Join(srv.dir, "store")) - before; more > inAll*700+64<<10 {
+		t.Errorf("the store grew by %d bytes", more)
+	}
+	if status, _, _ := srv.adminDo("GET", "/oauth1/consumers/stranger", nil); status != http.StatusNotFound {
+		t.Errorf("a consumer was registered without a request token: %d", status)
+	}
+
+	// The store removes what is revoked afterwards, and then there is room again.
+	srv.mustAdmin(t, "POST", "/oauth1/revoke", object{"consumer": demoKey})
+	w := walker{t, srv, demoKey, demoSecret}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		got := w.post("/+request-token", plaintext(demoKey, demoSecret, token{}))
+		if got.Status == http.StatusOK {
+			break
+		}
+		want(t, "until there is room", got, http.StatusServiceUnavailable, ofAll)
+		if time.Now().After(deadline) {
+			t.Fatal("no room after a revocation")
+		}
+	}
 }
 
 // CWE-770: a request token is answered once. Whoever answers it again, answers tokens that there never were, or sends the form of

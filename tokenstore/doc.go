@@ -6,7 +6,7 @@
 //
 //	model.go        Consumer, RequestToken, Review, AccessToken, Nonce: plain records
 //	transition.go   what a request token may become: the rules of a review and of an exchange, in one place for all stores
-//	store.go        the Store interface and the sentinel errors
+//	store.go        the Store interface, its limits and the sentinel errors
 //	key.go          new keys and secrets, from crypto/rand
 //
 // Records that a Store returns are shared: read them, never write to them. What is to change is copied, changed

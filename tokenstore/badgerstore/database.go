@@ -104,6 +104,7 @@ func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options 
 	o.NumMemtables = 2
 	o.BaseTableSize = 4 << 20
 	o.NumCompactors = 2
+	o.NumLevelZeroTables = 2 // what is removed leaves the disk when tables are merged: see reclaim
 	o.CompactL0OnClose = false
 	o.ValueLogFileSize = 2 << 20 // stays empty: no value is as large as ValueThreshold
 	o.Compression = options.None // the values are short and mostly random

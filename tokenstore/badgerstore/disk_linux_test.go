@@ -128,6 +128,72 @@ func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20, time.Since(begin))
 }
 
+// A request token takes no more than tokenstore.RequestTokenSize on disk while it waits, and so little when it has ended that it is
+// gone: without a restart, and without anybody else writing.
+func TestRequestTokensOnDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes many request tokens")
+	}
+	for _, test := range []struct {
+		name     string
+		tokens   int
+		callback int
+	}{
+		{"usual", 30_000, 32},
+		{"long callbacks", 10_000, 2048},
+	} {
+		t.Run(test.name, func(t *testing.T) { testRequestTokensOnDisk(t, test.tokens, test.callback) })
+	}
+}
+
+func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
+	var offset atomic.Int64
+	path := t.TempDir()
+	s := openTest(t, Options{Path: path, Clock: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }})
+	empty := diskUse(t, filepath.Join(path, "tokens"))
+	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10 * tokens, RequestTokens: 10 * tokens})
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			for range tokens / 32 {
+				now := time.Now()
+				if err := s.CreateRequestToken(context.WithoutCancel(t.Context()), &tokenstore.RequestToken{
+					Key: tokenstore.NewKey(), Secret: tokenstore.NewSecret(), Consumer: "a-consumer-key-123456", Created: now,
+					Callback: "https://" + strings.Repeat("c", callback-8), Expires: now.Add(2 * time.Hour),
+				}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	units := counted(s).all
+	var most int64
+	for range 20 { // tables are written meanwhile
+		most = max(most, diskUse(t, filepath.Join(path, "tokens"))-empty)
+		time.Sleep(50 * time.Millisecond)
+	}
+	each := most / int64(units)
+	t.Logf("%d bytes for each of %d units, of %d tokens", each, units, tokens)
+	if each > tokenstore.RequestTokenSize {
+		t.Errorf("it takes %d bytes for each of %d units, want %d at most", each, units, tokenstore.RequestTokenSize)
+	}
+
+	offset.Store(int64(2*time.Hour + tokenstore.RequestRetention + time.Minute))
+	ended := time.Now()
+	s.wake()
+	left := func() int64 { return diskUse(t, filepath.Join(path, "tokens")) - empty }
+	for left() > 4<<20 && time.Since(ended) < 2*time.Minute {
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("%d KiB are left of %d KiB after %v", left()>>10, most>>10, time.Since(ended))
+	if left() > 4<<20 {
+		t.Errorf("%d KiB are left of %d KiB", left()>>10, most>>10)
+	}
+	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer)
+}
+
 // peakHeap returns by how much the heap grows until the time comes.
 func peakHeap(until func() bool) (peak uint64) {
 	runtime.GC()

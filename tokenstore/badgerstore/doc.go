@@ -11,7 +11,10 @@
 //	batch.go          group commit: calls of the same moment share one transaction, and so one fsync
 //	record.go         records as bytes; keys.go: keys and indexes as bytes
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
+//	requestcounts.go  how many request tokens there are, and when they are to be removed
 //	selfregistered.go the consumers that nobody added, and when they are forgotten
+//	removals.go       what is revoked but still on disk; how it is removed, and what has ended
+//	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
 //	nonces.go         the way of a nonce: its digest, memory decides (nonceset.go), the log keeps it; what is forgotten
 //	noncelog.go       the log: segments are made, filled, synced, loaded and removed
@@ -21,7 +24,8 @@
 //	module.go         the Caddy module
 //
 // The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule (tokenstore's
-// transition.go) -> commit (batch.go) -> cache. Whatever changes many records at once takes the gate alone.
+// transition.go) -> commit (batch.go) -> cache. What revokes many tokens takes the gate alone for one commit, of a mark; they
+// are removed later (removals.go). Whoever reads a token takes the marks first, and then looks whether one hides it.
 //
 // Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a request token, an access
 // token, its last use, the state of the nonce log (record.go), a segment of the log (segment.go), the counts

@@ -8,12 +8,15 @@ import (
 )
 
 const (
-	// recordOnDisk is what a removed record leaves, more or less: itself, its indexes, and the notes that they are gone.
-	recordOnDisk = 600
+	// accessTokenOnDisk is what a removed one leaves, more or less: itself, its indexes, and the notes that they are gone.
+	accessTokenOnDisk = 600
 	// Badger is made to clean up when it has so much garbage, and that is so large a part of what it holds. So the work
 	// is never much more than what made it necessary.
-	garbageAtLeast = 1 << 20
+	garbageAtLeast = memTableSize
 	garbagePart    = 8
+	// flattenAtMost is how large the tables may be that are merged at once: that can't be interrupted, and Close waits for it.
+	// In a larger store what is gone sinks through the levels as more is written, and goes at the last one.
+	flattenAtMost = 1 << 30
 	// flushPatience is how long a cleaning waits for what is to be cleaned.
 	flushPatience = 10 * time.Second
 )
@@ -25,63 +28,77 @@ func (s *Store) reclaim() error {
 	if garbage < garbageAtLeast || s.removals.pending() != nil || isClosed(s.stop) {
 		return nil
 	}
-	size := int64(0)
-	for _, level := range s.tokens.db.Levels() {
-		size += level.Size
-	}
-	if garbage < size/garbagePart {
+	if garbage < tablesSize(s.tokens.db.Levels())/garbagePart {
 		return nil
 	}
 	if err := s.fillMemtable(); err != nil || isClosed(s.stop) {
 		return err
 	}
-	if err := s.tokens.db.Flatten(1); err != nil {
-		return err
+	if levels := s.tokens.db.Levels(); levels[0].NumTables == 1 && levels[0].Size == tablesSize(levels) {
+		if err := s.fillMemtable(); err != nil || isClosed(s.stop) { // one table alone is not merged
+			return err
+		}
+	}
+	if tablesSize(s.tokens.db.Levels()) <= flattenAtMost {
+		if err := s.tokens.db.Flatten(1); err != nil {
+			return err
+		}
 	}
 	s.removals.garbage.Add(-garbage)
 	return nil
 }
 
-// fillMemtable writes as much as Badger holds in memory, and waits until what it held before is in a table. Badger has no
-// call for that.
+func tablesSize(levels []badger.LevelInfo) (size int64) {
+	for _, level := range levels {
+		size += level.Size
+	}
+	return size
+}
+
+// fillMemtable writes until Badger has written to a table what it holds in memory now. Badger has no call for that.
 func (s *Store) fillMemtable() error {
 	const piece = 256 << 10
 	key, value := []byte{prefixFiller}, make([]byte, piece)
 	rand.Read(value)
-	first := uint64(0)
-	for written := 0; written <= memTableSize; written += piece {
+	put := func() error {
 		var c change
 		c.put(key, value, 0)
 		c.frees = true
-		if err := s.tokens.commit(c); err != nil {
-			return err
-		}
-		if first > 0 {
-			continue
-		}
-		if err := s.tokens.view(func(txn *badger.Txn) error {
-			item, err := txn.Get(key)
-			if err == nil {
-				first = item.Version()
+		return s.tokens.commit(c)
+	}
+	if err := put(); err != nil {
+		return err
+	}
+	version, err := s.versionOf(key)
+	if err != nil {
+		return err
+	}
+	written := piece
+	for deadline := time.Now().Add(flushPatience); !s.inTable(version) && time.Now().Before(deadline); {
+		if written <= memTableSize {
+			if err := put(); err != nil {
+				return err
 			}
-			return err
-		}); err != nil {
-			return err
+			written += piece
+		}
+		select {
+		case <-s.stop:
+			return nil
+		case <-time.After(10 * time.Millisecond): // a table may be written meanwhile, and others may write
 		}
 	}
 	var c change
 	c.remove(key)
-	if err := s.tokens.commit(c); err != nil {
+	return s.tokens.commit(c)
+}
+
+// versionOf returns the version of the commit that wrote the key.
+func (s *Store) versionOf(key []byte) (version uint64, err error) {
+	err = s.tokens.view(func(txn *badger.Txn) error {
+		version, err = getVersion(txn, key, func([]byte) error { return nil })
 		return err
-	}
-	for deadline := time.Now().Add(flushPatience); time.Now().Before(deadline) && !s.inTable(first); {
-		select {
-		case <-s.stop:
-			return nil
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return nil
+	})
+	return version, err
 }
 
 // inTable reports whether what was committed with the version is in a table.

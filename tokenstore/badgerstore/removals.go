@@ -17,8 +17,8 @@ import (
 const (
 	// removedAtOnce records are removed in a transaction, out of no more than lookedAtOnce. What others write waits for as
 	// long as that takes.
-	removedAtOnce = 100
-	lookedAtOnce  = 1000
+	removedAtOnce = 30
+	lookedAtOnce  = 500
 	// restAfterRemoval, in parts of the time that the removal took, is for everybody else.
 	restAfterRemoval = 2
 	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are gone. The sweep of the hour
@@ -138,14 +138,8 @@ func (s *Store) mark(c change, now time.Time, filters ...tokenstore.Filter) erro
 	if err := s.tokens.commit(c); err != nil {
 		return err
 	}
-	version := uint64(0)
-	if err := s.tokens.view(func(txn *badger.Txn) error {
-		item, err := txn.Get(removalKey(filters[0]))
-		if err == nil {
-			version = item.Version()
-		}
-		return err
-	}); err != nil {
+	version, err := s.versionOf(removalKey(filters[0]))
+	if err != nil {
 		return err
 	}
 	next := s.removals.copy()
@@ -358,12 +352,14 @@ type removal struct {
 	s       *Store
 	c       change
 	records int
+	bytes   int64    // on disk, more or less
 	done    []func() // what follows from the commit
 }
 
 func (r *removal) accessToken(t *storedAccessToken) {
 	removeAccessToken(&r.c, &t.token)
 	r.records++
+	r.bytes += accessTokenOnDisk
 	key := t.token.Key
 	r.done = append(r.done, func() { r.s.accessTokens.remove(key) })
 }
@@ -371,6 +367,7 @@ func (r *removal) accessToken(t *storedAccessToken) {
 func (r *removal) requestToken(t *tokenstore.RequestToken, version uint64) {
 	removeRequestToken(&r.c, t)
 	r.records++
+	r.bytes += int64(requestUnits(t)) * tokenstore.RequestTokenSize
 	r.done = append(r.done, func() { r.s.requests.remove(t, version) })
 }
 
@@ -384,7 +381,7 @@ func (r *removal) commit() error {
 	for _, f := range r.done {
 		f()
 	}
-	r.s.removals.garbage.Add(int64(r.records) * recordOnDisk)
+	r.s.removals.garbage.Add(r.bytes)
 	return nil
 }
 

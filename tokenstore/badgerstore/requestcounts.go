@@ -38,13 +38,13 @@ type requestCount struct {
 // A requestEnd is what a consumer has that expires in one second.
 type requestEnd struct{ waiting, stored int }
 
-// requestUnits is how many units a request token counts: by what may be on disk of it when it was reviewed. It depends on
-// what never changes in a request token.
+// requestUnits is how many units a request token counts: by what may be on disk of it while Badger merges tables, and so has
+// half of them twice. It depends on what never changes in a request token.
 func requestUnits(t *tokenstore.RequestToken) int {
 	// The key stands in the record, its key and two indexes, the consumer in the record and an index. The rest is what
 	// a review adds, the times, and what Badger adds to each of four entries.
-	size := 4*len(t.Key) + len(t.Secret) + 2*len(t.Consumer) + len(t.Callback) + 300
-	return (size + tokenstore.RequestTokenSize - 1) / tokenstore.RequestTokenSize
+	size := 4*len(t.Key) + len(t.Secret) + 2*len(t.Consumer) + len(t.Callback) + 110
+	return (size*3/2 + tokenstore.RequestTokenSize - 1) / tokenstore.RequestTokenSize
 }
 
 // endSecond is the second in which a request token expires, so far as the index knows.
