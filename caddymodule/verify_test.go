@@ -558,10 +558,11 @@ func TestLaunchpadlibReadsText(t *testing.T) {
 	}
 }
 
-// TestFullReplayMemory: what can't be remembered is refused, and for that consumer only.
+// TestFullReplayMemory: what can't be remembered is refused, and for that token only: one alone may have half of what its
+// consumer may.
 func TestFullReplayMemory(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"\nconsumer other {\n secret s\n two_legged robot READ_PUBLIC\n}", "")
-	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: 3})
+	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: 6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -591,6 +592,11 @@ func TestFullReplayMemory(t *testing.T) {
 	}
 	if w, upstream := site.serve(first); w.Code != 401 || upstream != nil {
 		t.Errorf("full, and a replay: %d %s", w.Code, w.Body)
+	}
+	token = site.grant("demo", "bob", "WRITE_PRIVATE")
+	signer.Token, signer.TokenSecret = token.Key, token.Secret
+	if w, _ := site.serve(site.sign(signer, "GET", "http://api.test/x", "")); w.Code != 200 {
+		t.Errorf("another user of the consumer: %d %s", w.Code, w.Body)
 	}
 	other := oauth1.Signer{ConsumerKey: "other", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA256"}
 	if w, _ := site.serve(site.sign(other, "GET", "http://api.test/x", "")); w.Code != 200 {
