@@ -57,28 +57,20 @@ func (l *nonceLog) append(n loggedNonce, sync bool) error {
 	for {
 		s := l.active.Load()
 		if i := s.next.Add(1) - 1; i < segmentRecords {
-			if !sync {
-				if err := s.put(i, n); err != nil {
-					return err
-				}
-				return s.count.add()
+			err := s.put(i, n)
+			if err == nil && sync {
+				err = l.syncs.do(context.Background(), s)
 			}
-			return l.appendSynced(s, i, n)
+			if err == nil {
+				err = s.count.add() // when it is on disk: the count must not be ahead there
+			}
+			s.done.Add(1)
+			return err
 		}
 		if err := l.advance(s); err != nil {
 			return err
 		}
 	}
-}
-
-func (l *nonceLog) appendSynced(s *segment, i int64, n loggedNonce) error {
-	s.using.Add(1)
-	defer s.using.Add(-1)
-	if err := s.put(i, n); err != nil {
-		return err
-	}
-	err := l.syncs.do(context.Background(), s)
-	return errors.Join(err, s.count.add())
 }
 
 // usable returns the error after which the log may not be used: what the kernel could not write it forgets.
@@ -237,7 +229,7 @@ func (l *nonceLog) settle() error {
 	l.mu.Unlock()
 	var full []*segment
 	for _, s := range sealed {
-		if s.synced || !s.written() {
+		if s.synced || s.done.Load() < s.reserved {
 			continue
 		}
 		if err := l.reopen(s); err != nil {

@@ -94,13 +94,7 @@ type segment struct {
 	_      [64]byte
 	next   atomic.Int64 // the next record that nobody has
 	_      [64]byte
-	failed atomic.Int64 // records that could not be written
-	using  atomic.Int64 // those who want the segment synced
-}
-
-// written reports whether nobody writes to a full segment any more.
-func (s *segment) written() bool {
-	return s.count.value()+s.failed.Load() >= s.reserved && s.using.Load() == 0
+	done   atomic.Int64 // records that nobody is at any more, the failed ones too
 }
 
 // pages are the bytes of a segment's file. Its space is there from the beginning: put can't meet a full disk where it
@@ -179,11 +173,7 @@ func (s *segment) put(i int64, n loggedNonce) error {
 			break
 		}
 	}
-	if err := s.pages.put(i, s.serial, n); err != nil {
-		s.failed.Add(1)
-		return err
-	}
-	return nil
+	return s.pages.put(i, s.serial, n)
 }
 
 // segmentSerial reads a file's name; ok is false for what is no segment.
