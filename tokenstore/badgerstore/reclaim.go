@@ -2,6 +2,8 @@ package badgerstore
 
 import (
 	"crypto/rand"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -66,6 +68,10 @@ func (s *Store) fillMemtable() error {
 		c.frees = true
 		return s.tokens.commit(c)
 	}
+	memtable, err := s.newestMemtable()
+	if err != nil {
+		return err
+	}
 	if err := put(); err != nil {
 		return err
 	}
@@ -73,13 +79,13 @@ func (s *Store) fillMemtable() error {
 	if err != nil {
 		return err
 	}
-	written := piece
 	for deadline := time.Now().Add(flushPatience); !s.inTable(version) && time.Now().Before(deadline); {
-		if written <= memTableSize {
+		if newest, err := s.newestMemtable(); err != nil {
+			return err
+		} else if newest == memtable { // else it is full, and on its way to a table
 			if err := put(); err != nil {
 				return err
 			}
-			written += piece
 		}
 		select {
 		case <-s.stop:
@@ -90,6 +96,18 @@ func (s *Store) fillMemtable() error {
 	var c change
 	c.remove(key)
 	return s.tokens.commit(c)
+}
+
+// newestMemtable returns the name of the file that Badger writes to now: the largest number of five digits or more.
+func (s *Store) newestMemtable() (newest string, err error) {
+	files, err := os.ReadDir(s.tokens.dir)
+	for _, file := range files {
+		name := file.Name()
+		if filepath.Ext(name) == ".mem" && (len(name) > len(newest) || len(name) == len(newest) && name > newest) {
+			newest = name
+		}
+	}
+	return newest, err
 }
 
 // versionOf returns the version of the commit that wrote the key.
