@@ -10,21 +10,24 @@ import (
 )
 
 const (
-	// accessTokenOnDisk is what a removed one leaves, more or less: itself, its indexes, and the notes that they are gone.
+	// accessTokenOnDisk is what a removed one leaves, more or less: itself, its indexes, and the
+	// notes that they are gone.
 	accessTokenOnDisk = 600
-	// Badger is made to clean up when it has so much garbage, and that is so large a part of what it holds. So the work
-	// is never much more than what made it necessary.
+	// Badger is made to clean up when it has so much garbage, and that is so large a part of what
+	// it holds. So the work is never much more than what made it necessary.
 	garbageAtLeast = memTableSize
 	garbagePart    = 8
-	// flattenAtMost is how large the tables may be that are merged at once: that can't be interrupted, and Close waits for it.
-	// In a larger store what is gone sinks through the levels as more is written, and goes at the last one.
+	// flattenAtMost is how large the tables may be that are merged at once: that can't be
+	// interrupted, and Close waits for it. In a larger store what is gone sinks through the levels
+	// as more is written, and goes at the last one.
 	flattenAtMost = 1 << 30
 	// flushPatience is how long a cleaning waits for what is to be cleaned.
 	flushPatience = 10 * time.Second
 )
 
-// reclaim makes Badger forget on disk what was removed. By itself it does that only when as much is written again: what
-// says that a record is gone stays in memory, and beside the record on disk, until a level is full.
+// reclaim makes Badger forget on disk what was removed. By itself it does that only when as much is
+// written again: what says that a record is gone stays in memory, and beside the record on disk,
+// until a level is full.
 func (s *Store) reclaim() error {
 	garbage := s.removals.garbage.Load()
 	if garbage < garbageAtLeast || s.removals.pending() != nil || isClosed(s.stop) {
@@ -57,7 +60,8 @@ func tablesSize(levels []badger.LevelInfo) (size int64) {
 	return size
 }
 
-// fillMemtable writes until Badger has written to a table what it holds in memory now. Badger has no call for that.
+// fillMemtable writes until Badger has written to a table what it holds in memory now. Badger has
+// no call for that.
 func (s *Store) fillMemtable() error {
 	const piece = 256 << 10
 	key, value := []byte{prefixFiller}, make([]byte, piece)
@@ -98,7 +102,8 @@ func (s *Store) fillMemtable() error {
 	return s.tokens.commit(c)
 }
 
-// newestMemtable returns the name of the file that Badger writes to now: the largest number of five digits or more.
+// newestMemtable returns the name of the file that Badger writes to now: the largest number of five
+// digits or more.
 func (s *Store) newestMemtable() (newest string, err error) {
 	files, err := os.ReadDir(s.tokens.dir)
 	for _, file := range files {
