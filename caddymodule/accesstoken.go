@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// serveAccessToken answers /+access-token: a consumer exchanges a reviewed request token for an access token (RFC 5849
-// section 2.3).
+// serveAccessToken answers /+access-token: a consumer exchanges a reviewed request token for an
+// access token (RFC 5849 section 2.3).
 func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error {
 	c, problem := h.readConsumerRequest(r)
 	var token *tokenstore.AccessToken
@@ -53,8 +53,9 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 	return token, nil
 }
 
-// ended returns why nothing can become of the request token any more, if that is so. Then the request's nonce need not be
-// stored: a replay gets the same answer. One that is refused for another reason could succeed later, so its nonce is.
+// ended returns why nothing can become of the request token any more, if that is so. Then the
+// request's nonce need not be stored: a replay gets the same answer. One that is refused for
+// another reason could succeed later, so its nonce is.
 func ended(request *tokenstore.RequestToken, now time.Time) error {
 	_, err := request.Exchange("", "", "", now)
 	if errors.Is(err, tokenstore.ErrRefused) || errors.Is(err, tokenstore.ErrExpired) {

@@ -210,7 +210,8 @@ func (a *App) Validate() error {
 		return fmt.Errorf("max_request_tokens_of_consumer %d: must be positive", a.MaxRequestTokensOfConsumer)
 	}
 	if a.MaxRequestTokens < a.MaxRequestTokensOfConsumer {
-		return fmt.Errorf("max_request_tokens %d: must be at least the %d of one consumer", a.MaxRequestTokens, a.MaxRequestTokensOfConsumer)
+		return fmt.Errorf("max_request_tokens %d: must be at least the %d of one consumer",
+			a.MaxRequestTokens, a.MaxRequestTokensOfConsumer)
 	}
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
@@ -260,7 +261,10 @@ func (a *App) Start() error {
 }
 
 func (a *App) limits() tokenstore.Limits {
-	return tokenstore.Limits{RequestTokensOfConsumer: a.MaxRequestTokensOfConsumer, RequestTokens: a.MaxRequestTokens}
+	return tokenstore.Limits{
+		RequestTokensOfConsumer: a.MaxRequestTokensOfConsumer,
+		RequestTokens:           a.MaxRequestTokens,
+	}
 }
 
 // checkDeclared refuses a consumer that is declared and stored at once: which of them is meant?

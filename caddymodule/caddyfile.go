@@ -125,7 +125,8 @@ func (a *App) unmarshalMaxRequestTokens(d *caddyfile.Dispenser) error {
 		*value = n
 	}
 	if len(args) == 2 && a.MaxRequestTokens < a.MaxRequestTokensOfConsumer {
-		return d.Errf("max_request_tokens %q: must be at least the %d of one consumer", args[1], a.MaxRequestTokensOfConsumer)
+		return d.Errf("max_request_tokens %q: must be at least the %d of one consumer",
+			args[1], a.MaxRequestTokensOfConsumer)
 	}
 	return nil
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// serveRequestToken answers /+request-token: a consumer asks for a request token (RFC 5849 section 2.1).
+// serveRequestToken answers /+request-token: a consumer asks for a request token (RFC 5849 section
+// 2.1).
 func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) error {
 	c, problem := h.readConsumerRequest(r)
 	if problem == problemEndpointUnknownConsumer && h.app.Registration == registrationOpen {
@@ -36,7 +37,8 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 	)
 }
 
-// registrable takes an unknown consumer for a new one. It is stored only when its signature turns out to be good.
+// registrable takes an unknown consumer for a new one. It is stored only when its signature turns
+// out to be good.
 func (h *Handler) registrable(c *consumerRequest) *Problem {
 	c.consumer = &tokenstore.Consumer{
 		Key:            c.params.ConsumerKey,
@@ -50,8 +52,8 @@ func (h *Handler) registrable(c *consumerRequest) *Problem {
 	return nil
 }
 
-// createRequestToken looks at everything that could refuse the request before it stores anything of it: a nonce only for
-// what may have a request token, a new consumer only together with one.
+// createRequestToken looks at everything that could refuse the request before it stores anything of
+// it: a nonce only for what may have a request token, a new consumer only together with one.
 func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*tokenstore.RequestToken, *Problem) {
 	if problem := h.verifyEndpoint(c, ""); problem != nil {
 		return nil, problem
@@ -86,8 +88,9 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	return token, nil
 }
 
-// addRequestToken stores the token, and with it the consumer if it registers itself. Another request may have registered
-// it by now; a consumer that somebody else added meanwhile has a secret that this request does not know.
+// addRequestToken stores the token, and with it the consumer if it registers itself. Another
+// request may have registered it by now; a consumer that somebody else added meanwhile has a secret
+// that this request does not know.
 func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.RequestToken) *Problem {
 	if c.registers {
 		err := c.store.RegisterConsumer(ctx, c.consumer, token)

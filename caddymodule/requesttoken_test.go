@@ -41,8 +41,9 @@ func TestMaxRequestTokens(t *testing.T) {
 	wantAnswer(t, "a bad signature", ask("third", "t"), 401, "Invalid OAuth signature.")
 }
 
-// TestRefusedRequestsLeaveNothing: the nonce of a request that was refused for lack of room, or for its callback, is not used, so the
-// request itself may come again; no consumer is registered for it.
+// TestRefusedRequestsLeaveNothing: the nonce of a request that was refused for lack of room, or for
+// its callback, is not used, so the request itself may come again; no consumer is registered for
+// it.
 func TestRefusedRequestsLeaveNothing(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"registration open\nmax_request_tokens 1 1", "")
 	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA1"}
@@ -86,8 +87,9 @@ func TestRefusedRequestsLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestRefusedExchanges: the same request for a token that can't be exchanged any more gets the same answer, and its nonce is not stored.
-// While the token may still be exchanged it is: else somebody else could send the request again after the review.
+// TestRefusedExchanges: the same request for a token that can't be exchanged any more gets the same
+// answer, and its nonce is not stored. While the token may still be exchanged it is: else somebody
+// else could send the request again after the review.
 func TestRefusedExchanges(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for i, test := range []struct {
@@ -115,8 +117,8 @@ func TestRefusedExchanges(t *testing.T) {
 	}
 }
 
-// TestNobodyRegistersAnAddedConsumer: a request that began to register a consumer finds that somebody has added one of that key, with
-// a secret. It gets nothing.
+// TestNobodyRegistersAnAddedConsumer: a request that began to register a consumer finds that
+// somebody has added one of that key, with a secret. It gets nothing.
 func TestNobodyRegistersAnAddedConsumer(t *testing.T) {
 	site := newTestSite(t, "registration open", "insecure_plaintext_over_http")
 	c := &consumerRequest{store: site.store(), registers: true, consumer: &tokenstore.Consumer{Key: "k", SelfRegistered: true}}

@@ -126,7 +126,9 @@ func accessTokenSize(t *tokenstore.AccessToken) int {
 }
 
 // readAccessToken reads from the database, with accessTokenIn or accessRecordIn.
-func (s *Store) readAccessToken(key string, read func(*badger.Txn, string) (*storedAccessToken, error)) (t *storedAccessToken, err error) {
+func (s *Store) readAccessToken(
+	key string, read func(*badger.Txn, string) (*storedAccessToken, error),
+) (t *storedAccessToken, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) (err error) {
 		t, err = read(txn, key)
 		return err

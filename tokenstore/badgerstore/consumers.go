@@ -86,7 +86,8 @@ func (s *Store) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 // RegisterConsumer adds a self-registered consumer and its first request token.
 func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t *tokenstore.RequestToken) error {
 	if !c.SelfRegistered || t.Consumer != c.Key {
-		return fmt.Errorf("register consumer %q with a request token of %q: self-registered %t", c.Key, t.Consumer, c.SelfRegistered)
+		return fmt.Errorf("register consumer %q with a request token of %q: self-registered %t",
+			c.Key, t.Consumer, c.SelfRegistered)
 	}
 	if err := s.enter(ctx); err != nil {
 		return err

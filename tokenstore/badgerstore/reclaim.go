@@ -2,27 +2,32 @@ package badgerstore
 
 import (
 	"crypto/rand"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
 const (
-	// accessTokenOnDisk is what a removed one leaves, more or less: itself, its indexes, and the notes that they are gone.
+	// accessTokenOnDisk is what a removed one leaves, more or less: itself, its indexes, and the
+	// notes that they are gone.
 	accessTokenOnDisk = 600
-	// Badger is made to clean up when it has so much garbage, and that is so large a part of what it holds. So the work
-	// is never much more than what made it necessary.
+	// Badger is made to clean up when it has so much garbage, and that is so large a part of what
+	// it holds. So the work is never much more than what made it necessary.
 	garbageAtLeast = memTableSize
 	garbagePart    = 8
-	// flattenAtMost is how large the tables may be that are merged at once: that can't be interrupted, and Close waits for it.
-	// In a larger store what is gone sinks through the levels as more is written, and goes at the last one.
+	// flattenAtMost is how large the tables may be that are merged at once: that can't be
+	// interrupted, and Close waits for it. In a larger store what is gone sinks through the levels
+	// as more is written, and goes at the last one.
 	flattenAtMost = 1 << 30
 	// flushPatience is how long a cleaning waits for what is to be cleaned.
 	flushPatience = 10 * time.Second
 )
 
-// reclaim makes Badger forget on disk what was removed. By itself it does that only when as much is written again: what
-// says that a record is gone stays in memory, and beside the record on disk, until a level is full.
+// reclaim makes Badger forget on disk what was removed. By itself it does that only when as much is
+// written again: what says that a record is gone stays in memory, and beside the record on disk,
+// until a level is full.
 func (s *Store) reclaim() error {
 	garbage := s.removals.garbage.Load()
 	if garbage < garbageAtLeast || s.removals.pending() != nil || isClosed(s.stop) {
@@ -55,7 +60,8 @@ func tablesSize(levels []badger.LevelInfo) (size int64) {
 	return size
 }
 
-// fillMemtable writes until Badger has written to a table what it holds in memory now. Badger has no call for that.
+// fillMemtable writes until Badger has written to a table what it holds in memory now. Badger has
+// no call for that.
 func (s *Store) fillMemtable() error {
 	const piece = 256 << 10
 	key, value := []byte{prefixFiller}, make([]byte, piece)
@@ -66,6 +72,10 @@ func (s *Store) fillMemtable() error {
 		c.frees = true
 		return s.tokens.commit(c)
 	}
+	memtable, err := s.newestMemtable()
+	if err != nil {
+		return err
+	}
 	if err := put(); err != nil {
 		return err
 	}
@@ -73,13 +83,13 @@ func (s *Store) fillMemtable() error {
 	if err != nil {
 		return err
 	}
-	written := piece
 	for deadline := time.Now().Add(flushPatience); !s.inTable(version) && time.Now().Before(deadline); {
-		if written <= memTableSize {
+		if newest, err := s.newestMemtable(); err != nil {
+			return err
+		} else if newest == memtable { // else it is full, and on its way to a table
 			if err := put(); err != nil {
 				return err
 			}
-			written += piece
 		}
 		select {
 		case <-s.stop:
@@ -90,6 +100,19 @@ func (s *Store) fillMemtable() error {
 	var c change
 	c.remove(key)
 	return s.tokens.commit(c)
+}
+
+// newestMemtable returns the name of the file that Badger writes to now: the largest number of five
+// digits or more.
+func (s *Store) newestMemtable() (newest string, err error) {
+	files, err := os.ReadDir(s.tokens.dir)
+	for _, file := range files {
+		name := file.Name()
+		if filepath.Ext(name) == ".mem" && (len(name) > len(newest) || len(name) == len(newest) && name > newest) {
+			newest = name
+		}
+	}
+	return newest, err
 }
 
 // versionOf returns the version of the commit that wrote the key.

@@ -15,33 +15,37 @@ import (
 )
 
 const (
-	// removedAtOnce records are removed in a transaction, out of no more than lookedAtOnce. What others write waits for as
-	// long as that takes.
+	// removedAtOnce records are removed in a transaction, out of no more than lookedAtOnce. What
+	// others write waits for as long as that takes.
 	removedAtOnce = 30
 	lookedAtOnce  = 500
 	// restAfterRemoval, in parts of the time that the removal took, is for everybody else.
 	restAfterRemoval = 2
-	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are gone. The sweep of the hour
-	// finds any others.
+	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are
+	// gone. The sweep of the hour finds any others.
 	maxIdleNoted = 10_000
 )
 
-// removals are the revocations whose tokens are still on disk. A revocation of many is one durable mark, below
-// prefixRemoval, made while no change is under way. What it matches and is older, by Badger's version of the record, is not
-// there for anybody: nobody reads or changes it any more but who removes it. Then the mark goes.
+// removals are the revocations whose tokens are still on disk. A revocation of many is one durable
+// mark, below prefixRemoval, made while no change is under way. What it matches and is older, by
+// Badger's version of the record, is not there for anybody: nobody reads or changes it any more but
+// who removes it. Then the mark goes.
 //
-// A version is the commit's number. It rises with every commit, across restarts too, over all that is still there.
+// A version is the commit's number. It rises with every commit, across restarts too, over all that
+// is still there.
 type removals struct {
 	marks atomic.Pointer[marks]
 	nudge chan struct{}
-	// mu is held while records are removed that nobody can see, and by who puts another in the place of one.
+	// mu is held while records are removed that nobody can see, and by who puts another in the
+	// place of one.
 	mu sync.Mutex
-	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last cleaned up.
+	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last
+	// cleaned up.
 	garbage atomic.Int64
 }
 
-// marks are never changed. They are taken before what they may hide is read: so long as the reader has them it does not
-// matter that a mark goes when its tokens are gone.
+// marks are never changed. They are taken before what they may hide is read: so long as the reader
+// has them it does not matter that a mark goes when its tokens are gone.
 type marks map[tokenstore.Filter]mark
 
 type mark struct {
@@ -52,7 +56,8 @@ type mark struct {
 // pending returns the marks; nil means none, which costs a request one look at memory.
 func (r *removals) pending() *marks { return r.marks.Load() }
 
-// hide reports whether a token of that version was revoked. user is empty for a request token without a review.
+// hide reports whether a token of that version was revoked. user is empty for a request token
+// without a review.
 func (m *marks) hide(user, consumer string, version uint64) bool {
 	return m != nil && m.match(user, consumer, version)
 }
@@ -128,8 +133,8 @@ func (r *removals) copy() marks {
 	return make(marks)
 }
 
-// mark commits c and revokes all that the filters match now. The caller holds the gate alone: no change that began before
-// is under way.
+// mark commits c and revokes all that the filters match now. The caller holds the gate alone: no
+// change that began before is under way.
 func (s *Store) mark(c change, now time.Time, filters ...tokenstore.Filter) error {
 	for _, f := range filters {
 		c.put(removalKey(f), encodeTime(now), 0)
@@ -253,8 +258,8 @@ func reviewer(t *tokenstore.RequestToken) string {
 	return t.Review.User
 }
 
-// removeAll shows every entry of an index to pick, which adds to the removal what is to go, some at a time and with rests
-// between. It holds no lock that others need while it reads.
+// removeAll shows every entry of an index to pick, which adds to the removal what is to go, some at
+// a time and with rests between. It holds no lock that others need while it reads.
 func (s *Store) removeAll(prefix []byte, pick func(*badger.Txn, *removal, []byte) error) error {
 	return s.removeFrom(prefix, nil, nil, pick)
 }
@@ -277,7 +282,9 @@ func (s *Store) removeFrom(prefix, after, until []byte, pick func(*badger.Txn, *
 	return nil
 }
 
-func (s *Store) removeSome(prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error) (last []byte, more bool, err error) {
+func (s *Store) removeSome(
+	prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error,
+) (last []byte, more bool, err error) {
 	s.removals.mu.Lock()
 	defer s.removals.mu.Unlock()
 	b, looked := &removal{s: s}, 0
@@ -347,7 +354,8 @@ func (s *Store) noteIfIdle(consumer string, since time.Time) error {
 	return nil
 }
 
-// A removal removes records that nobody can see any more, each with its indexes, in one transaction.
+// A removal removes records that nobody can see any more, each with its indexes, in one
+// transaction.
 type removal struct {
 	s       *Store
 	c       change
@@ -421,7 +429,8 @@ func (d *database) pin() (*snapshot, error) {
 	}
 }
 
-// getVersion calls f with the value of the key, and returns the version of the commit that wrote it.
+// getVersion calls f with the value of the key, and returns the version of the commit that wrote
+// it.
 func getVersion(txn *badger.Txn, key []byte, f func([]byte) error) (uint64, error) {
 	item, err := txn.Get(key)
 	if err != nil {

@@ -22,8 +22,8 @@ const revokeEnv = "BADGERSTORE_TEST_REVOKE"
 
 const killTokens = 3000
 
-// revokeUntilKilled issues tokens to a user and a consumer, and revokes them, again and again. It writes a line after each step
-// that was acknowledged.
+// revokeUntilKilled issues tokens to a user and a consumer, and revokes them, again and again. It
+// writes a line after each step that was acknowledged.
 func revokeUntilKilled(path string) {
 	fail := func(err error) {
 		if err != nil {
@@ -67,8 +67,9 @@ func revokeUntilKilled(path string) {
 	}
 }
 
-// What was revoked is refused as soon as that was acknowledged, and goes in the end, however often the process is killed while it
-// removes it. What was not revoked is there, and what is issued afterwards stays.
+// What was revoked is refused as soon as that was acknowledged, and goes in the end, however often
+// the process is killed while it removes it. What was not revoked is there, and what is issued
+// afterwards stays.
 func TestKillWhileRemoving(t *testing.T) {
 	path := t.TempDir()
 	state := make(map[string]string)

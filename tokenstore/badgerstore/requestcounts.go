@@ -12,17 +12,19 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// requestCounts counts request tokens, in units of tokenstore.RequestTokenSize, so that no request has to count them on
-// disk. It is made anew from an index when the store is opened.
+// requestCounts counts request tokens, in units of tokenstore.RequestTokenSize, so that no request
+// has to count them on disk. It is made anew from an index when the store is opened.
 type requestCounts struct {
 	mu        sync.Mutex
 	limits    tokenstore.Limits
 	consumers map[string]*requestCount
-	// What is stored, whether it waits or not: of all consumers, and of those that registered themselves.
+	// What is stored, whether it waits or not: of all consumers, and of those that registered
+	// themselves.
 	all, selfRegistered int
 	// ends holds what is stored by the second of its expiry.
 	ends map[int64]map[*requestCount]*requestEnd
-	// What ends until the second `over` waits no longer, and what ends until `swept` was removed from disk.
+	// What ends until the second `over` waits no longer, and what ends until `swept` was removed
+	// from disk.
 	over, swept int64
 }
 
@@ -31,18 +33,21 @@ type requestCount struct {
 	consumer        string
 	waiting, stored int
 	selfRegistered  bool
-	// since is the version below which the consumer's request tokens were revoked: they count for `all` alone.
+	// since is the version below which the consumer's request tokens were revoked: they count for
+	// `all` alone.
 	since uint64
 }
 
 // A requestEnd is what a consumer has that expires in one second.
 type requestEnd struct{ waiting, stored int }
 
-// requestUnits is how many units a request token counts: by what may be on disk of it while Badger merges tables, and so has
-// half of them twice. It depends on what never changes in a request token.
+// requestUnits is how many units a request token counts: by what may be on disk of it while Badger
+// merges tables, and so has half of them twice. It depends on what never changes in a request
+// token.
 func requestUnits(t *tokenstore.RequestToken) int {
-	// The key stands in the record, its key and two indexes, the consumer in the record and an index. The rest is what
-	// a review adds, the times, and what Badger adds to each of four entries.
+	// The key stands in the record, its key and two indexes, the consumer in the record and an
+	// index. The rest is what a review adds, the times, and what Badger adds to each of four
+	// entries.
 	size := 4*len(t.Key) + len(t.Secret) + 2*len(t.Consumer) + len(t.Callback) + 110
 	return (size*3/2 + tokenstore.RequestTokenSize - 1) / tokenstore.RequestTokenSize
 }
@@ -87,8 +92,8 @@ func (r *requestCounts) check(t *tokenstore.RequestToken, selfRegistered bool, n
 	return nil
 }
 
-// reserve counts a new request token, unless there is no room. since is the version below which the consumer's earlier ones
-// are being removed.
+// reserve counts a new request token, unless there is no room. since is the version below which the
+// consumer's earlier ones are being removed.
 func (r *requestCounts) reserve(t *tokenstore.RequestToken, selfRegistered bool, now time.Time, since uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,8 +133,8 @@ func (r *requestCounts) add(consumer string, selfRegistered bool, since uint64, 
 	}
 }
 
-// remove counts a request token no more that is removed from disk. version is its record's; math.MaxUint64 where it never
-// came to be.
+// remove counts a request token no more that is removed from disk. version is its record's;
+// math.MaxUint64 where it never came to be.
 func (r *requestCounts) remove(t *tokenstore.RequestToken, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -249,7 +254,8 @@ func (r *requestCounts) eachEnd(after, until int64, f func(second int64, ends ma
 	}
 }
 
-// due returns the consumers that have something to be removed by now, each with the first second of it.
+// due returns the consumers that have something to be removed by now, each with the first second of
+// it.
 func (r *requestCounts) due(until int64) map[string]int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -270,8 +276,8 @@ func (r *requestCounts) due(until int64) map[string]int64 {
 	return due
 }
 
-// loadRequestCounts counts what the index of the consumers' request tokens says. What an earlier version refused stands at its
-// beginning, and is put where it expires.
+// loadRequestCounts counts what the index of the consumers' request tokens says. What an earlier
+// version refused stands at its beginning, and is put where it expires.
 func (s *Store) loadRequestCounts() error {
 	now := s.clock()
 	r := &s.requests
@@ -339,8 +345,8 @@ func (s *Store) loadRequestCounts() error {
 	return err
 }
 
-// requestOfConsumerKey has the token among those of its consumer by when it expires, so that those which have can be removed
-// without a look at the others.
+// requestOfConsumerKey has the token among those of its consumer by when it expires, so that those
+// which have can be removed without a look at the others.
 func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
 	return indexKey(prefixRequestOfConsumer, t.Consumer, string(encodeTime(t.Expires))+t.Key)
 }

@@ -79,8 +79,8 @@ func wantCounts(t *testing.T, s *Store, when string) {
 	}
 }
 
-// Whatever becomes of request tokens, at the same time, the counts are what is on disk, and the same after opening the store
-// again.
+// Whatever becomes of request tokens, at the same time, the counts are what is on disk, and the
+// same after opening the store again.
 func TestRequestTokensAreCountedExactly(t *testing.T) {
 	var offset atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
@@ -186,8 +186,8 @@ func wantNothing(t *testing.T, s *Store, prefixes ...byte) {
 	}
 }
 
-// An index entry of an earlier version has no value, and that of a refused token stood where time begins. They are counted,
-// refused tokens are told, and all are removed in their time.
+// An index entry of an earlier version has no value, and that of a refused token stood where time
+// begins. They are counted, refused tokens are told, and all are removed in their time.
 func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
 	path := t.TempDir()
 	s := openTest(t, Options{Path: path})

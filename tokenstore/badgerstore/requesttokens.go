@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// putRequestToken writes the record and its indexes. Badger is not told when it may drop them: they are counted until they
-// are removed.
+// putRequestToken writes the record and its indexes. Badger is not told when it may drop them: they
+// are counted until they are removed.
 func putRequestToken(c *change, t *tokenstore.RequestToken) {
 	c.put(recordKey(prefixRequestToken, t.Key), encodeRequestToken(t), 0)
 	c.put(requestOfConsumerKey(t), encodeRequestIndex(t), 0)
@@ -131,8 +131,8 @@ func existsUnless(err error) error {
 	return err
 }
 
-// addRequestToken commits c and the new request token together, if there is room. The caller has its lock, and knows that
-// there is none that anybody could see.
+// addRequestToken commits c and the new request token together, if there is room. The caller has
+// its lock, and knows that there is none that anybody could see.
 func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegistered bool) error {
 	switch _, _, err := s.storedRequestToken(t.Key); {
 	case err == nil:

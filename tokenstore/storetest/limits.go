@@ -157,7 +157,8 @@ var limitCases = []testCase{
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of added", "added")))
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of declared", "declared")))
 
-		// One that is adopted counts no more among them, and one that is deleted takes its request tokens along.
+		// One that is adopted counts no more among them, and one that is deleted takes its request
+		// tokens along.
 		_, err := s.UpdateConsumer(t.Context(), "k0000", func(k *tokenstore.Consumer) error { k.SelfRegistered = false; return nil })
 		must(t, err)
 		for i := range tokenstore.MaxWaiting {
