@@ -227,3 +227,24 @@ func TestAttackHostsInOddForms(t *testing.T) {
 		wantRefused(t, up, host, got)
 	}
 }
+
+// A placeholder holds all values of a parameter, with commas between them, and the first of a
+// cookie's. Upstreams take one of them: PHP, Rails and Django a parameter's last.
+func TestAttackParametersSentTwice(t *testing.T) {
+	up := newUpstream(t)
+	srv := startServer(t, ownSite(t, "oauth1 {\n"+moreOpen+"policy @denied {\n\tdeny\n}\n"+
+		"policy @cookie {\n\tdeny\n}\npolicy {\n\tpermission READ_PUBLIC\n\tcontext {query.project}\n}\n}\n"+
+		"@denied vars {query.role} admin\n@cookie vars {cookie.role} admin\nreverse_proxy {{.Upstream}}"), up.URL)
+	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", map[string]any{"context": "a"})
+	line := "Authorization: " + authorization(plaintext(demoKey, demoSecret, tok))
+	want(t, "its own", srv.raw(t, srv.message("GET", "/?project=a", []string{line}, "")), http.StatusOK, "")
+	up.take()
+	for _, target := range []string{"/?project=b", "/?project=a&project=b", "/?project=a&%70roject=b",
+		"/?project=a&role=admin", "/?project=a&role=x&role=admin"} {
+		wantRefused(t, up, target, srv.raw(t, srv.message("GET", target, []string{line}, "")))
+	}
+	for _, cookie := range []string{"Cookie: role=admin", "Cookie: role=x; role=admin"} {
+		got := srv.raw(t, srv.message("GET", "/?project=a", []string{line, cookie}, ""))
+		wantRefused(t, up, cookie, got)
+	}
+}
