@@ -223,6 +223,12 @@ func (a *App) Validate() error {
 func (a *App) Start() error {
 	defer a.settle.Do(func() { close(a.ready) })
 
+	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
+		if err := a.checkCopied(app.(*caddyhttp.App)); err != nil {
+			return err
+		}
+		a.warnOfSharedUsers(app.(*caddyhttp.App))
+	}
 	key, err := a.module.PoolKey()
 	if err != nil {
 		return err
@@ -254,9 +260,6 @@ func (a *App) Start() error {
 	a.store = store
 	a.usage.start(store, a.logger)
 	running.add(a)
-	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
-		a.warnOfSharedUsers(app.(*caddyhttp.App))
-	}
 	return nil
 }
 

@@ -81,16 +81,17 @@ func checkFraming(r *http.Request, isForm bool) *Problem {
 			if textproto.TrimString(values[0]) != "" && (!ok || !httpguts.ValidHeaderFieldName(kind) || !httpguts.ValidHeaderFieldName(subtype)) {
 				return problemMalformed.about("Content-Type: is no media type.")
 			}
-			if encodedBody(r) && equalASCII(mediaType(values[0]), formType) {
+			switch name := mediaType(values[0]); {
+			case encodedBody(r) && equalASCII(name, formType):
 				return problemMalformed.about("Content-Encoding: a signed form must be sent as it is.")
+			case len(name) > len(formType) && equalASCII(name[:len(formType)], formType):
+				return problemMalformed.about("Content-Type: some servers would take this for a form.")
 			}
 		}
 	}
 	for _, field := range r.Header["Connection"] {
 		for option := range strings.SplitSeq(field, ",") {
-			if option = textproto.TrimString(option); option != "" && !slices.ContainsFunc(connectionOptions, func(known string) bool {
-				return equalASCII(option, known)
-			}) {
+			if option = textproto.TrimString(option); httpguts.ValidHeaderFieldName(option) && !ofConnection(option) {
 				return problemMalformed.about("Connection: " + option + " is not of this connection alone.")
 			}
 		}
@@ -98,8 +99,12 @@ func checkFraming(r *http.Request, isForm bool) *Problem {
 	return nil
 }
 
-// connectionOptions are what Connection may list (RFC 9110 section 7.6.1). A proxy deletes every
-// header that stands there, though a policy has seen it.
+// ofConnection reports whether Connection may list an option (RFC 9110 section 7.6.1).
+func ofConnection(option string) bool {
+	return slices.ContainsFunc(connectionOptions, func(known string) bool { return equalASCII(option, known) })
+}
+
+// connectionOptions are the options that there are, and the headers that are of one connection.
 var connectionOptions = []string{
 	"close", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
 	"proxy-connection", "proxy-authenticate", "proxy-authorization",

@@ -5,7 +5,8 @@
 //	handler.go      ServeHTTP: an endpoint, or an API request?
 //	target.go       which request targets and methods are let in at all; scope.go: the directive's own matcher, and
 //	                what becomes of a request that it leaves out
-//	plainurl.go     URLs that are the same to every server; sight.go: what matchers and contexts see of a URL
+//	plainurl.go     URLs that are the same to every server; values.go: values that are; sight.go: what matchers and
+//	                contexts see of a request
 //	verify.go       a signed request -> an Identity, or a Problem; body.go: the form that was signed with it;
 //	                origin.go finds the scheme and host that were signed; rsakeys.go, hmackeys.go: keys made ready
 //	policy.go       may this identity make this request? permission.go: which level implies which; readings.go: what else

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -15,7 +16,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(new(Handler))
 }
 
 // Handler is an OAuth 1.0a provider in front of an API (RFC 5849, OAuth Core 1.0a, Launchpad's dialect).
@@ -33,7 +34,7 @@ func init() {
 // `{http.auth.user.permission}` | The permission level of the access token
 // `{http.auth.user.context}` | The context that the access token is limited to, if any
 type Handler struct {
-	// Which requests are judged. The others reach the next handler as they came, less identity headers
+	// Which requests are judged, beside those to the endpoints. The others reach the next handler as they came, less identity headers
 	// and upgrades. A Caddyfile puts the directive's matcher here. Default: all. Danger: with a matcher
 	// of paths, an upstream that reads a path in its own way gets requests unjudged that it takes for
 	// others; better let everything be judged, and open paths by a policy that says `anonymous`.
@@ -113,9 +114,10 @@ type Handler struct {
 	csrf     *http.CrossOriginProtection
 	matchers caddyhttp.MatcherSets
 	selects  caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy takes away when it loads them
-	// What the directive's own matcher and the policies see of a URL, and how much of it must be plain.
-	ownSight, policySight, ownPlain, policyPlain sight
-	serve                                        map[string]func(http.ResponseWriter, *http.Request) error // the endpoints by path
+	// What the directive's own matcher and the policies see of a request, and how much of its URL must be plain.
+	ownSight, policySight, sight sight
+	plain                        atomic.Pointer[plainness]
+	serve                        map[string]func(http.ResponseWriter, *http.Request) error // the endpoints by path
 }
 
 // Endpoints are the paths at which the handler answers by itself.
@@ -145,7 +147,7 @@ const (
 )
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.oauth1",
 		New: func() caddy.Module { return new(Handler) },
@@ -204,7 +206,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionScope(ctx); err != nil {
 		return err
 	}
-	h.provisionPaths()
+	h.policySight = policiesSight(h.Policies)
+	h.sight = h.ownSight.or(h.policySight)
+	h.setPlainness(unknownSight("a header"))
 	if h.Pages == nil {
 		h.Pages = new(Pages)
 	}
@@ -289,18 +293,18 @@ func checkEndpoint(path string) error {
 // identity that it proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	judges, problem := h.receive(r)
-	switch {
-	case problem != nil:
+	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)
-	case !judges:
-		h.leaveOut(r)
-		return next.ServeHTTP(w, r)
 	}
 	if serve, ok := h.serve[r.URL.Path]; ok {
 		return serve(w, r)
 	}
+	if !judges {
+		h.leaveOut(r)
+		return next.ServeHTTP(w, r)
+	}
 	var id Identity
-	if problem = h.policyPlain.checkPlain(r); problem == nil {
+	if problem = h.plain.Load().policies.checkPlain(r); problem == nil {
 		id, problem = h.authenticate(r)
 	}
 	if problem == nil {

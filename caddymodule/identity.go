@@ -98,10 +98,23 @@ var reservedHeaders = []string{
 
 // strip takes from the request every claim to an identity, its credentials too.
 func (h *Handler) strip(r *http.Request, id *Identity) {
+	dropListed(r)
 	h.stripper.strip(r)
 	h.limitUpgrades(r)
 	if !h.KeepAuthorization {
 		stripCredentials(r, id.source)
+	}
+}
+
+// dropListed removes the headers that Connection lists, as the proxy will do: no policy must see what
+// the upstream doesn't. (A signed request that lists any is refused.)
+func dropListed(r *http.Request) {
+	for _, field := range r.Header["Connection"] {
+		for option := range strings.SplitSeq(field, ",") {
+			if option = textproto.TrimString(option); option != "" && !ofConnection(option) {
+				r.Header.Del(option)
+			}
+		}
 	}
 }
 
@@ -128,7 +141,7 @@ func (h *Handler) identify(r *http.Request, id *Identity) {
 	repl.Set("http.auth.user.permission", id.Permission)
 	repl.Set("http.auth.user.context", id.Context)
 	if h.app.partial.Load() {
-		caddyhttp.SetVar(r.Context(), judgedVar, true)
+		caddyhttp.SetVar(r.Context(), judgedVar, h)
 	}
 	if id.Anonymous() || !logged(r) {
 		return

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 )
@@ -62,7 +63,7 @@ func (s *site) logsIn() bool {
 
 // relevantLogins are those whose host and path matchers let a request for one of the pages through.
 // Other matchers are taken to do so.
-func (s *site) relevantLogins() []login {
+func (s *site) relevantLogins() []earlier {
 	var paths []string
 	for _, page := range []string{s.handler.Endpoints.Authorize, s.handler.Endpoints.Tokens} {
 		paths = append(paths, page)
@@ -76,7 +77,10 @@ func (s *site) relevantLogins() []login {
 	}
 	r := &http.Request{Method: http.MethodGet, URL: new(url.URL), Header: make(http.Header)}
 	r.Host = s.arrivalHost(r)
-	return slices.DeleteFunc(slices.Clone(s.logins), func(l login) bool {
+	return slices.DeleteFunc(slices.Clone(s.before), func(l earlier) bool {
+		if _, ok := l.handler.(*headers.Handler); ok {
+			return true
+		}
 		return !slices.ContainsFunc(paths, func(path string) bool {
 			seen := r.Clone(r.Context())
 			seen.URL.Path = path

@@ -30,12 +30,19 @@ func (s sight) checkPlain(r *http.Request) *Problem {
 	if !ok {
 		return nil
 	}
+	if original.RequestURI != r.RequestURI {
+		s.path = true // what was rewritten may have the path in its query
+	}
 	return s.checkPlainURL(splitTarget(original.RequestURI))
 }
 
 func (s sight) checkPlainURL(path, query string) *Problem {
 	if s.path {
-		if what := unplainPath(path); what != "" {
+		what := unplainPath(path)
+		if upper := strings.ToUpper(path); what == "" && s.exact && (strings.Contains(upper, "%3F") || strings.Contains(upper, "%23")) {
+			what = "an encoded question mark or number sign"
+		}
+		if what != "" {
 			return problemPath.about(what)
 		}
 	}

@@ -94,6 +94,13 @@ func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) e
 	if err != nil {
 		return err
 	}
+	oauth, err := ctx.App("oauth1")
+	if err == nil {
+		err = oauth.(*App).checkCopied(app.(*caddyhttp.App))
+	}
+	if err != nil {
+		return err
+	}
 	all, err := arrivals(app.(*caddyhttp.App), r)
 	if err != nil {
 		return err
@@ -132,7 +139,7 @@ func (a *arrival) explain(out io.Writer, id Identity) error {
 	}
 	decided, problem := r, a.problem
 	if problem == nil {
-		problem = h.policyPlain.checkPlain(r)
+		problem = h.plain.Load().policies.checkPlain(r)
 	}
 	if problem != nil {
 		fmt.Fprintf(out, "request: %s %s\n", r.Method, r.RequestURI)

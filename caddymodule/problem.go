@@ -93,7 +93,10 @@ var (
 	problemConnect        = &Problem{Status: 400, Text: "CONNECT is accepted for WebSockets only.", Word: "parameter_rejected", Reason: "method_invalid"}
 	problemPath           = &Problem{Status: 400, Text: "The path holds %s, which servers read differently. It is accepted only where the site says: paths as_sent.", Word: "parameter_rejected", Reason: "path_not_plain"}
 	problemQuery          = &Problem{Status: 400, Text: "The query holds %s, which servers read differently. It is accepted only where the site says: paths as_sent.", Word: "parameter_rejected", Reason: "query_not_plain"}
-	problemParameters     = &Problem{Status: 413, Text: "A signed request may have 10,000 parameters.", Word: "parameter_rejected", Reason: "too_many_parameters"}
+	problemParameters     = &Problem{Status: 413, Text: "The request has more than 10,000 parameters.", Word: "parameter_rejected", Reason: "too_many_parameters"}
+	problemCookies        = &Problem{Status: 413, Text: "The request has too many cookies.", Word: "parameter_rejected", Reason: "too_many_cookies"}
+	problemRepeated       = &Problem{Status: 400, Text: "The %s is sent twice, and servers differ in which of them they take.", Word: "parameter_rejected", Reason: "value_repeated"}
+	problemHost           = &Problem{Status: 400, Text: "The host must be a name or an address, with a port or without.", Word: "parameter_rejected", Reason: "host_invalid"}
 	problemMalformed      = &Problem{Status: 400, Text: "%s", Word: "parameter_rejected", Reason: "malformed"}
 	problemFormTooLarge   = &Problem{Status: 413, Text: "The request body is too large to be verified.", Word: "parameter_rejected", Reason: "body_too_large"}
 	problemBody           = &Problem{Status: 400, Text: "The request body could not be read.", Word: "parameter_rejected", Reason: "body_unreadable"}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -9,8 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// judgedVar is the variable of a request that an oauth1 handler has judged: another one that leaves
-// the request out must not take away what the first has found.
+// judgedVar is the variable that holds the oauth1 handler which has judged a request: another one that
+// leaves the request out must not take away what the first has found.
 const judgedVar = "oauth1.judged"
 
 // provisionScope loads the directive's own matcher.
@@ -40,26 +41,61 @@ func (h *Handler) receive(r *http.Request) (judges bool, problem *Problem) {
 	if problem := h.admit(r); problem != nil {
 		return false, problem
 	}
+	if problem := h.sight.checkValues(r); problem != nil {
+		return false, problem
+	}
 	if len(h.selects) == 0 {
 		return true, nil
 	}
-	if problem := h.ownPlain.checkPlain(r); problem != nil {
+	if problem := h.plain.Load().own.checkPlain(r); problem != nil {
 		return false, problem
 	}
-	defer asForwarded(r)()
-	judges, err := h.matchers.AnyMatchWithError(r)
-	if err != nil {
-		return false, problemMatcher.because(err)
+	if h.ownSight.header {
+		dropListed(r)
 	}
-	return judges, nil
+	defer asForwarded(r)()
+	return h.selected(r)
+}
+
+// selected asks the directive's own matcher, with each method that an upstream may take the request's for.
+func (h *Handler) selected(r *http.Request) (bool, *Problem) {
+	methods := []string{r.Method}
+	for name, fields := range r.Header {
+		if methodOverrides.matches(name) {
+			methods = appendMethods(methods, fields)
+		}
+	}
+	if len(methods) > mostReadings {
+		return false, problemReadings
+	}
+	for i, method := range methods {
+		asked := r
+		if i > 0 {
+			asked = reading(r, method, r.URL)
+		}
+		matched, err := h.matchers.AnyMatchWithError(asked)
+		if err != nil {
+			return false, problemMatcher.because(err)
+		}
+		if matched {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // leaveOut takes from a request that is not judged what only judged ones may have: an identity, and
-// the way around later judgement that an upgrade is.
+// the way around later judgement that an upgrade is. What another handler gave it stays.
 func (h *Handler) leaveOut(r *http.Request) {
-	if caddyhttp.GetVar(r.Context(), judgedVar) != nil {
-		return
+	given := make(http.Header)
+	if judge, ok := caddyhttp.GetVar(r.Context(), judgedVar).(*Handler); ok {
+		for _, name := range judge.IdentityHeaders.all() {
+			if values, ok := r.Header[name]; ok {
+				given[name] = values
+			}
+		}
 	}
 	h.stripper.strip(r)
 	h.limitUpgrades(r)
+	maps.Copy(r.Header, given)
 }

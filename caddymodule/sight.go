@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,20 +10,29 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 )
 
-// A sight is what matchers or a context see of a request's URL. Whatever is not known to see nothing
-// of it counts as what sees all.
+// A sight is what matchers or a context see of a request, so far as servers may read that in more
+// than one way. Whatever is not known to see nothing of the URL counts as what sees all of it.
 type sight struct {
-	path, query bool
+	path, query, host, header bool
+	// parameters are those of the query whose values matter by name, and cookies the same of cookies.
+	parameters, cookies []string
 	// single names what sees the URL in one reading only, the one that Caddy has of it: a value that
 	// an earlier handler made, or a matcher of another module. Empty where there is no such thing.
 	single string
+	// exact says that a path must not hold the escapes either that are judged in all readings elsewhere.
+	exact bool
 }
 
 func (s sight) or(other sight) sight {
 	s.path = s.path || other.path
 	s.query = s.query || other.query
+	s.host = s.host || other.host
+	s.header = s.header || other.header
+	s.parameters = slices.Concat(s.parameters, other.parameters)
+	s.cookies = slices.Concat(s.cookies, other.cookies)
 	if s.single == "" {
 		s.single = other.single
 	}
@@ -87,13 +97,17 @@ func matcherSight(name string, raw json.RawMessage) sight {
 	case "path_regexp": // patterns hold no placeholders
 		return sight{path: true}
 	case "query":
-		return sight{query: true}.or(textSight(string(raw), nil))
+		return querySight(raw).or(textSight(string(raw), nil))
 	case "url_pattern":
 		return sight{path: true, query: true}
-	case "method", "protocol", "remote_ip", "client_ip", "tls", "header_regexp":
+	case "method", "protocol", "remote_ip", "client_ip", "tls":
 		return sight{}
-	case "host", "header":
-		return textSight(string(raw), nil)
+	case "header_regexp":
+		return sight{header: true}
+	case "header":
+		return sight{header: true}.or(textSight(string(raw), nil))
+	case "host":
+		return sight{host: true}.or(textSight(string(raw), nil))
 	case "vars", "vars_regexp":
 		return varsSight(name, raw)
 	case "expression":
@@ -105,6 +119,21 @@ func matcherSight(name string, raw json.RawMessage) sight {
 		}
 	}
 	return unknownSight("matcher " + name)
+}
+
+// querySight: all values of a parameter are compared, where an upstream takes one of them.
+func querySight(raw json.RawMessage) sight {
+	s := sight{query: true}
+	var patterns map[string][]string
+	if json.Unmarshal(raw, &patterns) != nil {
+		return s
+	}
+	for name, values := range patterns {
+		if slices.ContainsFunc(values, func(value string) bool { return value != "*" }) {
+			s.parameters = append(s.parameters, name)
+		}
+	}
+	return s
 }
 
 // varsSight: a variable is the work of another handler, unless a placeholder names what is meant.
@@ -127,9 +156,14 @@ func varsSight(name string, raw json.RawMessage) (s sight) {
 
 var (
 	placeholder = regexp.MustCompile(`\{([a-zA-Z_][^{}]*)\}`)
-	// What is left of an expression of the Common Expression Language is looked through for calls.
-	celText    = regexp.MustCompile("'(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`")
+	// What is left of an expression of the Common Expression Language without its texts is looked through
+	// for calls. Texts stand in one quote or three, raw ones know no escapes, and a comment may hold a quote.
+	celText = regexp.MustCompile(`//[^\n]*` +
+		"|(?:[bB]?[rR]|[rR][bB])(?:'''[\\s\\S]*?'''|\"\"\"[\\s\\S]*?\"\"\"|'[^']*'|\"[^\"]*\")" +
+		"|'''(?:\\\\[\\s\\S]|[^\\\\])*?'''|\"\"\"(?:\\\\[\\s\\S]|[^\\\\])*?\"\"\"" +
+		"|'(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\"")
 	celCall    = regexp.MustCompile(`([a-zA-Z_]\w*)\s*\(`)
+	celKey     = regexp.MustCompile("['\"]([^'\"]*)['\"]\\s*:")
 	celRequest = regexp.MustCompile(`\breq\b`)
 )
 
@@ -138,9 +172,13 @@ var (
 var celSights = map[string]sight{
 	"path": {path: true}, "path_regexp": {path: true}, "file": {path: true}, "query": {query: true},
 	"url_pattern": {path: true, query: true},
-	"method":      {}, "protocol": {}, "remote_ip": {}, "client_ip": {}, "tls": {}, "host": {}, "header": {}, "header_regexp": {},
+	"method":      {}, "protocol": {}, "remote_ip": {}, "client_ip": {}, "tls": {},
+	"host": {host: true}, "header": {header: true}, "header_regexp": {header: true},
 	"contains": {}, "startsWith": {}, "endsWith": {}, "matches": {}, "size": {}, "string": {}, "int": {}, "in": {},
-	"lowerAscii": {}, "upperAscii": {}, "split": {}, "join": {}, "replace": {}, "has": {}, "exists": {}, "all": {},
+	"lowerAscii": {}, "upperAscii": {}, "split": {}, "join": {}, "replace": {}, "trim": {}, "indexOf": {}, "lastIndexOf": {},
+	"substring": {}, "charAt": {}, "reverse": {}, "format": {}, "quote": {},
+	"has": {}, "exists": {}, "exists_one": {}, "all": {}, "map": {}, "filter": {}, "type": {},
+	"double": {}, "uint": {}, "bool": {}, "duration": {}, "timestamp": {},
 }
 
 func expressionSight(raw json.RawMessage) sight {
@@ -160,6 +198,11 @@ func expressionSight(raw json.RawMessage) sight {
 			return unknownSight("expression " + call[1] + "()")
 		}
 		s = s.or(known)
+	}
+	if s.query {
+		for _, key := range celKey.FindAllStringSubmatch(text, -1) {
+			s.parameters = append(s.parameters, key[1])
+		}
 	}
 	if celRequest.MatchString(placeholder.ReplaceAllString(code, "")) {
 		return unknownSight("expression req") // it holds all
@@ -187,7 +230,11 @@ func placeholderSight(name string, captures []string) sight {
 	case under("http.request.uri.path"):
 		return sight{path: true}
 	case under("http.request.uri.query", "http.request.uri.prefixed_query"):
-		return sight{query: true}
+		s := sight{query: true}
+		if parameter, ok := strings.CutPrefix(name, "http.request.uri.query."); ok {
+			s.parameters = []string{parameter}
+		}
+		return s
 	case under("http.request.orig_uri.path"):
 		return sight{path: true, single: "{" + name + "}"}
 	case under("http.request.orig_uri.query", "http.request.orig_uri.prefixed_query"):
@@ -197,8 +244,13 @@ func placeholderSight(name string, captures []string) sight {
 			return sight{}
 		}
 		return sight{path: true}
-	case under("http.request.header.", "http.request.cookie.", "http.request.host", "http.request.hostport",
-		"http.request.port", "http.request.method", "http.request.proto", "http.request.scheme",
+	case under("http.request.header."):
+		return sight{header: true}
+	case under("http.request.cookie."):
+		return sight{cookies: []string{strings.TrimPrefix(name, "http.request.cookie.")}}
+	case under("http.request.host", "http.request.hostport", "http.request.port"):
+		return sight{host: true}
+	case under("http.request.method", "http.request.orig_method", "http.request.body", "http.request.proto", "http.request.scheme",
 		"http.request.remote", "http.request.local", "http.request.tls", "http.request.uuid",
 		"http.vars.client_ip", "http.vars.trusted_proxy", "http.auth.user", "env.", "file.", "system.", "time."):
 		return sight{}
@@ -206,19 +258,66 @@ func placeholderSight(name string, captures []string) sight {
 	return unknownSight("{" + name + "}")
 }
 
-// provisionPaths finds out what must be plain: before the matcher, and before the policies. What the
-// first has seen to, the second leaves.
-func (h *Handler) provisionPaths() {
-	h.policySight = policiesSight(h.Policies)
-	if h.Paths == pathsAsSent {
-		return
+// plainness is how much of a URL must be plain: for the directive's own matcher, and then for the
+// policies, less what the first has seen to.
+type plainness struct{ own, policies sight }
+
+// setPlainness finds out what must be plain. copied is what earlier handlers write into headers of
+// the URL, which those see who look at headers.
+func (h *Handler) setPlainness(copied sight) {
+	p := new(plainness)
+	if h.Paths != pathsAsSent {
+		p.own, p.policies = h.ownSight, h.policySight
+		if p.own.header {
+			p.own = p.own.or(copied)
+		}
+		if p.policies.header {
+			p.policies = p.policies.or(copied)
+		}
+		p.own.exact = p.own.path
+		p.policies.exact = p.policies.single != "" && !p.own.exact
+		p.policies.path = p.policies.path && !p.own.path || h.Paths == pathsStrict
+		p.policies.query = p.policies.query && !p.own.query
 	}
-	h.ownPlain, h.policyPlain = h.ownSight, h.policySight
-	if h.Paths == pathsStrict {
-		h.policyPlain.path = true
+	h.plain.Store(p)
+}
+
+// checkCopied finds out, when all handlers are there, whether those before an oauth1 handler copy the URL
+// into headers. Until then, and for a handler that stands where nobody looks, they may have.
+func (a *App) checkCopied(app *caddyhttp.App) error {
+	copied := make(map[*Handler]sight)
+	for _, s := range sitesOf(app) {
+		if s.handler.app == a {
+			copied[s.handler] = copied[s.handler].or(s.copied())
+		}
 	}
-	h.policyPlain.path = h.policyPlain.path && !h.ownPlain.path
-	h.policyPlain.query = h.policyPlain.query && !h.ownPlain.query
+	for h, seen := range copied {
+		if looks := h.ownSight.header || h.policySight.header; looks && h.Paths == pathsAsSent && (seen.path || seen.query) {
+			return errors.New("paths as_sent: a matcher looks at headers, and request_header copies the URL into one, " +
+				"which knows one reading of it only: use paths strict, or name the path")
+		}
+		h.setPlainness(seen)
+	}
+	return nil
+}
+
+// copied is what the handlers before the site write of the URL into headers.
+func (s *site) copied() (seen sight) {
+	for _, e := range s.before {
+		handler, ok := e.handler.(*headers.Handler)
+		if !ok || handler.Request == nil {
+			continue
+		}
+		text, err := json.Marshal(handler.Request)
+		if err != nil {
+			return unknownSight("a header")
+		}
+		seen = seen.or(textSight(string(text), nil))
+	}
+	if seen.single == "" && (seen.path || seen.query) {
+		seen.single = "a header"
+	}
+	return seen
 }
 
 // checkPaths refuses policies that cannot be judged as the option paths says.

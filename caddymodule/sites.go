@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -18,11 +19,11 @@ type site struct {
 	server     *caddyhttp.Server
 	serverName string
 	way        []*caddyhttp.Route // the routes that lead to it, outermost first
-	logins     []login            // that stand before it, in their order
+	before     []earlier          // the logins and changes of headers before it, in their order
 }
 
-// login is a handler that may say who is logged in.
-type login struct {
+// earlier is a handler that may say who is logged in, or that changes headers.
+type earlier struct {
 	handler caddyhttp.MiddlewareHandler
 	way     []*caddyhttp.Route
 }
@@ -47,61 +48,61 @@ type siteSearch struct {
 	found      []*site
 }
 
-// list looks through a list of routes, and returns the logins in it that also stand before what
+// list looks through a list of routes, and returns the logins and changes of headers in it that also stand before what
 // follows the list.
-func (s *siteSearch) list(routes caddyhttp.RouteList, way []*caddyhttp.Route, before []login) []login {
+func (s *siteSearch) list(routes caddyhttp.RouteList, way []*caddyhttp.Route, before []earlier) []earlier {
 	type passed struct {
-		logins []login
-		group  string
+		handlers []earlier
+		group    string
 	}
-	var earlier []passed
+	var lists []passed
 	for i := range routes {
 		route := &routes[i]
 		reached := slices.Clone(before)
-		for _, p := range earlier {
+		for _, p := range lists {
 			if p.group == "" || p.group != route.Group { // of a group, a request takes one route
-				reached = append(reached, p.logins...)
+				reached = append(reached, p.handlers...)
 			}
 		}
-		logins := s.route(route, append(slices.Clone(way), route), reached)
+		met := s.route(route, append(slices.Clone(way), route), reached)
 		if !route.Terminal {
-			earlier = append(earlier, passed{logins, route.Group})
+			lists = append(lists, passed{met, route.Group})
 		}
 	}
-	var all []login
-	for _, p := range earlier {
-		all = append(all, p.logins...)
+	var all []earlier
+	for _, p := range lists {
+		all = append(all, p.handlers...)
 	}
 	return all
 }
 
-// route looks through the handlers of one route, and returns the logins among them.
-func (s *siteSearch) route(route *caddyhttp.Route, way []*caddyhttp.Route, before []login) []login {
-	var logins []login
+// route looks through the handlers of one route, and returns the logins and changes of headers among them.
+func (s *siteSearch) route(route *caddyhttp.Route, way []*caddyhttp.Route, before []earlier) []earlier {
+	var met []earlier
 	for _, handler := range route.Handlers {
-		reached := slices.Concat(before, logins)
+		reached := slices.Concat(before, met)
 		switch handler := handler.(type) {
 		case *Handler:
 			s.found = append(s.found, &site{handler, s.server, s.serverName, way, reached})
 		case *caddyhttp.Subroute:
-			logins = append(logins, s.list(handler.Routes, way, reached)...)
+			met = append(met, s.list(handler.Routes, way, reached)...)
 		case *caddyhttp.Invoke:
 			named := s.server.NamedRoutes[handler.Name]
 			if named == nil || slices.Contains(s.invoked, handler.Name) {
 				continue
 			}
 			s.invoked = append(s.invoked, handler.Name)
-			logins = append(logins, s.route(named, append(slices.Clone(way), named), reached)...)
+			met = append(met, s.route(named, append(slices.Clone(way), named), reached)...)
 			s.invoked = s.invoked[:len(s.invoked)-1]
-		case *caddyauth.Authentication:
-			logins = append(logins, login{handler, way})
+		case *caddyauth.Authentication, *headers.Handler:
+			met = append(met, earlier{handler, way})
 		case *reverseproxy.Handler:
 			if len(handler.HandleResponse) > 0 { // forward_auth
-				logins = append(logins, login{handler, way})
+				met = append(met, earlier{handler, way})
 			}
 		}
 	}
-	return logins
+	return met
 }
 
 // name is what an operator knows the site by: its hosts, or where the server listens, and the paths

@@ -32,7 +32,7 @@ func (h *Handler) admit(r *http.Request) *Problem {
 	if !upperCase(r.Method) {
 		return problemMethod.about(r.Method) // the work of a rewrite
 	}
-	if r.Method == http.MethodConnect && !extendedConnect(r) {
+	if r.Method == http.MethodConnect && !(extendedConnect(r) && h.upgrades(websocket)) {
 		return problemConnect
 	}
 	if r.URL.Path == "" { // as in http://host?query
@@ -127,18 +127,21 @@ func originalTarget(r *http.Request) (method, target string) {
 	return method, target
 }
 
-// asForwarded gives a WebSocket's CONNECT the method that the upstream will see, until the function
-// that it returns is called. Every other request is that already.
+// asForwarded gives a WebSocket's CONNECT the method and the headers that the upstream will see, until the
+// function that it returns is called. Every other request is that already.
 func asForwarded(r *http.Request) (restore func()) {
 	if r.Method != http.MethodConnect {
 		return func() {}
 	}
 	const placeholder = "http.request.method"
 	r.Method = http.MethodGet
+	r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, []string{websocket}
 	repl := replacer(r)
 	repl.Set(placeholder, r.Method)
 	return func() {
 		r.Method = http.MethodConnect
+		delete(r.Header, "Connection") // HTTP/2 and HTTP/3 know neither
+		delete(r.Header, "Upgrade")
 		repl.Delete(placeholder)
 	}
 }

@@ -25,7 +25,7 @@ func (h *Handler) limitUpgrades(r *http.Request) {
 		for protocol := range strings.SplitSeq(field, ",") {
 			protocol = textproto.TrimString(protocol)
 			same := func(other string) bool { return equalASCII(protocol, other) }
-			if slices.ContainsFunc(h.Upgrades, same) && !slices.ContainsFunc(kept, same) {
+			if h.upgrades(protocol) && !slices.ContainsFunc(kept, same) {
 				kept = append(kept, protocol)
 			}
 		}
@@ -35,6 +35,11 @@ func (h *Handler) limitUpgrades(r *http.Request) {
 		return
 	}
 	r.Header["Upgrade"] = []string{strings.Join(kept, ", ")}
+}
+
+// upgrades reports whether the site lets a protocol through.
+func (h *Handler) upgrades(protocol string) bool {
+	return slices.ContainsFunc(h.Upgrades, func(allowed string) bool { return equalASCII(protocol, allowed) })
 }
 
 // checkUpgrade refuses what is no protocol (RFC 9110 section 7.8).

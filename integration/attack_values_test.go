@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// What a second look at the request side found. In each case the request is judged as one thing and
-// forwarded as another. The sites deny what a matcher sees, and let everything else pass.
+// Cases in which Caddy's matchers and placeholders see less of a request, or another value, than the
+// upstream does. The sites deny what a matcher sees, and let everything else pass.
 
 const (
-	moreOpen = "insecure_plaintext_over_http\nendpoints off\n"
-	moreDeny = moreOpen + "policy @denied {\n\tdeny\n}\npolicy {\n\tanonymous\n}\n"
+	valuesOpen = "insecure_plaintext_over_http\nendpoints off\n"
+	valuesDeny = valuesOpen + "policy @denied {\n\tdeny\n}\npolicy {\n\tanonymous\n}\n"
 )
 
 // wantRefused checks that a request is answered 4xx, and that the upstream does not see it.
@@ -31,13 +31,13 @@ func wantRefused(t *testing.T, up *upstream, what string, r reply) {
 func TestAttackQueriesOfManyParameters(t *testing.T) {
 	many := strings.Repeat("&", 10_001)
 	for name, block := range map[string]string{
-		"strict":        "@denied query admin=1\noauth1 {\n" + moreDeny + "}\n",
-		"as_sent":       "@denied query admin=1\noauth1 {\npaths as_sent\n" + moreDeny + "}\n",
-		"a placeholder": "@denied vars {query.admin} 1\noauth1 {\n" + moreDeny + "}\n",
-		"an expression": "@denied expression query({'admin': '1'})\noauth1 {\n" + moreDeny + "}\n",
-		"no query": "@none query \"\"\noauth1 {\n" + moreOpen +
+		"strict":        "@denied query admin=1\noauth1 {\n" + valuesDeny + "}\n",
+		"as_sent":       "@denied query admin=1\noauth1 {\npaths as_sent\n" + valuesDeny + "}\n",
+		"a placeholder": "@denied vars {query.admin} 1\noauth1 {\n" + valuesDeny + "}\n",
+		"an expression": "@denied expression query({'admin': '1'})\noauth1 {\n" + valuesDeny + "}\n",
+		"no query": "@none query \"\"\noauth1 {\n" + valuesOpen +
 			"policy @none {\n\tanonymous\n}\npolicy {\n\tdeny\n}\n}\n",
-		"the directive's own matcher": "@judged query admin=*\noauth1 @judged {\n" + moreOpen + "}\n",
+		"the directive's own matcher": "@judged query admin=*\noauth1 @judged {\n" + valuesOpen + "}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := newUpstream(t)
@@ -49,7 +49,7 @@ func TestAttackQueriesOfManyParameters(t *testing.T) {
 	}
 	t.Run("signed", func(t *testing.T) {
 		up := newUpstream(t)
-		srv := startServer(t, ownSite(t, "@ops query admin=1\noauth1 {\n"+moreOpen+
+		srv := startServer(t, ownSite(t, "@ops query admin=1\noauth1 {\n"+valuesOpen+
 			"policy @ops {\n\tconsumers ops\n}\npolicy {\n\tpermission READ_PUBLIC\n}\n}\n"+
 			"reverse_proxy {{.Upstream}}"), up.URL)
 		tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
@@ -63,7 +63,7 @@ func TestAttackQueriesOfManyParameters(t *testing.T) {
 // The same of cookies: http.Request.Cookie finds none where there are more than 3,000.
 func TestAttackManyCookies(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, ownSite(t, "@denied vars {cookie.role} admin\noauth1 {\n"+moreDeny+"}\n"+
+	srv := startServer(t, ownSite(t, "@denied vars {cookie.role} admin\noauth1 {\n"+valuesDeny+"}\n"+
 		"reverse_proxy {{.Upstream}}"), up.URL)
 	for _, more := range []string{"", strings.Repeat("; a=b", 3001)} {
 		got := srv.raw(t, srv.message("GET", "/x", []string{"Cookie: role=admin" + more}, ""))
@@ -77,9 +77,9 @@ func TestAttackWebSocketsOverHTTP2ByTheirHeaders(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1")
 	const headers = "@denied {\n\theader Connection *Upgrade*\n\theader Upgrade websocket\n}\n"
 	for name, block := range map[string]string{
-		"a policy":                    headers + "oauth1 {\n" + moreDeny + "}\n",
-		"the directive's own matcher": headers + "oauth1 @denied {\n" + moreOpen + "}\n",
-		"a protocol that upgrades does not name": "oauth1 {\n" + moreOpen +
+		"a policy":                    headers + "oauth1 {\n" + valuesDeny + "}\n",
+		"the directive's own matcher": headers + "oauth1 @denied {\n" + valuesOpen + "}\n",
+		"a protocol that upgrades does not name": "oauth1 {\n" + valuesOpen +
 			"upgrades SPDY/3.1\npolicy {\n\tanonymous\n}\n}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestAttackWebSocketsOverHTTP2ByTheirHeaders(t *testing.T) {
 // judged, too.
 func TestAttackMethodsAroundTheMatcher(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, ownSite(t, "@writes not method GET HEAD OPTIONS\noauth1 @writes {\n"+moreOpen+"}\n"+
+	srv := startServer(t, ownSite(t, "@writes not method GET HEAD OPTIONS\noauth1 @writes {\n"+valuesOpen+"}\n"+
 		"reverse_proxy {{.Upstream}}"), up.URL)
 	want(t, "DELETE", srv.raw(t, srv.message("DELETE", "/x", nil, "")), http.StatusUnauthorized, "")
 	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
@@ -155,7 +155,7 @@ func TestAttackPathsThatAnEarlierHandlerCopies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := newUpstream(t)
-			srv := startServer(t, ownSite(t, block+"oauth1 {\n"+moreDeny+"}\nreverse_proxy {{.Upstream}}"), up.URL)
+			srv := startServer(t, ownSite(t, block+"oauth1 {\n"+valuesDeny+"}\nreverse_proxy {{.Upstream}}"), up.URL)
 			for _, target := range []string{"/admin", "/x/../admin", "//admin", "/x/%2e%2e/admin", "/;/admin"} {
 				wantRefused(t, up, target, srv.raw(t, srv.message("GET", target, nil, "")))
 			}
@@ -173,7 +173,7 @@ func TestAttackPathsInOddExpressions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := newUpstream(t)
-			srv := startServer(t, ownSite(t, "@denied expression `"+expression+"`\noauth1 {\n"+moreDeny+"}\n"+
+			srv := startServer(t, ownSite(t, "@denied expression `"+expression+"`\noauth1 {\n"+valuesDeny+"}\n"+
 				"reverse_proxy {{.Upstream}}"), up.URL)
 			for _, target := range []string{"/admin", "/;/admin", "/x/..;/admin"} {
 				wantRefused(t, up, target, srv.raw(t, srv.message("GET", target, nil, "")))
@@ -187,8 +187,8 @@ func TestAttackPathsInOddExpressions(t *testing.T) {
 func TestAttackEncodedQuestionMarks(t *testing.T) {
 	for name, block := range map[string]string{
 		"a map": "map {path} {area} {\n\t/admin admin\n\tdefault open\n}\n" +
-			"@denied vars {area} admin\noauth1 {\n" + moreDeny + "}\n",
-		"the directive's own matcher": "oauth1 /admin {\n" + moreOpen + "}\n",
+			"@denied vars {area} admin\noauth1 {\n" + valuesDeny + "}\n",
+		"the directive's own matcher": "oauth1 /admin {\n" + valuesOpen + "}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := newUpstream(t)
@@ -204,7 +204,7 @@ func TestAttackEncodedQuestionMarks(t *testing.T) {
 // then, in unsigned requests either.
 func TestAttackConnectionListsUnsigned(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, ownSite(t, "@public header X-Tenant public\noauth1 {\n"+moreOpen+
+	srv := startServer(t, ownSite(t, "@public header X-Tenant public\noauth1 {\n"+valuesOpen+
 		"policy @public {\n\tanonymous\n}\npolicy {\n\tdeny\n}\n}\nreverse_proxy {{.Upstream}}"), up.URL)
 	want(t, "plain", srv.raw(t, srv.message("GET", "/x", []string{"X-Tenant: public"}, "")), http.StatusOK, "")
 	up.take()
@@ -219,7 +219,7 @@ func TestAttackConnectionListsUnsigned(t *testing.T) {
 // A dot at its end, or a second port, makes no other host of it for many servers.
 func TestAttackHostsInOddForms(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, ownSite(t, "@denied host admin.test\noauth1 {\n"+moreDeny+"}\n"+
+	srv := startServer(t, ownSite(t, "@denied host admin.test\noauth1 {\n"+valuesDeny+"}\n"+
 		"reverse_proxy {{.Upstream}}"), up.URL)
 	for _, host := range []string{"admin.test", "ADMIN.test:80", "admin.test.", "admin.test.:80",
 		"admin.test:80:80", "admin%2etest"} {
@@ -232,7 +232,7 @@ func TestAttackHostsInOddForms(t *testing.T) {
 // cookie's. Upstreams take one of them: PHP, Rails and Django a parameter's last.
 func TestAttackParametersSentTwice(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, ownSite(t, "oauth1 {\n"+moreOpen+"policy @denied {\n\tdeny\n}\n"+
+	srv := startServer(t, ownSite(t, "oauth1 {\n"+valuesOpen+"policy @denied {\n\tdeny\n}\n"+
 		"policy @cookie {\n\tdeny\n}\npolicy {\n\tpermission READ_PUBLIC\n\tcontext {query.project}\n}\n}\n"+
 		"@denied vars {query.role} admin\n@cookie vars {cookie.role} admin\nreverse_proxy {{.Upstream}}"), up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", map[string]any{"context": "a"})
