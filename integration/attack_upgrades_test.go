@@ -270,9 +270,8 @@ func TestAttackThroughH2C(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer conn.Close()
 		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
-		new(http2.Server).ServeConn(conn, &http2.ServeConnOpts{Handler: handler})
+		serveH2C(conn, handler)
 	}))
 	t.Cleanup(up.Close)
 	srv := startServer(t, upgradeSite(t, "", ""), up.URL)
@@ -309,6 +308,40 @@ func TestAttackThroughH2C(t *testing.T) {
 		}
 	}
 }
+
+// serveH2C serves HTTP/2 on a connection without TLS, until it ends.
+func serveH2C(conn net.Conn, handler http.Handler) {
+	ended := make(chan struct{})
+	server := &http.Server{
+		Handler:   handler,
+		Protocols: new(http.Protocols),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				close(ended)
+			}
+		},
+	}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	server.Serve(&oneConn{Conn: conn})
+	<-ended
+}
+
+// oneConn is a listener that accepts one connection.
+type oneConn struct {
+	net.Conn
+	accepted bool
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if l.accepted {
+		return nil, net.ErrClosed
+	}
+	l.accepted = true
+	return l.Conn, nil
+}
+
+func (l *oneConn) Close() error   { return nil }
+func (l *oneConn) Addr() net.Addr { return l.LocalAddr() }
 
 // smuggle asks for what nobody may have on a connection that leads to the upstream.
 func smuggle(conn net.Conn) {
