@@ -8,9 +8,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// answerError gives the site's error routes (handle_errors) the chance to answer a refusal. Where there are none, or none
-// of them answers, fallback does. They get the text without what could be markup in a page: clients send a part of it. To return the error to Caddy's server would do only the first half: it writes an empty body
-// then, and clients read the reason in ours.
+// answerError gives the site's error routes (handle_errors) the chance to answer a refusal. Where there
+// are none, or none of them answers, fallback does. To return the error to Caddy's server would do only
+// the first half: it writes an empty body then, and clients read the reason in ours. The routes get the
+// text without anything that could be markup, since clients send a part of it.
 func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *Problem, fallback func(http.ResponseWriter) error) error {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Errors == nil || len(server.Errors.Routes) == 0 {

@@ -34,10 +34,11 @@ func init() {
 // `{http.auth.user.permission}` | The permission level of the access token
 // `{http.auth.user.context}` | The context that the access token is limited to, if any
 type Handler struct {
-	// Which requests are judged, beside those to the endpoints. The others reach the next handler as they came, less identity headers
-	// and upgrades. A Caddyfile puts the directive's matcher here. Default: all. Danger: with a matcher
-	// of paths, an upstream that reads a path in its own way gets requests unjudged that it takes for
-	// others; better let everything be judged, and open paths by a policy that says `anonymous`.
+	// Which requests are judged, beside those to the endpoints. The others reach the next handler as they
+	// came, less identity headers and upgrades. A Caddyfile puts the directive's matcher here. Default:
+	// all. Danger: with a matcher of paths, an upstream that reads a path in its own way gets requests
+	// unjudged that it takes for others; better let everything be judged, and open paths by a policy
+	// that says `anonymous`.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	// The realm of the WWW-Authenticate challenge. Default: the host of the request.

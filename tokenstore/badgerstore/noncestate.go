@@ -117,7 +117,8 @@ const manyNonces = 500_000
 //   - The machine ended too: perhaps the nonces up to the ceiling. They are all refused from now on; those above it are
 //     in the log. The ceiling was a few seconds ahead of the clock, so when the machine is up again a client whose clock
 //     is right is not refused at all; one whose clock is slow is, for as long as it is slow.
-//   - The log is damaged, or less of it is there than was written: nobody knows what was lost. Whatever can have been accepted is refused: every timestamp up to
+//   - The log is damaged, or less of it is there than was written: nobody knows what was lost.
+//     Whatever can have been accepted is refused: every timestamp up to
 //     now and a window, so every client for that long. (To ask an administrator first would take longer.)
 func (n *nonces) restore(o Options) error {
 	now := o.Clock().Unix()
