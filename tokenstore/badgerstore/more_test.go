@@ -43,6 +43,9 @@ func init() {
 	if os.Getenv(smallEnv) != "" {
 		o.tune = tuneSmall
 	}
+	if os.Getenv("ONCE_KEPT") != "" {
+		o.Clock, o.bootID = func() time.Time { return time.Unix(4_000_000_000, 0) }, "kept"
+	}
 	fmt.Println("begin")
 	s, err := Open(o)
 	if err != nil {
@@ -54,7 +57,7 @@ func init() {
 	for w := range 4 {
 		all.Go(func() {
 			for i := range 20 {
-				n := time.Now().Unix()
+				n := s.clock().Unix()
 				key := fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
 				if err := s.UseNonce(context.Background(), crashNonce(key, n)); err != nil {
 					fmt.Println("refused:", err)
@@ -803,4 +806,124 @@ func envOr(name string, n int) int {
 		return v
 	}
 	return n
+}
+
+// One token of a later version does not keep what else was revoked on disk, nor from being reclaimed.
+func TestRemovalPassesOverALaterVersion(t *testing.T) {
+	s := openTest(t, Options{})
+	ctx := context.Background()
+	for _, key := range []string{"t1", "t2"} {
+		if err := s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u" + key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later := &tokenstore.AccessToken{Key: "t3", Consumer: "k", User: "ut1"}
+	var c change
+	putAccessToken(&c, later)
+	c.put(recordKey(prefixAccessToken, "t3"), setVersion(encodeAccessToken(later), 2), 0)
+	if err := s.tokens.commit(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"ut1", "ut2"} {
+		if _, err := s.Revoke(ctx, tokenstore.Filter{User: user}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.removals.wake()
+	time.Sleep(500 * time.Millisecond)
+	if p := s.removals.pending(); p != nil {
+		for f := range *p {
+			t.Errorf("still marked: %+v", f)
+		}
+	}
+}
+
+// Killed while a store of an earlier format is opened for the first time.
+func TestKillWhileAnOldStoreIsOpened(t *testing.T) {
+	archives, _ := filepath.Glob("testdata/stores/*.tgz")
+	for _, archive := range archives {
+		for range 8 {
+			path := t.TempDir()
+			unpack(t, archive, path)
+			for range 3 {
+				openOnce(t, path, time.Duration(rand.IntN(30_000))*time.Microsecond, "ONCE_KEPT=1")
+			}
+			core, logs := observer.New(zap.WarnLevel)
+			o := keptOptions(path)
+			o.Logger = zap.New(core)
+			s, err := Open(o)
+			if err != nil {
+				t.Errorf("%s: %v", archive, err)
+				continue
+			}
+			for _, l := range logs.All() {
+				t.Errorf("%s: %s %v", archive, l.Message, l.ContextMap())
+			}
+			wantKept(t, s)
+			_ = s.Close()
+		}
+	}
+}
+
+// A window that was made narrower lets go of what is over by the new one, not by the old one for as long as that was.
+func TestNarrowerWindowFreesNonces(t *testing.T) {
+	now := int64(1_800_000_000)
+	s := openTest(t, Options{MaxNonces: 10_000, Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "same"})
+	use := func(value string, window int64) error {
+		return s.UseNonce(context.Background(), tokenstore.Nonce{Consumer: "k", Token: fmt.Sprint("t", now), Timestamp: now, Value: value,
+			Expires: time.Unix(now+1+window, 0)})
+	}
+	if err := use("wide", 86400); err != nil {
+		t.Fatal(err)
+	}
+	for minute := range 24 * 60 {
+		now += 60
+		for i := range 40 { // 440 in the narrow window of eleven minutes
+			if err := use(fmt.Sprint(i), 300); err != nil {
+				t.Fatalf("%d minutes after the window became 5m: %v", minute, err)
+			}
+		}
+		if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A store that is open with little space left, and revokes, opens again with as much.
+func TestRestartWithLittleSpace(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=200m", "none", dir).CombinedOutput(); err != nil {
+		t.Skip(string(out))
+	}
+	defer exec.Command("umount", "-l", dir).Run()
+	o := Options{Path: filepath.Join(dir, "store")}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{Key: "t", Consumer: "c", User: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	free, err := freeSpace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "others"), make([]byte, free-50<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.UseNonce(context.Background(), windowNonce(time.Now().Unix(), "a")); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RevokeToken(context.Background(), "t"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
