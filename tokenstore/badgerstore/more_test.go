@@ -927,3 +927,18 @@ func TestRestartWithLittleSpace(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Nor is it, where the clock was ahead only while the store was opened.
+func TestLimitsAfterTheClockWasAheadAtStart(t *testing.T) {
+	now := int64(1_800_000_000 + 86400)
+	s := openTest(t, Options{Clock: func() time.Time { return time.Unix(now, 0) }})
+	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 100})
+	now -= 86400
+	for i := range 11 {
+		err := s.CreateRequestToken(context.Background(), &tokenstore.RequestToken{Key: fmt.Sprint("r", i), Consumer: "k",
+			Expires: time.Unix(now+7200, 0)})
+		if want := i == 10; errors.Is(err, tokenstore.ErrTooMany) != want {
+			t.Errorf("request token %d: %v", i+1, err)
+		}
+	}
+}
