@@ -63,7 +63,7 @@ func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *Problem
 	if c.timestamp == 0 {
 		return nil
 	}
-	return h.useNonce(r.Context(), c.store, &c.params, c.timestamp)
+	return h.useNonce(r.Context(), c.store, &c.params, c.timestamp, true)
 }
 
 // answerForm writes the credentials of a token, form-encoded (RFC 5849 section 2.1), in the order of the pairs.

@@ -105,6 +105,7 @@ var (
 	problemPlaintext      = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http"}
 	problemNoncesFull     = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full", Kind: KindLimit}
 	problemTokenNonces    = &Problem{Status: 503, Text: "Too many requests with this token are remembered. Try again later.", Word: "consumer_key_refused", Reason: "token_nonces_full", Kind: KindLimit}
+	problemEndpointNonces = &Problem{Status: 503, Text: "Too many requests of this consumer for tokens are remembered. Try again later.", Word: "consumer_key_refused", Reason: "endpoint_nonces_full", Kind: KindLimit}
 	problemStore          = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "consumer_key_refused", Reason: "store_unavailable", Kind: KindStore}
 )
 

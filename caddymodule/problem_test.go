@@ -10,7 +10,7 @@ func TestProblemWords(t *testing.T) {
 			t.Errorf("%s is %s: it does not pass by waiting", p.Reason, p.Word)
 		}
 	}
-	for _, p := range []*Problem{problemStore, problemNoncesFull, problemTokenNonces, problemTooManyWaiting, problemTooManyInAll, problemTooManyConsumers} {
+	for _, p := range []*Problem{problemStore, problemNoncesFull, problemTokenNonces, problemEndpointNonces, problemTooManyWaiting, problemTooManyInAll, problemTooManyConsumers} {
 		if p.Status != 503 || p.Word != "consumer_key_refused" || p.Kind != KindLimit && p.Kind != KindStore {
 			t.Errorf("%s is %d %s: it passes by waiting", p.Reason, p.Status, p.Word)
 		}

@@ -126,7 +126,7 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 		return id, nil
 	}
 	if timestamp != 0 {
-		if problem := h.useNonce(r.Context(), store, &s.params, timestamp); problem != nil {
+		if problem := h.useNonce(r.Context(), store, &s.params, timestamp, false); problem != nil {
 			return Identity{}, problem
 		}
 	}
@@ -249,12 +249,13 @@ func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *Problem) {
 }
 
 // useNonce refuses a request that was there before.
-func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth1.Params, timestamp int64) *Problem {
+func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth1.Params, timestamp int64, endpoint bool) *Problem {
 	err := store.UseNonce(ctx, tokenstore.Nonce{
 		Consumer:  p.ConsumerKey,
 		Token:     p.Token,
 		Timestamp: timestamp,
 		Value:     p.Nonce,
+		Endpoint:  endpoint,
 		// The second after the window: until then the timestamp passes checkFreshness.
 		Expires: time.Unix(timestamp+1, 0).Add(time.Duration(h.app.TimestampWindow)),
 	})
@@ -267,6 +268,8 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 		return problemTimestamp.because(err)
 	case errors.Is(err, tokenstore.ErrTokenNoncesFull): // is the next one, too
 		return problemTokenNonces.because(err)
+	case errors.Is(err, tokenstore.ErrEndpointNoncesFull):
+		return problemEndpointNonces.because(err)
 	case errors.Is(err, tokenstore.ErrNoncesFull):
 		return problemNoncesFull.because(err)
 	default:

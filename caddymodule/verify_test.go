@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -674,6 +675,54 @@ func TestFullReplayMemory(t *testing.T) {
 		pass(other)
 	}
 	full(other, problemNoncesFull.Text)
+}
+
+// TestEndpointsDoNotFillTheReplayMemory: whoever has only a consumer's secret, and no grant, can't lock out its users: by
+// asking for tokens, by asking in vain for one that nobody reviewed, or by names of tokens that there are not.
+func TestEndpointsDoNotFillTheReplayMemory(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	const limit = 50
+	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	before := site.app.store
+	site.app.store = store
+	t.Cleanup(func() { site.app.store = before })
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA256"}
+	passed, waiting := 0, signer
+	for i := range limit {
+		invented := signer
+		invented.Token = fmt.Sprint("invented", i)
+		w, _ := site.serve(site.sign(invented, "POST", "http://api.test/+request-token", ""))
+		switch {
+		case w.Code == 200:
+			passed++
+			token, _ := url.ParseQuery(w.Body.String())
+			waiting.Token, waiting.TokenSecret = token.Get("oauth_token"), token.Get("oauth_token_secret")
+		case w.Code != 503 || w.Body.String() != problemEndpointNonces.Text || w.Header().Get("Retry-After") == "":
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+	if passed != limit/tokenstore.EndpointShare {
+		t.Errorf("%d of %d requests for tokens passed", passed, limit)
+	}
+	if w, _ := site.serve(site.sign(waiting, "POST", "http://api.test/+access-token", "")); w.Code != 503 {
+		t.Errorf("an exchange: %d %s", w.Code, w.Body)
+	}
+	for user := range limit / 2 {
+		token := site.grant("demo", fmt.Sprint("user", user), "READ_PUBLIC")
+		granted := signer
+		granted.Token, granted.TokenSecret = token.Key, token.Secret
+		if w, _ := site.serve(site.sign(granted, "GET", "http://api.test/x", "")); w.Code != 200 {
+			t.Errorf("user %d: %d %s", user, w.Code, w.Body)
+		}
+	}
 }
 
 // expiries is a store that notes until when nonces are to be remembered.

@@ -109,6 +109,9 @@ func ended(expires, now time.Time) bool {
 	return !expires.IsZero() && !now.Before(expires)
 }
 
+// EndpointShare: requests to the endpoints may have a tenth of a consumer's nonces.
+const EndpointShare = 10
+
 // A Nonce is what makes a signed request unlike every other (RFC 5849 section 3.3).
 type Nonce struct {
 	Consumer string
@@ -117,6 +120,9 @@ type Nonce struct {
 	// Timestamp is oauth_timestamp, in seconds since 1970.
 	Timestamp int64
 	Value     string
+	// Endpoint marks a request to an endpoint. A consumer can make any number of those without a single
+	// grant, so that they have a share of the consumer's nonces for themselves: one part of EndpointShare.
+	Endpoint bool
 	// Expires is when Timestamp stops being acceptable: from then on the nonce need not be remembered.
 	Expires time.Time
 }

@@ -38,6 +38,9 @@ var (
 	// ErrTokenNoncesFull is an ErrNoncesFull too: the token has as many live nonces as are still free for its consumer,
 	// whose other tokens may go on.
 	ErrTokenNoncesFull = fmt.Errorf("%w of one token", ErrNoncesFull)
+	// ErrEndpointNoncesFull is an ErrNoncesFull too: the consumer's requests to the endpoints have as many live nonces as
+	// they may. Its other requests may go on.
+	ErrEndpointNoncesFull = fmt.Errorf("%w of requests to the endpoints", ErrNoncesFull)
 	// ErrNonceForgotten: the store has forgotten the nonces of that time already (the clock went back, or the
 	// timestamp window was widened), so it can't tell whether this one is new.
 	ErrNonceForgotten = errors.New("nonces of that time are forgotten")
@@ -143,7 +146,8 @@ type Store interface {
 	// before the LastUsed that AccessToken returns. It is the one write that need not be durable.
 	Touch(ctx context.Context, used map[string]time.Time) error
 
-	// UseNonce remembers the nonce until it expires. ErrNonceUsed, ErrNoncesFull, ErrTokenNoncesFull, ErrNonceForgotten.
+	// UseNonce remembers the nonce until it expires. ErrNonceUsed, ErrNoncesFull, ErrTokenNoncesFull,
+	// ErrEndpointNoncesFull, ErrNonceForgotten.
 	UseNonce(ctx context.Context, n Nonce) error
 
 	// Secret returns 32 random bytes that belong to the store, the same for all its replicas and for ever, made when

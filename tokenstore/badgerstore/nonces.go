@@ -132,7 +132,10 @@ func (n *nonces) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 	copy(l.digest[:], sum[:])
 
 	l.consumer = n.consumerID(nonce.Consumer)
-	if nonce.Token != "" {
+	switch {
+	case nonce.Endpoint:
+		l.token = endpointID
+	case nonce.Token != "":
 		l.token = n.tokenID(nonce.Token)
 	}
 	return l, nil
@@ -158,6 +161,9 @@ type hashedConsumer struct {
 	id       consumerID
 }
 
+// endpointID stands for all the request tokens of a consumer.
+const endpointID tokenID = 1<<tokenBits - 1
+
 // tokenID need be no cryptographic hash: two tokens of one consumer that are alike would share what one may have, and
 // nobody chooses the tokens that a server gives out.
 func (n *nonces) tokenID(token string) tokenID {
@@ -171,7 +177,7 @@ func (n *nonces) tokenID(token string) tokenID {
 	}
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	return max(tokenID(h>>(64-tokenBits)), 1)
+	return min(max(tokenID(h>>(64-tokenBits)), 1), endpointID-1)
 }
 
 // maintain does beforehand what requests would have to wait for, and forgets what has expired.

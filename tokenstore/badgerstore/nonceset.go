@@ -111,7 +111,7 @@ func newNonceSet(limit int) *nonceSet {
 
 // use adds the nonce, unless its timestamp is below the floor, or it is there, or its consumer or its token has too
 // many. A token may have as many as are free for its consumer. So one alone leaves half of the limit to the others, and n
-// of them together leave 1/(n+1).
+// of them together leave 1/(n+1). The consumer's requests to the endpoints have a part of their own.
 func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 	// The counts go up before anybody looks whether the nonce is new. So a consumer that sends one nonce twice at
 	// the same time, with room for one more, may hear that there is none.
@@ -122,14 +122,20 @@ func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 	shard.mu.Lock()
 	err := error(nil)
 	t := shard.table(bucket)
-	tokenFull := n.token != 0 && live+consumerLive-1 > s.limit // live-1 were not fewer than limit-(consumerLive-1)
+	var tokenFull error
+	switch {
+	case n.token == endpointID && live > max(s.limit/tokenstore.EndpointShare, 1):
+		tokenFull = tokenstore.ErrEndpointNoncesFull
+	case n.token != 0 && n.token != endpointID && live+consumerLive-1 > s.limit: // live-1 were not fewer than limit-(consumerLive-1)
+		tokenFull = tokenstore.ErrTokenNoncesFull
+	}
 	switch {
 	case int64(n.timestamp) < floor.Load(): // under the lock: what is below the floor is dropped after it was raised
 		err = tokenstore.ErrNonceForgotten
-	case consumerLive > s.limit || tokenFull:
+	case consumerLive > s.limit || tokenFull != nil:
 		err = tokenstore.ErrNoncesFull
 		if consumerLive <= s.limit {
-			err = tokenstore.ErrTokenNoncesFull
+			err = tokenFull
 		}
 		if t != nil && t.entries[t.find(e)].holder != 0 {
 			err = tokenstore.ErrNonceUsed

@@ -107,6 +107,25 @@ func RunNonceLimit(t *testing.T, open func(t *testing.T, clock func() time.Time,
 			}
 		})
 	}
+	t.Run("requests to the endpoints have their part, whatever tokens they name", func(t *testing.T) {
+		t.Parallel()
+		c := newClock()
+		s := open(t, c.Now, limit)
+		endpoint := func(token string, i int) error {
+			n := nonce(c, numbered("n", i))
+			n.Token, n.Endpoint = token, true
+			return s.UseNonce(t.Context(), n)
+		}
+		for i := range limit / tokenstore.EndpointShare {
+			must(t, endpoint(numbered("request", i), 0))
+		}
+		wantErr(t, endpoint("another", 0), tokenstore.ErrEndpointNoncesFull)
+		wantErr(t, endpoint("another", 0), tokenstore.ErrNoncesFull)
+		wantErr(t, endpoint(numbered("request", 0), 0), tokenstore.ErrNonceUsed)
+		for i := range limit / 2 {
+			must(t, use(t, s, c, numbered("access", i), 0))
+		}
+	})
 	t.Run("requests without a token have the whole limit, and no more", func(t *testing.T) {
 		t.Parallel()
 		c := newClock()
