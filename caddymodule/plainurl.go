@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -39,7 +40,7 @@ func (s sight) checkPlain(r *http.Request) *Problem {
 func (s sight) checkPlainURL(path, query string) *Problem {
 	if s.path {
 		what := unplainPath(path)
-		if upper := strings.ToUpper(path); what == "" && s.exact && (strings.Contains(upper, "%3F") || strings.Contains(upper, "%23")) {
+		if what == "" && s.exact && endsEarly.MatchString(path) {
 			what = "an encoded question mark or number sign"
 		}
 		if what != "" {
@@ -53,6 +54,9 @@ func (s sight) checkPlainURL(path, query string) *Problem {
 	}
 	return nil
 }
+
+// endsEarly finds what ends a path for those who parse it after decoding.
+var endsEarly = regexp.MustCompile(`%(?:3[fF]|23)`)
 
 // unplainPath says what keeps an escaped path from being a plain one; "" where nothing does. A plain
 // path is a slash, segments, and slashes between them. A segment is UTF-8 in the characters that RFC
