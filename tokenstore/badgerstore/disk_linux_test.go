@@ -138,7 +138,7 @@ func TestRemovalMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("removes many tokens")
 	}
-	n, tune := 80_000, func(o *badger.Options) {
+	n, tune := 45_000, func(o *badger.Options) {
 		o.SyncWrites = false
 		o.MemTableSize /= 16
 		o.BaseTableSize /= 16
@@ -148,7 +148,7 @@ func TestRemovalMemory(t *testing.T) {
 	if os.Getenv("MEMORY") != "" {
 		n, tune = envNumber(t, "MEMORY"), func(o *badger.Options) {}
 	}
-	removalMemory(t, n/4, tune)
+	removalMemory(t, n/3, tune)
 	removalMemory(t, n, tune)
 }
 
@@ -161,6 +161,12 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := s.tokens.db.Opts()
+	for _, l := range s.tokens.db.Levels() {
+		if l.Level > 0 && l.TargetFileSize > o.BaseTableSize {
+			t.Errorf("a table of level %d may have %d KiB", l.Level, l.TargetFileSize>>10)
+		}
+	}
 	before, begin, growth := liveHeap(), time.Now(), int64(0)
 	revoked := make(chan error, 1)
 	go func() {
@@ -171,7 +177,7 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 		revoked <- err
 	}()
 	cleaned := func() bool { return removed(s) && s.removals.garbage.Load() < garbageAtLeast }
-	for done := false; !done || !cleaned(); time.Sleep(10 * time.Millisecond) {
+	for done := false; !done || !cleaned(); time.Sleep(20 * time.Millisecond) {
 		growth = max(growth, liveHeap()-before)
 		select {
 		case err := <-revoked:
@@ -187,19 +193,52 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	}
 	// Each of two compactions builds 13 tables at most, in twice their size, and 8 more such buffers
 	// are kept. Of memtables there are 3, each with some room for what is written at once.
-	o := s.tokens.db.Opts()
 	most := (2*13+8)*2*o.BaseTableSize + 3*o.MemTableSize*4/3
 	t.Logf("%d tokens: %d KiB more are alive at most, want %d; %v", n, growth>>10, most>>10, time.Since(begin))
 	if growth > most {
 		t.Errorf("%d KiB more are alive, want %d at most", growth>>10, most>>10)
 	}
-	for _, l := range s.tokens.db.Levels() {
-		if l.Level > 0 && l.TargetFileSize > o.BaseTableSize {
-			t.Errorf("a table of level %d may have %d KiB", l.Level, l.TargetFileSize>>10)
-		}
-	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A removal waits while Badger has tables to merge, and goes on when they are.
+func TestRemovalAwaitsMerges(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	path, tune := t.TempDir(), func(o *badger.Options) {
+		o.NumLevelZeroTables = 10 // Badger merges none by itself
+		o.SyncWrites = false
+	}
+	loadTokensOf(t, path, n, tune)
+	s := openTest(t, Options{Path: path, tune: tune})
+	for s.unmerged() < unmergedTables {
+		if err := s.fillMemtable(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Revoke(t.Context(), tokenstore.Filter{Consumer: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (left int) {
+		if err := s.tokens.view(func(txn *badger.Txn) error {
+			return scan(txn, []byte{prefixAccessToken}, nil, false, func(*badger.Item) (bool, error) { left++; return true, nil })
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	time.Sleep(time.Second)
+	if got := left(); got < n-removedAtOnce {
+		t.Errorf("%d tokens are left of %d, although %d tables are not merged", got, n, s.unmerged())
+	}
+	if err := s.tokens.db.Flatten(1); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, s)
+	if got := left(); got > 0 {
+		t.Errorf("%d tokens are left", got)
 	}
 }
 
@@ -217,6 +256,7 @@ func TestRequestTokensOnDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes many request tokens")
 	}
+	t.Parallel() // mostly it waits
 	for _, test := range []struct {
 		name     string
 		tokens   int
@@ -225,7 +265,10 @@ func TestRequestTokensOnDisk(t *testing.T) {
 		{"usual", 30_000, 32},
 		{"long callbacks", 10_000, 2048},
 	} {
-		t.Run(test.name, func(t *testing.T) { testRequestTokensOnDisk(t, test.tokens, test.callback) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			testRequestTokensOnDisk(t, test.tokens, test.callback)
+		})
 	}
 }
 
