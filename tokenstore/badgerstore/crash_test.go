@@ -84,15 +84,11 @@ func writeUntilKilled(path string) {
 
 // What a child process acknowledged before it was killed is there when the store is opened again. (A power cut can't be
 // tested this way: the kernel keeps what was not synced.)
-func TestKill(t *testing.T) {
-	t.Parallel()
-	testKill(t, 5, false)
-}
+func TestKill(t *testing.T) { testKill(t, 5, false) }
 
 // TestKillWhileTablesAreMade: with tables that are written and merged all the time, a process that is killed leaves files that
 // Badger has not come to remove, or to name. None of that is damage.
 func TestKillWhileTablesAreMade(t *testing.T) {
-	t.Parallel()
 	rounds := 10
 	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
 		rounds = n
@@ -100,6 +96,8 @@ func TestKillWhileTablesAreMade(t *testing.T) {
 	testKill(t, rounds, true)
 }
 
+// testKill is never parallel: until a child that is made runs, it has the locks of all stores that
+// are open in this process, and another test could not open its own again.
 func testKill(t *testing.T, rounds int, small bool) {
 	if testing.Short() {
 		rounds = 2

@@ -71,7 +71,6 @@ func revokeUntilKilled(path string) {
 // the process is killed while it removes it. What was not revoked is there, and what is issued
 // afterwards stays.
 func TestKillWhileRemoving(t *testing.T) {
-	t.Parallel()
 	path := t.TempDir()
 	state := make(map[string]string)
 	interrupted := 0

@@ -102,7 +102,6 @@ const fullDiskEnv = "BADGERSTORE_TEST_FULL_DISK"
 func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
 	if dir == "" {
-		t.Parallel()
 		child := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
 		child.Env = append(os.Environ(), fullDiskEnv+"="+mountSmall(t, 160))
 		if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestFullDisk") {
