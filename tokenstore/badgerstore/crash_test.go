@@ -84,20 +84,21 @@ func writeUntilKilled(path string) {
 
 // What a child process acknowledged before it was killed is there when the store is opened again. (A power cut can't be
 // tested this way: the kernel keeps what was not synced.)
-func TestKill(t *testing.T) { testKill(t, 5) }
+func TestKill(t *testing.T) { testKill(t, 5, false) }
 
 // TestKillWhileTablesAreMade: with tables that are written and merged all the time, a process that is killed leaves files that
 // Badger has not come to remove, or to name. None of that is damage.
 func TestKillWhileTablesAreMade(t *testing.T) {
-	t.Setenv(smallEnv, "1")
 	rounds := 10
 	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
 		rounds = n
 	}
-	testKill(t, rounds)
+	testKill(t, rounds, true)
 }
 
-func testKill(t *testing.T, rounds int) {
+// testKill is never parallel: until a child that is made runs, it has the locks of all stores that
+// are open in this process, and another test could not open its own again.
+func testKill(t *testing.T, rounds int, small bool) {
 	if testing.Short() {
 		rounds = 2
 	}
@@ -107,6 +108,9 @@ func testKill(t *testing.T, rounds int) {
 	for range rounds {
 		child := exec.Command(os.Args[0], "-test.run=^$")
 		child.Env = append(os.Environ(), childEnv+"="+path)
+		if small {
+			child.Env = append(child.Env, smallEnv+"=1")
+		}
 		out, err := child.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -138,7 +142,7 @@ func testKill(t *testing.T, rounds int) {
 		_ = child.Wait()
 
 		o := Options{Path: path}
-		if os.Getenv(smallEnv) != "" {
+		if small {
 			o.tune = tuneSmall
 		}
 		s, err := Open(o)

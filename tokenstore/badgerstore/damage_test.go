@@ -299,6 +299,7 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 // TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was acknowledged, or does not open, says
 // in one line what is wrong, and has changed nothing.
 func TestEveryDamageToEveryFile(t *testing.T) {
+	t.Parallel()
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": bytes.Repeat([]byte("k"), 32)} {
 		earlier, killed, closed := saveStores(t, key)
 		for how, saved := range map[string]savedStore{"killed": killed, "closed": closed} {

@@ -18,6 +18,10 @@ import (
 
 const (
 	memTableSize = 8 << 20
+	// tableSize is that of the tables of every level. A compaction builds up to 13 tables in memory,
+	// each in twice its size: tables that double from level to level, as Badger's do by default,
+	// would let its memory grow with the store. What a memtable leaves fits into the same buffers.
+	tableSize = 4 << 20
 	// maxTxnSize and maxTxnEntries stay below Badger's own limits, 15% of the memtable.
 	maxTxnSize    = 768 << 10
 	maxTxnEntries = 4000
@@ -102,7 +106,8 @@ func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options 
 	o.MetricsEnabled = false // they would be process-wide
 	o.MemTableSize = memTableSize
 	o.NumMemtables = 2
-	o.BaseTableSize = 4 << 20
+	o.BaseTableSize = tableSize
+	o.TableSizeMultiplier = 1
 	o.NumCompactors = 2
 	o.NumLevelZeroTables = 2 // what is removed leaves the disk when tables are merged: see reclaim
 	o.CompactL0OnClose = false

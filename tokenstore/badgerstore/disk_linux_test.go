@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -49,7 +50,7 @@ func TestRemoval(t *testing.T) {
 
 func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	path := t.TempDir()
-	loadTokensOf(t, path, n)
+	loadTokensOf(t, path, n, func(*badger.Options) {})
 	s := openTest(t, Options{Path: path})
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}); err != nil {
 		t.Fatal(err)
@@ -129,12 +130,133 @@ func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20, time.Since(begin))
 }
 
+// What is alive in memory while tokens are removed is bounded by Badger's buffers, however many
+// tokens there are. By default tables, levels and counts are small. With the true ones:
+//
+//	MEMORY=400000 go test -v -timeout 1h -run TestRemovalMemory ./tokenstore/badgerstore
+func TestRemovalMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("removes many tokens")
+	}
+	n, tune := 45_000, func(o *badger.Options) {
+		o.SyncWrites = false
+		o.MemTableSize /= 16
+		o.BaseTableSize /= 16
+		o.BaseLevelSize /= 16
+		o.ValueThreshold = 64 << 10 // a memtable of that size wants it
+	}
+	if os.Getenv("MEMORY") != "" {
+		n, tune = envNumber(t, "MEMORY"), func(o *badger.Options) {}
+	}
+	removalMemory(t, n/3, tune)
+	removalMemory(t, n, tune)
+}
+
+// removalMemory looks at the heap that is alive while n tokens are revoked, counted and removed, and
+// Badger cleans up.
+func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
+	path := t.TempDir()
+	loadTokensOf(t, path, n, tune)
+	s, err := Open(Options{Path: path, tune: tune})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := s.tokens.db.Opts()
+	for _, l := range s.tokens.db.Levels() {
+		if l.Level > 0 && l.TargetFileSize > o.BaseTableSize {
+			t.Errorf("a table of level %d may have %d KiB", l.Level, l.TargetFileSize>>10)
+		}
+	}
+	before, begin, growth := liveHeap(), time.Now(), int64(0)
+	revoked := make(chan error, 1)
+	go func() {
+		got, err := s.Revoke(context.Background(), tokenstore.Filter{Consumer: "k"})
+		if err == nil && got != n {
+			err = fmt.Errorf("revoked %d, want %d", got, n)
+		}
+		revoked <- err
+	}()
+	cleaned := func() bool { return removed(s) && s.removals.garbage.Load() < garbageAtLeast }
+	for done := false; !done || !cleaned(); time.Sleep(20 * time.Millisecond) {
+		growth = max(growth, liveHeap()-before)
+		select {
+		case err := <-revoked:
+			if err != nil {
+				t.Error(err)
+			}
+			done = true
+		default:
+		}
+		if time.Since(begin) > 10*time.Minute {
+			t.Fatal("not removed yet")
+		}
+	}
+	// Each of two compactions builds 13 tables at most, in twice their size, and 8 more such buffers
+	// are kept. Of memtables there are 3, each with some room for what is written at once.
+	most := (2*13+8)*2*o.BaseTableSize + 3*o.MemTableSize*4/3
+	t.Logf("%d tokens: %d KiB more are alive at most, want %d; %v", n, growth>>10, most>>10, time.Since(begin))
+	if growth > most {
+		t.Errorf("%d KiB more are alive, want %d at most", growth>>10, most>>10)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A removal waits while Badger has tables to merge, and goes on when they are.
+func TestRemovalAwaitsMerges(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	path, tune := t.TempDir(), func(o *badger.Options) {
+		o.NumLevelZeroTables = 10 // Badger merges none by itself
+		o.SyncWrites = false
+	}
+	loadTokensOf(t, path, n, tune)
+	s := openTest(t, Options{Path: path, tune: tune})
+	for s.unmerged() < unmergedTables {
+		if err := s.fillMemtable(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Revoke(t.Context(), tokenstore.Filter{Consumer: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (left int) {
+		if err := s.tokens.view(func(txn *badger.Txn) error {
+			return scan(txn, []byte{prefixAccessToken}, nil, false, func(*badger.Item) (bool, error) { left++; return true, nil })
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	time.Sleep(time.Second)
+	if got := left(); got < n-removedAtOnce {
+		t.Errorf("%d tokens are left of %d, although %d tables are not merged", got, n, s.unmerged())
+	}
+	if err := s.tokens.db.Flatten(1); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, s)
+	if got := left(); got > 0 {
+		t.Errorf("%d tokens are left", got)
+	}
+}
+
+// liveHeap is what a collection of garbage leaves.
+func liveHeap() int64 {
+	runtime.GC()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return int64(live[0].Value.Uint64())
+}
+
 // A request token takes no more than tokenstore.RequestTokenSize on disk while it waits, and so
 // little when it has ended that it is gone: without a restart, and without anybody else writing.
 func TestRequestTokensOnDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes many request tokens")
 	}
+	t.Parallel() // mostly it waits
 	for _, test := range []struct {
 		name     string
 		tokens   int
@@ -143,7 +265,10 @@ func TestRequestTokensOnDisk(t *testing.T) {
 		{"usual", 30_000, 32},
 		{"long callbacks", 10_000, 2048},
 	} {
-		t.Run(test.name, func(t *testing.T) { testRequestTokensOnDisk(t, test.tokens, test.callback) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			testRequestTokensOnDisk(t, test.tokens, test.callback)
+		})
 	}
 }
 
@@ -236,14 +361,16 @@ func diskUse(tb testing.TB, dir string) (bytes int64) {
 }
 
 // loadTokensOf makes a store with n access tokens of the consumer k.
-func loadTokensOf(tb testing.TB, path string, n int) {
+func loadTokensOf(tb testing.TB, path string, n int, tune func(*badger.Options)) {
 	must := func(err error) {
 		if err != nil {
 			tb.Fatal(err)
 		}
 	}
 	must(os.MkdirAll(filepath.Join(path, "tokens"), 0o700))
-	db, err := badger.Open(databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop()))
+	o := databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop())
+	tune(&o)
+	db, err := badger.Open(o)
 	must(err)
 	w := db.NewStreamWriter()
 	must(w.Prepare())

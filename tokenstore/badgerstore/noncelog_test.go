@@ -47,8 +47,10 @@ func segmentsOf(t *testing.T, path string) []string {
 // TestPowerCut opens what was synced of the nonce log when the power went, at a moment of many, in a machine that was
 // started again: whatever was accepted is refused, and a client whose clock is right soon passes.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	for _, sync := range []bool{false, true} {
 		t.Run(fmt.Sprint("sync ", sync), func(t *testing.T) {
+			t.Parallel()
 			rounds := 10
 			if testing.Short() {
 				rounds = 3

@@ -63,8 +63,7 @@ func tablesSize(levels []badger.LevelInfo) (size int64) {
 // fillMemtable writes until Badger has written to a table what it holds in memory now. Badger has
 // no call for that.
 func (s *Store) fillMemtable() error {
-	const piece = 256 << 10
-	key, value := []byte{prefixFiller}, make([]byte, piece)
+	key, value := []byte{prefixFiller}, make([]byte, s.tokens.db.Opts().MemTableSize/32)
 	rand.Read(value)
 	put := func() error {
 		var c change

@@ -21,6 +21,11 @@ const (
 	lookedAtOnce  = 500
 	// restAfterRemoval, in parts of the time that the removal took, is for everybody else.
 	restAfterRemoval = 2
+	// While Badger has so many tables that it has not merged yet, nothing is removed, for
+	// mergePatience at most. Badger merges four of them into one where the level below is full, and
+	// takes a buffer of 256 MiB for it.
+	unmergedTables = 3
+	mergePatience  = 10 * time.Second
 	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are
 	// gone. The sweep of the hour finds any others.
 	maxIdleNoted = 10_000
@@ -273,14 +278,32 @@ func (s *Store) removeFrom(prefix, after, until []byte, pick func(*badger.Txn, *
 			return err
 		}
 		if more {
-			select {
-			case <-s.stop:
-			case <-time.After(restAfterRemoval * time.Since(start)):
-			}
+			s.rest(restAfterRemoval * time.Since(start))
+			s.awaitMerge()
 		}
 	}
 	return nil
 }
+
+// rest returns after the time, or when the store is closed.
+func (s *Store) rest(d time.Duration) {
+	select {
+	case <-s.stop:
+	case <-time.After(d):
+	}
+}
+
+// awaitMerge waits until Badger has merged the tables that were written last, so that it keeps pace
+// with the removal.
+func (s *Store) awaitMerge() {
+	deadline := time.Now().Add(mergePatience)
+	for s.unmerged() >= unmergedTables && time.Now().Before(deadline) && !isClosed(s.stop) {
+		s.rest(20 * time.Millisecond)
+	}
+}
+
+// unmerged is how many tables of Badger are as they came from memory.
+func (s *Store) unmerged() int { return s.tokens.db.Levels()[0].NumTables }
 
 func (s *Store) removeSome(
 	prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error,

@@ -161,6 +161,66 @@ func TestKillWhileRemoving(t *testing.T) {
 	}
 }
 
+// Others change tokens while the revoked ones are counted.
+func TestRevokeCountsWithoutTheGate(t *testing.T) {
+	const n = 20_000
+	s := openTest(t, Options{tune: func(o *badger.Options) { o.SyncWrites = false }})
+	addTokens(t, s, n)
+	before := make(map[string]bool)
+	returned := make(chan error, 1)
+	go func() {
+		// To count those of a user and a consumer, each record is read.
+		got, err := s.Revoke(context.Background(), tokenstore.Filter{User: "u", Consumer: "k"})
+		if err == nil && got != n {
+			err = fmt.Errorf("revoked %d, want %d", got, n)
+		}
+		returned <- err
+	}()
+	for i := 0; ; i++ {
+		select {
+		case err := <-returned:
+			if err != nil {
+				t.Error(err)
+			}
+			if len(before) == 0 {
+				t.Error("nobody could create a token while the revoked ones were counted")
+			}
+			for key := range before {
+				if _, err := s.AccessToken(t.Context(), key); err != nil {
+					t.Errorf("%s, issued while the revoked ones were counted: %v", key, err)
+				}
+			}
+			return
+		default:
+		}
+		if s.removals.pending() == nil {
+			continue // not revoked yet
+		}
+		key := fmt.Sprint("new", i)
+		if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"}); err != nil {
+			t.Fatal(err)
+		}
+		if len(returned) == 0 {
+			before[key] = true
+		}
+	}
+}
+
+// addTokens adds n access tokens of the user u for the consumer k.
+func addTokens(t *testing.T, s *Store, n int) {
+	t.Helper()
+	var c change
+	for i := range n {
+		putAccessToken(&c, &tokenstore.AccessToken{Key: fmt.Sprint("token", i), Consumer: "k", User: "u"})
+		if len(c.ops) > 1000 || i == n-1 {
+			if err := s.tokens.commit(c); err != nil {
+				t.Fatal(err)
+			}
+			c = change{}
+		}
+	}
+}
+
 // A mark hides what is older, by user, consumer, or both, and nothing else.
 func TestMarks(t *testing.T) {
 	m := &marks{
