@@ -460,26 +460,40 @@ func TestDamageThatShowsLater(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	good := look()
-	if err := good.verify(stop); err != nil {
+	held := true
+	holds := func(uint64) bool { return held }
+	if err := good.verify(stop, holds); err != nil {
 		t.Errorf("undamaged: %v", err)
 	}
 	editFile(t, tables[0], func(b []byte) []byte {
 		b[100] ^= 1
 		return b
 	})
-	if err := good.verify(stop); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
+	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("damaged: %v", err)
 	}
 	if err := os.Remove(tables[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := good.verify(stop); err != nil {
+	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
+		t.Errorf("a table that somebody else has removed: %v", err)
+	}
+	held = false
+	if err := good.verify(stop, holds); err != nil {
 		t.Errorf("a table that Badger has removed: %v", err)
 	}
 
-	d := openTestDatabase(t)
+	first := openTestDatabase(t)
+	putTest(t, first, "k", "v")
+	if err := first.close(); err != nil { // writes a table
+		t.Fatal(err)
+	}
+	d, err := openDatabase(first.dir, nil, zap.NewNop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer d.close()
-	d.found.unverified, d.found.registry = []tableFile{{path: opt.Dir, size: 1}}, good.registry
+	d.found.unverified = []tableFile{{id: d.db.Tables()[0].ID, path: opt.Dir, size: 1}}
 	core, logs := observer.New(zapcore.ErrorLevel)
 	d.verify(stop, zap.New(core))
 	if err := d.usable(); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {

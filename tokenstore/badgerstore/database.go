@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -214,10 +215,15 @@ func (d *database) version() uint64 { return d.snapshot.Load().txn.ReadTs() }
 
 // verify reads what was not read when the store was opened. After damage the store is not used any more.
 func (d *database) verify(stop <-chan struct{}, logger *zap.Logger) {
-	if err := d.found.verify(stop); err != nil {
+	if err := d.found.verify(stop, d.holds); err != nil {
 		d.failed.CompareAndSwap(nil, &err)
 		logger.Error("the store is damaged, and refuses every request", zap.Error(err))
 	}
+}
+
+// holds reports whether Badger has the table now.
+func (d *database) holds(id uint64) bool {
+	return slices.ContainsFunc(d.db.Tables(), func(t badger.TableInfo) bool { return t.ID == id })
 }
 
 // renew lets those who read from now on see what was written until now.

@@ -17,9 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/table"
-	"github.com/dgraph-io/ristretto/v2/z"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -174,81 +171,6 @@ func TestFirstStartOfAnEncryptedStoreThatEndedEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	openTest(t, o)
-}
-
-// A table that Badger removes while it is read in the background is no damage.
-func TestVerifyWhileTablesAreRemoved(t *testing.T) {
-	path := t.TempDir()
-	s, err := Open(Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 3000 { // one table of several MiB
-		var c change
-		c.put([]byte("z"+crand.Text()), make([]byte, 4000), 0)
-		go s.tokens.commit(c)
-	}
-	s.tokens.writes.flush()
-	time.Sleep(time.Second)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	d := &database{dir: filepath.Join(path, "tokens")}
-	state, err := readLedger(filepath.Join(path, ledgerName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := examine(databaseOptions(d.dir, nil, zap.NewNop()), state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.close()
-	tables, _ := filepath.Glob(filepath.Join(d.dir, "*.sst"))
-	sst := ""
-	var size int64
-	for _, p := range tables {
-		if i, err := os.Stat(p); err == nil && i.Size() > size {
-			sst, size = p, i.Size()
-		}
-	}
-	t.Log("table of", size)
-	b, err := os.ReadFile(sst)
-	if err != nil {
-		t.Fatal(err)
-	}
-	alarms, rounds := 0, 300
-	var last error
-	for i := range rounds {
-		p := filepath.Join(t.TempDir(), fmt.Sprintf("%06d.sst", i+100))
-		if err := os.WriteFile(p, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		m, err := z.OpenMmapFile(p, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		x.unverified = nil
-		for range 1 {
-			x.unverified = append(x.unverified, tableFile{id: uint64(i + 100), path: p, size: size})
-		}
-		go func() {
-			time.Sleep(time.Duration(rand.Int64N(int64(3 * time.Millisecond))))
-			_ = m.Delete() // as Badger does after a compaction
-		}()
-		if err := x.verify(nil); err != nil {
-			alarms++
-			last = err
-		}
-		for {
-			if _, err := os.Stat(p); err != nil {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-	if alarms > 0 {
-		t.Errorf("%d false alarms in %d: %v", alarms, rounds, last)
-	}
 }
 
 // A clock that was wrong when the machine started, and that no request was judged by, refuses nobody later.
@@ -514,60 +436,6 @@ func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
 			t.Logf("%d consumers: %v, CPU %v, marks at once %d, slowest other write %v", n, time.Since(start).Round(time.Millisecond),
 				(cpuTime(t) - cpu).Round(time.Millisecond), most, slowest)
 		})
-	}
-}
-
-// While Badger compacts, tables are read in the background as after a start. The store is small, so they are read again
-// and again; with some GiB once takes as long.
-func TestVerifyWhileBadgerCompacts(t *testing.T) {
-	s := openTest(t, Options{})
-	stop, filled := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(filled)
-		for range 1500 {
-			v := make([]byte, 100<<10)
-			crand.Read(v)
-			var c change
-			c.put([]byte("z"+crand.Text()), v, 0)
-			if err := s.tokens.commit(c); err != nil {
-				t.Error(err)
-				break
-			}
-		}
-		close(stop)
-	}()
-	alarms, read := 0, 0
-	var last error
-	for !isClosed(stop) {
-		x := &examination{dir: s.tokens.dir, opt: s.tokens.found.opt, registry: s.tokens.found.registry, index: s.tokens.found.index}
-		if x.index == nil {
-			var err error
-			if x.index, err = newIndexCache(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if x.registry == nil {
-			var err error
-			if x.registry, err = badger.OpenKeyRegistry(badger.KeyRegistryOptions{ReadOnly: true, Dir: s.tokens.dir}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, info := range s.tokens.db.Tables() {
-			path := table.NewFilename(info.ID, s.tokens.dir)
-			if i, err := os.Stat(path); err == nil {
-				x.unverified = append(x.unverified, tableFile{id: info.ID, path: path, size: i.Size()})
-			}
-		}
-		read += len(x.unverified)
-		if err := x.verify(stop); err != nil {
-			alarms++
-			last = err
-		}
-	}
-	<-filled
-	t.Logf("%d false alarms in %d tables", alarms, read)
-	if alarms > 0 {
-		t.Error(last)
 	}
 }
 
