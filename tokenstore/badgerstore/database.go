@@ -136,9 +136,11 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 		return nil, err
 	}
 	if d.db, err = openBadger(o); err != nil {
+		d.found.close()
 		return nil, openError(err)
 	}
 	if err := syncDir(dir); err != nil {
+		d.found.close()
 		return nil, errors.Join(err, d.db.Close())
 	}
 	d.writes = newBatcher(1000, d.write)
@@ -162,7 +164,11 @@ func (d *database) examine(o badger.Options, path string) (state *ledgerState, e
 	if d.found, err = examine(o, state); err != nil {
 		return nil, err
 	}
-	return state, d.found.removeRedundant()
+	if err := d.found.removeRedundant(); err != nil {
+		d.found.close()
+		return nil, err
+	}
+	return state, nil
 }
 
 // openBadger makes a panic an error: Badger has some for what it finds.
@@ -195,19 +201,15 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
 				zap.String("ledger", path))
 		}
-		if err := d.transact(nil); err != nil {
-			return err
-		}
-		d.renew()
-		version := d.version()
-		if err := newLedger(path, ledgerState{since: version, acknowledged: version}); err != nil {
+		// Before the first marker: else a start that ends in between leaves what looks like a ledger that is lost.
+		if err := newLedger(path, ledgerState{since: d.version() + 1}); err != nil {
 			return err
 		}
 	}
-	if d.ledger, err = openLedger(path); err != nil {
+	if d.ledger, err = openLedger(path); err != nil || state != nil {
 		return err
 	}
-	return nil
+	return d.write([]change{{}})
 }
 
 // version is that of the last change.

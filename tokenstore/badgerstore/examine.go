@@ -101,8 +101,8 @@ func examine(o badger.Options, ledger *ledgerState) (_ *examination, err error) 
 	if fresh, err := x.readManifest(); err != nil || fresh {
 		return x, err
 	}
-	if err := x.readRegistry(); err != nil {
-		return nil, err
+	if fresh, err := x.readRegistry(); err != nil || fresh {
+		return x, err
 	}
 	if err := x.lookAtTables(); err != nil {
 		return nil, err
@@ -144,21 +144,26 @@ func (x *examination) readManifest() (fresh bool, err error) {
 
 const registrySanityText = "Hello Badger"
 
-func (x *examination) readRegistry() error {
+// readRegistry reports whether the store is a new one: Badger makes the MANIFEST first, and the KEYREGISTRY before anything
+// that it encrypts.
+func (x *examination) readRegistry() (fresh bool, err error) {
 	b, err := os.ReadFile(filepath.Join(x.dir, badger.KeyRegistryFileName))
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case missing && len(x.opt.EncryptionKey) > 0:
-		return x.lost(badger.KeyRegistryFileName, "is missing, without which nothing can be decrypted")
+		if fresh, err := x.holdsNothing(); err != nil || fresh {
+			return fresh, err
+		}
+		return false, x.lost(badger.KeyRegistryFileName, "is missing, without which nothing can be decrypted")
 	case err != nil && !missing:
-		return err
+		return false, err
 	case !missing && len(b) < 16+len(registrySanityText):
-		return x.lost(badger.KeyRegistryFileName, "has %d bytes only", len(b))
+		return false, x.lost(badger.KeyRegistryFileName, "has %d bytes only", len(b))
 	}
 	if !missing { // Badger would take as much memory as a damaged length says
 		for rest := b[16+len(registrySanityText):]; len(rest) > 0; {
 			if len(rest) < 8 || int64(len(rest))-8 < int64(binary.BigEndian.Uint32(rest)) {
-				return x.lost(badger.KeyRegistryFileName, "is truncated or damaged")
+				return false, x.lost(badger.KeyRegistryFileName, "is truncated or damaged")
 			}
 			rest = rest[8+binary.BigEndian.Uint32(rest):]
 		}
@@ -166,13 +171,38 @@ func (x *examination) readRegistry() error {
 	x.registry, err = badger.OpenKeyRegistry(badger.KeyRegistryOptions{ReadOnly: true, Dir: x.dir,
 		EncryptionKey: x.opt.EncryptionKey, EncryptionKeyRotationDuration: x.opt.EncryptionKeyRotationDuration})
 	if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
-		return fmt.Errorf("the encryption key is not the one it was made with, or %q is damaged (then restore a backup); nothing was changed: %w",
+		return false, fmt.Errorf("the encryption key is not the one it was made with, or %q is damaged (then restore a backup); nothing was changed: %w",
 			filepath.Join(x.dir, badger.KeyRegistryFileName), err)
 	}
 	if err != nil {
-		return x.lost(badger.KeyRegistryFileName, "is damaged (%v)", err)
+		return false, x.lost(badger.KeyRegistryFileName, "is damaged (%v)", err)
 	}
-	return nil
+	return false, nil
+}
+
+// holdsNothing reports whether there is no ledger, no table, and no log with a byte in it. Such logs are redundant.
+func (x *examination) holdsNothing() (bool, error) {
+	if x.ledger != nil || len(x.manifest.Tables) > 0 {
+		return false, nil
+	}
+	var empty []string
+	for _, name := range x.names {
+		switch filepath.Ext(name) {
+		case ".sst":
+			return false, nil
+		case ".mem":
+			b, err := os.ReadFile(filepath.Join(x.dir, name))
+			if err != nil {
+				return false, err
+			}
+			if len(bytes.Trim(b, "\x00")) > 0 {
+				return false, nil
+			}
+			empty = append(empty, name)
+		}
+	}
+	x.redundant = append(x.redundant, empty...)
+	return true, nil
 }
 
 // lookAtTables opens every table, and reads as many as the budget allows.

@@ -119,7 +119,7 @@ func TestVerifyWhileBadgerCompacts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.close()
-	if err := x.readRegistry(); err != nil {
+	if _, err := x.readRegistry(); err != nil {
 		t.Fatal(err)
 	}
 	read := 0
