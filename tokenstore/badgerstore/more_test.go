@@ -24,56 +24,6 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// A clock that was wrong when the machine started, and that no request was judged by, refuses nobody later.
-func TestClockAheadAtStart(t *testing.T) {
-	const year = 365 * 86400
-	now := int64(1_800_000_000)
-	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "one"}
-	s, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.UseNonce(context.Background(), windowNonce(now, "a")); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	// The machine starts with its clock a year ahead, and five seconds later looks after the log.
-	now += year
-	o.bootID = "two"
-	s = openTest(t, o)
-	if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
-		t.Fatal(err)
-	}
-	now -= year - 60 // NTP
-	if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.UseNonce(context.Background(), windowNonce(now, "b")); err != nil {
-		t.Fatal("before the power cut:", err)
-	}
-	o.Path, o.bootID = crash(t, o.Path), "three" // a power cut
-	now += 120
-	core, logs := observer.New(zap.WarnLevel)
-	o.Logger = zap.New(core)
-	s = openTest(t, o)
-	if err := s.UseNonce(context.Background(), windowNonce(now, "c")); err != nil {
-		t.Errorf("after the power cut: %v", err)
-		for _, l := range logs.All() {
-			t.Log(l.Message, l.ContextMap())
-		}
-		t.Log("refused for another", time.Duration(s.nonces.floor.Load()-now)*time.Second)
-	}
-	// What could an operator do? Taking the log away does not help either.
-	o.Path = crash(t, o.Path)
-	if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil {
-		t.Fatal(err)
-	}
-	s = openTest(t, o)
-	t.Log("without the folder nonces, refused for another", time.Duration(s.nonces.floor.Load()-now)*time.Second)
-}
-
 // A clock that was ahead for a moment does not free a consumer of its limit.
 func TestLimitsAfterTheClockWasAhead(t *testing.T) {
 	now := int64(1_800_000_000)
@@ -211,33 +161,6 @@ func TestAFailedStoreRefusesWhatIsCached(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s passes", []string{"consumer", "access token", "nonce"}[i])
 		}
-	}
-}
-
-// The time that damage costs is one window of now, not the widest that ever was.
-func TestDamageCostsTheWindowOfNow(t *testing.T) {
-	now := int64(1_800_000_000)
-	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "same"}
-	s := openTest(t, o)
-	n := windowNonce(now, "wide")
-	n.Expires = time.Unix(now+7*86400, 0)
-	if err := s.UseNonce(context.Background(), n); err != nil {
-		t.Fatal(err)
-	}
-	now += 30 * 86400
-	if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.UseNonce(context.Background(), windowNonce(now, "narrow")); err != nil {
-		t.Fatal(err)
-	}
-	o.Path = crash(t, o.Path)
-	if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil {
-		t.Fatal(err)
-	}
-	s = openTest(t, o)
-	if costs := s.nonces.floor.Load() - now; costs > 2*testWindow {
-		t.Errorf("refused for %v, with a window of %v", time.Duration(costs)*time.Second, testWindow*time.Second)
 	}
 }
 
@@ -554,69 +477,6 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		for f := range *p {
 			t.Errorf("still marked: %+v", f)
 		}
-	}
-}
-
-// A window that was made narrower lets go of what is over by the new one, not by the old one for as long as that was.
-func TestNarrowerWindowFreesNonces(t *testing.T) {
-	now := int64(1_800_000_000)
-	s := openTest(t, Options{MaxNonces: 10_000, Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "same"})
-	use := func(value string, window int64) error {
-		return s.UseNonce(context.Background(), tokenstore.Nonce{Consumer: "k", Token: fmt.Sprint("t", now), Timestamp: now, Value: value,
-			Expires: time.Unix(now+1+window, 0)})
-	}
-	if err := use("wide", 86400); err != nil {
-		t.Fatal(err)
-	}
-	for minute := range 24 * 60 {
-		now += 60
-		for i := range 40 { // 440 in the narrow window of eleven minutes
-			if err := use(fmt.Sprint(i), 300); err != nil {
-				t.Fatalf("%d minutes after the window became 5m: %v", minute, err)
-			}
-		}
-		if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// A store that is open with little space left, and revokes, opens again with as much.
-func TestRestartWithLittleSpace(t *testing.T) {
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=200m", "none", dir).CombinedOutput(); err != nil {
-		t.Skip(string(out))
-	}
-	defer exec.Command("umount", "-l", dir).Run()
-	o := Options{Path: filepath.Join(dir, "store")}
-	s, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{Key: "t", Consumer: "c", User: "u"}); err != nil {
-		t.Fatal(err)
-	}
-	free, err := freeSpace(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "others"), make([]byte, free-50<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.UseNonce(context.Background(), windowNonce(time.Now().Unix(), "a")); err != nil {
-		t.Error(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open(o); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.RevokeToken(context.Background(), "t"); err != nil {
-		t.Error(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
 	}
 }
 
