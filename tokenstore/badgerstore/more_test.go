@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"context"
-	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -100,67 +99,6 @@ func TestNoncesOfRequestTokens(t *testing.T) {
 	t.Logf("%d nonces of request tokens; then of 1000 users with a grant %d pass once", sent, passed)
 	if passed < 1000 {
 		t.Errorf("%d of 1000 users are locked out", 1000-passed)
-	}
-}
-
-// A record of a later version costs that record, and nothing else.
-func TestOneRecordOfALaterVersion(t *testing.T) {
-	o := Options{Path: t.TempDir()}
-	s, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	for _, key := range []string{"a", "b"} {
-		if err := s.CreateConsumer(ctx, &tokenstore.Consumer{Key: key}); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: "r" + key, Consumer: key, Expires: time.Now().Add(time.Hour)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var c change
-	c.put(recordKey(prefixConsumer, "a"), setVersion(encodeConsumer(&tokenstore.Consumer{Key: "a"}), 2), 0)
-	if err := s.tokens.commit(c); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, err = Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if _, err := s.Consumer(ctx, "b"); err != nil {
-		t.Error(err)
-	}
-}
-
-// A store that failed lets nothing through, what is in its memory neither.
-func TestAFailedStoreRefusesWhatIsCached(t *testing.T) {
-	s := openTest(t, Options{})
-	ctx := context.Background()
-	if err := s.CreateConsumer(ctx, &tokenstore.Consumer{Key: "k"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: "t", Consumer: "k", User: "u"}); err != nil {
-		t.Fatal(err)
-	}
-	read := func() (errs []error) {
-		_, err := s.Consumer(ctx, "k")
-		errs = append(errs, err)
-		_, err = s.AccessToken(ctx, "t")
-		errs = append(errs, err)
-		return append(errs, s.UseNonce(ctx, windowNonce(time.Now().Unix(), crand.Text())))
-	}
-	read()
-	damage := errors.New("a table is damaged")
-	s.tokens.failed.Store(&damage)
-	for i, err := range read() {
-		if err == nil {
-			t.Errorf("%s passes", []string{"consumer", "access token", "nonce"}[i])
-		}
 	}
 }
 
@@ -448,36 +386,6 @@ func envOr(name string, n int) int {
 		return v
 	}
 	return n
-}
-
-// One token of a later version does not keep what else was revoked on disk, nor from being reclaimed.
-func TestRemovalPassesOverALaterVersion(t *testing.T) {
-	s := openTest(t, Options{})
-	ctx := context.Background()
-	for _, key := range []string{"t1", "t2"} {
-		if err := s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u" + key}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	later := &tokenstore.AccessToken{Key: "t3", Consumer: "k", User: "ut1"}
-	var c change
-	putAccessToken(&c, later)
-	c.put(recordKey(prefixAccessToken, "t3"), setVersion(encodeAccessToken(later), 2), 0)
-	if err := s.tokens.commit(c); err != nil {
-		t.Fatal(err)
-	}
-	for _, user := range []string{"ut1", "ut2"} {
-		if _, err := s.Revoke(ctx, tokenstore.Filter{User: user}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.removals.wake()
-	time.Sleep(500 * time.Millisecond)
-	if p := s.removals.pending(); p != nil {
-		for f := range *p {
-			t.Errorf("still marked: %+v", f)
-		}
-	}
 }
 
 // Nor is it, where the clock was ahead only while the store was opened.
