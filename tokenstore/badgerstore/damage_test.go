@@ -570,3 +570,49 @@ func FuzzDamagedStore(f *testing.F) {
 		openDamaged(t, s, files)
 	})
 }
+
+// A log of which nothing can be read is put aside where no ledger tells whether it is needed; an empty one is removed.
+func TestLogOfWhichNothingCanBeRead(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		harm  func([]byte) []byte
+		aside int
+	}{
+		{"damaged at its beginning", func(b []byte) []byte { b[walHeader+3] ^= 1; return b }, 1},
+		{"a header alone", func(b []byte) []byte { clear(b[walHeader:]); return b }, 0},
+		{"truncated to nothing", func([]byte) []byte { return nil }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := t.TempDir()
+			s := openTest(t, Options{Path: path})
+			if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}); err != nil {
+				t.Fatal(err)
+			}
+			core, logs := observer.New(zapcore.WarnLevel)
+			o := Options{Path: crash(t, path), Logger: zap.New(core)}
+			if err := os.Remove(filepath.Join(o.Path, ledgerName)); err != nil {
+				t.Fatal(err)
+			}
+			found, err := filepath.Glob(filepath.Join(o.Path, "tokens", "*.mem"))
+			if err != nil || len(found) != 1 {
+				t.Fatal(found, err)
+			}
+			editFile(t, found[0], c.harm)
+			want, err := os.ReadFile(found[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil { // it would tell that something is lost
+				t.Fatal(err)
+			}
+			openTest(t, o)
+			got, err := os.ReadFile(found[0] + damagedSuffix)
+			if c.aside == 1 && (err != nil || !bytes.Equal(got, want)) || c.aside == 0 && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("put aside: %d bytes, %v", len(got), err)
+			}
+			if n := logs.FilterMessageSnippet("put aside").Len(); n != c.aside {
+				t.Errorf("said %d times", n)
+			}
+		})
+	}
+}

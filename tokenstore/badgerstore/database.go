@@ -135,6 +135,10 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range d.found.unreadable {
+		logger.Warn("a log of which nothing can be read was put aside, and no ledger tells whether it is needed",
+			zap.String("file", filepath.Join(dir, name+damagedSuffix)))
+	}
 	if d.db, err = openBadger(o); err != nil {
 		d.found.close()
 		return nil, openError(err)

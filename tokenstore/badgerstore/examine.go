@@ -60,6 +60,8 @@ type examination struct {
 	// redundant are files that Badger need not see: logs without a change that is not in a table, and the value log, which
 	// holds nothing.
 	redundant []string
+	// unreadable are logs that hold something of which nothing can be read, where no ledger tells whether it is needed.
+	unreadable []string
 	// unverified are the tables that were not read to their ends.
 	unverified []tableFile
 }
@@ -342,6 +344,8 @@ func (x *examination) lookAtLogs() error {
 	end, last := x.version.Load(), ""
 	for _, w := range logs {
 		switch known := x.ledger != nil; {
+		case w.first == 0 && !known && w.damaged && w.size > walHeader:
+			x.unreadable = append(x.unreadable, w.name)
 		case w.first == 0:
 			if known && w.damaged {
 				last = w.name
@@ -418,6 +422,7 @@ type walFile struct {
 	first, last uint64
 	// gap is the version before which some are missing.
 	gap uint64
+	size int
 	// damaged says that something stands behind what can be read.
 	damaged bool
 }
@@ -436,6 +441,7 @@ func (x *examination) readLog(name string) (w walFile, err error) {
 	if err != nil {
 		return w, err
 	}
+	w.size = len(b)
 	if len(b) < walHeader {
 		w.damaged = true
 		return w, nil
@@ -527,8 +533,18 @@ func decodeLogEntry(b []byte) (e logEntry, size int, ok bool) {
 	return e, end + crc32.Size, true
 }
 
-// removeRedundant removes what Badger need not see, when it is known that nothing is lost.
+// damagedSuffix is what the name of a log has that was put aside.
+const damagedSuffix = ".damaged"
+
+// removeRedundant removes what Badger need not see, when it is known that nothing is lost. Badger would remove a log of which
+// it can read nothing: it is put aside.
 func (x *examination) removeRedundant() error {
+	for _, name := range x.unreadable {
+		path := filepath.Join(x.dir, name)
+		if err := os.Rename(path, path+damagedSuffix); err != nil {
+			return err
+		}
+	}
 	for _, name := range x.redundant {
 		if err := removeAny(filepath.Join(x.dir, name)); err != nil {
 			return err
