@@ -571,7 +571,8 @@ func FuzzDamagedStore(f *testing.F) {
 	})
 }
 
-// A log of which nothing can be read is put aside where no ledger tells whether it is needed; an empty one is removed.
+// A log of which nothing can be read is put aside where no ledger tells whether it is needed; an
+// empty one is removed.
 func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -607,7 +608,8 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 			}
 			openTest(t, o)
 			got, err := os.ReadFile(found[0] + damagedSuffix)
-			if c.aside == 1 && (err != nil || !bytes.Equal(got, want)) || c.aside == 0 && !errors.Is(err, fs.ErrNotExist) {
+			if c.aside == 1 && (err != nil || !bytes.Equal(got, want)) ||
+				c.aside == 0 && !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("put aside: %d bytes, %v", len(got), err)
 			}
 			if n := logs.FilterMessageSnippet("put aside").Len(); n != c.aside {

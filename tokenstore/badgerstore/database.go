@@ -136,7 +136,8 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 		return nil, err
 	}
 	for _, name := range d.found.unreadable {
-		logger.Warn("a log of which nothing can be read was put aside, and no ledger tells whether it is needed",
+		logger.Warn("a log of which nothing can be read was put aside, "+
+			"and no ledger tells whether it is needed",
 			zap.String("file", filepath.Join(dir, name+damagedSuffix)))
 	}
 	if d.db, err = openBadger(o); err != nil {
@@ -205,7 +206,8 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
 				zap.String("ledger", path))
 		}
-		// Before the first marker: else a start that ends in between leaves what looks like a ledger that is lost.
+		// Before the first marker: else a start that ends in between leaves what looks like a
+		// ledger that is lost.
 		if err := newLedger(path, ledgerState{since: d.version() + 1}); err != nil {
 			return err
 		}

@@ -60,7 +60,8 @@ type examination struct {
 	// redundant are files that Badger need not see: logs without a change that is not in a table, and the value log, which
 	// holds nothing.
 	redundant []string
-	// unreadable are logs that hold something of which nothing can be read, where no ledger tells whether it is needed.
+	// unreadable are logs that hold something of which nothing can be read, where no ledger tells
+	// whether it is needed.
 	unreadable []string
 	// unverified are the tables that were not read to their ends.
 	unverified []tableFile
@@ -146,8 +147,8 @@ func (x *examination) readManifest() (fresh bool, err error) {
 
 const registrySanityText = "Hello Badger"
 
-// readRegistry reports whether the store is a new one: Badger makes the MANIFEST first, and the KEYREGISTRY before anything
-// that it encrypts.
+// readRegistry reports whether the store is a new one: Badger makes the MANIFEST first, and the
+// KEYREGISTRY before anything that it encrypts.
 func (x *examination) readRegistry() (fresh bool, err error) {
 	b, err := os.ReadFile(filepath.Join(x.dir, badger.KeyRegistryFileName))
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -173,7 +174,8 @@ func (x *examination) readRegistry() (fresh bool, err error) {
 	x.registry, err = badger.OpenKeyRegistry(badger.KeyRegistryOptions{ReadOnly: true, Dir: x.dir,
 		EncryptionKey: x.opt.EncryptionKey, EncryptionKeyRotationDuration: x.opt.EncryptionKeyRotationDuration})
 	if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
-		return false, fmt.Errorf("the encryption key is not the one it was made with, or %q is damaged (then restore a backup); nothing was changed: %w",
+		return false, fmt.Errorf("the encryption key is not the one it was made with, "+
+			"or %q is damaged (then restore a backup); nothing was changed: %w",
 			filepath.Join(x.dir, badger.KeyRegistryFileName), err)
 	}
 	if err != nil {
@@ -182,7 +184,8 @@ func (x *examination) readRegistry() (fresh bool, err error) {
 	return false, nil
 }
 
-// holdsNothing reports whether there is no ledger, no table, and no log with a byte in it. Such logs are redundant.
+// holdsNothing reports whether there is no ledger, no table, and no log with a byte in it. Such
+// logs are redundant.
 func (x *examination) holdsNothing() (bool, error) {
 	if x.ledger != nil || len(x.manifest.Tables) > 0 {
 		return false, nil
@@ -305,8 +308,9 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	return t.MaxVersion(), err
 }
 
-// verify reads the tables that were not read to their ends when the store was opened. holds reports whether Badger still
-// has a table: it lets go of one before it truncates and removes the file, so what can't be read of such a file is no damage.
+// verify reads the tables that were not read to their ends when the store was opened. holds reports
+// whether Badger still has a table: it lets go of one before it truncates and removes the file, so
+// what can't be read of such a file is no damage.
 func (x *examination) verify(stop <-chan struct{}, holds func(id uint64) bool) error {
 	for _, f := range x.unverified {
 		if isClosed(stop) {
@@ -421,7 +425,7 @@ type walFile struct {
 	// first and last are the versions of its transactions; 0 where it has none.
 	first, last uint64
 	// gap is the version before which some are missing.
-	gap uint64
+	gap  uint64
 	size int
 	// damaged says that something stands behind what can be read.
 	damaged bool
@@ -536,8 +540,8 @@ func decodeLogEntry(b []byte) (e logEntry, size int, ok bool) {
 // damagedSuffix is what the name of a log has that was put aside.
 const damagedSuffix = ".damaged"
 
-// removeRedundant removes what Badger need not see, when it is known that nothing is lost. Badger would remove a log of which
-// it can read nothing: it is put aside.
+// removeRedundant removes what Badger need not see, when it is known that nothing is lost. Badger
+// would remove a log of which it can read nothing: it is put aside.
 func (x *examination) removeRedundant() error {
 	for _, name := range x.unreadable {
 		path := filepath.Join(x.dir, name)

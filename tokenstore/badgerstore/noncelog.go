@@ -30,8 +30,9 @@ type nonceLog struct {
 	// filled is called when a segment is full.
 	filled func()
 
-	// ceiling is the timestamp above which a nonce is on disk before append returns. It may be lowered: append looks after
-	// the nonce is written, so what it does not sync is seen by who lowers the ceiling and then syncs.
+	// ceiling is the timestamp above which a nonce is on disk before append returns. It may be
+	// lowered: append looks after the nonce is written, so what it does not sync is seen by who
+	// lowers the ceiling and then syncs.
 	ceiling atomic.Int64
 
 	active atomic.Pointer[segment]

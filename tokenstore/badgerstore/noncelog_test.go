@@ -166,8 +166,9 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	}
 }
 
-// A clock that is a year ahead costs nothing later where no request was judged by it. Where requests were, the next look at
-// the log brings the ceiling back, and what was accepted until then is refused after a power cut all the same.
+// A clock that is a year ahead costs nothing later where no request was judged by it. Where
+// requests were, the next look at the log brings the ceiling back, and what was accepted until then
+// is refused after a power cut all the same.
 func TestClockThatWasAYearAhead(t *testing.T) {
 	const year = 365 * 86400
 	for _, judged := range []bool{false, true} {
@@ -176,7 +177,8 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			now.Store(1_800_000_000)
 			disk := make(map[string][]byte)
 			var mu sync.Mutex
-			// Nobody else looks after the log here, with a time that was read before the clock jumped.
+			// Nobody else looks after the log here, with a time that was read before the clock
+			// jumped.
 			open := func(o Options) *nonces {
 				t.Helper()
 				for _, dir := range []string{"tokens", "nonces"} {
@@ -199,7 +201,8 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			o := Options{Path: t.TempDir(), MaxNonces: 1000, Logger: zap.NewNop(), Clock: func() time.Time { return time.Unix(now.Load(), 0) }, bootID: "one",
+			clock := func() time.Time { return time.Unix(now.Load(), 0) }
+			o := Options{Path: t.TempDir(), MaxNonces: 1000, Logger: zap.NewNop(), Clock: clock, bootID: "one",
 				afterSync: func(s *segment) {
 					b, err := os.ReadFile(s.path)
 					if err != nil {
@@ -263,7 +266,8 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			n = open(o)
 			defer end(n)
 			for _, u := range used {
-				if err := n.use(&u); !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+				err := n.use(&u)
+				if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
 					t.Errorf("%q of %d: got %v, want used or forgotten", u.Value, u.Timestamp, err)
 				}
 			}
@@ -275,12 +279,13 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 	}
 }
 
-// A power cut while the clock is ahead, and requests are judged by it, refuses all until then: the log says until when, and
-// what can be done.
+// A power cut while the clock is ahead, and requests are judged by it, refuses all until then: the
+// log says until when, and what can be done.
 func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 	now := int64(1_800_000_000 + 86400)
 	core, logs := observer.New(zap.WarnLevel)
-	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "one", Logger: zap.New(core)}
+	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "one",
+		Logger: zap.New(core)}
 	s := openTest(t, o)
 	if err := s.UseNonce(t.Context(), windowNonce(now, "a")); err != nil {
 		t.Fatal(err)
@@ -289,7 +294,8 @@ func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	until := s.nonces.log.ceiling.Load() + 1
-	o.Path, o.bootID, o.Clock = crash(t, o.Path), "two", func() time.Time { return time.Unix(1_800_000_000, 0) }
+	o.Path, o.bootID = crash(t, o.Path), "two"
+	o.Clock = func() time.Time { return time.Unix(1_800_000_000, 0) }
 	openTest(t, o)
 	said := logs.FilterMessageSnippet("restore a backup").All()
 	if len(said) != 1 || !said[0].ContextMap()["before"].(time.Time).Equal(time.Unix(until, 0)) {

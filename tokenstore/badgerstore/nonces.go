@@ -34,7 +34,8 @@ const (
 	nonceTick = 5 * time.Second
 	nonceLead = 20 // seconds
 
-	// ceilingSlack is how much further ahead the ceiling may be, in seconds, when the clock was set back a little.
+	// ceilingSlack is how much further ahead the ceiling may be, in seconds, when the clock was set
+	// back a little.
 	ceilingSlack = 60
 )
 
@@ -108,7 +109,8 @@ func (n *nonces) use(nonce *tokenstore.Nonce) error {
 		return err
 	}
 	sync := n.sync.Load()
-	if !sync && nonce.Timestamp > n.log.ceiling.Load() && nonce.Timestamp <= n.clock().Unix()+nonceLead {
+	if !sync && nonce.Timestamp > n.log.ceiling.Load() &&
+		nonce.Timestamp <= n.clock().Unix()+nonceLead {
 		n.wake() // it is synced: after a power cut nobody would refuse it
 	}
 	return n.log.append(l, sync)
@@ -197,7 +199,8 @@ func (n *nonces) maintain(stop <-chan struct{}, log *zap.Logger) {
 func (n *nonces) lookAfter(now time.Time, stop <-chan struct{}) error {
 	n.looking.Lock()
 	defer n.looking.Unlock()
-	return errors.Join(n.lowerCeiling(now), n.raiseCeiling(now), n.log.settle(), n.forget(now, stop), n.log.prepare())
+	return errors.Join(n.lowerCeiling(now), n.raiseCeiling(now),
+		n.log.settle(), n.forget(now, stop), n.log.prepare())
 }
 
 // wake makes maintain look now.
@@ -218,9 +221,9 @@ func (n *nonces) raiseCeiling(now time.Time) error {
 	return n.change(func(s *nonceState) { s.ceiling = max(s.ceiling, now.Unix()+nonceLead) })
 }
 
-// lowerCeiling brings back a ceiling that a clock which was ahead has raised: after a power cut every client would be
-// refused until then. What was written below it is brought to disk first; what is written from now on is synced above the
-// new one already.
+// lowerCeiling brings back a ceiling that a clock which was ahead has raised: after a power cut
+// every client would be refused until then. What was written below it is brought to disk first;
+// what is written from now on is synced above the new one already.
 func (n *nonces) lowerCeiling(now time.Time) error {
 	ceiling := now.Unix() + nonceLead
 	if n.log.ceiling.Load() <= ceiling+ceilingSlack {

@@ -20,7 +20,8 @@ type nonceState struct {
 	// floor is the timestamp below which everything is forgotten, and so refused. It only rises.
 	floor int64
 	// ceiling: a nonce with a timestamp above it was brought to disk before it was accepted; up to it, perhaps not. So
-	// it stays a little ahead of the clock, and after a power cut it is the floor.
+	// it stays a little ahead of the clock, and after a power cut it is the floor. It is lowered, when what it covers is on
+	// disk, after the clock was wrong.
 	ceiling int64
 	// window is the longest time from a nonce's timestamp to its expiry, in seconds.
 	window int64
@@ -198,16 +199,19 @@ func (n *nonces) restore(o Options) error {
 	return nil
 }
 
-// warnOfPowerCut says which requests are refused, and where those of now are among them, what can be done.
+// warnOfPowerCut says which requests are refused, and where those of now are among them, what can
+// be done.
 func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
 	before := zap.Time("before", time.Unix(floor, 0))
 	if floor <= now+nonceLead+ceilingSlack {
-		logger.Warn("the machine stopped and could not say so: requests with timestamps before it are refused", before)
+		logger.Warn("the machine stopped and could not say so: "+
+			"requests with timestamps before it are refused", before)
 		return
 	}
-	logger.Warn("the machine stopped while its clock was ahead of what it is now, and requests were judged by that: all requests "+
-		"with timestamps before the date are refused. If the clock is right now, and that is too long, stop the server, restore "+
-		"a backup of the store from before the clock was wrong, and start the server a timestamp window later",
+	logger.Warn("the machine stopped while its clock was ahead of what it is now, and requests were "+
+		"judged by that: all requests with timestamps before the date are refused. If the clock is "+
+		"right now, and that is too long, stop the server, restore a backup of the store from before "+
+		"the clock was wrong, and start the server a timestamp window later",
 		before, zap.Duration("for", time.Duration(floor-now)*time.Second))
 }
 

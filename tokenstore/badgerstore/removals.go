@@ -39,8 +39,9 @@ type removals struct {
 	// mu is held while records are removed that nobody can see, and by who puts another in the
 	// place of one.
 	mu sync.Mutex
-	// held are marks that still hide a record of a later version, which this program can't remove. Only the goroutine that
-	// removes looks at them. A mark that is made again is tried again, and so are all when the store is opened.
+	// held are marks that still hide a record of a later version, which this program can't remove.
+	// Only the goroutine that removes looks at them. A mark that is made again is tried again, and
+	// so are all when the store is opened.
 	held marks
 	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last
 	// cleaned up.
@@ -250,8 +251,8 @@ func (r *removals) hold(f tokenstore.Filter, m mark) {
 	r.held = held
 }
 
-// removeMarked removes what a mark matches, and then the mark. An errVersion says that all else is removed, and the mark is
-// needed.
+// removeMarked removes what a mark matches, and then the mark. An errVersion says that all else is
+// removed, and the mark is needed.
 func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 	idle := make(map[string]struct{})
 	if f.User != "" {

@@ -326,7 +326,8 @@ func (s *Store) loadRequestCounts() error {
 				c, err := s.storedConsumer(name)
 				if unreadable(err) { // which costs that consumer, and not the store
 					if !said {
-						s.log.Error("counting request tokens: taken for a consumer that somebody added", zap.Error(err))
+						s.log.Error("counting request tokens: taken for a consumer that somebody added",
+							zap.Error(err))
 					}
 					c, err, said = nil, nil, true
 				}

@@ -165,8 +165,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// A store that is open with little space left, and revokes, opens again with as much: in between it gives back the segment
-// that it needs again.
+// A store that is open with little space left, and revokes, opens again with as much: in between it
+// gives back the segment that it needs again.
 func TestRestartWithLittleSpace(t *testing.T) {
 	dir := mountSmall(t, 200)
 	o := Options{Path: filepath.Join(dir, "store")}

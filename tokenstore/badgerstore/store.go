@@ -164,7 +164,8 @@ func (s *Store) Close() error {
 	return errors.Join(s.nonces.close(), s.tokens.close())
 }
 
-// usable returns the error of a store that is closed, or that failed: what is in memory is not given out either.
+// usable returns the error of a store that is closed, or that failed: what is in memory is not
+// given out either.
 func (s *Store) usable() error {
 	if s.closed.Load() {
 		return tokenstore.ErrClosed

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// A table that Badger removes while it is read in the background is no damage: the file is truncated first, and may be
-// there for a while.
+// A table that Badger removes while it is read in the background is no damage: the file is
+// truncated first, and may be there for a while.
 func TestVerifyWhileTablesAreRemoved(t *testing.T) {
 	path := t.TempDir()
 	s, err := Open(Options{Path: path})
@@ -93,8 +93,8 @@ func TestVerifyWhileTablesAreRemoved(t *testing.T) {
 	t.Log(unreadable, "of 100 tables could not be read while they were removed")
 }
 
-// While Badger compacts, tables are read in the background as after a start. The store is small, so they are read again
-// and again; with some GiB once takes as long.
+// While Badger compacts, tables are read in the background as after a start. The store is small, so
+// they are read again and again; with some GiB once takes as long.
 func TestVerifyWhileBadgerCompacts(t *testing.T) {
 	s := openTest(t, Options{})
 	stop := make(chan struct{})

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// A consumer of a later version, or a damaged one, costs that consumer, and nothing else: the store opens and says so
-// once, and what is idle is forgotten.
+// A consumer of a later version, or a damaged one, costs that consumer, and nothing else: the store
+// opens and says so once, and what is idle is forgotten.
 func TestOneConsumerThatCannotBeRead(t *testing.T) {
 	for name, harm := range map[string]func([]byte) []byte{
 		"a later version": func(b []byte) []byte { return setVersion(b, 2) },
@@ -28,16 +28,19 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, key := range []string{"a", "b", "c"} {
-				if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, SelfRegistered: key != "b"}); err != nil {
+				consumer := &tokenstore.Consumer{Key: key, SelfRegistered: key != "b"}
+				if err := s.CreateConsumer(t.Context(), consumer); err != nil {
 					t.Fatal(err)
 				}
-				if err := s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{Key: "r" + key, Consumer: key, Expires: time.Now().Add(time.Hour)}); err != nil {
+				token := &tokenstore.RequestToken{Key: "r" + key, Consumer: key, Expires: time.Now().Add(time.Hour)}
+				if err := s.CreateRequestToken(t.Context(), token); err != nil {
 					t.Fatal(err)
 				}
 			}
 			var c change
 			for _, key := range []string{"a", "c"} {
-				c.put(recordKey(prefixConsumer, key), harm(encodeConsumer(&tokenstore.Consumer{Key: key, SelfRegistered: true})), 0)
+				record := encodeConsumer(&tokenstore.Consumer{Key: key, SelfRegistered: true})
+				c.put(recordKey(prefixConsumer, key), harm(record), 0)
 			}
 			if err := s.tokens.commit(c); err != nil {
 				t.Fatal(err)
@@ -65,8 +68,8 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A revoked token of a later version does not keep what else was revoked on disk, and what is removed is reclaimed. The
-// mark that hides it stays, for the program that can read it.
+// A revoked token of a later version does not keep what else was revoked on disk, and what is
+// removed is reclaimed. The mark that hides it stays, for the program that can read it.
 func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	o := Options{Path: t.TempDir(), Logger: zap.New(core)}
@@ -97,7 +100,8 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	wait := func() {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if p := s.removals.pending(); p != nil && len(*p) == 1 && logs.FilterMessageSnippet("stays on disk").Len() > 0 {
+			said := logs.FilterMessageSnippet("stays on disk").Len()
+			if p := s.removals.pending(); p != nil && len(*p) == 1 && said > 0 {
 				break
 			}
 			if time.Now().After(deadline) {
@@ -111,7 +115,8 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	wait()
 	if err := s.tokens.view(func(txn *badger.Txn) error {
 		for i := range 3 {
-			if _, err := txn.Get(recordKey(prefixAccessToken, fmt.Sprint("t", i))); !errors.Is(err, badger.ErrKeyNotFound) {
+			_, err := txn.Get(recordKey(prefixAccessToken, fmt.Sprint("t", i)))
+			if !errors.Is(err, badger.ErrKeyNotFound) {
 				t.Errorf("token %d: %v", i, err)
 			}
 		}
