@@ -129,13 +129,15 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 		mu.Unlock()
 	}
 	time.Sleep(after)
+	s.nonces.looking.Lock() // no ceiling is lowered between the cut and the copy
 	mu.Lock()
 	cut.Store(true)
 	mu.Unlock()
 	all.Wait()
 
-	// The tokens database is synced at each commit, and later ones of it tell less than they forbid.
+	// The tokens database is synced at each commit, and what it says later forbids no less.
 	copied := crash(t, path)
+	s.nonces.looking.Unlock()
 	for _, name := range segmentsOf(t, copied) {
 		b, ok := disk[filepath.Base(name)]
 		if err := os.Remove(name); err != nil {
