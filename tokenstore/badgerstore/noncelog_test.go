@@ -281,6 +281,46 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 	}
 }
 
+// A nonce that is on its way to the log while the ceiling is lowered below it is synced by itself:
+// it was not there yet when what is below the old ceiling was.
+func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var synced atomic.Bool
+	s := openTest(t, Options{Clock: func() time.Time { return now }, afterSync: func(*segment) { synced.Store(true) }})
+	n := s.nonces
+	n.looking.Lock()
+	defer n.looking.Unlock()
+	if err := n.change(func(s *nonceState) { s.ceiling = now.Unix() + 86400 }); err != nil {
+		t.Fatal(err)
+	}
+	active := n.log.active.Load()
+	active.pages = slowPages{active.pages, func() {
+		if err := n.lowerCeiling(now); err != nil {
+			t.Error(err)
+		}
+		if !synced.Swap(false) {
+			t.Error("the ceiling is lowered before what is below it is on disk")
+		}
+	}}
+	if err := s.UseNonce(t.Context(), windowNonce(now.Unix()+nonceLead+1, "n")); err != nil {
+		t.Fatal(err)
+	}
+	if !synced.Load() {
+		t.Error("accepted above the ceiling, and not on disk")
+	}
+}
+
+// slowPages does something before a nonce is written.
+type slowPages struct {
+	pages
+	before func()
+}
+
+func (p slowPages) put(i int64, serial uint64, n loggedNonce) error {
+	p.before()
+	return p.pages.put(i, serial, n)
+}
+
 // A power cut while the clock is ahead, and requests are judged by it, refuses all until then: the
 // log says until when, and what can be done.
 func TestPowerCutWhileTheClockIsAhead(t *testing.T) {

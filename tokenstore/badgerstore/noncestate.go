@@ -19,9 +19,9 @@ import (
 type nonceState struct {
 	// floor is the timestamp below which everything is forgotten, and so refused. It only rises.
 	floor int64
-	// ceiling: a nonce with a timestamp above it was brought to disk before it was accepted; up to it, perhaps not. So
-	// it stays a little ahead of the clock, and after a power cut it is the floor. It is lowered, when what it covers is on
-	// disk, after the clock was wrong.
+	// ceiling: a nonce with a timestamp above it was brought to disk before it was accepted; up to
+	// it, perhaps not. So it stays a little ahead of the clock, and after a power cut it is the
+	// floor. It is lowered, when what it covers is on disk, after the clock was wrong.
 	ceiling int64
 	// window is the longest time from a nonce's timestamp to its expiry, in seconds.
 	window int64
