@@ -73,8 +73,8 @@ func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 
 // AccessToken returns the access token with the key. Its LastUsed is what this process was told, or the record says.
 func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.AccessToken, error) {
-	if s.closed.Load() {
-		return nil, tokenstore.ErrClosed
+	if err := s.usable(); err != nil {
+		return nil, err
 	}
 	pending := s.removals.pending()
 	t, version := s.accessTokens.get(key)
@@ -361,7 +361,7 @@ func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *mark
 		if err == nil && !t.gone(before, now) && matches(f, t.token.User, t.token.Consumer) {
 			n++
 		}
-		if errors.Is(err, tokenstore.ErrNotFound) {
+		if errors.Is(err, tokenstore.ErrNotFound) || unreadable(err) { // it is revoked all the same
 			err = nil
 		}
 		return true, err

@@ -14,8 +14,8 @@ import (
 
 // Consumer returns the consumer with the key.
 func (s *Store) Consumer(ctx context.Context, key string) (*tokenstore.Consumer, error) {
-	if s.closed.Load() {
-		return nil, tokenstore.ErrClosed
+	if err := s.usable(); err != nil {
+		return nil, err
 	}
 	c, version := s.consumers.get(key)
 	if c != nil && !c.SelfRegistered {

@@ -461,26 +461,40 @@ func TestDamageThatShowsLater(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	good := look()
-	if err := good.verify(stop); err != nil {
+	held := true
+	holds := func(uint64) bool { return held }
+	if err := good.verify(stop, holds); err != nil {
 		t.Errorf("undamaged: %v", err)
 	}
 	editFile(t, tables[0], func(b []byte) []byte {
 		b[100] ^= 1
 		return b
 	})
-	if err := good.verify(stop); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
+	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("damaged: %v", err)
 	}
 	if err := os.Remove(tables[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := good.verify(stop); err != nil {
+	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
+		t.Errorf("a table that somebody else has removed: %v", err)
+	}
+	held = false
+	if err := good.verify(stop, holds); err != nil {
 		t.Errorf("a table that Badger has removed: %v", err)
 	}
 
-	d := openTestDatabase(t)
+	first := openTestDatabase(t)
+	putTest(t, first, "k", "v")
+	if err := first.close(); err != nil { // writes a table
+		t.Fatal(err)
+	}
+	d, err := openDatabase(first.dir, nil, zap.NewNop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer d.close()
-	d.found.unverified, d.found.registry = []tableFile{{path: opt.Dir, size: 1}}, good.registry
+	d.found.unverified = []tableFile{{id: d.db.Tables()[0].ID, path: opt.Dir, size: 1}}
 	core, logs := observer.New(zapcore.ErrorLevel)
 	d.verify(stop, zap.New(core))
 	if err := d.usable(); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
@@ -556,4 +570,52 @@ func FuzzDamagedStore(f *testing.F) {
 		files[name] = damaged
 		openDamaged(t, s, files)
 	})
+}
+
+// A log of which nothing can be read is put aside where no ledger tells whether it is needed; an
+// empty one is removed.
+func TestLogOfWhichNothingCanBeRead(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		harm  func([]byte) []byte
+		aside int
+	}{
+		{"damaged at its beginning", func(b []byte) []byte { b[walHeader+3] ^= 1; return b }, 1},
+		{"a header alone", func(b []byte) []byte { clear(b[walHeader:]); return b }, 0},
+		{"truncated to nothing", func([]byte) []byte { return nil }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := t.TempDir()
+			s := openTest(t, Options{Path: path})
+			if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}); err != nil {
+				t.Fatal(err)
+			}
+			core, logs := observer.New(zapcore.WarnLevel)
+			o := Options{Path: crash(t, path), Logger: zap.New(core)}
+			if err := os.Remove(filepath.Join(o.Path, ledgerName)); err != nil {
+				t.Fatal(err)
+			}
+			found, err := filepath.Glob(filepath.Join(o.Path, "tokens", "*.mem"))
+			if err != nil || len(found) != 1 {
+				t.Fatal(found, err)
+			}
+			editFile(t, found[0], c.harm)
+			want, err := os.ReadFile(found[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil { // it would tell that something is lost
+				t.Fatal(err)
+			}
+			openTest(t, o)
+			got, err := os.ReadFile(found[0] + damagedSuffix)
+			if c.aside == 1 && (err != nil || !bytes.Equal(got, want)) ||
+				c.aside == 0 && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("put aside: %d bytes, %v", len(got), err)
+			}
+			if n := logs.FilterMessageSnippet("put aside").Len(); n != c.aside {
+				t.Errorf("said %d times", n)
+			}
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -139,10 +140,17 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range d.found.unreadable {
+		logger.Warn("a log of which nothing can be read was put aside, "+
+			"and no ledger tells whether it is needed",
+			zap.String("file", filepath.Join(dir, name+damagedSuffix)))
+	}
 	if d.db, err = openBadger(o); err != nil {
+		d.found.close()
 		return nil, openError(err)
 	}
 	if err := syncDir(dir); err != nil {
+		d.found.close()
 		return nil, errors.Join(err, d.db.Close())
 	}
 	d.writes = newBatcher(1000, d.write)
@@ -166,7 +174,11 @@ func (d *database) examine(o badger.Options, path string) (state *ledgerState, e
 	if d.found, err = examine(o, state); err != nil {
 		return nil, err
 	}
-	return state, d.found.removeRedundant()
+	if err := d.found.removeRedundant(); err != nil {
+		d.found.close()
+		return nil, err
+	}
+	return state, nil
 }
 
 // openBadger makes a panic an error: Badger has some for what it finds.
@@ -199,19 +211,16 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
 				zap.String("ledger", path))
 		}
-		if err := d.transact(nil); err != nil {
-			return err
-		}
-		d.renew()
-		version := d.version()
-		if err := newLedger(path, ledgerState{since: version, acknowledged: version}); err != nil {
+		// Before the first marker: else a start that ends in between leaves what looks like a
+		// ledger that is lost.
+		if err := newLedger(path, ledgerState{since: d.version() + 1}); err != nil {
 			return err
 		}
 	}
-	if d.ledger, err = openLedger(path); err != nil {
+	if d.ledger, err = openLedger(path); err != nil || state != nil {
 		return err
 	}
-	return nil
+	return d.write([]change{{}})
 }
 
 // version is that of the last change.
@@ -219,10 +228,15 @@ func (d *database) version() uint64 { return d.snapshot.Load().txn.ReadTs() }
 
 // verify reads what was not read when the store was opened. After damage the store is not used any more.
 func (d *database) verify(stop <-chan struct{}, logger *zap.Logger) {
-	if err := d.found.verify(stop); err != nil {
+	if err := d.found.verify(stop, d.holds); err != nil {
 		d.failed.CompareAndSwap(nil, &err)
 		logger.Error("the store is damaged, and refuses every request", zap.Error(err))
 	}
+}
+
+// holds reports whether Badger has the table now.
+func (d *database) holds(id uint64) bool {
+	return slices.ContainsFunc(d.db.Tables(), func(t badger.TableInfo) bool { return t.ID == id })
 }
 
 // renew lets those who read from now on see what was written until now.

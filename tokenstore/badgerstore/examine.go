@@ -60,6 +60,9 @@ type examination struct {
 	// redundant are files that Badger need not see: logs without a change that is not in a table, and the value log, which
 	// holds nothing.
 	redundant []string
+	// unreadable are logs that hold something of which nothing can be read, where no ledger tells
+	// whether it is needed.
+	unreadable []string
 	// unverified are the tables that were not read to their ends.
 	unverified []tableFile
 }
@@ -101,8 +104,8 @@ func examine(o badger.Options, ledger *ledgerState) (_ *examination, err error) 
 	if fresh, err := x.readManifest(); err != nil || fresh {
 		return x, err
 	}
-	if err := x.readRegistry(); err != nil {
-		return nil, err
+	if fresh, err := x.readRegistry(); err != nil || fresh {
+		return x, err
 	}
 	if err := x.lookAtTables(); err != nil {
 		return nil, err
@@ -144,21 +147,26 @@ func (x *examination) readManifest() (fresh bool, err error) {
 
 const registrySanityText = "Hello Badger"
 
-func (x *examination) readRegistry() error {
+// readRegistry reports whether the store is a new one: Badger makes the MANIFEST first, and the
+// KEYREGISTRY before anything that it encrypts.
+func (x *examination) readRegistry() (fresh bool, err error) {
 	b, err := os.ReadFile(filepath.Join(x.dir, badger.KeyRegistryFileName))
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case missing && len(x.opt.EncryptionKey) > 0:
-		return x.lost(badger.KeyRegistryFileName, "is missing, without which nothing can be decrypted")
+		if fresh, err := x.holdsNothing(); err != nil || fresh {
+			return fresh, err
+		}
+		return false, x.lost(badger.KeyRegistryFileName, "is missing, without which nothing can be decrypted")
 	case err != nil && !missing:
-		return err
+		return false, err
 	case !missing && len(b) < 16+len(registrySanityText):
-		return x.lost(badger.KeyRegistryFileName, "has %d bytes only", len(b))
+		return false, x.lost(badger.KeyRegistryFileName, "has %d bytes only", len(b))
 	}
 	if !missing { // Badger would take as much memory as a damaged length says
 		for rest := b[16+len(registrySanityText):]; len(rest) > 0; {
 			if len(rest) < 8 || int64(len(rest))-8 < int64(binary.BigEndian.Uint32(rest)) {
-				return x.lost(badger.KeyRegistryFileName, "is truncated or damaged")
+				return false, x.lost(badger.KeyRegistryFileName, "is truncated or damaged")
 			}
 			rest = rest[8+binary.BigEndian.Uint32(rest):]
 		}
@@ -166,13 +174,40 @@ func (x *examination) readRegistry() error {
 	x.registry, err = badger.OpenKeyRegistry(badger.KeyRegistryOptions{ReadOnly: true, Dir: x.dir,
 		EncryptionKey: x.opt.EncryptionKey, EncryptionKeyRotationDuration: x.opt.EncryptionKeyRotationDuration})
 	if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
-		return fmt.Errorf("the encryption key is not the one it was made with, or %q is damaged (then restore a backup); nothing was changed: %w",
+		return false, fmt.Errorf("the encryption key is not the one it was made with, "+
+			"or %q is damaged (then restore a backup); nothing was changed: %w",
 			filepath.Join(x.dir, badger.KeyRegistryFileName), err)
 	}
 	if err != nil {
-		return x.lost(badger.KeyRegistryFileName, "is damaged (%v)", err)
+		return false, x.lost(badger.KeyRegistryFileName, "is damaged (%v)", err)
 	}
-	return nil
+	return false, nil
+}
+
+// holdsNothing reports whether there is no ledger, no table, and no log with a byte in it. Such
+// logs are redundant.
+func (x *examination) holdsNothing() (bool, error) {
+	if x.ledger != nil || len(x.manifest.Tables) > 0 {
+		return false, nil
+	}
+	var empty []string
+	for _, name := range x.names {
+		switch filepath.Ext(name) {
+		case ".sst":
+			return false, nil
+		case ".mem":
+			b, err := os.ReadFile(filepath.Join(x.dir, name))
+			if err != nil {
+				return false, err
+			}
+			if len(bytes.Trim(b, "\x00")) > 0 {
+				return false, nil
+			}
+			empty = append(empty, name)
+		}
+	}
+	x.redundant = append(x.redundant, empty...)
+	return true, nil
 }
 
 // lookAtTables opens every table, and reads as many as the budget allows.
@@ -273,16 +308,16 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	return t.MaxVersion(), err
 }
 
-// verify reads the tables that were not read to their ends when the store was opened. Tables that Badger has removed since
-// are passed over.
-func (x *examination) verify(stop <-chan struct{}) error {
+// verify reads the tables that were not read to their ends when the store was opened. holds reports
+// whether Badger still has a table: it lets go of one before it truncates and removes the file, so
+// what can't be read of such a file is no damage.
+func (x *examination) verify(stop <-chan struct{}, holds func(id uint64) bool) error {
 	for _, f := range x.unverified {
 		if isClosed(stop) {
 			return nil
 		}
 		start := time.Now()
-		_, err := x.readTable(f, true)
-		if _, gone := os.Stat(f.path); err != nil && gone == nil {
+		if _, err := x.readTable(f, true); err != nil && holds(f.id) {
 			return fmt.Errorf("%q is damaged: restore a backup: %s", f.path, oneLine(err.Error()))
 		}
 		time.Sleep(time.Since(start)) // requests have the processor and the disk for half of the time at least
@@ -313,6 +348,8 @@ func (x *examination) lookAtLogs() error {
 	end, last := x.version.Load(), ""
 	for _, w := range logs {
 		switch known := x.ledger != nil; {
+		case w.first == 0 && !known && w.damaged && w.size > walHeader:
+			x.unreadable = append(x.unreadable, w.name)
 		case w.first == 0:
 			if known && w.damaged {
 				last = w.name
@@ -388,7 +425,8 @@ type walFile struct {
 	// first and last are the versions of its transactions; 0 where it has none.
 	first, last uint64
 	// gap is the version before which some are missing.
-	gap uint64
+	gap  uint64
+	size int
 	// damaged says that something stands behind what can be read.
 	damaged bool
 }
@@ -407,6 +445,7 @@ func (x *examination) readLog(name string) (w walFile, err error) {
 	if err != nil {
 		return w, err
 	}
+	w.size = len(b)
 	if len(b) < walHeader {
 		w.damaged = true
 		return w, nil
@@ -498,8 +537,18 @@ func decodeLogEntry(b []byte) (e logEntry, size int, ok bool) {
 	return e, end + crc32.Size, true
 }
 
-// removeRedundant removes what Badger need not see, when it is known that nothing is lost.
+// damagedSuffix is what the name of a log has that was put aside.
+const damagedSuffix = ".damaged"
+
+// removeRedundant removes what Badger need not see, when it is known that nothing is lost. Badger
+// would remove a log of which it can read nothing: it is put aside.
 func (x *examination) removeRedundant() error {
+	for _, name := range x.unreadable {
+		path := filepath.Join(x.dir, name)
+		if err := os.Rename(path, path+damagedSuffix); err != nil {
+			return err
+		}
+	}
 	for _, name := range x.redundant {
 		if err := removeAny(filepath.Join(x.dir, name)); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -29,6 +30,11 @@ type nonceLog struct {
 	// filled is called when a segment is full.
 	filled func()
 
+	// ceiling is the timestamp above which a nonce is on disk before append returns. It may be
+	// lowered: append looks after the nonce is written, so what it does not sync is seen by who
+	// lowers the ceiling and then syncs.
+	ceiling atomic.Int64
+
 	active atomic.Pointer[segment]
 	failed atomic.Pointer[error]
 
@@ -46,6 +52,7 @@ type nonceLog struct {
 func newNonceLog(dir string, key uint64, filled func()) *nonceLog {
 	l := &nonceLog{dir: dir, key: key, filled: filled}
 	l.syncs = newBatcher(8192, l.syncAll)
+	l.ceiling.Store(math.MaxInt64)
 	return l
 }
 
@@ -58,7 +65,7 @@ func (l *nonceLog) append(n loggedNonce, sync bool) error {
 		s := l.active.Load()
 		if i := s.next.Add(1) - 1; i < segmentRecords {
 			err := s.put(i, n)
-			if err == nil && sync {
+			if err == nil && (sync || int64(n.timestamp) > l.ceiling.Load()) {
 				err = l.syncs.do(context.Background(), s)
 			}
 			if err == nil {
@@ -124,7 +131,11 @@ func (l *nonceLog) advance(full *segment) error {
 
 // make makes a segment. It leaves what the tokens database must have to remove something.
 func (l *nonceLog) make() (*segment, error) {
-	if err := enoughSpace(l.dir, reserveToAdd); err != nil {
+	reserve := uint64(reserveToAdd)
+	if l.keep == nil { // being opened: without a segment nobody could revoke anything
+		reserve = reserveToRemove + segmentSize
+	}
+	if err := enoughSpace(l.dir, reserve); err != nil {
 		return nil, err
 	}
 	if n := len(l.sealed); n > 0 && slices.ContainsFunc(l.sealed, func(s *segment) bool { return !s.synced && s.serial+countSlots <= l.serial }) {
@@ -207,6 +218,22 @@ func (l *nonceLog) sync(s *segment) error {
 		return err
 	}
 	l.synced(s)
+	return nil
+}
+
+// syncWritten brings to disk all that is written now. Nobody settles at the same time.
+func (l *nonceLog) syncWritten() error {
+	l.mu.Lock()
+	segments := append(slices.Clone(l.sealed), l.active.Load())
+	l.mu.Unlock()
+	for _, s := range segments {
+		if s.synced {
+			continue
+		}
+		if err := errors.Join(l.reopen(s), l.sync(s)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

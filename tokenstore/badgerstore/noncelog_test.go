@@ -48,21 +48,24 @@ func segmentsOf(t *testing.T, path string) []string {
 // started again: whatever was accepted is refused, and a client whose clock is right soon passes.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	for _, sync := range []bool{false, true} {
-		t.Run(fmt.Sprint("sync ", sync), func(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		sync, jumps bool
+	}{{"sync off", false, false}, {"sync on", true, false}, {"sync off, and a clock that jumps", false, true}} {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			rounds := 10
 			if testing.Short() {
 				rounds = 3
 			}
 			for round := range rounds {
-				powerCut(t, sync, time.Duration(round*20)*time.Millisecond)
+				powerCut(t, c.sync, c.jumps, time.Duration(round*20)*time.Millisecond)
 			}
 		})
 	}
 }
 
-func powerCut(t *testing.T, sync_ bool, after time.Duration) {
+func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	path := t.TempDir()
 	var (
 		mu     sync.Mutex
@@ -111,19 +114,32 @@ func powerCut(t *testing.T, sync_ bool, after time.Duration) {
 			}
 		})
 	}
+	for enough := !jumps; !enough && !t.Failed(); { // the ceiling is raised, and lowered while nonces are used
+		for _, by := range []int64{2 * (nonceLead + ceilingSlack), -2 * (nonceLead + ceilingSlack)} {
+			now.Add(by)
+			if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
+				t.Error(err)
+			}
+		}
+		mu.Lock()
+		enough = len(nonces) >= 200
+		mu.Unlock()
+	}
 	for enough := false; !enough && !t.Failed(); time.Sleep(time.Millisecond) {
 		mu.Lock()
 		enough = len(nonces) >= 200
 		mu.Unlock()
 	}
 	time.Sleep(after)
+	s.nonces.looking.Lock() // no ceiling is lowered between the cut and the copy
 	mu.Lock()
 	cut.Store(true)
 	mu.Unlock()
 	all.Wait()
 
-	// The tokens database is synced at each commit, and later ones of it tell less than they forbid.
+	// The tokens database is synced at each commit, and what it says later forbids no less.
 	copied := crash(t, path)
+	s.nonces.looking.Unlock()
 	for _, name := range segmentsOf(t, copied) {
 		b, ok := disk[filepath.Base(name)]
 		if err := os.Remove(name); err != nil {
@@ -146,8 +162,188 @@ func powerCut(t *testing.T, sync_ bool, after time.Duration) {
 	if sync_ {
 		later = now.Load() - testWindow
 	}
+	if jumps { // it may have happened while the clock was ahead
+		later += 2 * (nonceLead + ceilingSlack)
+	}
 	if err := again.UseNonce(t.Context(), windowNonce(later, "new")); err != nil {
 		t.Errorf("a new nonce, %d seconds later: %v", later-now.Load(), err)
+	}
+}
+
+// A clock that is a year ahead costs nothing later where no request was judged by it. Where
+// requests were, the next look at the log brings the ceiling back, and what was accepted until then
+// is refused after a power cut all the same.
+func TestClockThatWasAYearAhead(t *testing.T) {
+	const year = 365 * 86400
+	for _, judged := range []bool{false, true} {
+		t.Run(fmt.Sprint("requests were judged ", judged), func(t *testing.T) {
+			var now atomic.Int64
+			now.Store(1_800_000_000)
+			disk := make(map[string][]byte)
+			var mu sync.Mutex
+			// Nobody else looks after the log here, with a time that was read before the clock
+			// jumped.
+			open := func(o Options) *nonces {
+				t.Helper()
+				for _, dir := range []string{"tokens", "nonces"} {
+					if err := makeDir(filepath.Join(o.Path, dir), syncDir); err != nil {
+						t.Fatal(err)
+					}
+				}
+				d, err := openDatabase(filepath.Join(o.Path, "tokens"), nil, o.Logger, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n, err := openNonces(filepath.Join(o.Path, "nonces"), d, [32]byte{}, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			end := func(n *nonces) {
+				if err := errors.Join(n.close(), n.tokens.close()); err != nil {
+					t.Error(err)
+				}
+			}
+			clock := func() time.Time { return time.Unix(now.Load(), 0) }
+			o := Options{Path: t.TempDir(), MaxNonces: 1000, Logger: zap.NewNop(), Clock: clock, bootID: "one",
+				afterSync: func(s *segment) {
+					b, err := os.ReadFile(s.path)
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					disk[filepath.Base(s.path)] = b
+				}}
+			var used []tokenstore.Nonce
+			var n *nonces
+			use := func(nonce tokenstore.Nonce) {
+				t.Helper()
+				if err := n.use(&nonce); err != nil {
+					t.Fatal(err)
+				}
+				used = append(used, nonce)
+			}
+			look := func() {
+				t.Helper()
+				if err := n.lookAfter(o.Clock(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n = open(o)
+			use(windowNonce(now.Load(), "a"))
+			look()
+			end(n)
+			now.Add(year)
+			o.bootID = "two"
+			n = open(o)
+			look()
+			if c := n.log.ceiling.Load(); c > now.Load()-year+nonceLead {
+				t.Fatalf("without a request the ceiling became %d", c)
+			}
+			if judged {
+				use(windowNonce(now.Load(), "ahead")) // raises the ceiling
+				look()
+				use(windowNonce(now.Load()-1, "ahead, and below the ceiling"))
+			}
+			now.Add(60 - year)
+			look()
+			use(windowNonce(now.Load(), "b"))
+			if !judged { // it would bring what came before it to disk
+				use(windowNonce(now.Load()+nonceLead+1, "above the ceiling"))
+			}
+			look()
+
+			path := crash(t, o.Path)
+			for _, name := range segmentsOf(t, path) {
+				mu.Lock()
+				b := disk[filepath.Base(name)]
+				mu.Unlock()
+				if err := os.WriteFile(name, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			now.Add(120)
+			o.Path, o.bootID, o.afterSync = path, "three", nil
+			end(n)
+			n = open(o)
+			defer end(n)
+			for _, u := range used {
+				err := n.use(&u)
+				if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+					t.Errorf("%q of %d: got %v, want used or forgotten", u.Value, u.Timestamp, err)
+				}
+			}
+			fresh := windowNonce(now.Load(), "c")
+			if err := n.use(&fresh); err != nil {
+				t.Errorf("after the power cut: %v", err)
+			}
+		})
+	}
+}
+
+// A nonce that is on its way to the log while the ceiling is lowered below it is synced by itself:
+// it was not there yet when what is below the old ceiling was.
+func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var synced atomic.Bool
+	s := openTest(t, Options{Clock: func() time.Time { return now }, afterSync: func(*segment) { synced.Store(true) }})
+	n := s.nonces
+	n.looking.Lock()
+	defer n.looking.Unlock()
+	if err := n.change(func(s *nonceState) { s.ceiling = now.Unix() + 86400 }); err != nil {
+		t.Fatal(err)
+	}
+	active := n.log.active.Load()
+	active.pages = slowPages{active.pages, func() {
+		if err := n.lowerCeiling(now); err != nil {
+			t.Error(err)
+		}
+		if !synced.Swap(false) {
+			t.Error("the ceiling is lowered before what is below it is on disk")
+		}
+	}}
+	if err := s.UseNonce(t.Context(), windowNonce(now.Unix()+nonceLead+1, "n")); err != nil {
+		t.Fatal(err)
+	}
+	if !synced.Load() {
+		t.Error("accepted above the ceiling, and not on disk")
+	}
+}
+
+// slowPages does something before a nonce is written.
+type slowPages struct {
+	pages
+	before func()
+}
+
+func (p slowPages) put(i int64, serial uint64, n loggedNonce) error {
+	p.before()
+	return p.pages.put(i, serial, n)
+}
+
+// A power cut while the clock is ahead, and requests are judged by it, refuses all until then: the
+// log says until when, and what can be done.
+func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
+	now := int64(1_800_000_000 + 86400)
+	core, logs := observer.New(zap.WarnLevel)
+	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "one",
+		Logger: zap.New(core)}
+	s := openTest(t, o)
+	if err := s.UseNonce(t.Context(), windowNonce(now, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
+		t.Fatal(err)
+	}
+	until := s.nonces.log.ceiling.Load() + 1
+	o.Path, o.bootID = crash(t, o.Path), "two"
+	o.Clock = func() time.Time { return time.Unix(1_800_000_000, 0) }
+	openTest(t, o)
+	said := logs.FilterMessageSnippet("restore a backup").All()
+	if len(said) != 1 || !said[0].ContextMap()["before"].(time.Time).Equal(time.Unix(until, 0)) {
+		t.Errorf("logged %v, want the date %d and what can be done", logs.All(), until)
 	}
 }
 
@@ -222,7 +418,7 @@ func TestRestart(t *testing.T) {
 				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err != nil {
 					t.Fatal(err)
 				}
-				for deadline := time.Now().Add(time.Minute); !c.sync && s.nonces.ceiling.Load() == none; time.Sleep(time.Millisecond) {
+				for deadline := time.Now().Add(time.Minute); !c.sync && s.nonces.log.ceiling.Load() == none; time.Sleep(time.Millisecond) {
 					if time.Now().After(deadline) {
 						t.Fatal("the ceiling does not rise")
 					}
@@ -360,8 +556,8 @@ func TestStateAfterKill(t *testing.T) {
 	}
 	o.Path = crash(t, o.Path)
 	n := openTest(t, o).nonces
-	if n.floor.Load() != before.floor || n.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
-		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.ceiling.Load(), n.window.Load(), before)
+	if n.floor.Load() != before.floor || n.log.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
+		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.log.ceiling.Load(), n.window.Load(), before)
 	}
 }
 

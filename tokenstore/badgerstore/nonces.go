@@ -33,6 +33,10 @@ const (
 	// that requests don't reach it before the next tick, or the one after that.
 	nonceTick = 5 * time.Second
 	nonceLead = 20 // seconds
+
+	// ceilingSlack is how much further ahead the ceiling may be, in seconds, when the clock was set
+	// back a little.
+	ceilingSlack = 60
 )
 
 // nonces decides in memory whether a nonce was used, and keeps a log that memory is restored from. A nonce is used from
@@ -46,14 +50,16 @@ type nonces struct {
 	clock   func() time.Time
 	sync    atomic.Bool
 
-	// What nonceState says, for those who only read.
-	floor, ceiling, window atomic.Int64
-	stateLock              sync.Mutex
-	state                  nonceState
+	// What nonceState says, for those who only read; its ceiling is the log's.
+	floor, window atomic.Int64
+	stateLock     sync.Mutex
+	state         nonceState
+	// lowered is below the ceiling of the state while that is being lowered, else none.
+	lowered int64
 
 	nudge   chan struct{}
 	looking sync.Mutex
-	// raised is the log's position when the ceiling was last raised.
+	// raised is the log's position when the ceiling was last raised, or the log opened.
 	raised int64
 }
 
@@ -65,6 +71,7 @@ func openNonces(dir string, tokens *database, secret [32]byte, o Options) (*nonc
 		hashKey: [16]byte(key[:16]),
 		clock:   o.Clock,
 		nudge:   make(chan struct{}, 1),
+		lowered: none,
 	}
 	n.log = newNonceLog(dir, binary.LittleEndian.Uint64(key[16:]), n.wake)
 	n.log.afterSync = o.afterSync
@@ -102,11 +109,9 @@ func (n *nonces) use(nonce *tokenstore.Nonce) error {
 		return err
 	}
 	sync := n.sync.Load()
-	if !sync && nonce.Timestamp > n.ceiling.Load() {
-		sync = true // after a power cut nobody would refuse it
-		if nonce.Timestamp <= n.clock().Unix()+nonceLead {
-			n.wake()
-		}
+	if !sync && nonce.Timestamp > n.log.ceiling.Load() &&
+		nonce.Timestamp <= n.clock().Unix()+nonceLead {
+		n.wake() // it is synced: after a power cut nobody would refuse it
 	}
 	return n.log.append(l, sync)
 }
@@ -200,7 +205,8 @@ func (n *nonces) maintain(stop <-chan struct{}, log *zap.Logger) {
 func (n *nonces) lookAfter(now time.Time, stop <-chan struct{}) error {
 	n.looking.Lock()
 	defer n.looking.Unlock()
-	return errors.Join(n.raiseCeiling(now), n.log.settle(), n.forget(now, stop), n.log.prepare())
+	return errors.Join(n.lowerCeiling(now), n.raiseCeiling(now),
+		n.log.settle(), n.forget(now, stop), n.log.prepare())
 }
 
 // wake makes maintain look now.
@@ -214,11 +220,36 @@ func (n *nonces) wake() {
 // raiseCeiling keeps the ceiling ahead of the clock while requests come.
 func (n *nonces) raiseCeiling(now time.Time) error {
 	position := n.log.position()
-	if n.sync.Load() || position == n.raised || n.ceiling.Load() > now.Unix()+nonceLead/2 {
+	if n.sync.Load() || position == n.raised || n.log.ceiling.Load() > now.Unix()+nonceLead/2 {
 		return nil
 	}
 	n.raised = position
 	return n.change(func(s *nonceState) { s.ceiling = max(s.ceiling, now.Unix()+nonceLead) })
+}
+
+// lowerCeiling brings back a ceiling that a clock which was ahead has raised: after a power cut
+// every client would be refused until then. What was written below it is brought to disk first;
+// what is written from now on is synced above the new one already.
+func (n *nonces) lowerCeiling(now time.Time) error {
+	ceiling := now.Unix() + nonceLead
+	if n.log.ceiling.Load() <= ceiling+ceilingSlack {
+		return nil
+	}
+	lower := func(to int64) {
+		n.stateLock.Lock()
+		defer n.stateLock.Unlock()
+		n.lowered = to
+		n.publish()
+	}
+	lower(ceiling)
+	if err := n.log.syncWritten(); err != nil {
+		return err
+	}
+	if err := n.change(func(s *nonceState) { s.ceiling = ceiling }); err != nil {
+		return err
+	}
+	lower(none)
+	return nil
 }
 
 // forget drops the buckets that are over, the oldest first, and no further than to the first that is still needed: all

@@ -19,8 +19,9 @@ import (
 type nonceState struct {
 	// floor is the timestamp below which everything is forgotten, and so refused. It only rises.
 	floor int64
-	// ceiling: a nonce with a timestamp above it was brought to disk before it was accepted; up to it, perhaps not. So
-	// it stays a little ahead of the clock, and after a power cut it is the floor.
+	// ceiling: a nonce with a timestamp above it was brought to disk before it was accepted; up to
+	// it, perhaps not. So it stays a little ahead of the clock, and after a power cut it is the
+	// floor. It is lowered, when what it covers is on disk, after the clock was wrong.
 	ceiling int64
 	// window is the longest time from a nonce's timestamp to its expiry, in seconds.
 	window int64
@@ -104,7 +105,11 @@ func (n *nonces) change(f func(*nonceState)) error {
 // publish tells those who only read what the state says.
 func (n *nonces) publish() {
 	n.floor.Store(n.state.floor)
-	n.ceiling.Store(n.state.ceiling)
+	if n.lowered != none {
+		n.log.ceiling.Store(min(n.state.ceiling, n.lowered))
+	} else {
+		n.log.ceiling.Store(n.state.ceiling)
+	}
 	n.window.Store(n.state.window)
 }
 
@@ -137,8 +142,7 @@ func (n *nonces) restore(o Options) error {
 	n.state = state
 	if known != nil && !state.clean && (boot == "" || boot != state.boot) && state.ceiling != none && state.ceiling >= state.floor {
 		state.floor = state.ceiling + 1
-		o.Logger.Warn("the machine stopped and could not say so: requests with timestamps before it are refused",
-			zap.Time("before", time.Unix(state.floor, 0)))
+		warnOfPowerCut(o.Logger, state.floor, now)
 	}
 	n.floor.Store(state.floor)
 
@@ -177,6 +181,10 @@ func (n *nonces) restore(o Options) error {
 	if err := n.log.advance(nil); err != nil {
 		return err
 	}
+	n.raised = n.log.position()
+	if damage == nil { // all that is there is on disk
+		state.ceiling = min(state.ceiling, now+nonceLead)
+	}
 	state.boot, state.clean, state.counts, state.segments = boot, false, n.log.counts.serial+1, n.log.list()
 	if err := n.change(func(s *nonceState) { *s = state }); err != nil {
 		return errors.Join(err, n.log.close())
@@ -189,6 +197,22 @@ func (n *nonces) restore(o Options) error {
 		return n.log.discard(inherited)
 	}
 	return nil
+}
+
+// warnOfPowerCut says which requests are refused, and where those of now are among them, what can
+// be done.
+func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
+	before := zap.Time("before", time.Unix(floor, 0))
+	if floor <= now+nonceLead+ceilingSlack {
+		logger.Warn("the machine stopped and could not say so: "+
+			"requests with timestamps before it are refused", before)
+		return
+	}
+	logger.Warn("the machine stopped while its clock was ahead of what it is now, and requests were "+
+		"judged by that: all requests with timestamps before the date are refused. If the clock is "+
+		"right now, and that is too long, stop the server, restore a backup of the store from before "+
+		"the clock was wrong, and start the server a timestamp window later",
+		before, zap.Duration("for", time.Duration(floor-now)*time.Second))
 }
 
 // lost returns what the state tells of the log and the log does not have.

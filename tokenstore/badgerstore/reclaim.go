@@ -30,7 +30,7 @@ const (
 // until a level is full.
 func (s *Store) reclaim() error {
 	garbage := s.removals.garbage.Load()
-	if garbage < garbageAtLeast || s.removals.pending() != nil || isClosed(s.stop) {
+	if garbage < garbageAtLeast || s.removals.working() || isClosed(s.stop) {
 		return nil
 	}
 	if garbage < tablesSize(s.tokens.db.Levels())/garbagePart {

@@ -39,6 +39,9 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
+// unreadable reports whether the record is there, and of no use to this program.
+func unreadable(err error) bool { return errors.Is(err, errVersion) || errors.Is(err, errDamaged) }
+
 type encoder struct{ b []byte }
 
 func newEncoder(k kind) *encoder { return &encoder{b: append(make([]byte, 0, 320), k.version)} }

@@ -44,6 +44,10 @@ type removals struct {
 	// mu is held while records are removed that nobody can see, and by who puts another in the
 	// place of one.
 	mu sync.Mutex
+	// held are marks that still hide a record of a later version, which this program can't remove.
+	// Only the goroutine that removes looks at them. A mark that is made again is tried again, and
+	// so are all when the store is opened.
+	held marks
 	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last
 	// cleaned up.
 	garbage atomic.Int64
@@ -194,6 +198,18 @@ func (s *Store) remove() {
 	}
 }
 
+// working reports whether there are marks that can be worked off.
+func (r *removals) working() bool {
+	if m := r.pending(); m != nil {
+		for f, mark := range *m {
+			if r.held[f] != mark {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // removeRevoked works off the marks, the oldest first.
 func (s *Store) removeRevoked() error {
 	for !isClosed(s.stop) {
@@ -204,22 +220,56 @@ func (s *Store) removeRevoked() error {
 		var f tokenstore.Filter
 		oldest := mark{}
 		for filter, m := range *pending {
+			if s.removals.held[filter] == m {
+				continue
+			}
 			if oldest.version == 0 || m.version < oldest.version {
 				f, oldest = filter, m
 			}
 		}
-		if err := s.removeMarked(f, oldest); err != nil {
+		if oldest.version == 0 {
+			return nil
+		}
+		err := s.removeMarked(f, oldest)
+		if errors.Is(err, errVersion) {
+			s.removals.hold(f, oldest)
+			s.log.Error("a revoked token stays on disk, where nobody sees it", zap.Error(err))
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeMarked removes what a mark matches, and then the mark.
+// hold passes over a mark from now on, and forgets those that are gone.
+func (r *removals) hold(f tokenstore.Filter, m mark) {
+	held := marks{f: m}
+	if pending := r.pending(); pending != nil {
+		for f, m := range r.held {
+			if (*pending)[f] == m {
+				held[f] = m
+			}
+		}
+	}
+	r.held = held
+}
+
+// removeMarked removes what a mark matches, and then the mark. An errVersion says that all else is
+// removed, and the mark is needed.
 func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 	idle := make(map[string]struct{})
 	if f.User != "" {
 		defer func() { s.noteIdle(idle, m.at) }()
+	}
+	var later error // of a record that the mark may hide
+	hidden := func(txn *badger.Txn, key []byte, err error) error {
+		version, notRead := getVersion(txn, key, func([]byte) error { return nil })
+		if notRead == nil && version < m.version {
+			later = err
+		}
+		return notRead
 	}
 	access, requests := indexPrefix(prefixTokenOfConsumer, f.Consumer), indexPrefix(prefixRequestOfConsumer, f.Consumer)
 	before := 8 // the time stands before the key
@@ -227,7 +277,11 @@ func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 		access, requests, before = indexPrefix(prefixTokenOfUser, f.User), indexPrefix(prefixRequestOfUser, f.User), 0
 	}
 	if err := s.removeAll(access, func(txn *badger.Txn, b *removal, index []byte) error {
-		t, err := accessTokenIn(txn, string(index[len(access):]))
+		key := string(index[len(access):])
+		t, err := accessTokenIn(txn, key)
+		if errors.Is(err, errVersion) {
+			return hidden(txn, recordKey(prefixAccessToken, key), wrapRead("access token", key, err))
+		}
 		if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
 			return err
 		}
@@ -240,7 +294,11 @@ func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 		return err
 	}
 	if err := s.removeAll(requests, func(txn *badger.Txn, b *removal, index []byte) error {
-		t, version, err := requestTokenIn(txn, string(index[min(len(requests)+before, len(index)):]))
+		key := string(index[min(len(requests)+before, len(index)):])
+		t, version, err := requestTokenIn(txn, key)
+		if errors.Is(err, errVersion) {
+			return hidden(txn, recordKey(prefixRequestToken, key), wrapRead("request token", key, err))
+		}
 		if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
 			return err
 		}
@@ -248,6 +306,9 @@ func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 		return nil
 	}); err != nil || isClosed(s.stop) {
 		return err
+	}
+	if later != nil {
+		return later
 	}
 	return s.unmark(f, m)
 }
@@ -424,6 +485,9 @@ func (s *Store) sweepRequests(now time.Time) error {
 		first, last := encodeTime(time.Unix(second, 0)), encodeTime(over.Add(time.Millisecond))
 		if err := s.removeFrom(prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
 			t, version, err := requestTokenIn(txn, string(index[min(len(prefix)+8, len(index)):]))
+			if errors.Is(err, errVersion) {
+				return nil // a program that knows it removes it
+			}
 			if err != nil || !requestForgotten(t, now) {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -290,6 +291,7 @@ func (s *Store) loadRequestCounts() error {
 	var consumer string
 	var selfRegistered, known bool
 	var moved []change
+	said := false
 	err := s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, []byte{prefixRequestOfConsumer}, nil, true, func(item *badger.Item) (bool, error) {
 			name, expires, key, err := parseRequestOfConsumer(item.Key())
@@ -322,6 +324,13 @@ func (s *Store) loadRequestCounts() error {
 			if !known || name != consumer {
 				consumer, known = name, true
 				c, err := s.storedConsumer(name)
+				if unreadable(err) { // which costs that consumer, and not the store
+					if !said {
+						s.log.Error("counting request tokens: taken for a consumer that somebody added",
+							zap.Error(err))
+					}
+					c, err, said = nil, nil, true
+				}
 				if err != nil {
 					return false, err
 				}

@@ -201,7 +201,9 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 			if err := item.Value(func(v []byte) (err error) {
 				c, err = decodeConsumer(v)
 				return err
-			}); err != nil {
+			}); unreadable(err) {
+				return true, nil // it is kept: whoever reads it is told
+			} else if err != nil {
 				return false, wrapRead("consumer", key, err)
 			}
 			if c.SelfRegistered && !s.self.has(key) {
@@ -264,7 +266,7 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 			return err
 		}
 		c, err := s.storedConsumer(key)
-		if err != nil {
+		if err != nil && !unreadable(err) {
 			return err
 		}
 		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while somebody noted that it is idle
@@ -292,10 +294,10 @@ func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bo
 				if errors.Is(err, tokenstore.ErrNotFound) {
 					return true, nil
 				}
-				if err != nil {
+				if err != nil && !unreadable(err) {
 					return false, wrapRead("access token", key, err)
 				}
-				if t.gone(pending, now) {
+				if err == nil && t.gone(pending, now) {
 					return true, nil
 				}
 			}

@@ -164,3 +164,37 @@ func TestFullDisk(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A store that is open with little space left, and revokes, opens again with as much: in between it
+// gives back the segment that it needs again.
+func TestRestartWithLittleSpace(t *testing.T) {
+	dir := mountSmall(t, 200)
+	o := Options{Path: filepath.Join(dir, "store")}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "t", Consumer: "c", User: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	free, err := freeSpace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "others"), make([]byte, free-50<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.UseNonce(t.Context(), windowNonce(time.Now().Unix(), "a")); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, o)
+	if err := s.UseNonce(t.Context(), windowNonce(time.Now().Unix(), "b")); err != nil {
+		t.Error(err)
+	}
+	if err := s.RevokeToken(t.Context(), "t"); err != nil {
+		t.Error(err)
+	}
+}

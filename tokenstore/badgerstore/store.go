@@ -164,15 +164,24 @@ func (s *Store) Close() error {
 	return errors.Join(s.nonces.close(), s.tokens.close())
 }
 
+// usable returns the error of a store that is closed, or that failed: what is in memory is not
+// given out either.
+func (s *Store) usable() error {
+	if s.closed.Load() {
+		return tokenstore.ErrClosed
+	}
+	return s.tokens.usable()
+}
+
 // enter opens the door for a call that uses Badger; after it without error, leave must be called.
 func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	s.door.RLock()
-	if s.closed.Load() {
+	if err := s.usable(); err != nil {
 		s.door.RUnlock()
-		return tokenstore.ErrClosed
+		return err
 	}
 	return nil
 }

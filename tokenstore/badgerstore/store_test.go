@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -53,4 +54,31 @@ func TestStoreLimitsNonces(t *testing.T) {
 	storetest.RunNonceLimit(t, func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store {
 		return openTest(t, Options{Clock: clock, MaxNonces: limit})
 	})
+}
+
+// A store that failed lets nothing through: neither what is in its memory.
+func TestAFailedStoreRefusesWhatIsCached(t *testing.T) {
+	s := openTest(t, Options{})
+	ctx := t.Context()
+	if err := s.CreateConsumer(ctx, &tokenstore.Consumer{Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: "t", Consumer: "k", User: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	read := func() (errs []error) {
+		_, err := s.Consumer(ctx, "k")
+		errs = append(errs, err)
+		_, err = s.AccessToken(ctx, "t")
+		errs = append(errs, err)
+		return append(errs, s.UseNonce(ctx, windowNonce(time.Now().Unix(), "n")))
+	}
+	read()
+	damage := errors.New("a table is damaged")
+	s.tokens.failed.Store(&damage)
+	for i, err := range read() {
+		if err == nil {
+			t.Errorf("%s passes", []string{"consumer", "access token", "nonce"}[i])
+		}
+	}
 }
