@@ -301,53 +301,6 @@ func TestClockAheadAtStart(t *testing.T) {
 	t.Log("without the folder nonces, refused for another", time.Duration(s.nonces.floor.Load()-now)*time.Second)
 }
 
-// A clock that was ahead for a moment does not free a consumer of its limit.
-func TestLimitsAfterTheClockWasAhead(t *testing.T) {
-	now := int64(1_800_000_000)
-	s := openTest(t, Options{Clock: func() time.Time { return time.Unix(now, 0) }})
-	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 100})
-	made := 0
-	create := func() error {
-		made++
-		return s.CreateRequestToken(context.Background(), &tokenstore.RequestToken{Key: fmt.Sprint("r", made), Consumer: "k",
-			Expires: time.Unix(now+7200, 0)})
-	}
-	now += 86400
-	if err := create(); err != nil {
-		t.Fatal(err)
-	}
-	now -= 86400
-	for range 100 {
-		if err := create(); err != nil {
-			if !errors.Is(err, tokenstore.ErrTooMany) {
-				t.Errorf("request token %d: %v", made, err)
-			}
-			return
-		}
-	}
-	t.Errorf("%d request tokens where 10 may wait", made)
-}
-
-// What one consumer's user refuses takes the room of nobody else.
-func TestRefusalsOfOneConsumer(t *testing.T) {
-	s := openTest(t, Options{})
-	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 200})
-	for i := range 200 {
-		key := fmt.Sprint("r", i)
-		err := s.CreateRequestToken(context.Background(), &tokenstore.RequestToken{Key: key, Consumer: "hostile", Expires: time.Now().Add(2 * time.Hour)})
-		if err != nil {
-			t.Log("stopped at", i, err)
-			break
-		}
-		if _, err := s.Review(context.Background(), key, tokenstore.Review{User: "mallory", Permission: tokenstore.Unauthorized}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.CreateRequestToken(context.Background(), &tokenstore.RequestToken{Key: "honest", Consumer: "other", Expires: time.Now().Add(2 * time.Hour)}); err != nil {
-		t.Errorf("another consumer: %v", err)
-	}
-}
-
 // Request tokens that nobody granted do not take the nonces of those who have a grant.
 func TestNoncesOfRequestTokens(t *testing.T) {
 	const limit, waiting = 100_000, 1000 // a tenth of the defaults
@@ -925,20 +878,5 @@ func TestRestartWithLittleSpace(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-// Nor is it, where the clock was ahead only while the store was opened.
-func TestLimitsAfterTheClockWasAheadAtStart(t *testing.T) {
-	now := int64(1_800_000_000 + 86400)
-	s := openTest(t, Options{Clock: func() time.Time { return time.Unix(now, 0) }})
-	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 100})
-	now -= 86400
-	for i := range 11 {
-		err := s.CreateRequestToken(context.Background(), &tokenstore.RequestToken{Key: fmt.Sprint("r", i), Consumer: "k",
-			Expires: time.Unix(now+7200, 0)})
-		if want := i == 10; errors.Is(err, tokenstore.ErrTooMany) != want {
-			t.Errorf("request token %d: %v", i+1, err)
-		}
 	}
 }
