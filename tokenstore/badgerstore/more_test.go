@@ -421,55 +421,6 @@ func TestDamageCostsTheWindowOfNow(t *testing.T) {
 	}
 }
 
-// Many consumers that registered themselves and are forgotten at once cost a bounded time each.
-func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
-	for _, n := range []int{2000, envOr("FORGET", 8000)} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			var mu sync.Mutex
-			now := time.Unix(1_800_000_000, 0)
-			s := openTest(t, Options{Path: t.TempDir(), Clock: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
-			var all sync.WaitGroup
-			for w := range 32 {
-				all.Go(func() {
-					for i := w; i < n; i += 32 {
-						key := fmt.Sprint("c", i)
-						if err := s.CreateConsumer(context.Background(), &tokenstore.Consumer{Key: key, SelfRegistered: true}); err != nil {
-							t.Error(err)
-							return
-						}
-					}
-				})
-			}
-			all.Wait()
-			mu.Lock()
-			now = now.Add(25 * time.Hour)
-			mu.Unlock()
-			start, cpu := time.Now(), cpuTime(t)
-			s.wake()
-			time.Sleep(200 * time.Millisecond)
-			most := 0
-			var slowest time.Duration
-			for i := 0; ; i++ {
-				p := s.removals.pending()
-				if p == nil && len(s.self.someDue(now, 1)) == 0 {
-					break
-				}
-				if p != nil {
-					most = max(most, len(*p))
-				}
-				at := time.Now()
-				if err := s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{Key: fmt.Sprint("t", i), Consumer: "x", User: "u"}); err != nil {
-					t.Fatal(err)
-				}
-				slowest = max(slowest, time.Since(at))
-				time.Sleep(5 * time.Millisecond)
-			}
-			t.Logf("%d consumers: %v, CPU %v, marks at once %d, slowest other write %v", n, time.Since(start).Round(time.Millisecond),
-				(cpuTime(t) - cpu).Round(time.Millisecond), most, slowest)
-		})
-	}
-}
-
 // While Badger compacts, tables are read in the background as after a start. The store is small, so they are read again
 // and again; with some GiB once takes as long.
 func TestVerifyWhileBadgerCompacts(t *testing.T) {
@@ -752,13 +703,6 @@ func TestEverythingAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-func envOr(name string, n int) int {
-	if v, err := strconv.Atoi(os.Getenv(name)); err == nil {
-		return v
-	}
-	return n
 }
 
 // One token of a later version does not keep what else was revoked on disk, nor from being reclaimed.

@@ -1,9 +1,12 @@
 package badgerstore
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +24,9 @@ const (
 	lookedAtOnce  = 500
 	// restAfterRemoval, in parts of the time that the removal took, is for everybody else.
 	restAfterRemoval = 2
+	// maxMarks is how many there may be while consumers are still forgotten: every change of the
+	// marks copies them.
+	maxMarks = 1000
 	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are
 	// gone. The sweep of the hour finds any others.
 	maxIdleNoted = 10_000
@@ -53,6 +59,12 @@ type mark struct {
 	at      time.Time
 }
 
+// many reports whether what is revoked has to be removed before more consumers are forgotten.
+func (r *removals) many() bool {
+	m := r.pending()
+	return m != nil && len(*m) >= maxMarks
+}
+
 // pending returns the marks; nil means none, which costs a request one look at memory.
 func (r *removals) pending() *marks { return r.marks.Load() }
 
@@ -76,6 +88,14 @@ func (m *marks) since(consumer string) uint64 {
 		return 0
 	}
 	return (*m)[tokenstore.Filter{Consumer: consumer}].version
+}
+
+// inOrder returns what the marks match, the oldest first, and of one commit in the order of the
+// indexes: so nobody who removes it passes what he has removed already.
+func (m marks) inOrder() []tokenstore.Filter {
+	return slices.SortedFunc(maps.Keys(m), func(a, b tokenstore.Filter) int {
+		return cmp.Or(cmp.Compare(m[a].version, m[b].version), bytes.Compare(removalKey(a), removalKey(b)))
+	})
 }
 
 // ofUsers reports whether there is a mark that needs to know a token's user.
@@ -189,28 +209,44 @@ func (s *Store) remove() {
 	}
 }
 
-// removeRevoked works off the marks, the oldest first.
+// removeRevoked works off the marks, the oldest first, until there are none.
 func (s *Store) removeRevoked() error {
 	for !isClosed(s.stop) {
 		pending := s.removals.pending()
 		if pending == nil {
 			return nil
 		}
-		var f tokenstore.Filter
-		oldest := mark{}
-		for filter, m := range *pending {
-			if oldest.version == 0 || m.version < oldest.version {
-				f, oldest = filter, m
-			}
-		}
-		if err := s.removeMarked(f, oldest); err != nil {
+		if err := s.removeAllMarked(*pending); err != nil {
 			return err
 		}
+		s.wake() // there may be more consumers to be forgotten
 	}
 	return nil
 }
 
-// removeMarked removes what a mark matches, and then the mark.
+// removeAllMarked removes what the marks match. The marks of one commit go in one commit too.
+func (s *Store) removeAllMarked(pending marks) (err error) {
+	done := make(marks)
+	defer func() { err = errors.Join(err, s.unmark(done)) }()
+	var version uint64
+	for _, f := range pending.inOrder() {
+		m := pending[f]
+		if m.version != version {
+			if err := s.unmark(done); err != nil {
+				return err
+			}
+			clear(done)
+			version = m.version
+		}
+		if err := s.removeMarked(f, m); err != nil || isClosed(s.stop) {
+			return err
+		}
+		done[f] = m
+	}
+	return nil
+}
+
+// removeMarked removes what a mark matches.
 func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 	idle := make(map[string]struct{})
 	if f.User != "" {
@@ -234,17 +270,14 @@ func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 	}); err != nil {
 		return err
 	}
-	if err := s.removeAll(requests, func(txn *badger.Txn, b *removal, index []byte) error {
+	return s.removeAll(requests, func(txn *badger.Txn, b *removal, index []byte) error {
 		t, version, err := requestTokenIn(txn, string(index[min(len(requests)+before, len(index)):]))
 		if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
 			return err
 		}
 		b.requestToken(t, version)
 		return nil
-	}); err != nil || isClosed(s.stop) {
-		return err
-	}
-	return s.unmark(f, m)
+	})
 }
 
 func matches(f tokenstore.Filter, user, consumer string) bool {
@@ -259,7 +292,7 @@ func reviewer(t *tokenstore.RequestToken) string {
 }
 
 // removeAll shows every entry of an index to pick, which adds to the removal what is to go, some at
-// a time and with rests between. It holds no lock that others need while it reads.
+// a time and with a rest after each. It holds no lock that others need while it reads.
 func (s *Store) removeAll(prefix []byte, pick func(*badger.Txn, *removal, []byte) error) error {
 	return s.removeFrom(prefix, nil, nil, pick)
 }
@@ -272,14 +305,17 @@ func (s *Store) removeFrom(prefix, after, until []byte, pick func(*badger.Txn, *
 		if after, more, err = s.removeSome(prefix, after, until, pick); err != nil {
 			return err
 		}
-		if more {
-			select {
-			case <-s.stop:
-			case <-time.After(restAfterRemoval * time.Since(start)):
-			}
-		}
+		s.rest(time.Since(start), s.stop)
 	}
 	return nil
+}
+
+// rest leaves the store to everybody else after work that took so long.
+func (s *Store) rest(took time.Duration, stop <-chan struct{}) {
+	select {
+	case <-stop:
+	case <-time.After(restAfterRemoval * took):
+	}
 }
 
 func (s *Store) removeSome(
@@ -310,20 +346,28 @@ func (s *Store) removeSome(
 	return last, more, errors.Join(err, b.commit())
 }
 
-// unmark removes a mark whose tokens are gone, unless there was another revocation since.
-func (s *Store) unmark(f tokenstore.Filter, m mark) error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	next := s.removals.copy()
-	if next[f] != m {
+// unmark removes marks whose tokens are gone, but for those of which there was another revocation
+// since.
+func (s *Store) unmark(done marks) error {
+	if len(done) == 0 {
 		return nil
 	}
+	s.gate.RLock()
+	defer s.gate.RUnlock()
 	var c change
-	c.remove(removalKey(f))
+	next := s.removals.copy()
+	for f, m := range done {
+		if next[f] == m {
+			c.remove(removalKey(f))
+			delete(next, f)
+		}
+	}
+	if len(c.ops) == 0 {
+		return nil
+	}
 	if err := s.tokens.commit(c); err != nil {
 		return err
 	}
-	delete(next, f)
 	s.removals.set(next)
 	return nil
 }

@@ -34,6 +34,8 @@ type requestCount struct {
 	// waiting is the sum of what waits in its ends after `over`.
 	waiting, stored int
 	selfRegistered  bool
+	// seconds are those of its ends.
+	seconds map[int64]struct{}
 	// since is the version below which the consumer's request tokens were revoked: they count for
 	// `all` alone.
 	since uint64
@@ -112,7 +114,8 @@ func (r *requestCounts) reserve(t *tokenstore.RequestToken, selfRegistered bool,
 func (r *requestCounts) add(consumer string, selfRegistered bool, since uint64, expires time.Time, units int, waits bool) {
 	c := r.consumers[consumer]
 	if c == nil {
-		c = &requestCount{consumer: consumer, selfRegistered: selfRegistered, since: since}
+		c = &requestCount{consumer: consumer, selfRegistered: selfRegistered, since: since,
+			seconds: make(map[int64]struct{}, 1)}
 		r.consumers[consumer] = c
 	}
 	r.register(c, selfRegistered)
@@ -122,6 +125,7 @@ func (r *requestCounts) add(consumer string, selfRegistered bool, since uint64, 
 			r.ends[second] = make(map[*requestCount]*requestEnd, 1)
 		}
 		r.ends[second][c] = new(requestEnd)
+		c.seconds[second] = struct{}{}
 	}
 	r.swept = min(r.swept, second-1)
 	r.all += units
@@ -187,6 +191,7 @@ func (r *requestCounts) refuse(t *tokenstore.RequestToken) {
 }
 
 func (r *requestCounts) drop(second int64, c *requestCount) {
+	delete(c.seconds, second)
 	delete(r.ends[second], c)
 	if len(r.ends[second]) == 0 {
 		delete(r.ends, second)
@@ -203,10 +208,8 @@ func (r *requestCounts) detach(consumer string, version uint64) {
 	}
 	r.register(c, false)
 	delete(r.consumers, consumer)
-	for second, ends := range r.ends {
-		if _, ok := ends[c]; ok {
-			r.drop(second, c)
-		}
+	for second := range c.seconds {
+		r.drop(second, c)
 	}
 }
 
