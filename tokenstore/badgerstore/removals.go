@@ -224,60 +224,59 @@ func (s *Store) removeRevoked() error {
 	return nil
 }
 
-// removeAllMarked removes what the marks match. The marks of one commit go in one commit too.
-func (s *Store) removeAllMarked(pending marks) (err error) {
-	done := make(marks)
-	defer func() { err = errors.Join(err, s.unmark(done)) }()
-	var version uint64
-	for _, f := range pending.inOrder() {
-		m := pending[f]
-		if m.version != version {
-			if err := s.unmark(done); err != nil {
-				return err
-			}
-			clear(done)
-			version = m.version
+// removeAllMarked removes what the marks match, and then the marks: those of one commit together.
+func (s *Store) removeAllMarked(pending marks) error {
+	for filters := pending.inOrder(); len(filters) > 0; {
+		group := make(marks)
+		first := pending[filters[0]]
+		var spans []span
+		idle := make(map[string]struct{})
+		for ; len(filters) > 0 && pending[filters[0]].version == first.version; filters = filters[1:] {
+			f := filters[0]
+			group[f] = pending[f]
+			spans = append(spans, spansOf(f, pending[f], idle)...)
 		}
-		if err := s.removeMarked(f, m); err != nil || isClosed(s.stop) {
+		err := s.removeAll(spans)
+		s.noteIdle(idle, first.at)
+		if err != nil || isClosed(s.stop) {
 			return err
 		}
-		done[f] = m
+		if err := s.unmark(group); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// removeMarked removes what a mark matches.
-func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
-	idle := make(map[string]struct{})
-	if f.User != "" {
-		defer func() { s.noteIdle(idle, m.at) }()
-	}
+// spansOf returns where that is which a mark matches. The consumers of a user's tokens are added to
+// idle when they are removed.
+func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}) []span {
 	access, requests := indexPrefix(prefixTokenOfConsumer, f.Consumer), indexPrefix(prefixRequestOfConsumer, f.Consumer)
 	before := 8 // the time stands before the key
 	if f.User != "" {
 		access, requests, before = indexPrefix(prefixTokenOfUser, f.User), indexPrefix(prefixRequestOfUser, f.User), 0
 	}
-	if err := s.removeAll(access, func(txn *badger.Txn, b *removal, index []byte) error {
-		t, err := accessTokenIn(txn, string(index[len(access):]))
-		if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
-			return err
-		}
-		b.accessToken(t)
-		if len(idle) < maxIdleNoted {
-			idle[t.token.Consumer] = struct{}{}
-		}
-		return nil
-	}); err != nil {
-		return err
+	return []span{
+		{prefix: access, pick: func(txn *badger.Txn, b *removal, index []byte) error {
+			t, err := accessTokenIn(txn, string(index[len(access):]))
+			if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
+				return err
+			}
+			b.accessToken(t)
+			if f.User != "" && len(idle) < maxIdleNoted {
+				idle[t.token.Consumer] = struct{}{}
+			}
+			return nil
+		}},
+		{prefix: requests, pick: func(txn *badger.Txn, b *removal, index []byte) error {
+			t, version, err := requestTokenIn(txn, string(index[min(len(requests)+before, len(index)):]))
+			if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
+				return err
+			}
+			b.requestToken(t, version)
+			return nil
+		}},
 	}
-	return s.removeAll(requests, func(txn *badger.Txn, b *removal, index []byte) error {
-		t, version, err := requestTokenIn(txn, string(index[min(len(requests)+before, len(index)):]))
-		if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
-			return err
-		}
-		b.requestToken(t, version)
-		return nil
-	})
 }
 
 func matches(f tokenstore.Filter, user, consumer string) bool {
@@ -291,18 +290,19 @@ func reviewer(t *tokenstore.RequestToken) string {
 	return t.Review.User
 }
 
-// removeAll shows every entry of an index to pick, which adds to the removal what is to go, some at
-// a time and with a rest after each. It holds no lock that others need while it reads.
-func (s *Store) removeAll(prefix []byte, pick func(*badger.Txn, *removal, []byte) error) error {
-	return s.removeFrom(prefix, nil, nil, pick)
+// A span is what an index has with a prefix, after one entry and before another if they are given.
+type span struct {
+	prefix, after, until []byte
+	// pick is shown every entry, and adds to the removal what is to go.
+	pick func(txn *badger.Txn, b *removal, index []byte) error
 }
 
-// removeFrom is removeAll for what lies after one entry and before another.
-func (s *Store) removeFrom(prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error) error {
-	for more := true; more && !isClosed(s.stop); {
+// removeAll removes what is picked of the spans, some at a time and with a rest after each. It holds
+// no lock that others need while it reads.
+func (s *Store) removeAll(spans []span) (err error) {
+	for len(spans) > 0 && !isClosed(s.stop) {
 		start := time.Now()
-		var err error
-		if after, more, err = s.removeSome(prefix, after, until, pick); err != nil {
+		if spans, err = s.removeSome(spans); err != nil {
 			return err
 		}
 		s.rest(time.Since(start), s.stop)
@@ -318,32 +318,42 @@ func (s *Store) rest(took time.Duration, stop <-chan struct{}) {
 	}
 }
 
-func (s *Store) removeSome(
-	prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error,
-) (last []byte, more bool, err error) {
+// removeSome returns what is left of the spans.
+func (s *Store) removeSome(spans []span) (left []span, err error) {
 	s.removals.mu.Lock()
 	defer s.removals.mu.Unlock()
 	b, looked := &removal{s: s}, 0
+	full := func() bool {
+		return looked >= lookedAtOnce || b.records >= removedAtOnce || b.c.size > maxTxnSize/4
+	}
 	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, after, false, func(item *badger.Item) (bool, error) {
-			key := item.KeyCopy(nil)
-			last = key[len(prefix):]
-			if until != nil && string(last) >= string(until) {
-				return false, nil
+		for ; len(spans) > 0 && !full(); spans = spans[1:] {
+			stopped, p := false, &spans[0]
+			err := scan(txn, p.prefix, p.after, false, func(item *badger.Item) (bool, error) {
+				key := item.KeyCopy(nil)
+				p.after = key[len(p.prefix):]
+				if p.until != nil && string(p.after) >= string(p.until) {
+					return false, nil
+				}
+				err := p.pick(txn, b, key)
+				switch {
+				case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, errDamaged):
+					b.c.remove(key) // it leads to nothing that anybody could read
+				case err != nil:
+					return false, err
+				}
+				looked++
+				stopped = full()
+				return !stopped, nil
+			})
+			if err != nil || stopped {
+				return err
 			}
-			err := pick(txn, b, key)
-			switch {
-			case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, errDamaged):
-				b.c.remove(key) // it leads to nothing that anybody could read
-			case err != nil:
-				return false, err
-			}
-			looked++
-			more = looked == lookedAtOnce || b.records == removedAtOnce || b.c.size > maxTxnSize/4
-			return !more, nil
-		})
+			looked++ // a span without an entry costs as much as one
+		}
+		return nil
 	})
-	return last, more, errors.Join(err, b.commit())
+	return spans, errors.Join(err, b.commit())
 }
 
 // unmark removes marks whose tokens are gone, but for those of which there was another revocation
@@ -440,21 +450,20 @@ func (r *removal) commit() error {
 // sweepRequests removes the request tokens whose time to be remembered is over.
 func (s *Store) sweepRequests(now time.Time) error {
 	over := now.Add(-tokenstore.RequestRetention)
+	last := encodeTime(over.Add(time.Millisecond))
+	var spans []span
 	for consumer, second := range s.requests.due(over.Unix()) {
 		prefix := indexPrefix(prefixRequestOfConsumer, consumer)
-		first, last := encodeTime(time.Unix(second, 0)), encodeTime(over.Add(time.Millisecond))
-		if err := s.removeFrom(prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
+		spans = append(spans, span{prefix, encodeTime(time.Unix(second, 0)), last, func(txn *badger.Txn, b *removal, index []byte) error {
 			t, version, err := requestTokenIn(txn, string(index[min(len(prefix)+8, len(index)):]))
 			if err != nil || !requestForgotten(t, now) {
 				return err
 			}
 			b.requestToken(t, version)
 			return nil
-		}); err != nil {
-			return err
-		}
+		}})
 	}
-	return nil
+	return s.removeAll(spans)
 }
 
 // pin returns what everybody reads now, for somebody who reads it for long; release must be called.
