@@ -454,7 +454,8 @@ func (s *Store) sweepRequests(now time.Time) error {
 	var spans []span
 	for consumer, second := range s.requests.due(over.Unix()) {
 		prefix := indexPrefix(prefixRequestOfConsumer, consumer)
-		spans = append(spans, span{prefix, encodeTime(time.Unix(second, 0)), last, func(txn *badger.Txn, b *removal, index []byte) error {
+		first := encodeTime(time.Unix(second, 0))
+		spans = append(spans, span{prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
 			t, version, err := requestTokenIn(txn, string(index[min(len(prefix)+8, len(index)):]))
 			if err != nil || !requestForgotten(t, now) {
 				return err

@@ -263,8 +263,8 @@ func TestLimitsAfterTheClockWasAhead(t *testing.T) {
 				if i < len(test.moves) {
 					now.Add(test.moves[i])
 				}
-				err := s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{Key: fmt.Sprint("r", i), Consumer: "k",
-					Expires: time.Unix(now.Load()+7200, 0)})
+				err := s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{
+					Key: fmt.Sprint("r", i), Consumer: "k", Expires: time.Unix(now.Load()+7200, 0)})
 				if want := i == 10; errors.Is(err, tokenstore.ErrTooMany) != want || (err != nil) != want {
 					t.Errorf("request token %d of 10: %v", i+1, err)
 				}
@@ -279,8 +279,10 @@ func TestRefusalsOfOneConsumer(t *testing.T) {
 	s := openTest(t, Options{})
 	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 200})
 	create := func(key, consumer string) error {
-		return s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{Key: key, Consumer: consumer, Expires: time.Now().Add(2 * time.Hour)})
+		return s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{
+			Key: key, Consumer: consumer, Expires: time.Now().Add(2 * time.Hour)})
 	}
+	no := tokenstore.Review{User: "mallory", Permission: tokenstore.Unauthorized}
 	for i := range 200 {
 		key := fmt.Sprint("r", i)
 		if err := create(key, "hostile"); errors.Is(err, tokenstore.ErrTooMany) {
@@ -288,7 +290,7 @@ func TestRefusalsOfOneConsumer(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Review(t.Context(), key, tokenstore.Review{User: "mallory", Permission: tokenstore.Unauthorized}); err != nil {
+		if _, err := s.Review(t.Context(), key, no); err != nil {
 			t.Fatal(err)
 		}
 	}

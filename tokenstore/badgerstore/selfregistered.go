@@ -236,8 +236,9 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 	return nil
 }
 
-// forgetDue removes the consumers that had no access token for long enough, some at a time and with a rest after each.
-// It stops where there are many marks, and is called again when what they match is gone.
+// forgetDue removes the consumers that had no access token for long enough, some at a time and with
+// a rest after each. It stops where there are many marks, and is called again when what they match
+// is gone.
 func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
 	for !isClosed(stop) && !s.removals.many() {
 		some := s.self.someDue(now, forgottenAtOnce)

@@ -100,9 +100,12 @@ func TestDueConsumersAreFoundInOrder(t *testing.T) {
 	}
 }
 
-// manyForgotten returns the CPU time in which n consumers that are due at once are forgotten, and how many marks there were at
-// once. With have, each has something that is removed after it.
-func manyForgotten(t *testing.T, n int, have func(c *change, s *Store, consumer string)) (cpu time.Duration, marks int) {
+// A having adds something that a consumer has.
+type having func(c *change, s *Store, consumer string)
+
+// manyForgotten returns the CPU time in which n consumers that are due at once are forgotten, and
+// how many marks there were at once.
+func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks int) {
 	t.Helper()
 	s := openTest(t, Options{})
 	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 10 * n})
@@ -110,7 +113,8 @@ func manyForgotten(t *testing.T, n int, have func(c *change, s *Store, consumer 
 	var c change
 	for i := range n {
 		key := strconv.Itoa(i)
-		c.put(recordKey(prefixConsumer, key), encodeConsumer(&tokenstore.Consumer{Key: key, SelfRegistered: true}), 0)
+		k := &tokenstore.Consumer{Key: key, SelfRegistered: true}
+		c.put(recordKey(prefixConsumer, key), encodeConsumer(k), 0)
 		c.put(recordKey(prefixIdle, key), encodeTime(long), 0)
 		if have != nil {
 			have(&c, s, key)
@@ -132,18 +136,21 @@ func manyForgotten(t *testing.T, n int, have func(c *change, s *Store, consumer 
 			marks = max(marks, len(*p))
 		}
 		if time.Since(start) > time.Minute {
-			t.Fatalf("after a minute %d of %d consumers are still there", len(s.self.someDue(time.Now(), n)), n)
+			t.Fatalf("after a minute %d of %d are still there", len(s.self.someDue(time.Now(), n)), n)
 		}
 		time.Sleep(time.Millisecond)
 	}
 	cpu = cpuTime(t) - before
-	t.Logf("%d consumers: %v, CPU %v, marks at once %d", n, time.Since(start).Round(time.Millisecond), cpu.Round(time.Millisecond), marks)
-	wantNothing(t, s, prefixConsumer, prefixIdle, prefixRequestToken, prefixRequestOfConsumer, prefixAccessToken, prefixTokenOfConsumer)
+	t.Logf("%d consumers: %v, CPU %v, marks at once %d", n, time.Since(start).Round(time.Millisecond),
+		cpu.Round(time.Millisecond), marks)
+	wantNothing(t, s, prefixConsumer, prefixIdle, prefixRequestToken, prefixRequestOfConsumer,
+		prefixAccessToken, prefixTokenOfConsumer)
 	wantCounts(t, s, "in the end")
 	return cpu, marks
 }
 
-// Consumers that are forgotten at once cost the same each, however many they are, and those that have no token leave no mark.
+// Consumers that are forgotten at once cost the same each, however many they are, and those that
+// have no token leave no mark.
 //
 //	FORGET=20000 go test -v -run TestManyConsumersAreForgottenAtOnce ./tokenstore/badgerstore
 //
@@ -152,19 +159,21 @@ func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		few  int
-		have func(c *change, s *Store, consumer string)
+		have having
 	}{
 		{"without tokens", 2000, nil},
 		{"with a request token each", 1000, func(c *change, s *Store, consumer string) {
 			i, _ := strconv.Atoi(consumer)
-			r := &tokenstore.RequestToken{Key: "r" + consumer, Consumer: consumer, Expires: time.Now().Add(time.Hour + time.Duration(i)*time.Second)}
+			ends := time.Now().Add(time.Hour + time.Duration(i)*time.Second)
+			r := &tokenstore.RequestToken{Key: "r" + consumer, Consumer: consumer, Expires: ends}
 			if err := s.requests.reserve(r, true, time.Now(), 0); err != nil {
 				t.Fatal(err)
 			}
 			putRequestToken(c, r)
 		}},
 		{"with an expired access token each", 1000, func(c *change, _ *Store, consumer string) {
-			putAccessToken(c, &tokenstore.AccessToken{Key: "a" + consumer, Consumer: consumer, User: "u", Expires: time.Now().Add(-time.Minute)})
+			ended := time.Now().Add(-time.Minute)
+			putAccessToken(c, &tokenstore.AccessToken{Key: "a" + consumer, Consumer: consumer, User: "u", Expires: ended})
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -63,7 +63,7 @@ var limitCases = []testCase{
 		must(t, create("y", "k"))
 		wantErr(t, create("z", "k"), tokenstore.ErrTooMany)
 	}},
-	{"a consumer has no more request tokens stored than twice the limit, refused and expired ones included", func(t *testing.T, s tokenstore.Store, c *clock) {
+	{"a consumer has no more request tokens stored than twice what may wait", func(t *testing.T, s tokenstore.Store, c *clock) {
 		const limit, stored = 10, tokenstore.StoredForWaiting * 10
 		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: limit, RequestTokens: 1000})
 		create := func(key, consumer string) error {
