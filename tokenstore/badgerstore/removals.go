@@ -412,6 +412,7 @@ func (s *Store) noteIfIdle(consumer string, since time.Time) error {
 // transaction.
 type removal struct {
 	s       *Store
+	locked  map[*sync.Mutex]struct{} // until the commit
 	c       change
 	records int
 	bytes   int64    // on disk, more or less
@@ -433,7 +434,29 @@ func (r *removal) requestToken(t *tokenstore.RequestToken, version uint64) {
 	r.done = append(r.done, func() { r.s.requests.remove(t, version) })
 }
 
+// lockRequestToken reports whether nobody else can change the request token until the commit. It
+// does not wait: who has the lock may wait for that of removals.
+func (r *removal) lockRequestToken(key string) bool {
+	m := r.s.requestLocks.of(key)
+	if _, ok := r.locked[m]; ok {
+		return true
+	}
+	if !m.TryLock() {
+		return false
+	}
+	if r.locked == nil {
+		r.locked = make(map[*sync.Mutex]struct{})
+	}
+	r.locked[m] = struct{}{}
+	return true
+}
+
 func (r *removal) commit() error {
+	defer func() {
+		for m := range r.locked {
+			m.Unlock()
+		}
+	}()
 	if len(r.c.ops) == 0 {
 		return nil
 	}
@@ -456,7 +479,11 @@ func (s *Store) sweepRequests(now time.Time) error {
 		prefix := indexPrefix(prefixRequestOfConsumer, consumer)
 		first := encodeTime(time.Unix(second, 0))
 		spans = append(spans, span{prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
-			t, version, err := requestTokenIn(txn, string(index[min(len(prefix)+8, len(index)):]))
+			key := string(index[min(len(prefix)+8, len(index)):])
+			if !b.lockRequestToken(key) { // an exchange began before the clock jumped: the next sweep has it
+				return nil
+			}
+			t, version, err := s.storedRequestToken(key) // what it is under the lock
 			if err != nil || !requestForgotten(t, now) {
 				return err
 			}
