@@ -51,10 +51,12 @@ type App struct {
 	// nothing but its own claim, and whoever knows a key may use it.
 	Registration string `json:"registration,omitempty"`
 
-	// How many request tokens of one consumer may wait at once, to be reviewed and exchanged. Default: 10000; a consumer that
-	// registered itself may have 100 at the most. A request token counts as one for each 700 bytes that it takes, so one
-	// with a long callback as several. Whoever knows a consumer's secret can ask for as many, and the consumer's
-	// next request for one is answered 503 then.
+	// How many request tokens of one consumer may wait at once, to be reviewed and exchanged. Default:
+	// 10000; a consumer that registered itself may have 100 at the most. A request token counts as one
+	// for each 700 bytes that it takes, so one with a long callback as several. Twice as many may be
+	// stored, those included that were refused or have expired, until they are removed. Whoever knows a
+	// consumer's secret can ask for as many, and the consumer's next request for one is answered 503
+	// then.
 	MaxRequestTokensOfConsumer int `json:"max_request_tokens_of_consumer,omitempty"`
 
 	// How many request tokens the store may hold, of all consumers, counted in the same way; those that were refused or

@@ -15,7 +15,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists: a record with that key is there already.
 	ErrExists = errors.New("exists already")
-	// ErrTooMany: as many request tokens of the consumer wait as may.
+	// ErrTooMany: as many request tokens of the consumer wait, or are stored, as may.
 	ErrTooMany = errors.New("too many request tokens of the consumer are waiting")
 	// ErrTooManyInAll: the store holds as many request tokens as it may, of all consumers or of the self-registered ones.
 	ErrTooManyInAll = errors.New("too many request tokens are waiting")
@@ -61,8 +61,10 @@ const (
 // Limits are how many request tokens there may be. A request token counts as one for each RequestTokenSize bytes or part
 // of them that it may take.
 type Limits struct {
-	// RequestTokensOfConsumer may wait at once of one consumer: neither exchanged, refused nor expired. A self-registered
-	// consumer has MaxWaiting if that is less.
+	// RequestTokensOfConsumer may wait at once of one consumer: neither exchanged, refused nor
+	// expired. A self-registered consumer has MaxWaiting if that is less. StoredForWaiting times as
+	// many may be stored of one consumer, those included that are remembered after their end: so one
+	// whose user refuses them, or whose tokens live for a short time, does not take all RequestTokens.
 	RequestTokensOfConsumer int
 	// RequestTokens may be stored at once, those included that are remembered after their end.
 	RequestTokens int
@@ -70,6 +72,9 @@ type Limits struct {
 
 // DefaultLimits are those of a store that was not told others.
 var DefaultLimits = Limits{RequestTokensOfConsumer: 10_000, RequestTokens: 200_000}
+
+// StoredForWaiting is how many request tokens a consumer may have stored for each that may wait.
+const StoredForWaiting = 2
 
 // RequestTokenSize is the most that a request token takes on disk, in bytes, which counts as one.
 const RequestTokenSize = 700

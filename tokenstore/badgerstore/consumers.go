@@ -229,24 +229,35 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 	return goneIf(gone)
 }
 
-// removeConsumers removes consumers and revokes all their tokens; of others it only removes the note that they are idle.
-// The caller holds the gate alone.
+// removeConsumers removes consumers and revokes all their tokens, if they have any; of others it
+// only removes the note that they are idle. The caller holds the gate alone.
 func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
 	var c change
-	filters := make([]tokenstore.Filter, 0, len(keys))
-	for _, key := range keys {
-		c.remove(recordKey(prefixConsumer, key))
-		c.remove(recordKey(prefixIdle, key))
-		filters = append(filters, tokenstore.Filter{Consumer: key})
+	var filters []tokenstore.Filter
+	err := s.tokens.view(func(txn *badger.Txn) error {
+		for _, key := range keys {
+			c.remove(recordKey(prefixConsumer, key))
+			c.remove(recordKey(prefixIdle, key))
+			some, err := hasTokens(txn, key)
+			if err != nil {
+				return err
+			}
+			if some {
+				filters = append(filters, tokenstore.Filter{Consumer: key})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, key := range notes {
 		c.remove(recordKey(prefixIdle, key))
 	}
-	err := error(nil)
 	switch {
-	case len(keys) > 0:
+	case len(filters) > 0:
 		err = s.mark(c, now, filters...)
-	case len(notes) > 0:
+	case len(c.ops) > 0:
 		err = s.tokens.commit(c)
 	}
 	for _, key := range keys {
@@ -259,6 +270,19 @@ func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
 		s.self.drop(key)
 	}
 	return nil
+}
+
+// hasTokens reports whether there is any token of the consumer on disk, revoked ones included.
+func hasTokens(txn *badger.Txn, consumer string) (some bool, err error) {
+	for _, index := range []byte{prefixTokenOfConsumer, prefixRequestOfConsumer} {
+		if err := scan(txn, indexPrefix(index, consumer), nil, false, func(*badger.Item) (bool, error) {
+			some = true
+			return false, nil
+		}); err != nil || some {
+			return some, err
+		}
+	}
+	return false, nil
 }
 
 // Consumers lists.

@@ -1,9 +1,12 @@
 package badgerstore
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +29,9 @@ const (
 	// takes a buffer of 256 MiB for it.
 	unmergedTables = 3
 	mergePatience  = 10 * time.Second
+	// maxMarks is how many there may be while consumers are still forgotten: every change of the
+	// marks copies them.
+	maxMarks = 1000
 	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are
 	// gone. The sweep of the hour finds any others.
 	maxIdleNoted = 10_000
@@ -62,6 +68,12 @@ type mark struct {
 	at      time.Time
 }
 
+// many reports whether what is revoked has to be removed before more consumers are forgotten.
+func (r *removals) many() bool {
+	m := r.pending()
+	return m != nil && len(*m) >= maxMarks
+}
+
 // pending returns the marks; nil means none, which costs a request one look at memory.
 func (r *removals) pending() *marks { return r.marks.Load() }
 
@@ -85,6 +97,14 @@ func (m *marks) since(consumer string) uint64 {
 		return 0
 	}
 	return (*m)[tokenstore.Filter{Consumer: consumer}].version
+}
+
+// inOrder returns what the marks match, the oldest first, and of one commit in the order of the
+// indexes: so nobody who removes it passes what he has removed already.
+func (m marks) inOrder() []tokenstore.Filter {
+	return slices.SortedFunc(maps.Keys(m), func(a, b tokenstore.Filter) int {
+		return cmp.Or(cmp.Compare(m[a].version, m[b].version), bytes.Compare(removalKey(a), removalKey(b)))
+	})
 }
 
 // ofUsers reports whether there is a mark that needs to know a token's user.
@@ -198,54 +218,66 @@ func (s *Store) remove() {
 	}
 }
 
-// working reports whether there are marks that can be worked off.
-func (r *removals) working() bool {
-	if m := r.pending(); m != nil {
-		for f, mark := range *m {
-			if r.held[f] != mark {
-				return true
-			}
+// working returns the marks that can be worked off.
+func (r *removals) working() marks {
+	working := r.copy()
+	for f, m := range r.held {
+		if working[f] == m {
+			delete(working, f)
 		}
 	}
-	return false
+	return working
 }
 
-// removeRevoked works off the marks, the oldest first.
+// removeRevoked works off the marks, the oldest first, until there are none.
 func (s *Store) removeRevoked() error {
 	for !isClosed(s.stop) {
-		pending := s.removals.pending()
-		if pending == nil {
+		working := s.removals.working()
+		if len(working) == 0 {
 			return nil
 		}
-		var f tokenstore.Filter
-		oldest := mark{}
-		for filter, m := range *pending {
-			if s.removals.held[filter] == m {
-				continue
-			}
-			if oldest.version == 0 || m.version < oldest.version {
-				f, oldest = filter, m
-			}
+		if err := s.removeAllMarked(working); err != nil {
+			return err
 		}
-		if oldest.version == 0 {
-			return nil
+		s.wake() // there may be more consumers to be forgotten
+	}
+	return nil
+}
+
+// removeAllMarked removes what the marks match, and then the marks: those of one commit together. Those
+// that hide a record of a later version stay.
+func (s *Store) removeAllMarked(pending marks) error {
+	for filters := pending.inOrder(); len(filters) > 0; {
+		group := make(marks)
+		first := pending[filters[0]]
+		var spans []span
+		var later error
+		idle := make(map[string]struct{})
+		for ; len(filters) > 0 && pending[filters[0]].version == first.version; filters = filters[1:] {
+			f := filters[0]
+			group[f] = pending[f]
+			spans = append(spans, spansOf(f, pending[f], idle, &later)...)
 		}
-		err := s.removeMarked(f, oldest)
-		if errors.Is(err, errVersion) {
-			s.removals.hold(f, oldest)
-			s.log.Error("a revoked token stays on disk, where nobody sees it", zap.Error(err))
+		err := s.removeAll(spans)
+		s.noteIdle(idle, first.at)
+		if err != nil || isClosed(s.stop) {
+			return err
+		}
+		if later != nil {
+			s.removals.hold(group)
+			s.log.Error("a revoked token stays on disk, where nobody sees it", zap.Error(later))
 			continue
 		}
-		if err != nil {
+		if err := s.unmark(group); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hold passes over a mark from now on, and forgets those that are gone.
-func (r *removals) hold(f tokenstore.Filter, m mark) {
-	held := marks{f: m}
+// hold passes over marks from now on, and forgets those that are gone.
+func (r *removals) hold(group marks) {
+	held := maps.Clone(group)
 	if pending := r.pending(); pending != nil {
 		for f, m := range r.held {
 			if (*pending)[f] == m {
@@ -256,18 +288,13 @@ func (r *removals) hold(f tokenstore.Filter, m mark) {
 	r.held = held
 }
 
-// removeMarked removes what a mark matches, and then the mark. An errVersion says that all else is
-// removed, and the mark is needed.
-func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
-	idle := make(map[string]struct{})
-	if f.User != "" {
-		defer func() { s.noteIdle(idle, m.at) }()
-	}
-	var later error // of a record that the mark may hide
+// spansOf returns where that is which a mark matches. The consumers of a user's tokens are added to
+// idle when they are removed. later says of a record that the mark hides, and that can't be read.
+func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error) []span {
 	hidden := func(txn *badger.Txn, key []byte, err error) error {
 		version, notRead := getVersion(txn, key, func([]byte) error { return nil })
 		if notRead == nil && version < m.version {
-			later = err
+			*later = err
 		}
 		return notRead
 	}
@@ -276,41 +303,35 @@ func (s *Store) removeMarked(f tokenstore.Filter, m mark) error {
 	if f.User != "" {
 		access, requests, before = indexPrefix(prefixTokenOfUser, f.User), indexPrefix(prefixRequestOfUser, f.User), 0
 	}
-	if err := s.removeAll(access, func(txn *badger.Txn, b *removal, index []byte) error {
-		key := string(index[len(access):])
-		t, err := accessTokenIn(txn, key)
-		if errors.Is(err, errVersion) {
-			return hidden(txn, recordKey(prefixAccessToken, key), wrapRead("access token", key, err))
-		}
-		if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
-			return err
-		}
-		b.accessToken(t)
-		if len(idle) < maxIdleNoted {
-			idle[t.token.Consumer] = struct{}{}
-		}
-		return nil
-	}); err != nil {
-		return err
+	return []span{
+		{prefix: access, pick: func(txn *badger.Txn, b *removal, index []byte) error {
+			key := string(index[len(access):])
+			t, err := accessTokenIn(txn, key)
+			if errors.Is(err, errVersion) {
+				return hidden(txn, recordKey(prefixAccessToken, key), wrapRead("access token", key, err))
+			}
+			if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
+				return err
+			}
+			b.accessToken(t)
+			if f.User != "" && len(idle) < maxIdleNoted {
+				idle[t.token.Consumer] = struct{}{}
+			}
+			return nil
+		}},
+		{prefix: requests, pick: func(txn *badger.Txn, b *removal, index []byte) error {
+			key := string(index[min(len(requests)+before, len(index)):])
+			t, version, err := requestTokenIn(txn, key)
+			if errors.Is(err, errVersion) {
+				return hidden(txn, recordKey(prefixRequestToken, key), wrapRead("request token", key, err))
+			}
+			if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
+				return err
+			}
+			b.requestToken(t, version)
+			return nil
+		}},
 	}
-	if err := s.removeAll(requests, func(txn *badger.Txn, b *removal, index []byte) error {
-		key := string(index[min(len(requests)+before, len(index)):])
-		t, version, err := requestTokenIn(txn, key)
-		if errors.Is(err, errVersion) {
-			return hidden(txn, recordKey(prefixRequestToken, key), wrapRead("request token", key, err))
-		}
-		if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
-			return err
-		}
-		b.requestToken(t, version)
-		return nil
-	}); err != nil || isClosed(s.stop) {
-		return err
-	}
-	if later != nil {
-		return later
-	}
-	return s.unmark(f, m)
 }
 
 func matches(f tokenstore.Filter, user, consumer string) bool {
@@ -324,33 +345,32 @@ func reviewer(t *tokenstore.RequestToken) string {
 	return t.Review.User
 }
 
-// removeAll shows every entry of an index to pick, which adds to the removal what is to go, some at
-// a time and with rests between. It holds no lock that others need while it reads.
-func (s *Store) removeAll(prefix []byte, pick func(*badger.Txn, *removal, []byte) error) error {
-	return s.removeFrom(prefix, nil, nil, pick)
+// A span is what an index has with a prefix, after one entry and before another if they are given.
+type span struct {
+	prefix, after, until []byte
+	// pick is shown every entry, and adds to the removal what is to go.
+	pick func(txn *badger.Txn, b *removal, index []byte) error
 }
 
-// removeFrom is removeAll for what lies after one entry and before another.
-func (s *Store) removeFrom(prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error) error {
-	for more := true; more && !isClosed(s.stop); {
+// removeAll removes what is picked of the spans, some at a time and with a rest after each. It holds
+// no lock that others need while it reads.
+func (s *Store) removeAll(spans []span) (err error) {
+	for len(spans) > 0 && !isClosed(s.stop) {
 		start := time.Now()
-		var err error
-		if after, more, err = s.removeSome(prefix, after, until, pick); err != nil {
+		if spans, err = s.removeSome(spans); err != nil {
 			return err
 		}
-		if more {
-			s.rest(restAfterRemoval * time.Since(start))
-			s.awaitMerge()
-		}
+		s.rest(time.Since(start), s.stop)
+		s.awaitMerge()
 	}
 	return nil
 }
 
-// rest returns after the time, or when the store is closed.
-func (s *Store) rest(d time.Duration) {
+// rest leaves the store to everybody else after work that took so long.
+func (s *Store) rest(took time.Duration, stop <-chan struct{}) {
 	select {
-	case <-s.stop:
-	case <-time.After(d):
+	case <-stop:
+	case <-time.After(restAfterRemoval * took):
 	}
 }
 
@@ -359,55 +379,73 @@ func (s *Store) rest(d time.Duration) {
 func (s *Store) awaitMerge() {
 	deadline := time.Now().Add(mergePatience)
 	for s.unmerged() >= unmergedTables && time.Now().Before(deadline) && !isClosed(s.stop) {
-		s.rest(20 * time.Millisecond)
+		s.rest(10*time.Millisecond, s.stop)
 	}
 }
 
 // unmerged is how many tables of Badger are as they came from memory.
 func (s *Store) unmerged() int { return s.tokens.db.Levels()[0].NumTables }
 
-func (s *Store) removeSome(
-	prefix, after, until []byte, pick func(*badger.Txn, *removal, []byte) error,
-) (last []byte, more bool, err error) {
+// removeSome returns what is left of the spans.
+func (s *Store) removeSome(spans []span) (left []span, err error) {
 	s.removals.mu.Lock()
 	defer s.removals.mu.Unlock()
 	b, looked := &removal{s: s}, 0
+	full := func() bool {
+		return looked >= lookedAtOnce || b.records >= removedAtOnce || b.c.size > maxTxnSize/4
+	}
 	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, after, false, func(item *badger.Item) (bool, error) {
-			key := item.KeyCopy(nil)
-			last = key[len(prefix):]
-			if until != nil && string(last) >= string(until) {
-				return false, nil
+		for ; len(spans) > 0 && !full(); spans = spans[1:] {
+			stopped, p := false, &spans[0]
+			err := scan(txn, p.prefix, p.after, false, func(item *badger.Item) (bool, error) {
+				key := item.KeyCopy(nil)
+				p.after = key[len(p.prefix):]
+				if p.until != nil && string(p.after) >= string(p.until) {
+					return false, nil
+				}
+				err := p.pick(txn, b, key)
+				switch {
+				case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, errDamaged):
+					b.c.remove(key) // it leads to nothing that anybody could read
+				case err != nil:
+					return false, err
+				}
+				looked++
+				stopped = full()
+				return !stopped, nil
+			})
+			if err != nil || stopped {
+				return err
 			}
-			err := pick(txn, b, key)
-			switch {
-			case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, errDamaged):
-				b.c.remove(key) // it leads to nothing that anybody could read
-			case err != nil:
-				return false, err
-			}
-			looked++
-			more = looked == lookedAtOnce || b.records == removedAtOnce || b.c.size > maxTxnSize/4
-			return !more, nil
-		})
+			looked++ // a span without an entry costs as much as one
+		}
+		return nil
 	})
-	return last, more, errors.Join(err, b.commit())
+	return spans, errors.Join(err, b.commit())
 }
 
-// unmark removes a mark whose tokens are gone, unless there was another revocation since.
-func (s *Store) unmark(f tokenstore.Filter, m mark) error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	next := s.removals.copy()
-	if next[f] != m {
+// unmark removes marks whose tokens are gone, but for those of which there was another revocation
+// since.
+func (s *Store) unmark(done marks) error {
+	if len(done) == 0 {
 		return nil
 	}
+	s.gate.RLock()
+	defer s.gate.RUnlock()
 	var c change
-	c.remove(removalKey(f))
+	next := s.removals.copy()
+	for f, m := range done {
+		if next[f] == m {
+			c.remove(removalKey(f))
+			delete(next, f)
+		}
+	}
+	if len(c.ops) == 0 {
+		return nil
+	}
 	if err := s.tokens.commit(c); err != nil {
 		return err
 	}
-	delete(next, f)
 	s.removals.set(next)
 	return nil
 }
@@ -442,6 +480,7 @@ func (s *Store) noteIfIdle(consumer string, since time.Time) error {
 // transaction.
 type removal struct {
 	s       *Store
+	locked  map[*sync.Mutex]struct{} // until the commit
 	c       change
 	records int
 	bytes   int64    // on disk, more or less
@@ -463,7 +502,29 @@ func (r *removal) requestToken(t *tokenstore.RequestToken, version uint64) {
 	r.done = append(r.done, func() { r.s.requests.remove(t, version) })
 }
 
+// lockRequestToken reports whether nobody else can change the request token until the commit. It
+// does not wait: who has the lock may wait for that of removals.
+func (r *removal) lockRequestToken(key string) bool {
+	m := r.s.requestLocks.of(key)
+	if _, ok := r.locked[m]; ok {
+		return true
+	}
+	if !m.TryLock() {
+		return false
+	}
+	if r.locked == nil {
+		r.locked = make(map[*sync.Mutex]struct{})
+	}
+	r.locked[m] = struct{}{}
+	return true
+}
+
 func (r *removal) commit() error {
+	defer func() {
+		for m := range r.locked {
+			m.Unlock()
+		}
+	}()
 	if len(r.c.ops) == 0 {
 		return nil
 	}
@@ -480,11 +541,17 @@ func (r *removal) commit() error {
 // sweepRequests removes the request tokens whose time to be remembered is over.
 func (s *Store) sweepRequests(now time.Time) error {
 	over := now.Add(-tokenstore.RequestRetention)
+	last := encodeTime(over.Add(time.Millisecond))
+	var spans []span
 	for consumer, second := range s.requests.due(over.Unix()) {
 		prefix := indexPrefix(prefixRequestOfConsumer, consumer)
-		first, last := encodeTime(time.Unix(second, 0)), encodeTime(over.Add(time.Millisecond))
-		if err := s.removeFrom(prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
-			t, version, err := requestTokenIn(txn, string(index[min(len(prefix)+8, len(index)):]))
+		first := encodeTime(time.Unix(second, 0))
+		spans = append(spans, span{prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
+			key := string(index[min(len(prefix)+8, len(index)):])
+			if !b.lockRequestToken(key) { // an exchange began before the clock jumped: the next sweep has it
+				return nil
+			}
+			t, version, err := s.storedRequestToken(key) // what it is under the lock
 			if errors.Is(err, errVersion) {
 				return nil // a program that knows it removes it
 			}
@@ -493,11 +560,9 @@ func (s *Store) sweepRequests(now time.Time) error {
 			}
 			b.requestToken(t, version)
 			return nil
-		}); err != nil {
-			return err
-		}
+		}})
 	}
-	return nil
+	return s.removeAll(spans)
 }
 
 // pin returns what everybody reads now, for somebody who reads it for long; release must be called.

@@ -24,23 +24,29 @@ type requestCounts struct {
 	all, selfRegistered int
 	// ends holds what is stored by the second of its expiry.
 	ends map[int64]map[*requestCount]*requestEnd
-	// What ends until the second `over` waits no longer, and what ends until `swept` was removed
-	// from disk.
+	// What ends until the second `over` waits no longer, unless the clock goes back, and what ends
+	// until `swept` was removed from disk.
 	over, swept int64
 }
 
 // A requestCount is what one consumer has. It is there while something of it is stored.
 type requestCount struct {
-	consumer        string
+	consumer string
+	// waiting is the sum of what waits in its ends after `over`.
 	waiting, stored int
 	selfRegistered  bool
+	// seconds are those of its ends.
+	seconds map[int64]struct{}
 	// since is the version below which the consumer's request tokens were revoked: they count for
 	// `all` alone.
 	since uint64
 }
 
-// A requestEnd is what a consumer has that expires in one second.
-type requestEnd struct{ waiting, stored int }
+// A requestEnd is what a consumer has that expires in one second, and what of it was refused.
+type requestEnd struct{ stored, refused int }
+
+// waits is what waits until then.
+func (e *requestEnd) waits() int { return max(e.stored-e.refused, 0) }
 
 // requestUnits is how many units a request token counts: by what may be on disk of it while Badger
 // merges tables, and so has half of them twice. It depends on what never changes in a request
@@ -81,7 +87,8 @@ func (r *requestCounts) check(t *tokenstore.RequestToken, selfRegistered bool, n
 	if selfRegistered {
 		most = min(most, tokenstore.MaxWaiting)
 	}
-	if c := r.consumers[t.Consumer]; c != nil && c.waiting+units > most {
+	if c := r.consumers[t.Consumer]; c != nil &&
+		(c.waiting+units > most || c.stored+units > tokenstore.StoredForWaiting*most) {
 		return tokenstore.ErrTooMany
 	}
 	if selfRegistered && r.selfRegistered+units > tokenstore.MaxSelfRegisteredRequests {
@@ -108,29 +115,46 @@ func (r *requestCounts) reserve(t *tokenstore.RequestToken, selfRegistered bool,
 func (r *requestCounts) add(consumer string, selfRegistered bool, since uint64, expires time.Time, units int, waits bool) {
 	c := r.consumers[consumer]
 	if c == nil {
-		c = &requestCount{consumer: consumer, selfRegistered: selfRegistered, since: since}
+		c = &requestCount{consumer: consumer, selfRegistered: selfRegistered, since: since,
+			seconds: make(map[int64]struct{}, 1)}
 		r.consumers[consumer] = c
 	}
 	r.register(c, selfRegistered)
 	second := endSecond(expires)
-	end := r.ends[second][c]
-	if end == nil {
+	if r.ends[second][c] == nil {
 		if r.ends[second] == nil {
 			r.ends[second] = make(map[*requestCount]*requestEnd, 1)
 		}
-		end = new(requestEnd)
-		r.ends[second][c] = end
+		r.ends[second][c] = new(requestEnd)
+		c.seconds[second] = struct{}{}
 	}
 	r.swept = min(r.swept, second-1)
 	r.all += units
 	c.stored += units
-	end.stored += units
 	if c.selfRegistered {
 		r.selfRegistered += units
 	}
-	if waits && second > r.over {
-		c.waiting += units
-		end.waiting += units
+	refused := units
+	if waits {
+		refused = 0
+	}
+	r.change(c, second, units, refused)
+}
+
+// change adds to what the consumer has that expires in the second, and to what of it was refused.
+func (r *requestCounts) change(c *requestCount, second int64, stored, refused int) {
+	end := r.ends[second][c]
+	if end == nil {
+		return
+	}
+	before := end.waits()
+	end.stored += stored
+	end.refused += refused
+	if second > r.over {
+		c.waiting += end.waits() - before
+	}
+	if end.stored <= 0 {
+		r.drop(second, c)
 	}
 }
 
@@ -145,13 +169,10 @@ func (r *requestCounts) remove(t *tokenstore.RequestToken, version uint64) {
 	if c == nil || version < c.since {
 		return
 	}
-	if end := r.ends[second][c]; end != nil {
-		if !refused(t) {
-			r.stop(c, end, units)
-		}
-		if end.stored -= units; end.stored <= 0 {
-			r.drop(second, c)
-		}
+	if refused(t) {
+		r.change(c, second, -units, -units)
+	} else {
+		r.change(c, second, -units, 0)
 	}
 	if c.selfRegistered {
 		r.selfRegistered -= units
@@ -165,22 +186,13 @@ func (r *requestCounts) remove(t *tokenstore.RequestToken, version uint64) {
 func (r *requestCounts) refuse(t *tokenstore.RequestToken) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.consumers[t.Consumer]
-	if c == nil {
-		return
+	if c := r.consumers[t.Consumer]; c != nil {
+		r.change(c, endSecond(t.Expires), 0, requestUnits(t))
 	}
-	if end := r.ends[endSecond(t.Expires)][c]; end != nil {
-		r.stop(c, end, requestUnits(t))
-	}
-}
-
-func (r *requestCounts) stop(c *requestCount, end *requestEnd, units int) {
-	units = min(units, end.waiting) // none, when the time is over
-	end.waiting -= units
-	c.waiting -= units
 }
 
 func (r *requestCounts) drop(second int64, c *requestCount) {
+	delete(c.seconds, second)
 	delete(r.ends[second], c)
 	if len(r.ends[second]) == 0 {
 		delete(r.ends, second)
@@ -197,10 +209,8 @@ func (r *requestCounts) detach(consumer string, version uint64) {
 	}
 	r.register(c, false)
 	delete(r.consumers, consumer)
-	for second, ends := range r.ends {
-		if _, ok := ends[c]; ok {
-			r.drop(second, c)
-		}
+	for second := range c.seconds {
+		r.drop(second, c)
 	}
 }
 
@@ -224,15 +234,15 @@ func (r *requestCounts) register(c *requestCount, selfRegistered bool) {
 	c.selfRegistered = selfRegistered
 }
 
-// pass takes from what waits all that has expired.
+// pass takes from what waits all that has expired, and adds it again where the clock went back.
 func (r *requestCounts) pass(now time.Time) {
-	until := now.Unix()
-	if until <= r.over {
-		return
+	until, sign := now.Unix(), -1
+	if until < r.over {
+		sign = 1
 	}
-	r.eachEnd(r.over, until, func(_ int64, ends map[*requestCount]*requestEnd) {
+	r.eachEnd(min(r.over, until), max(r.over, until), func(_ int64, ends map[*requestCount]*requestEnd) {
 		for c, end := range ends {
-			r.stop(c, end, end.waiting)
+			c.waiting += sign * end.waits()
 		}
 	})
 	r.over = until

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -145,6 +146,9 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 		}
 		offset.Add(int64(90 * time.Minute))
 		wantCounts(t, s, "after some expired")
+		offset.Add(int64(-90 * time.Minute))
+		wantCounts(t, s, "after the clock went back")
+		offset.Add(int64(90 * time.Minute))
 		if err := s.sweepRequests(clock()); err != nil {
 			t.Fatal(err)
 		}
@@ -234,6 +238,65 @@ func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer, prefixRequestOfUser)
+}
+
+// A clock that was ahead for a moment does not free a consumer of its limit.
+func TestLimitsAfterTheClockWasAhead(t *testing.T) {
+	const day = 86400
+	for _, test := range []struct {
+		name         string
+		start, moves []int64 // what is added to the clock before it is opened, and before each token
+	}{
+		{"while a token was created", nil, []int64{day, -day}},
+		{"while the store was opened", []int64{day}, []int64{-day}},
+		{"again and again", nil, []int64{day, -day, day, -day}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var now atomic.Int64
+			now.Store(1_800_000_000)
+			for _, by := range test.start {
+				now.Add(by)
+			}
+			s := openTest(t, Options{Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
+			s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 100})
+			for i := range 11 {
+				if i < len(test.moves) {
+					now.Add(test.moves[i])
+				}
+				err := s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{
+					Key: fmt.Sprint("r", i), Consumer: "k", Expires: time.Unix(now.Load()+7200, 0)})
+				if want := i == 10; errors.Is(err, tokenstore.ErrTooMany) != want || (err != nil) != want {
+					t.Errorf("request token %d of 10: %v", i+1, err)
+				}
+			}
+			wantCounts(t, s, "at the end")
+		})
+	}
+}
+
+// What one consumer's user refuses takes the room of nobody else.
+func TestRefusalsOfOneConsumer(t *testing.T) {
+	s := openTest(t, Options{})
+	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 200})
+	create := func(key, consumer string) error {
+		return s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{
+			Key: key, Consumer: consumer, Expires: time.Now().Add(2 * time.Hour)})
+	}
+	no := tokenstore.Review{User: "mallory", Permission: tokenstore.Unauthorized}
+	for i := range 200 {
+		key := fmt.Sprint("r", i)
+		if err := create(key, "hostile"); errors.Is(err, tokenstore.ErrTooMany) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Review(t.Context(), key, no); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := create("honest", "other"); err != nil {
+		t.Errorf("another consumer: %v", err)
+	}
 }
 
 // It costs the same to refuse or create a request token, however many there are.

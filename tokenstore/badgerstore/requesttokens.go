@@ -88,9 +88,10 @@ func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestTo
 	return s.noteFull(s.requests.room(t, register || selfRegistered, now))
 }
 
-// noteFull has what is over removed now, where there is no room for anybody.
+// noteFull has what is over removed now, where there is no room: it may be what is stored that is
+// too much.
 func (s *Store) noteFull(err error) error {
-	if errors.Is(err, tokenstore.ErrTooManyInAll) {
+	if errors.Is(err, tokenstore.ErrTooManyInAll) || errors.Is(err, tokenstore.ErrTooMany) {
 		s.wake()
 	}
 	return err

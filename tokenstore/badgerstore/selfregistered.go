@@ -16,6 +16,9 @@ import (
 const (
 	// forgetAfter is how long a self-registered consumer is remembered without an access token.
 	forgetAfter = 24 * time.Hour
+	// forgottenAtOnce consumers are forgotten in a transaction. Every change waits for as long as that
+	// takes.
+	forgottenAtOnce = 100
 	// sweepEvery is how often consumers are looked for whose last access token expired.
 	sweepEvery = time.Hour
 )
@@ -235,16 +238,20 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 	return nil
 }
 
-// forgetDue removes the consumers that had no access token for long enough, some at a time.
+// forgetDue removes the consumers that had no access token for long enough, some at a time and with
+// a rest after each. It stops where there are many marks, and is called again when what they match
+// is gone.
 func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
-	for !isClosed(stop) {
-		some := s.self.someDue(now, 200)
+	for !isClosed(stop) && !s.removals.many() {
+		some := s.self.someDue(now, forgottenAtOnce)
 		if len(some) == 0 {
 			break
 		}
+		start := time.Now()
 		if err := s.forgetConsumers(some, now); err != nil {
 			return err
 		}
+		s.rest(time.Since(start), stop)
 	}
 	return nil
 }
@@ -282,14 +289,14 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 // else when the last one of those that are remembered did.
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
 	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.removals.pending()
-	since, ofUsers := pending.since(consumer), pending.ofUsers()
+	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, prefix, nil, true, func(item *badger.Item) (bool, error) {
 			key := string(item.Key()[len(prefix):])
 			if (key == except && except != "") || item.Version() < since {
 				return true, nil
 			}
-			if ofUsers {
+			if ofUsers() {
 				t, err := accessRecordIn(txn, key)
 				if errors.Is(err, tokenstore.ErrNotFound) {
 					return true, nil

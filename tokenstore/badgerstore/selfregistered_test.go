@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -96,6 +97,108 @@ func TestDueConsumersAreFoundInOrder(t *testing.T) {
 		if r.anyDue(at) != (due > 0) {
 			t.Fatalf("any due: %t, of %d", due == 0, due)
 		}
+	}
+}
+
+// A having adds something that a consumer has.
+type having func(c *change, s *Store, consumer string)
+
+// manyForgotten returns the CPU time in which n consumers that are due at once are forgotten, and
+// how many marks there were at once.
+func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks int) {
+	t.Helper()
+	s := openTest(t, Options{})
+	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 10 * n})
+	long := time.Now().Add(-2 * forgetAfter)
+	var c change
+	for i := range n {
+		key := strconv.Itoa(i)
+		k := &tokenstore.Consumer{Key: key, SelfRegistered: true}
+		c.put(recordKey(prefixConsumer, key), encodeConsumer(k), 0)
+		c.put(recordKey(prefixIdle, key), encodeTime(long), 0)
+		if have != nil {
+			have(&c, s, key)
+		}
+		if len(c.ops) > 1000 || i == n-1 {
+			if err := s.tokens.commit(c); err != nil {
+				t.Fatal(err)
+			}
+			c = change{}
+		}
+	}
+	for i := range n {
+		s.self.set(strconv.Itoa(i), long.Add(time.Duration(i)))
+	}
+	start, before := time.Now(), cpuTime(t)
+	s.wake()
+	for s.self.anyDue(time.Now()) || s.removals.pending() != nil {
+		if p := s.removals.pending(); p != nil {
+			marks = max(marks, len(*p))
+		}
+		if time.Since(start) > time.Minute {
+			t.Fatalf("after a minute %d of %d are still there", len(s.self.someDue(time.Now(), n)), n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cpu = cpuTime(t) - before
+	t.Logf("%d consumers: %v, CPU %v, marks at once %d", n, time.Since(start).Round(time.Millisecond),
+		cpu.Round(time.Millisecond), marks)
+	wantNothing(t, s, prefixConsumer, prefixIdle, prefixRequestToken, prefixRequestOfConsumer,
+		prefixAccessToken, prefixTokenOfConsumer)
+	wantCounts(t, s, "in the end")
+	return cpu, marks
+}
+
+// Consumers that are forgotten at once cost the same each, however many they are, and those that
+// have no token leave no mark.
+//
+//	FORGET=20000 go test -v -run TestManyConsumersAreForgottenAtOnce ./tokenstore/badgerstore
+//
+// forgets so many, and does not judge.
+func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		few  int
+		have having
+	}{
+		{"without tokens", 2000, nil},
+		{"with a request token each", 1000, func(c *change, s *Store, consumer string) {
+			i, _ := strconv.Atoi(consumer)
+			ends := time.Now().Add(time.Hour + time.Duration(i)*time.Second)
+			r := &tokenstore.RequestToken{Key: "r" + consumer, Consumer: consumer, Expires: ends}
+			if err := s.requests.reserve(r, true, time.Now(), 0); err != nil {
+				t.Fatal(err)
+			}
+			putRequestToken(c, r)
+		}},
+		{"with an expired access token each", 1000, func(c *change, _ *Store, consumer string) {
+			ended := time.Now().Add(-time.Minute)
+			putAccessToken(c, &tokenstore.AccessToken{Key: "a" + consumer, Consumer: consumer, User: "u", Expires: ended})
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if os.Getenv("FORGET") != "" {
+				manyForgotten(t, envNumber(t, "FORGET"), test.have)
+				return
+			}
+			const times, tries = 4, 3 // the Go runtime and Badger have work of their own now and then
+			var few, many time.Duration
+			marks := 0
+			for range tries {
+				few, _ = manyForgotten(t, test.few, test.have)
+				many, marks = manyForgotten(t, times*test.few, test.have)
+				if many <= 2*times*max(few, 100*time.Millisecond) {
+					few = 0
+					break
+				}
+			}
+			if few > 0 {
+				t.Errorf("%d times as many cost %v of CPU instead of %v", times, many, few)
+			}
+			if most := maxMarks + forgottenAtOnce; marks > most || (test.have == nil && marks > 0) {
+				t.Errorf("%d marks at once", marks)
+			}
+		})
 	}
 }
 

@@ -290,9 +290,13 @@ type stripes [256]sync.Mutex
 var stripeSeed = maphash.MakeSeed()
 
 func (s *stripes) lock(key string) *sync.Mutex {
-	m := &s[maphash.String(stripeSeed, key)%uint64(len(s))]
+	m := s.of(key)
 	m.Lock()
 	return m
+}
+
+func (s *stripes) of(key string) *sync.Mutex {
+	return &s[maphash.String(stripeSeed, key)%uint64(len(s))]
 }
 
 // ttl is when Badger may drop an entry; the zero time means never. It only cleans up: what is expired is judged by

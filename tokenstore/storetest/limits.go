@@ -51,14 +51,58 @@ var limitCases = []testCase{
 		eventually(t, "room after a revocation", func() bool { return create("after a revocation", "k") == nil })
 		wantErr(t, create("y", "k"), tokenstore.ErrTooMany)
 
-		c.advance(2 * time.Hour)
-		for i := range 10 {
+		c.advance(2 * time.Hour) // 11 are stored
+		for i := range 9 {
 			must(t, create(numbered("later", i), "k"))
 		}
+		wantErr(t, create("y", "k"), tokenstore.ErrTooMany)
+		c.advance(tokenstore.RequestRetention)
+		eventually(t, "room when they are removed", func() bool { return create("last", "k") == nil })
 		wantErr(t, create("y", "k"), tokenstore.ErrTooMany)
 		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 11, RequestTokens: 1000})
 		must(t, create("y", "k"))
 		wantErr(t, create("z", "k"), tokenstore.ErrTooMany)
+	}},
+	{"a consumer has no more request tokens stored than twice what may wait", func(t *testing.T, s tokenstore.Store, c *clock) {
+		const limit, stored = 10, tokenstore.StoredForWaiting * 10
+		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: limit, RequestTokens: 1000})
+		create := func(key, consumer string) error {
+			return s.CreateRequestToken(t.Context(), requestToken(c, key, consumer))
+		}
+		for i := range stored {
+			must(t, create(numbered("refused", i), "k"))
+			_, err := s.Review(t.Context(), numbered("refused", i), review(c, "u", tokenstore.Unauthorized))
+			must(t, err)
+		}
+		wantErr(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false), tokenstore.ErrTooMany)
+		wantErr(t, create("x", "k"), tokenstore.ErrTooMany)
+
+		for i := range stored {
+			r := requestToken(c, numbered("short", i), "l")
+			r.Expires = c.Now().Add(time.Minute)
+			must(t, s.CreateRequestToken(t.Context(), r))
+			if i == limit-1 {
+				c.advance(time.Minute)
+			}
+		}
+		c.advance(time.Minute)
+		wantErr(t, create("x", "l"), tokenstore.ErrTooMany)
+
+		selfRegister(t, s, c, "self")
+		s.SetLimits(tokenstore.Limits{})
+		for i := range tokenstore.StoredForWaiting * tokenstore.MaxWaiting {
+			must(t, create(numbered("self", i), "self"))
+			_, err := s.Review(t.Context(), numbered("self", i), review(c, "u", tokenstore.Unauthorized))
+			must(t, err)
+		}
+		wantErr(t, create("x", "self"), tokenstore.ErrTooMany)
+
+		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: limit, RequestTokens: 1000})
+		must(t, create("of another", "m"))
+		c.advance(2*time.Hour + tokenstore.RequestRetention)
+		for _, consumer := range []string{"k", "l", "self"} {
+			eventually(t, "room when they are removed", func() bool { return create("later "+consumer, consumer) == nil })
+		}
 	}},
 	{"a store has no more request tokens than the limit, until those that ended are removed", func(t *testing.T, s tokenstore.Store, c *clock) {
 		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 1000, RequestTokens: 20})

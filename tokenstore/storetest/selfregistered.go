@@ -123,11 +123,14 @@ var selfRegisteredCases = []testCase{
 		wantErr(t, create(2002), tokenstore.ErrTooMany)
 
 		// Nor one that has expired.
-		c.advance(2 * time.Hour)
-		for i := range tokenstore.MaxWaiting {
+		c.advance(2 * time.Hour) // one more than MaxWaiting is stored
+		for i := range tokenstore.MaxWaiting - 1 {
 			must(t, create(3000+i))
 		}
 		wantErr(t, create(4000), tokenstore.ErrTooMany)
+		c.advance(tokenstore.RequestRetention)
+		eventually(t, "room when they are removed", func() bool { return create(4000) == nil })
+		wantErr(t, create(4001), tokenstore.ErrTooMany)
 	}},
 	{"a consumer that was adopted is not forgotten, whatever is revoked meanwhile", func(t *testing.T, s tokenstore.Store, c *clock) {
 		const consumers = 50
