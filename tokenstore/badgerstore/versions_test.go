@@ -135,7 +135,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s.removals.working() {
+	if len(s.removals.working()) > 0 {
 		t.Error("the disk space of what was removed is not reclaimed")
 	}
 	logs.TakeAll()
