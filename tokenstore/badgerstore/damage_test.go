@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,35 @@ type savedFile struct {
 
 func saveFiles(t testing.TB, dir string) map[string]savedFile {
 	t.Helper()
+	files, err := readFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// quietFiles are the files of an open store at a moment at which Badger does nothing by itself, as
+// kill -9 would leave them.
+func quietFiles(t testing.TB, dir string) map[string]savedFile {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(30 * time.Millisecond) {
+		first, err := readFiles(dir)
+		if err == nil {
+			time.Sleep(30 * time.Millisecond)
+			var second map[string]savedFile
+			if second, err = readFiles(dir); err == nil && reflect.DeepEqual(first, second) {
+				return first
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may remove one that was listed
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("the store never rests")
+	return nil
+}
+
+func readFiles(dir string) (map[string]savedFile, error) {
 	files := make(map[string]savedFile)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -56,10 +86,7 @@ func saveFiles(t testing.TB, dir string) map[string]savedFile {
 		files[filepath.ToSlash(name)] = savedFile{bytes.Clone(trimmed), int64(len(b))}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
+	return files, err
 }
 
 func writeFiles(t testing.TB, dir string, files map[string]savedFile) {
@@ -150,9 +177,8 @@ func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
 			nonces = append(nonces, v)
 		}
 	}
-	save := func(dir string) savedStore {
-		saved := savedStore{o: o, files: saveFiles(t, dir), nonces: slices.Clone(nonces)}
-		return saved
+	save := func(files map[string]savedFile) savedStore {
+		return savedStore{o: o, files: files, nonces: slices.Clone(nonces)}
 	}
 	for i, key := range []string{"k", "other"} {
 		if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, Secret: fmt.Sprint(i)}); err != nil {
@@ -160,24 +186,17 @@ func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
 		}
 	}
 	grow(1200)
-	earlier = save(crash(t, o.Path))
+	earlier = save(quietFiles(t, o.Path))
 	grow(1200)
 	content, err := contentOf(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A moment at which Badger does nothing by itself.
-	for range 20 {
-		killed = save(o.Path)
-		time.Sleep(30 * time.Millisecond)
-		if sameFiles(t, o.Path, killed.files) == "" {
-			break
-		}
-	}
+	killed = save(quietFiles(t, o.Path))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	closed = save(o.Path)
+	closed = save(saveFiles(t, o.Path))
 	killed.content, closed.content = content, content
 	return earlier, killed, closed
 }

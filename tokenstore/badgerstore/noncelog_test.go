@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -28,11 +29,18 @@ func windowNonce(timestamp int64, value string) tokenstore.Nonce {
 // crash copies the store as another process would find it now.
 func crash(t *testing.T, path string) string {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "crashed")
-	if err := os.CopyFS(to, os.DirFS(path)); err != nil {
-		t.Fatal(err)
+	for try := range 100 {
+		to := filepath.Join(t.TempDir(), fmt.Sprint("crashed", try))
+		err := os.CopyFS(to, os.DirFS(path))
+		if err == nil {
+			return to
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
+			t.Fatal(err)
+		}
 	}
-	return to
+	t.Fatal("the store never rests")
+	return ""
 }
 
 func segmentsOf(t *testing.T, path string) []string {
