@@ -310,7 +310,7 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 	ended := time.Now()
 	s.wake()
 	left := func() int64 { return diskUse(t, filepath.Join(path, "tokens")) - empty }
-	for (left() > 4<<20 || counted(s).all > 0) && time.Since(ended) < 2*time.Minute {
+	for (left() > 4<<20 || counted(s).all > 0) && time.Since(ended) < 4*time.Minute {
 		time.Sleep(100 * time.Millisecond)
 	}
 	t.Logf("%d KiB are left of %d KiB after %v", left()>>10, most>>10, time.Since(ended))

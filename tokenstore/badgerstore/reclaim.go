@@ -30,7 +30,7 @@ const (
 // until a level is full.
 func (s *Store) reclaim() error {
 	garbage := s.removals.garbage.Load()
-	if garbage < garbageAtLeast || len(s.removals.working()) > 0 || isClosed(s.stop) {
+	if garbage < garbageAtLeast || s.removals.sweeping.Load() || len(s.removals.working()) > 0 || isClosed(s.stop) {
 		return nil
 	}
 	if garbage < tablesSize(s.tokens.db.Levels())/garbagePart {

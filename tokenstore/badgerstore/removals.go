@@ -54,6 +54,9 @@ type removals struct {
 	// Only the goroutine that removes looks at them. A mark that is made again is tried again, and
 	// so are all when the store is opened.
 	held marks
+	// sweeping says that request tokens which ended are being removed: disk space is given back when
+	// that is over, and not half of it before.
+	sweeping atomic.Bool
 	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last
 	// cleaned up.
 	garbage atomic.Int64
@@ -562,7 +565,14 @@ func (s *Store) sweepRequests(now time.Time) error {
 			return nil
 		}})
 	}
-	return s.removeAll(spans)
+	if len(spans) == 0 {
+		return nil
+	}
+	s.removals.sweeping.Store(true)
+	err := s.removeAll(spans)
+	s.removals.sweeping.Store(false)
+	s.removals.wake()
+	return err
 }
 
 // pin returns what everybody reads now, for somebody who reads it for long; release must be called.
