@@ -89,25 +89,10 @@ func checkFraming(r *http.Request, isForm bool) *Problem {
 			}
 		}
 	}
-	for _, field := range r.Header["Connection"] {
-		for option := range strings.SplitSeq(field, ",") {
-			if option = textproto.TrimString(option); httpguts.ValidHeaderFieldName(option) && !ofConnection(option) {
-				return problemMalformed.about("Connection: " + option + " is not of this connection alone.")
-			}
-		}
+	for name := range listedHeaders(r) {
+		return problemMalformed.about("Connection: " + name + " is not of this connection alone.")
 	}
 	return nil
-}
-
-// ofConnection reports whether Connection may list an option (RFC 9110 section 7.6.1).
-func ofConnection(option string) bool {
-	return slices.ContainsFunc(connectionOptions, func(known string) bool { return equalASCII(option, known) })
-}
-
-// connectionOptions are the options that there are, and the headers that are of one connection.
-var connectionOptions = []string{
-	"close", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
-	"proxy-connection", "proxy-authenticate", "proxy-authorization",
 }
 
 // checkBodyHash verifies oauth_body_hash, for which it holds the body in memory (OAuth Request Body Hash, section 3). A

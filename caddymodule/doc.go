@@ -5,6 +5,7 @@
 //	handler.go      ServeHTTP: an endpoint, or an API request?
 //	target.go       which request targets and methods are let in at all; scope.go: the directive's own matcher, and
 //	                what becomes of a request that it leaves out
+//	connection.go   the headers that a proxy takes away, since Connection lists them
 //	plainurl.go     URLs that are the same to every server; values.go: values that are; sight.go: what matchers and
 //	                contexts see of a request
 //	verify.go       a signed request -> an Identity, or a Problem; body.go: the form that was signed with it;

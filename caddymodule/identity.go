@@ -106,18 +106,6 @@ func (h *Handler) strip(r *http.Request, id *Identity) {
 	}
 }
 
-// dropListed removes the headers that Connection lists, as the proxy will do: no policy must see what
-// the upstream doesn't. (A signed request that lists any is refused.)
-func dropListed(r *http.Request) {
-	for _, field := range r.Header["Connection"] {
-		for option := range strings.SplitSeq(field, ",") {
-			if option = textproto.TrimString(option); option != "" && !ofConnection(option) {
-				r.Header.Del(option)
-			}
-		}
-	}
-}
-
 // identify gives the request, which was stripped before, the identity that it proved.
 func (h *Handler) identify(r *http.Request, id *Identity) {
 	names := h.IdentityHeaders

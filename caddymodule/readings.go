@@ -45,12 +45,7 @@ func ambiguousQuery(query string) bool {
 // an upstream that resolves nothing. Placeholders know nothing of all this: `{http.request.uri.path.0}` is "open" in both.
 // Whatever an upstream takes a request for must be allowed.
 func (h *Handler) otherReadings(r *http.Request) (iter.Seq[*http.Request], bool) {
-	methods, paths, queries := []string{r.Method}, []string{r.URL.Path}, []string{r.URL.RawQuery}
-	for name, fields := range r.Header {
-		if methodOverrides.matches(name) {
-			methods = appendMethods(methods, fields)
-		}
-	}
+	methods, paths, queries := methodsOf(r), []string{r.URL.Path}, []string{r.URL.RawQuery}
 	if h.policySight.path {
 		paths = readPath(r.URL)
 	}
@@ -99,6 +94,17 @@ func reading(r *http.Request, method string, u *url.URL) *http.Request {
 	caddyhttp.NewTestReplacer(other).Map(before.Get)
 	caddyhttp.SetVar(ctx, "start_time", start)
 	return other
+}
+
+// methodsOf lists the methods that an upstream may take the request's for, its own first.
+func methodsOf(r *http.Request) []string {
+	methods := []string{r.Method}
+	for name, fields := range r.Header {
+		if methodOverrides.matches(name) {
+			methods = appendMethods(methods, fields)
+		}
+	}
+	return methods
 }
 
 func appendMethods(methods, fields []string) []string {

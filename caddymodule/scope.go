@@ -59,12 +59,7 @@ func (h *Handler) receive(r *http.Request) (judges bool, problem *Problem) {
 
 // selected asks the directive's own matcher, with each method that an upstream may take the request's for.
 func (h *Handler) selected(r *http.Request) (bool, *Problem) {
-	methods := []string{r.Method}
-	for name, fields := range r.Header {
-		if methodOverrides.matches(name) {
-			methods = appendMethods(methods, fields)
-		}
-	}
+	methods := methodsOf(r)
 	if len(methods) > mostReadings {
 		return false, problemReadings
 	}

@@ -623,22 +623,28 @@ func TestLaunchpadlibReadsText(t *testing.T) {
 	}
 }
 
+// rememberAtMost gives the site a store that remembers so many nonces of a consumer.
+func (s *testSite) rememberAtMost(nonces int) {
+	s.t.Helper()
+	store, err := badgerstore.Open(badgerstore.Options{Path: s.t.TempDir(), MaxNonces: nonces})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	before := s.app.store
+	s.app.store = store
+	s.t.Cleanup(func() { s.app.store = before })
+}
+
 // TestFullReplayMemory: what can't be remembered is refused: for one token as soon as it has as many as are free for its
 // consumer, and for that consumer only.
 func TestFullReplayMemory(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"\nconsumer other {\n secret s\n two_legged robot READ_PUBLIC\n}", "")
-	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	before := site.app.store
-	site.app.store = store
-	t.Cleanup(func() { site.app.store = before })
+	site.rememberAtMost(4)
 	token := site.grant("demo", "alice", "WRITE_PRIVATE")
 	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA256"}
 	first := site.sign(signer, "GET", "http://api.test/x", "")
@@ -682,18 +688,7 @@ func TestFullReplayMemory(t *testing.T) {
 func TestEndpointsDoNotFillTheReplayMemory(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	const limit = 50
-	store, err := badgerstore.Open(badgerstore.Options{Path: t.TempDir(), MaxNonces: limit})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	before := site.app.store
-	site.app.store = store
-	t.Cleanup(func() { site.app.store = before })
+	site.rememberAtMost(limit)
 	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA256"}
 	passed, waiting := 0, signer
 	for i := range limit {
