@@ -185,7 +185,31 @@ func (c *adminCall) decode(into any) error {
 	if !utf8.Valid(body) {
 		return failure(http.StatusBadRequest, "the request body is not UTF-8")
 	}
+	if err := refuseEmpty(body); err != nil {
+		return err
+	}
 	return decodeStrictly(body, into)
+}
+
+// refuseEmpty refuses a field that is there and empty: a script whose variable is not set would get a default that it did
+// not ask for, such as a random key or no limit at all. Left out, or null, a field has its default. A secret may be empty
+// where a consumer has none. What is no object is for decodeStrictly to refuse.
+func refuseEmpty(body []byte) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		var value any
+		if json.Unmarshal(fields[name], &value) != nil || strings.EqualFold(name, "secret") {
+			continue
+		}
+		list, isList := value.([]any)
+		if value == "" || isList && len(list) == 0 {
+			return failure(http.StatusBadRequest, "field %q: is empty; leave it out for its default", strings.ToLower(name))
+		}
+	}
+	return nil
 }
 
 // decodeStrictly refuses fields that are not known: one that is misspelled would silently not be set. Its errors hold no
@@ -208,7 +232,7 @@ func decodeStrictly(body []byte, into any) error {
 		if wrong.Field == "" {
 			return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON %s", kind)
 		}
-		field := strings.TrimPrefix(wrong.Field, "consumerSettings.")
+		field := strings.TrimPrefix(strings.TrimPrefix(wrong.Field, "storedSettings."), "ConsumerSettings.")
 		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here", field, kind)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
@@ -242,17 +266,17 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 		if len(values) > 1 {
 			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
 		}
-		if values[0] == "" && slices.Contains(filters, name) { // it would list everything
+		if values[0] == "" { // it would list everything, or from the beginning
 			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
 		}
 	}
 	if text := query.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)
-		if err != nil || limit < 1 {
+		if err != nil || limit < 1 || limit > maxPage {
 			return nil, "", 0, failure(http.StatusBadRequest, "limit %q: must be a number from 1 to %d", text, maxPage)
 		}
 	}
-	return query, query.Get("after"), min(limit, maxPage), nil
+	return query, query.Get("after"), limit, nil
 }
 
 // failure is an error with the status that it is answered with.

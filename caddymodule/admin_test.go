@@ -165,6 +165,10 @@ func TestAdminRoutes(t *testing.T) {
 		{"consumers are listed with the declared ones", "GET", "/oauth1/consumers", "", 200, `{"key":"ci-bot","name":"CI bot","declared":true}`},
 		{"a list has a limit", "GET", "/oauth1/consumers?limit=1", "", 200, `"next":"app"`},
 		{"a limit that is none is refused", "GET", "/oauth1/consumers?limit=0", "", 400, `limit \"0\"`},
+		{"a page that is too large is refused", "GET", "/oauth1/tokens?limit=101", "", 400, `limit \"101\": must be a number from 1 to 100`},
+		{"the largest page", "GET", "/oauth1/tokens?limit=100", "", 200, `"items":`},
+		{"an empty limit is refused", "GET", "/oauth1/consumers?limit=", "", 400, `\"limit\": is empty`},
+		{"an empty beginning is refused", "GET", "/oauth1/consumers?after=", "", 400, `\"after\": is empty`},
 		{"an unknown query parameter is refused", "GET", "/oauth1/tokens?usr=x", "", 400, `unknown query parameter \"usr\"`},
 		{"a query parameter sent twice is refused", "GET", "/oauth1/tokens?user=x&user=y", "", 400, "sent twice"},
 		{"a malformed query is refused", "GET", "/oauth1/tokens?user=%zz", "", 400, "malformed"},
@@ -326,7 +330,7 @@ func TestAdminAnswersHEADAsGET(t *testing.T) {
 
 func TestAdminKeysMayHoldAnything(t *testing.T) {
 	a := newTestAdmin(t, "")
-	for _, key := range []string{"System-wide: Ubuntu (host/a)", "a//b", "..", ".", "%2F", "ä?#&", "app/rotate"} {
+	for _, key := range []string{"System-wide: Ubuntu (host/a)", "a//b", "...", "%2F", "ä?#&", "app/rotate"} {
 		created := a.must("POST", "/oauth1/consumers", `{"key":`+jsonText(t, key)+`}`)
 		if created["key"] != key {
 			t.Errorf("key %q was created as %q", key, created["key"])
@@ -482,14 +486,82 @@ func TestAdminAdoptsSelfRegisteredConsumers(t *testing.T) {
 	}
 }
 
-func TestAdminTokenLifetimeIsLimitedByTheApp(t *testing.T) {
+// TestAdminLifetimes: more than the app allows is refused, and not silently less. What is brought along from another
+// provider keeps what it had there.
+func TestAdminLifetimes(t *testing.T) {
+	const never = time.Duration(-1)
+	soon := func(a *testAdmin) string { return a.clock.Add(time.Hour).UTC().Format(time.RFC3339) }
+	late := func(a *testAdmin) string { return a.clock.Add(4 * time.Hour).UTC().Format(time.RFC3339) }
+	none := func(*testAdmin) string { return "" }
+	for _, c := range []struct {
+		name, app string
+		imported  bool
+		lifetime  string
+		expires   func(*testAdmin) string
+		want      time.Duration // 0: refused
+		refusal   string
+	}{
+		{"as long as the app allows", "2h", false, "", none, 2 * time.Hour, ""},
+		{"less than the app allows", "2h", false, "1h", none, time.Hour, ""},
+		{"all that the app allows", "2h", false, "120m", none, 2 * time.Hour, ""},
+		{"more than the app allows", "2h", false, "7d", none, 0, `lifetime \"7d\": is longer than the app's access_token_lifetime, 2 hours`},
+		{"for ever where the app does not allow it", "2h", false, "never", none, 0, "is longer than"},
+		{"until a time", "2h", false, "", soon, time.Hour, ""},
+		{"until a time that is too late", "2h", false, "", late, 0, "expires"},
+		{"until a time that is over", "2h", false, "", func(*testAdmin) string { return "2020-01-31" }, 0, `expires \"2020-01-31\": is in the past`},
+		{"until no time", "2h", false, "", func(*testAdmin) string { return "soon" }, 0, "must be a time"},
+		{"both", "2h", false, "1h", soon, 0, "give one of them"},
+		{"the app has no limit", "never", false, "", none, never, ""},
+		{"for ever where the app allows it", "never", false, "never", none, never, ""},
+		{"an import that says nothing", "2h", true, "", none, never, ""},
+		{"an import that says never", "2h", true, "never", none, never, ""},
+		{"an import with a lifetime", "2h", true, "7d", none, 7 * 24 * time.Hour, ""},
+		{"an import with an end", "2h", true, "", late, 4 * time.Hour, ""},
+		{"an import with an end that is over", "2h", true, "", func(*testAdmin) string { return "2020-01-31" }, 0, "is in the past"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newTestAdmin(t, "access_token_lifetime "+c.app)
+			a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
+			fields := map[string]string{"consumer": "app", "user": "u", "permission": "READ_PUBLIC"}
+			for name, value := range map[string]string{"lifetime": c.lifetime, "expires": c.expires(a)} {
+				if value != "" {
+					fields[name] = value
+				}
+			}
+			if c.imported {
+				fields["secret"] = "old"
+			}
+			body, err := json.Marshal(fields)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := a.call("POST", "/oauth1/tokens", string(body))
+			if c.want == 0 {
+				if w.Code != 400 || !strings.Contains(w.Body.String(), c.refusal) {
+					t.Errorf("got %d %s, want %q", w.Code, w.Body, c.refusal)
+				}
+				return
+			}
+			want := `"expires":"` + a.clock.Add(c.want).UTC().Format(time.RFC3339)
+			if w.Code != 201 || strings.Contains(w.Body.String(), `"expires"`) != (c.want != never) || c.want != never && !strings.Contains(w.Body.String(), want) {
+				t.Errorf("got %d %s, want it to end in %v", w.Code, w.Body, c.want)
+			}
+		})
+	}
+}
+
+// TestAdminReviewLifetimes: a review has the app's limit too.
+func TestAdminReviewLifetimes(t *testing.T) {
 	a := newTestAdmin(t, "access_token_lifetime 2h")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
-	for lifetime, want := range map[string]time.Duration{"": 2 * time.Hour, "1h": time.Hour, "7d": 2 * time.Hour} {
-		answer := a.must("POST", "/oauth1/tokens", `{"consumer":"app","user":"u","permission":"READ_PUBLIC","lifetime":"`+lifetime+`"}`)
-		if got := answer["expires"]; got != a.clock.Add(want).UTC().Format(time.RFC3339) {
-			t.Errorf("lifetime %q: expires %v, want in %v", lifetime, got, want)
-		}
+	a.requestToken("req", "app", "")
+	const review = "/oauth1/request-tokens/req/review"
+	if w := a.call("POST", review, `{"user":"u","permission":"READ_PUBLIC","lifetime":"3h"}`); w.Code != 400 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	answer := a.must("POST", review, `{"user":"u","permission":"READ_PUBLIC"}`)
+	if want := a.clock.Add(2 * time.Hour).UTC().Format(time.RFC3339); answer["token_expires"] != want {
+		t.Errorf("got %v, want %v", answer, want)
 	}
 }
 
