@@ -504,7 +504,7 @@ func TestAdminLifetimes(t *testing.T) {
 		{"as long as the app allows", "2h", false, "", none, 2 * time.Hour, ""},
 		{"less than the app allows", "2h", false, "1h", none, time.Hour, ""},
 		{"all that the app allows", "2h", false, "120m", none, 2 * time.Hour, ""},
-		{"more than the app allows", "2h", false, "7d", none, 0, `lifetime \"7d\": is longer than the app's access_token_lifetime, 2 hours`},
+		{"more than the app allows", "2h", false, "7d", none, 0, `lifetime \"7d\": is longer than the app's access_token_lifetime, 2h0m0s`},
 		{"for ever where the app does not allow it", "2h", false, "never", none, 0, "is longer than"},
 		{"until a time", "2h", false, "", soon, time.Hour, ""},
 		{"until a time that is too late", "2h", false, "", late, 0, "expires"},

@@ -351,8 +351,8 @@ func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (end
 		ends = now.Add(d)
 	}
 	if most > 0 && (ends.IsZero() || ends.After(now.Add(most))) {
-		return ends, failure(http.StatusBadRequest, "%s: is longer than the app's access_token_lifetime, %s",
-			askedFor(lifetime, expires), spell(most))
+		return ends, failure(http.StatusBadRequest, "%s: is longer than the app's access_token_lifetime, %v",
+			askedFor(lifetime, expires), most)
 	}
 	return ends, nil
 }
