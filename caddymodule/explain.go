@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,7 +32,7 @@ a text or as a file's name (- is standard input), to see where the two differ.`,
 		RunE: runExplain,
 	}
 	cmd.Flags().StringArray("header", nil, "The Authorization header")
-	cmd.Flags().StringArray("data", nil, "The form body, encoded as it is sent (repeatable, joined by &)")
+	dataFlag(cmd)
 	cmd.Flags().String("base-string", "", "The base string that the client signed: a text, a file, or - for standard input")
 	return cmd
 }
@@ -51,7 +50,7 @@ func runExplain(cmd *cobra.Command, args []string) error {
 	for _, header := range headers {
 		name, value, _ := strings.Cut(header, ":")
 		if !strings.EqualFold(strings.TrimSpace(name), "Authorization") {
-			return fmt.Errorf("header %q: of the headers, only Authorization has to do with the signature", name)
+			return misused("header %q: of the headers, only Authorization has to do with the signature", name)
 		}
 		authorization = append(authorization, strings.TrimSpace(value))
 	}
@@ -60,7 +59,7 @@ func runExplain(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("the server refuses this request: %w", err)
 	}
 	if params.Source == oauth1.SourceNone {
-		return errors.New("the request has no OAuth parameters; give its Authorization header with --header")
+		return misused("the request has no OAuth parameters; give its Authorization header with --header")
 	}
 	text, err := request.AppendBaseString(nil, &params)
 	if err != nil {
@@ -81,7 +80,7 @@ func runExplain(cmd *cobra.Command, args []string) error {
 	}
 	client, err := parseBaseString(strings.TrimSpace(string(text)))
 	if err != nil {
-		return fmt.Errorf("the client's base string: %w", err)
+		return misused("the client's base string: %w", err)
 	}
 	explainDifference(out, server, client)
 	return nil
@@ -98,7 +97,7 @@ func readBaseString(cmd *cobra.Command) ([]byte, error) {
 	}
 	text, err := os.ReadFile(value)
 	if err != nil {
-		return nil, fmt.Errorf("the client's base string is neither a text with two & nor a file: %w", err)
+		return nil, misused("the client's base string is neither a text with two & nor a file: %w", err)
 	}
 	return text, nil
 }
