@@ -27,7 +27,7 @@ var harmless = regexp.MustCompile(`^[A-Za-z0-9._@+,/][A-Za-z0-9._@+,/:=%-]*$`)
 type completer func(c *adminClient, begun string) ([]string, error)
 
 func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, cobra.ShellCompDirective) {
-	found := make(chan []string, 1)
+	found := make(chan []string, 1) // so that nobody waits for who gave up
 	go func() {
 		var offered []string
 		if c, err := newAdminClient(cmd); err == nil {
@@ -51,7 +51,7 @@ func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, 
 // completeKey completes the first argument.
 func completeKey(cmd *cobra.Command, complete completer) *cobra.Command {
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
+		if args = joinAddress(cmd, args); len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return complete.forShell(cmd, begun)
@@ -61,12 +61,24 @@ func completeKey(cmd *cobra.Command, complete completer) *cobra.Command {
 
 // completeFlag completes a flag's value. The flag must be there.
 func completeFlag(cmd *cobra.Command, flag string, complete completer) {
-	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		joinAddress(cmd, args)
 		return complete.forShell(cmd, begun)
 	})
 	if err != nil {
 		panic(err) // there is no such flag: a mistake of ours
 	}
+}
+
+// joinAddress gives the flag --address the port again that bash took from it, and returns the arguments that are left.
+// Caddy's script lets bash cut words at a colon: HOST, ":" and PORT arrive, of which the last two look like arguments.
+func joinAddress(cmd *cobra.Command, args []string) []string {
+	address := cmd.Flag("address")
+	if address == nil || address.Value.String() == "" || len(args) < 2 || args[0] != ":" {
+		return args
+	}
+	_ = address.Value.Set(address.Value.String() + ":" + args[1]) // any text is one
+	return args[2:]
 }
 
 // fixed completes words that are known without a server.

@@ -23,7 +23,8 @@ func TestCompletion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	complete := a.completer()
+	address := a.commandAddress()
+	host, port, _ := strings.Cut(address, ":")
 	for _, c := range []struct {
 		name string
 		args []string
@@ -39,31 +40,29 @@ func TestCompletion(t *testing.T) {
 		{"signature methods", []string{"consumer", "add", "--signature-method", "RSA"}, []string{"RSA-SHA1", "RSA-SHA256", "RSA-SHA512"}},
 		{"what can be cleared", []string{"consumer", "update", "printer", "--clear", "e"}, []string{"expires"}},
 	} {
-		if got := complete(c.args...); !slices.Equal(got, c.want) {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		for _, flag := range [][]string{{"--address", address}, {"--address", host, ":", port}} { // bash cuts at the colon
+			if got := complete(t, flag, c.args...); !slices.Equal(got, c.want) {
+				t.Errorf("%s, %q: got %q, want %q", c.name, flag, got, c.want)
+			}
 		}
 	}
 }
 
-// completer returns a function that completes the last argument.
-func (a *testAdmin) completer() func(args ...string) []string {
-	address := a.commandAddress()
-	return func(args ...string) []string {
-		a.t.Helper()
-		args = slices.Insert(slices.Clone(args), 2, "--address", address)
-		out, err := runCobra("", append([]string{"__complete", "oauth1"}, args...)...)
-		if err != nil {
-			a.t.Fatal(err)
-		}
-		var found []string
-		for line := range strings.Lines(out) {
-			if line = strings.TrimSuffix(line, "\n"); strings.HasPrefix(line, ":") {
-				break
-			}
-			found = append(found, line)
-		}
-		return found
+// complete completes the last argument.
+func complete(t *testing.T, flag []string, args ...string) (found []string) {
+	t.Helper()
+	args = slices.Insert(slices.Clone(args), 2, flag...)
+	out, err := runCobra("", append([]string{"__complete", "oauth1"}, args...)...)
+	if err != nil {
+		t.Fatal(err)
 	}
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSuffix(line, "\n"); strings.HasPrefix(line, ":") {
+			break
+		}
+		found = append(found, line)
+	}
+	return found
 }
 
 // TestCompletionIsQuick: where nobody answers, a shell must not hang.
