@@ -193,7 +193,8 @@ func (c *adminCall) decode(into any) error {
 
 // refuseEmpty refuses a field that is there and empty: a script whose variable is not set would get a default that it did
 // not ask for, such as a random key or no limit at all. Left out, or null, a field has its default. A secret may be empty
-// where a consumer has none. What is no object is for decodeStrictly to refuse.
+// where a consumer has none, and a callback where the link to a platform's page named none. What is no object is for
+// decodeStrictly to refuse.
 func refuseEmpty(body []byte) error {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
@@ -201,7 +202,7 @@ func refuseEmpty(body []byte) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var value any
-		if json.Unmarshal(fields[name], &value) != nil || strings.EqualFold(name, "secret") {
+		if json.Unmarshal(fields[name], &value) != nil || slices.Contains(mayBeEmptyFields, strings.ToLower(name)) {
 			continue
 		}
 		list, isList := value.([]any)
@@ -211,6 +212,8 @@ func refuseEmpty(body []byte) error {
 	}
 	return nil
 }
+
+var mayBeEmptyFields = []string{"secret", "callback"}
 
 // decodeStrictly refuses fields that are not known: one that is misspelled would silently not be set. Its errors hold no
 // values, since one may be a secret.
@@ -232,8 +235,9 @@ func decodeStrictly(body []byte, into any) error {
 		if wrong.Field == "" {
 			return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON %s", kind)
 		}
-		field := strings.TrimPrefix(strings.TrimPrefix(wrong.Field, "storedSettings."), "ConsumerSettings.")
-		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here", field, kind)
+		// Structs that others embed are in the path as well. Fields in JSON have no capitals.
+		names := slices.DeleteFunc(strings.Split(wrong.Field, "."), func(name string) bool { return strings.ToLower(name) != name })
+		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here", strings.Join(names, "."), kind)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return failure(http.StatusBadRequest, "unknown field %s", name)

@@ -258,6 +258,7 @@ func TestAdminRoutes(t *testing.T) {
 		{"a review out of band has a verifier", "POST", "/oauth1/request-tokens/oob/review", `{"user":"u","permission":"READ_PUBLIC"}`, 200, `"verifier":"`},
 		{"a second review", "POST", "/oauth1/request-tokens/refused/review", `{"user":"u","permission":"READ_PUBLIC"}`, 409, "reviewed already"},
 		{"a review of nothing", "POST", "/oauth1/request-tokens/nothing/review", `{"user":"u","permission":"READ_PUBLIC"}`, 404, "not found"},
+		{"a user of a wrong type", "POST", "/oauth1/request-tokens/waiting/review", `{"user":1}`, 400, `field \"user\": a JSON number`},
 		{"a review by nobody", "POST", "/oauth1/request-tokens/waiting/review", `{"permission":"UNAUTHORIZED"}`, 400, "user: is empty"},
 		{"a review with an unknown permission", "POST", "/oauth1/request-tokens/waiting/review", `{"user":"u","permission":"X"}`, 400, `permission \"X\"`},
 		{"a review beyond the consumer's permissions", "POST", "/oauth1/request-tokens/of-limited/review", `{"user":"u","permission":"WRITE_PUBLIC"}`, 400, "may not be granted"},

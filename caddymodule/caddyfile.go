@@ -39,6 +39,8 @@ func init() {
 //	        rsa_public_key     <pem>
 //	        signature_methods  <method...>
 //	        callbacks          <url...>
+//	        callbacks_ignore_query
+//	        default_callback
 //	        permissions        <level...>
 //	        two_legged         <user> <level>
 //	        expires            <time>
@@ -221,10 +223,10 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	    insecure_plaintext_over_http
 //	    user              <placeholder>
 //	    endpoints         off | {
-//	        request_token <path>
-//	        authorize     <path>
-//	        access_token  <path>
-//	        tokens        <path>
+//	        request_token <path>[?<name>=<value>]
+//	        authorize     <path>[?<name>=<value>]
+//	        access_token  <path>[?<name>=<value>]
+//	        tokens        <path>[?<name>=<value>]
 //	    }
 //	    require_callback
 //	    require_body_hash

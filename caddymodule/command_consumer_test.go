@@ -44,16 +44,19 @@ func TestConsumerUpdate(t *testing.T) {
 		args   []string
 		want   string
 		clear  string // empty: it can't be
+		also   string // what it can't be without
 	}{
-		{"name", []string{"--name", "New"}, `"New"`, "name"},
-		{"homepage", []string{"--homepage", "https://app.example.com/"}, `"https://app.example.com/"`, "homepage"},
-		{"signature_methods", []string{"--signature-method", "HMAC-SHA1", "--signature-method", "PLAINTEXT"}, `["HMAC-SHA1","PLAINTEXT"]`, "signature-method"},
-		{"callbacks", []string{"--callback", "https://a.test/x,y", "--callback", "https://b.test/*"}, `["https://a.test/x,y","https://b.test/*"]`, "callback"},
-		{"permissions", []string{"--permission", "READ_PUBLIC"}, `["READ_PUBLIC"]`, "permission"},
-		{"two_legged", []string{"--two-legged-user", "bot", "--two-legged-permission", "READ_PUBLIC"}, `{"permission":"READ_PUBLIC","user":"bot"}`, "two-legged"},
-		{"expires", []string{"--expires", "2099-01-31"}, `"2099-01-31T00:00:00Z"`, "expires"},
-		{"disabled", []string{"--disabled"}, `true`, ""},
-		{"rsa_public_key", []string{"--rsa-public-key", rsa}, jsonText(t, testPublicKey(t)), ""},
+		{"name", []string{"--name", "New"}, `"New"`, "name", ""},
+		{"homepage", []string{"--homepage", "https://app.example.com/"}, `"https://app.example.com/"`, "homepage", ""},
+		{"signature_methods", []string{"--signature-method", "HMAC-SHA1", "--signature-method", "PLAINTEXT"}, `["HMAC-SHA1","PLAINTEXT"]`, "signature-method", ""},
+		{"callbacks", []string{"--callback", "https://a.test/x,y", "--callback", "https://b.test/*"}, `["https://a.test/x,y","https://b.test/*"]`, "callback", ""},
+		{"callbacks_ignore_query", []string{"--callback", "https://a.test/x", "--callbacks-ignore-query"}, `true`, "callbacks-ignore-query", "callback"},
+		{"default_callback", []string{"--callback", "https://a.test/x", "--default-callback"}, `true`, "default-callback", "callback"},
+		{"permissions", []string{"--permission", "READ_PUBLIC"}, `["READ_PUBLIC"]`, "permission", ""},
+		{"two_legged", []string{"--two-legged-user", "bot", "--two-legged-permission", "READ_PUBLIC"}, `{"permission":"READ_PUBLIC","user":"bot"}`, "two-legged", ""},
+		{"expires", []string{"--expires", "2099-01-31"}, `"2099-01-31T00:00:00Z"`, "expires", ""},
+		{"disabled", []string{"--disabled"}, `true`, "", ""},
+		{"rsa_public_key", []string{"--rsa-public-key", rsa}, jsonText(t, testPublicKey(t)), "", ""},
 	} {
 		t.Run(c.option, func(t *testing.T) {
 			seen[c.option] = true
@@ -65,12 +68,19 @@ func TestConsumerUpdate(t *testing.T) {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 			delete(shown, c.option)
+			if c.also != "" {
+				delete(shown, optionOfFlag(c.also))
+			}
 			if !maps.EqualFunc(shown, bare, reflect.DeepEqual) {
 				t.Errorf("the others: %v, want %v", shown, bare)
 			}
 			switch {
 			case c.clear != "":
-				if _, err := run("", "consumer", "update", "app", "--clear", c.clear); err != nil {
+				args := []string{"consumer", "update", "app", "--clear", c.clear}
+				if c.also != "" {
+					args = append(args, "--clear", c.also)
+				}
+				if _, err := run("", args...); err != nil {
 					t.Fatal(err)
 				}
 			case c.option == "disabled":

@@ -139,6 +139,9 @@ func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 			return err
 		}
 	}
+	if err := checkCallbackOptions(c); err != nil {
+		return err
+	}
 	for _, level := range c.Permissions {
 		if err := l.check(level); err != nil {
 			return err

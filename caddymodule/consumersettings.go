@@ -22,8 +22,18 @@ type ConsumerSettings struct {
 	// What the consumer may sign with. Default: all that the site accepts.
 	SignatureMethods []string `json:"signature_methods,omitempty"`
 	// The only callbacks that the consumer may name: URLs, each exact or with a * at its end that stands for any
-	// rest of the path. Custom schemes are accepted only here. Default: any http or https URL, at the request token.
+	// rest of the path. They are compared as URLs: scheme and host in any case, a default port or none; and an http
+	// URL of this computer (`http://127.0.0.1/done`, `http://[::1]/done`, `http://localhost/done`) stands for every port
+	// (RFC 8252 section 7.3). Custom schemes are accepted only here. Default: any http or https URL, at the request
+	// token.
 	Callbacks []string `json:"callbacks,omitempty"`
+	// Accept a registered callback with any query. Default: false; a query must be the registered one.
+	CallbacksIgnoreQuery bool `json:"callbacks_ignore_query,omitempty"`
+	// Send the browser to the one registered callback, with a verifier, where the consumer names no callback or `oob`
+	// (RFC 5849 section 2.1), as MediaWiki's and X's clients expect. Needs exactly one callback, without a *. Default:
+	// false; without a callback the consumer follows Launchpad's polling flow, and with `oob` the user gets a code to
+	// type in.
+	DefaultCallback bool `json:"default_callback,omitempty"`
 	// The levels that the consumer may be granted and may use. Default: all.
 	Permissions []string `json:"permissions,omitempty"`
 	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are anonymous, and refused
@@ -58,6 +68,10 @@ var consumerSettings = []consumerSetting{
 		func(s *ConsumerSettings) any { return &s.SignatureMethods }},
 	{"callbacks", "callback", "A callback that the consumer may name: a URL, or one with a * at the end of its path", "any http or https URL",
 		func(s *ConsumerSettings) any { return &s.Callbacks }},
+	{"callbacks_ignore_query", "callbacks-ignore-query", "Accept a registered callback with any query", "a query must be the registered one",
+		func(s *ConsumerSettings) any { return &s.CallbacksIgnoreQuery }},
+	{"default_callback", "default-callback", "Send the browser to the one registered callback where the consumer names none, or oob", "Launchpad's polling, or a code to type in",
+		func(s *ConsumerSettings) any { return &s.DefaultCallback }},
 	{"permissions", "permission", "A level that the consumer may be granted", "all",
 		func(s *ConsumerSettings) any { return &s.Permissions }},
 	{"two_legged", "two-legged", "The user whom the consumer acts for when it signs without a token", "nobody",
@@ -115,13 +129,15 @@ func (s ConsumerSettings) expanded(e *expander) ConsumerSettings {
 // settingsOf are the settings of a consumer.
 func settingsOf(c *tokenstore.Consumer) ConsumerSettings {
 	s := ConsumerSettings{
-		Name:             c.Name,
-		Homepage:         c.Homepage,
-		RSAPublicKey:     c.RSAPublicKey,
-		SignatureMethods: c.SignatureMethods,
-		Callbacks:        c.Callbacks,
-		Permissions:      c.Permissions,
-		TwoLegged:        c.TwoLegged,
+		Name:                 c.Name,
+		Homepage:             c.Homepage,
+		RSAPublicKey:         c.RSAPublicKey,
+		SignatureMethods:     c.SignatureMethods,
+		Callbacks:            c.Callbacks,
+		CallbacksIgnoreQuery: c.CallbacksIgnoreQuery,
+		DefaultCallback:      c.DefaultCallback,
+		Permissions:          c.Permissions,
+		TwoLegged:            c.TwoLegged,
 	}
 	if !c.Expires.IsZero() {
 		s.Expires = shownTime(c.Expires).Format(time.RFC3339)
@@ -136,6 +152,8 @@ func (s *ConsumerSettings) apply(c *tokenstore.Consumer, l *levels) error {
 	c.RSAPublicKey = s.RSAPublicKey
 	c.SignatureMethods = s.SignatureMethods
 	c.Callbacks = s.Callbacks
+	c.CallbacksIgnoreQuery = s.CallbacksIgnoreQuery
+	c.DefaultCallback = s.DefaultCallback
 	c.Permissions = s.Permissions
 	c.TwoLegged = s.TwoLegged
 	c.Expires = time.Time{}
