@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -681,9 +683,9 @@ func TestAdminShowsNoSecrets(t *testing.T) {
 }
 
 func TestAdminWithoutAnApp(t *testing.T) {
-	apps := running.apps
-	running.apps = nil
-	t.Cleanup(func() { running.apps = apps })
+	apps, coming := running.apps, running.coming
+	running.apps, running.coming = nil, nil
+	t.Cleanup(func() { running.apps, running.coming = apps, coming })
 	w := httptest.NewRecorder()
 	adminHandler(&adminAPI{logger: zap.NewNop()}).ServeHTTP(w, httptest.NewRequest("GET", "/oauth1/health", nil))
 	if w.Code != 503 || !strings.Contains(w.Body.String(), "no oauth1 app is running") {
@@ -721,10 +723,78 @@ func TestAdminFollowsReloads(t *testing.T) {
 		{"and takes over", func() { apps.remove(old) }, next},
 		{"the end", func() { apps.remove(next) }, nil},
 		{"an app that never started is cleaned up", func() { apps.remove(old) }, nil},
+		{"one is provisioned", func() { apps.expect(old) }, old},
+		{"it starts", func() { apps.add(old) }, old},
+		{"another is provisioned, and has not started", func() { apps.expect(next) }, old},
+		{"and will not", func() { apps.remove(next) }, old},
+		{"the end again", func() { apps.remove(old) }, nil},
 	} {
 		step.do()
-		if got := apps.newest(); got != step.want {
+		if got, _ := apps.newest(); got != step.want {
 			t.Errorf("%s: got %p, want %p", step.name, got, step.want)
 		}
 	}
 }
+
+// TestAdminWaitsWhileCaddyStarts: the admin endpoint listens before there is any app, and the store takes its time to open.
+func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		comes     time.Duration // -1: no app comes
+		starts    time.Duration // after that; -1: its start fails
+		gone      time.Duration // when the client goes away, if it does
+		status    int
+		answersIn time.Duration
+	}{
+		{"the app is there", 0, 0, 0, 200, 0},
+		{"the app is provisioned", 0, time.Minute, 0, 200, time.Minute},
+		{"the app comes later", 5 * time.Second, time.Minute, 0, 200, 65 * time.Second},
+		{"the app comes, and its store does not open", time.Second, -1, 0, 503, time.Second},
+		{"no app comes", -1, 0, 0, 503, startPatience},
+		{"no app comes, and the client does not wait for it", -1, 0, time.Second, 503, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newTestAdmin(t, "") // with a store, whose goroutines have no place in a bubble
+			store := a.store()
+			apps, coming := running.apps, running.coming
+			t.Cleanup(func() { running = startedApps{apps: apps, coming: coming} })
+			synctest.Test(t, func(t *testing.T) {
+				running = startedApps{}
+				app := &App{Registration: registrationClosed, ready: make(chan struct{}), levels: a.app.levels}
+				go func() {
+					if c.comes < 0 {
+						return
+					}
+					time.Sleep(c.comes)
+					running.expect(app)
+					if time.Sleep(c.starts); c.starts >= 0 {
+						app.store = wellStore{store}
+						running.add(app)
+					}
+					close(app.ready)
+				}()
+				if c.comes == 0 && c.starts == 0 {
+					synctest.Wait()
+				}
+				ctx := t.Context()
+				if c.gone > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, c.gone)
+					defer cancel()
+				}
+				begun := time.Now()
+				api := &adminAPI{logger: zap.NewNop(), patient: begun.Add(startPatience)}
+				w := httptest.NewRecorder()
+				adminHandler(api).ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/oauth1/health", nil))
+				if took := time.Since(begun); w.Code != c.status || took != c.answersIn {
+					t.Errorf("got %d after %v, want %d after %v: %s", w.Code, took, c.status, c.answersIn, w.Body)
+				}
+			})
+		})
+	}
+}
+
+// wellStore is a store of which nothing is wanted but that it is well.
+type wellStore struct{ tokenstore.Store }
+
+func (wellStore) Check(context.Context) error { return nil }

@@ -129,6 +129,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.ready = make(chan struct{})
+	running.expect(a)
 	if a.now == nil {
 		a.now = time.Now
 	}
