@@ -10,6 +10,9 @@ import (
 // countedAtOnce is how many keys are counted before requests get their turn.
 const countedAtOnce = 1 << 13
 
+// openedMessage is the line in the log.
+const openedMessage = "token store is open"
+
 // logContents says in the log what was opened, and how much is in it. It counts in the background, since millions of
 // tokens take seconds, and holds no snapshot while it rests. What changes meanwhile may be counted or not; what was revoked
 // counts until it has left the disk.
@@ -39,7 +42,7 @@ func (s *Store) logContents(path string) {
 		}
 		fields = append(fields, zap.Int64(kind.name, n))
 	}
-	s.log.Info("token store is open", append(fields, zap.Int64("nonces", nonces))...)
+	s.log.Info(openedMessage, append(fields, zap.Int64("nonces", nonces))...)
 }
 
 // countKeys counts the keys that begin with prefix, until the store is closed.

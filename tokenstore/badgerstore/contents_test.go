@@ -49,13 +49,13 @@ func TestOpenTellsWhatIsThere(t *testing.T) {
 	o.Logger, o.Sync = zap.New(core), true
 	s = openTest(t, o)
 	deadline := time.Now().Add(time.Minute)
-	for logs.FilterMessage("token store is open").Len() == 0 {
+	for logs.FilterMessage(openedMessage).Len() == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("it says nothing")
 		}
 		time.Sleep(time.Millisecond)
 	}
-	got := logs.FilterMessage("token store is open").All()[0].ContextMap()
+	got := logs.FilterMessage(openedMessage).All()[0].ContextMap()
 	want := map[string]any{
 		"store": "badger", "path": o.Path, "encrypted": true, "sync": true,
 		"consumers": int64(2), "access_tokens": int64(countedAtOnce + 1), "request_tokens": int64(1), "nonces": int64(3),
