@@ -541,6 +541,9 @@ func texts(d *caddyfile.Dispenser, values *[]string) error {
 	if *values = d.RemainingArgs(); len(*values) == 0 {
 		return d.Errf("%s: wants at least one argument", option)
 	}
+	if slices.Contains(*values, "") {
+		return d.Errf("%s: an argument is empty", option)
+	}
 	return nil
 }
 
