@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,7 +97,9 @@ signs with that key, and its secret ends.`,
 	settingFlags(cmd, false)
 	var clearable []string
 	for _, setting := range consumerSettings {
-		clearable = append(clearable, setting.flag)
+		if setting.option != "rsa_public_key" { // the consumer has no secret to go on with
+			clearable = append(clearable, setting.flag)
+		}
 	}
 	cmd.Flags().StringArray("clear", nil, "A setting to set back (repeatable): "+strings.Join(clearable, ", "))
 	completeFlag(cmd, "clear", fixed(clearable...))
@@ -111,7 +114,7 @@ signs with that key, and its secret ends.`,
 		}
 		for _, name := range cleared {
 			option := optionOfFlag(name)
-			if option == "" {
+			if !slices.Contains(clearable, name) {
 				return misused("flag --clear %q: must be one of %s", name, strings.Join(clearable, ", "))
 			}
 			if _, given := patch[option]; given {
@@ -130,7 +133,7 @@ signs with that key, and its secret ends.`,
 	}), consumerKeys)
 }
 
-// optionOfFlag is the option of the setting that has the flag, or empty.
+// optionOfFlag is the option of the setting that has the flag.
 func optionOfFlag(flag string) string {
 	for _, setting := range consumerSettings {
 		if setting.flag == flag {

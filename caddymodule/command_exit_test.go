@@ -49,6 +49,7 @@ func TestCommandExitCodes(t *testing.T) {
 		{"nobody to ask about a user", 2, []string{"revoke", "--user", "salgado"}, "give --yes"},
 		{"an update of nothing", 2, []string{"consumer", "update", "app"}, "nothing to change"},
 		{"a setting that can't be cleared", 2, []string{"consumer", "update", "app", "--clear", "key"}, "must be one of name, homepage"},
+		{"an RSA key can't be taken away", 2, []string{"consumer", "update", "rsa", "--clear", "rsa-public-key"}, "must be one of"},
 		{"a setting that is given and cleared", 2, []string{"consumer", "update", "app", "--clear", "name", "--name", "x"}, "given as well"},
 
 		{"no such consumer", 3, []string{"consumer", "show", "nobody"}, "not found"},
@@ -64,7 +65,7 @@ func TestCommandExitCodes(t *testing.T) {
 		{"a date in the past for a token", 4, []string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC", "--expires", "2020-01-31"}, "is in the past"},
 		{"a lifetime below 0", 4, []string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC", "--lifetime", "-1h"}, "lifetime"},
 		{"an overlap below 0", 4, []string{"consumer", "rotate", "app", "--overlap", "-1h"}, "overlap"},
-		{"an RSA key can't be taken away", 4, []string{"consumer", "update", "rsa", "--clear", "rsa-public-key"}, "can't be removed"},
+		{"a change that the server does not accept", 4, []string{"consumer", "update", "rsa", "--signature-method", "HMAC-SHA1"}, "no key for it"},
 
 		{"a file that is not there", 1, []string{"consumer", "add", "--rsa-public-key", "/nowhere"}, "no such file"},
 	} {
