@@ -15,7 +15,7 @@
 //	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones; upgrade.go: and
 //	                upgrades that nobody allowed
 //	problem.go      every refusal: status, text, oauth_problem word and reason, in one table; errorroutes.go: what
-//	                handle_errors makes of them
+//	                handle_errors makes of them; placeholders.go: what it and the access log can say of them
 //
 // Beside it:
 //
