@@ -8,6 +8,7 @@
 //	connection.go   the headers that a proxy takes away, since Connection lists them
 //	plainurl.go     URLs that are the same to every server; values.go: values that are; sight.go: what matchers and
 //	                contexts see of a request
+//	preflight.go    which requests are a browser's question whether it may send another
 //	verify.go       a signed request -> an Identity, or a Problem; body.go: the form that was signed with it;
 //	                origin.go finds the scheme and host that were signed; rsakeys.go, hmackeys.go: keys made ready
 //	policy.go       may this identity make this request? permission.go: which level implies which; readings.go: what else
