@@ -196,7 +196,7 @@ func (h *Handler) reviewNotice(err error, user string, token *tokenstore.Request
 
 // pageCallback finds where the browser goes after the review. What the consumer signed with its request token counts, and
 // then nothing else: a link can't lead the verifier elsewhere (OAuth session fixation, 2009.1). Without that, a link
-// may name a callback that the consumer registered.
+// may name a callback that the consumer registered; the verifier then goes there alone.
 func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked []string) (string, error) {
 	switch token.Callback {
 	case "":
@@ -332,7 +332,7 @@ func (h *Handler) authorizeView(a *authorization) authorizeView {
 		Context:     a.context,
 		Lifetimes:   offeredLifetimes(time.Duration(h.app.AccessTokenLifetime)),
 		Destination: destination(a.callback),
-		Polling:     a.token.Callback == "",
+		Polling:     a.callback == "",
 		OutOfBand:   a.callback == outOfBand,
 		CSRF:        h.csrfToken(a.binding()...),
 	}
@@ -402,7 +402,7 @@ func (h *Handler) readReview(a *authorization, form url.Values, again string) (t
 	review.Permission = form.Get("permission")
 	review.Context = a.context
 	review.Expires = h.app.tokenExpires(now, lifetime)
-	if a.token.Callback != "" {
+	if a.callback != "" {
 		review.Verifier = tokenstore.NewVerifier()
 	}
 	return review, nil
@@ -451,12 +451,12 @@ func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) str
 // doneLink leads from the page to the one that says how it ended. It holds all that is said there but a verifier: by then
 // the consumer may have exchanged the token, and nothing is left of it.
 func (h *Handler) doneLink(t *tokenstore.RequestToken) string {
-	return "?" + url.Values{
+	return h.endpoint(endpointAuthorize).here(url.Values{
 		"done":               {t.Review.Permission},
 		"oauth_consumer_key": {t.Consumer},
 		"oauth_token":        {t.Key},
 		"proof":              {h.proof("done", t.Review.User, t.Review.Permission, t.Consumer, t.Key)},
-	}.Encode()
+	})
 }
 
 // A doneView is the page that says how it ended.

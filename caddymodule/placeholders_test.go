@@ -66,6 +66,7 @@ func TestRefusalPlaceholders(t *testing.T) {
 		ConsumerKey: "demo", ConsumerSecret: "s", Token: token.Key, TokenSecret: token.Secret,
 		SignatureMethod: "HMAC-SHA1",
 	}
+	client := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "s"}
 	robot := oauth1.Signer{ConsumerKey: "robot", ConsumerSecret: "s"}
 	signed := func(more ...string) *http.Request {
 		return plain("/x", "demo", "s", token.Key, token.Secret, more...)
@@ -129,6 +130,9 @@ func TestRefusalPlaceholders(t *testing.T) {
 		{"policy, two-legged", site.sign(robot, "POST", "http://api.test/x", ""),
 			"policy_permission|permission_denied|This request needs the permission WRITE_PUBLIC.|robot|||"},
 
+		{"no token, and not two-legged", site.sign(client, "GET", "http://api.test/x", ""),
+			"token_absent|parameter_absent|" + problemTokenRequired.Text + "|demo||oauth_token|"},
+
 		{"endpoint: method", httptest.NewRequest("PUT", "http://api.test/+request-token", nil),
 			"method_not_allowed|method_not_allowed|Method not allowed.||||"},
 		{"endpoint: no consumer", get("/+request-token"),
@@ -142,7 +146,7 @@ func TestRefusalPlaceholders(t *testing.T) {
 		{"endpoint: callback", plain("/+request-token", "demo", "s", "", "", "oauth_callback", "x"),
 			"malformed|parameter_rejected|oauth_callback: it is not an absolute URL.|demo||oauth_callback|"},
 		{"endpoint: no token", plain("/+access-token", "demo", "s", "", ""),
-			"token_unknown|token_rejected|No request token specified.|demo||oauth_token|"},
+			"token_absent|parameter_absent|No request token specified.|demo||oauth_token|"},
 		{"endpoint: not reviewed, by form", form(exchange.URL.RequestURI()),
 			"not_reviewed|permission_unknown|Request token has not yet been reviewed. Try again later.|demo|" +
 				request.Key + "||"},
