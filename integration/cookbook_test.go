@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -85,8 +86,18 @@ func startRecipe(t *testing.T, recipe, upstream string) *server {
 	return startServer(t, ownSite(t, recipe+"\nreverse_proxy {{.Upstream}}"), upstream)
 }
 
+// tokenEndpoints are where a recipe's site has them.
+type tokenEndpoints struct{ request, access string }
+
+var (
+	ownEndpoints       = tokenEndpoints{"/+request-token", "/+access-token"}
+	mediaWikiEndpoints = tokenEndpoints{
+		"/w/index.php?title=Special%3AOAuth%2Finitiate", "/w/index.php?title=Special:OAuth/token",
+	}
+)
+
 // refusals are requests that a recipe's site refuses, by what is wrong with them.
-func (srv *server) refusals(t *testing.T) map[string]*http.Request {
+func (srv *server) refusals(t *testing.T, at tokenEndpoints) map[string]*http.Request {
 	t.Helper()
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	reader := signer{
@@ -104,8 +115,8 @@ func (srv *server) refusals(t *testing.T) map[string]*http.Request {
 		"an unknown method":    srv.request("GET", "/x?oauth_consumer_key=x&oauth_signature_method=MD5", nil),
 		"no signature":         srv.request("GET", "/x?oauth_consumer_key=x&oauth_signature_method=HMAC-SHA1", nil),
 		"a nonce twice":        srv.request("GET", "/x?oauth_nonce=1&oauth_nonce=2", nil),
-		"endpoint: nothing":    srv.request("POST", "/+request-token", nil),
-		"endpoint: the method": srv.request("PUT", "/+request-token", nil),
+		"endpoint: nothing":    srv.request("POST", at.request, nil),
+		"endpoint: the method": srv.request("PUT", at.request, nil),
 	}
 	for name, c := range map[string]struct {
 		from         signer
@@ -115,20 +126,21 @@ func (srv *server) refusals(t *testing.T) map[string]*http.Request {
 		"the signature":  {reader, "GET", "/x", func(s *signer) { s.Secret = "wrong" }},
 		"the consumer":   {reader, "GET", "/x", func(s *signer) { s.Consumer = `no"bo\dy&` }},
 		"it is disabled": {client, "GET", "/x", func(s *signer) { s.Consumer, s.Secret = "off", "s" }},
+		"no token":       {client, "GET", "/x", func(*signer) {}},
 		"the token":      {reader, "GET", "/x", func(s *signer) { s.Token.Key = `no"ne` }},
 		"the timestamp":  {reader, "GET", "/x", func(s *signer) { s.Timestamp = "1" }},
 		"the nonce":      {once, "GET", "/x", func(*signer) {}},
 		"the permission": {reader, "POST", "/x", func(*signer) {}},
 
-		"endpoint: the signature": {client, "POST", "/+request-token", func(s *signer) { s.Secret = "wrong" }},
-		"endpoint: the consumer":  {client, "POST", "/+request-token", func(s *signer) { s.Consumer = "none" }},
-		"endpoint: the timestamp": {client, "POST", "/+request-token", func(s *signer) { s.Timestamp = "1" }},
-		"endpoint: the callback": {client, "POST", "/+request-token", func(s *signer) {
+		"endpoint: the signature": {client, "POST", at.request, func(s *signer) { s.Secret = "wrong" }},
+		"endpoint: the consumer":  {client, "POST", at.request, func(s *signer) { s.Consumer = "none" }},
+		"endpoint: the timestamp": {client, "POST", at.request, func(s *signer) { s.Timestamp = "1" }},
+		"endpoint: the callback": {client, "POST", at.request, func(s *signer) {
 			s.Extra = []pair{{"oauth_callback", "nowhere"}}
 		}},
-		"endpoint: the token": {reader, "POST", "/+access-token", func(s *signer) { s.Token.Key = "none" }},
-		"endpoint: the verifier": {client, "POST", "/+access-token", func(s *signer) {
-			s.Token, s.Extra = srv.reviewed(t, client), []pair{{"oauth_verifier", "wrong"}}
+		"endpoint: the token": {reader, "POST", at.access, func(s *signer) { s.Token.Key = "none" }},
+		"endpoint: the verifier": {client, "POST", at.access, func(s *signer) {
+			s.Token, s.Extra = srv.reviewed(t, at, client), []pair{{"oauth_verifier", "wrong"}}
 		}},
 	} {
 		s := c.from
@@ -139,10 +151,10 @@ func (srv *server) refusals(t *testing.T) map[string]*http.Request {
 }
 
 // reviewed is a request token that a user has granted, and whose verifier nobody has seen.
-func (srv *server) reviewed(t *testing.T, client signer) token {
+func (srv *server) reviewed(t *testing.T, at tokenEndpoints, client signer) token {
 	t.Helper()
 	client.Extra = []pair{{"oauth_callback", "oob"}}
-	got := srv.mustDo(t, client.sign(t, srv.request("POST", "/+request-token", nil), ""))
+	got := srv.mustDo(t, client.sign(t, srv.request("POST", at.request, nil), ""))
 	tok, err := parseToken(got.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -152,9 +164,11 @@ func (srv *server) reviewed(t *testing.T, client signer) token {
 }
 
 // wantRefusals sends all the refusals, and checks the status, type and body of each answer.
-func (srv *server) wantRefusals(t *testing.T, contentType string, answers map[string]reply) {
+func (srv *server) wantRefusals(
+	t *testing.T, at tokenEndpoints, contentType string, answers map[string]reply,
+) {
 	t.Helper()
-	requests := srv.refusals(t)
+	requests := srv.refusals(t, at)
 	for name, answer := range answers {
 		if requests[name] == nil {
 			t.Fatalf("there is no refusal %q", name)
@@ -188,6 +202,7 @@ func tryX(t *testing.T, recipe string) {
 		message      string
 	}{
 		"no credentials":          {400, 215, "Bad Authentication data."},
+		"no token":                {400, 215, "Bad Authentication data."},
 		"an unknown method":       {400, 215, "Bad Authentication data."},
 		"no signature":            {400, 215, "Bad Authentication data."},
 		"a nonce twice":           {400, 215, "Bad Authentication data."},
@@ -217,7 +232,7 @@ func tryX(t *testing.T, recipe string) {
 		}
 		answers[name] = reply{Status: c.status, Body: string(body)}
 	}
-	srv.wantRefusals(t, "application/json; charset=utf-8", answers)
+	srv.wantRefusals(t, ownEndpoints, "application/json; charset=utf-8", answers)
 	srv.wantOthersAlone(t, up)
 }
 
@@ -230,6 +245,7 @@ func tryMagento(t *testing.T, recipe string) {
 		problem string
 	}{
 		"no credentials":          {400, "parameter_absent&oauth_parameters_absent=oauth_consumer_key"},
+		"no token":                {400, "parameter_absent&oauth_parameters_absent=oauth_token"},
 		"an unknown method":       {400, "signature_method_rejected"},
 		"no signature":            {400, "parameter_absent&oauth_parameters_absent=oauth_signature"},
 		"a nonce twice":           {400, "parameter_rejected&oauth_parameters_rejected=oauth_nonce"},
@@ -251,7 +267,7 @@ func tryMagento(t *testing.T, recipe string) {
 	} {
 		answers[name] = reply{Status: c.status, Body: "oauth_problem=" + c.problem}
 	}
-	srv.wantRefusals(t, formType, answers)
+	srv.wantRefusals(t, ownEndpoints, formType, answers)
 	srv.wantOthersAlone(t, up)
 }
 
@@ -271,8 +287,8 @@ func tryMediaWiki(t *testing.T, recipe string) {
 	} {
 		texts[name] = reply{Status: 200, Body: "Error: An error occurred in the OAuth protocol: " + text}
 	}
-	srv.wantRefusals(t, "text/plain; charset=utf-8", texts)
-	got := srv.mustDo(t, srv.request("POST", "/+request-token", nil))
+	srv.wantRefusals(t, mediaWikiEndpoints, "text/plain; charset=utf-8", texts)
+	got := srv.mustDo(t, srv.request("POST", mediaWikiEndpoints.request, nil))
 	if got.Header.Get("WWW-Authenticate") != "" || got.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("a refusal with status 200 has the headers %v", got.Header)
 	}
@@ -304,7 +320,7 @@ func tryMediaWiki(t *testing.T, recipe string) {
 		}
 		objects[name] = reply{Status: 200, Body: string(body)}
 	}
-	srv.wantRefusals(t, "application/json; charset=utf-8", objects)
+	srv.wantRefusals(t, mediaWikiEndpoints, "application/json; charset=utf-8", objects)
 	srv.wantOthersAlone(t, up)
 }
 
@@ -326,7 +342,7 @@ func tryAccessLog(t *testing.T, recipe string) {
 		})
 		return entry
 	}
-	requests := srv.refusals(t)
+	requests := srv.refusals(t, ownEndpoints)
 	for name, c := range map[string][3]any{
 		"the token":              {"token_unknown", "demo", "no’ne"},
 		"the consumer":           {"consumer_unknown", "no’bo?dy?", nil},
@@ -347,4 +363,53 @@ func tryAccessLog(t *testing.T, recipe string) {
 	if entry["oauth_refused_consumer"] != "" || entry["oauth_refused_token"] != "" {
 		t.Errorf("what passes is logged as %v", entry)
 	}
+}
+
+// readBy sends a refused request with a client that others wrote, and returns what a program reads there.
+func (srv *server) readBy(t *testing.T, client string, s signer) string {
+	t.Helper()
+	var got struct {
+		Text  string
+		Codes []int
+	}
+	drive(t, python(t, "refused_driver.py", client), object{
+		"client": client, "root": srv.origin() + "/", "consumer": s.Consumer, "consumer_secret": s.Secret,
+		"token": s.Token.Key, "secret": s.Token.Secret,
+	}, noQuestions(t), &got)
+	return fmt.Sprint(got.Codes, " ", got.Text)
+}
+
+// TestCookbookClients: what clients of X and MediaWiki make of the recipes' answers.
+func TestCookbookClients(t *testing.T) {
+	recipes := fencedBlocks(t, "caddyfile")
+	up := newUpstream(t)
+	t.Run("tweepy", func(t *testing.T) {
+		python(t, "refused_driver.py", "tweepy")
+		srv := startRecipe(t, recipes["Refusals in the words of X"], up.URL)
+		unknown := signer{Consumer: demoKey, Secret: demoSecret, Token: token{"none", "x"}}
+		wrong := unknown
+		wrong.Token = srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
+		wrong.Secret = "wrong"
+		for want, s := range map[string]signer{
+			"[89] Unauthorized: Invalid or expired token.":   unknown,
+			"[32] Unauthorized: Could not authenticate you.": wrong,
+		} {
+			if got := srv.readBy(t, "tweepy", s); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	})
+	t.Run("mwoauth", func(t *testing.T) {
+		python(t, "refused_driver.py", "mwoauth")
+		srv := startRecipe(t, recipes["Refusals in the words of MediaWiki"], up.URL)
+		const protocol = "[] An error occurred in the OAuth protocol: "
+		for want, s := range map[string]signer{
+			protocol + "Invalid signature": {Consumer: demoKey, Secret: "wrong"},
+			protocol + "Invalid consumer":  {Consumer: "nobody", Secret: "x"},
+		} {
+			if got := srv.readBy(t, "mwoauth", s); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	})
 }
