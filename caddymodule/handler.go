@@ -47,7 +47,7 @@ func init() {
 // `{oauth1.refusal.consumer}` | The consumer key that the request named, if it did
 // `{oauth1.refusal.token}` | The key of the access or request token that the request named, if it did
 // `{oauth1.refusal.parameter}` | The OAuth parameter that is absent or rejected, if it is one
-// `{oauth1.refusal.acceptable_timestamps}` | Where the timestamp is refused: `lowest-highest`
+// `{oauth1.refusal.acceptable_timestamps}` | `lowest-highest`, if the timestamp is outside of them
 //
 // Clients write a part of the text, and the keys. All values are safe inside a quoted string of JSON, in
 // HTML, in a header and in Caddy's templates: of the characters that mean something there, quotes become an

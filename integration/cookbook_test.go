@@ -83,7 +83,9 @@ func startRecipe(t *testing.T, recipe, upstream string) *server {
 	if !strings.Contains(recipe, "oauth1\n") && !strings.Contains(recipe, "oauth1 {") {
 		recipe += "\noauth1\n"
 	}
-	return startServer(t, ownSite(t, recipe+"\nreverse_proxy {{.Upstream}}"), upstream)
+	s := ownSite(t, "forward_auth /before/* 127.0.0.1:1 {\n\turi /\n}\n"+recipe+"\nreverse_proxy {{.Upstream}}")
+	s.App = demoApp + "max_request_tokens 3\n"
+	return startServer(t, s, upstream)
 }
 
 // tokenEndpoints are where a recipe's site has them.
@@ -181,17 +183,39 @@ func (srv *server) wantRefusals(
 	}
 }
 
-// wantOthersAlone checks that the recipe's error routes touch no error that is not oauth1's.
+// wantTooMany checks the answer to a request that may be sent again later.
+func (srv *server) wantTooMany(t *testing.T, at tokenEndpoints, body string) {
+	t.Helper()
+	client := signer{Consumer: demoKey, Secret: demoSecret}
+	var got reply
+	for range 4 {
+		got = srv.mustDo(t, client.sign(t, srv.request("POST", at.request, nil), ""))
+	}
+	want(t, "too many", got, http.StatusServiceUnavailable, body)
+	if got.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+// wantOthersAlone checks that the recipe's error routes touch no error that is not oauth1's: of the
+// handlers before it, and of the API.
 func (srv *server) wantOthersAlone(t *testing.T, up *upstream) {
 	t.Helper()
+	got := srv.mustDo(t, srv.request("GET", "/before/x", nil))
+	if got.Status != http.StatusBadGateway || got.Body != "" {
+		t.Errorf("a handler before fails: %d %q, want an empty 502", got.Status, got.Body)
+	}
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
 	s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}
 	up.Close()
-	got := srv.mustDo(t, s.sign(t, srv.request("GET", "/x", nil), ""))
+	got = srv.mustDo(t, s.sign(t, srv.request("GET", "/x", nil), ""))
 	if got.Status != http.StatusBadGateway || got.Body != "" {
 		t.Errorf("the API is down: %d %q, want an empty 502", got.Status, got.Body)
 	}
 }
+
+const callbackOfX = "Callback URL not approved for this client application. " +
+	"Approved callback URLs can be adjusted in your application settings"
 
 func tryX(t *testing.T, recipe string) {
 	up := newUpstream(t)
@@ -218,7 +242,7 @@ func tryX(t *testing.T, recipe string) {
 		"endpoint: the signature": {401, 32, "Could not authenticate you."},
 		"endpoint: the consumer":  {401, 32, "Could not authenticate you."},
 		"endpoint: the timestamp": {401, 135, "Timestamp out of bounds."},
-		"endpoint: the callback":  {403, 415, "Callback URL not approved for this client application."},
+		"endpoint: the callback":  {403, 415, callbackOfX},
 		"endpoint: the token":     {401, 89, "Invalid or expired token."},
 		"endpoint: the verifier":  {401, 32, "Could not authenticate you."},
 	} {
@@ -233,6 +257,7 @@ func tryX(t *testing.T, recipe string) {
 		answers[name] = reply{Status: c.status, Body: string(body)}
 	}
 	srv.wantRefusals(t, ownEndpoints, "application/json; charset=utf-8", answers)
+	srv.wantTooMany(t, ownEndpoints, `{"errors":[{"code":130,"message":"Over capacity"}]}`)
 	srv.wantOthersAlone(t, up)
 }
 
@@ -268,6 +293,7 @@ func tryMagento(t *testing.T, recipe string) {
 		answers[name] = reply{Status: c.status, Body: "oauth_problem=" + c.problem}
 	}
 	srv.wantRefusals(t, ownEndpoints, formType, answers)
+	srv.wantTooMany(t, ownEndpoints, "oauth_problem=consumer_key_refused")
 	srv.wantOthersAlone(t, up)
 }
 
@@ -321,6 +347,8 @@ func tryMediaWiki(t *testing.T, recipe string) {
 		objects[name] = reply{Status: 200, Body: string(body)}
 	}
 	srv.wantRefusals(t, mediaWikiEndpoints, "application/json; charset=utf-8", objects)
+	srv.wantTooMany(t, mediaWikiEndpoints,
+		"Too many request tokens are waiting for this consumer. Try again later.")
 	srv.wantOthersAlone(t, up)
 }
 
