@@ -112,7 +112,8 @@ func (c crossOrigin) trySignedFetches(t *testing.T) {
 	wrong := good
 	wrong.TokenSecret = "wrong"
 	const put = `{method: "PUT", body: '{"a":1}', headers: {"Content-Type": "application/json"}}`
-	const post = `{method: "POST", body: new URLSearchParams([["a", "1 2"], ["a", "ü&="], ["z*", "!'()~"]])}`
+	const patch = `{method: "patch", body: "null", headers: {"Content-Type": "application/json"}}`
+	const post = `{method: "post", body: new URLSearchParams([["a", "1 2"], ["a", "ü&="], ["z*", "!'()~"]])}`
 	app, evil := c.page(t, appOrigin), c.page(t, evilOrigin)
 	for _, test := range []struct {
 		name, function, address, options string
@@ -122,6 +123,7 @@ func (c crossOrigin) trySignedFetches(t *testing.T) {
 			"GET", "/photos?size=a%20b&size=%2B&%C3%BC=1&a[]=!%27()*&empty", ""},
 		{"a form", "signedFetch", "/photos", post, "POST", "/photos", "a=1+2&a=%C3%BC%26%3D&z*=%21%27%28%29%7E"},
 		{"JSON", "signedFetch", "/photos", put, "PUT", "/photos", `{"a":1}`},
+		{"a method in lower case", "signedFetch", "/photos", patch, "PATCH", "/photos", "null"},
 		{"in the query", "queryFetch", "/photos?size=a", put, "PUT", "/photos?size=a", `{"a":1}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -150,8 +152,8 @@ func tryCORSOfCaddy(t *testing.T, recipe string) {
 	c := startCrossOrigin(t, recipe, up.URL)
 	c.trySignedFetches(t)
 	seen := up.take()
-	if len(seen) != 4 {
-		t.Errorf("%d requests reached the API, want 4", len(seen))
+	if len(seen) != 5 {
+		t.Errorf("%d requests reached the API, want 5", len(seen))
 	}
 	if slices.ContainsFunc(seen, func(got received) bool { return got.Method == "OPTIONS" }) {
 		t.Error("a preflight reached the API")
@@ -166,7 +168,7 @@ func newCORSAPI(t *testing.T) *upstream {
 		header.Set("Vary", "Origin")
 		if r.Header.Get("Origin") == appOrigin {
 			header.Set("Access-Control-Allow-Origin", appOrigin)
-			header.Set("Access-Control-Allow-Methods", "PUT")
+			header.Set("Access-Control-Allow-Methods", "PUT, PATCH")
 			header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
 		}
 		if r.Method != http.MethodOptions {
@@ -194,7 +196,7 @@ func tryCORSOfTheAPI(t *testing.T, recipe string) {
 			t.Errorf("a preflight reached the API as %s with %v", got.URI, identity)
 		}
 	}
-	if preflights < 4 {
+	if preflights < 5 {
 		t.Errorf("%d preflights reached the API", preflights)
 	}
 }
