@@ -66,7 +66,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 			methods = maps.Clone(methods)
 			methods[http.MethodHead] = get // the server keeps the body to itself
 		}
-		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods)})
+		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods, listRoutes[pattern])})
 	}
 	return append(routes, caddy.AdminRoute{Pattern: "/oauth1/", Handler: caddy.AdminHandlerFunc(noSuchResource)})
 }
@@ -84,6 +84,9 @@ var adminRoutes = map[string]map[string]adminFunc{
 	"/oauth1/health":                      {"GET": (*adminCall).health},
 }
 
+// listRoutes are those whose GET takes query parameters: see listQuery.
+var listRoutes = map[string]bool{"/oauth1/consumers": true, "/oauth1/tokens": true}
+
 // An adminFunc answers a call: with a status and what is encoded as the body, or with an error. A nil answer is an
 // empty body.
 type adminFunc func(*adminCall) (status int, answer any, err error)
@@ -99,13 +102,17 @@ type adminCall struct {
 // maxAdminBody is in bytes.
 const maxAdminBody = 256 << 10
 
-func (a *adminAPI) handle(methods map[string]adminFunc) caddy.AdminHandlerFunc {
+func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		do, ok := methods[r.Method]
 		if !ok {
 			w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 			return failure(http.StatusMethodNotAllowed, "method not allowed: %s", r.Method)
+		}
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if r.URL.RawQuery != "" && !(lists && reads) { // whoever sends one means something by it, such as not to do it
+			return failure(http.StatusBadRequest, "query parameters: there are none here")
 		}
 		app := running.await(r.Context(), a.patient)
 		if app == nil {

@@ -233,6 +233,8 @@ func TestAdminRoutes(t *testing.T) {
 		{"tokens of both", "GET", "/oauth1/tokens?consumer=rsa&user=salgado", "", 200, `{"items":[]}`},
 		{"a token is shown", "GET", "/oauth1/tokens/tok", "", 200, `"user":"salgado"`},
 		{"an unknown token", "GET", "/oauth1/tokens/nothing", "", 404, "not found"},
+		{"a query where none belongs", "DELETE", "/oauth1/tokens/tok?dry_run=true", "", 400, "query parameters"},
+		{"a query of a list where one is added", "POST", "/oauth1/consumers?key=x", "{}", 400, "query parameters"},
 		{"a token is revoked", "DELETE", "/oauth1/tokens/tok", "", 204, ""},
 		{"an unknown token can't be revoked", "DELETE", "/oauth1/tokens/nothing", "", 404, "not found"},
 
