@@ -176,7 +176,8 @@ func (a *App) provisionConsumers() error {
 			return fmt.Errorf("consumer %q: declared twice", c.Key)
 		}
 		a.declared[c.Key] = c
-		if c.Expired(a.now()) { // no error: one that ends while the server runs must not keep it from starting again
+		// no error: one that ends while the server runs must not keep it from starting again
+		if c.Expired(a.now()) {
 			a.logger.Warn("consumer has expired: each of its requests is refused",
 				zap.String("consumer", c.Key), zap.Time("expires", c.Expires))
 		}

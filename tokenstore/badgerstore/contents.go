@@ -13,9 +13,9 @@ const countedAtOnce = 1 << 13
 // openedMessage is the line in the log.
 const openedMessage = "token store is open"
 
-// logContents says in the log what was opened, and how much is in it. It counts in the background, since millions of
-// tokens take seconds, and holds no snapshot while it rests. What changes meanwhile may be counted or not; what was revoked
-// counts until it has left the disk.
+// logContents says in the log what was opened, and how much is in it. It counts in the background,
+// since millions of tokens take seconds, and holds no snapshot while it rests. What changes
+// meanwhile may be counted or not; what was revoked counts until it has left the disk.
 func (s *Store) logContents(path string) {
 	nonces := s.nonces.set.live() // now: they are forgotten while the rest is counted
 	fields := []zap.Field{

@@ -225,7 +225,8 @@ func TestOpenWhereItCannot(t *testing.T) {
 	wantOpenError(t, Options{Path: ""}, "no path")
 }
 
-// Badger's INFO lines are nothing that an administrator must read. One line of our own says what was opened.
+// Badger's INFO lines are nothing that an administrator must read. One line of our own says what
+// was opened.
 func TestOpenIsQuiet(t *testing.T) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	s, err := Open(Options{Path: t.TempDir(), Logger: zap.New(core)})
