@@ -37,7 +37,8 @@ type App struct {
 	// How long a request token can be reviewed and exchanged. Default: 2h.
 	RequestTokenLifetime caddy.Duration `json:"request_token_lifetime,omitempty"`
 
-	// How long an access token lives at the most, from its review on; users may choose less. Default: 0, which means
+	// How long an access token lives at the most, from its review on; users may choose less, and the admin API refuses
+	// more. One that the admin API imports with its secret lives as long as the import says. Default: 0, which means
 	// until it is revoked.
 	AccessTokenLifetime caddy.Duration `json:"access_token_lifetime,omitempty"`
 
