@@ -29,6 +29,7 @@ import (
 var families = [][]matrixClient{
 	pythonClients,
 	goClients,
+	debianClients,
 }
 
 // A matrixClient is a row of the matrix.

@@ -1,0 +1,160 @@
+package integration
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// scriptClient is the command line of a driver in a scripting language, where what probe runs succeeds.
+func scriptClient(folder, driver, interpreter string, probe ...string) func(t *testing.T) []string {
+	return func(t *testing.T) []string {
+		t.Helper()
+		program := requireProgram(t, interpreter)
+		if err := exec.Command(program, probe...).Run(); err != nil {
+			missing(t, fmt.Sprintf("what %s needs is not installed: %s %q: %v", driver, interpreter, probe, err))
+		}
+		return []string{program, filepath.Join("clients", folder, driver)}
+	}
+}
+
+func rubyClient(driver, library string) func(t *testing.T) []string {
+	return scriptClient("ruby", driver, "ruby", "-e", "require '"+library+"'")
+}
+
+func perlClient(driver, module string) func(t *testing.T) []string {
+	return scriptClient("perl", driver, "perl", "-M"+module, "-e", "1")
+}
+
+// builtClient is the command line of a driver that the test builds, with the libraries of these names in pkg-config.
+func builtClient(folder, driver, compiler string, libraries ...string) func(t *testing.T) []string {
+	return func(t *testing.T) []string {
+		t.Helper()
+		cc := requireProgram(t, compiler)
+		flags, err := exec.Command(requireProgram(t, "pkg-config"), append([]string{"--cflags", "--libs"}, libraries...)...).Output()
+		if err != nil {
+			missing(t, fmt.Sprintf("the libraries %v are not installed, or not for developers: %v", libraries, err))
+		}
+		program := filepath.Join(t.TempDir(), "driver")
+		args := append([]string{"-o", program, filepath.Join("clients", folder, driver)}, strings.Fields(string(flags))...)
+		if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s %q: %v\n%s", cc, args, err, out)
+		}
+		return []string{program}
+	}
+}
+
+// whereSigned claims a fault of all the methods that cover the request, which PLAINTEXT does not.
+func whereSigned(methods []string, name string, f fault) map[string]fault {
+	faults := map[string]fault{}
+	for _, method := range methods {
+		faults[method+" "+name] = f
+	}
+	return faults
+}
+
+// hashesNothing looks for the hash of an empty body on a request that has one.
+func hashesNothing(seen []*exchange) error {
+	hash := sha1.Sum(nil)
+	empty := base64.StdEncoding.EncodeToString(hash[:])
+	for _, x := range seen {
+		pairs, err := requestPairs(x.Request, x.URL.RawQuery, nil)
+		if err != nil {
+			return err
+		}
+		if len(x.body) == 0 || !slices.Contains(pairs, pair{"oauth_body_hash", empty}) || x.status != http.StatusUnauthorized {
+			return fmt.Errorf("%d %s for a body of %d bytes, signed with %v", x.status, x.answer, len(x.body), pairs)
+		}
+	}
+	if len(seen) == 0 {
+		return errors.New("nothing was sent")
+	}
+	return nil
+}
+
+// debianClients are those of Debian's packages, Python's apart.
+var debianClients = []matrixClient{
+	{
+		name: "Ruby oauth", from: "Debian ruby-oauth", what: "any API, with Ruby's Net::HTTP",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
+		program: rubyClient("oauth_driver.rb", "oauth"),
+		faults: whereSigned([]string{"HMAC-SHA1", "RSA-SHA1"}, "multipart", fault{
+			why:    "It makes oauth_body_hash of nothing where Net::HTTP makes the body, as for set_form and streams.",
+			remedy: "Give it the body as a string.",
+			shows:  hashesNothing,
+		}),
+	},
+	{
+		name: "Ruby simple_oauth", from: "Debian ruby-simple-oauth", what: "any API; what the gem twitter and Faraday sign with",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
+		program: rubyClient("simple_oauth_driver.rb", "simple_oauth"),
+	},
+	{
+		name: "Net::OAuth", from: "Debian libnet-oauth-perl", what: "any API, with Perl's LWP",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
+		program: perlClient("net_oauth_driver.pl", "Net::OAuth"),
+		faults: whereSigned([]string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"}, "header repeated", fault{
+			why:    "It signs only the first of several values of a name.",
+			remedy: "Use each name once; most APIs take a list in one value.",
+		}),
+		differs: map[string]string{"query repeated": "It sends only the first of several values of a name."},
+		unable:  map[string]string{"query form": "Its to_url puts the form into the query."},
+	},
+	{
+		name: "Net::OAuth::Client", from: "Debian libnet-oauth-perl", what: "web applications in Perl",
+		legs: []string{"callback", "oob"}, placements: []string{"query"}, methods: []string{"HMAC-SHA1"},
+		program: perlClient("net_oauth_client_driver.pl", "Net::OAuth::Client"),
+		faults: map[string]fault{
+			"form": {
+				why:    "It does not sign the form.",
+				remedy: "Sign with Net::OAuth, with the form as extra_params; or send JSON.",
+			},
+		},
+		differs: map[string]string{"repeated": "It sends only the first of several values of a name."},
+	},
+	{
+		name: "Net::Twitter", from: "Debian libnet-twitter-perl", what: "X's API and its look-alikes, with Perl",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		program: perlClient("net_twitter_driver.pl", "Net::Twitter"),
+		differs: map[string]string{"json": "Its JSON is what X's create_media_metadata takes."},
+		unable: map[string]string{
+			"repeated": "It takes parameters as a hash, which holds a name once.",
+			"upload":   "X takes a photo as multipart only.",
+		},
+	},
+	{
+		name: "WWW::OAuth", from: "Debian libwww-oauth-perl", what: "any API, with Perl's LWP, HTTP::Tiny or Mojolicious",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
+		program: perlClient("www_oauth_driver.pl", "WWW::OAuth"),
+	},
+	{
+		name: "PHP OAuth", from: "Debian php-oauth", what: "any API, with PHP's extension (PECL)",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
+		program: scriptClient("php", "oauth_driver.php", "php", "-r", "new OAuth('key', 'secret');"),
+		faults: whereSigned([]string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"}, "repeated", fault{
+			why:    "It signs only the last of several values of a name, be it q or q[].",
+			remedy: "Use each name once; most APIs take a list in one value.",
+		}),
+	},
+	{
+		name: "liboauth", from: "Debian liboauth-dev", what: "any API, in C with libcurl (a + in the addresses of the endpoints is to be written as %2B)",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
+		program: builtClient("c", "liboauth_driver.c", "cc", "oauth", "libcurl", "jansson"),
+		differs: map[string]string{
+			"form": "It takes the first = for the end of a name: what was to be q&= is sent as q&, with a value that begins with =.",
+		},
+	},
+}
