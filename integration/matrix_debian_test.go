@@ -43,7 +43,7 @@ func builtClient(folder, driver, compiler string, libraries ...string) func(t *t
 			missing(t, fmt.Sprintf("the libraries %v are not installed, or not for developers: %v", libraries, err))
 		}
 		program := filepath.Join(t.TempDir(), "driver")
-		args := append([]string{"-o", program, filepath.Join("clients", folder, driver)}, strings.Fields(string(flags))...)
+		args := append([]string{"-fPIC", "-o", program, filepath.Join("clients", folder, driver)}, strings.Fields(string(flags))...)
 		if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 			t.Fatalf("%s %q: %v\n%s", cc, args, err, out)
 		}
@@ -156,5 +156,17 @@ var debianClients = []matrixClient{
 		differs: map[string]string{
 			"form": "It takes the first = for the end of a name: what was to be q&= is sent as q&, with a value that begins with =.",
 		},
+	},
+	{
+		name: "Qt QOAuth1", from: "Debian qt6-networkauth-dev", what: "desktop programs with Qt",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1", "PLAINTEXT"},
+		program: builtClient("qt", "qoauth1_driver.cpp", "g++", "Qt6NetworkAuth"),
+		faults: map[string]fault{
+			"HMAC-SHA1 form": {
+				why:    "It sends + in a form's value as it is, which stands for a blank, and signs a plus.",
+				remedy: "Where a value may hold one, encode the form yourself and have it signed by prepareRequest.",
+			},
+		},
+		differs: map[string]string{"PLAINTEXT form": "It sends + in a form's value as it is, which stands for a blank."},
 	},
 }
