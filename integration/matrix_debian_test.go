@@ -169,4 +169,17 @@ var debianClients = []matrixClient{
 		},
 		differs: map[string]string{"PLAINTEXT form": "It sends + in a form's value as it is, which stands for a blank."},
 	},
+	{
+		name: "curl", from: "Debian curl, openssl and jq", what: "by hand: a shell script that signs with openssl",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"}, methods: everyMethod,
+		program: curlClient,
+	},
+}
+
+func curlClient(t *testing.T) []string {
+	t.Helper()
+	for _, name := range []string{"curl", "jq", "openssl"} {
+		requireProgram(t, name)
+	}
+	return []string{requireProgram(t, "bash"), filepath.Join("clients", "curl", "curl_driver.sh")}
 }
