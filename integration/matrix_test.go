@@ -38,6 +38,8 @@ type matrixClient struct {
 	from string // where the tests have it from: "Debian python3-tweepy", "npm oauth", "Go"
 	what string // what people use it for, in a few words
 
+	setup string // what its user has to know to use it with this server
+
 	// legs are the ways in which it can get a token: "callback", "oob", or "polling" as Launchpad's clients do. Where
 	// there are none its users bring a token along, or sign without one (twoLegged).
 	legs       []string
@@ -55,7 +57,7 @@ type matrixClient struct {
 	drive   func(t *testing.T, run matrixRun, ask asking) (matrixResult, error)
 
 	// The keys of these are cases, or more precisely METHOD CASE, PLACEMENT CASE, METHOD PLACEMENT CASE.
-	// A case is the name of a request, or of a way to get a token.
+	// A case is the name of a request, or of a way to get a token, or * for all of them.
 	faults  map[string]fault  // what it does wrong
 	differs map[string]string // what it sends instead of what was asked for, and rightly so
 	unable  map[string]string // what it has no way to do
@@ -138,7 +140,9 @@ func matrixRequests(origin, upload string) []matrixRequest {
 		{Name: "repeated", Kind: "query", Method: "GET", URL: origin + "/items/repeated?tag=b%20c&tag=a&id=1&tag=",
 			Query: [][2]string{{"tag", "b c"}, {"tag", "a"}, {"id", "1"}, {"tag", ""}}},
 		{Name: "form", Kind: "form", Method: "POST", URL: origin + "/items/form",
-			Form: [][2]string{{"a", "b & c=d+e/ü~!*'()"}, {"q&=", "1"}}},
+			Form: [][2]string{{"a", "b & c=d+e/ü~!*'()"}, {"b", ""}}},
+		{Name: "brackets", Kind: "form", Method: "POST", URL: origin + "/items/brackets", // as PHP and Rails name fields
+			Form: [][2]string{{"user[name]", "a b"}, {"user[tags][]", "1"}}},
 		{Name: "json", Kind: "json", Method: "POST", URL: origin + "/items/json", Body: `{"a":"b&c=d","ü":1}`, ContentType: "application/json"},
 		{Name: "multipart", Kind: "multipart", Method: "POST", URL: origin + "/items/multipart", Form: [][2]string{{"note", "b & c=d"}},
 			Files: [][4]string{{"file", "notes.txt", "text/plain", "one & two=3\nü\n"}}},
@@ -158,6 +162,7 @@ func uploadBytes() []byte {
 var everyMethod = []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "RSA-SHA1", "RSA-SHA256", "RSA-SHA512", "PLAINTEXT"}
 
 func TestClients(t *testing.T) {
+	t.Cleanup(func() { checkClientsPage(t) }) // after the clients, which run in parallel
 	upload := filepath.Join(t.TempDir(), "photo.jpg")
 	if err := os.WriteFile(upload, uploadBytes(), 0o600); err != nil {
 		t.Fatal(err)
@@ -229,8 +234,11 @@ func (m *matrix) run(t *testing.T) {
 func (m *matrix) addConsumer(t *testing.T, key string, more object) {
 	t.Helper()
 	consumer := object{"key": key, "name": m.client.name}
-	maps.Copy(consumer, more)
 	maps.Copy(consumer, m.client.consumer)
+	if consumer["secret"] == nil || more["rsa_public_key"] != nil {
+		delete(consumer, "secret")
+		maps.Copy(consumer, more)
+	}
 	if m.client.twoLegged {
 		consumer["two_legged"] = object{"user": "salgado", "permission": "WRITE_PRIVATE"}
 	}
@@ -254,7 +262,11 @@ func (m *matrix) walk(t *testing.T, method, placement, legs string, send bool) {
 	if strings.HasPrefix(method, "RSA-") {
 		run.Consumer, run.RSAKey = "matrix-rsa", privatePEM(testKey())
 	} else {
-		run.ConsumerSecret, s.consumer = demoSecret, demoSecret
+		run.ConsumerSecret = demoSecret
+		if own, ok := c.consumer["secret"].(string); ok {
+			run.ConsumerSecret = own
+		}
+		s.consumer = run.ConsumerSecret
 	}
 	switch legs {
 	case "callback":
@@ -291,14 +303,16 @@ func (m *matrix) walk(t *testing.T, method, placement, legs string, send bool) {
 	exchanges := w.exchanges(t)
 	got := token{run.Token, run.Secret}
 	if legs != "" {
-		granted, ok := m.checkLegs(t, run, exchanges, result, err, s)
-		if !ok {
-			if len(run.Requests) > 0 { // with a token that it need not get
+		if _, claimed := claim(m, c.faults, run, legs); claimed {
+			m.checkFailedLegs(t, run, exchanges, err, s)
+			if send { // with a token that it need not get
 				m.walk(t, method, placement, "", true)
 			}
 			return
 		}
-		got = granted
+		if got = m.checkLegs(t, run, exchanges, result, err, s); got.Key == "" {
+			return
+		}
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -317,8 +331,10 @@ func (m *matrix) drive(t *testing.T, run matrixRun, ask asking) (result matrixRe
 
 // claim looks up what a table of the client says of a case, the most precise key first.
 func claim[V any](m *matrix, table map[string]V, run matrixRun, name string) (v V, ok bool) {
+	both := run.Method + " " + run.Placement
 	for _, key := range []string{
-		run.Method + " " + run.Placement + " " + name, run.Placement + " " + name, run.Method + " " + name, name,
+		both + " " + name, run.Placement + " " + name, run.Method + " " + name,
+		both + " *", run.Placement + " *", run.Method + " *", name,
 	} {
 		if v, ok = table[key]; ok {
 			m.used[key] = true
@@ -354,48 +370,58 @@ func (x *exchange) judged(s secrets) error {
 	return judge(r, x.body, s)
 }
 
-// checkLegs checks how the client got its token. Where it could not, by the fault that is claimed, ok is false.
-func (m *matrix) checkLegs(t *testing.T, run matrixRun, exchanges []*exchange, result matrixResult, failed error, s secrets) (granted token, ok bool) {
+// judgeLegs has the requests to the endpoints judged, and returns them with the token that was given at the end.
+func judgeLegs(t *testing.T, run matrixRun, exchanges []*exchange, s secrets) (seen []*exchange, granted token, confirmed bool) {
+	t.Helper()
+	for _, x := range exchanges {
+		switch {
+		case x.isAt(run.Endpoints.RequestToken):
+			x.wrong = x.judged(secrets{consumer: s.consumer, key: s.key})
+			seen = append(seen, x)
+			if x.status == http.StatusOK {
+				confirmed = bytes.Contains(x.answer, []byte("oauth_callback_confirmed=true"))
+				s.token = readToken(t, x.answer).Secret
+			}
+		case x.isAt(run.Endpoints.AccessToken):
+			x.wrong = x.judged(s)
+			seen = append(seen, x)
+			if x.status == http.StatusOK {
+				granted = readToken(t, x.answer)
+			}
+		}
+	}
+	return seen, granted, confirmed
+}
+
+// checkFailedLegs checks that the client got no token, by the fault that it is said to have.
+func (m *matrix) checkFailedLegs(t *testing.T, run matrixRun, exchanges []*exchange, failed error, s secrets) {
 	t.Run(run.Legs, func(t *testing.T) {
-		var seen []*exchange
-		confirmed := false
-		for _, x := range exchanges {
-			switch {
-			case x.isAt(run.Endpoints.RequestToken):
-				x.wrong = x.judged(secrets{consumer: s.consumer, key: s.key})
-				seen = append(seen, x)
-				if x.status == http.StatusOK {
-					confirmed = bytes.Contains(x.answer, []byte("oauth_callback_confirmed=true"))
-					s.token = readToken(t, x.answer).Secret
-				}
-			case x.isAt(run.Endpoints.AccessToken):
-				x.wrong = x.judged(s)
-				seen = append(seen, x)
-				if x.status == http.StatusOK {
-					granted = readToken(t, x.answer)
-				}
-			}
+		f, _ := claim(m, m.client.faults, run, run.Legs)
+		if failed == nil {
+			t.Errorf("the client was said to fail (%s), and got a token", f.why)
 		}
-		if f, claimed := claim(m, m.client.faults, run, run.Legs); claimed {
-			if failed == nil {
-				t.Errorf("the client was said to fail (%s), and got a token", f.why)
-			}
-			f.check(t, seen)
-			return
-		}
-		if failed != nil {
-			for _, x := range seen {
-				t.Logf("%s %s: %d %s (the judge: %v)", x.Method, x.RequestURI, x.status, x.answer, x.wrong)
-			}
-			t.Fatal(failed)
-		}
+		seen, _, _ := judgeLegs(t, run, exchanges, s)
+		f.check(t, seen)
+	})
+}
+
+// checkLegs checks how the client got its token, and returns it, or none where something was wrong.
+func (m *matrix) checkLegs(t *testing.T, run matrixRun, exchanges []*exchange, result matrixResult, failed error, s secrets) (granted token) {
+	t.Run(run.Legs, func(t *testing.T) {
+		seen, given, confirmed := judgeLegs(t, run, exchanges, s)
 		for _, x := range seen {
 			if x.wrong != nil {
 				t.Errorf("the judge says of %s %s: %v", x.Method, x.RequestURI, x.wrong)
 			}
 		}
-		if granted.Key == "" || granted != (token{result.Token, result.Secret}) {
-			t.Errorf("the server gave the token %v, the client has %s, %s", granted, result.Token, result.Secret)
+		if failed != nil {
+			for _, x := range seen {
+				t.Logf("%s %s: %d %s", x.Method, x.RequestURI, x.status, x.answer)
+			}
+			t.Fatal(failed)
+		}
+		if given.Key == "" || given != (token{result.Token, result.Secret}) {
+			t.Errorf("the server gave the token %v, the client has %s, %s", given, result.Token, result.Secret)
 		}
 		if want := run.Legs != "polling"; confirmed != want {
 			t.Errorf("oauth_callback_confirmed %v, want %v", confirmed, want)
@@ -403,9 +429,11 @@ func (m *matrix) checkLegs(t *testing.T, run matrixRun, exchanges []*exchange, r
 		if result.Confirmed != "" && result.Confirmed != "true" {
 			t.Errorf("the client read oauth_callback_confirmed %q", result.Confirmed)
 		}
-		ok = !t.Failed()
+		if !t.Failed() {
+			granted = given
+		}
 	})
-	return granted, ok
+	return granted
 }
 
 // readToken reads a token in either of the forms that the endpoints answer in.

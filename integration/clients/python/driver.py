@@ -78,3 +78,14 @@ def by_requests(session, **more):
         return response.status_code, response.text
 
     return one
+
+
+def multipart(r):
+    """The body of a multipart request and its type, for clients whose users write it themselves."""
+    boundary = "a-boundary-that-occurs-nowhere"
+    parts = ['Content-Disposition: form-data; name="%s"\r\n\r\n%s' % (name, value) for name, value in r["form"]]
+    for field, name, type_, text in r["files"]:
+        head = 'Content-Disposition: form-data; name="%s"; filename="%s"\r\nContent-Type: %s' % (field, name, type_)
+        parts.append(head + "\r\n\r\n" + text)
+    body = "".join("--%s\r\n%s\r\n" % (boundary, part) for part in parts) + "--%s--\r\n" % boundary
+    return body.encode(), "multipart/form-data; boundary=" + boundary
