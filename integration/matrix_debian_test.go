@@ -79,6 +79,14 @@ func hashesNothing(seen []*exchange) error {
 	return nil
 }
 
+// What Net::OAuth does to forms, by itself and in its Client.
+const formInQuery = "Its to_url puts the form into the query."
+
+var unsignedForm = fault{
+	why:    "It does not sign the form.",
+	remedy: "Sign with Net::OAuth itself, which takes the form as extra_params; or send JSON.",
+}
+
 // debianClients are those of Debian's packages, Python's apart.
 var debianClients = []matrixClient{
 	{
@@ -108,23 +116,19 @@ var debianClients = []matrixClient{
 			remedy: "Use each name once; most APIs take a list in one value.",
 		}),
 		differs: map[string]string{"query repeated": "It sends only the first of several values of a name."},
-		unable:  map[string]string{"query form": "Its to_url puts the form into the query."},
+		unable:  map[string]string{"query form": formInQuery, "query brackets": formInQuery},
 	},
 	{
 		name: "Net::OAuth::Client", from: "Debian libnet-oauth-perl", what: "web applications in Perl",
 		legs: []string{"callback", "oob"}, placements: []string{"query"}, methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_oauth_client_driver.pl", "Net::OAuth::Client"),
-		faults: map[string]fault{
-			"form": {
-				why:    "It does not sign the form.",
-				remedy: "Sign with Net::OAuth, with the form as extra_params; or send JSON.",
-			},
-		},
+		faults:  map[string]fault{"form": unsignedForm, "brackets": unsignedForm},
 		differs: map[string]string{"repeated": "It sends only the first of several values of a name."},
 	},
 	{
-		name: "Net::Twitter", from: "Debian libnet-twitter-perl", what: "X's API and its look-alikes, with Perl",
-		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		name: "Net::Twitter", from: "Debian libnet-twitter-perl", what: "X (Twitter)",
+		setup: "Its options `oauth_urls` and `apiurl` take the addresses, `ssl => 0` leaves http be.",
+		legs:  []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_twitter_driver.pl", "Net::Twitter"),
 		differs: map[string]string{"json": "Its JSON is what X's create_media_metadata takes."},
 		unable: map[string]string{
@@ -149,19 +153,22 @@ var debianClients = []matrixClient{
 		}),
 	},
 	{
-		name: "liboauth", from: "Debian liboauth-dev", what: "any API, in C with libcurl (a + in the addresses of the endpoints is to be written as %2B)",
+		name: "liboauth", from: "Debian liboauth-dev", what: "any API, in C with libcurl",
+		setup: "It takes + in a path for a blank: write the endpoints' addresses with `%2B`, as `/%2Brequest-token`. Debian's build " +
+			"takes an RSA key as PKCS #8 only.",
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
 		program: builtClient("c", "liboauth_driver.c", "cc", "oauth", "libcurl", "jansson"),
-		differs: map[string]string{
-			"form": "It takes the first = for the end of a name: what was to be q&= is sent as q&, with a value that begins with =.",
-		},
 	},
 	{
 		name: "Qt QOAuth1", from: "Debian qt6-networkauth-dev", what: "desktop programs with Qt",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1", "PLAINTEXT"},
 		program: builtClient("qt", "qoauth1_driver.cpp", "g++", "Qt6NetworkAuth"),
 		faults: map[string]fault{
+			"HMAC-SHA1 repeated": {
+				why:    "It does not sort the values of a name that is repeated.",
+				remedy: "Use each name once; most APIs take a list in one value.",
+			},
 			"HMAC-SHA1 form": {
 				why:    "It sends + in a form's value as it is, which stands for a blank, and signs a plus.",
 				remedy: "Where a value may hold one, encode the form yourself and have it signed by prepareRequest.",

@@ -58,8 +58,9 @@ sub with_token {
     $self->{nt}->access_token_secret($secret);
 }
 
-# The methods send whatever parameters they are given.
+# The methods send whatever parameters they are given. They stand here by the kind of request, or by its name.
 my %methods = (
+    brackets => sub { $_[0]->update_profile(hash($_[1])) },
     query => sub { $_[0]->search(hash($_[1])) },
     form  => sub { $_[0]->update(hash($_[1])) },
     json  => sub { $_[0]->create_media_metadata({ media_id => '1', alt_text => { text => "b&c=d \x{fc}" } }) },
@@ -73,7 +74,7 @@ my %methods = (
 
 sub send_case {
     my ($self, $r) = @_;
-    my $method = $methods{ $r->{kind} } or unable('Twitter takes a photo as multipart only');
+    my $method = $methods{ $r->{name} } // $methods{ $r->{kind} } or unable('Twitter takes a photo as multipart only');
     delete $self->{response};
     eval { $method->($self->{nt}, $r); 1 } or $self->{response} or die $@;
     return ($self->{response}, $self->{response}->request->uri->path);
