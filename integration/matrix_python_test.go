@@ -60,7 +60,8 @@ var pythonClients = []matrixClient{
 	{
 		name: "launchpadlib", from: "Debian python3-launchpadlib", what: "Launchpad",
 		legs: []string{"polling"}, placements: []string{"header"}, methods: []string{"PLAINTEXT"},
-		setup: "Its consumers have an empty secret, as with `registration open`. Set `service_root` to the root of your site.",
+		setup: "Its consumers have an empty secret, as with `registration open`. " +
+			"Set `service_root` to the root of your site.",
 		site: func(t *testing.T) site {
 			return site{
 				Handler: "reverse_proxy /1.0/* {{.Launchpad}}\nreverse_proxy {{.Upstream}}",
@@ -79,7 +80,8 @@ var pythonClients = []matrixClient{
 	{
 		name: "tweepy", from: "Debian python3-tweepy", what: "X (Twitter)",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
-		setup:   "Its `API` takes `host` and `upload_host`. The URLs of the three legs are in the code of `OAuth1UserHandler`: override `_get_oauth_url`.",
+		setup: "Its `API` takes `host` and `upload_host`. The URLs of the three legs are in the code of " +
+			"`OAuth1UserHandler`: override `_get_oauth_url`.",
 		program: pythonClient("tweepy_driver.py", "tweepy"),
 		differs: map[string]string{
 			"form":      "It sends the parameters of a POST in the query.",
