@@ -142,8 +142,15 @@ func (p *clientsPage) methods(m *matrix) string {
 // there.
 func (p *clientsPage) places(m *matrix) string {
 	var all []string
+	faults := m.client.faults
 	for _, placement := range m.client.placements {
-		all = append(all, placement+p.note(m.client.faults[placement+" *"].text()))
+		text := placement + p.note(faults[placement+" *"].text())
+		for _, method := range m.client.methods {
+			if f, wrong := faults[method+" "+placement+" *"]; wrong {
+				text += p.note(under("With "+method, f.text()))
+			}
+		}
+		all = append(all, text)
 	}
 	return strings.Join(all, ", ")
 }
@@ -257,6 +264,11 @@ func scoped(text string, outcomes []outcome) string {
 	default:
 		scope = signed + ", in the " + strings.Join(placements, ", ")
 	}
+	return under(scope, text)
+}
+
+// under puts a sentence after what it is limited to.
+func under(scope, text string) string {
 	for _, word := range []string{"It", "Its", "The", "A"} {
 		if rest, ok := strings.CutPrefix(text, word+" "); ok {
 			text = strings.ToLower(word) + " " + rest

@@ -78,6 +78,19 @@ var pythonClients = []matrixClient{
 		},
 	},
 	{
+		name: "mwoauth", from: "Debian python3-mwoauth", what: "MediaWiki",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		endpoints: endpoints{
+			RequestToken: "/w/index.php?title=Special:OAuth/initiate",
+			Authorize:    "/w/index.php?title=Special:OAuth/authenticate",
+			AccessToken:  "/w/index.php?title=Special:OAuth/token",
+		},
+		setup: "The site's `endpoints` are MediaWiki's, and the consumer has `default_callback`: as MediaWiki does, " +
+			"mwoauth asks with `oob` and expects the browser back.",
+		consumer: object{"callbacks": []string{matrixCallback}, "default_callback": true},
+		program:  pythonClient("mwoauth_driver.py", "mwoauth"),
+	},
+	{
 		name: "tweepy", from: "Debian python3-tweepy", what: "X (Twitter)",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
 		setup: "Its `API` takes `host` and `upload_host`. The URLs of the three legs are in the code of " +
