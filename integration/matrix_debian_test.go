@@ -60,6 +60,13 @@ func whereSigned(methods []string, name string, f fault) map[string]fault {
 	return faults
 }
 
+// hashOfNothing is the fault of Ruby's oauth with a body that it does not see.
+var hashOfNothing = fault{
+	why:    "It makes oauth_body_hash of nothing where Net::HTTP makes the body, by set_form.",
+	remedy: "Give it the body as a string.",
+	shows:  hashesNothing,
+}
+
 // hashesNothing looks for the hash of an empty body on a request that has one.
 func hashesNothing(seen []*exchange) error {
 	hash := sha1.Sum(nil)
@@ -79,6 +86,16 @@ func hashesNothing(seen []*exchange) error {
 	return nil
 }
 
+const useOnce = "Use each name once; most APIs take a list in one value."
+
+var (
+	unsortedValues = fault{why: "It does not sort the values of a name that is repeated.", remedy: useOnce}
+	encodedTwice   = fault{
+		why:    "It encodes what is not ASCII twice before it signs.",
+		remedy: "Keep to ASCII in queries and forms, or send JSON.",
+	}
+)
+
 // What Net::OAuth does to forms, by itself and in its Client.
 const formInQuery = "Its to_url puts the form into the query."
 
@@ -94,11 +111,13 @@ var debianClients = []matrixClient{
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
 		program: rubyClient("oauth_driver.rb", "oauth"),
-		faults: whereSigned([]string{"HMAC-SHA1", "RSA-SHA1"}, "multipart", fault{
-			why:    "It makes oauth_body_hash of nothing where Net::HTTP makes the body, as for set_form and streams.",
-			remedy: "Give it the body as a string.",
-			shows:  hashesNothing,
-		}),
+		faults:  whereSigned([]string{"HMAC-SHA1", "RSA-SHA1"}, "multipart", hashOfNothing),
+	},
+	{
+		name: "OmniAuth", from: "Debian ruby-omniauth-oauth", what: "logins of Rails and Rack applications",
+		legs: []string{"callback"}, placements: []string{"header", "query"}, methods: []string{"HMAC-SHA1"},
+		program: rubyClient("omniauth_driver.rb", "omniauth-oauth"),
+		faults:  map[string]fault{"multipart": hashOfNothing},
 	},
 	{
 		name: "Ruby simple_oauth", from: "Debian ruby-simple-oauth", what: "any API; what the gem twitter and Faraday sign with",
@@ -113,7 +132,7 @@ var debianClients = []matrixClient{
 		program: perlClient("net_oauth_driver.pl", "Net::OAuth"),
 		faults: whereSigned([]string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"}, "header repeated", fault{
 			why:    "It signs only the first of several values of a name.",
-			remedy: "Use each name once; most APIs take a list in one value.",
+			remedy: useOnce,
 		}),
 		differs: map[string]string{"query repeated": "It sends only the first of several values of a name."},
 		unable:  map[string]string{"query form": formInQuery, "query brackets": formInQuery},
@@ -143,13 +162,22 @@ var debianClients = []matrixClient{
 		program: perlClient("www_oauth_driver.pl", "WWW::OAuth"),
 	},
 	{
+		name: "LWP::Authen::OAuth", from: "Debian liblwp-authen-oauth-perl", what: "any API, with Perl's LWP",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		program: perlClient("lwp_authen_oauth_driver.pl", "LWP::Authen::OAuth"),
+		faults: map[string]fault{
+			"query": encodedTwice, "form": encodedTwice,
+			"repeated": unsortedValues,
+		},
+	},
+	{
 		name: "PHP OAuth", from: "Debian php-oauth", what: "any API, with PHP's extension (PECL)",
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: scriptClient("php", "oauth_driver.php", "php", "-r", "new OAuth('key', 'secret');"),
 		faults: whereSigned([]string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"}, "repeated", fault{
 			why:    "It signs only the last of several values of a name, be it q or q[].",
-			remedy: "Use each name once; most APIs take a list in one value.",
+			remedy: useOnce,
 		}),
 	},
 	{
@@ -165,10 +193,7 @@ var debianClients = []matrixClient{
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1", "PLAINTEXT"},
 		program: builtClient("qt", "qoauth1_driver.cpp", "g++", "Qt6NetworkAuth"),
 		faults: map[string]fault{
-			"HMAC-SHA1 repeated": {
-				why:    "It does not sort the values of a name that is repeated.",
-				remedy: "Use each name once; most APIs take a list in one value.",
-			},
+			"HMAC-SHA1 repeated": unsortedValues,
 			"HMAC-SHA1 form": {
 				why:    "It sends + in a form's value as it is, which stands for a blank, and signs a plus.",
 				remedy: "Where a value may hold one, encode the form yourself and have it signed by prepareRequest.",
