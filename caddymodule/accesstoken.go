@@ -72,11 +72,11 @@ func (h *Handler) findRequestToken(ctx context.Context, c *consumerRequest) (*to
 	request, err := h.app.requestToken(ctx, c.store, c.params.Token)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return nil, problemNoRequestToken
+		return nil, problemUnknownRequestToken
 	case err != nil:
 		return nil, problemStore.because(err)
 	case request.Consumer != c.consumer.Key:
-		return nil, problemNoRequestToken
+		return nil, problemUnknownRequestToken
 	}
 	return request, nil
 }

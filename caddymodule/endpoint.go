@@ -27,7 +27,7 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *Probl
 		return nil, problemMethodNotAllowed
 	}
 	s := new(signed)
-	problem := h.read(r, s)
+	problem := h.read(r, s, true)
 	if problem != nil && s.params.Source == oauth1.SourceNone {
 		return nil, problem // the parameters could not be read at all
 	}
@@ -76,7 +76,7 @@ func (h *Handler) answerForm(w http.ResponseWriter, pairs ...[2]string) error {
 		body = append(oauth1.AppendEncode(body, pair[0]), '=')
 		body = oauth1.AppendEncode(body, pair[1])
 	}
-	return h.answer(w, http.StatusOK, "text/plain; charset=utf-8", body)
+	return h.answer(w, http.StatusOK, formType, body)
 }
 
 func (h *Handler) answerJSON(w http.ResponseWriter, value any) error {
@@ -93,7 +93,7 @@ func storeProblem(err error) *Problem {
 		err     error
 		problem *Problem
 	}{
-		{tokenstore.ErrNotFound, problemNoRequestToken},
+		{tokenstore.ErrNotFound, problemUnknownRequestToken},
 		{tokenstore.ErrNotReviewed, problemNotReviewed},
 		{tokenstore.ErrRefused, problemRefused},
 		{tokenstore.ErrExpired, problemRequestTokenExpired},

@@ -236,6 +236,8 @@ func (p *Policy) judge(r *http.Request, id *Identity) *Problem {
 		return problemDenied
 	case p.Anonymous:
 		return nil
+	case id.tokenless:
+		return problemTokenRequired
 	case id.Anonymous():
 		return problemCredentialsRequired
 	case len(p.Consumers) > 0 && !slices.ContainsFunc(p.Consumers, func(pattern string) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -49,6 +50,7 @@ const (
 // The refusals of API requests.
 var (
 	problemCredentialsRequired = &Problem{Status: 401, Text: "OAuth credentials required.", Word: "parameter_absent", Reason: "credentials_required"}
+	problemTokenRequired       = &Problem{Status: 401, Text: "An access token is required: this consumer can not act without one.", Word: "parameter_absent", Reason: "token_absent"}
 	problemInvalidSignature    = &Problem{Status: 401, Text: "Invalid signature.", Word: "signature_invalid", Reason: "signature_invalid"}
 	problemNonceUsed           = &Problem{Status: 401, Text: "This nonce has been used already.", Word: "nonce_used", Reason: "nonce_used"}
 	problemTimestamp           = &Problem{Status: 401, Text: "Timestamp appears to come from bad system clock.", Word: "timestamp_refused", Reason: "timestamp_refused"}
@@ -73,7 +75,8 @@ var (
 	problemEndpointNoConsumer      = &Problem{Status: 401, Text: "No consumer key specified.", Word: "parameter_absent", Reason: "consumer_absent"}
 	problemEndpointUnknownConsumer = &Problem{Status: 401, Text: "Unknown consumer.", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
 	problemEndpointSignature       = &Problem{Status: 401, Text: "Invalid OAuth signature.", Word: "signature_invalid", Reason: "signature_invalid"}
-	problemNoRequestToken          = &Problem{Status: 401, Text: "No request token specified.", Word: "token_rejected", Reason: "token_unknown"}
+	problemNoRequestToken          = &Problem{Status: 401, Text: "No request token specified.", Word: "parameter_absent", Reason: "token_absent"}
+	problemUnknownRequestToken     = &Problem{Status: 401, Text: "The request token is unknown, or was used already.", Word: "token_rejected", Reason: "token_unknown"}
 	problemNotReviewed             = &Problem{Status: 401, Text: "Request token has not yet been reviewed. Try again later.", Word: "permission_unknown", Reason: "not_reviewed"}
 	problemRefused                 = &Problem{Status: 403, Text: "End-user refused to authorize request token.", Word: "permission_denied", Reason: "refused_by_user"}
 	problemRequestTokenExpired     = &Problem{Status: 403, Text: "This request token has expired and can no longer be exchanged for an access token.", Word: "token_expired", Reason: "token_expired"}
@@ -261,12 +264,26 @@ func readByLaunchpadlib(r *http.Request, p *Problem) bool {
 		strings.Contains(r.UserAgent(), "lazr.restfulclient")
 }
 
-// wantsJSON reports whether the client asked for JSON (Launchpad's clients do, by naming it alone).
-func wantsJSON(r *http.Request) bool {
-	for _, accept := range r.Header["Accept"] {
-		if strings.Contains(accept, "application/json") {
-			return true
+// wantsJSON reports whether JSON is among the types that the client names as acceptable.
+func wantsJSON(r *http.Request) bool { return slices.ContainsFunc(acceptable(r), isJSON) }
+
+// wantsOnlyJSON reports whether JSON is the only one.
+func wantsOnlyJSON(r *http.Request) bool {
+	types := acceptable(r)
+	return len(types) > 0 && !slices.ContainsFunc(types, func(name string) bool { return !isJSON(name) })
+}
+
+func isJSON(mediaType string) bool { return equalASCII(mediaType, "application/json") }
+
+// acceptable are the media ranges of Accept (RFC 9110 section 12.5.1), without their parameters.
+func acceptable(r *http.Request) []string {
+	var types []string
+	for _, field := range r.Header["Accept"] {
+		for element := range strings.SplitSeq(field, ",") {
+			if name := mediaType(element); name != "" {
+				types = append(types, name)
+			}
 		}
 	}
-	return false
+	return types
 }

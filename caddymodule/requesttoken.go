@@ -24,7 +24,7 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		return h.refuse(w, r, endpointRequestToken, problem)
 	}
 	h.metrics.answered(endpointRequestToken)
-	if wantsJSON(r) {
+	if !c.params.HasCallback && wantsOnlyJSON(r) { // Launchpad's own client
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
 	if token.Callback == "" {
@@ -121,17 +121,15 @@ func (h *Handler) requestTokenJSON(c *tokenstore.Consumer, token *tokenstore.Req
 		Title string `json:"title"`
 	}
 	answer := struct {
-		Token             string  `json:"oauth_token"`
-		Secret            string  `json:"oauth_token_secret"`
-		Consumer          string  `json:"oauth_token_consumer"`
-		CallbackConfirmed bool    `json:"oauth_callback_confirmed,omitempty"`
-		AccessLevels      []level `json:"access_levels"`
+		Token        string  `json:"oauth_token"`
+		Secret       string  `json:"oauth_token_secret"`
+		Consumer     string  `json:"oauth_token_consumer"`
+		AccessLevels []level `json:"access_levels"`
 	}{
-		Token:             token.Key,
-		Secret:            token.Secret,
-		Consumer:          token.Consumer,
-		CallbackConfirmed: token.Callback != "",
-		AccessLevels:      []level{{tokenstore.Unauthorized, unauthorizedTitle}},
+		Token:        token.Key,
+		Secret:       token.Secret,
+		Consumer:     token.Consumer,
+		AccessLevels: []level{{tokenstore.Unauthorized, unauthorizedTitle}},
 	}
 	for _, offered := range h.app.levels.ordered {
 		if offered.Name != desktopIntegration && h.offers(c, offered.Name) {

@@ -27,16 +27,21 @@ type signed struct {
 // plaintext reports whether the signature is PLAINTEXT, which covers nothing.
 func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext }
 
-// read finds the OAuth parameters of a request and what its signature covers. It reads the body where that is a form, and
-// puts it back. A request without OAuth parameters is no problem: its Source is oauth1.SourceNone.
-func (h *Handler) read(r *http.Request, s *signed) *Problem {
+// read finds the OAuth parameters of a request, to an endpoint or to the API, and what its signature
+// covers. It reads the body where that is a form, and puts it back. A request without OAuth parameters
+// is no problem: its Source is oauth1.SourceNone.
+func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *Problem {
 	method, target := originalTarget(r)
 	path, query := splitTarget(target)
 	form, isForm, problem := h.signedForm(r, method, query)
 	if problem != nil {
 		return problem
 	}
-	params, err := oauth1.Parse(r.Header["Authorization"], query, form)
+	parse := oauth1.Parse
+	if endpoint {
+		parse = oauth1.ParseTokenRequest
+	}
+	params, err := parse(r.Header["Authorization"], query, form)
 	switch {
 	case errors.Is(err, oauth1.ErrTooManyParams):
 		return problemParameters
@@ -92,7 +97,7 @@ func (h *Handler) checkShape(s *signed, o origin) *Problem {
 // signature, nonce. The text of a refusal tells which keys are unknown, so time need not hide it.
 func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	s := new(signed)
-	if problem := h.read(r, s); problem != nil {
+	if problem := h.read(r, s, false); problem != nil {
 		return Identity{}, problem
 	}
 	if s.params.Source == oauth1.SourceNone {
@@ -123,6 +128,7 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	id := identity(consumer, token)
 	id.source = s.params.Source
 	if id.Anonymous() {
+		id.tokenless = consumer.Key != ""
 		return id, nil
 	}
 	if timestamp != 0 {

@@ -1,0 +1,146 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	dghubble "github.com/dghubble/oauth1"
+)
+
+var goClients = []matrixClient{
+	{
+		name: "dghubble/oauth1", from: "Go", what: "any API, with net/http",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"},
+		drive:   driveDghubble,
+		faults: map[string]fault{
+			"repeated": {
+				why:    "It signs only the first of several values of a name.",
+				remedy: "Use each name once; most APIs take a list in one value.",
+			},
+		},
+	},
+}
+
+// netRequest makes a request of the matrix as a program with net/http does.
+func (r matrixRequest) netRequest() (*http.Request, error) {
+	var body io.Reader
+	contentType := r.ContentType
+	switch {
+	case r.Files != nil:
+		var b bytes.Buffer
+		w := multipart.NewWriter(&b)
+		for _, p := range r.Form {
+			w.WriteField(p[0], p[1])
+		}
+		for _, f := range r.Files {
+			part, err := w.CreateFormFile(f[0], f[1])
+			if err != nil {
+				return nil, err
+			}
+			io.WriteString(part, f[3])
+		}
+		w.Close()
+		body, contentType = &b, w.FormDataContentType()
+	case r.Form != nil:
+		body, contentType = strings.NewReader(r.values().Encode()), formType
+	case r.BodyFile != "":
+		b, err := os.ReadFile(r.BodyFile)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(b)
+	case r.Body != "":
+		body = strings.NewReader(r.Body)
+	}
+	req, err := http.NewRequest(r.Method, r.URL, body)
+	if err == nil && contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	return req, err
+}
+
+// values is the form, as Go's programs hold one.
+func (r matrixRequest) values() url.Values {
+	v := url.Values{}
+	for _, p := range r.Form {
+		v.Add(p[0], p[1])
+	}
+	return v
+}
+
+// sendEach sends the requests of a run, by a function that sends one.
+func sendEach(run matrixRun, send func(matrixRequest) (*http.Response, error)) []matrixSent {
+	var all []matrixSent
+	for _, r := range run.Requests {
+		one := matrixSent{Name: r.Name}
+		if resp, err := send(r); err != nil {
+			one.Error = err.Error()
+		} else {
+			text, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			one.Status, one.Body = resp.StatusCode, string(text)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// verifier is what a client learns from the user's answer: the code that was typed in, or what the callback's URL holds.
+func verifier(answer object) (string, error) {
+	redirect, ok := answer["redirect"].(string)
+	if !ok {
+		code, _ := answer["verifier"].(string)
+		return code, nil
+	}
+	u, err := url.Parse(redirect)
+	if err != nil {
+		return "", err
+	}
+	return u.Query().Get("oauth_verifier"), nil
+}
+
+func driveDghubble(t *testing.T, run matrixRun, ask asking) (result matrixResult, err error) {
+	config := &dghubble.Config{
+		ConsumerKey: run.Consumer,
+		CallbackURL: run.Callback,
+		Endpoint: dghubble.Endpoint{
+			RequestTokenURL: run.Endpoints.RequestToken, AuthorizeURL: run.Endpoints.Authorize, AccessTokenURL: run.Endpoints.AccessToken,
+		},
+		Signer: dghubbleSigner(run.Method, secrets{consumer: run.ConsumerSecret, key: testKey()}),
+	}
+	result.Token, result.Secret = run.Token, run.Secret
+	if run.Legs != "" {
+		requestToken, requestSecret, err := config.RequestToken()
+		if err != nil {
+			return result, err
+		}
+		address, err := config.AuthorizationURL(requestToken)
+		if err != nil {
+			return result, err
+		}
+		code, err := verifier(ask("authorize", object{"request_token": requestToken, "url": address.String()}))
+		if err != nil {
+			return result, err
+		}
+		if result.Token, result.Secret, err = config.AccessToken(requestToken, requestSecret, code); err != nil {
+			return result, err
+		}
+	}
+	client := config.Client(context.Background(), dghubble.NewToken(result.Token, result.Secret))
+	result.Sent = sendEach(run, func(r matrixRequest) (*http.Response, error) {
+		req, err := r.netRequest()
+		if err != nil {
+			return nil, err
+		}
+		return client.Do(req)
+	})
+	return result, nil
+}

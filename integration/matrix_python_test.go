@@ -1,0 +1,98 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// pythonClient is a Python driver's command line, for a row of the matrix.
+func pythonClient(driver, module string) func(t *testing.T) []string {
+	return func(t *testing.T) []string { return python(t, driver, module) }
+}
+
+const oneValue = "A parameter has one value."
+
+// everythingTwice is Authlib's fault outside the header.
+var everythingTwice = fault{
+	why:    "It sends every OAuth parameter twice, which RFC 5849 section 3.1 forbids.",
+	remedy: "Leave signature_type at its default, SIGNATURE_TYPE_HEADER.",
+	shows: func(seen []*exchange) error {
+		if len(seen) == 0 {
+			return errors.New("nothing was sent")
+		}
+		for _, x := range seen {
+			sent := x.URL.RawQuery + "&" + string(x.body)
+			if strings.Count(sent, "oauth_nonce=") != 2 || x.status != http.StatusBadRequest {
+				return fmt.Errorf("%d to %s", x.status, sent)
+			}
+		}
+		return nil
+	},
+}
+
+var pythonClients = []matrixClient{
+	{
+		name: "requests-oauthlib", from: "Debian python3-requests-oauthlib", what: "any API, with requests",
+		legs: []string{"callback", "oob"}, methods: everyMethod, placements: []string{"header", "query", "body"},
+		program: pythonClient("requests_driver.py", "requests_oauthlib"),
+	},
+	{
+		name: "oauthlib", from: "Debian python3-oauthlib", what: "any API, with urllib",
+		legs: []string{"callback", "oob"}, methods: everyMethod, placements: []string{"header", "query", "body"},
+		program: pythonClient("oauthlib_driver.py", "oauthlib"),
+	},
+	{
+		name: "Authlib", from: "Debian python3-authlib", what: "any API, with requests",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
+		program: pythonClient("authlib_driver.py", "authlib.integrations.requests_client"),
+		faults:  map[string]fault{"query *": everythingTwice, "body *": everythingTwice},
+	},
+	{
+		name: "launchpadlib", from: "Debian python3-launchpadlib", what: "Launchpad",
+		legs: []string{"polling"}, placements: []string{"header"}, methods: []string{"PLAINTEXT"},
+		site: func(t *testing.T) site {
+			return site{
+				Handler: "reverse_proxy /1.0/* {{.Launchpad}}\nreverse_proxy {{.Upstream}}",
+				Vars:    map[string]string{"Launchpad": newLaunchpad(t).Listener.Addr().String()},
+			}
+		},
+		consumer: object{"secret": ""}, // Launchpad gives none
+		program:  pythonClient("launchpadlib_driver.py", "launchpadlib"),
+		differs: map[string]string{
+			"form":   "It adds the operation's name, ws.op.",
+			"json":   "It sends JSON with PATCH only.",
+			"upload": "It uploads with PUT.",
+		},
+	},
+	{
+		name: "tweepy", from: "Debian python3-tweepy", what: "X (Twitter)",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		program: pythonClient("tweepy_driver.py", "tweepy"),
+		differs: map[string]string{
+			"form":      "It sends the parameters of a POST in the query.",
+			"json":      "It sends X's own JSON.",
+			"multipart": "It sends the file alone.",
+		},
+		unable: map[string]string{"repeated": oneValue, "upload": "It uploads in multipart bodies."},
+	},
+	{
+		name: "python-twitter", from: "Debian python3-twitter", what: "X (Twitter)",
+		placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		program: pythonClient("twitter_driver.py", "twitter"),
+		differs: map[string]string{
+			"query":     "It adds a parameter of its own, tweet_mode.",
+			"multipart": "It sends the file alone.",
+		},
+		unable: map[string]string{"repeated": oneValue, "upload": "It uploads in multipart bodies."},
+	},
+	{
+		name: "discogs-client", from: "Debian python3-discogs-client", what: "Discogs",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		program: pythonClient("discogs_driver.py", "discogs_client"),
+		unable:  map[string]string{"form": "It sends JSON only.", "multipart": "It sends JSON only.", "upload": "It sends JSON only."},
+	},
+}

@@ -1,0 +1,143 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// A wire stands between a client and the server and keeps every byte that goes either way, so that a test sees what a
+// client really sent, and what it was answered, whatever the client says of it.
+type wire struct {
+	net.Listener
+	server string // host and port
+
+	mu    sync.Mutex
+	calls []*call
+}
+
+// A call is a connection: what the client has sent on it, and what it was answered.
+type call struct {
+	mu       sync.Mutex
+	up, down bytes.Buffer
+	conns    [2]net.Conn
+}
+
+// An exchange is a request and its answer. Wrong is what a judge says of the request's signature.
+type exchange struct {
+	*http.Request
+	body   []byte
+	status int
+	answer []byte
+	wrong  error
+}
+
+func newWire(t testing.TB, srv *server) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{Listener: l, server: "127.0.0.1:" + srv.port}
+	t.Cleanup(w.close)
+	go w.serve()
+	return w
+}
+
+func (w *wire) origin() string { return "http://" + w.Addr().String() }
+
+func (w *wire) serve() {
+	for {
+		client, err := w.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", w.server)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		c := &call{conns: [2]net.Conn{client, server}}
+		w.mu.Lock()
+		w.calls = append(w.calls, c)
+		w.mu.Unlock()
+		go c.carry(server, client, &c.up)
+		go c.carry(client, server, &c.down)
+	}
+}
+
+// carry copies one direction. It keeps bytes before it passes them on: what has been answered has been kept.
+func (c *call) carry(to, from net.Conn, kept *bytes.Buffer) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		c.mu.Lock()
+		kept.Write(buf[:n])
+		c.mu.Unlock()
+		if _, failed := to.Write(buf[:n]); failed != nil || err != nil {
+			break
+		}
+	}
+	if half, ok := to.(*net.TCPConn); ok {
+		half.CloseWrite()
+	}
+}
+
+func (w *wire) close() {
+	w.Listener.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.calls {
+		c.conns[0].Close()
+		c.conns[1].Close()
+	}
+}
+
+// exchanges reads what went over the wire, connection after connection.
+func (w *wire) exchanges(t testing.TB) []*exchange {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []*exchange
+	for _, c := range w.calls {
+		c.mu.Lock()
+		up, down := bytes.Clone(c.up.Bytes()), bytes.Clone(c.down.Bytes())
+		c.mu.Unlock()
+		requests, answers := bufio.NewReader(bytes.NewReader(up)), bufio.NewReader(bytes.NewReader(down))
+		for {
+			req, err := http.ReadRequest(requests)
+			if err != nil {
+				break
+			}
+			body, err := readBody(req)
+			if err != nil {
+				t.Errorf("the body of %s %s: %v", req.Method, req.RequestURI, err)
+			}
+			x := &exchange{Request: req, body: body}
+			all = append(all, x)
+			if x.status, x.answer, err = readAnswer(answers, req); err != nil {
+				t.Errorf("the answer to %s %s: %v", req.Method, req.RequestURI, err)
+			}
+		}
+	}
+	return all
+}
+
+// readAnswer reads an answer, after whatever 1xx comes before it.
+func readAnswer(r *bufio.Reader, req *http.Request) (status int, body []byte, err error) {
+	for {
+		resp, err := http.ReadResponse(r, req)
+		if err != nil {
+			return 0, nil, err
+		}
+		if resp.StatusCode/100 == 1 {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		return resp.StatusCode, body, err
+	}
+}
