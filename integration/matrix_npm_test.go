@@ -1,8 +1,13 @@
 package integration
 
 import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -18,20 +23,61 @@ func npmClient(pkg, driver string, args ...string) func(t *testing.T) []string {
 	}
 }
 
+// bracketed is what npm's oauth does with a name that is repeated.
+var bracketed = fault{
+	why:    "It signs a=1&a=2 of a query as a[0]=1&a[1]=2, and sends a=1&a=2.",
+	remedy: "Use each name once, or name them a[0] and a[1] yourself.",
+}
+
+// cutOff is request's fault: its Content-Length is that of the form alone.
+var cutOff = fault{
+	why:    "It adds the OAuth parameters to a form after it has counted the form for Content-Length, so that they are cut off.",
+	remedy: "Leave transport_method at its default, header.",
+	shows: func(seen []*exchange) error {
+		if len(seen) != 1 || bytes.Contains(seen[0].body, []byte("oauth_")) || seen[0].status != http.StatusUnauthorized {
+			return fmt.Errorf("%d requests with OAuth parameters", len(seen))
+		}
+		return nil
+	},
+}
+
+// tokenTwice is twitter-api-v2's fault: login() sends oauth_token in the header and in the form, and signs it once.
+var tokenTwice = fault{
+	why:    "login() sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 forbids, and signs it once.",
+	remedy: "In place of login(verifier), call post(<access token URL>, { oauth_verifier: verifier }) of the same client.",
+	shows: func(seen []*exchange) error {
+		last := seen[len(seen)-1]
+		form, err := url.ParseQuery(string(last.body))
+		if err != nil || form.Get("oauth_token") == "" || !strings.Contains(last.Header.Get("Authorization"), "oauth_token=") ||
+			last.wrong == nil || last.status != http.StatusBadRequest {
+			return fmt.Errorf("%d to %s %s (the judge: %w)", last.status, last.RequestURI, last.body, last.wrong)
+		}
+		return nil
+	},
+}
+
+const (
+	launchesOnly = "It sends launches and outcomes only."
+	magentoOnly  = "It sends search criteria and JSON only."
+	noFileName   = "It sends the file without its name."
+	lastValue    = "It sends only the last of several values of a name."
+)
+
 var npmClients = []matrixClient{
 	{
-		name: "oauth", from: "npm oauth", what: "any API, and what stands on it, such as passport-oauth1",
+		name: "oauth", from: "npm oauth", what: "any API",
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: npmClient("oauth", "driver.js"),
+		faults:  map[string]fault{"HMAC-SHA1 repeated": bracketed, "HMAC-SHA256 repeated": bracketed, "RSA-SHA1 repeated": bracketed},
 	},
 	{
-		name: "oauth-1.0a with axios", from: "npm oauth-1.0a, axios", what: "any API, in Node.js and in browsers",
+		name: "oauth-1.0a with axios", from: "npm oauth-1.0a, axios", what: "any API",
 		legs: []string{"callback", "oob"}, methods: everyMethod, placements: []string{"header", "query", "body"},
 		program: npmClient("oauth-1.0a", "oauth-1.0a.js", "axios"),
 	},
 	{
-		name: "oauth-1.0a with node's http", from: "npm oauth-1.0a", what: "any API, in Node.js",
+		name: "oauth-1.0a with node's http", from: "npm oauth-1.0a", what: "any API",
 		legs: []string{"callback", "oob"}, methods: everyMethod, placements: []string{"header", "query", "body"},
 		program: npmClient("oauth-1.0a", "oauth-1.0a.js", "http"),
 	},
@@ -40,25 +86,35 @@ var npmClients = []matrixClient{
 		legs: []string{"callback"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
 		program: npmClient("passport-oauth1", "passport.js"),
+		faults:  map[string]fault{"HMAC-SHA1 repeated": bracketed, "RSA-SHA1 repeated": bracketed},
 	},
 	{
 		name: "request", from: "npm request", what: "any API; deprecated, and in many programs",
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: npmClient("request", "request.js"),
+		faults:  map[string]fault{"body form": cutOff},
 	},
 	{
-		name: "twitter-api-v2", from: "npm twitter-api-v2", what: "X, Twitter",
+		name: "twitter-api-v2", from: "npm twitter-api-v2", what: "X (Twitter)",
 		legs: []string{"callback", "oob"}, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("twitter-api-v2", "twitter.js"),
+		faults:  map[string]fault{"callback": tokenTwice, "oob": tokenTwice},
+		differs: map[string]string{"repeated": lastValue, "multipart": noFileName},
 	},
 	{
-		name: "Postman", from: "npm postman-runtime", what: "Postman and Newman",
+		name: "twitter-api-v2 with post()", from: "npm twitter-api-v2", what: "X (Twitter)",
+		legs: []string{"callback", "oob"}, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
+		program: npmClient("twitter-api-v2", "twitter.js", "post"),
+		differs: map[string]string{"repeated": lastValue, "multipart": noFileName},
+	},
+	{
+		name: "Postman", from: "npm postman-runtime", what: "trying out any API; Newman",
 		legs: []string{"callback", "oob"}, methods: everyMethod, placements: []string{"header", "query", "body"},
 		program: npmClient("postman-runtime", "postman.js"),
 	},
 	{
-		name: "Postman with body hashes", from: "npm postman-runtime", what: "Postman and Newman",
+		name: "Postman with body hashes", from: "npm postman-runtime", what: "trying out any API; Newman",
 		legs: []string{"callback"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "RSA-SHA1", "RSA-SHA256", "RSA-SHA512"},
 		program: npmClient("postman-runtime", "postman.js", "body-hash"),
@@ -67,15 +123,31 @@ var npmClients = []matrixClient{
 		name: "mastercard-oauth1-signer", from: "npm mastercard-oauth1-signer", what: "Mastercard's APIs",
 		twoLegged: true, methods: []string{"RSA-SHA256"}, placements: []string{"header"},
 		program: npmClient("mastercard-oauth1-signer", "mastercard.js"),
+		faults: map[string]fault{"*": {
+			why:    "It puts the body hash, which ends in =, into the signature base string unencoded.",
+			remedy: "Have it encoded: `const { getBodyHash } = oauth; oauth.getBodyHash = (body) => encodeURIComponent(getBodyHash(body));`",
+		}},
 	},
 	{
-		name: "ims-lti", from: "npm ims-lti", what: "LTI 1.1 launches and outcomes",
+		name: "mastercard-oauth1-signer with the hash encoded", from: "npm mastercard-oauth1-signer", what: "Mastercard's APIs",
+		twoLegged: true, methods: []string{"RSA-SHA256"}, placements: []string{"header"},
+		program: npmClient("mastercard-oauth1-signer", "mastercard.js", "encoded"),
+	},
+	{
+		name: "ims-lti", from: "npm ims-lti", what: "LTI 1.1, launches and outcomes",
 		twoLegged: true, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("ims-lti", "lti.js"),
+		differs: map[string]string{
+			"form": "It sends the form of a launch, with the OAuth parameters in it.",
+			"json": "It sends the XML of an outcome, with a body hash.",
+		},
+		unable: map[string]string{"query": launchesOnly, "repeated": launchesOnly, "multipart": launchesOnly, "upload": launchesOnly},
 	},
 	{
-		name: "magento-api-rest", from: "npm magento-api-rest", what: "Magento's REST API",
+		name: "magento-api-rest", from: "npm magento-api-rest", what: "Magento",
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256"}, placements: []string{"header"},
 		program: npmClient("magento-api-rest", "magento.js"),
+		differs: map[string]string{"query": "It sends Magento's search criteria."},
+		unable:  map[string]string{"repeated": magentoOnly, "form": magentoOnly, "multipart": magentoOnly, "upload": magentoOnly},
 	},
 }

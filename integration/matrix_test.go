@@ -28,6 +28,7 @@ import (
 // families are the clients by the language that they are written in, in the order of docs/clients.md.
 var families = [][]matrixClient{
 	pythonClients,
+	npmClients,
 	goClients,
 }
 

@@ -59,19 +59,27 @@ async function threeLegs(post) {
 }
 
 // matrix is the job of the matrix: the three legs where the test wants them, then each request with the access token. A
-// client is {legs, send}: legs() gives the token, send(request, token) gives {status, body}.
-function matrix({ legs, send }) {
+// client is {legs, send}: legs() gives the token, send(request, token) gives {status, body}. One that sends them all at once
+// brings sendAll(requests, token) instead.
+function matrix({ legs, send, sendAll = oneByOne(send) }) {
   return async () => {
     const { confirmed, ...token } = args.legs ? await legs() : { key: args.token, secret: args.secret };
+    const sent = args.requests.length ? await sendAll(args.requests, token) : [];
+    return { confirmed, token: token.key, secret: token.secret, sent };
+  };
+}
+
+function oneByOne(send) {
+  return async (requests, token) => {
     const sent = [];
-    for (const r of args.requests) {
+    for (const r of requests) {
       try {
         sent.push({ name: r.name, ...await send(r, token) });
       } catch (error) {
         sent.push({ name: r.name, error: error?.message || JSON.stringify(error) });
       }
     }
-    return { confirmed, token: token.key, secret: token.secret, sent };
+    return sent;
   };
 }
 

@@ -3,7 +3,7 @@
 'use strict';
 
 const Magento = require('magento-api-rest').default;
-const { args, run, matrix, unable } = require('./core');
+const { args, run, matrix, unable, formOf } = require('./core');
 
 async function send(r, token) {
   const client = new Magento({
@@ -23,15 +23,17 @@ async function send(r, token) {
       },
     },
   });
-  let response;
-  if (r.kind === 'query') {
-    response = await client.get('items', { q: 'a b/ü', empty: '', z: "1/2~!*'()", $sort: { q: 'DESC' }, $perPage: 10 });
-  } else if (r.kind === 'json') {
-    response = await client.post('items', JSON.parse(r.body));
-  } else {
-    unable('it speaks JSON only');
+  const endpoint = new URL(r.url).pathname.slice(1);
+  const response = await call(client, r, endpoint);
+  return { status: response.status, body: response.data, path: '/rest/V1/' + endpoint };
+}
+
+function call(client, r, endpoint) {
+  switch (r.name) {
+    case 'query': return client.get(endpoint, { ...formOf(r.query), $sort: { q: 'DESC' }, $perPage: 10 });
+    case 'json': return client.post(endpoint, JSON.parse(r.body));
+    default: return unable('it sends search criteria and JSON only');
   }
-  return { status: response.status, body: response.data };
 }
 
 run({ matrix: matrix({ send }) });

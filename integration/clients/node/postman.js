@@ -26,19 +26,21 @@ function auth(more, token) {
   return { type: 'oauth1', oauth1: Object.entries(settings).map(([key, value]) => ({ key, value })) };
 }
 
-function call(request) {
-  const collection = new Collection({ item: [{ name: 'request', request }] });
+// runAll runs a collection of requests.
+function runAll(requests) {
+  const collection = new Collection({ item: requests.map((request) => ({ name: request.name, request })) });
+  const results = [];
   return new Promise((resolve, reject) => {
-    new runtime.Runner().run(collection, { fileResolver: fs, requester: { followRedirects: false } }, (error, started) => {
+    new runtime.Runner().run(collection, { fileResolver: fs, requester: { followRedirects: false } }, (error, run) => {
       if (error) return reject(error);
-      let result;
-      started.start({
-        response(failed, cursor, response) {
-          result = failed ? { error: failed } : { status: response.code, body: response.text() };
+      run.start({
+        response(failed, cursor, response, request, item) {
+          const result = failed ? { error: failed.message } : { status: response.code, body: response.text() };
+          results.push({ name: item.name, ...result });
         },
         done(failed) {
-          if (failed || result.error) return reject(failed || result.error);
-          resolve(result);
+          if (failed) return reject(failed);
+          resolve(results);
         },
       });
     });
@@ -70,13 +72,16 @@ function bodyOf(r) {
 
 async function post(url, more, token) {
   const body = args.placement === 'body' ? { mode: 'urlencoded', urlencoded: [] } : undefined;
-  return (await call({ method: 'POST', url, body, auth: auth(more, token) })).body;
+  const [{ body: answer }] = await runAll([{ name: url, method: 'POST', url, body, auth: auth(more, token) }]);
+  return answer;
 }
 
-function send(r, token) {
-  const header = [{ key: 'X-Case', value: r.name }];
-  if (r.content_type && r.kind !== 'multipart') header.push({ key: 'Content-Type', value: r.content_type });
-  return call({ method: r.method, url: r.url, header, body: bodyOf(r), auth: auth({}, token) });
+function sendAll(requests, token) {
+  return runAll(requests.map((r) => {
+    const header = [{ key: 'X-Case', value: r.name }];
+    if (r.content_type) header.push({ key: 'Content-Type', value: r.content_type });
+    return { name: r.name, method: r.method, url: r.url, header, body: bodyOf(r), auth: auth({}, token) };
+  }));
 }
 
-run({ matrix: matrix({ legs: () => threeLegs(post), send }) });
+run({ matrix: matrix({ legs: () => threeLegs(post), sendAll }) });

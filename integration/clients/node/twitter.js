@@ -1,11 +1,14 @@
 // Drives the npm package twitter-api-v2 as its README says. It knows X's hosts only and speaks HTTPS only, so a plugin of
-// its own kind and its httpAgent option lead it to the server under test.
+// its own kind and its httpAgent option lead it to the server under test. With the argument "post" it is helped as
+// docs/clients.md says.
 'use strict';
 
 const fs = require('node:fs');
 const http = require('node:http');
 const { TwitterApi } = require('twitter-api-v2');
 const { args, endpoints, run, authorize, verifierOf, matrix, unable, formOf } = require('./core');
+
+const byPost = process.argv[2] === 'post';
 
 const toServer = {
   onBeforeRequestConfig({ params }) {
@@ -27,10 +30,15 @@ function client(token) {
 async function legs() {
   const link = await client().generateAuthLink(args.callback);
   const url = new URL(link.url);
-  const answer = await authorize(link.oauth_token, endpoints.authorize + url.search);
-  const { accessToken, accessSecret } = await client({ key: link.oauth_token, secret: link.oauth_token_secret })
-    .login(verifierOf(answer));
-  return { confirmed: link.oauth_callback_confirmed, key: accessToken, secret: accessSecret };
+  const verifier = verifierOf(await authorize(link.oauth_token, endpoints.authorize + url.search));
+  const temporary = client({ key: link.oauth_token, secret: link.oauth_token_secret });
+  const confirmed = link.oauth_callback_confirmed;
+  if (byPost) {
+    const granted = await temporary.post('https://api.x.com/oauth/access_token', { oauth_verifier: verifier });
+    return { confirmed, key: granted.oauth_token, secret: granted.oauth_token_secret };
+  }
+  const { accessToken, accessSecret } = await temporary.login(verifier);
+  return { confirmed, key: accessToken, secret: accessSecret };
 }
 
 async function send(r, token) {
