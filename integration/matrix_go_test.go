@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	dghubble "github.com/dghubble/oauth1"
+	mrjones "github.com/mrjones/oauth"
 )
 
 var goClients = []matrixClient{
@@ -24,6 +25,18 @@ var goClients = []matrixClient{
 			"repeated": {
 				why:    "It signs only the first of several values of a name.",
 				remedy: "Use each name once; most APIs take a list in one value.",
+			},
+		},
+	},
+	{
+		name: "mrjones/oauth", from: "Go", what: "any API, with net/http",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "RSA-SHA256"},
+		drive:   driveMrjones,
+		faults: map[string]fault{
+			"brackets": {
+				why:    "It signs the names of parameters as they are, not percent-encoded.",
+				remedy: "Keep to names of letters, digits, `-`, `.`, `_` and `~`, or send JSON.",
 			},
 		},
 	},
@@ -76,21 +89,32 @@ func (r matrixRequest) values() url.Values {
 	return v
 }
 
-// sendEach sends the requests of a run, by a function that sends one.
-func sendEach(run matrixRun, send func(matrixRequest) (*http.Response, error)) []matrixSent {
+// sendBy sends the requests of a run by a client of net/http that signs them.
+func sendBy(client *http.Client, run matrixRun) []matrixSent {
 	var all []matrixSent
 	for _, r := range run.Requests {
 		one := matrixSent{Name: r.Name}
-		if resp, err := send(r); err != nil {
+		if err := one.send(client, r); err != nil {
 			one.Error = err.Error()
-		} else {
-			text, _ := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			one.Status, one.Body = resp.StatusCode, string(text)
 		}
 		all = append(all, one)
 	}
 	return all
+}
+
+func (s *matrixSent) send(client *http.Client, r matrixRequest) error {
+	req, err := r.netRequest()
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	s.Status, s.Body = resp.StatusCode, string(text)
+	return err
 }
 
 // verifier is what a client learns from the user's answer: the code that was typed in, or what the callback's URL holds.
@@ -134,13 +158,36 @@ func driveDghubble(t *testing.T, run matrixRun, ask asking) (result matrixResult
 			return result, err
 		}
 	}
-	client := config.Client(context.Background(), dghubble.NewToken(result.Token, result.Secret))
-	result.Sent = sendEach(run, func(r matrixRequest) (*http.Response, error) {
-		req, err := r.netRequest()
-		if err != nil {
-			return nil, err
-		}
-		return client.Do(req)
-	})
+	result.Sent = sendBy(config.Client(context.Background(), dghubble.NewToken(result.Token, result.Secret)), run)
 	return result, nil
+}
+
+func driveMrjones(t *testing.T, run matrixRun, ask asking) (result matrixResult, err error) {
+	provider := mrjones.ServiceProvider{
+		RequestTokenUrl: run.Endpoints.RequestToken, AuthorizeTokenUrl: run.Endpoints.Authorize, AccessTokenUrl: run.Endpoints.AccessToken,
+	}
+	kind, hash, _ := strings.Cut(run.Method, "-")
+	consumer := mrjones.NewCustomConsumer(run.Consumer, run.ConsumerSecret, hashes[hash], provider, nil)
+	if kind == "RSA" {
+		consumer = mrjones.NewCustomRSAConsumer(run.Consumer, testKey(), hashes[hash], provider, nil)
+	}
+	tok := &mrjones.AccessToken{Token: run.Token, Secret: run.Secret}
+	if run.Legs != "" {
+		requestToken, address, err := consumer.GetRequestTokenAndUrl(run.Callback)
+		if err != nil {
+			return result, err
+		}
+		code, err := verifier(ask("authorize", object{"request_token": requestToken.Token, "url": address}))
+		if err != nil {
+			return result, err
+		}
+		if tok, err = consumer.AuthorizeToken(requestToken, code); err != nil {
+			return result, err
+		}
+	}
+	client, err := consumer.MakeHttpClient(tok)
+	if err != nil {
+		return result, err
+	}
+	return matrixResult{Token: tok.Token, Secret: tok.Secret, Sent: sendBy(client, run)}, nil
 }

@@ -13,7 +13,13 @@ func pythonClient(driver, module string) func(t *testing.T) []string {
 	return func(t *testing.T) []string { return python(t, driver, module) }
 }
 
-const oneValue = "A parameter has one value."
+// What several clients have no way to do.
+const (
+	oneValue      = "A parameter has one value."
+	ownParameters = "Its parameters are those of the provider's API."
+	ownUpload     = "It uploads in multipart bodies."
+	jsonOnly      = "It sends JSON only."
+)
 
 // everythingTwice is Authlib's fault outside the header.
 var everythingTwice = fault{
@@ -63,9 +69,10 @@ var pythonClients = []matrixClient{
 		consumer: object{"secret": ""}, // Launchpad gives none
 		program:  pythonClient("launchpadlib_driver.py", "launchpadlib"),
 		differs: map[string]string{
-			"form":   "It adds the operation's name, ws.op.",
-			"json":   "It sends JSON with PATCH only.",
-			"upload": "It uploads with PUT.",
+			"form":     "It adds the operation's name, ws.op.",
+			"brackets": "It adds the operation's name, ws.op.",
+			"json":     "It sends JSON with PATCH only.",
+			"upload":   "It uploads with PUT.",
 		},
 	},
 	{
@@ -77,7 +84,7 @@ var pythonClients = []matrixClient{
 			"json":      "It sends X's own JSON.",
 			"multipart": "It sends the file alone.",
 		},
-		unable: map[string]string{"repeated": oneValue, "upload": "It uploads in multipart bodies."},
+		unable: map[string]string{"repeated": oneValue, "brackets": ownParameters, "upload": ownUpload},
 	},
 	{
 		name: "python-twitter", from: "Debian python3-twitter", what: "X (Twitter)",
@@ -87,12 +94,14 @@ var pythonClients = []matrixClient{
 			"query":     "It adds a parameter of its own, tweet_mode.",
 			"multipart": "It sends the file alone.",
 		},
-		unable: map[string]string{"repeated": oneValue, "upload": "It uploads in multipart bodies."},
+		unable: map[string]string{"repeated": oneValue, "upload": ownUpload},
 	},
 	{
 		name: "discogs-client", from: "Debian python3-discogs-client", what: "Discogs",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
 		program: pythonClient("discogs_driver.py", "discogs_client"),
-		unable:  map[string]string{"form": "It sends JSON only.", "multipart": "It sends JSON only.", "upload": "It sends JSON only."},
+		unable: map[string]string{
+			"form": jsonOnly, "brackets": jsonOnly, "multipart": jsonOnly, "upload": jsonOnly,
+		},
 	},
 }

@@ -138,7 +138,9 @@ func matrixRequests(origin, upload string) []matrixRequest {
 		{Name: "repeated", Kind: "query", Method: "GET", URL: origin + "/items/repeated?tag=b%20c&tag=a&id=1&tag=",
 			Query: [][2]string{{"tag", "b c"}, {"tag", "a"}, {"id", "1"}, {"tag", ""}}},
 		{Name: "form", Kind: "form", Method: "POST", URL: origin + "/items/form",
-			Form: [][2]string{{"a", "b & c=d+e/ü~!*'()"}, {"q&=", "1"}}},
+			Form: [][2]string{{"a", "b & c=d+e/ü~!*'()"}, {"b", ""}}},
+		{Name: "brackets", Kind: "form", Method: "POST", URL: origin + "/items/brackets", // as PHP and Rails name fields
+			Form: [][2]string{{"user[name]", "a b"}, {"user[tags][]", "1"}}},
 		{Name: "json", Kind: "json", Method: "POST", URL: origin + "/items/json", Body: `{"a":"b&c=d","ü":1}`, ContentType: "application/json"},
 		{Name: "multipart", Kind: "multipart", Method: "POST", URL: origin + "/items/multipart", Form: [][2]string{{"note", "b & c=d"}},
 			Files: [][4]string{{"file", "notes.txt", "text/plain", "one & two=3\nü\n"}}},

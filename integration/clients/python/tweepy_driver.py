@@ -50,6 +50,8 @@ def matrix(args):
             raise Unable("a parameter has one value")
         if r["kind"] == "query":
             api.search_tweets(**dict(r["query"]))
+        elif r["name"] == "brackets":
+            raise Unable("its parameters are X's own")
         elif r["kind"] == "form":
             api.update_status(r["form"][0][1])
         elif r["kind"] == "json":
