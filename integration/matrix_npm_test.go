@@ -41,6 +41,12 @@ var cutOff = fault{
 	},
 }
 
+// oneLevel is request's fault with names that hold brackets.
+var oneLevel = fault{
+	why:    "It signs user[tags][]=1 of a form as user[tags]=1, and sends user[tags][]=1.",
+	remedy: "Name fields with one pair of brackets at most, and none that is empty, or send JSON.",
+}
+
 // tokenTwice is twitter-api-v2's fault: login() sends oauth_token in the header and in the form, and signs it once.
 var tokenTwice = fault{
 	why:    "login() sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 forbids, and signs it once.",
@@ -57,6 +63,7 @@ var tokenTwice = fault{
 }
 
 const (
+	aLaunch      = "It sends the form of a launch, with the OAuth parameters in it."
 	launchesOnly = "It sends launches and outcomes only."
 	magentoOnly  = "It sends search criteria and JSON only."
 	noFileName   = "It sends the file without its name."
@@ -93,7 +100,10 @@ var npmClients = []matrixClient{
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: npmClient("request", "request.js"),
-		faults:  map[string]fault{"body form": cutOff},
+		faults: map[string]fault{
+			"HMAC-SHA1 brackets": oneLevel, "HMAC-SHA256 brackets": oneLevel, "RSA-SHA1 brackets": oneLevel,
+			"body form": cutOff, "body brackets": cutOff,
+		},
 	},
 	{
 		name: "twitter-api-v2", from: "npm twitter-api-v2", what: "X (Twitter)",
@@ -115,7 +125,7 @@ var npmClients = []matrixClient{
 	},
 	{
 		name: "Postman with body hashes", from: "npm postman-runtime", what: "trying out any API; Newman",
-		legs: []string{"callback"}, placements: []string{"header", "query", "body"},
+		legs: []string{"callback"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "RSA-SHA1", "RSA-SHA256", "RSA-SHA512"},
 		program: npmClient("postman-runtime", "postman.js", "body-hash"),
 	},
@@ -123,7 +133,7 @@ var npmClients = []matrixClient{
 		name: "mastercard-oauth1-signer", from: "npm mastercard-oauth1-signer", what: "Mastercard's APIs",
 		twoLegged: true, methods: []string{"RSA-SHA256"}, placements: []string{"header"},
 		program: npmClient("mastercard-oauth1-signer", "mastercard.js"),
-		faults: map[string]fault{"*": {
+		faults: map[string]fault{"header *": {
 			why:    "It puts the body hash, which ends in =, into the signature base string unencoded.",
 			remedy: "Have it encoded: `const { getBodyHash } = oauth; oauth.getBodyHash = (body) => encodeURIComponent(getBodyHash(body));`",
 		}},
@@ -138,7 +148,7 @@ var npmClients = []matrixClient{
 		twoLegged: true, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("ims-lti", "lti.js"),
 		differs: map[string]string{
-			"form": "It sends the form of a launch, with the OAuth parameters in it.",
+			"form": aLaunch, "brackets": aLaunch,
 			"json": "It sends the XML of an outcome, with a body hash.",
 		},
 		unable: map[string]string{"query": launchesOnly, "repeated": launchesOnly, "multipart": launchesOnly, "upload": launchesOnly},
@@ -148,6 +158,6 @@ var npmClients = []matrixClient{
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256"}, placements: []string{"header"},
 		program: npmClient("magento-api-rest", "magento.js"),
 		differs: map[string]string{"query": "It sends Magento's search criteria."},
-		unable:  map[string]string{"repeated": magentoOnly, "form": magentoOnly, "multipart": magentoOnly, "upload": magentoOnly},
+		unable:  map[string]string{"repeated": magentoOnly, "form": magentoOnly, "brackets": magentoOnly, "multipart": magentoOnly, "upload": magentoOnly},
 	},
 }
