@@ -196,7 +196,7 @@ func (h *Handler) reviewNotice(err error, user string, token *tokenstore.Request
 
 // pageCallback finds where the browser goes after the review. What the consumer signed with its request token counts, and
 // then nothing else: a link can't lead the verifier elsewhere (OAuth session fixation, 2009.1). Without that, a link
-// may name a callback that the consumer registered.
+// may name a callback that the consumer registered; the verifier then goes there alone.
 func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked []string) (string, error) {
 	switch token.Callback {
 	case "":
@@ -332,7 +332,7 @@ func (h *Handler) authorizeView(a *authorization) authorizeView {
 		Context:     a.context,
 		Lifetimes:   offeredLifetimes(time.Duration(h.app.AccessTokenLifetime)),
 		Destination: destination(a.callback),
-		Polling:     a.token.Callback == "",
+		Polling:     a.callback == "",
 		OutOfBand:   a.callback == outOfBand,
 		CSRF:        h.csrfToken(a.binding()...),
 	}
@@ -402,7 +402,7 @@ func (h *Handler) readReview(a *authorization, form url.Values, again string) (t
 	review.Permission = form.Get("permission")
 	review.Context = a.context
 	review.Expires = h.app.tokenExpires(now, lifetime)
-	if a.token.Callback != "" {
+	if a.callback != "" {
 		review.Verifier = tokenstore.NewVerifier()
 	}
 	return review, nil

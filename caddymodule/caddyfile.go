@@ -41,6 +41,8 @@ func init() {
 //	        rsa_public_key     <pem>
 //	        signature_methods  <method...>
 //	        callbacks          <url...>
+//	        callbacks_ignore_query
+//	        default_callback
 //	        permissions        <level...>
 //	        two_legged         <user> <level>
 //	        expires            <time>
@@ -175,6 +177,10 @@ func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 			err = signatureMethods(d, &c.SignatureMethods)
 		case "callbacks":
 			err = texts(d, &c.Callbacks)
+		case "callbacks_ignore_query":
+			err = toggle(d, &c.CallbacksIgnoreQuery)
+		case "default_callback":
+			err = toggle(d, &c.DefaultCallback)
 		case "permissions":
 			err = texts(d, &c.Permissions)
 		case "two_legged":

@@ -260,6 +260,46 @@ func TestRequireCallback(t *testing.T) {
 	}
 }
 
+// TestDefaultCallback: RFC 5849 section 2.1, for clients that rely on what they registered.
+func TestDefaultCallback(t *testing.T) {
+	const registered = "https://app.test/back?a=b"
+	for _, required := range []string{"", "\nrequire_callback"} {
+		site := newTestSite(t, "consumer demo {\nsecret demo-secret\ncallbacks "+registered+"\ndefault_callback\n}",
+			"insecure_plaintext_over_http"+required)
+		for _, test := range []struct {
+			name   string
+			params []string
+		}{
+			{"none", nil},
+			{"oob", []string{"oauth_callback", "oob"}},
+			{"the same", []string{"oauth_callback", registered}},
+		} {
+			token := site.newRequestToken(test.params...)
+			if token.Get("oauth_callback_confirmed") != "true" {
+				t.Errorf("%s: not confirmed: %v", test.name, token)
+			}
+			target := "/+authorize-token?oauth_token=" + token.Get("oauth_token")
+			w := site.send(target, "alice", url.Values{
+				"csrf": {csrfToken(t, site.open(target, "alice"))}, "decision": {"allow"},
+				"permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"},
+			})
+			to, err := url.Parse(w.Header().Get("Location"))
+			if err != nil || !strings.HasPrefix(to.String(), registered+"&oauth_token=") {
+				t.Fatalf("%s: sent to %v", test.name, to)
+			}
+			if w := site.exchange(token); w.Code != 401 || w.Body.String() != "Invalid OAuth verifier." {
+				t.Errorf("%s: without the verifier: %d %q", test.name, w.Code, w.Body)
+			}
+			if w := site.exchange(token, "oauth_verifier", to.Query().Get("oauth_verifier")); w.Code != 200 {
+				t.Errorf("%s: %d %q", test.name, w.Code, w.Body)
+			}
+		}
+		if w, _ := site.serve(plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "https://app.test/")); w.Code != 400 {
+			t.Errorf("a callback that is not registered: %d %q", w.Code, w.Body)
+		}
+	}
+}
+
 func TestOpenRegistration(t *testing.T) {
 	site := newTestSite(t, "registration open", "insecure_plaintext_over_http")
 	if w, _ := site.serve(plain("/+request-token", "stranger", "guess", "", "")); w.Code != 401 || w.Body.String() != "Invalid OAuth signature." {

@@ -58,13 +58,14 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	if problem := h.verifyEndpoint(c, ""); problem != nil {
 		return nil, problem
 	}
-	callback := c.params.Callback
+	callback := callbackOf(c.consumer, &c.params)
 	switch {
-	case c.params.HasCallback && callback != outOfBand:
+	case callback == outOfBand:
+	case c.params.HasCallback || callback != "":
 		if err := checkCallback(c.consumer, callback); err != nil {
 			return nil, problemMalformed.about("oauth_callback: " + err.Error() + ".")
 		}
-	case !c.params.HasCallback && h.RequireCallback:
+	case h.RequireCallback:
 		return nil, absent("oauth_callback")
 	}
 	now := h.app.now()

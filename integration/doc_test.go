@@ -16,7 +16,8 @@
 //	reload_test.go        reloads under load, validate beside a running server, two servers on one directory
 //	interop_test.go       what the foreign clients have in common: how they are run, the awkward requests
 //	matrix_test.go        the matrix: every foreign client by every signature method, as docs/clients.md shows it
-//	matrix_*_test.go      its clients, a file for each family; wire_test.go: what they really send
+//	matrix_*_test.go      its clients, a file for each family; wire_test.go: what they really send;
+//	                      matrix_page_test.go: docs/clients.md
 //	launchpadlib_test.go  requestsoauthlib_test.go  nodeoauth_test.go  dghubble_test.go     one a client
 //	launchpad_test.go     a small Launchpad for launchpadlib to talk to
 //	clients/              the drivers of the clients that are not written in Go

@@ -60,6 +60,7 @@ var pythonClients = []matrixClient{
 	{
 		name: "launchpadlib", from: "Debian python3-launchpadlib", what: "Launchpad",
 		legs: []string{"polling"}, placements: []string{"header"}, methods: []string{"PLAINTEXT"},
+		setup: "Its consumers have an empty secret, as with `registration open`. Set `service_root` to the root of your site.",
 		site: func(t *testing.T) site {
 			return site{
 				Handler: "reverse_proxy /1.0/* {{.Launchpad}}\nreverse_proxy {{.Upstream}}",
@@ -78,6 +79,7 @@ var pythonClients = []matrixClient{
 	{
 		name: "tweepy", from: "Debian python3-tweepy", what: "X (Twitter)",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		setup:   "Its `API` takes `host` and `upload_host`. The URLs of the three legs are in the code of `OAuth1UserHandler`: override `_get_oauth_url`.",
 		program: pythonClient("tweepy_driver.py", "tweepy"),
 		differs: map[string]string{
 			"form":      "It sends the parameters of a POST in the query.",
@@ -89,6 +91,7 @@ var pythonClients = []matrixClient{
 	{
 		name: "python-twitter", from: "Debian python3-twitter", what: "X (Twitter)",
 		placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		setup:   "Its `Api` takes `base_url` and `upload_url`.",
 		program: pythonClient("twitter_driver.py", "twitter"),
 		differs: map[string]string{
 			"query":     "It adds a parameter of its own, tweet_mode.",
@@ -99,6 +102,7 @@ var pythonClients = []matrixClient{
 	{
 		name: "discogs-client", from: "Debian python3-discogs-client", what: "Discogs",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		setup:   "Its URLs are attributes of its `Client`. For a code to type in, call `get_authorize_url('oob')`.",
 		program: pythonClient("discogs_driver.py", "discogs_client"),
 		unable: map[string]string{
 			"form": jsonOnly, "brackets": jsonOnly, "multipart": jsonOnly, "upload": jsonOnly,

@@ -38,6 +38,8 @@ type matrixClient struct {
 	from string // where the tests have it from: "Debian python3-tweepy", "npm oauth", "Go"
 	what string // what people use it for, in a few words
 
+	setup string // what its user has to know to use it with this server
+
 	// legs are the ways in which it can get a token: "callback", "oob", or "polling" as Launchpad's clients do. Where
 	// there are none its users bring a token along, or sign without one (twoLegged).
 	legs       []string
@@ -160,6 +162,7 @@ func uploadBytes() []byte {
 var everyMethod = []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "RSA-SHA1", "RSA-SHA256", "RSA-SHA512", "PLAINTEXT"}
 
 func TestClients(t *testing.T) {
+	t.Cleanup(func() { checkClientsPage(t) }) // after the clients, which run in parallel
 	upload := filepath.Join(t.TempDir(), "photo.jpg")
 	if err := os.WriteFile(upload, uploadBytes(), 0o600); err != nil {
 		t.Fatal(err)
