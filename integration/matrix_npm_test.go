@@ -31,11 +31,13 @@ var bracketed = fault{
 
 // cutOff is request's fault: its Content-Length is that of the form alone.
 var cutOff = fault{
-	why:    "It adds the OAuth parameters to a form after it has counted the form for Content-Length, so that they are cut off.",
+	why: "It counts the form for Content-Length before it adds the OAuth parameters, so that they are " +
+		"cut off.",
 	remedy: "Leave transport_method at its default, header.",
 	shows: func(seen []*exchange) error {
-		if len(seen) != 1 || bytes.Contains(seen[0].body, []byte("oauth_")) || seen[0].status != http.StatusUnauthorized {
-			return fmt.Errorf("%d requests with OAuth parameters", len(seen))
+		if len(seen) != 1 || bytes.Contains(seen[0].body, []byte("oauth_")) ||
+			seen[0].status != http.StatusUnauthorized {
+			return fmt.Errorf("%d requests, none or the first of which has OAuth parameters", len(seen))
 		}
 		return nil
 	},
@@ -44,22 +46,30 @@ var cutOff = fault{
 // oneLevel is request's fault with names that hold brackets.
 var oneLevel = fault{
 	why:    "It signs user[tags][]=1 of a form as user[tags]=1, and sends user[tags][]=1.",
-	remedy: "Name fields with one pair of brackets at most, and none that is empty, or send JSON.",
+	remedy: "Use one pair of brackets at most, and none that is empty, or send JSON.",
 }
 
-// tokenTwice is twitter-api-v2's fault: login() sends oauth_token in the header and in the form, and signs it once.
+// tokenTwice is the fault of twitter-api-v2's login().
 var tokenTwice = fault{
-	why:    "login() sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 forbids, and signs it once.",
-	remedy: "In place of login(verifier), call post(<access token URL>, { oauth_verifier: verifier }) of the same client.",
+	why: "login() sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 " +
+		"forbids, and signs it once.",
+	remedy: "In place of login(verifier), call post(<access token URL>, { oauth_verifier: verifier }).",
 	shows: func(seen []*exchange) error {
 		last := seen[len(seen)-1]
 		form, err := url.ParseQuery(string(last.body))
-		if err != nil || form.Get("oauth_token") == "" || !strings.Contains(last.Header.Get("Authorization"), "oauth_token=") ||
-			last.wrong == nil || last.status != http.StatusBadRequest {
-			return fmt.Errorf("%d to %s %s (the judge: %w)", last.status, last.RequestURI, last.body, last.wrong)
+		if err != nil || last.wrong == nil || last.status != http.StatusBadRequest ||
+			!strings.Contains(last.Header.Get("Authorization"), "oauth_token=") || !form.Has("oauth_token") {
+			return fmt.Errorf("%d to %s %s", last.status, last.RequestURI, last.body)
 		}
 		return nil
 	},
+}
+
+// unencodedHash is the fault of mastercard-oauth1-signer: a base64 text of a SHA-256 ends in =.
+var unencodedHash = fault{
+	why: "It puts oauth_body_hash into the signature base string as it is, not percent-encoded.",
+	remedy: "Add two lines: `const { getBodyHash } = oauth` and " +
+		"`oauth.getBodyHash = (body) => encodeURIComponent(getBodyHash(body))`.",
 }
 
 const (
@@ -68,6 +78,9 @@ const (
 	magentoOnly  = "It sends search criteria and JSON only."
 	noFileName   = "It sends the file without its name."
 	lastValue    = "It sends only the last of several values of a name."
+
+	xOnly = "Its URLs are X's: a plugin with `onBeforeRequestConfig({ params })` changes `params.url`, " +
+		"and sets `params.forceParseMode` to `url` for the two token URLs."
 )
 
 var npmClients = []matrixClient{
@@ -76,7 +89,10 @@ var npmClients = []matrixClient{
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: npmClient("oauth", "driver.js"),
-		faults:  map[string]fault{"HMAC-SHA1 repeated": bracketed, "HMAC-SHA256 repeated": bracketed, "RSA-SHA1 repeated": bracketed},
+		setup:   "Its README passes the version 1.0A, which is refused: pass 1.0.",
+		faults: map[string]fault{
+			"HMAC-SHA1 repeated": bracketed, "HMAC-SHA256 repeated": bracketed, "RSA-SHA1 repeated": bracketed,
+		},
 	},
 	{
 		name: "oauth-1.0a with axios", from: "npm oauth-1.0a, axios", what: "any API",
@@ -96,7 +112,7 @@ var npmClients = []matrixClient{
 		faults:  map[string]fault{"HMAC-SHA1 repeated": bracketed, "RSA-SHA1 repeated": bracketed},
 	},
 	{
-		name: "request", from: "npm request", what: "any API; deprecated, and in many programs",
+		name: "request", from: "npm request", what: "any API; deprecated, and still in many programs",
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: npmClient("request", "request.js"),
@@ -106,14 +122,14 @@ var npmClients = []matrixClient{
 		},
 	},
 	{
-		name: "twitter-api-v2", from: "npm twitter-api-v2", what: "X (Twitter)",
+		name: "twitter-api-v2", from: "npm twitter-api-v2", what: "X (Twitter)", setup: xOnly,
 		legs: []string{"callback", "oob"}, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("twitter-api-v2", "twitter.js"),
 		faults:  map[string]fault{"callback": tokenTwice, "oob": tokenTwice},
 		differs: map[string]string{"repeated": lastValue, "multipart": noFileName},
 	},
 	{
-		name: "twitter-api-v2 with post()", from: "npm twitter-api-v2", what: "X (Twitter)",
+		name: "twitter-api-v2 with post()", from: "npm twitter-api-v2", what: "X (Twitter)", setup: xOnly,
 		legs: []string{"callback", "oob"}, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("twitter-api-v2", "twitter.js", "post"),
 		differs: map[string]string{"repeated": lastValue, "multipart": noFileName},
@@ -125,21 +141,18 @@ var npmClients = []matrixClient{
 	},
 	{
 		name: "Postman with body hashes", from: "npm postman-runtime", what: "trying out any API; Newman",
-		legs: []string{"callback"}, placements: []string{"header"},
-		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "RSA-SHA1", "RSA-SHA256", "RSA-SHA512"},
+		legs: []string{"callback"}, placements: []string{"header"}, methods: everyMethod[:6],
 		program: npmClient("postman-runtime", "postman.js", "body-hash"),
 	},
 	{
 		name: "mastercard-oauth1-signer", from: "npm mastercard-oauth1-signer", what: "Mastercard's APIs",
 		twoLegged: true, methods: []string{"RSA-SHA256"}, placements: []string{"header"},
 		program: npmClient("mastercard-oauth1-signer", "mastercard.js"),
-		faults: map[string]fault{"header *": {
-			why:    "It puts the body hash, which ends in =, into the signature base string unencoded.",
-			remedy: "Have it encoded: `const { getBodyHash } = oauth; oauth.getBodyHash = (body) => encodeURIComponent(getBodyHash(body));`",
-		}},
+		faults:  everywhere(unencodedHash),
 	},
 	{
-		name: "mastercard-oauth1-signer with the hash encoded", from: "npm mastercard-oauth1-signer", what: "Mastercard's APIs",
+		name: "mastercard-oauth1-signer with two lines", from: "npm mastercard-oauth1-signer",
+		what:      "Mastercard's APIs",
 		twoLegged: true, methods: []string{"RSA-SHA256"}, placements: []string{"header"},
 		program: npmClient("mastercard-oauth1-signer", "mastercard.js", "encoded"),
 	},
@@ -147,17 +160,75 @@ var npmClients = []matrixClient{
 		name: "ims-lti", from: "npm ims-lti", what: "LTI 1.1, launches and outcomes",
 		twoLegged: true, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("ims-lti", "lti.js"),
+		setup: "It signs a launch wrongly where one name is another with a digit after it, as custom_x and " +
+			"custom_x1; and cuts off the XML of an outcome that is not ASCII.",
 		differs: map[string]string{
 			"form": aLaunch, "brackets": aLaunch,
 			"json": "It sends the XML of an outcome, with a body hash.",
 		},
-		unable: map[string]string{"query": launchesOnly, "repeated": launchesOnly, "multipart": launchesOnly, "upload": launchesOnly},
+		unable: map[string]string{
+			"query": launchesOnly, "repeated": launchesOnly, "multipart": launchesOnly, "upload": launchesOnly,
+		},
 	},
 	{
 		name: "magento-api-rest", from: "npm magento-api-rest", what: "Magento",
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256"}, placements: []string{"header"},
 		program: npmClient("magento-api-rest", "magento.js"),
 		differs: map[string]string{"query": "It sends Magento's search criteria."},
-		unable:  map[string]string{"repeated": magentoOnly, "form": magentoOnly, "brackets": magentoOnly, "multipart": magentoOnly, "upload": magentoOnly},
+		unable: map[string]string{
+			"repeated": magentoOnly, "form": magentoOnly, "brackets": magentoOnly,
+			"multipart": magentoOnly, "upload": magentoOnly,
+		},
 	},
+}
+
+// everywhere is a fault that all requests of a client have.
+func everywhere(f fault) map[string]fault {
+	all := map[string]fault{}
+	for _, r := range matrixRequests("", "") {
+		all[r.Name] = f
+	}
+	return all
+}
+
+// What the row of ims-lti says of it.
+func TestIMSLTIsOwnFaults(t *testing.T) {
+	program := npmClient("ims-lti", "lti.js")(t)
+	srv := startServer(t, site{
+		App:     "consumer demo {\n\tsecret s3cr3t\n\ttwo_legged salgado WRITE_PRIVATE\n}\n",
+		Handler: "respond ok",
+	}, "")
+	court := newJudge(t, secrets{consumer: demoSecret})
+	for _, c := range []struct {
+		name, kind, source string
+		form               [][2]string
+		judged, status     int
+		body               string
+	}{
+		{"a launch", "form", "", [][2]string{{"x", "1"}, {"x_1", "2"}}, 200, 200, "ok"},
+		{"a launch with a name that is another and a digit", "form", "", [][2]string{{"x", "1"}, {"x1", "2"}},
+			401, 401, "Invalid signature."},
+		{"an outcome", "json", "a&b", nil, 200, 200, ""},
+		{"an outcome that is not ASCII", "json", "ü", nil, 200, 401, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			send := func(origin string) matrixSent {
+				t.Helper()
+				r := matrixRequest{Name: c.name, Kind: c.kind, Method: "POST", URL: origin + "/lti", Form: c.form}
+				var result matrixResult
+				drive(t, program, object{
+					"do": "matrix", "consumer": demoKey, "consumer_secret": demoSecret, "source": c.source,
+					"requests": []matrixRequest{r},
+				}, noQuestions(t), &result)
+				return result.Sent[0]
+			}
+			if got := send(court.URL); got.Status != c.judged {
+				t.Errorf("the judge: %d %s%s, want %d", got.Status, got.Body, got.Error, c.judged)
+			}
+			got := send(srv.origin())
+			if got.Status != c.status || strings.TrimSpace(got.Body) != c.body {
+				t.Errorf("the server: %d %q %s, want %d %q", got.Status, got.Body, got.Error, c.status, c.body)
+			}
+		})
+	}
 }

@@ -1,4 +1,4 @@
-// Drives the npm package oauth as its README says, but for the version: there it is 1.0A, which RFC 5849 does not know.
+// Drives the npm package oauth as its README says, but for the version: there it is 1.0A, which is not in RFC 5849.
 'use strict';
 
 const { OAuth } = require('oauth');
@@ -6,7 +6,7 @@ const { args, endpoints, run, authorize, verifierOf, matrix, formOf, bytesOf } =
 
 function client(callback) {
   return new OAuth(endpoints.request_token, endpoints.access_token, args.consumer,
-    args.rsa_key || args.consumer_secret, '1.0', callback, args.method);
+    args.rsa_key || args.consumer_secret, args.version || '1.0', callback, args.method);
 }
 
 async function send(oauth, r, token, secret) {

@@ -38,7 +38,10 @@ async function outcome(r) {
   const finished = ({ response }) => { status = response.statusCode; };
   diagnostics.subscribe('http.client.response.finish', finished);
   const service = new lti.OutcomeService({
-    consumer_key: args.consumer, consumer_secret: args.consumer_secret, service_url: r.url, source_did: args.source_did || '12345:a&b<c',
+    consumer_key: args.consumer,
+    consumer_secret: args.consumer_secret,
+    service_url: r.url,
+    source_did: args.source || '12345:a&b<c',
   });
   const error = await new Promise((resolve) => service.send_replace_result(0.9, resolve));
   diagnostics.unsubscribe('http.client.response.finish', finished);

@@ -2,6 +2,7 @@
 // OAuth 1.0 tab has there. Postman has no three legs of its own: people send the two requests for tokens by hand, and copy.
 'use strict';
 
+const { EventEmitter } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
 const runtime = require('postman-runtime');
@@ -26,12 +27,20 @@ function auth(more, token) {
   return { type: 'oauth1', oauth1: Object.entries(settings).map(([key, value]) => ({ key, value })) };
 }
 
+// sandbox stands for the one in which scripts run, which takes a while to start: no request has a script here.
+const sandbox = Object.assign(new EventEmitter(), { dispose() {} });
+
 // runAll runs a collection of requests.
 function runAll(requests) {
   const collection = new Collection({ item: requests.map((request) => ({ name: request.name, request })) });
+  const options = {
+    fileResolver: fs,
+    requester: { followRedirects: false },
+    host: { external: true, instance: sandbox },
+  };
   const results = [];
   return new Promise((resolve, reject) => {
-    new runtime.Runner().run(collection, { fileResolver: fs, requester: { followRedirects: false } }, (error, run) => {
+    new runtime.Runner().run(collection, options, (error, run) => {
       if (error) return reject(error);
       run.start({
         response(failed, cursor, response, request, item) {
