@@ -451,12 +451,12 @@ func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) str
 // doneLink leads from the page to the one that says how it ended. It holds all that is said there but a verifier: by then
 // the consumer may have exchanged the token, and nothing is left of it.
 func (h *Handler) doneLink(t *tokenstore.RequestToken) string {
-	return "?" + url.Values{
+	return h.endpoint(endpointAuthorize).here(url.Values{
 		"done":               {t.Review.Permission},
 		"oauth_consumer_key": {t.Consumer},
 		"oauth_token":        {t.Key},
 		"proof":              {h.proof("done", t.Review.User, t.Review.Permission, t.Consumer, t.Key)},
-	}.Encode()
+	})
 }
 
 // A doneView is the page that says how it ended.

@@ -244,10 +244,10 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	    insecure_plaintext_over_http
 //	    user              <placeholder>
 //	    endpoints         off | {
-//	        request_token <path>
-//	        authorize     <path>
-//	        access_token  <path>
-//	        tokens        <path>
+//	        request_token <path>[?<name>=<value>]
+//	        authorize     <path>[?<name>=<value>]
+//	        access_token  <path>[?<name>=<value>]
+//	        tokens        <path>[?<name>=<value>]
 //	    }
 //	    require_callback
 //	    require_body_hash

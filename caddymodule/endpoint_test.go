@@ -463,6 +463,100 @@ func TestEndpointsElsewhere(t *testing.T) {
 	}
 }
 
+// TestEndpointsInAQuery: MediaWiki has its endpoints so.
+func TestEndpointsInAQuery(t *testing.T) {
+	const at = "/w/index.php?title=Special:OAuth/"
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\nendpoints {\n"+
+		"request_token "+at+"initiate\nauthorize "+at+"authorize\naccess_token "+at+"token\ntokens "+at+"manage\n}")
+	ask := func(query string) *httptest.ResponseRecorder {
+		t.Helper()
+		r := plain("/w/index.php", "demo", "demo-secret", "", "", "oauth_callback", "oob")
+		r.URL.RawQuery = query + r.URL.RawQuery
+		r.RequestURI = r.URL.RequestURI()
+		w, _ := site.serve(r)
+		return w
+	}
+	for query, found := range map[string]bool{
+		"title=Special:OAuth/initiate&":                   true,
+		"title=Special%3AOAuth%2Finitiate&":               true,
+		"format=json&title=Special:OAuth/initiate&":       true,
+		"title=Special:OAuth/initiate&title=x&":           false,
+		"title=x&title=Special:OAuth/initiate&":           false,
+		"title=Special:OAuth/initiate/&":                  false,
+		"Title=Special:OAuth/initiate&":                   false,
+		"title=Special:OAuth/other&":                      false,
+		"":                                                false,
+		"title=Special:OAuth/initiate;title=Special:Foo&": false,
+		"title%3DSpecial:OAuth/initiate&":                 false,
+		"%74itle=Special:OAuth/initiate&":                 true,
+	} {
+		if w := ask(query); (w.Code == 200) != found {
+			t.Errorf("%s: %d %q", query, w.Code, w.Body)
+		}
+	}
+
+	token, err := url.ParseQuery(ask("title=Special:OAuth/initiate&").Body.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := at + "authorize&oauth_token=" + token.Get("oauth_token")
+	asked := site.open(page, "alice")
+	wantPage(t, asked, 200, `href="./index.php?title=Special%3AOAuth%2Fmanage"`)
+	done := site.send(page, "alice", url.Values{
+		"csrf": {csrfToken(t, asked)}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"},
+	}).Header().Get("Location")
+	if !strings.HasPrefix(done, "?title=Special%3AOAuth%2Fauthorize&done=") {
+		t.Fatalf("sent to %q", done)
+	}
+	wantPage(t, site.open("/w/index.php"+done, "alice"), 200, "Type or paste this code")
+}
+
+// TestBasePath: something in front takes away the path of base_url, which clients sign.
+func TestBasePath(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "base_url https://api.test/api/v1\nendpoints {\n tokens /me/tokens\n}")
+	token := site.grant("demo", "alice", "READ_PUBLIC")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret}
+	signer.Timestamp = site.clock.Unix()
+	for _, test := range []struct {
+		name, signed, arrives string
+		ok                    bool
+	}{
+		{"a path", "/api/v1/x", "/x?a=1", true},
+		{"an escaped path", "/api/v1/a%2Fb", "/a%2Fb?a=1", true},
+		{"the prefix with a slash", "/api/v1/", "/?a=1", true},
+		{"the prefix without one", "/api/v1", "/?a=1", true},
+		{"a path without the prefix", "/x", "/x?a=1", false},
+		{"the prefix twice", "/api/v1/x", "/api/v1/x?a=1", false},
+		{"the bare prefix for another path", "/api/v1", "/x?a=1", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			header, err := signer.Sign(&oauth1.Request{Method: "GET", Scheme: "https", Host: "api.test", Path: test.signed, Query: "a=1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest("GET", test.arrives, nil)
+			r.Header.Set("Authorization", header)
+			w, upstream := site.serve(r)
+			if (upstream != nil) != test.ok {
+				t.Errorf("%d %q", w.Code, w.Body)
+			}
+		})
+	}
+	request := signer
+	request.Token, request.TokenSecret, request.Callback = "", "", "oob"
+	header, err := request.Sign(&oauth1.Request{Method: "POST", Scheme: "https", Host: "api.test", Path: "/api/v1/+request-token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/+request-token", nil)
+	r.Header.Set("Authorization", header)
+	if w, _ := site.serve(r); w.Code != 200 {
+		t.Errorf("an endpoint: %d %q", w.Code, w.Body)
+	}
+	wantPage(t, site.open("/+authorize-token?oauth_token="+site.waiting("demo", "oob").Key, "alice"), 200,
+		`href="/api/v1/me/tokens"`)
+}
+
 // TestStoreOutOfReach: never open, never a 500.
 func TestStoreOutOfReach(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\npolicy {\n permission READ_PUBLIC\n}")

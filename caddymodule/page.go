@@ -13,7 +13,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -110,7 +109,6 @@ var (
 		Problem:  &Problem{Status: 403, Reason: "csrf_invalid", Text: "The page was open for too long, belongs to somebody else who was logged in, or was changed. Nothing was changed on the server."},
 		title:    "Please look again",
 		advice:   "Reload the page and decide again.",
-		link:     "?",
 		linkText: "Reload the page",
 	}
 )
@@ -139,8 +137,8 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, file,
 		site = h.origin(r).host
 	}
 	var tokens string
-	if r.URL.Path != h.Endpoints.Tokens {
-		tokens = relative(r.URL.Path, h.Endpoints.Tokens)
+	if list := h.endpoint(endpointTokens); h.endpointOf(r) != list {
+		tokens = h.linkTo(r, list)
 	}
 	var body bytes.Buffer
 	err := h.Pages.templates[file].Execute(&body, &pageView{
@@ -272,13 +270,4 @@ func (h *Handler) proof(purpose string, parts ...string) string {
 
 func (h *Handler) proofValid(proof, purpose string, parts ...string) bool {
 	return hmac.Equal([]byte(proof), []byte(h.proof(purpose, parts...)))
-}
-
-// relative is a link from one path to another that survives a prefix which something in front takes away, as long as
-// both are in the same folder.
-func relative(from, to string) string {
-	if path.Dir(from) != path.Dir(to) || strings.HasSuffix(to, "/") {
-		return (&url.URL{Path: to}).String()
-	}
-	return "./" + (&url.URL{Path: "/" + path.Base(to)}).String()[1:]
 }

@@ -21,7 +21,10 @@ type signed struct {
 	request oauth1.Request
 	// hashedForm is a form that oauth_body_hash covers, and that request leaves out for that reason.
 	hashedForm []byte
-	now        time.Time // when all of it had come
+	// bareRoot is the path of base_url where the request is for just that: whether the client signed a
+	// slash behind it, what took it away no longer tells.
+	bareRoot string
+	now      time.Time // when all of it had come
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which covers nothing.
@@ -56,9 +59,12 @@ func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *Problem {
 		Method: method,
 		Scheme: o.scheme,
 		Host:   o.host,
-		Path:   path,
+		Path:   h.basePath + path,
 		Query:  query,
 		Form:   form,
+	}
+	if h.basePath != "" && path == "/" {
+		s.bareRoot = h.basePath
 	}
 	if problem := checkFraming(r, isForm); problem != nil {
 		return problem
@@ -220,15 +226,28 @@ func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret
 	return h.matches(s, &oauth1.Key{ConsumerSecret: consumer.PreviousSecret, TokenSecret: tokenSecret})
 }
 
-// matches verifies with one key. A form that oauth_body_hash covers may be signed as parameters, too.
+// matches verifies with one key.
 func (h *Handler) matches(s *signed, key *oauth1.Key) bool {
-	if oauth1.Verify(&s.request, &s.params, key) == nil {
+	if matchesForm(s, &s.request, key) {
+		return true
+	}
+	if s.bareRoot == "" {
+		return false
+	}
+	bare := s.request
+	bare.Path = s.bareRoot
+	return matchesForm(s, &bare, key)
+}
+
+// matchesForm verifies a request. A form that oauth_body_hash covers may be signed as parameters, too.
+func matchesForm(s *signed, r *oauth1.Request, key *oauth1.Key) bool {
+	if oauth1.Verify(r, &s.params, key) == nil {
 		return true
 	}
 	if s.hashedForm == nil {
 		return false
 	}
-	withForm := s.request
+	withForm := *r
 	withForm.Form = s.hashedForm
 	return oauth1.Verify(&withForm, &s.params, key) == nil
 }

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -117,7 +116,8 @@ func (s *matrixSent) send(client *http.Client, r matrixRequest) error {
 	return err
 }
 
-// verifier is what a client learns from the user's answer: the code that was typed in, or what the callback's URL holds.
+// verifier is what a client learns from the user's answer: the code that was typed in, or what the
+// callback's URL holds.
 func verifier(answer object) (string, error) {
 	redirect, ok := answer["redirect"].(string)
 	if !ok {
@@ -136,7 +136,9 @@ func driveDghubble(t *testing.T, run matrixRun, ask asking) (result matrixResult
 		ConsumerKey: run.Consumer,
 		CallbackURL: run.Callback,
 		Endpoint: dghubble.Endpoint{
-			RequestTokenURL: run.Endpoints.RequestToken, AuthorizeURL: run.Endpoints.Authorize, AccessTokenURL: run.Endpoints.AccessToken,
+			RequestTokenURL: run.Endpoints.RequestToken,
+			AuthorizeURL:    run.Endpoints.Authorize,
+			AccessTokenURL:  run.Endpoints.AccessToken,
 		},
 		Signer: dghubbleSigner(run.Method, secrets{consumer: run.ConsumerSecret, key: testKey()}),
 	}
@@ -158,13 +160,16 @@ func driveDghubble(t *testing.T, run matrixRun, ask asking) (result matrixResult
 			return result, err
 		}
 	}
-	result.Sent = sendBy(config.Client(context.Background(), dghubble.NewToken(result.Token, result.Secret)), run)
+	tok := dghubble.NewToken(result.Token, result.Secret)
+	result.Sent = sendBy(config.Client(t.Context(), tok), run)
 	return result, nil
 }
 
 func driveMrjones(t *testing.T, run matrixRun, ask asking) (result matrixResult, err error) {
 	provider := mrjones.ServiceProvider{
-		RequestTokenUrl: run.Endpoints.RequestToken, AuthorizeTokenUrl: run.Endpoints.Authorize, AccessTokenUrl: run.Endpoints.AccessToken,
+		RequestTokenUrl:   run.Endpoints.RequestToken,
+		AuthorizeTokenUrl: run.Endpoints.Authorize,
+		AccessTokenUrl:    run.Endpoints.AccessToken,
 	}
 	kind, hash, _ := strings.Cut(run.Method, "-")
 	consumer := mrjones.NewCustomConsumer(run.Consumer, run.ConsumerSecret, hashes[hash], provider, nil)

@@ -12,32 +12,39 @@ import (
 
 var update = flag.Bool("update", false, "write docs/clients.md anew")
 
-// docs/clients.md is written from what the tables of the matrix claim, which TestClients checks claim by claim, in both
-// directions: what is not claimed has to pass. So the page is the same on a machine that lacks some of the clients.
+// docs/clients.md is written from what the tables of the matrix claim, which TestClients checks
+// claim by claim, in both directions: what is not claimed has to pass. So the page is the same on a
+// machine that lacks some of the clients.
 var clientsPagePath = filepath.Join("..", "docs", "clients.md")
 
 const clientsPageHead = `<!-- Written by "go test ./integration -run TestClients -update". -->
 
 # Will our clients work?
 
-These are OAuth 1.0a clients that other people wrote, as the tests run them against the real server, before every
-change: each gets a token by its own three legs, and sends requests, in every signature method and every place for
-the OAuth parameters that it has. Each request is read off the wire and judged by a second, independent reader of RFC 5849.
+These are OAuth 1.0a clients that other people wrote. The tests run every one of them against the
+real server: it gets a token by its own three legs, then sends requests, in every signature method and
+in every place for the OAuth parameters that it has. Every request is read off the wire, and is judged
+by a second, independent reader of RFC 5849 too.
 
-- ✓: it works. What the API gets is byte for byte what the client sent.
-- A number alone: it does not work, by a fault of the client, which the footnote tells with a way around it. With a ✓: read the footnote.
-- –: the client has no way to do that.
+- ✓: it works. The API gets, byte for byte, what the client sent.
+- A number alone: it does not work, by the client's own fault. The footnote says which, and what to do.
+- ✓ and a number: it works, and the footnote says what to know.
+- –: the client has no way to do it.
 
-A client that is not here works if it signs as RFC 5849 says. Where one is refused and you don't see why,
-` + "`caddy-oauth1 oauth1 explain`" + ` shows the base string that the server computes from the client's own request.
+A client that is not here works if it signs as RFC 5849 says. Where one is refused and you do not see
+why, ` + "`caddy-oauth1 oauth1 explain`" + ` shows the base string that the server computes of its request.
 
 `
 
 const clientsPageFoot = `
-Token: *callback* is the browser that is sent back to the application, *oob* the code that the user types in, *polling*
-Launchpad's way without a code; where it says *given*, the client takes a token that was made elsewhere, by the admin API
-for example; *none* is a client that signs without one, as a consumer with ` + "`two_legged`" + `.
-Repeated names: ` + "`tag=a&tag=b`" + ` in a query. Brackets: ` + "`user[name]`" + ` in a form.
+Token:
+
+- *callback*: the browser is sent back to the application; *oob*: the user types in a code
+- *polling*: Launchpad's way, without a code
+- *given*: the client takes a token that was made elsewhere, by the admin API for example
+- *none*: the client signs without a token, as a consumer with ` + "`two_legged`" + `
+
+Repeated names are ` + "`tag=a&tag=b`" + ` in a query; brackets are ` + "`user[name]`" + ` in a form.
 
 `
 
@@ -47,7 +54,8 @@ type clientsPage struct {
 	notes []string
 }
 
-// columns are the cases of the table, after the client, its origin, its token, its methods and places.
+// columns are the cases of the table, after the client, its origin, its token, its methods and
+// places.
 var columns = []struct{ head, name string }{
 	{"Query", "query"}, {"Repeated names", "repeated"}, {"Form", "form"}, {"Brackets", "brackets"},
 	{"JSON", "json"}, {"Multipart", "multipart"}, {"Upload", "upload"},
@@ -130,11 +138,19 @@ func (p *clientsPage) methods(m *matrix) string {
 	return strings.Join(all, ", ")
 }
 
-// places lists where the client puts the OAuth parameters, with the faults that all requests have there.
+// places lists where the client puts the OAuth parameters, with the faults that all requests have
+// there.
 func (p *clientsPage) places(m *matrix) string {
 	var all []string
+	faults := m.client.faults
 	for _, placement := range m.client.placements {
-		all = append(all, placement+p.note(m.client.faults[placement+" *"].text()))
+		text := placement + p.note(faults[placement+" *"].text())
+		for _, method := range m.client.methods {
+			if f, wrong := faults[method+" "+placement+" *"]; wrong {
+				text += p.note(under("With "+method, f.text()))
+			}
+		}
+		all = append(all, text)
 	}
 	return strings.Join(all, ", ")
 }
@@ -142,64 +158,72 @@ func (p *clientsPage) places(m *matrix) string {
 // A combination is a method and a place.
 type combination struct{ method, placement string }
 
-// cell is what is known of a case: in every method and place of the client.
-func (p *clientsPage) cell(m *matrix, name string) string {
+// An outcome is what is claimed of a case in one method and place.
+type outcome struct {
+	combination
+	able, works bool
+	text        string // for a footnote, or none
+}
+
+// outcomes are those of a case wherever it can be sent, but for what the cells of the methods and places
+// tell.
+func (m *matrix) outcomes(name string) []outcome {
 	c := m.client
-	var all []combination // those in which the case is worth a look
-	able := false
-	works := false
-	notes := map[string][]combination{}
-	var texts []string
-	add := func(text string, at combination) {
-		if notes[text] == nil {
-			texts = append(texts, text)
-		}
-		notes[text] = append(notes[text], at)
-	}
+	var all []outcome
 	for _, method := range c.methods {
 		for _, placement := range c.placements {
-			at := combination{method, placement}
-			if placement == "body" && !fitsBody(name) || m.everythingIsWrong(at) {
+			o := outcome{combination: combination{method, placement}, able: true, works: true}
+			if !fitsName(name, placement) || m.everythingIsWrong(o.combination) {
 				continue
 			}
-			all = append(all, at)
 			run := matrixRun{Method: method, Placement: placement}
-			if _, unable := claim(m, c.unable, run, name); unable {
-				continue
+			if why, unable := claim(m, c.unable, run, name); unable {
+				o.able, o.works, o.text = false, false, why
+			} else if f, wrong := claim(m, c.faults, run, name); wrong {
+				o.works, o.text = false, f.text()
+			} else {
+				o.text, _ = claim(m, c.differs, run, name)
 			}
-			able = true
-			if f, wrong := claim(m, c.faults, run, name); wrong {
-				add(f.text(), at)
-				continue
-			}
-			works = true
-			if what, differs := claim(m, c.differs, run, name); differs {
-				add(what, at)
-			}
+			all = append(all, o)
 		}
 	}
-	if !able {
+	return all
+}
+
+// cell is what is known of a case.
+func (p *clientsPage) cell(m *matrix, name string) string {
+	all := m.outcomes(name)
+	if !slices.ContainsFunc(all, func(o outcome) bool { return o.able }) {
 		return "–"
 	}
 	var marks string
-	for _, text := range texts {
-		marks += p.note(scoped(text, notes[text], all))
+	var told []string
+	for _, o := range all {
+		if o.text != "" && !slices.Contains(told, o.text) {
+			told = append(told, o.text)
+			marks += p.note(scoped(o.text, all))
+		}
 	}
-	if !works {
+	if !slices.ContainsFunc(all, func(o outcome) bool { return o.works }) {
 		return marks
 	}
 	return strings.TrimSpace("✓ " + marks)
 }
 
-// fitsBody reports whether a request of that name can have the OAuth parameters in its body.
-func fitsBody(name string) bool {
-	return !slices.ContainsFunc(columns, func(c struct{ head, name string }) bool { return c.name == name }) ||
-		name == "form" || name == "brackets"
+// fitsName is matrixRequest.fits, of the request of that name; every place takes those for a token.
+func fitsName(name, placement string) bool {
+	for _, r := range matrixRequests("", "") {
+		if r.Name == name {
+			return r.fits(placement)
+		}
+	}
+	return true
 }
 
-// everythingIsWrong reports whether a fault of the method or the place is told in the cells of those.
+// everythingIsWrong reports whether a fault of the method or the place is told in the cells of
+// those.
 func (m *matrix) everythingIsWrong(at combination) bool {
-	for _, key := range []string{at.method + " *", at.placement + " *"} {
+	for _, key := range []string{at.method + " " + at.placement + " *", at.method + " *", at.placement + " *"} {
 		if _, ok := m.client.faults[key]; ok {
 			return true
 		}
@@ -207,32 +231,44 @@ func (m *matrix) everythingIsWrong(at combination) bool {
 	return false
 }
 
-// scoped says in which combinations a text is true, where it is not all of them.
-func scoped(text string, at, all []combination) string {
+// scoped says in which methods and places a text is true, where it is not all of them.
+func scoped(text string, outcomes []outcome) string {
+	var at, all []combination
+	for _, o := range outcomes {
+		all = append(all, o.combination)
+		if o.text == text {
+			at = append(at, o.combination)
+		}
+	}
 	if len(at) == len(all) {
 		return text
 	}
 	methods, placements := spread(at)
 	allMethods, allPlacements := spread(all)
+	signed := "With " + strings.Join(methods, ", ")
+	if slices.Equal(append(methods, "PLAINTEXT"), allMethods) {
+		signed = "With all but PLAINTEXT"
+	}
 	var scope string
-	switch plaintext := slices.Equal(append(slices.Clone(methods), "PLAINTEXT"), allMethods); {
+	switch {
 	case len(at) != len(methods)*len(placements): // no rectangle
 		var each []string
 		for _, c := range at {
 			each = append(each, c.method+" in the "+c.placement)
 		}
 		scope = "With " + strings.Join(each, ", ")
-	case slices.Equal(placements, allPlacements) && plaintext:
-		scope = "With all but PLAINTEXT"
 	case slices.Equal(placements, allPlacements):
-		scope = "With " + strings.Join(methods, ", ")
+		scope = signed
 	case slices.Equal(methods, allMethods):
 		scope = "In the " + strings.Join(placements, ", ")
-	case plaintext:
-		scope = "With all but PLAINTEXT, in the " + strings.Join(placements, ", ")
 	default:
-		scope = "With " + strings.Join(methods, ", ") + ", in the " + strings.Join(placements, ", ")
+		scope = signed + ", in the " + strings.Join(placements, ", ")
 	}
+	return under(scope, text)
+}
+
+// under puts a sentence after what it is limited to.
+func under(scope, text string) string {
 	for _, word := range []string{"It", "Its", "The", "A"} {
 		if rest, ok := strings.CutPrefix(text, word+" "); ok {
 			text = strings.ToLower(word) + " " + rest
@@ -255,7 +291,8 @@ func spread(all []combination) (methods, placements []string) {
 	return methods, placements
 }
 
-// checkClientsPage compares docs/clients.md with what the tables say, or writes it once they are true.
+// checkClientsPage compares docs/clients.md with what the tables say, or writes it once they are
+// true.
 func checkClientsPage(t *testing.T) {
 	want := renderClientsPage()
 	if *update {
@@ -272,7 +309,8 @@ func checkClientsPage(t *testing.T) {
 	}
 	if string(got) != want {
 		line, is := firstDifference(string(got), want)
-		t.Errorf("docs/clients.md differs, run go test ./integration -run TestClients -update; it says\n%s\ninstead of\n%s", is, line)
+		t.Errorf("docs/clients.md says\n%s\ninstead of\n%s\n"+
+			"Run go test ./integration -run TestClients -update", is, line)
 	}
 }
 

@@ -60,7 +60,8 @@ var pythonClients = []matrixClient{
 	{
 		name: "launchpadlib", from: "Debian python3-launchpadlib", what: "Launchpad",
 		legs: []string{"polling"}, placements: []string{"header"}, methods: []string{"PLAINTEXT"},
-		setup: "Its consumers have an empty secret, as with `registration open`. Set `service_root` to the root of your site.",
+		setup: "Its consumers have an empty secret, as with `registration open`. " +
+			"Set `service_root` to the root of your site.",
 		site: func(t *testing.T) site {
 			return site{
 				Handler: "reverse_proxy /1.0/* {{.Launchpad}}\nreverse_proxy {{.Upstream}}",
@@ -77,9 +78,23 @@ var pythonClients = []matrixClient{
 		},
 	},
 	{
+		name: "mwoauth", from: "Debian python3-mwoauth", what: "MediaWiki",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		endpoints: endpoints{
+			RequestToken: "/w/index.php?title=Special:OAuth/initiate",
+			Authorize:    "/w/index.php?title=Special:OAuth/authenticate",
+			AccessToken:  "/w/index.php?title=Special:OAuth/token",
+		},
+		setup: "The site's `endpoints` are MediaWiki's, and the consumer has `default_callback`: as MediaWiki does, " +
+			"mwoauth asks with `oob` and expects the browser back.",
+		consumer: object{"callbacks": []string{matrixCallback}, "default_callback": true},
+		program:  pythonClient("mwoauth_driver.py", "mwoauth"),
+	},
+	{
 		name: "tweepy", from: "Debian python3-tweepy", what: "X (Twitter)",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
-		setup:   "Its `API` takes `host` and `upload_host`. The URLs of the three legs are in the code of `OAuth1UserHandler`: override `_get_oauth_url`.",
+		setup: "Its `API` takes `host` and `upload_host`. The URLs of the three legs are in the code of " +
+			"`OAuth1UserHandler`: override `_get_oauth_url`.",
 		program: pythonClient("tweepy_driver.py", "tweepy"),
 		differs: map[string]string{
 			"form":      "It sends the parameters of a POST in the query.",

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A wire stands between a client and the server and keeps every byte that goes either way, so that a test sees what a
-// client really sent, and what it was answered, whatever the client says of it.
+// A wire stands between a client and the server and keeps every byte that goes either way, so that
+// a test sees what a client really sent, and what it was answered, whatever the client says of it.
 type wire struct {
 	net.Listener
 	server string // host and port
@@ -70,7 +70,8 @@ func (w *wire) serve() {
 	}
 }
 
-// carry copies one direction. It keeps bytes before it passes them on: what has been answered has been kept.
+// carry copies one direction. It keeps bytes before it passes them on: what has been answered has
+// been kept.
 func (c *call) carry(to, from net.Conn, kept *bytes.Buffer) {
 	buf := make([]byte, 32<<10)
 	for {

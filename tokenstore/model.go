@@ -117,6 +117,10 @@ func ended(expires, now time.Time) bool {
 // EndpointShare: requests to the endpoints may have a tenth of a consumer's nonces.
 const EndpointShare = 10
 
+// MaxWindow is the widest window of acceptable timestamps: a nonce may expire as much later than its
+// timestamp, and lie as far in the future.
+const MaxWindow = 10 * 365 * 24 * time.Hour
+
 // A Nonce is what makes a signed request unlike every other (RFC 5849 section 3.3).
 type Nonce struct {
 	Consumer string
