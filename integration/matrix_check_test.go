@@ -43,7 +43,14 @@ func (x *exchange) judged(s secrets) error {
 		r = r.Clone(r.Context())
 		r.Header.Set("Content-Type", formType)
 	}
-	return judge(r, x.body, s)
+	err := judge(r, x.body, s)
+	if err != nil && strings.Contains(r.Header.Get("Authorization"), "oauth_body_hash=") {
+		// Mastercard's client: a form is covered by its hash, and not signed as a form.
+		r = r.Clone(r.Context())
+		r.Header.Del("Content-Type")
+		err = judge(r, x.body, s)
+	}
+	return err
 }
 
 // judgeLegs has the requests to the endpoints judged. It returns them, the token that was given at
@@ -130,6 +137,10 @@ func readToken(t *testing.T, answer []byte) token {
 // check checks that the client does what it is said to do wrong.
 func (f fault) check(t *testing.T, seen []*exchange) {
 	t.Helper()
+	if len(seen) == 0 {
+		t.Errorf("the client was said to be wrong (%s), and sent nothing", f.why)
+		return
+	}
 	if f.shows != nil {
 		if err := f.shows(seen); err != nil {
 			t.Errorf("the client was said to be wrong (%s), but: %v", f.why, err)

@@ -28,7 +28,7 @@ by a second, independent reader of RFC 5849 too.
 
 - ✓: it works. The API gets, byte for byte, what the client sent.
 - A number alone: it does not work, by the client's own fault. The footnote says which, and what to do.
-- ✓ and a number: it works, and the footnote says what to know.
+- ✓ and a number: it works, but for what the footnote says.
 - –: the client has no way to do it.
 
 A client that is not here works if it signs as RFC 5849 says. Where one is refused and you do not see
@@ -39,7 +39,8 @@ why, ` + "`caddy-oauth1 oauth1 explain`" + ` shows the base string that the serv
 const clientsPageFoot = `
 Token:
 
-- *callback*: the browser is sent back to the application; *oob*: the user types in a code
+- *callback*: the browser is sent back to the application
+- *oob*: the user types in a code
 - *polling*: Launchpad's way, without a code
 - *given*: the client takes a token that was made elsewhere, by the admin API for example
 - *none*: the client signs without a token, as a consumer with ` + "`two_legged`" + `
@@ -113,11 +114,7 @@ func (p *clientsPage) tokens(m *matrix) string {
 	}
 	var all []string
 	for _, way := range c.legs {
-		text := way
-		if cell := p.cell(m, way); cell != "✓" {
-			text += " " + strings.TrimPrefix(cell, "✓ ")
-		}
-		all = append(all, text)
+		all = append(all, way+" "+p.cell(m, way))
 	}
 	return strings.Join(all, ", ")
 }
@@ -204,7 +201,10 @@ func (p *clientsPage) cell(m *matrix, name string) string {
 			marks += p.note(scoped(o.text, all))
 		}
 	}
-	if !slices.ContainsFunc(all, func(o outcome) bool { return o.works }) {
+	// A fault that only PLAINTEXT escapes, which covers nothing of a request, is a fault.
+	plain := !slices.ContainsFunc(all, func(o outcome) bool { return o.works && o.method != "PLAINTEXT" })
+	wrong := slices.ContainsFunc(all, func(o outcome) bool { return o.able && !o.works })
+	if plain && wrong {
 		return marks
 	}
 	return strings.TrimSpace("✓ " + marks)

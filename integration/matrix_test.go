@@ -20,6 +20,7 @@ import (
 // docs/clients.md.
 var families = [][]matrixClient{
 	pythonClients,
+	npmClients,
 	goClients,
 	debianClients,
 }

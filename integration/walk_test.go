@@ -70,8 +70,12 @@ var challenge = regexp.MustCompile(`^OAuth realm="(?:[^"\\\x00-\x08\x0a-\x1f\x7f
 
 func checkEndpointHeaders(t *testing.T, r reply) {
 	t.Helper()
+	contentType := "text/plain; charset=utf-8"
+	if r.Status == http.StatusOK {
+		contentType = formType // RFC 5849 section 2.1
+	}
 	for name, want := range map[string]string{
-		"Cache-Control": "no-store", "Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff",
+		"Cache-Control": "no-store", "Content-Type": contentType, "X-Content-Type-Options": "nosniff",
 	} {
 		if got := r.Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q (the answer is %d %s)", name, got, want, r.Status, r.Body)
