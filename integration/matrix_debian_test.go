@@ -14,13 +14,14 @@ import (
 	"testing"
 )
 
-// scriptClient is the command line of a driver in a scripting language, where what probe runs succeeds.
+// scriptClient is the command line of a driver in a scripting language, where what probe runs
+// succeeds.
 func scriptClient(folder, driver, interpreter string, probe ...string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
 		t.Helper()
 		program := requireProgram(t, interpreter)
 		if err := exec.Command(program, probe...).Run(); err != nil {
-			missing(t, fmt.Sprintf("what %s needs is not installed: %s %q: %v", driver, interpreter, probe, err))
+			missing(t, fmt.Sprintf("what %s needs is not there: %s %q: %v", driver, program, probe, err))
 		}
 		return []string{program, filepath.Join("clients", folder, driver)}
 	}
@@ -34,17 +35,20 @@ func perlClient(driver, module string) func(t *testing.T) []string {
 	return scriptClient("perl", driver, "perl", "-M"+module, "-e", "1")
 }
 
-// builtClient is the command line of a driver that the test builds, with the libraries of these names in pkg-config.
+// builtClient is the command line of a driver that the test builds, with the libraries of these
+// names in pkg-config.
 func builtClient(folder, driver, compiler string, libraries ...string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
 		t.Helper()
 		cc := requireProgram(t, compiler)
-		flags, err := exec.Command(requireProgram(t, "pkg-config"), append([]string{"--cflags", "--libs"}, libraries...)...).Output()
+		args := append([]string{"--cflags", "--libs"}, libraries...)
+		flags, err := exec.Command(requireProgram(t, "pkg-config"), args...).Output()
 		if err != nil {
-			missing(t, fmt.Sprintf("the libraries %v are not installed, or not for developers: %v", libraries, err))
+			missing(t, fmt.Sprintf("the libraries %v are not there for developers: %v", libraries, err))
 		}
 		program := filepath.Join(t.TempDir(), "driver")
-		args := append([]string{"-fPIC", "-o", program, filepath.Join("clients", folder, driver)}, strings.Fields(string(flags))...)
+		args = append([]string{"-fPIC", "-o", program, filepath.Join("clients", folder, driver)},
+			strings.Fields(string(flags))...)
 		if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 			t.Fatalf("%s %q: %v\n%s", cc, args, err, out)
 		}
@@ -82,13 +86,6 @@ func whereSigned(methods []string, name string, f fault) map[string]fault {
 	return faults
 }
 
-// hashOfNothing is the fault of Ruby's oauth with a body that it does not see.
-var hashOfNothing = fault{
-	why:    "It makes oauth_body_hash of nothing where Net::HTTP makes the body, by set_form.",
-	remedy: "Give it the body as a string.",
-	shows:  hashesNothing,
-}
-
 // hashesNothing looks for the hash of an empty body on a request that has one.
 func hashesNothing(seen []*exchange) error {
 	hash := sha1.Sum(nil)
@@ -98,8 +95,9 @@ func hashesNothing(seen []*exchange) error {
 		if err != nil {
 			return err
 		}
-		if len(x.body) == 0 || !slices.Contains(pairs, pair{"oauth_body_hash", empty}) || x.status != http.StatusUnauthorized {
-			return fmt.Errorf("%d %s for a body of %d bytes, signed with %v", x.status, x.answer, len(x.body), pairs)
+		hashed := slices.Contains(pairs, pair{"oauth_body_hash", empty})
+		if len(x.body) == 0 || !hashed || x.status != http.StatusUnauthorized {
+			return fmt.Errorf("%d %s for %d bytes, signed with %v", x.status, x.answer, len(x.body), pairs)
 		}
 	}
 	if len(seen) == 0 {
@@ -108,25 +106,35 @@ func hashesNothing(seen []*exchange) error {
 	return nil
 }
 
-const useOnce = "Use each name once; most APIs take a list in one value."
+// What several clients do, and what to do about it.
+const (
+	useOnce         = "Use each name once; most APIs take a list in one value."
+	onlyTheFirst    = "It sends only the first of several values of a name."
+	formInQuery     = "Its to_url puts the form into the query."
+	namesWithDigits = "It signs wrongly where one parameter's name is another's and a digit more, " +
+		"as `a` and `a2`."
+)
 
 var (
-	unsortedValues = fault{why: "It does not sort the values of a name that is repeated.", remedy: useOnce}
-	encodedTwice   = fault{
+	unsortedValues = fault{
+		why:    "It does not sort the values of a name that is repeated.",
+		remedy: useOnce,
+	}
+	encodedTwice = fault{
 		why:    "It encodes what is not ASCII twice before it signs.",
 		remedy: "Keep to ASCII in queries and forms, or send JSON.",
 	}
+	unsignedForm = fault{
+		why:    "It does not sign the form.",
+		remedy: "Sign with Net::OAuth itself, which takes the form as extra_params; or send JSON.",
+	}
+	// hashOfNothing is the fault of Ruby's oauth with a body that it does not see.
+	hashOfNothing = fault{
+		why:    "It makes oauth_body_hash of nothing where Net::HTTP makes the body, by set_form.",
+		remedy: "Give it the body as a string.",
+		shows:  hashesNothing,
+	}
 )
-
-const namesWithDigits = "It signs wrongly where one parameter's name is another's and a digit more, as `a` and `a2`."
-
-// What Net::OAuth does to forms, by itself and in its Client.
-const formInQuery = "Its to_url puts the form into the query."
-
-var unsignedForm = fault{
-	why:    "It does not sign the form.",
-	remedy: "Sign with Net::OAuth itself, which takes the form as extra_params; or send JSON.",
-}
 
 // debianClients are those of Debian's packages, Python's apart.
 var debianClients = []matrixClient{
@@ -138,40 +146,48 @@ var debianClients = []matrixClient{
 		faults:  whereSigned([]string{"HMAC-SHA1", "RSA-SHA1"}, "multipart", hashOfNothing),
 	},
 	{
-		name: "OmniAuth", from: "Debian ruby-omniauth-oauth", what: "logins of Rails and Rack applications",
-		legs: []string{"callback"}, placements: []string{"header", "query"}, methods: []string{"HMAC-SHA1"},
+		name: "OmniAuth", from: "Debian ruby-omniauth-oauth",
+		what: "logins of Rails and Rack applications",
+		legs: []string{"callback"}, placements: []string{"header", "query"},
+		methods: []string{"HMAC-SHA1"},
 		program: rubyClient("omniauth_driver.rb", "omniauth-oauth"),
 		faults:  map[string]fault{"multipart": hashOfNothing},
 	},
 	{
-		name: "Ruby simple_oauth", from: "Debian ruby-simple-oauth", what: "any API; what the gem twitter and Faraday sign with",
+		name: "Ruby simple_oauth", from: "Debian ruby-simple-oauth",
+		what: "any API; what the gem twitter and Faraday sign with",
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
 		program: rubyClient("simple_oauth_driver.rb", "simple_oauth"),
 	},
 	{
-		name: "Net::OAuth", setup: namesWithDigits, from: "Debian libnet-oauth-perl", what: "any API, with Perl's LWP",
-		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		name: "Net::OAuth", from: "Debian libnet-oauth-perl", what: "any API, with Perl's LWP",
+		setup: namesWithDigits,
+		legs:  []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: perlClient("net_oauth_driver.pl", "Net::OAuth"),
 		faults: whereSigned([]string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"}, "header repeated", fault{
 			why:    "It signs only the first of several values of a name.",
 			remedy: useOnce,
 		}),
-		differs: map[string]string{"query repeated": "It sends only the first of several values of a name."},
+		differs: map[string]string{"query repeated": onlyTheFirst},
 		unable:  map[string]string{"query form": formInQuery, "query brackets": formInQuery},
 	},
 	{
-		name: "Net::OAuth::Client", setup: namesWithDigits, from: "Debian libnet-oauth-perl", what: "web applications in Perl",
-		legs: []string{"callback", "oob"}, placements: []string{"query"}, methods: []string{"HMAC-SHA1"},
+		name: "Net::OAuth::Client", from: "Debian libnet-oauth-perl", what: "web applications in Perl",
+		setup: namesWithDigits,
+		legs:  []string{"callback", "oob"}, placements: []string{"query"},
+		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_oauth_client_driver.pl", "Net::OAuth::Client"),
 		faults:  map[string]fault{"form": unsignedForm, "brackets": unsignedForm},
-		differs: map[string]string{"repeated": "It sends only the first of several values of a name."},
+		differs: map[string]string{"repeated": onlyTheFirst},
 	},
 	{
 		name: "Net::Twitter", from: "Debian libnet-twitter-perl", what: "X (Twitter)",
-		setup: "Its options `oauth_urls` and `apiurl` take the addresses, `ssl => 0` leaves http be. " + namesWithDigits,
-		legs:  []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		setup: "Its options `oauth_urls` and `apiurl` take the addresses, `ssl => 0` leaves http be. " +
+			namesWithDigits,
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_twitter_driver.pl", "Net::Twitter"),
 		differs: map[string]string{"json": "Its JSON is what X's create_media_metadata takes."},
 		unable: map[string]string{
@@ -180,14 +196,17 @@ var debianClients = []matrixClient{
 		},
 	},
 	{
-		name: "WWW::OAuth", from: "Debian libwww-oauth-perl", what: "any API, with Perl's LWP, HTTP::Tiny or Mojolicious",
+		name: "WWW::OAuth", from: "Debian libwww-oauth-perl",
+		what: "any API, with Perl's LWP, HTTP::Tiny or Mojolicious",
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: perlClient("www_oauth_driver.pl", "WWW::OAuth"),
 	},
 	{
-		name: "LWP::Authen::OAuth", from: "Debian liblwp-authen-oauth-perl", what: "any API, with Perl's LWP",
-		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		name: "LWP::Authen::OAuth", from: "Debian liblwp-authen-oauth-perl",
+		what: "any API, with Perl's LWP",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1"},
 		program: perlClient("lwp_authen_oauth_driver.pl", "LWP::Authen::OAuth"),
 		faults: map[string]fault{
 			"query": encodedTwice, "form": encodedTwice,
@@ -205,38 +224,45 @@ var debianClients = []matrixClient{
 		}),
 	},
 	{
-		name: "Signpost", from: "Debian liboauth-signpost-java", what: "any API, with Java's HttpClient of Apache",
+		name: "Signpost", from: "Debian liboauth-signpost-java",
+		what: "any API, in Java with Apache's HttpClient",
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "PLAINTEXT"},
 		program: javaClient("SignpostDriver",
-			"signpost-core", "signpost-commonshttp4", "httpclient", "httpcore", "httpmime", "commons-logging",
-			"commons-codec", "gson"),
+			"signpost-core", "signpost-commonshttp4", "httpclient", "httpcore", "httpmime",
+			"commons-logging", "commons-codec", "gson"),
 	},
 	{
 		name: "liboauth", from: "Debian liboauth-dev", what: "any API, in C with libcurl",
-		setup: "It takes + in a path for a blank: write the endpoints' addresses with `%2B`, as `/%2Brequest-token`. Debian's build " +
-			"takes an RSA key as PKCS #8 only.",
+		setup: "It takes + in a path for a blank: write the endpoints' addresses with `%2B`, as " +
+			"`/%2Brequest-token`. Debian's build takes an RSA key as PKCS #8 only.",
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
 		program: builtClient("c", "liboauth_driver.c", "cc", "oauth", "libcurl", "jansson"),
 	},
 	{
-		name: "Qt QOAuth1", setup: "It signs a path wrongly that holds an escape, such as `%20`.", from: "Debian qt6-networkauth-dev", what: "desktop programs with Qt",
-		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1", "PLAINTEXT"},
+		name: "Qt QOAuth1", from: "Debian qt6-networkauth-dev", what: "desktop programs with Qt",
+		setup: "It signs a path wrongly that holds an escape, such as `%20`.",
+		legs:  []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "PLAINTEXT"},
 		program: builtClient("qt", "qoauth1_driver.cpp", "g++", "Qt6NetworkAuth"),
 		faults: map[string]fault{
 			"HMAC-SHA1 repeated": unsortedValues,
 			"HMAC-SHA1 form": {
-				why:    "It sends + in a form's value as it is, which stands for a blank, and signs a plus.",
-				remedy: "Where a value may hold one, encode the form yourself and have it signed by prepareRequest.",
+				why: "It sends + in a form's value as it is, which stands for a blank, and signs a plus.",
+				remedy: "Where a value may hold one, encode the form yourself and have it signed by " +
+					"prepareRequest.",
 			},
 		},
-		differs: map[string]string{"PLAINTEXT form": "It sends + in a form's value as it is, which stands for a blank."},
+		differs: map[string]string{
+			"PLAINTEXT form": "It sends + in a form's value as it is, which stands for a blank.",
+		},
 	},
 	{
-		name: "curl", from: "Debian curl, openssl and jq", what: "by hand: a shell script that signs with openssl",
-		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"}, methods: everyMethod,
-		program: curlClient,
+		name: "curl", from: "Debian curl, openssl, jq",
+		what: "by hand: a shell script that signs with openssl",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		methods: everyMethod, program: curlClient,
 	},
 }
 
@@ -251,15 +277,16 @@ func curlClient(t *testing.T) []string {
 // What the same few requests of the matrix don't show, and the notes of its page say.
 func TestClientsFaultsWithOtherRequests(t *testing.T) {
 	const sortsPairs = "it sorts NAME=VALUE, where RFC 5849 sorts the names, so that a2 comes before a"
+	digits := [][2]string{{"a", "1"}, {"a2", "1"}}
 	for _, c := range []struct {
-		client, name, uri, why string
-		query                  [][2]string
+		client, uri, why string
+		query            [][2]string
 	}{
-		{"Net::OAuth", "query", "/items?a=1&a2=1", sortsPairs, [][2]string{{"a", "1"}, {"a2", "1"}}},
-		{"Net::Twitter", "query", "", sortsPairs, [][2]string{{"a", "1"}, {"a2", "1"}}},
-		{"Net::OAuth::Client", "query", "/items?a=1&a2=1", sortsPairs, [][2]string{{"a", "1"}, {"a2", "1"}}},
-		{"PHP OAuth", "query", "/items?q[]=1&q[]=2", "it signs only the last", nil},
-		{"Qt QOAuth1", "query", "/a%20b", "it signs the path decoded", nil},
+		{"Net::OAuth", "/items?a=1&a2=1", sortsPairs, digits},
+		{"Net::OAuth::Client", "/items?a=1&a2=1", sortsPairs, digits},
+		{"Net::Twitter", "", sortsPairs, digits},
+		{"PHP OAuth", "/items?q[]=1&q[]=2", "it signs only the last", nil},
+		{"Qt QOAuth1", "/a%20b", "it signs the path decoded", nil},
 	} {
 		t.Run(c.client+" "+c.uri, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +299,7 @@ func TestClientsFaultsWithOtherRequests(t *testing.T) {
 				Root: w.origin() + "/", Method: "HMAC-SHA1", Placement: debianClients[i].placements[0],
 				Consumer: demoKey, ConsumerSecret: demoSecret, Token: tok.Key, Secret: tok.Secret,
 				Requests: []matrixRequest{{
-					Name: c.name, Kind: "query", Method: "GET", URL: w.origin() + c.uri, Query: c.query,
+					Name: "query", Kind: "query", Method: "GET", URL: w.origin() + c.uri, Query: c.query,
 				}},
 			}
 			var result matrixResult

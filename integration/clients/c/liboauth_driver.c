@@ -1,5 +1,5 @@
-// Drives liboauth as its documentation and its examples say: it signs what libcurl sends. It talks with the Go test that
-// runs it as the Python drivers do: see ../python/driver.py.
+// Drives liboauth as its documentation and its examples say: it signs what libcurl sends. It talks
+// with the Go test that runs it as the Python drivers do: see ../python/driver.py.
 //
 // Build: cc liboauth_driver.c $(pkg-config --cflags --libs oauth libcurl jansson)
 
@@ -64,7 +64,8 @@ static size_t collect(char *data, size_t size, size_t n, void *to) {
     return size * n;
 }
 
-// A message is what is to be sent: the parameters are part of the URL, as liboauth takes them, those of a form as well.
+// A message is what is to be sent: the parameters are part of the URL, as liboauth takes them,
+// those of a form as well.
 typedef struct {
     const char *method, *url, *type;
     int form;           // the parameters are a form
@@ -87,9 +88,10 @@ static answer perform(message m) {
         oauth_add_param_to_array(&count, &params, hash);
         free(hash);
     }
-    oauth_sign_array2_process(&count, &params, NULL, client.method, m.method, client.consumer, client.secret,
-                              client.token, client.token_secret);
-    // The last argument of oauth_serialize_url_sep: 1 leaves the oauth_ parameters out, 2 all others, 4 quotes the values.
+    oauth_sign_array2_process(&count, &params, NULL, client.method, m.method, client.consumer,
+                              client.secret, client.token, client.token_secret);
+    // The last argument of oauth_serialize_url_sep: 1 leaves the oauth_ parameters out, 2 all
+    // others, 4 quotes the values.
     char *url = NULL, *body = NULL;
     if (!strcmp(client.placement, "header")) {
         char *header = oauth_serialize_url_sep(count, 1, params, ", ", 6);
@@ -100,7 +102,7 @@ static answer perform(message m) {
         url = m.form ? strdup(params[0]) : oauth_serialize_url_sep(count, 0, params, "&", 1);
         body = m.form ? oauth_serialize_url_sep(count, 1, params, "&", 1) : NULL;
     } else if (!strcmp(client.placement, "query")) {
-        url = m.form ? oauth_serialize_url_sep(count, 0, params, "&", 2) : oauth_serialize_url(count, 0, params);
+        url = oauth_serialize_url_sep(count, 0, params, "&", m.form ? 2 : 0);
         body = m.form ? oauth_serialize_url_sep(count, 1, params, "&", 1) : NULL;
     } else {
         url = strdup(params[0]);
@@ -166,8 +168,10 @@ static char *parameter(const char *query, const char *name) {
 
 // token_request asks for a token, and takes it for the client's.
 static char *token_request(const char *endpoint, const char *name, const char *value) {
-    char *escaped = oauth_url_escape(value), *query = join(name, "=", escaped), *target = join(endpoint, "?", query);
-    answer a = perform((message){.method = "POST", .url = target, .form = !strcmp(client.placement, "body")});
+    char *escaped = oauth_url_escape(value), *query = join(name, "=", escaped);
+    char *target = join(endpoint, "?", query);
+    int form = !strcmp(client.placement, "body");
+    answer a = perform((message){.method = "POST", .url = target, .form = form});
     if (a.status != 200) fail(a.body);
     client.token = parameter(a.body, "oauth_token");
     client.token_secret = parameter(a.body, "oauth_token_secret");
@@ -184,9 +188,11 @@ static void legs(const char *callback, const char *authorize, json_t *result) {
     char *confirmed = token_request(client.request_token, "oauth_callback", callback);
     json_object_set_new(result, "confirmed", json_string(confirmed ? confirmed : ""));
     char *url = join(authorize, "?oauth_token=", client.token);
-    json_t *reply = ask(json_pack("{ssssss}", "ask", "authorize", "request_token", client.token, "url", url));
+    json_t *reply = ask(json_pack("{ssssss}", "ask", "authorize", "request_token", client.token,
+                                  "url", url));
     const char *redirect = strchr(text(reply, "redirect"), '?');
-    char *verifier = redirect ? parameter(redirect + 1, "oauth_verifier") : strdup(text(reply, "verifier"));
+    char *verifier = redirect ? parameter(redirect + 1, "oauth_verifier")
+                              : strdup(text(reply, "verifier"));
     if (!verifier) fail("no verifier");
     token_request(client.access_token, "oauth_verifier", verifier);
     free(verifier);
@@ -226,7 +232,8 @@ static char *with_form(const char *url, json_t *form) {
 
 static json_t *send_case(json_t *r) {
     const char *kind = text(r, "kind"), *file = text(r, "body_file");
-    message m = {.method = text(r, "method"), .url = text(r, "url"), .type = text(r, "content_type")};
+    message m = {
+        .method = text(r, "method"), .url = text(r, "url"), .type = text(r, "content_type")};
     char *made = NULL;
     if (!strcmp(kind, "form")) {
         m.url = made = with_form(m.url, json_object_get(r, "form"));
@@ -246,7 +253,8 @@ static json_t *send_case(json_t *r) {
     return json_pack("{sssi}", "name", text(r, "name"), "status", (int)a.status);
 }
 
-// endpoint returns an address of the server. liboauth takes a + in a path for a blank, so it has to be escaped.
+// endpoint returns an address of the server. liboauth takes a + in a path for a blank, so it has to
+// be escaped.
 static char *endpoint(json_t *args, const char *name) {
     char *url = strdup(text(json_object_get(args, "endpoints"), name)), *plus;
     while ((plus = strchr(url, '+'))) {
@@ -258,14 +266,15 @@ static char *endpoint(json_t *args, const char *name) {
     return url;
 }
 
-// pkcs8 rewrites a private key as Debian's liboauth, which is built with NSS, takes it: it signs with nothing else, and makes
-// "(null)" of what it can't read.
+// pkcs8 rewrites a private key as Debian's liboauth, which is built with NSS, takes it: it signs
+// with nothing else, and makes "(null)" of what it can't read.
 static char *pkcs8(const char *dir, const char *pem) {
     size_t size;
     char *in = join(dir, "/", "key.pem"), *out = join(dir, "/", "key.pkcs8.pem");
     FILE *f = fopen(in, "w");
     if (!f || fputs(pem, f) < 0 || fclose(f)) fail(in);
-    char *files = join(in, " -out ", out), *command = join("openssl pkcs8 -topk8 -nocrypt -in ", files, "");
+    char *files = join(in, " -out ", out);
+    char *command = join("openssl pkcs8 -topk8 -nocrypt -in ", files, "");
     if (system(command)) fail(command);
     char *key = contents(out, &size);
     key = realloc(key, size + 1);
@@ -285,8 +294,13 @@ int main(int argc, char **argv) {
     client.access_token = endpoint(args, "access_token");
     client.placement = text(args, "placement");
     client.consumer = text(args, "consumer");
-    client.method = !strcmp(method, "PLAINTEXT") ? OA_PLAINTEXT : !strcmp(method, "RSA-SHA1") ? OA_RSA : OA_HMAC;
-    client.secret = client.method == OA_RSA ? pkcs8(text(args, "dir"), text(args, "rsa_key")) : text(args, "consumer_secret");
+    client.method = OA_HMAC;
+    client.secret = text(args, "consumer_secret");
+    if (!strcmp(method, "PLAINTEXT")) client.method = OA_PLAINTEXT;
+    if (!strcmp(method, "RSA-SHA1")) {
+        client.method = OA_RSA;
+        client.secret = pkcs8(text(args, "dir"), text(args, "rsa_key"));
+    }
     curl_global_init(CURL_GLOBAL_ALL);
 
     json_t *result = json_object(), *sent = json_array(), *r;
@@ -297,7 +311,9 @@ int main(int argc, char **argv) {
         client.token_secret = strdup(text(args, "secret"));
     }
     size_t i;
-    json_array_foreach(json_object_get(args, "requests"), i, r) json_array_append_new(sent, send_case(r));
+    json_array_foreach(json_object_get(args, "requests"), i, r) {
+        json_array_append_new(sent, send_case(r));
+    }
     json_object_set_new(result, "token", json_string(client.token));
     json_object_set_new(result, "secret", json_string(client.token_secret));
     json_object_set_new(result, "sent", sent);

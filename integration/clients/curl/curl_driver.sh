@@ -1,6 +1,6 @@
 #!/bin/bash
-# Signs with openssl and sends with curl, as somebody would by hand who has read RFC 5849. It talks with the Go test that
-# runs it as the Python drivers do: see ../python/driver.py.
+# Signs with openssl and sends with curl, as somebody would by hand who has read RFC 5849. It talks
+# with the Go test that runs it as the Python drivers do: see ../python/driver.py.
 set -euo pipefail
 
 args=$1
@@ -24,7 +24,8 @@ encode() {
 	done
 }
 
-# signature prints the signature of METHOD URL PARAMETER..., whose parameters are encoded NAME=VALUE.
+# signature prints the signature of METHOD URL PARAMETER..., whose parameters are encoded
+# NAME=VALUE.
 signature() {
 	local verb=$1 url=$2 key base normalized hash
 	shift 2
@@ -42,18 +43,21 @@ signature() {
 	esac
 }
 
-# request sends METHOD URL with the credentials, then the status to the file "status", and prints the answer. OAUTH holds more
-# oauth_ parameters, FORM the form's, both encoded; the other arguments are curl's.
+# request sends METHOD URL with the credentials, then the status to the file "status", and prints
+# the answer. OAUTH holds more oauth_ parameters, FORM the form's, both encoded; the other arguments
+# are curl's.
 request() {
 	local verb=$1 url=$2 query=() oauth=() all=() p header= send=()
 	shift 2
-	# The query of these URLs is encoded as the RFC has it, so that its parameters are signed as they are.
+	# The query of these URLs is encoded as the RFC has it, so that its parameters are signed as they
+	# are.
 	if [[ $url == *\?* ]]; then
 		IFS=\& read -ra query <<<"${url#*\?}"
 	fi
 	oauth=(
 		"oauth_consumer_key=$(encode "$consumer")" "oauth_signature_method=$method"
-		"oauth_timestamp=$(date +%s)" "oauth_nonce=$(openssl rand -hex 16)" oauth_version=1.0 "${OAUTH[@]}"
+		"oauth_timestamp=$(date +%s)" "oauth_nonce=$(openssl rand -hex 16)" oauth_version=1.0
+		"${OAUTH[@]}"
 	)
 	if [ -n "$token" ]; then
 		oauth+=("oauth_token=$(encode "$token")")
@@ -81,7 +85,8 @@ request() {
 	cat "$dir/answer"
 }
 
-# field prints the value of a name in a form. Those that are wanted here hold nothing that is escaped.
+# field prints the value of a name in a form. Those that are wanted here hold nothing that is
+# escaped.
 field() { tr \& '\n' | sed -n "s/^$1=//p"; }
 
 # take_token has the answer of a token endpoint for the token from now on.
@@ -142,5 +147,6 @@ while IFS= read -r r; do
 		'{name: $name, status: ($status | tonumber)}' >>"$sent"
 done < <(arg '.requests[] | tojson')
 
-jq -nc --arg confirmed "$confirmed" --arg token "$token" --arg secret "$token_secret" --slurpfile sent "$sent" \
+jq -nc --arg confirmed "$confirmed" --arg token "$token" --arg secret "$token_secret" \
+	--slurpfile sent "$sent" \
 	'{result: {confirmed: $confirmed, token: $token, secret: $secret, sent: $sent}}'

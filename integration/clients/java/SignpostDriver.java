@@ -45,7 +45,8 @@ public class SignpostDriver {
         OAuthConsumer consumer =
                 new CommonsHttpOAuthConsumer(text(args, "consumer"), text(args, "consumer_secret"));
         boolean plaintext = text(args, "method").equals("PLAINTEXT");
-        consumer.setMessageSigner(plaintext ? new PlainTextMessageSigner() : new HmacSha1MessageSigner());
+        consumer.setMessageSigner(
+                plaintext ? new PlainTextMessageSigner() : new HmacSha1MessageSigner());
 
         JsonObject result = new JsonObject();
         if (text(args, "callback").isEmpty()) {
@@ -73,7 +74,8 @@ public class SignpostDriver {
     static void legs(OAuthConsumer consumer, JsonObject args, JsonObject result) throws Exception {
         JsonObject endpoints = args.getAsJsonObject("endpoints");
         OAuthProvider provider = new CommonsHttpOAuthProvider(
-                text(endpoints, "request_token"), text(endpoints, "access_token"), text(endpoints, "authorize"));
+                text(endpoints, "request_token"), text(endpoints, "access_token"),
+                text(endpoints, "authorize"));
         String url = provider.retrieveRequestToken(consumer, text(args, "callback"));
         result.addProperty("confirmed", String.valueOf(provider.isOAuth10a()));
 
@@ -85,7 +87,8 @@ public class SignpostDriver {
         JsonObject answer = gson.fromJson(in.readLine(), JsonObject.class);
         String verifier = text(answer, "verifier");
         if (answer.has("redirect")) {
-            for (var p : URLEncodedUtils.parse(URI.create(text(answer, "redirect")), StandardCharsets.UTF_8)) {
+            URI redirect = URI.create(text(answer, "redirect"));
+            for (var p : URLEncodedUtils.parse(redirect, StandardCharsets.UTF_8)) {
                 if (p.getName().equals("oauth_verifier")) {
                     verifier = p.getValue();
                 }
@@ -115,13 +118,15 @@ public class SignpostDriver {
 
     /** The body of a request that has one, as HttpClient's users make it. */
     static HttpEntity entity(JsonObject r) {
-        ContentType type = ContentType.parse(text(r, "content_type").isEmpty() ? "*/*" : text(r, "content_type"));
+        String name = text(r, "content_type");
+        ContentType type = name.isEmpty() ? null : ContentType.parse(name);
         switch (text(r, "kind")) {
             case "form":
                 List<NameValuePair> form = new ArrayList<>();
                 for (var p : r.getAsJsonArray("form")) {
                     JsonArray pair = p.getAsJsonArray();
-                    form.add(new BasicNameValuePair(pair.get(0).getAsString(), pair.get(1).getAsString()));
+                    String value = pair.get(1).getAsString();
+                    form.add(new BasicNameValuePair(pair.get(0).getAsString(), value));
                 }
                 return new UrlEncodedFormEntity(form, StandardCharsets.UTF_8);
             case "multipart":
@@ -134,7 +139,8 @@ public class SignpostDriver {
                     JsonArray file = f.getAsJsonArray();
                     byte[] text = file.get(3).getAsString().getBytes(StandardCharsets.UTF_8);
                     ContentType fileType = ContentType.parse(file.get(2).getAsString());
-                    parts.addBinaryBody(file.get(0).getAsString(), text, fileType, file.get(1).getAsString());
+                    parts.addBinaryBody(
+                            file.get(0).getAsString(), text, fileType, file.get(1).getAsString());
                 }
                 return parts.build();
             case "json":

@@ -1,9 +1,11 @@
 package Matrix;
 
-# What the Perl drivers share: how they talk with the Go test that runs them, and their way through the matrix.
+# What the Perl drivers share: how they talk with the Go test that runs them, and their way through
+# the matrix.
 #
-# A driver is started with one argument, a JSON object. It writes JSON objects to standard output, a line each:
-# {"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON; {"result": ...} is the last.
+# A driver is started with one argument, a JSON object. It writes JSON objects to standard output, a
+# line each: {"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON;
+# {"result": ...} is the last.
 
 use strict;
 use warnings;
@@ -30,11 +32,13 @@ sub ask {
 # unable says that the client has no way to do something.
 sub unable { die "unable: $_[0]\n" }
 
-# matrix takes the client through the three legs, unless it has a token, and has it send the requests.
+# matrix takes the client through the three legs, unless it has a token, and has it send the
+# requests.
 #
-# A client is an object with the methods request_token(callback), which returns a key and what confirms the callback;
-# authorize_url; access_token(verifier), which returns a key and a secret; with_token(key, secret); and send_case(request),
-# which returns an HTTP::Response and, where the client chose the address, its path.
+# A client is an object with the methods request_token(callback), which returns a key and what
+# confirms the callback; authorize_url; access_token(verifier), which returns a key and a secret;
+# with_token(key, secret); and send_case(request), which returns an HTTP::Response and, where the
+# client chose the address, its path.
 sub matrix {
     my ($client, $args) = @_;
     my %result = (token => $args->{token}, secret => $args->{secret});
@@ -44,7 +48,8 @@ sub matrix {
     else {
         (my $key, $result{confirmed}) = $client->request_token($args->{callback});
         my $answer = ask('authorize', request_token => $key, url => '' . $client->authorize_url);
-        my $verifier = $answer->{verifier} // { URI->new($answer->{redirect})->query_form }->{oauth_verifier};
+        my $verifier = $answer->{verifier};
+        $verifier //= { URI->new($answer->{redirect})->query_form }->{oauth_verifier};
         @result{qw(token secret)} = $client->access_token($verifier);
     }
     $result{sent} = [];
@@ -56,7 +61,8 @@ sub matrix {
             $sent{path} = $path if defined $path;
         }
         else {
-            chomp($sent{error} = "$@"); # the client's own fault: the test says whether it expects one
+            # The client's own fault: the test says whether it expects one.
+            chomp($sent{error} = "$@");
         }
         push @{ $result{sent} }, \%sent;
     }
@@ -113,9 +119,11 @@ sub http_request {
             my ($field, $name, $type, $text) = map { bytes($_) } @$file;
             push @form, $field => [ undef, $name, 'Content-Type' => $type, Content => $text ];
         }
-        return HTTP::Request::Common::POST($r->{url}, Content_Type => 'form-data', Content => \@form);
+        my @content = (Content_Type => 'form-data', Content => \@form);
+        return HTTP::Request::Common::POST($r->{url}, @content);
     }
-    return HTTP::Request->new($r->{method}, $r->{url}, [ 'Content-Type' => $r->{content_type} ], content($r));
+    my @header = ('Content-Type' => $r->{content_type});
+    return HTTP::Request->new($r->{method}, $r->{url}, \@header, content($r));
 }
 
 1;

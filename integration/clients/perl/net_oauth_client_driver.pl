@@ -1,4 +1,5 @@
-# Drives Perl's Net::OAuth::Client, the part of Net::OAuth that sends requests itself, as its documentation says.
+# Drives Perl's Net::OAuth::Client, the part of Net::OAuth that sends requests itself, as its
+# documentation says.
 #
 # Argument: see Matrix.pm.
 
@@ -32,8 +33,8 @@ sub new {
     return $self;
 }
 
-# request_token is what authorize_url does without being asked. Its users do it themselves if they want to see more of the
-# answer.
+# request_token is what authorize_url does without being asked. Its users do it themselves if they
+# want to see more of the answer.
 sub request_token {
     my ($self) = @_;
     $self->{request_token} = $self->{client}->get_request_token;
@@ -42,18 +43,24 @@ sub request_token {
 
 sub authorize_url {
     my ($self) = @_;
-    return $self->{client}->authorize_url(map { $_ => $self->{request_token}{$_} } qw(token token_secret));
+    my $token = $self->{request_token};
+    return $self->{client}->authorize_url(map { $_ => $token->{$_} } qw(token token_secret));
 }
 
 sub access_token {
     my ($self, $verifier) = @_;
-    my $access = $self->{access} = $self->{client}->get_access_token($self->{request_token}{token}, $verifier);
+    my $token  = $self->{request_token}{token};
+    my $access = $self->{access} = $self->{client}->get_access_token($token, $verifier);
     return ($access->token, $access->token_secret);
 }
 
 sub with_token {
     my ($self, $key, $secret) = @_;
-    $self->{access} = Net::OAuth::AccessToken->new(client => $self->{client}, token => $key, token_secret => $secret);
+    $self->{access} = Net::OAuth::AccessToken->new(
+        client       => $self->{client},
+        token        => $key,
+        token_secret => $secret,
+    );
 }
 
 sub send_case {
@@ -65,7 +72,8 @@ sub send_case {
         $path = $request->uri->path;
         $more{extra_params} = hash($r);
     }
-    return $self->{access}->request($r->{method}, $path, $request->headers, $request->content, %more);
+    my @rest = ($request->headers, $request->content, %more);
+    return $self->{access}->request($r->{method}, $path, @rest);
 }
 
 my $args = arguments();

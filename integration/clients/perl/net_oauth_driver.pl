@@ -80,12 +80,14 @@ sub request_token {
 
 sub authorize_url {
     my ($self) = @_;
-    return Net::OAuth->request('user auth')->new(token => $self->{token}{token})->to_url($self->{args}{endpoints}{authorize});
+    my $message = Net::OAuth->request('user auth')->new(token => $self->{token}{token});
+    return $message->to_url($self->{args}{endpoints}{authorize});
 }
 
 sub access_token {
     my ($self, $verifier) = @_;
-    my $answer = $self->token_request('access token', 'access_token', %{ $self->{token} }, verifier => $verifier);
+    my %more   = (%{ $self->{token} }, verifier => $verifier);
+    my $answer = $self->token_request('access token', 'access_token', %more);
     return @{$answer}{qw(oauth_token oauth_token_secret)};
 }
 
@@ -96,7 +98,9 @@ sub with_token {
 
 sub send_case {
     my ($self, $r) = @_;
-    unable('to_url puts the form into the query') if $self->{args}{placement} eq 'query' && $r->{kind} eq 'form';
+    if ($self->{args}{placement} eq 'query' && $r->{kind} eq 'form') {
+        unable('to_url puts the form into the query');
+    }
 
     my $request = http_request($r);
     my $url     = URI->new($r->{url});
@@ -109,7 +113,8 @@ sub send_case {
     elsif ($r->{kind} eq 'form') {
         $extra = hash($r);
     }
-    my $message = $self->message('protected resource', $r->{method}, $url, %{ $self->{token} }, extra_params => $extra);
+    my %more    = (%{ $self->{token} }, extra_params => $extra);
+    my $message = $self->message('protected resource', $r->{method}, $url, %more);
     return $self->carry($message, $request);
 }
 

@@ -1,4 +1,5 @@
-# Drives Perl's Net::Twitter as its documentation says, with the addresses of another service in its options.
+# Drives Perl's Net::Twitter as its documentation says, with the addresses of another service in its
+# options.
 #
 # It knows Twitter's methods only, so each kind of request is one of them that sends such a request.
 #
@@ -40,8 +41,10 @@ sub new {
 # request_token is a part of get_authorization_url.
 sub request_token {
     my ($self, $callback) = @_;
-    $self->{url} = $self->{nt}->get_authorization_url($callback eq 'oob' ? () : (callback => $callback));
-    return ($self->{nt}->request_token, token_answer($self->{response})->{oauth_callback_confirmed});
+    my @callback = $callback eq 'oob' ? () : (callback => $callback);
+    $self->{url} = $self->{nt}->get_authorization_url(@callback);
+    my $answer = token_answer($self->{response});
+    return ($self->{nt}->request_token, $answer->{oauth_callback_confirmed});
 }
 
 sub authorize_url { return $_[0]{url} }
@@ -58,23 +61,28 @@ sub with_token {
     $self->{nt}->access_token_secret($secret);
 }
 
-# The methods send whatever parameters they are given. They stand here by the kind of request, or by its name.
+# The methods send whatever parameters they are given. They stand here by the kind of request, or by
+# its name.
 my %methods = (
     brackets => sub { $_[0]->update_profile(hash($_[1])) },
     query => sub { $_[0]->search(hash($_[1])) },
     form  => sub { $_[0]->update(hash($_[1])) },
-    json  => sub { $_[0]->create_media_metadata({ media_id => '1', alt_text => { text => "b&c=d \x{fc}" } }) },
+    json  => sub {
+        $_[0]->create_media_metadata({ media_id => '1', alt_text => { text => "b&c=d \x{fc}" } });
+    },
     multipart => sub {
         my ($nt, $r) = @_;
         my ($field, $name, $type, $text) = @{ $r->{files}[0] };
         utf8::encode($text);
-        $nt->update_with_media({ %{ hash($r) }, $field => [ undef, $name, 'Content-Type' => $type, Content => $text ] });
+        my @file = (undef, $name, 'Content-Type' => $type, Content => $text);
+        $nt->update_with_media({ %{ hash($r) }, $field => \@file });
     },
 );
 
 sub send_case {
     my ($self, $r) = @_;
-    my $method = $methods{ $r->{name} } // $methods{ $r->{kind} } or unable('Twitter takes a photo as multipart only');
+    my $method = $methods{ $r->{name} } // $methods{ $r->{kind} };
+    unable('X takes a photo as multipart only') unless $method;
     delete $self->{response};
     eval { $method->($self->{nt}, $r); 1 } or $self->{response} or die $@;
     return ($self->{response}, $self->{response}->request->uri->path);

@@ -18,8 +18,9 @@ use Matrix qw(arguments http_request matrix token_answer);
 use URI::Escape 'uri_escape_utf8';
 use WWW::OAuth;
 
-# signer is what the documentation leaves to its user, for the methods that the module does not bring along. The
-# documentation also says that a Crypt::OpenSSL::RSA object may take its place, but what that makes lacks the base64.
+# signer is what the documentation leaves to its user, for the methods that the module does not
+# bring along. The documentation also says that a Crypt::OpenSSL::RSA object may take its place, but
+# what that makes lacks the base64.
 sub signer {
     my ($args) = @_;
     if ($args->{method} eq 'RSA-SHA1') {
@@ -30,7 +31,8 @@ sub signer {
     if ($args->{method} eq 'HMAC-SHA256') {
         return sub {
             my ($base, @secrets) = @_;
-            return encode_base64(hmac_sha256($base, join '&', map { uri_escape_utf8($_ // '') } @secrets), '');
+            my $key = join '&', map { uri_escape_utf8($_ // '') } @secrets;
+            return encode_base64(hmac_sha256($base, $key), '');
         };
     }
     return;
@@ -45,13 +47,16 @@ sub new {
         signature_method => $args->{method},
         $signer ? (signer => $signer) : (),
     );
-    return bless { endpoints => $args->{endpoints}, oauth => $oauth, ua => LWP::UserAgent->new }, $class;
+    my $ua = LWP::UserAgent->new;
+    return bless { endpoints => $args->{endpoints}, oauth => $oauth, ua => $ua }, $class;
 }
 
 sub token_request {
     my ($self, $endpoint, %more) = @_;
-    my $request = HTTP::Request->new(POST => $self->{endpoints}{$endpoint}, [ 'Content-Length' => 0 ]);
-    my $answer  = token_answer($self->{oauth}->authenticate($request, \%more)->request_with($self->{ua}));
+    my $url     = $self->{endpoints}{$endpoint};
+    my $request = HTTP::Request->new(POST => $url, [ 'Content-Length' => 0 ]);
+    my $signed  = $self->{oauth}->authenticate($request, \%more);
+    my $answer  = token_answer($signed->request_with($self->{ua}));
     $self->with_token(@{$answer}{qw(oauth_token oauth_token_secret)});
     return $answer;
 }

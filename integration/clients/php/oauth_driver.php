@@ -1,6 +1,6 @@
 <?php
-// Drives PHP's extension OAuth (PECL) as its manual says. It talks with the Go test that runs it as the Python drivers do:
-// see ../python/driver.py.
+// Drives PHP's extension OAuth (PECL) as its manual says. It talks with the Go test that runs it as
+// the Python drivers do: see ../python/driver.py.
 
 function say(array $object): void
 {
@@ -19,8 +19,14 @@ function ask(string $what, array $values): array
 
 function client(array $args): OAuth
 {
-    $types = ['header' => OAUTH_AUTH_TYPE_AUTHORIZATION, 'query' => OAUTH_AUTH_TYPE_URI, 'body' => OAUTH_AUTH_TYPE_FORM];
-    $oauth = new OAuth($args['consumer'], $args['consumer_secret'] ?: 'unused', $args['method'], $types[$args['placement']]);
+    $type = [
+        'header' => OAUTH_AUTH_TYPE_AUTHORIZATION,
+        'query' => OAUTH_AUTH_TYPE_URI,
+        'body' => OAUTH_AUTH_TYPE_FORM,
+    ][$args['placement']];
+    // The secret must not be empty, with a key neither.
+    $secret = $args['consumer_secret'] ?: 'unused';
+    $oauth = new OAuth($args['consumer'], $secret, $args['method'], $type);
     if ($args['rsa_key'] !== '') {
         $oauth->setRSACertificate($args['rsa_key']);
     }
@@ -32,10 +38,11 @@ function legs(OAuth $oauth, array $args): array
 {
     // GET is the extension's default, and has no form.
     $method = $args['placement'] === 'body' ? OAUTH_HTTP_METHOD_POST : OAUTH_HTTP_METHOD_GET;
-    $request = $oauth->getRequestToken($args['endpoints']['request_token'], $args['callback'], $method);
+    $endpoints = $args['endpoints'];
+    $request = $oauth->getRequestToken($endpoints['request_token'], $args['callback'], $method);
     $answer = ask('authorize', [
         'request_token' => $request['oauth_token'],
-        'url' => $args['endpoints']['authorize'] . '?oauth_token=' . urlencode($request['oauth_token']),
+        'url' => $endpoints['authorize'] . '?oauth_token=' . urlencode($request['oauth_token']),
     ]);
     $verifier = $answer['verifier'] ?? null;
     if (isset($answer['redirect'])) {
@@ -43,7 +50,7 @@ function legs(OAuth $oauth, array $args): array
         $verifier = $query['oauth_verifier'];
     }
     $oauth->setToken($request['oauth_token'], $request['oauth_token_secret']);
-    $access = $oauth->getAccessToken($args['endpoints']['access_token'], null, $verifier, $method);
+    $access = $oauth->getAccessToken($endpoints['access_token'], null, $verifier, $method);
     $oauth->setToken($access['oauth_token'], $access['oauth_token_secret']);
     return [
         'confirmed' => $request['oauth_callback_confirmed'] ?? null,
@@ -62,7 +69,8 @@ function send(OAuth $oauth, array $r): void
             $oauth->fetch($r['url'], array_column($r['form'], 1, 0), OAUTH_HTTP_METHOD_POST);
             return;
         case 'multipart':
-            // With the curl engine it would be ['@file' => '@/path']. Debian builds the extension without: a user makes the body.
+            // With the curl engine it would be ['@file' => '@/path']. Debian builds the extension
+            // without: a user makes the body.
             [$type, $body] = multipart($r);
             break;
         case 'upload':
@@ -82,7 +90,8 @@ function multipart(array $r): array
         $body .= "--$boundary\r\nContent-Disposition: form-data; name=\"$name\"\r\n\r\n$value\r\n";
     }
     foreach ($r['files'] as [$name, $filename, $type, $text]) {
-        $body .= "--$boundary\r\nContent-Disposition: form-data; name=\"$name\"; filename=\"$filename\"\r\n";
+        $body .= "--$boundary\r\nContent-Disposition: form-data; ";
+        $body .= "name=\"$name\"; filename=\"$filename\"\r\n";
         $body .= "Content-Type: $type\r\n\r\n$text\r\n";
     }
     return ["multipart/form-data; boundary=$boundary", "$body--$boundary--\r\n"];

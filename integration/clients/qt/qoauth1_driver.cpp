@@ -1,5 +1,5 @@
-// Drives Qt's QOAuth1 as its documentation says. It talks with the Go test that runs it as the Python drivers do: see
-// ../python/driver.py.
+// Drives Qt's QOAuth1 as its documentation says. It talks with the Go test that runs it as the
+// Python drivers do: see ../python/driver.py.
 //
 // Build: g++ -fPIC qoauth1_driver.cpp $(pkg-config --cflags --libs Qt6NetworkAuth)
 
@@ -78,7 +78,8 @@ static QNetworkReply *send(QOAuth1 &oauth, QNetworkAccessManager &manager, const
     if (kind == "query") return oauth.get(url);
     if (kind == "form") {
         QVariantMap form;
-        for (const auto &pair : r["form"].toArray()) form.insert(pair[0].toString(), pair[1].toString());
+        for (const auto &pair : r["form"].toArray())
+            form.insert(pair[0].toString(), pair[1].toString());
         return oauth.post(url, form);
     }
     // What is no form is only signed by QOAuth1; the network manager sends it.
@@ -96,7 +97,8 @@ static QNetworkReply *send(QOAuth1 &oauth, QNetworkAccessManager &manager, const
             QHttpPart part;
             part.setHeader(QNetworkRequest::ContentTypeHeader, file[2].toString());
             part.setHeader(QNetworkRequest::ContentDispositionHeader,
-                           QString("form-data; name=\"%1\"; filename=\"%2\"").arg(file[0].toString(), file[1].toString()));
+                           QString("form-data; name=\"%1\"; filename=\"%2\"")
+                               .arg(file[0].toString(), file[1].toString()));
             part.setBody(file[3].toString().toUtf8());
             body->append(part);
         }
@@ -121,8 +123,8 @@ int main(int argc, char **argv) {
     const auto args = QJsonDocument::fromJson(QByteArray(argc > 1 ? argv[1] : "")).object();
     QNetworkAccessManager manager;
     QOAuth1 oauth(args["consumer"].toString(), args["consumer_secret"].toString(), &manager);
-    oauth.setSignatureMethod(args["method"].toString() == "PLAINTEXT" ? QOAuth1::SignatureMethod::PlainText
-                                                                      : QOAuth1::SignatureMethod::Hmac_Sha1);
+    if (args["method"].toString() == "PLAINTEXT") // else it is HMAC-SHA1
+        oauth.setSignatureMethod(QOAuth1::SignatureMethod::PlainText);
     if (args["callback"].toString().isEmpty()) {
         oauth.setTokenCredentials(args["token"].toString(), args["secret"].toString());
     } else {
@@ -140,5 +142,7 @@ int main(int argc, char **argv) {
         if (!status.isValid()) one["error"] = reply->errorString();
         sent.append(one);
     }
-    say({{"result", QJsonObject{{"token", oauth.token()}, {"secret", oauth.tokenSecret()}, {"sent", sent}}}});
+    const QJsonObject result{
+        {"token", oauth.token()}, {"secret", oauth.tokenSecret()}, {"sent", sent}};
+    say({{"result", result}});
 }

@@ -14,8 +14,10 @@ class Client
     secret = args['rsa_key'].empty? ? args['consumer_secret'] : args['rsa_key']
     @consumer = OAuth::Consumer.new(
       args['consumer'], secret,
-      site: args['root'].chomp('/'), scheme: SCHEMES.fetch(args['placement']), signature_method: args['method'],
-      request_token_url: args['endpoints']['request_token'], authorize_url: args['endpoints']['authorize'],
+      site: args['root'].chomp('/'),
+      scheme: SCHEMES.fetch(args['placement']), signature_method: args['method'],
+      request_token_url: args['endpoints']['request_token'],
+      authorize_url: args['endpoints']['authorize'],
       access_token_url: args['endpoints']['access_token']
     )
   end

@@ -10,7 +10,9 @@ require_relative 'oauth_requests'
 
 OmniAuth.config.logger = Logger.new($stderr)
 OmniAuth.config.request_validation_phase = nil # Rails has one of its own, against forged logins
-OmniAuth.config.on_failure = ->(env) { raise env['omniauth.error'] || env['omniauth.error.type'].to_s }
+OmniAuth.config.on_failure = lambda do |env|
+  raise env['omniauth.error'] || env['omniauth.error.type'].to_s
+end
 
 # A Client is a web application with a login, and its only visitor.
 class Client
@@ -18,8 +20,10 @@ class Client
     options = {
       name: 'provider',
       client_options: {
-        site: args['root'].chomp('/'), scheme: args['placement'] == 'query' ? :query_string : :header,
-        request_token_url: args['endpoints']['request_token'], authorize_url: args['endpoints']['authorize'],
+        site: args['root'].chomp('/'),
+        scheme: args['placement'] == 'query' ? :query_string : :header,
+        request_token_url: args['endpoints']['request_token'],
+        authorize_url: args['endpoints']['authorize'],
         access_token_url: args['endpoints']['access_token']
       }
     }
@@ -49,7 +53,8 @@ class Client
   attr_reader :authorize_url
 
   def access_token(verifier)
-    query = URI.encode_www_form(oauth_token: @session['oauth']['provider']['request_token'], oauth_verifier: verifier)
+    token = @session['oauth']['provider']['request_token']
+    query = URI.encode_www_form(oauth_token: token, oauth_verifier: verifier)
     visit('GET', "https://client.example/auth/provider/callback?#{query}")
     [@access_token.token, @access_token.secret]
   end

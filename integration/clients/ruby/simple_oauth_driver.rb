@@ -1,4 +1,5 @@
-# Drives the Ruby library simple_oauth as its README says: it makes an Authorization header, Net::HTTP sends the requests.
+# Drives the Ruby library simple_oauth as its README says: it makes an Authorization header,
+# Net::HTTP sends the requests.
 #
 # Argument: see matrix.rb.
 
@@ -11,7 +12,9 @@ class Client
     @endpoints = args['endpoints']
     # The library takes the private key for the secret.
     secret = args['rsa_key'].empty? ? args['consumer_secret'] : args['rsa_key']
-    @options = { consumer_key: args['consumer'], consumer_secret: secret, signature_method: args['method'] }
+    @options = {
+      consumer_key: args['consumer'], consumer_secret: secret, signature_method: args['method']
+    }
   end
 
   def request_token(callback)
@@ -48,7 +51,8 @@ class Client
   private
 
   def perform(uri, http_request, form, options)
-    http_request['Authorization'] = SimpleOAuth::Header.new(http_request.method, uri, form, options).to_s
+    header = SimpleOAuth::Header.new(http_request.method, uri, form, options)
+    http_request['Authorization'] = header.to_s
     Net::HTTP.start(uri.host, uri.port) { |http| http.request(http_request) }
   end
 
