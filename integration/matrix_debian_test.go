@@ -69,8 +69,10 @@ func javaClient(class string, jars ...string) func(t *testing.T) []string {
 			}
 			path += ":" + file
 		}
-		source := filepath.Join("clients", "java", class+".java")
-		if out, err := exec.Command(javac, "-d", dir, "-cp", path, source).CombinedOutput(); err != nil {
+		sources := filepath.Join("clients", "java")
+		source := filepath.Join(sources, class+".java")
+		args := []string{"-d", dir, "-cp", path, "-sourcepath", sources, source}
+		if out, err := exec.Command(javac, args...).CombinedOutput(); err != nil {
 			t.Fatalf("javac: %v\n%s", err, out)
 		}
 		return []string{java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", path, class}
@@ -231,6 +233,15 @@ var debianClients = []matrixClient{
 		program: javaClient("SignpostDriver",
 			"signpost-core", "signpost-commonshttp4", "httpclient", "httpcore", "httpmime",
 			"commons-logging", "commons-codec", "gson"),
+	},
+	{
+		name: "Google's OAuth client", from: "Debian libgoogle-oauth-client-java",
+		what: "any API, in Java; Jira, as Atlassian shows it",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"},
+		program: javaClient("GoogleDriver",
+			"google-oauth-client", "google-http-client", "opencensus-api", "opencensus-contrib-http-util",
+			"grpc-context", "guava", "gson"),
 	},
 	{
 		name: "liboauth", from: "Debian liboauth-dev", what: "any API, in C with libcurl",
