@@ -100,9 +100,9 @@ func (w *wire) close() {
 	}
 }
 
-// exchanges reads what went over the wire, connection after connection.
-func (w *wire) exchanges(t testing.TB) []*exchange {
-	t.Helper()
+// exchanges reads what went over the wire, connection after connection. Of a request or an answer
+// that broke off, it keeps what was there: the status is 0 where no answer came.
+func (w *wire) exchanges() []*exchange {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var all []*exchange
@@ -116,15 +116,10 @@ func (w *wire) exchanges(t testing.TB) []*exchange {
 			if err != nil {
 				break
 			}
-			body, err := readBody(req)
-			if err != nil {
-				t.Errorf("the body of %s %s: %v", req.Method, req.RequestURI, err)
-			}
-			x := &exchange{Request: req, body: body}
+			x := &exchange{Request: req}
+			x.body, _ = readBody(req)
+			x.status, x.answer, _ = readAnswer(answers, req)
 			all = append(all, x)
-			if x.status, x.answer, err = readAnswer(answers, req); err != nil {
-				t.Errorf("the answer to %s %s: %v", req.Method, req.RequestURI, err)
-			}
 		}
 	}
 	return all
@@ -171,7 +166,7 @@ func TestTheWireKeepsWhatWentOver(t *testing.T) {
 		}
 	}
 	var got []string
-	for _, x := range w.exchanges(t) {
+	for _, x := range w.exchanges() {
 		got = append(got, fmt.Sprintf("%s %s %s %d %s", x.Method, x.RequestURI, x.body, x.status, x.answer))
 	}
 	want := []string{
