@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,27 @@ func builtClient(folder, driver, compiler string, libraries ...string) func(t *t
 			t.Fatalf("%s %q: %v\n%s", cc, args, err, out)
 		}
 		return []string{program}
+	}
+}
+
+// javaClient is the command line of a driver in Java that the test builds, with jars of Debian's.
+func javaClient(class string, jars ...string) func(t *testing.T) []string {
+	return func(t *testing.T) []string {
+		t.Helper()
+		javac, java, dir := requireProgram(t, "javac"), requireProgram(t, "java"), t.TempDir()
+		path := dir
+		for _, jar := range jars {
+			file := filepath.Join("/usr/share/java", jar+".jar")
+			if _, err := os.Stat(file); err != nil {
+				missing(t, "a jar is not installed: "+err.Error())
+			}
+			path += ":" + file
+		}
+		source := filepath.Join("clients", "java", class+".java")
+		if out, err := exec.Command(javac, "-d", dir, "-cp", path, source).CombinedOutput(); err != nil {
+			t.Fatalf("javac: %v\n%s", err, out)
+		}
+		return []string{java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", path, class}
 	}
 }
 
@@ -96,6 +118,8 @@ var (
 	}
 )
 
+const namesWithDigits = "It signs wrongly where one parameter's name is another's and a digit more, as `a` and `a2`."
+
 // What Net::OAuth does to forms, by itself and in its Client.
 const formInQuery = "Its to_url puts the form into the query."
 
@@ -126,7 +150,7 @@ var debianClients = []matrixClient{
 		program: rubyClient("simple_oauth_driver.rb", "simple_oauth"),
 	},
 	{
-		name: "Net::OAuth", from: "Debian libnet-oauth-perl", what: "any API, with Perl's LWP",
+		name: "Net::OAuth", setup: namesWithDigits, from: "Debian libnet-oauth-perl", what: "any API, with Perl's LWP",
 		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: perlClient("net_oauth_driver.pl", "Net::OAuth"),
@@ -138,7 +162,7 @@ var debianClients = []matrixClient{
 		unable:  map[string]string{"query form": formInQuery, "query brackets": formInQuery},
 	},
 	{
-		name: "Net::OAuth::Client", from: "Debian libnet-oauth-perl", what: "web applications in Perl",
+		name: "Net::OAuth::Client", setup: namesWithDigits, from: "Debian libnet-oauth-perl", what: "web applications in Perl",
 		legs: []string{"callback", "oob"}, placements: []string{"query"}, methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_oauth_client_driver.pl", "Net::OAuth::Client"),
 		faults:  map[string]fault{"form": unsignedForm, "brackets": unsignedForm},
@@ -146,7 +170,7 @@ var debianClients = []matrixClient{
 	},
 	{
 		name: "Net::Twitter", from: "Debian libnet-twitter-perl", what: "X (Twitter)",
-		setup: "Its options `oauth_urls` and `apiurl` take the addresses, `ssl => 0` leaves http be.",
+		setup: "Its options `oauth_urls` and `apiurl` take the addresses, `ssl => 0` leaves http be. " + namesWithDigits,
 		legs:  []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_twitter_driver.pl", "Net::Twitter"),
 		differs: map[string]string{"json": "Its JSON is what X's create_media_metadata takes."},
@@ -181,6 +205,14 @@ var debianClients = []matrixClient{
 		}),
 	},
 	{
+		name: "Signpost", from: "Debian liboauth-signpost-java", what: "any API, with Java's HttpClient of Apache",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "PLAINTEXT"},
+		program: javaClient("SignpostDriver",
+			"signpost-core", "signpost-commonshttp4", "httpclient", "httpcore", "httpmime", "commons-logging",
+			"commons-codec", "gson"),
+	},
+	{
 		name: "liboauth", from: "Debian liboauth-dev", what: "any API, in C with libcurl",
 		setup: "It takes + in a path for a blank: write the endpoints' addresses with `%2B`, as `/%2Brequest-token`. Debian's build " +
 			"takes an RSA key as PKCS #8 only.",
@@ -189,7 +221,7 @@ var debianClients = []matrixClient{
 		program: builtClient("c", "liboauth_driver.c", "cc", "oauth", "libcurl", "jansson"),
 	},
 	{
-		name: "Qt QOAuth1", from: "Debian qt6-networkauth-dev", what: "desktop programs with Qt",
+		name: "Qt QOAuth1", setup: "It signs a path wrongly that holds an escape, such as `%20`.", from: "Debian qt6-networkauth-dev", what: "desktop programs with Qt",
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1", "PLAINTEXT"},
 		program: builtClient("qt", "qoauth1_driver.cpp", "g++", "Qt6NetworkAuth"),
 		faults: map[string]fault{
@@ -214,4 +246,46 @@ func curlClient(t *testing.T) []string {
 		requireProgram(t, name)
 	}
 	return []string{requireProgram(t, "bash"), filepath.Join("clients", "curl", "curl_driver.sh")}
+}
+
+// What the same few requests of the matrix don't show, and the notes of its page say.
+func TestClientsFaultsWithOtherRequests(t *testing.T) {
+	const sortsPairs = "it sorts NAME=VALUE, where RFC 5849 sorts the names, so that a2 comes before a"
+	for _, c := range []struct {
+		client, name, uri, why string
+		query                  [][2]string
+	}{
+		{"Net::OAuth", "query", "/items?a=1&a2=1", sortsPairs, [][2]string{{"a", "1"}, {"a2", "1"}}},
+		{"Net::Twitter", "query", "", sortsPairs, [][2]string{{"a", "1"}, {"a2", "1"}}},
+		{"Net::OAuth::Client", "query", "/items?a=1&a2=1", sortsPairs, [][2]string{{"a", "1"}, {"a2", "1"}}},
+		{"PHP OAuth", "query", "/items?q[]=1&q[]=2", "it signs only the last", nil},
+		{"Qt QOAuth1", "query", "/a%20b", "it signs the path decoded", nil},
+	} {
+		t.Run(c.client+" "+c.uri, func(t *testing.T) {
+			t.Parallel()
+			i := slices.IndexFunc(debianClients, func(d matrixClient) bool { return d.name == c.client })
+			program := debianClients[i].program(t)
+			srv := startServer(t, site{OAuth1: "signature_methods HMAC-SHA1", Handler: "respond ok"}, "")
+			w := newWire(t, srv)
+			tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
+			run := matrixRun{
+				Root: w.origin() + "/", Method: "HMAC-SHA1", Placement: debianClients[i].placements[0],
+				Consumer: demoKey, ConsumerSecret: demoSecret, Token: tok.Key, Secret: tok.Secret,
+				Requests: []matrixRequest{{
+					Name: c.name, Kind: "query", Method: "GET", URL: w.origin() + c.uri, Query: c.query,
+				}},
+			}
+			var result matrixResult
+			if err := tryDrive(t, program, run, noQuestions(t), &result); err != nil {
+				t.Fatal(err)
+			}
+			seen := w.exchanges(t)
+			if len(seen) != 1 {
+				t.Fatalf("%d requests, and the driver says %+v", len(seen), result)
+			}
+			x := seen[0]
+			x.wrong = x.judged(secrets{consumer: demoSecret, token: tok.Secret})
+			fault{why: c.why}.check(t, seen)
+		})
+	}
 }
