@@ -137,6 +137,10 @@ func readToken(t *testing.T, answer []byte) token {
 // check checks that the client does what it is said to do wrong.
 func (f fault) check(t *testing.T, seen []*exchange) {
 	t.Helper()
+	if len(seen) == 0 {
+		t.Errorf("the client was said to be wrong (%s), and sent nothing", f.why)
+		return
+	}
 	if f.shows != nil {
 		if err := f.shows(seen); err != nil {
 			t.Errorf("the client was said to be wrong (%s), but: %v", f.why, err)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,6 +41,36 @@ var goClients = []matrixClient{
 			},
 		},
 	},
+	{
+		name: "gomodule/oauth1", from: "Debian golang-github-gomodule-oauth1-dev", what: "any API, with net/http",
+		legs: []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
+		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
+		program: gopathClient("gomodule.go", "github.com/gomodule/oauth1"),
+		unable: map[string]string{
+			"query form": signFormOnly, "query brackets": signFormOnly, "query json": signFormOnly,
+			"query multipart": signFormOnly, "query upload": signFormOnly,
+		},
+	},
+}
+
+const signFormOnly = "Its `SignForm` signs what is sent in one place."
+
+// gopathClient builds a driver of a package that Debian has for GOPATH, and that no module proxy has.
+func gopathClient(driver, pkg string) func(t *testing.T) []string {
+	return func(t *testing.T) []string {
+		t.Helper()
+		const gopath = "/usr/share/gocode"
+		if _, err := os.Stat(filepath.Join(gopath, "src", pkg)); err != nil {
+			missing(t, "the Go package "+pkg+" is not installed in "+gopath)
+		}
+		program := filepath.Join(t.TempDir(), "driver")
+		cmd := exec.Command("go", "build", "-o", program, filepath.Join("clients", "gopath", driver))
+		cmd.Env = append(os.Environ(), "GO111MODULE=off", "GOFLAGS=", "GOPATH="+gopath)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", cmd, err, out)
+		}
+		return []string{program}
+	}
 }
 
 // netRequest makes a request of the matrix as a program with net/http does.

@@ -39,7 +39,8 @@ why, ` + "`caddy-oauth1 oauth1 explain`" + ` shows the base string that the serv
 const clientsPageFoot = `
 Token:
 
-- *callback*: the browser is sent back to the application; *oob*: the user types in a code
+- *callback*: the browser is sent back to the application
+- *oob*: the user types in a code
 - *polling*: Launchpad's way, without a code
 - *given*: the client takes a token that was made elsewhere, by the admin API for example
 - *none*: the client signs without a token, as a consumer with ` + "`two_legged`" + `
@@ -113,11 +114,7 @@ func (p *clientsPage) tokens(m *matrix) string {
 	}
 	var all []string
 	for _, way := range c.legs {
-		text := way
-		if cell := p.cell(m, way); cell != "✓" {
-			text += " " + strings.TrimPrefix(cell, "✓ ")
-		}
-		all = append(all, text)
+		all = append(all, way+" "+p.cell(m, way))
 	}
 	return strings.Join(all, ", ")
 }

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -19,6 +18,7 @@ const (
 	ownParameters = "Its parameters are those of the provider's API."
 	ownUpload     = "It uploads in multipart bodies."
 	jsonOnly      = "It sends JSON only."
+	queryOnly     = "It sends no bodies."
 )
 
 // everythingTwice is Authlib's fault outside the header.
@@ -26,13 +26,38 @@ var everythingTwice = fault{
 	why:    "It sends every OAuth parameter twice, which RFC 5849 section 3.1 forbids.",
 	remedy: "Leave signature_type at its default, SIGNATURE_TYPE_HEADER.",
 	shows: func(seen []*exchange) error {
-		if len(seen) == 0 {
-			return errors.New("nothing was sent")
-		}
 		for _, x := range seen {
 			sent := x.URL.RawQuery + "&" + string(x.body)
 			if strings.Count(sent, "oauth_nonce=") != 2 || x.status != http.StatusBadRequest {
 				return fmt.Errorf("%d to %s", x.status, sent)
+			}
+		}
+		return nil
+	},
+}
+
+// twythonType is what becomes of a line that is continued within a string.
+var twythonType = fault{
+	why:    "The Content-Type of its request for the access token holds a run of spaces, and is none.",
+	remedy: "Get the token with requests-oauthlib, and give it to Twython.",
+	shows: func(seen []*exchange) error {
+		last := seen[len(seen)-1]
+		contentType := last.Header.Get("Content-Type")
+		if !strings.Contains(contentType, "/    ") || last.status != http.StatusBadRequest || last.wrong != nil {
+			return fmt.Errorf("Content-Type %q, %d %s", contentType, last.status, last.answer)
+		}
+		return nil
+	},
+}
+
+// flickrToken is what is left over when everything was right.
+var flickrToken = fault{
+	why:    "It expects Flickr's fullname, username and user_nsid beside the access token.",
+	remedy: "Get the token with requests-oauthlib, and give it to `FlickrAPI` as a `FlickrAccessToken`.",
+	shows: func(seen []*exchange) error {
+		for _, x := range seen {
+			if x.status != http.StatusOK || x.wrong != nil {
+				return fmt.Errorf("%s: %d %s, %w", x.URL, x.status, x.answer, x.wrong)
 			}
 		}
 		return nil
@@ -113,6 +138,44 @@ var pythonClients = []matrixClient{
 			"multipart": "It sends the file alone.",
 		},
 		unable: map[string]string{"repeated": oneValue, "upload": ownUpload},
+	},
+	{
+		name: "Twython", from: "Debian python3-twython", what: "X (Twitter)",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		setup:   "Its URLs are attributes of a `Twython`.",
+		program: pythonClient("twython_driver.py", "twython"),
+		faults:  map[string]fault{"callback": twythonType, "oob": twythonType},
+		unable:  map[string]string{"repeated": oneValue, "upload": ownUpload},
+	},
+	{
+		name: "flickrapi", from: "Debian python3-flickrapi", what: "Flickr",
+		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		setup:   "Its URLs are attributes of `FlickrAPI` and `flickrapi.auth.OAuthFlickrInterface`.",
+		program: pythonClient("flickr_driver.py", "flickrapi"),
+		faults: map[string]fault{
+			"callback": flickrToken, "oob": flickrToken,
+			"multipart": {why: "It signs the fields of a multipart body, as Flickr has it.", remedy: "Upload with requests-oauthlib."},
+		},
+		differs: map[string]string{
+			"query":    "Its calls are POSTs with parameters in the query.",
+			"repeated": "Its calls are POSTs with parameters in the query.",
+		},
+		unable: map[string]string{"form": queryOnly, "brackets": queryOnly, "json": queryOnly, "upload": queryOnly},
+	},
+	{
+		name: "jira", from: "Debian python3-jira", what: "Jira",
+		placements: []string{"header"}, methods: []string{"RSA-SHA1"},
+		program: pythonClient("jira_driver.py", "jira"),
+		differs: map[string]string{"multipart": "It sends the file alone."},
+		unable:  map[string]string{"form": jsonOnly, "brackets": jsonOnly},
+	},
+	{
+		name: "social-auth-core", from: "Debian python3-social-auth-core", what: "logins of web sites, in Django, Flask and others",
+		legs: []string{"callback"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
+		program: pythonClient("social_driver.py", "social_core"),
+		unable: map[string]string{
+			"form": queryOnly, "brackets": queryOnly, "json": queryOnly, "multipart": queryOnly, "upload": queryOnly,
+		},
 	},
 	{
 		name: "discogs-client", from: "Debian python3-discogs-client", what: "Discogs",

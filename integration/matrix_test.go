@@ -22,6 +22,7 @@ var families = [][]matrixClient{
 	pythonClients,
 	npmClients,
 	goClients,
+	debianClients,
 }
 
 // A matrixClient is a row of the matrix.
@@ -137,8 +138,8 @@ func matrixRequests(origin, upload string) []matrixRequest {
 		},
 		{
 			Name: "repeated", Kind: "query", Method: "GET",
-			URL:   origin + "/items/repeated?tag=b%20c&tag=a&id=1&tag=",
-			Query: [][2]string{{"tag", "b c"}, {"tag", "a"}, {"id", "1"}, {"tag", ""}},
+			URL:   origin + "/items/repeated?tag=b%20c&tag=a&id=1&tag=&tag=d", // sorted neither way
+			Query: [][2]string{{"tag", "b c"}, {"tag", "a"}, {"id", "1"}, {"tag", ""}, {"tag", "d"}},
 		},
 		{
 			Name: "form", Kind: "form", Method: "POST", URL: origin + "/items/form",
