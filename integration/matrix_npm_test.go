@@ -25,15 +25,15 @@ func npmClient(pkg, driver string, args ...string) func(t *testing.T) []string {
 
 // bracketed is what npm's oauth does with a name that is repeated.
 var bracketed = fault{
-	why:    "It signs a=1&a=2 of a query as a[0]=1&a[1]=2, and sends a=1&a=2.",
-	remedy: "Use each name once, or name them a[0] and a[1] yourself.",
+	why:    "It signs `a=1&a=2` of a query as `a[0]=1&a[1]=2`, and sends `a=1&a=2`.",
+	remedy: "Use each name once, or name them `a[0]` and `a[1]` yourself.",
 }
 
 // cutOff is request's fault: its Content-Length is that of the form alone.
 var cutOff = fault{
 	why: "It counts the form for Content-Length before it adds the OAuth parameters, so that they are " +
 		"cut off.",
-	remedy: "Leave transport_method at its default, header.",
+	remedy: "Leave `transport_method` at its default, header.",
 	shows: func(seen []*exchange) error {
 		if len(seen) != 1 || bytes.Contains(seen[0].body, []byte("oauth_")) ||
 			seen[0].status != http.StatusUnauthorized {
@@ -45,15 +45,15 @@ var cutOff = fault{
 
 // oneLevel is request's fault with names that hold brackets.
 var oneLevel = fault{
-	why:    "It signs user[tags][]=1 of a form as user[tags]=1, and sends user[tags][]=1.",
+	why:    "It signs `user[tags][]=1` of a form as `user[tags]=1`, and sends `user[tags][]=1`.",
 	remedy: "Use one pair of brackets at most, and none that is empty, or send JSON.",
 }
 
 // tokenTwice is the fault of twitter-api-v2's login().
 var tokenTwice = fault{
-	why: "login() sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 " +
+	why: "`login()` sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 " +
 		"forbids, and signs it once.",
-	remedy: "In place of login(verifier), call post(<access token URL>, { oauth_verifier: verifier }).",
+	remedy: "In place of `login(verifier)`, call `post(accessTokenURL, { oauth_verifier: verifier })`.",
 	shows: func(seen []*exchange) error {
 		last := seen[len(seen)-1]
 		form, err := url.ParseQuery(string(last.body))
@@ -76,13 +76,13 @@ var unencodedHash = fault{
 // does not find axios 1's Content-Type.
 var (
 	formHash = fault{
-		why:    "It does not sign a form, and sends the body hash of {} for URLSearchParams.",
-		remedy: "Send the form as text, String(params), whose hash covers it.",
+		why:    "It does not sign a form, and sends the body hash of `{}` for `URLSearchParams`.",
+		remedy: "Send the form as text, `String(params)`, whose hash covers it.",
 		shows:  wrongBodyHash,
 	}
 	multipartHash = fault{
-		why:    "It sends the body hash of {} for FormData.",
-		remedy: "Set includeBodyHash: false for it.",
+		why:    "It sends the body hash of `{}` for `FormData`.",
+		remedy: "Set `includeBodyHash: false` for it.",
 		shows:  wrongBodyHash,
 	}
 )
@@ -204,8 +204,8 @@ var npmClients = []matrixClient{
 		name: "ims-lti", from: "npm ims-lti", what: "LTI 1.1, launches and outcomes",
 		twoLegged: true, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("ims-lti", "lti.js"),
-		setup: "It signs a launch wrongly where one name is another with a digit after it, as custom_x and " +
-			"custom_x1; and cuts off the XML of an outcome that is not ASCII.",
+		setup: "It signs a launch wrongly where one name is another with a digit after it, as `custom_x` and " +
+			"`custom_x1`; and cuts off the XML of an outcome that is not ASCII.",
 		differs: map[string]string{
 			"form": aLaunch, "brackets": aLaunch,
 			"json": "It sends the XML of an outcome, with a body hash.",
@@ -244,7 +244,7 @@ var npmClients = []matrixClient{
 		name: "woocommerce-rest-api, as footnoted", from: "npm @woocommerce/woocommerce-rest-api",
 		what: "WooCommerce", twoLegged: true, methods: []string{"HMAC-SHA256"}, placements: []string{"query"},
 		program: npmClient("@woocommerce/woocommerce-rest-api", "woocommerce.js", "helped"),
-		differs: map[string]string{"repeated": "It sends a list as tag[0]=…&tag[1]=…."},
+		differs: map[string]string{"repeated": "It sends a list as `tag[0]=…&tag[1]=…`."},
 		unable: map[string]string{
 			"form": jsonOnly, "brackets": jsonOnly, "multipart": jsonOnly, "upload": jsonOnly,
 		},
