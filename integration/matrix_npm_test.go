@@ -72,8 +72,8 @@ var unencodedHash = fault{
 		"`oauth.getBodyHash = (body) => encodeURIComponent(getBodyHash(body))`.",
 }
 
-// Faults of axios-oauth-1.0a: it hashes a body that it can't write as JSON, a form among them since it
-// does not find axios 1's Content-Type.
+// Faults of axios-oauth-1.0a: it hashes a body that it can't write as JSON, a form among them since
+// it does not find axios 1's Content-Type.
 var (
 	formHash = fault{
 		why:    "It does not sign a form, and sends the body hash of `{}` for `URLSearchParams`.",

@@ -1,4 +1,5 @@
-// Drives the npm package jira-client as its README says. It is given a token, and has a method for each thing in Jira.
+// Drives the npm package jira-client as its README says. It is given a token, and has a method for
+// each thing in Jira.
 'use strict';
 
 const fs = require('node:fs');
@@ -10,7 +11,9 @@ const { hostname, port } = new URL(args.root);
 
 // Each of its requests goes to a path of its own.
 const calls = {
-  query: ['/rest/api/2/user/search', (jira) => jira.searchUsers({ username: 'a b+c&d/ü', query: '', maxResults: 10 })],
+  query: ['/rest/api/2/user/search', (jira) => jira.searchUsers({
+    username: 'a b+c&d/ü', query: '', maxResults: 10,
+  })],
   json: ['/rest/api/2/issue', (jira, r) => jira.addNewIssue(JSON.parse(r.body))],
   multipart: ['/rest/api/2/issue/PROJ-1/attachments', (jira, r) => {
     const [, name, , text] = r.files[0];

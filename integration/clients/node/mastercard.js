@@ -1,5 +1,6 @@
-// Drives the npm package mastercard-oauth1-signer as its README says: it makes the Authorization header of a request, and
-// the request is sent by fetch. It has no tokens. With the argument "helped" it is helped as docs/clients.md says.
+// Drives the npm package mastercard-oauth1-signer as its README says: it makes the Authorization
+// header of a request, and the request is sent by fetch. It has no tokens. With the argument
+// "helped" it is helped as docs/clients.md says.
 'use strict';
 
 const signer = require('mastercard-oauth1-signer');

@@ -1,4 +1,5 @@
-// Drives the npm package netsuite-rest as its README says. It is given a token, and puts services/rest/ before every path.
+// Drives the npm package netsuite-rest as its README says. It is given a token, and puts
+// services/rest/ before every path.
 'use strict';
 
 const NetsuiteRest = require('netsuite-rest');
@@ -17,7 +18,9 @@ async function send(r, token) {
   const { pathname, search } = new URL(r.url);
   const { bytes, type } = await bytesOf(r);
   const heads = { 'X-Case': r.name, ...(type && { 'Content-Type': type }) };
-  const response = await api.request({ path: (pathname + search).slice(1), method: r.method, body: bytes, heads });
+  const response = await api.request({
+    path: (pathname + search).slice(1), method: r.method, body: bytes, heads,
+  });
   return { status: response.statusCode, body: response.body, path: '/services/rest' + pathname };
 }
 

@@ -1,6 +1,6 @@
-// Drives the npm package twitter-api-v2 as its README says. It knows X's hosts only and speaks HTTPS only, so a plugin of
-// its own kind and its httpAgent option lead it to the server under test. With the argument "helped" it is helped as
-// docs/clients.md says.
+// Drives the npm package twitter-api-v2 as its README says. It knows X's hosts only and speaks
+// HTTPS only, so a plugin of its own kind and its httpAgent option lead it to the server under
+// test. With the argument "helped" it is helped as docs/clients.md says.
 'use strict';
 
 const fs = require('node:fs');
