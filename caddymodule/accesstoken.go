@@ -18,7 +18,7 @@ func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error
 		token, problem = h.exchange(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointAccessToken, problem)
+		return h.refuse(w, r, endpointAccessToken, problem.of(c.named()))
 	}
 	h.metrics.answered(endpointAccessToken)
 	pairs := [][2]string{{"oauth_token", token.Key}, {"oauth_token_secret", token.Secret}}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -34,6 +35,24 @@ func init() {
 // `{http.auth.user.consumer}` | The key of the consumer that signed
 // `{http.auth.user.permission}` | The permission level of the access token
 // `{http.auth.user.context}` | The context that the access token is limited to, if any
+//
+// And these for `handle_errors` and `log_append`, for every refusal of an API request, an endpoint or a
+// page; where nothing was refused they are empty:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{oauth1.refusal.reason}` | One of a fixed few words: the log field `oauth_refusal`, and the metric's label
+// `{oauth1.refusal.problem}` | The word of OAuth Problem Reporting (`oauth_problem`); empty for pages
+// `{oauth1.refusal.text}` | Our text, as `{err.message}` has it
+// `{oauth1.refusal.consumer}` | The consumer key that the request named, if it did
+// `{oauth1.refusal.token}` | The key of the access or request token that the request named, if it did
+// `{oauth1.refusal.parameter}` | The OAuth parameter that is absent or rejected, if it is one
+// `{oauth1.refusal.acceptable_timestamps}` | `lowest-highest`, if the timestamp is outside of them
+//
+// Clients write a part of the text, and the keys. All values are safe inside a quoted string of JSON, in
+// HTML, in a header and in Caddy's templates: of the characters that mean something there, quotes become an
+// apostrophe, and the others a question mark. Nothing is encoded for a URL or a form. No value holds a
+// secret or a signature.
 type Handler struct {
 	// Which requests are judged, beside those to the endpoints. The others reach the next handler as they
 	// came, less identity headers and upgrades. A Caddyfile puts the directive's matcher here. Default:
@@ -239,6 +258,7 @@ func (h *Handler) Validate() error {
 // ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the
 // identity that it proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	replacer(r).Map(noRefusal)
 	judges, problem := h.receive(r)
 	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)
@@ -256,7 +276,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which look at what the upstream will see
-		problem = h.allow(r, &id)
+		if problem = h.allow(r, &id); problem != nil {
+			problem = problem.of(cmp.Or(id.Consumer, id.tokenless), id.Token)
+		}
 	}
 	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)

@@ -21,7 +21,7 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		token, problem = h.createRequestToken(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointRequestToken, problem)
+		return h.refuse(w, r, endpointRequestToken, problem.of(c.named()))
 	}
 	h.metrics.answered(endpointRequestToken)
 	if !c.params.HasCallback && wantsOnlyJSON(r) { // Launchpad's own client
@@ -47,7 +47,7 @@ func (h *Handler) registrable(c *consumerRequest) *Problem {
 	}
 	c.registers = true
 	if err := checkConsumer(c.consumer, h.app.levels); err != nil {
-		return problemMalformed.about("oauth_consumer_" + err.Error() + ".")
+		return rejected("oauth_consumer_key", "oauth_consumer_"+err.Error()+".")
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	case callback == outOfBand:
 	case c.params.HasCallback || callback != "":
 		if err := checkCallback(c.consumer, callback); err != nil {
-			return nil, problemMalformed.about("oauth_callback: " + err.Error() + ".")
+			return nil, rejected("oauth_callback", "oauth_callback: "+err.Error()+".")
 		}
 	case h.RequireCallback:
 		return nil, absent("oauth_callback")

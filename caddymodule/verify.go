@@ -99,10 +99,24 @@ func (h *Handler) checkShape(s *signed, o origin) *Problem {
 	return nil
 }
 
-// authenticate judges a request by its signature alone. The checks come in this order: shape, timestamp, consumer, token,
-// signature, nonce. The text of a refusal tells which keys are unknown, so time need not hide it.
+// authenticate judges a request by its signature alone. The refusal of one that is signed names its keys.
 func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
+	if preflight(r) {
+		stripQuery(r) // whatever keep_authorization says: nobody has verified what stands there
+		return Identity{}, nil
+	}
 	s := new(signed)
+	id, problem := h.authenticateSigned(r, s)
+	if problem != nil {
+		problem = problem.of(s.params.ConsumerKey, s.params.Token)
+	}
+	return id, problem
+}
+
+// authenticateSigned reads the request into s, and judges it. The checks come in this order: shape,
+// timestamp, consumer, token, signature, nonce. The text of a refusal tells which keys are unknown, so time
+// need not hide it.
+func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Problem) {
 	if problem := h.read(r, s, false); problem != nil {
 		return Identity{}, problem
 	}
@@ -134,7 +148,7 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	id := identity(consumer, token)
 	id.source = s.params.Source
 	if id.Anonymous() {
-		id.tokenless = consumer.Key != ""
+		id.tokenless = consumer.Key
 		return id, nil
 	}
 	if timestamp != 0 {
@@ -267,8 +281,8 @@ func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *Problem) {
 		return 0, malformed(err)
 	}
 	window := int64(time.Duration(h.app.TimestampWindow) / time.Second)
-	if now := s.now.Unix(); timestamp < now-window || timestamp > now+window {
-		return 0, problemTimestamp
+	if lowest, highest := s.now.Unix()-window, s.now.Unix()+window; timestamp < lowest || timestamp > highest {
+		return 0, problemTimestamp.outside(lowest, highest)
 	}
 	return timestamp, nil
 }
