@@ -25,6 +25,10 @@
 //	launchpad_test.go     a small Launchpad for launchpadlib to talk to
 //	clients/              the drivers of the clients that are not written in Go
 //
+// To add a client to the matrix, write a driver in clients/ that takes a matrixRun and says a matrixResult (see
+// clients/python/oauthlib_driver.py), and a row in the table of its family. Run the row, claim what the client does
+// wrong once you have seen on the wire that it is the client, and write docs/clients.md with -update.
+//
 // A test that needs a program which is not installed is skipped, and says which. With CI=true in the environment it
 // fails instead. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short` runs nothing here.
 package integration

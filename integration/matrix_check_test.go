@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -343,4 +344,63 @@ func samePairs(got []pair, want [][2]string) bool {
 	slices.Sort(a)
 	slices.Sort(b)
 	return slices.Equal(a, b)
+}
+
+// A row of the matrix is worth what these checks find: each of the requests, sent as something else.
+func TestTheMatrixSeesWhatIsNotSent(t *testing.T) {
+	t.Parallel()
+	photo := filepath.Join(t.TempDir(), "photo.jpg")
+	if err := os.WriteFile(photo, []byte{0xFF, 0xD8, 0}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	requests := map[string]matrixRequest{}
+	for _, r := range matrixRequests("http://x", photo) {
+		requests[r.Name] = r
+	}
+	const parts = "multipart/form-data; boundary=b"
+	body := func(note, name, text string) string {
+		const part = "--b\r\nContent-Disposition: form-data; name="
+		return part + "note\r\n\r\n" + note + "\r\n" +
+			part + "file; filename=" + name + "\r\n\r\n" + text + "\r\n--b--\r\n"
+	}
+	const text = "one & two=3\nü\n"
+	for _, c := range []struct {
+		rule, name, method, query, contentType, body string
+		same                                         bool
+	}{
+		{"a query", "query", "GET", "z=1/2&u=ü&empty&q=a+b%2Bc", "", "", true},
+		{"a query with OAuth parameters", "query", "GET", "z=1/2&u=ü&empty&q=a+b%2Bc&oauth_token=t", "", "", true},
+		{"a query with a + for a plus", "query", "GET", "q=a+b+c&u=ü&empty=&z=1/2", "", "", false},
+		{"a query without its empty value", "query", "GET", "q=a+b%2Bc&u=ü&z=1/2", "", "", false},
+		{"a query by POST", "query", "POST", "q=a+b%2Bc&u=ü&empty=&z=1/2", "", "", false},
+		{"repeated names", "repeated", "GET", "id=1&tag=a&tag=d&tag=b%20c&tag=", "", "", true},
+		{"a name once", "repeated", "GET", "id=1&tag=d", "", "", false},
+		{"a form", "form", "POST", "", formType + "; charset=utf-8", "b=&a=b%20%26%20c%3Dd%2Be%2Fü~!*'()", true},
+		{"a form of another type", "form", "POST", "", "text/plain", "b=&a=b%20%26%20c%3Dd%2Be%2Fü~!*'()", false},
+		{"a form in the query", "form", "POST", "b=&a=b%20%26%20c%3Dd%2Be%2Fü~!*'()", formType, "", false},
+		{"a form that is cut off", "form", "POST", "", formType, "a=b%20%26%20c%3Dd", false},
+		{"brackets", "brackets", "POST", "", formType, "user%5Bname%5D=a+b&user[tags][]=1", true},
+		{"no brackets", "brackets", "POST", "", formType, "user.name=a+b&user.tags=1", false},
+		{"JSON", "json", "POST", "", "application/json; charset=utf-8", "{\"\\u00fc\": 1, \"a\": \"b&c=d\"}", true},
+		{"other JSON", "json", "POST", "", "application/json", `{"a":"b&c=d","ü":"1"}`, false},
+		{"a form for JSON", "json", "POST", "", formType, "a=b&c=d", false},
+		{"multipart", "multipart", "POST", "", parts, body("b & c=d", "notes.txt", text), true},
+		{"multipart without its field", "multipart", "POST", "", parts, body("", "notes.txt", text), false},
+		{"multipart with another name", "multipart", "POST", "", parts, body("b & c=d", "x", text), false},
+		{"multipart with another text", "multipart", "POST", "", parts, body("b & c=d", "notes.txt", ""), false},
+		{"an upload", "upload", "POST", "", "image/jpeg", "\xff\xd8\x00", true},
+		{"an upload as UTF-8", "upload", "POST", "", "image/jpeg", "ÿØ\x00", false},
+		{"an upload of another type", "upload", "POST", "", "application/octet-stream", "\xff\xd8\x00", false},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			req := &http.Request{Method: c.method, URL: &url.URL{Path: "/", RawQuery: c.query}, Header: http.Header{}}
+			if c.contentType != "" {
+				req.Header.Set("Content-Type", c.contentType)
+			}
+			err := requests[c.name].isSentBy(&exchange{Request: req, body: []byte(c.body)})
+			if (err == nil) != c.same {
+				t.Errorf("%v, want the same: %v", err, c.same)
+			}
+		})
+	}
 }

@@ -317,7 +317,7 @@ func TestClientsFaultsWithOtherRequests(t *testing.T) {
 			if err := tryDrive(t, program, run, noQuestions(t), &result); err != nil {
 				t.Fatal(err)
 			}
-			seen := w.exchanges(t)
+			seen := w.exchanges()
 			if len(seen) != 1 {
 				t.Fatalf("%d requests, and the driver says %+v", len(seen), result)
 			}

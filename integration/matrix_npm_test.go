@@ -25,15 +25,15 @@ func npmClient(pkg, driver string, args ...string) func(t *testing.T) []string {
 
 // bracketed is what npm's oauth does with a name that is repeated.
 var bracketed = fault{
-	why:    "It signs a=1&a=2 of a query as a[0]=1&a[1]=2, and sends a=1&a=2.",
-	remedy: "Use each name once, or name them a[0] and a[1] yourself.",
+	why:    "It signs `a=1&a=2` of a query as `a[0]=1&a[1]=2`, and sends `a=1&a=2`.",
+	remedy: "Use each name once, or name them `a[0]` and `a[1]` yourself.",
 }
 
 // cutOff is request's fault: its Content-Length is that of the form alone.
 var cutOff = fault{
 	why: "It counts the form for Content-Length before it adds the OAuth parameters, so that they are " +
 		"cut off.",
-	remedy: "Leave transport_method at its default, header.",
+	remedy: "Leave `transport_method` at its default, header.",
 	shows: func(seen []*exchange) error {
 		if len(seen) != 1 || bytes.Contains(seen[0].body, []byte("oauth_")) ||
 			seen[0].status != http.StatusUnauthorized {
@@ -45,15 +45,15 @@ var cutOff = fault{
 
 // oneLevel is request's fault with names that hold brackets.
 var oneLevel = fault{
-	why:    "It signs user[tags][]=1 of a form as user[tags]=1, and sends user[tags][]=1.",
+	why:    "It signs `user[tags][]=1` of a form as `user[tags]=1`, and sends `user[tags][]=1`.",
 	remedy: "Use one pair of brackets at most, and none that is empty, or send JSON.",
 }
 
 // tokenTwice is the fault of twitter-api-v2's login().
 var tokenTwice = fault{
-	why: "login() sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 " +
+	why: "`login()` sends oauth_token in the header and once more in the form, which RFC 5849 section 3.1 " +
 		"forbids, and signs it once.",
-	remedy: "In place of login(verifier), call post(<access token URL>, { oauth_verifier: verifier }).",
+	remedy: "In place of `login(verifier)`, call `post(accessTokenURL, { oauth_verifier: verifier })`.",
 	shows: func(seen []*exchange) error {
 		last := seen[len(seen)-1]
 		form, err := url.ParseQuery(string(last.body))
@@ -72,11 +72,42 @@ var unencodedHash = fault{
 		"`oauth.getBodyHash = (body) => encodeURIComponent(getBodyHash(body))`.",
 }
 
+// Faults of axios-oauth-1.0a: it hashes a body that it can't write as JSON, a form among them since
+// it does not find axios 1's Content-Type.
+var (
+	formHash = fault{
+		why:    "It does not sign a form, and sends the body hash of `{}` for `URLSearchParams`.",
+		remedy: "Send the form as text, `String(params)`, whose hash covers it.",
+		shows:  wrongBodyHash,
+	}
+	multipartHash = fault{
+		why:    "It sends the body hash of `{}` for `FormData`.",
+		remedy: "Set `includeBodyHash: false` for it.",
+		shows:  wrongBodyHash,
+	}
+)
+
+func wrongBodyHash(seen []*exchange) error {
+	if len(seen) != 1 || !bytes.Contains(seen[0].answer, []byte("Invalid body hash.")) {
+		return fmt.Errorf("%d requests, none with a wrong body hash", len(seen))
+	}
+	return nil
+}
+
+// queryTwice is the fault of @woocommerce/woocommerce-rest-api.
+var queryTwice = fault{
+	why: "It sends each parameter of a query twice, and signs it once.",
+	remedy: "Set `axiosConfig: { paramsSerializer: { serialize } }`, where `serialize` writes only the " +
+		"parameters that begin with oauth_.",
+}
+
 const (
 	aLaunch      = "It sends the form of a launch, with the OAuth parameters in it."
 	launchesOnly = "It sends launches and outcomes only."
 	magentoOnly  = "It sends search criteria and JSON only."
 	noFileName   = "It sends the file without its name."
+	jiraOnly     = "It sends Jira's own requests only."
+	noForms      = "It signs no forms."
 	lastValue    = "It sends only the last of several values of a name."
 
 	xOnly = "Its URLs are X's: a plugin with `onBeforeRequestConfig({ params })` changes `params.url`, " +
@@ -105,6 +136,19 @@ var npmClients = []matrixClient{
 		program: npmClient("oauth-1.0a", "oauth-1.0a.js", "http"),
 	},
 	{
+		name: "axios-oauth-1.0a", from: "npm axios-oauth-1.0a", what: "any API",
+		legs: []string{"callback", "oob"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256"},
+		program: npmClient("axios-oauth-1.0a", "axios-oauth-1.0a.js"),
+		faults:  map[string]fault{"form": formHash, "brackets": formHash, "multipart": multipartHash},
+	},
+	{
+		name: "axios-oauth-1.0a, as footnoted", from: "npm axios-oauth-1.0a", what: "any API",
+		legs: []string{"callback"}, placements: []string{"header"},
+		methods: []string{"HMAC-SHA1", "HMAC-SHA256"},
+		program: npmClient("axios-oauth-1.0a", "axios-oauth-1.0a.js", "helped"),
+	},
+	{
 		name: "passport-oauth1", from: "npm passport-oauth1", what: "logins of web sites, with Express",
 		legs: []string{"callback"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"},
@@ -129,9 +173,9 @@ var npmClients = []matrixClient{
 		differs: map[string]string{"repeated": lastValue, "multipart": noFileName},
 	},
 	{
-		name: "twitter-api-v2 with post()", from: "npm twitter-api-v2", what: "X (Twitter)", setup: xOnly,
+		name: "twitter-api-v2, as footnoted", from: "npm twitter-api-v2", what: "X (Twitter)", setup: xOnly,
 		legs: []string{"callback", "oob"}, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
-		program: npmClient("twitter-api-v2", "twitter.js", "post"),
+		program: npmClient("twitter-api-v2", "twitter.js", "helped"),
 		differs: map[string]string{"repeated": lastValue, "multipart": noFileName},
 	},
 	{
@@ -151,23 +195,58 @@ var npmClients = []matrixClient{
 		faults:  everywhere(unencodedHash),
 	},
 	{
-		name: "mastercard-oauth1-signer with two lines", from: "npm mastercard-oauth1-signer",
+		name: "mastercard-oauth1-signer, as footnoted", from: "npm mastercard-oauth1-signer",
 		what:      "Mastercard's APIs",
 		twoLegged: true, methods: []string{"RSA-SHA256"}, placements: []string{"header"},
-		program: npmClient("mastercard-oauth1-signer", "mastercard.js", "encoded"),
+		program: npmClient("mastercard-oauth1-signer", "mastercard.js", "helped"),
 	},
 	{
 		name: "ims-lti", from: "npm ims-lti", what: "LTI 1.1, launches and outcomes",
 		twoLegged: true, methods: []string{"HMAC-SHA1"}, placements: []string{"header"},
 		program: npmClient("ims-lti", "lti.js"),
-		setup: "It signs a launch wrongly where one name is another with a digit after it, as custom_x and " +
-			"custom_x1; and cuts off the XML of an outcome that is not ASCII.",
+		setup: "It signs a launch wrongly where one name is another with a digit after it, as `custom_x` and " +
+			"`custom_x1`; and cuts off the XML of an outcome that is not ASCII.",
 		differs: map[string]string{
 			"form": aLaunch, "brackets": aLaunch,
 			"json": "It sends the XML of an outcome, with a body hash.",
 		},
 		unable: map[string]string{
 			"query": launchesOnly, "repeated": launchesOnly, "multipart": launchesOnly, "upload": launchesOnly,
+		},
+	},
+	{
+		name: "jira-client", from: "npm jira-client", what: "Jira",
+		methods: []string{"HMAC-SHA1", "RSA-SHA1"}, placements: []string{"header"},
+		program: npmClient("jira-client", "jira.js"),
+		differs: map[string]string{
+			"query": "It sends a search for users.", "multipart": "It sends the file alone.",
+		},
+		unable: map[string]string{
+			"repeated": jiraOnly, "form": jiraOnly, "brackets": jiraOnly, "upload": jiraOnly,
+		},
+	},
+	{
+		name: "netsuite-rest", from: "npm netsuite-rest", what: "NetSuite",
+		methods: []string{"HMAC-SHA256"}, placements: []string{"header"},
+		program: npmClient("netsuite-rest", "netsuite.js"),
+		unable:  map[string]string{"form": noForms, "brackets": noForms},
+	},
+	{
+		name: "woocommerce-rest-api", from: "npm @woocommerce/woocommerce-rest-api", what: "WooCommerce",
+		twoLegged: true, methods: []string{"HMAC-SHA256"}, placements: []string{"query"},
+		program: npmClient("@woocommerce/woocommerce-rest-api", "woocommerce.js"),
+		faults:  map[string]fault{"query": queryTwice, "repeated": queryTwice},
+		unable: map[string]string{
+			"form": jsonOnly, "brackets": jsonOnly, "multipart": jsonOnly, "upload": jsonOnly,
+		},
+	},
+	{
+		name: "woocommerce-rest-api, as footnoted", from: "npm @woocommerce/woocommerce-rest-api",
+		what: "WooCommerce", twoLegged: true, methods: []string{"HMAC-SHA256"}, placements: []string{"query"},
+		program: npmClient("@woocommerce/woocommerce-rest-api", "woocommerce.js", "helped"),
+		differs: map[string]string{"repeated": "It sends a list as `tag[0]=…&tag[1]=…`."},
+		unable: map[string]string{
+			"form": jsonOnly, "brackets": jsonOnly, "multipart": jsonOnly, "upload": jsonOnly,
 		},
 	},
 	{

@@ -331,3 +331,43 @@ func firstDifference(got, want string) (wanted, is string) {
 	}
 	return "", ""
 }
+
+func TestACellSaysWhatIsClaimed(t *testing.T) {
+	t.Parallel()
+	wrong := fault{why: "It errs.", remedy: "Do not."}
+	for _, c := range []struct {
+		rule         string
+		client       matrixClient
+		name         string
+		cell, footer string
+	}{
+		{"nothing is claimed", matrixClient{}, "query", "✓", ""},
+		{"wrong everywhere", matrixClient{faults: map[string]fault{"query": wrong}}, "query",
+			"[^1]", "It errs. Do not."},
+		{"wrong elsewhere", matrixClient{faults: map[string]fault{"json": wrong}}, "query", "✓", ""},
+		{"wrong in a place", matrixClient{faults: map[string]fault{"query form": wrong}}, "form",
+			"✓ [^1]", "In the query: it errs. Do not."},
+		{"wrong with a method", matrixClient{faults: map[string]fault{"RSA-SHA1 query": wrong}}, "query",
+			"✓ [^1]", "With RSA-SHA1: it errs. Do not."},
+		{"wrong with all that covers the request", matrixClient{
+			faults: map[string]fault{"RSA-SHA1 query": wrong, "HMAC-SHA1 query": wrong},
+		}, "query", "[^1]", "With all but PLAINTEXT: it errs. Do not."},
+		{"a fault of a whole place is told there", matrixClient{faults: map[string]fault{"query *": wrong}}, "query",
+			"✓", ""},
+		{"unable", matrixClient{unable: map[string]string{"query": "No."}}, "query", "–", ""},
+		{"unable in a place", matrixClient{unable: map[string]string{"query query": "It can't."}}, "query",
+			"✓ [^1]", "In the query: it can't."},
+		{"something else", matrixClient{differs: map[string]string{"query": "It adds a name."}}, "query",
+			"✓ [^1]", "It adds a name."},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			c.client.methods = []string{"HMAC-SHA1", "RSA-SHA1", "PLAINTEXT"}
+			c.client.placements = []string{"header", "query", "body"}
+			p := &clientsPage{}
+			cell := p.cell(&matrix{client: c.client, used: map[string]bool{}}, c.name)
+			if footer := strings.Join(p.notes, "|"); cell != c.cell || footer != c.footer {
+				t.Errorf("%s, %q; want %s, %q", cell, footer, c.cell, c.footer)
+			}
+		})
+	}
+}

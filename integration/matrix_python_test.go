@@ -110,8 +110,8 @@ var pythonClients = []matrixClient{
 			Authorize:    "/w/index.php?title=Special:OAuth/authenticate",
 			AccessToken:  "/w/index.php?title=Special:OAuth/token",
 		},
-		setup: "The site's `endpoints` are MediaWiki's, and the consumer has `default_callback`: as MediaWiki does, " +
-			"mwoauth asks with `oob` and expects the browser back.",
+		setup: "The site's `endpoints` are MediaWiki's, and the consumer has `default_callback`: mwoauth asks with " +
+			"`oob` and expects the browser back.",
 		consumer: object{"callbacks": []string{matrixCallback}, "default_callback": true},
 		program:  pythonClient("mwoauth_driver.py", "mwoauth"),
 	},
@@ -154,7 +154,10 @@ var pythonClients = []matrixClient{
 		program: pythonClient("flickr_driver.py", "flickrapi"),
 		faults: map[string]fault{
 			"callback": flickrToken, "oob": flickrToken,
-			"multipart": {why: "It signs the fields of a multipart body, as Flickr has it.", remedy: "Upload with requests-oauthlib."},
+			"multipart": {
+				why:    "It signs the fields of a multipart body, as Flickr has it.",
+				remedy: "Upload with requests-oauthlib.",
+			},
 		},
 		differs: map[string]string{
 			"query":    "Its calls are POSTs with parameters in the query.",
@@ -170,7 +173,8 @@ var pythonClients = []matrixClient{
 		unable:  map[string]string{"form": jsonOnly, "brackets": jsonOnly},
 	},
 	{
-		name: "social-auth-core", from: "Debian python3-social-auth-core", what: "logins of web sites, in Django, Flask and others",
+		name: "social-auth-core", from: "Debian python3-social-auth-core",
+		what: "logins of web sites, in Django, Flask and others",
 		legs: []string{"callback"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
 		program: pythonClient("social_driver.py", "social_core"),
 		unable: map[string]string{

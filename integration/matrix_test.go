@@ -340,7 +340,7 @@ func (m *matrix) plan(t *testing.T, method, placement, legs string, send bool) *
 func (m *matrix) walk(t *testing.T, w *walk) {
 	m.up.take()
 	m.drive(t, w)
-	w.exchanges = w.wire.exchanges(t)
+	w.exchanges = w.wire.exchanges()
 	if w.run.Legs != "" {
 		if f, claimed := claim(m, m.client.faults, w.run, w.run.Legs); claimed {
 			w.checkFailedLegs(t, f)

@@ -1,5 +1,6 @@
-// What all drivers here share: the talk with the Go test that runs them (../../matrix_test.go says what is sent), the three
-// legs of clients that leave them to their user, and bodies that a client takes as bytes.
+// What all drivers here share: the talk with the Go test that runs them (../../matrix_test.go says
+// what is sent), the three legs of clients that leave them to their user, and bodies that a client
+// takes as bytes.
 'use strict';
 
 const fs = require('node:fs');
@@ -34,7 +35,8 @@ function run(jobs) {
   );
 }
 
-// authorize has the user decide about a request token, and returns the answer: {"verifier"} or {"redirect"}.
+// authorize has the user decide about a request token, and returns the answer: {"verifier"} or
+// {"redirect"}.
 function authorize(token, url = endpoints.authorize + '?oauth_token=' + encodeURIComponent(token)) {
   return ask('authorize', { request_token: token, url });
 }
@@ -44,8 +46,8 @@ function verifierOf(answer) {
   return answer.redirect ? new URL(answer.redirect).searchParams.get('oauth_verifier') : answer.verifier;
 }
 
-// threeLegs are those of a client that only signs: post sends a POST with the OAuth parameters to an endpoint and returns
-// the body of the answer.
+// threeLegs are those of a client that only signs: post sends a POST with the OAuth parameters to
+// an endpoint and returns the body of the answer.
 async function threeLegs(post) {
   const first = new URLSearchParams(await post(endpoints.request_token, { callback: args.callback }));
   const temporary = { key: first.get('oauth_token'), secret: first.get('oauth_token_secret') };
@@ -58,9 +60,9 @@ async function threeLegs(post) {
   };
 }
 
-// matrix is the job of the matrix: the three legs where the test wants them, then each request with the access token. A
-// client is {legs, send}: legs() gives the token, send(request, token) gives {status, body}. One that sends them all at once
-// brings sendAll(requests, token) instead.
+// matrix is the job of the matrix: the three legs where the test wants them, then each request with
+// the access token. A client is {legs, send}: legs() gives the token, send(request, token) gives
+// {status, body}. One that sends them all at once brings sendAll(requests, token) instead.
 function matrix({ legs, send, sendAll = oneByOne(send) }) {
   return async () => {
     const { confirmed, ...token } = args.legs ? await legs() : { key: args.token, secret: args.secret };
@@ -115,4 +117,6 @@ async function bytesOf(r) {
   return { bytes: r.body ? Buffer.from(r.body) : undefined, type: r.content_type || undefined };
 }
 
-module.exports = { args, endpoints, say, run, authorize, verifierOf, threeLegs, matrix, unable, formOf, multipart, bytesOf };
+module.exports = {
+  args, endpoints, run, authorize, verifierOf, threeLegs, matrix, unable, formOf, multipart, bytesOf,
+};

@@ -1,4 +1,5 @@
-// Drives the npm package oauth as its README says, but for the version: there it is 1.0A, which is not in RFC 5849.
+// Drives the npm package oauth as its README says, but for the version: there it is 1.0A, which is
+// not in RFC 5849.
 'use strict';
 
 const { OAuth } = require('oauth');
@@ -41,7 +42,9 @@ async function requests() {
   return results;
 }
 
-const promise = (f) => new Promise((resolve, reject) => f((error, ...values) => (error ? reject(error) : resolve(values))));
+const promise = (f) => new Promise((resolve, reject) => {
+  f((error, ...values) => (error ? reject(error) : resolve(values)));
+});
 
 async function flow() {
   const oauth = client(args.callback);
@@ -54,21 +57,24 @@ async function flow() {
     result.wrong_verifier = { status: error.statusCode, body: error.data };
   }
   if (answer.redirect) result.redirect_token = new URL(answer.redirect).searchParams.get('oauth_token');
-  const [accessToken, accessSecret] = await promise((done) => oauth.getOAuthAccessToken(token, secret, verifierOf(answer), done));
-  const [body, response] = await promise((done) => oauth.get(args.root + 'api/me?n=1', accessToken, accessSecret, done));
-  return { ...result, access_token: accessToken, status: response.statusCode, body };
+  const verifier = verifierOf(answer);
+  const granted = await promise((done) => oauth.getOAuthAccessToken(token, secret, verifier, done));
+  const me = args.root + 'api/me?n=1';
+  const [body, response] = await promise((done) => oauth.get(me, granted[0], granted[1], done));
+  return { ...result, access_token: granted[0], status: response.statusCode, body };
 }
 
 async function legs() {
   const oauth = client(args.callback);
-  const [token, tokenSecret, { oauth_callback_confirmed: confirmed }] = await promise((done) => oauth.getOAuthRequestToken(done));
+  const [token, tokenSecret, more] = await promise((done) => oauth.getOAuthRequestToken(done));
   const verifier = verifierOf(await authorize(token));
-  const [key, secret] = await promise((done) => oauth.getOAuthAccessToken(token, tokenSecret, verifier, done));
-  return { confirmed, key, secret };
+  const granted = await promise((done) => oauth.getOAuthAccessToken(token, tokenSecret, verifier, done));
+  return { confirmed: more.oauth_callback_confirmed, key: granted[0], secret: granted[1] };
 }
 
 module.exports = { send };
 
 if (require.main === module) {
-  run({ requests, flow, matrix: matrix({ legs, send: (r, token) => send(client(), r, token.key, token.secret) }) });
+  const sendWith = (r, token) => send(client(), r, token.key, token.secret);
+  run({ requests, flow, matrix: matrix({ legs, send: sendWith }) });
 }

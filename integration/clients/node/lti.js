@@ -1,6 +1,6 @@
-// Drives the npm package ims-lti. As the platform it signs the form of an LTI 1.1 launch with the package's signer (the
-// package leaves the rest of a platform to its user); as the tool it sends an outcome, XML with a body hash. There are no
-// tokens.
+// Drives the npm package ims-lti. As the platform it signs the form of an LTI 1.1 launch with the
+// package's signer (the package leaves the rest of a platform to its user); as the tool it sends an
+// outcome, XML with a body hash. There are no tokens.
 'use strict';
 
 const crypto = require('node:crypto');
@@ -27,8 +27,12 @@ async function launch(r) {
   // The names of a launch's own parameters consist of letters, digits and _.
   for (const [name, value] of r.form) params['custom_' + name.replace(/\W/g, '_')] = value;
   const { signer } = new lti.Provider(args.consumer, args.consumer_secret);
-  params.oauth_signature = signer.build_signature_raw(r.url, url.parse(r.url, true), 'POST', params, args.consumer_secret);
-  const response = await fetch(r.url, { method: 'POST', headers: { 'X-Case': r.name }, body: new URLSearchParams(params) });
+  params.oauth_signature = signer.build_signature_raw(
+    r.url, url.parse(r.url, true), 'POST', params, args.consumer_secret,
+  );
+  const response = await fetch(r.url, {
+    method: 'POST', headers: { 'X-Case': r.name }, body: new URLSearchParams(params),
+  });
   return { status: response.status, body: await response.text() };
 }
 

@@ -1,5 +1,5 @@
-// Drives the npm package magento-api-rest as its README says. It is given a token, speaks JSON only, and puts rest/V1/
-// before every path.
+// Drives the npm package magento-api-rest as its README says. It is given a token, speaks JSON
+// only, and puts rest/V1/ before every path.
 'use strict';
 
 const Magento = require('magento-api-rest').default;

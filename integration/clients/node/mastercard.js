@@ -1,11 +1,12 @@
-// Drives the npm package mastercard-oauth1-signer as its README says: it makes the Authorization header of a request, and
-// the request is sent by fetch. It has no tokens. With the argument "encoded" it is helped as docs/clients.md says.
+// Drives the npm package mastercard-oauth1-signer as its README says: it makes the Authorization
+// header of a request, and the request is sent by fetch. It has no tokens. With the argument
+// "helped" it is helped as docs/clients.md says.
 'use strict';
 
 const signer = require('mastercard-oauth1-signer');
 const { args, run, matrix, bytesOf } = require('./core');
 
-if (process.argv[2] === 'encoded') {
+if (process.argv[2] === 'helped') {
   const { getBodyHash } = signer;
   signer.getBodyHash = (payload) => encodeURIComponent(getBodyHash(payload));
 }

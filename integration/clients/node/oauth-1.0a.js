@@ -1,5 +1,5 @@
-// Drives the npm package oauth-1.0a as its README says: it signs, and the requests are sent by axios or by node's http,
-// which the first argument names.
+// Drives the npm package oauth-1.0a as its README says: it signs, and the requests are sent by
+// axios or by node's http, which the first argument names.
 'use strict';
 
 const crypto = require('node:crypto');

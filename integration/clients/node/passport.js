@@ -1,5 +1,6 @@
-// Drives the npm package passport-oauth1 as its README says: a web server whose users log in by way of the provider. The
-// driver is the browser too. The name in the callback's URL leads to this server, as it would behind a proxy.
+// Drives the npm package passport-oauth1 as its README says: a web server whose users log in by way
+// of the provider. The driver is the browser too. The name in the callback's URL leads to this
+// server, as it would behind a proxy.
 'use strict';
 
 const http = require('node:http');

@@ -1,5 +1,6 @@
-// Drives the npm package postman-runtime, which sends the requests of Postman and of Newman, with the settings that the
-// OAuth 1.0 tab has there. Postman has no three legs of its own: people send the two requests for tokens by hand, and copy.
+// Drives the npm package postman-runtime, which sends the requests of Postman and of Newman, with
+// the settings that the OAuth 1.0 tab has there. Postman has no three legs of its own: people send
+// the two requests for tokens by hand, and copy.
 'use strict';
 
 const { EventEmitter } = require('node:events');
@@ -27,7 +28,8 @@ function auth(more, token) {
   return { type: 'oauth1', oauth1: Object.entries(settings).map(([key, value]) => ({ key, value })) };
 }
 
-// sandbox stands for the one in which scripts run, which takes a while to start: no request has a script here.
+// sandbox stands for the one in which scripts run, which takes a while to start: no request has a
+// script here.
 const sandbox = Object.assign(new EventEmitter(), { dispose() {} });
 
 // runAll runs a collection of requests.
@@ -72,7 +74,9 @@ function bodyOf(r) {
       mode: 'formdata',
       formdata: [
         ...r.form.map(([key, value]) => ({ key, value, type: 'text' })),
-        ...r.files.map(([key, name, contentType, text]) => ({ key, type: 'file', src: file(name, text), contentType })),
+        ...r.files.map(([key, name, contentType, text]) => (
+          { key, type: 'file', src: file(name, text), contentType }
+        )),
       ],
     };
     default: return undefined;
@@ -81,8 +85,9 @@ function bodyOf(r) {
 
 async function post(url, more, token) {
   const body = args.placement === 'body' ? { mode: 'urlencoded', urlencoded: [] } : undefined;
-  const [{ body: answer }] = await runAll([{ name: url, method: 'POST', url, body, auth: auth(more, token) }]);
-  return answer;
+  const request = { name: url, method: 'POST', url, body, auth: auth(more, token) };
+  const [answer] = await runAll([request]);
+  return answer.body;
 }
 
 function sendAll(requests, token) {

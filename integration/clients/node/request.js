@@ -16,7 +16,8 @@ function oauth(token, more) {
 }
 
 function call(options) {
-  // A connection for each request: what is left over of one (see cutOff in ../../matrix_npm_test.go) would spoil the next.
+  // A connection for each request: what is left over of one (see cutOff in
+  // ../../matrix_npm_test.go) would spoil the next.
   return new Promise((resolve, reject) => {
     request({ ...options, pool: false }, (error, response, body) => {
       if (error) return reject(error);

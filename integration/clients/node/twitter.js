@@ -1,6 +1,6 @@
-// Drives the npm package twitter-api-v2 as its README says. It knows X's hosts only and speaks HTTPS only, so a plugin of
-// its own kind and its httpAgent option lead it to the server under test. With the argument "post" it is helped as
-// docs/clients.md says.
+// Drives the npm package twitter-api-v2 as its README says. It knows X's hosts only and speaks
+// HTTPS only, so a plugin of its own kind and its httpAgent option lead it to the server under
+// test. With the argument "helped" it is helped as docs/clients.md says.
 'use strict';
 
 const fs = require('node:fs');
@@ -8,7 +8,7 @@ const http = require('node:http');
 const { TwitterApi } = require('twitter-api-v2');
 const { args, endpoints, run, authorize, verifierOf, matrix, unable, formOf } = require('./core');
 
-const byPost = process.argv[2] === 'post';
+const helped = process.argv[2] === 'helped';
 
 const toServer = {
   onBeforeRequestConfig({ params }) {
@@ -33,7 +33,7 @@ async function legs() {
   const verifier = verifierOf(await authorize(link.oauth_token, endpoints.authorize + url.search));
   const temporary = client({ key: link.oauth_token, secret: link.oauth_token_secret });
   const confirmed = link.oauth_callback_confirmed;
-  if (byPost) {
+  if (helped) {
     const granted = await temporary.post('https://api.x.com/oauth/access_token', { oauth_verifier: verifier });
     return { confirmed, key: granted.oauth_token, secret: granted.oauth_token_secret };
   }
