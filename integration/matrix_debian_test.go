@@ -178,7 +178,7 @@ var debianClients = []matrixClient{
 	{
 		name: "Net::OAuth::Client", from: "Debian libnet-oauth-perl", what: "web applications in Perl",
 		setup: namesWithDigits,
-		legs:  []string{"callback", "oob"}, placements: []string{"query"},
+		legs:  []string{"callback", "oob", "polling"}, placements: []string{"query"},
 		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_oauth_client_driver.pl", "Net::OAuth::Client"),
 		faults:  map[string]fault{"form": unsignedForm, "brackets": unsignedForm},

@@ -42,7 +42,7 @@ sub unable { die "unable: $_[0]\n" }
 sub matrix {
     my ($client, $args) = @_;
     my %result = (token => $args->{token}, secret => $args->{secret});
-    if ($args->{callback} eq '') {
+    if ($args->{legs} eq '') {
         $client->with_token($args->{token}, $args->{secret});
     }
     else {

@@ -23,7 +23,8 @@ sub new {
         request_token_url => $args->{endpoints}{request_token},
         authorize_url     => $args->{endpoints}{authorize},
         access_token_url  => $args->{endpoints}{access_token},
-        callback          => $args->{callback},
+        # Without one it speaks OAuth 1.0, where there is no verifier.
+        callback          => $args->{callback} eq '' ? undef : $args->{callback},
         debug             => 1, # its errors show the answer
         session           => sub {
             my ($token, $secret) = @_;
