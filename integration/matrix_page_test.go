@@ -350,7 +350,7 @@ func TestACellSaysWhatIsClaimed(t *testing.T) {
 		{"wrong with all that covers the request", matrixClient{
 			faults: map[string]fault{"RSA-SHA1 query": wrong, "HMAC-SHA1 query": wrong},
 		}, "query", "[^1]", "With all but PLAINTEXT: it errs. Do not."},
-		{"a fault of a whole place is told there", matrixClient{faults: map[string]fault{"query *": wrong}}, "query",
+		{"a place's fault is told there", matrixClient{faults: map[string]fault{"query *": wrong}}, "query",
 			"✓", ""},
 		{"unable", matrixClient{unable: map[string]string{"query": "No."}}, "query", "–", ""},
 		{"unable in a place", matrixClient{unable: map[string]string{"query query": "It can't."}}, "query",

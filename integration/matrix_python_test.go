@@ -110,8 +110,8 @@ var pythonClients = []matrixClient{
 			Authorize:    "/w/index.php?title=Special:OAuth/authenticate",
 			AccessToken:  "/w/index.php?title=Special:OAuth/token",
 		},
-		setup: "The site's `endpoints` are MediaWiki's, and the consumer has `default_callback`: mwoauth asks with " +
-			"`oob` and expects the browser back.",
+		setup: "The site's `endpoints` are MediaWiki's, and the consumer has `default_callback`: mwoauth " +
+			"asks with `oob` and expects the browser back.",
 		consumer: object{"callbacks": []string{matrixCallback}, "default_callback": true},
 		program:  pythonClient("mwoauth_driver.py", "mwoauth"),
 	},

@@ -38,7 +38,8 @@ def matrix(args):
             access = client.fetch_access_token(args["endpoints"]["access_token"], answer["verifier"])
         key, secret = access["oauth_token"], access["oauth_token_secret"]
     client = session(args, token=key, token_secret=secret)
-    return {**result, "token": key, "secret": secret, "sent": send(args["requests"], by_requests(client, auth=client.auth))}
+    sent = send(args["requests"], by_requests(client, auth=client.auth))
+    return {**result, "token": key, "secret": secret, "sent": sent}
 
 
 if __name__ == "__main__":

@@ -16,11 +16,13 @@ def matrix(args):
     OAuthFlickrInterface.AUTHORIZE_URL = args["endpoints"]["authorize"]
     OAuthFlickrInterface.ACCESS_TOKEN_URL = args["endpoints"]["access_token"]
     token = FlickrAccessToken(args["token"], args["secret"], "write") if args["token"] else None
-    flickr = flickrapi.FlickrAPI(args["consumer"], args["consumer_secret"], token=token, store_token=False, format="rest")
+    key, secret = args["consumer"], args["consumer_secret"]
+    flickr = flickrapi.FlickrAPI(key, secret, token=token, store_token=False, format="rest")
     if args["legs"]:
         flickr.get_request_token(oauth_callback=args["callback"])
-        key = flickr.flickr_oauth.resource_owner_key
-        flickr.flickr_oauth.verifier = verifier(ask("authorize", request_token=key, url=flickr.auth_url(perms="write")))
+        request_token = flickr.flickr_oauth.resource_owner_key
+        answer = ask("authorize", request_token=request_token, url=flickr.auth_url(perms="write"))
+        flickr.flickr_oauth.verifier = verifier(answer)
         flickr.flickr_oauth.requested_permissions = "write"
         flickr.get_access_token()
     token = flickr.token_cache.token
@@ -34,7 +36,8 @@ def matrix(args):
             return 200, flickr.photos.search(**parameters).decode()
         if r["kind"] == "multipart":
             _, name, _, text = r["files"][0]
-            return 200, flickr.upload(name, io.BytesIO(text.encode()), format="rest", **dict(r["form"])).decode()
+            photo = io.BytesIO(text.encode())
+            return 200, flickr.upload(name, photo, format="rest", **dict(r["form"])).decode()
         raise Unable("its calls have their parameters in the query, and no body but a photo's")
 
     return {"token": token.token, "secret": token.token_secret, "sent": send(args["requests"], one)}

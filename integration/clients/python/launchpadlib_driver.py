@@ -214,7 +214,7 @@ def do_requests(args):
 
 
 def do_matrix(args):
-    """Launchpad's own walk, polling once too early, then requests as the entries and operations of launchpadlib send them."""
+    """Launchpad's own walk, polling once too early; then requests as entries and operations send them."""
     web_root = web_root_for_service_root(args["root"])
     credentials = Credentials(args["consumer"], args["consumer_secret"])
     url = credentials.get_request_token(web_root=web_root)
@@ -225,8 +225,8 @@ def do_matrix(args):
             raise
     ask("authorize", request_token=credentials._request_token.key, url=url)
     credentials.exchange_request_token_for_access_token(web_root)
-    lp = Launchpad(credentials, None, None, service_root=args["root"], cache=os.path.join(args["dir"], "cache"), version="1.0")
-    browser = lp._browser
+    cache = os.path.join(args["dir"], "cache")
+    browser = Launchpad(credentials, None, None, args["root"], cache, version="1.0")._browser
 
     def one(r):
         if r["kind"] == "query":
@@ -239,7 +239,8 @@ def do_matrix(args):
             response, body = browser.put(r["url"], content(r), r["content_type"])
         else:
             data, media_type = multipart(r)  # what wadllib writes of an operation with a file
-            response, body = browser._request(r["url"], data, "POST", extra_headers={"Content-type": media_type})
+            headers = {"Content-type": media_type}
+            response, body = browser._request(r["url"], data, "POST", extra_headers=headers)
         return response.status, body.decode()
 
     token = credentials.access_token

@@ -17,12 +17,13 @@ def matrix(args):
     key, secret = args["token"], args["secret"]
     consumer = ConsumerToken(args["consumer"], args["consumer_secret"])
     if args["legs"]:
-        handshaker = Handshaker(args["root"] + "w/index.php", consumer, callback=args["callback"], user_agent="the matrix")
+        wiki = args["root"] + "w/index.php"
+        handshaker = Handshaker(wiki, consumer, callback=args["callback"], user_agent="the matrix")
         url, request_token = handshaker.initiate()
         answer = ask("authorize", request_token=request_token.key, url=url)
         key, secret = handshaker.complete(request_token, urlsplit(answer["redirect"]).query)
     session = requests.Session()
-    session.auth = OAuth1(consumer.key, client_secret=consumer.secret, resource_owner_key=key, resource_owner_secret=secret)
+    session.auth = OAuth1(consumer.key, consumer.secret, key, secret)
     return {"token": key, "secret": secret, "sent": send(args["requests"], by_requests(session))}
 
 

@@ -34,7 +34,8 @@ def fetch(signer, method, url, headers, body=None, data=None):
         sent = b""
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")  # urllib sets it anyway
     try:
-        with urllib.request.urlopen(urllib.request.Request(uri, data=sent, headers=headers, method=method)) as response:
+        request = urllib.request.Request(uri, data=sent, headers=headers, method=method)
+        with urllib.request.urlopen(request) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as e:
         return e.code, e.read().decode()
@@ -52,8 +53,10 @@ def matrix(args):
     key, secret, result = args["token"], args["secret"], {}
     if args["legs"]:
         e = args["endpoints"]
-        key, secret, result["confirmed"] = token(fetch(client(args, callback_uri=args["callback"]), "POST", e["request_token"], {}))
-        answer = ask("authorize", request_token=key, url=e["authorize"] + "?" + urlencode({"oauth_token": key}))
+        signer = client(args, callback_uri=args["callback"])
+        key, secret, result["confirmed"] = token(fetch(signer, "POST", e["request_token"], {}))
+        url = e["authorize"] + "?" + urlencode({"oauth_token": key})
+        answer = ask("authorize", request_token=key, url=url)
         signer = client(args, resource_owner_key=key, resource_owner_secret=secret, verifier=verifier(answer))
         key, secret, _ = token(fetch(signer, "POST", e["access_token"], {}))
     signer = client(args, resource_owner_key=key, resource_owner_secret=secret)

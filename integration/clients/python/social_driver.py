@@ -1,5 +1,6 @@
-"""Drives the OAuth 1 backend of social-auth-core, with which web sites in Django, Flask and others let their users log in.
-The strategy, which a web framework's package brings along, keeps its session in a dictionary here.
+"""Drives the OAuth 1 backend of social-auth-core, with which web sites in Django, Flask and others
+let their users log in. The strategy, which a web framework's package brings along, keeps its
+session in a dictionary here.
 
 Argument: the matrix; see driver.py.
 """
@@ -44,10 +45,14 @@ def matrix(args):
     Backend.REQUEST_TOKEN_URL = args["endpoints"]["request_token"]
     Backend.AUTHORIZATION_URL = args["endpoints"]["authorize"]
     Backend.ACCESS_TOKEN_URL = args["endpoints"]["access_token"]
-    strategy = Strategy({"SOCIAL_AUTH_MATRIX_KEY": args["consumer"], "SOCIAL_AUTH_MATRIX_SECRET": args["consumer_secret"]})
+    strategy = Strategy({
+        "SOCIAL_AUTH_MATRIX_KEY": args["consumer"],
+        "SOCIAL_AUTH_MATRIX_SECRET": args["consumer_secret"],
+    })
     backend = Backend(strategy, redirect_uri=args["callback"])
     url = backend.auth_url()
-    answer = ask("authorize", request_token=dict(parse_qsl(urlsplit(url).query))["oauth_token"], url=url)
+    request_token = dict(parse_qsl(urlsplit(url).query))["oauth_token"]
+    answer = ask("authorize", request_token=request_token, url=url)
     strategy.data = dict(parse_qsl(urlsplit(answer["redirect"]).query))
     backend = Backend(strategy, redirect_uri=args["callback"])  # of the request to the callback
     token = backend.access_token(backend.get_unauthorized_token())
@@ -58,7 +63,8 @@ def matrix(args):
         response = backend.oauth_request(token, r["url"])
         return response.status_code, response.text
 
-    return {"token": token["oauth_token"], "secret": token["oauth_token_secret"], "sent": send(args["requests"], one)}
+    sent = send(args["requests"], one)
+    return {"token": token["oauth_token"], "secret": token["oauth_token_secret"], "sent": sent}
 
 
 if __name__ == "__main__":

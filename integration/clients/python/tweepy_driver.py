@@ -37,12 +37,13 @@ class Raw(tweepy.parsers.Parser):
 
 def matrix(args):
     Handler.endpoints = args["endpoints"]
-    auth = Handler(args["consumer"], args["consumer_secret"], args["token"] or None, args["secret"] or None, args["callback"] or None)
+    auth = Handler(args["consumer"], args["consumer_secret"], args["token"], args["secret"], args["callback"] or None)
     if args["legs"]:
         url = auth.get_authorization_url()
         answer = ask("authorize", request_token=auth.request_token["oauth_token"], url=url)
         auth.get_access_token(verifier(answer))
-    api = tweepy.API(auth, host=urlsplit(args["root"]).netloc, upload_host=urlsplit(args["root"]).netloc, parser=Raw())
+    host = urlsplit(args["root"]).netloc
+    api = tweepy.API(auth, host=host, upload_host=host, parser=Raw())
     api.session = Session()
 
     def one(r):
