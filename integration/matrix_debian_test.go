@@ -110,11 +110,11 @@ func hashesNothing(seen []*exchange) error {
 
 // What several clients do, and what to do about it.
 const (
-	useOnce         = "Use each name once; most APIs take a list in one value."
-	onlyTheFirst    = "It sends only the first of several values of a name."
-	formInQuery     = "Its to_url puts the form into the query."
-	namesWithDigits = "It signs wrongly where one parameter's name is another's and a digit more, " +
-		"as `a` and `a2`."
+	useOnce      = "Use each name once; most APIs take a list in one value."
+	onlyTheFirst = "It sends only the first of several values of a name."
+	formInQuery  = "Its to_url puts the form into the query."
+	longerNames  = "It signs wrongly where a name begins with another and goes on with a digit, `-`, `.` " +
+		"or `[`, as `a` and `a2`."
 )
 
 var (
@@ -164,7 +164,7 @@ var debianClients = []matrixClient{
 	},
 	{
 		name: "Net::OAuth", from: "Debian libnet-oauth-perl", what: "any API, with Perl's LWP",
-		setup: namesWithDigits,
+		setup: longerNames,
 		legs:  []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: perlClient("net_oauth_driver.pl", "Net::OAuth"),
@@ -177,7 +177,7 @@ var debianClients = []matrixClient{
 	},
 	{
 		name: "Net::OAuth::Client", from: "Debian libnet-oauth-perl", what: "web applications in Perl",
-		setup: namesWithDigits,
+		setup: longerNames,
 		legs:  []string{"callback", "oob", "polling"}, placements: []string{"query"},
 		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_oauth_client_driver.pl", "Net::OAuth::Client"),
@@ -187,7 +187,7 @@ var debianClients = []matrixClient{
 	{
 		name: "Net::Twitter", from: "Debian libnet-twitter-perl", what: "X (Twitter)",
 		setup: "Its options `oauth_urls` and `apiurl` take the addresses, `ssl => 0` leaves http be. " +
-			namesWithDigits,
+			longerNames,
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_twitter_driver.pl", "Net::Twitter"),
@@ -294,6 +294,7 @@ func TestClientsFaultsWithOtherRequests(t *testing.T) {
 		query            [][2]string
 	}{
 		{"Net::OAuth", "/items?a=1&a2=1", sortsPairs, digits},
+		{"Net::OAuth", "/items?a=1&a%5Bb%5D=1", sortsPairs, [][2]string{{"a", "1"}, {"a[b]", "1"}}},
 		{"Net::OAuth::Client", "/items?a=1&a2=1", sortsPairs, digits},
 		{"Net::Twitter", "", sortsPairs, digits},
 		{"PHP OAuth", "/items?q[]=1&q[]=2", "it signs only the last", nil},
