@@ -32,11 +32,8 @@ by a second, independent reader of RFC 5849 too.
 - –: the client has no way to do it.
 
 A client that is not here works if it signs as RFC 5849 says. Where one is refused and you do not see
-why, ` + "`caddy-oauth1 oauth1 explain`" + ` shows the base string that the server computes of its request.
+why, ` + "`caddy-oauth1 oauth1 explain`" + ` shows the base string that the server computes for its request.
 
-`
-
-const clientsPageFoot = `
 Token:
 
 - *callback*: the browser is sent back to the application
@@ -46,7 +43,6 @@ Token:
 - *none*: the client signs without a token, as a consumer with ` + "`two_legged`" + `
 
 Repeated names are ` + "`tag=a&tag=b`" + ` in a query; brackets are ` + "`user[name]`" + ` in a form.
-
 `
 
 // A clientsPage is the page as it is written.
@@ -65,13 +61,13 @@ var columns = []struct{ head, name string }{
 func renderClientsPage() string {
 	p := &clientsPage{}
 	p.WriteString(clientsPageHead)
-	p.WriteString("| Client | From | For | Token | Methods | Places |")
-	for _, c := range columns {
-		p.WriteString(" " + c.head + " |")
-	}
-	p.WriteString("\n| --- | --- | --- | --- | --- | --- |" + strings.Repeat(" :-: |", len(columns)) + "\n")
 	for _, family := range families {
-		for _, c := range family {
+		p.WriteString("\n## " + family.name + "\n\n| Client | From | For | Token | Methods | Places |")
+		for _, c := range columns {
+			p.WriteString(" " + c.head + " |")
+		}
+		p.WriteString("\n| --- | --- | --- | --- | --- | --- |" + strings.Repeat(" :-: |", len(columns)) + "\n")
+		for _, c := range family.clients {
 			m := &matrix{client: c, used: map[string]bool{}}
 			fmt.Fprintf(p, "| %s%s | %s | %s | %s | %s | %s |",
 				c.name, p.note(c.setup), c.from, c.what, p.tokens(m), p.methods(m), p.places(m))
@@ -81,7 +77,7 @@ func renderClientsPage() string {
 			p.WriteString("\n")
 		}
 	}
-	p.WriteString(clientsPageFoot)
+	p.WriteString("\n")
 	for i, text := range p.notes {
 		fmt.Fprintf(p, "[^%d]: %s\n", i+1, text)
 	}
@@ -178,6 +174,8 @@ func (m *matrix) outcomes(name string) []outcome {
 				o.able, o.works, o.text = false, false, why
 			} else if f, wrong := claim(m, c.faults, run, name); wrong {
 				o.works, o.text = false, f.text()
+			} else if why, forgiven := claim(m, c.forgiven, run, name); forgiven {
+				o.text = why + " The server forgives it."
 			} else {
 				o.text, _ = claim(m, c.differs, run, name)
 			}
@@ -357,6 +355,8 @@ func TestACellSaysWhatIsClaimed(t *testing.T) {
 		{"unable", matrixClient{unable: map[string]string{"query": "No."}}, "query", "–", ""},
 		{"unable in a place", matrixClient{unable: map[string]string{"query query": "It can't."}}, "query",
 			"✓ [^1]", "In the query: it can't."},
+		{"forgiven", matrixClient{forgiven: map[string]string{"query": "It errs."}}, "query",
+			"✓ [^1]", "It errs. The server forgives it."},
 		{"something else", matrixClient{differs: map[string]string{"query": "It adds a name."}}, "query",
 			"✓ [^1]", "It adds a name."},
 	} {

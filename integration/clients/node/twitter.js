@@ -1,14 +1,12 @@
 // Drives the npm package twitter-api-v2 as its README says. It knows X's hosts only and speaks
 // HTTPS only, so a plugin of its own kind and its httpAgent option lead it to the server under
-// test. With the argument "helped" it is helped as docs/clients.md says.
+// test.
 'use strict';
 
 const fs = require('node:fs');
 const http = require('node:http');
 const { TwitterApi } = require('twitter-api-v2');
 const { args, endpoints, run, authorize, verifierOf, matrix, unable, formOf } = require('./core');
-
-const helped = process.argv[2] === 'helped';
 
 const toServer = {
   onBeforeRequestConfig({ params }) {
@@ -33,10 +31,6 @@ async function legs() {
   const verifier = verifierOf(await authorize(link.oauth_token, endpoints.authorize + url.search));
   const temporary = client({ key: link.oauth_token, secret: link.oauth_token_secret });
   const confirmed = link.oauth_callback_confirmed;
-  if (helped) {
-    const granted = await temporary.post('https://api.x.com/oauth/access_token', { oauth_verifier: verifier });
-    return { confirmed, key: granted.oauth_token, secret: granted.oauth_token_secret };
-  }
   const { accessToken, accessSecret } = await temporary.login(verifier);
   return { confirmed, key: accessToken, secret: accessSecret };
 }
