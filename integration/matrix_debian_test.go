@@ -112,7 +112,7 @@ func hashesNothing(seen []*exchange) error {
 const (
 	useOnce      = "Use each name once; most APIs take a list in one value."
 	onlyTheFirst = "It sends only the first of several values of a name."
-	formInQuery  = "Its to_url puts the form into the query."
+	formInQuery  = "Its `to_url` puts the form into the query."
 	longerNames  = "It signs wrongly where a name begins with another and goes on with a digit, `-`, `.` " +
 		"or `[`, as `a` and `a2`."
 )
@@ -128,11 +128,11 @@ var (
 	}
 	unsignedForm = fault{
 		why:    "It does not sign the form.",
-		remedy: "Sign with Net::OAuth itself, which takes the form as extra_params; or send JSON.",
+		remedy: "Sign with Net::OAuth itself, which takes the form as `extra_params`; or send JSON.",
 	}
 	// hashOfNothing is the fault of Ruby's oauth with a body that it does not see.
 	hashOfNothing = fault{
-		why:    "It makes oauth_body_hash of nothing where Net::HTTP makes the body, by set_form.",
+		why:    "It makes the body hash of nothing where Net::HTTP makes the body, by `set_form`.",
 		remedy: "Give it the body as a string.",
 		shows:  hashesNothing,
 	}
@@ -191,7 +191,7 @@ var debianClients = []matrixClient{
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_twitter_driver.pl", "Net::Twitter"),
-		differs: map[string]string{"json": "Its JSON is what X's create_media_metadata takes."},
+		differs: map[string]string{"json": "Its JSON is what X's `create_media_metadata` takes."},
 		unable: map[string]string{
 			"repeated": "It takes parameters as a hash, which holds a name once.",
 			"upload":   "X takes a photo as multipart only.",
@@ -221,7 +221,7 @@ var debianClients = []matrixClient{
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: scriptClient("php", "oauth_driver.php", "php", "-r", "new OAuth('key', 'secret');"),
 		faults: whereSigned([]string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"}, "repeated", fault{
-			why:    "It signs only the last of several values of a name, be it q or q[].",
+			why:    "It signs only the last of several values of a name, be it `q` or `q[]`.",
 			remedy: useOnce,
 		}),
 	},
@@ -262,7 +262,7 @@ var debianClients = []matrixClient{
 			"HMAC-SHA1 form": {
 				why: "It sends + in a form's value as it is, which stands for a blank, and signs a plus.",
 				remedy: "Where a value may hold one, encode the form yourself and have it signed by " +
-					"prepareRequest.",
+					"`prepareRequest`.",
 			},
 		},
 		differs: map[string]string{
