@@ -110,11 +110,11 @@ func hashesNothing(seen []*exchange) error {
 
 // What several clients do, and what to do about it.
 const (
-	useOnce         = "Use each name once; most APIs take a list in one value."
-	onlyTheFirst    = "It sends only the first of several values of a name."
-	formInQuery     = "Its to_url puts the form into the query."
-	namesWithDigits = "It signs wrongly where one parameter's name is another's and a digit more, " +
-		"as `a` and `a2`."
+	useOnce      = "Use each name once; most APIs take a list in one value."
+	onlyTheFirst = "It sends only the first of several values of a name."
+	formInQuery  = "Its `to_url` puts the form into the query."
+	longerNames  = "It signs wrongly where a name begins with another and goes on with a digit, `-`, `.` " +
+		"or `[`, as `a` and `a2`."
 )
 
 var (
@@ -128,11 +128,11 @@ var (
 	}
 	unsignedForm = fault{
 		why:    "It does not sign the form.",
-		remedy: "Sign with Net::OAuth itself, which takes the form as extra_params; or send JSON.",
+		remedy: "Sign with Net::OAuth itself, which takes the form as `extra_params`; or send JSON.",
 	}
 	// hashOfNothing is the fault of Ruby's oauth with a body that it does not see.
 	hashOfNothing = fault{
-		why:    "It makes oauth_body_hash of nothing where Net::HTTP makes the body, by set_form.",
+		why:    "It makes the body hash of nothing where Net::HTTP makes the body, by `set_form`.",
 		remedy: "Give it the body as a string.",
 		shows:  hashesNothing,
 	}
@@ -164,7 +164,7 @@ var debianClients = []matrixClient{
 	},
 	{
 		name: "Net::OAuth", from: "Debian libnet-oauth-perl", what: "any API, with Perl's LWP",
-		setup: namesWithDigits,
+		setup: longerNames,
 		legs:  []string{"callback", "oob"}, placements: []string{"header", "query", "body"},
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: perlClient("net_oauth_driver.pl", "Net::OAuth"),
@@ -177,7 +177,7 @@ var debianClients = []matrixClient{
 	},
 	{
 		name: "Net::OAuth::Client", from: "Debian libnet-oauth-perl", what: "web applications in Perl",
-		setup: namesWithDigits,
+		setup: longerNames,
 		legs:  []string{"callback", "oob", "polling"}, placements: []string{"query"},
 		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_oauth_client_driver.pl", "Net::OAuth::Client"),
@@ -187,11 +187,11 @@ var debianClients = []matrixClient{
 	{
 		name: "Net::Twitter", from: "Debian libnet-twitter-perl", what: "X (Twitter)",
 		setup: "Its options `oauth_urls` and `apiurl` take the addresses, `ssl => 0` leaves http be. " +
-			namesWithDigits,
+			longerNames,
 		legs: []string{"callback", "oob"}, placements: []string{"header"},
 		methods: []string{"HMAC-SHA1"},
 		program: perlClient("net_twitter_driver.pl", "Net::Twitter"),
-		differs: map[string]string{"json": "Its JSON is what X's create_media_metadata takes."},
+		differs: map[string]string{"json": "Its JSON is what X's `create_media_metadata` takes."},
 		unable: map[string]string{
 			"repeated": "It takes parameters as a hash, which holds a name once.",
 			"upload":   "X takes a photo as multipart only.",
@@ -221,7 +221,7 @@ var debianClients = []matrixClient{
 		methods: []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1", "PLAINTEXT"},
 		program: scriptClient("php", "oauth_driver.php", "php", "-r", "new OAuth('key', 'secret');"),
 		faults: whereSigned([]string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA1"}, "repeated", fault{
-			why:    "It signs only the last of several values of a name, be it q or q[].",
+			why:    "It signs only the last of several values of a name, be it `q` or `q[]`.",
 			remedy: useOnce,
 		}),
 	},
@@ -262,7 +262,7 @@ var debianClients = []matrixClient{
 			"HMAC-SHA1 form": {
 				why: "It sends + in a form's value as it is, which stands for a blank, and signs a plus.",
 				remedy: "Where a value may hold one, encode the form yourself and have it signed by " +
-					"prepareRequest.",
+					"`prepareRequest`.",
 			},
 		},
 		differs: map[string]string{
@@ -294,6 +294,7 @@ func TestClientsFaultsWithOtherRequests(t *testing.T) {
 		query            [][2]string
 	}{
 		{"Net::OAuth", "/items?a=1&a2=1", sortsPairs, digits},
+		{"Net::OAuth", "/items?a=1&a%5Bb%5D=1", sortsPairs, [][2]string{{"a", "1"}, {"a[b]", "1"}}},
 		{"Net::OAuth::Client", "/items?a=1&a2=1", sortsPairs, digits},
 		{"Net::Twitter", "", sortsPairs, digits},
 		{"PHP OAuth", "/items?q[]=1&q[]=2", "it signs only the last", nil},
