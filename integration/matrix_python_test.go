@@ -36,20 +36,6 @@ var everythingTwice = fault{
 	},
 }
 
-// twythonType is what becomes of a line that is continued within a string.
-var twythonType = fault{
-	why:    "The Content-Type of its request for the access token holds a run of spaces, and is none.",
-	remedy: "Get the token with requests-oauthlib, and give it to Twython.",
-	shows: func(seen []*exchange) error {
-		last := seen[len(seen)-1]
-		contentType := last.Header.Get("Content-Type")
-		if !strings.Contains(contentType, "/    ") || last.status != http.StatusBadRequest || last.wrong != nil {
-			return fmt.Errorf("Content-Type %q, %d %s", contentType, last.status, last.answer)
-		}
-		return nil
-	},
-}
-
 // flickrToken is what is left over when everything was right.
 var flickrToken = fault{
 	why:    "It expects Flickr's fullname, username and user_nsid beside the access token.",
@@ -144,7 +130,6 @@ var pythonClients = []matrixClient{
 		legs: []string{"callback", "oob"}, placements: []string{"header"}, methods: []string{"HMAC-SHA1"},
 		setup:   "Its URLs are attributes of a `Twython`.",
 		program: pythonClient("twython_driver.py", "twython"),
-		faults:  map[string]fault{"callback": twythonType, "oob": twythonType},
 		unable:  map[string]string{"repeated": oneValue, "upload": ownUpload},
 	},
 	{
