@@ -488,7 +488,7 @@ func TestBodyHash(t *testing.T) {
 			for _, changed := range []string{"", "&e=f"} {
 				r := site.sign(signer, "POST", "http://api.test/x", covered)
 				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-				setBody(r, form + changed)
+				setBody(r, form+changed)
 				if w, upstream := site.serve(r); (upstream != nil) != (changed == "") {
 					t.Errorf("covered %q, changed %q: %d %s", covered, changed, w.Code, w.Body)
 				}
