@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -278,6 +279,9 @@ func (h *Handler) Validate() error {
 		}
 	}
 	if err := h.checkPaths(); err != nil {
+		return err
+	}
+	if err := h.Pages.validate(h.app.levels, h.Permissions, time.Duration(h.app.AccessTokenLifetime)); err != nil {
 		return err
 	}
 	return validatePolicies(h.Policies, h.Permissions)
