@@ -18,7 +18,7 @@ func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error
 		token, problem = h.exchange(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointAccessToken, problem)
+		return h.refuse(w, r, endpointAccessToken, problem.of(c.named()))
 	}
 	h.metrics.answered(endpointAccessToken)
 	pairs := [][2]string{{"oauth_token", token.Key}, {"oauth_token_secret", token.Secret}}
@@ -72,11 +72,11 @@ func (h *Handler) findRequestToken(ctx context.Context, c *consumerRequest) (*to
 	request, err := h.app.requestToken(ctx, c.store, c.params.Token)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return nil, problemNoRequestToken
+		return nil, problemUnknownRequestToken
 	case err != nil:
 		return nil, problemStore.because(err)
 	case request.Consumer != c.consumer.Key:
-		return nil, problemNoRequestToken
+		return nil, problemUnknownRequestToken
 	}
 	return request, nil
 }

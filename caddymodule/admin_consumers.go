@@ -17,14 +17,17 @@ import (
 
 // consumerSettings is what can be said about a consumer when it is added, and changed later.
 type consumerSettings struct {
-	Name             string                `json:"name,omitempty"`
-	Homepage         string                `json:"homepage,omitempty"`
-	RSAPublicKey     string                `json:"rsa_public_key,omitempty"`
-	SignatureMethods []string              `json:"signature_methods,omitempty"`
-	Callbacks        []string              `json:"callbacks,omitempty"`
-	Permissions      []string              `json:"permissions,omitempty"`
-	TwoLegged        *tokenstore.TwoLegged `json:"two_legged,omitempty"`
-	Disabled         bool                  `json:"disabled,omitempty"`
+	Name             string   `json:"name,omitempty"`
+	Homepage         string   `json:"homepage,omitempty"`
+	RSAPublicKey     string   `json:"rsa_public_key,omitempty"`
+	SignatureMethods []string `json:"signature_methods,omitempty"`
+	Callbacks        []string `json:"callbacks,omitempty"`
+	// CallbacksIgnoreQuery and DefaultCallback: see DeclaredConsumer.
+	CallbacksIgnoreQuery bool                  `json:"callbacks_ignore_query,omitempty"`
+	DefaultCallback      bool                  `json:"default_callback,omitempty"`
+	Permissions          []string              `json:"permissions,omitempty"`
+	TwoLegged            *tokenstore.TwoLegged `json:"two_legged,omitempty"`
+	Disabled             bool                  `json:"disabled,omitempty"`
 	// Expires is an RFC 3339 time, or a date; empty means never.
 	Expires string `json:"expires,omitempty"`
 }
@@ -272,14 +275,16 @@ func (c *adminCall) viewNewSecret(consumer *tokenstore.Consumer) newSecretView {
 
 func settingsOf(c *tokenstore.Consumer) consumerSettings {
 	s := consumerSettings{
-		Name:             c.Name,
-		Homepage:         c.Homepage,
-		RSAPublicKey:     c.RSAPublicKey,
-		SignatureMethods: c.SignatureMethods,
-		Callbacks:        c.Callbacks,
-		Permissions:      c.Permissions,
-		TwoLegged:        c.TwoLegged,
-		Disabled:         c.Disabled,
+		Name:                 c.Name,
+		Homepage:             c.Homepage,
+		RSAPublicKey:         c.RSAPublicKey,
+		SignatureMethods:     c.SignatureMethods,
+		Callbacks:            c.Callbacks,
+		CallbacksIgnoreQuery: c.CallbacksIgnoreQuery,
+		DefaultCallback:      c.DefaultCallback,
+		Permissions:          c.Permissions,
+		TwoLegged:            c.TwoLegged,
+		Disabled:             c.Disabled,
 	}
 	if !c.Expires.IsZero() {
 		s.Expires = shownTime(c.Expires).Format(time.RFC3339)
@@ -294,6 +299,8 @@ func (s *consumerSettings) apply(c *tokenstore.Consumer, l *levels) error {
 	c.RSAPublicKey = s.RSAPublicKey
 	c.SignatureMethods = s.SignatureMethods
 	c.Callbacks = s.Callbacks
+	c.CallbacksIgnoreQuery = s.CallbacksIgnoreQuery
+	c.DefaultCallback = s.DefaultCallback
 	c.Permissions = s.Permissions
 	c.TwoLegged = s.TwoLegged
 	c.Disabled = s.Disabled

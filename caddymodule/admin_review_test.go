@@ -25,14 +25,21 @@ func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 		{"other callbacks don't matter out of band", "oob", func(a *testAdmin) {
 			a.must("PATCH", "/oauth1/consumers/app", `{"callbacks":["https://app.example.com/new/*"]}`)
 		}, 200, `"verifier":"`},
+		{"a registered callback that the link named", "?https://app.example.com/new/x", func(a *testAdmin) {
+			a.must("PATCH", "/oauth1/consumers/app", `{"callbacks":["https://app.example.com/new/*"]}`)
+		}, 200, `"redirect":"https://app.example.com/new/x?oauth_token=req`},
+		{"one that is not registered", "?https://app.example.com/new/x", func(*testAdmin) {}, 409, "not among those"},
+		{"one that nobody may have", "?javascript:alert(1)", func(*testAdmin) {}, 409, "forbidden"},
 	} {
 		for _, permission := range []string{"READ_PUBLIC", tokenstore.Unauthorized} {
 			t.Run(c.name+", "+permission, func(t *testing.T) {
 				a := newTestAdmin(t, "")
 				a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
-				a.requestToken("req", "app", c.callback)
+				callback, linked, _ := strings.Cut(c.callback, "?")
+				a.requestToken("req", "app", callback)
 				c.since(a)
-				w := a.call("POST", "/oauth1/request-tokens/req/review", `{"user":"u","permission":"`+permission+`"}`)
+				w := a.call("POST", "/oauth1/request-tokens/req/review",
+					`{"user":"u","permission":"`+permission+`","callback":"`+linked+`"}`)
 				want := c.want
 				if permission == tokenstore.Unauthorized && strings.Contains(want, "verifier") {
 					want = `"state":"refused"`

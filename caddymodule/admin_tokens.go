@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -35,6 +37,13 @@ type grantBody struct {
 	Permission string `json:"permission"`
 	Context    string `json:"context,omitempty"`
 	Lifetime   string `json:"lifetime,omitempty"`
+}
+
+// reviewBody is a user's answer. Callback is what the link to the platform's page named, if the consumer sent none with its
+// request token: the consumer must have registered it.
+type reviewBody struct {
+	grantBody
+	Callback string `json:"callback,omitempty"`
 }
 
 // newTokenBody is an access token to be issued without a request token. With a key and a secret, credentials of another
@@ -220,7 +229,7 @@ func (c *adminCall) showRequestToken() (int, any, error) {
 // reviewRequestToken records a user's answer that was given elsewhere, at a page of the platform's own. Who may speak for
 // the user is for the caller to know. The same answer again gets the same verifier and redirect.
 func (c *adminCall) reviewRequestToken() (int, any, error) {
-	var body grantBody
+	var body reviewBody
 	if err := c.decode(&body); err != nil {
 		return 0, nil, err
 	}
@@ -228,7 +237,8 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	if err != nil {
 		return 0, nil, c.requestTokenFailure(err)
 	}
-	if err := c.checkReviewable(token); err != nil {
+	callback, err := c.checkReviewable(token, body.Callback)
+	if err != nil {
 		return 0, nil, err
 	}
 	review := tokenstore.Review{
@@ -240,12 +250,12 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	if review.Permission == tokenstore.Unauthorized {
 		err = body.checkTexts()
 	} else {
-		review.Expires, err = c.checkGrant(token.Consumer, &body, review.Time)
+		review.Expires, err = c.checkGrant(token.Consumer, &body.grantBody, review.Time)
 	}
 	if err != nil {
 		return 0, nil, err
 	}
-	if token.Callback != "" && review.Permission != tokenstore.Unauthorized {
+	if callback != "" && review.Permission != tokenstore.Unauthorized {
 		review.Verifier = tokenstore.NewVerifier()
 	}
 	if token, err = c.store.Review(c.Context(), token.Key, review); err != nil {
@@ -259,29 +269,30 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 		zap.String("permission", review.Permission),
 	)
 	answer := reviewView{requestTokenView: c.viewRequestToken(token), Verifier: review.Verifier}
-	if token.Callback != "" && token.Callback != outOfBand {
-		answer.Redirect = answeredCallback(token.Callback, token.Key, review)
+	if callback != "" && callback != outOfBand {
+		answer.Redirect = answeredCallback(callback, token.Key, review)
 	}
 	return http.StatusOK, answer, nil
 }
 
 // checkReviewable refuses what the authorize page would not ask about: since the request token was made, its consumer may
-// have lost the right to it, or to the callback. Its errors are failures.
-func (c *adminCall) checkReviewable(token *tokenstore.RequestToken) error {
+// have lost the right to it, or to the callback. It returns where the browser goes. Its errors are failures.
+func (c *adminCall) checkReviewable(token *tokenstore.RequestToken, linked string) (callback string, err error) {
 	consumer, err := c.app.consumer(c.Context(), c.store, token.Consumer)
 	if err != nil {
-		return storeFailure(fmt.Sprintf("consumer %q", token.Consumer), err)
+		return "", storeFailure(fmt.Sprintf("consumer %q", token.Consumer), err)
 	}
 	if consumer.Disabled || consumer.Expired(c.app.now()) {
-		return failure(http.StatusConflict, "consumer %q: is disabled or has expired", token.Consumer)
+		return "", failure(http.StatusConflict, "consumer %q: is disabled or has expired", token.Consumer)
 	}
-	if token.Callback == "" || token.Callback == outOfBand {
-		return nil
+	callback, err = pageCallback(consumer, token, []string{linked})
+	if err == nil && callback == "" && linked != "" && linked != outOfBand {
+		err = errors.New("it is not among those that the consumer registered")
 	}
-	if err := checkCallback(consumer, token.Callback); err != nil {
-		return failure(http.StatusConflict, "callback %q: is not allowed: %w", token.Callback, err)
+	if err != nil {
+		return "", failure(http.StatusConflict, "callback %q: is not allowed: %w", cmp.Or(token.Callback, linked), err)
 	}
-	return nil
+	return callback, nil
 }
 
 // checkGrant refuses what the consumer can't be granted, and returns when the grant ends. Its errors are failures.

@@ -43,7 +43,7 @@ type App struct {
 
 	// How far the timestamp of a request may lie from our clock, in either direction. Default: 5m. Every accepted
 	// request is remembered for as long as its timestamp stays acceptable, so a wide window costs memory; a narrow one
-	// refuses clients whose clock is wrong.
+	// refuses clients whose clock is wrong. At most ten years.
 	TimestampWindow caddy.Duration `json:"timestamp_window,omitempty"`
 
 	// Who may ask for request tokens: `closed` (the default) knows declared and stored consumers only; with `open`, an
@@ -207,8 +207,8 @@ func (a *App) Validate() error {
 	if a.AccessTokenLifetime < 0 {
 		return fmt.Errorf("access_token_lifetime %v: must be positive, or 0 for never", time.Duration(a.AccessTokenLifetime))
 	}
-	if a.TimestampWindow < caddy.Duration(time.Second) {
-		return fmt.Errorf("timestamp_window %v: must be a second or more", time.Duration(a.TimestampWindow))
+	if a.TimestampWindow < caddy.Duration(time.Second) || time.Duration(a.TimestampWindow) > tokenstore.MaxWindow {
+		return fmt.Errorf("timestamp_window %v: must be from a second to ten years", time.Duration(a.TimestampWindow))
 	}
 	if a.MaxRequestTokensOfConsumer < 0 {
 		return fmt.Errorf("max_request_tokens_of_consumer %d: must be positive", a.MaxRequestTokensOfConsumer)

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -180,7 +179,7 @@ func (h *Handler) answeredNotice(a *authorization) *notice {
 
 // pageCallback finds where the browser goes after the review. What the consumer signed with its request token counts, and
 // then nothing else: a link can't lead the verifier elsewhere (OAuth session fixation, 2009.1). Without that, a link
-// may name a callback that the consumer registered.
+// may name a callback that the consumer registered; the verifier then goes there alone.
 func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked []string) (string, error) {
 	switch token.Callback {
 	case "":
@@ -271,14 +270,11 @@ func offeredLifetimes(l *pages.Language, most, proposed time.Duration) ([]pages.
 		case most > 0 && lifetime.length >= most:
 			continue
 		}
-		title, err := l.Text(key, args...)
-		if err != nil {
-			return nil, err
-		}
+		title := l.Plain(key, args...)
 		if proposed != most && lifetime.length > longest && lifetime.length <= proposed {
 			chosen, longest = len(offered), lifetime.length
 		}
-		offered = append(offered, pages.Choice{Value: lifetime.value, Title: html.UnescapeString(string(title))})
+		offered = append(offered, pages.Choice{Value: lifetime.value, Title: title})
 	}
 	offered[chosen].Checked = true
 	return offered, nil
@@ -292,7 +288,7 @@ func (h *Handler) authorizeView(l *pages.Language, a *authorization) (pages.Auth
 		Context:     a.context,
 		Lifetimes:   offered,
 		Destination: destination(a.callback),
-		Polling:     a.token.Callback == "",
+		Polling:     a.callback == "",
 		OutOfBand:   a.callback == outOfBand,
 		CSRF:        h.csrfToken(a.binding()...),
 		Proof:       h.proof("asked", a.user, a.token.Key, a.consumer.Key),
@@ -372,7 +368,7 @@ func (h *Handler) readReview(a *authorization, form url.Values, again string) (t
 	review.Permission = form.Get("permission")
 	review.Context = a.context
 	review.Expires = h.app.tokenExpires(now, lifetime)
-	if a.token.Callback != "" {
+	if a.callback != "" {
 		review.Verifier = tokenstore.NewVerifier()
 	}
 	return review, nil
@@ -427,12 +423,12 @@ func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) str
 // doneLink leads from the page to the one that says how it ended. It holds all that is said there but a verifier: by then
 // the consumer may have exchanged the token, and nothing is left of it.
 func (h *Handler) doneLink(t *tokenstore.RequestToken) string {
-	return "?" + url.Values{
+	return h.endpoint(endpointAuthorize).here(url.Values{
 		"done":               {t.Review.Permission},
 		"oauth_consumer_key": {t.Consumer},
 		"oauth_token":        {t.Key},
 		"proof":              {h.proof("done", t.Review.User, t.Review.Permission, t.Consumer, t.Key)},
-	}.Encode()
+	})
 }
 
 // showDone shows how it ended.

@@ -113,7 +113,7 @@ consumer bare {
 		{"a custom scheme", "demo", "myapp:/done", "", []string{"<dd><bdi>myapp:</bdi></dd>"}, polling},
 		{"a code to type in", "demo", outOfBand, "", []string{"You will get a code to type into the application"}, "You will be sent to"},
 		{"a request that does not say where it came from", "demo", "", "", []string{polling}, "You will be sent to"},
-		{"one with a registered callback in the link warns too", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{polling, "<dd><bdi>https://dashboard.example.com</bdi></dd>"}, ""},
+		{"one with a registered callback in the link", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{"<dd><bdi>https://dashboard.example.com</bdi></dd>"}, polling},
 		{"a consumer without a name has its key", "bare", "", "", []string{"Allow <bdi>bare</bdi>"}, "Website"},
 		{"one that the operator declared claims nothing", "bare", "", "", []string{"The operator of this site has added this application."}, "claim."},
 		{"one that nobody has checked", "own", "", "", []string{"Nobody has checked who is behind this", "its name is its own claim"}, "The operator"},
@@ -209,7 +209,7 @@ consumer registered {
 		{"none", "demo", "", "", 303, "?"},
 		{"none, and an empty one in the link", "demo", "", "oob", 303, "?"},
 		{"none, and an unregistered one in the link", "demo", "", "https://app.example.com/", 303, "?"},
-		{"none, and a registered one in the link", "registered", "", "https://app.example.com/oauth/done?x=y", 303, "https://app.example.com/oauth/done?x=y&oauth_token=KEY"},
+		{"none, and a registered one in the link", "registered", "", "https://app.example.com/oauth/done?x=y", 303, "https://app.example.com/oauth/done?x=y&oauth_token=KEY&oauth_verifier=VERIFIER"},
 		{"none, and one beside the registered folder", "registered", "", "https://app.example.com/oauth/../x", 303, "?"},
 		{"a script in the link", "registered", "", "javascript:alert(1)", 400, `the scheme "javascript" is forbidden`},
 		{"data in the link", "registered", "", "data:text/html,x", 400, `the scheme "data" is forbidden`},
@@ -238,7 +238,7 @@ consumer registered {
 			if err != nil || stored.Review == nil {
 				t.Fatalf("not reviewed: %d %s %v", w.Code, w.Body, err)
 			}
-			if (stored.Review.Verifier == "") != (test.callback == "") {
+			if brought := test.callback != "" || test.target != "?"; (stored.Review.Verifier != "") != brought {
 				t.Errorf("verifier %q", stored.Review.Verifier)
 			}
 			want := strings.NewReplacer("KEY", token.Key, "VERIFIER", stored.Review.Verifier).Replace(test.target)

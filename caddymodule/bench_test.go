@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
@@ -220,14 +219,15 @@ func (bench *handlerBench) request(tb testing.TB) *http.Request {
 	const target = "/photos?file=vacation.jpg&size=original"
 	r := httptest.NewRequest("GET", "http://api.test"+target, nil)
 	u := *r.URL
-	ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
-	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: false})
+	ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: false})
 	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, http.Request{Method: r.Method, RequestURI: target, URL: &u})
 	for _, name := range []string{"Accept", "Accept-Encoding", "User-Agent", "X-Request-Id"} {
 		r.Header.Set(name, "x")
 	}
 	r.Header.Set("Authorization", bench.sign(tb, r))
-	return r.WithContext(ctx)
+	r = r.WithContext(ctx)
+	caddyhttp.NewTestReplacer(r) // with the placeholders of a request, as the server's has
+	return r
 }
 
 func (bench *handlerBench) sign(tb testing.TB, r *http.Request) string {

@@ -42,6 +42,8 @@ func init() {
 //	        rsa_public_key     <pem>
 //	        signature_methods  <method...>
 //	        callbacks          <url...>
+//	        callbacks_ignore_query
+//	        default_callback
 //	        permissions        <level...>
 //	        two_legged         <user> <level>
 //	        expires            <time>
@@ -176,6 +178,10 @@ func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 			err = signatureMethods(d, &c.SignatureMethods)
 		case "callbacks":
 			err = texts(d, &c.Callbacks)
+		case "callbacks_ignore_query":
+			err = toggle(d, &c.CallbacksIgnoreQuery)
+		case "default_callback":
+			err = toggle(d, &c.DefaultCallback)
 		case "permissions":
 			err = texts(d, &c.Permissions)
 		case "two_legged":
@@ -239,10 +245,10 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	    insecure_plaintext_over_http
 //	    user              <placeholder>
 //	    endpoints         off | {
-//	        request_token <path>
-//	        authorize     <path>
-//	        access_token  <path>
-//	        tokens        <path>
+//	        request_token <path>[?<name>=<value>]
+//	        authorize     <path>[?<name>=<value>]
+//	        access_token  <path>[?<name>=<value>]
+//	        tokens        <path>[?<name>=<value>]
 //	    }
 //	    require_callback
 //	    require_body_hash

@@ -1,11 +1,15 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -13,7 +17,7 @@ import (
 const outOfBand = "oob"
 
 // checkCallback refuses a callback that would lead a browser somewhere harmful, or elsewhere than the consumer
-// registered. Nothing is normalized: what is accepted is what the browser gets.
+// registered. It is compared as a URL, and yet not normalized: what is accepted is what the browser gets.
 func checkCallback(c *tokenstore.Consumer, callback string) error {
 	u, err := parseCallback(callback)
 	if err != nil {
@@ -33,13 +37,55 @@ func checkCallback(c *tokenstore.Consumer, callback string) error {
 
 // registeredCallback reports whether the consumer registered the callback, which has been parsed before.
 func registeredCallback(c *tokenstore.Consumer, callback string) bool {
+	asked := inParts(callback, c.CallbacksIgnoreQuery)
 	for _, pattern := range c.Callbacks {
 		prefix, open := strings.CutSuffix(pattern, "*")
-		if callback == pattern || (open && strings.HasPrefix(callback, prefix) && !climbs(callback)) {
+		registered := inParts(prefix, c.CallbacksIgnoreQuery)
+		switch {
+		case asked.origin != registered.origin:
+		case asked.rest == registered.rest && !open:
+			return true
+		case open && strings.HasPrefix(asked.rest, registered.rest) && !climbs(asked.rest):
 			return true
 		}
 	}
 	return false
+}
+
+// callbackParts is a callback as it is compared: two of the same origin and rest lead to the same place.
+type callbackParts struct{ origin, rest string }
+
+// inParts does what RFC 3986 sections 6.2.2.1 and 6.2.3 say of scheme, host and port, and leaves the rest alone. The
+// port of an http URL of the user's own computer is whichever was free there (RFC 8252 section 7.3).
+func inParts(callback string, ignoreQuery bool) callbackParts {
+	if ignoreQuery {
+		callback, _, _ = strings.Cut(callback, "?")
+	}
+	scheme, rest, _ := strings.Cut(callback, ":")
+	scheme = strings.ToLower(scheme)
+	authority, ok := strings.CutPrefix(rest, "//")
+	if !ok {
+		return callbackParts{scheme + ":", rest}
+	}
+	rest = ""
+	if i := strings.IndexAny(authority, "/?"); i >= 0 {
+		authority, rest = authority[:i], authority[i:]
+	}
+	u := url.URL{Host: strings.ToLower(authority)}
+	host, port := u.Hostname(), u.Port()
+	defaultPort, isHTTP := defaultPorts[scheme]
+	if isHTTP && !strings.HasPrefix(rest, "/") {
+		rest = "/" + rest
+	}
+	if ":"+port == defaultPort || scheme == "http" && isLoopback(host) {
+		port = ""
+	}
+	return callbackParts{scheme + "://" + net.JoinHostPort(host, port), rest}
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // climbs reports whether a path may leave the folder that it seems to be in.
@@ -111,6 +157,25 @@ func checkCallbackPattern(pattern string) error {
 		return fmt.Errorf("callbacks %q: a * may stand in the path only, behind a slash", pattern)
 	}
 	return nil
+}
+
+// checkCallbackOptions refuses what can't be said of the consumer's callbacks, which are checked already.
+func checkCallbackOptions(c *tokenstore.Consumer) error {
+	if c.CallbacksIgnoreQuery && len(c.Callbacks) == 0 {
+		return errors.New("callbacks_ignore_query: the consumer has no callbacks")
+	}
+	if c.DefaultCallback && (len(c.Callbacks) != 1 || strings.HasSuffix(c.Callbacks[0], "*")) {
+		return errors.New("default_callback: needs exactly one callback, without a *")
+	}
+	return nil
+}
+
+// callbackOf is where the consumer wants the browser to go that made a request for a request token; empty for nowhere.
+func callbackOf(c *tokenstore.Consumer, p *oauth1.Params) string {
+	if c.DefaultCallback && (!p.HasCallback || p.Callback == outOfBand) {
+		return c.Callbacks[0]
+	}
+	return p.Callback
 }
 
 // answeredCallback is where the browser goes when the user has answered, at our page or at one of the platform's own.

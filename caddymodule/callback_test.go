@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -57,7 +58,12 @@ func TestCheckCallback(t *testing.T) {
 		{"dots in the query are data", registered, "https://app.test/oauth/x?y=/../", true},
 		{"another host", registered, "https://app.test.evil.test/oauth/x", false},
 		{"another scheme", registered, "http://app.test/oauth/x", false},
-		{"another case", registered, "https://APP.test/oauth/x", false},
+		{"the host in another case", registered, "HTTPS://APP.test/oauth/x", true},
+		{"the path in another case", registered, "https://app.test/OAuth/x", false},
+		{"the default port", registered, "https://app.test:443/back", true},
+		{"an empty port", registered, "https://app.test:/back", true},
+		{"another port", registered, "https://app.test:8443/back", false},
+		{"the default port of another scheme", registered, "https://app.test:80/back", false},
 		{"a custom scheme", registered, "myapp:/back/x", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -65,6 +71,85 @@ func TestCheckCallback(t *testing.T) {
 				t.Errorf("%q: %v", test.callback, err)
 			}
 		})
+	}
+}
+
+// TestLoopbackCallbacks: RFC 8252 section 7.3.
+func TestLoopbackCallbacks(t *testing.T) {
+	for _, test := range []struct {
+		name, registered, callback string
+		ok                         bool
+	}{
+		{"IPv4", "http://127.0.0.1/done", "http://127.0.0.1:53412/done", true},
+		{"IPv4 without a port", "http://127.0.0.1/done", "http://127.0.0.1/done", true},
+		{"registered with a port", "http://127.0.0.1:8080/done", "http://127.0.0.1:53412/done", true},
+		{"IPv6", "http://[::1]/done", "http://[::1]:53412/done", true},
+		{"by name", "http://localhost/done", "http://LOCALHOST:53412/done", true},
+		{"a folder", "http://localhost/app/*", "http://localhost:53412/app/x?y", true},
+		{"another path", "http://127.0.0.1/done", "http://127.0.0.1:53412/other", false},
+		{"another of its names", "http://localhost/done", "http://127.0.0.1:53412/done", false},
+		{"a name that begins so", "http://localhost/done", "http://localhost.evil.test:53412/done", false},
+		{"an address that begins so", "http://127.0.0.1/done", "http://127.0.0.1.evil.test:53412/done", false},
+		{"user information", "http://127.0.0.1/done", "http://127.0.0.1:53412@evil.test/done", false},
+		{"https", "https://localhost/done", "https://localhost:53412/done", false},
+		{"another computer", "http://192.168.0.1/done", "http://192.168.0.1:53412/done", false},
+		{"one that is not registered", "https://app.test/done", "http://127.0.0.1:53412/done", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &tokenstore.Consumer{Callbacks: []string{test.registered}}
+			if err := checkCallback(c, test.callback); (err == nil) != test.ok {
+				t.Errorf("%q for %q: %v", test.callback, test.registered, err)
+			}
+		})
+	}
+}
+
+func TestCallbacksAreComparedAsURLs(t *testing.T) {
+	for _, test := range []struct {
+		name, registered, callback string
+		ignoreQuery, ok            bool
+	}{
+		{"no path is the root", "https://app.test", "https://app.test/", false, true},
+		{"no path, and a query", "https://app.test/?a=b", "https://app.test?a=b", false, true},
+		{"registered with the default port", "http://app.test:80/x", "http://app.test/x", false, true},
+		{"registered in capitals", "https://App.Test/x", "https://app.test/x", false, true},
+		{"escapes are not read", "https://app.test/~me", "https://app.test/%7Eme", false, false},
+		{"a custom scheme with a host", "myapp://Done/x", "MyApp://done/x", false, true},
+		{"a custom scheme's path", "myapp:/Done", "myapp:/done", false, false},
+		{"a query that is not free", "https://app.test/x", "https://app.test/x?a=b", false, false},
+		{"a free query", "https://app.test/x", "https://app.test/x?a=b", true, true},
+		{"a free query, and none", "https://app.test/x?a=b", "https://app.test/x", true, true},
+		{"a free query of the root", "https://app.test", "https://app.test?a=b", true, true},
+		{"a free query, another path", "https://app.test/x", "https://app.test/xy?a=b", true, false},
+		{"a free query of a custom scheme", "myapp:done", "myapp:done?a=b", true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &tokenstore.Consumer{Callbacks: []string{test.registered}, CallbacksIgnoreQuery: test.ignoreQuery}
+			if err := checkCallback(c, test.callback); (err == nil) != test.ok {
+				t.Errorf("%q for %q: %v", test.callback, test.registered, err)
+			}
+		})
+	}
+}
+
+func TestCallbackOptions(t *testing.T) {
+	one, two := []string{"https://app.test/x"}, []string{"https://app.test/x", "https://app.test/y"}
+	for _, test := range []struct {
+		name string
+		c    tokenstore.Consumer
+		want string
+	}{
+		{"a default of one", tokenstore.Consumer{Callbacks: one, DefaultCallback: true}, ""},
+		{"a default of two", tokenstore.Consumer{Callbacks: two, DefaultCallback: true}, "default_callback: needs exactly one"},
+		{"a default of none", tokenstore.Consumer{DefaultCallback: true}, "default_callback: needs exactly one"},
+		{"a folder as default", tokenstore.Consumer{Callbacks: []string{"https://app.test/*"}, DefaultCallback: true}, "without a *"},
+		{"free queries of one", tokenstore.Consumer{Callbacks: one, CallbacksIgnoreQuery: true}, ""},
+		{"free queries of none", tokenstore.Consumer{CallbacksIgnoreQuery: true}, "has no callbacks"},
+	} {
+		err := checkCallbackOptions(&test.c)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+		}
 	}
 }
 
@@ -114,7 +199,12 @@ func FuzzCheckCallback(f *testing.F) {
 				t.Errorf("%q is accepted", callback)
 			}
 		}
-		if checkCallback(consumer, callback) == nil && !strings.HasPrefix(callback, "https://app.test/oauth/") {
+		if checkCallback(consumer, callback) != nil {
+			return
+		}
+		u, err := url.Parse(callback)
+		if err != nil || u.Scheme != "https" || strings.ToLower(u.Hostname()) != "app.test" ||
+			u.Port() != "" && u.Port() != "443" || !strings.HasPrefix(u.Path, "/oauth/") {
 			t.Errorf("%q is accepted, and is not registered", callback)
 		}
 	})

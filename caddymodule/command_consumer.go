@@ -209,7 +209,7 @@ func consumerRows(v *consumerView) []row {
 		{"Origin", v.origin()},
 		{"Signs with", strings.Join(v.SignatureMethods, ", ")},
 		{"RSA key", rsaKeyText(v.RSAPublicKey)},
-		{"Callbacks", strings.Join(v.Callbacks, " ")},
+		{"Callbacks", callbacksText(v)},
 		{"Permissions", strings.Join(v.Permissions, ", ")},
 	}
 	if two := v.TwoLegged; two != nil {
@@ -220,6 +220,17 @@ func consumerRows(v *consumerView) []row {
 		row{"Expires", v.Expires},
 		row{"Old secret works until", timeText(v.PreviousSecretExpires)},
 	)
+}
+
+func callbacksText(v *consumerView) string {
+	text := strings.Join(v.Callbacks, " ")
+	if v.CallbacksIgnoreQuery {
+		text += ", with any query"
+	}
+	if v.DefaultCallback {
+		text += ", by default"
+	}
+	return text
 }
 
 func rsaKeyText(pem string) string {

@@ -422,6 +422,8 @@ func TestExplainOfOtherSources(t *testing.T) {
 	}{
 		{"the query", []string{"GET", "http://h/?" + query}, []string{"are in the query", "PLAINTEXT: it covers nothing"}},
 		{"the form", []string{"POST", "http://h/", "--data", query}, []string{"are in the form body"}},
+		{"a verifier apart from the rest", []string{"POST", "http://h/", "--header", `Authorization: OAuth oauth_token="k"`, "--data", "oauth_verifier=v"},
+			[]string{"Only the token endpoints accept this: OAuth parameters in two places", `oauth_verifier = "v"`}},
 	} {
 		out, err := runCommand("", append([]string{"explain"}, c.args...)...)
 		if err != nil {

@@ -161,11 +161,12 @@ needs, and where a browser would be sent.`,
 	}
 	grantFlags(cmd)
 	cmd.Flags().Bool("refuse", false, "Grant nothing")
+	cmd.Flags().String("callback", "", "The registered callback that the link to the page named, if the consumer sent none")
 	_ = cmd.MarkFlagRequired("user")
 	cmd.MarkFlagsOneRequired("permission", "refuse")
 	cmd.MarkFlagsMutuallyExclusive("permission", "refuse")
 	return managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
-		body := c.grant()
+		body := reviewBody{grantBody: c.grant(), Callback: c.flag("callback")}
 		if c.flag("refuse") == "true" {
 			body.Permission = tokenstore.Unauthorized
 		}

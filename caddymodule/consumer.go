@@ -33,8 +33,18 @@ type DeclaredConsumer struct {
 	// What the consumer may sign with. Default: all that the site accepts.
 	SignatureMethods []string `json:"signature_methods,omitempty"`
 	// The only callbacks that the consumer may name: URLs, each exact or with a * at its end that stands for any
-	// rest of the path. Custom schemes are accepted only here. Default: any http or https URL, at the request token.
+	// rest of the path. They are compared as URLs: scheme and host in any case, a default port or none; and an http
+	// URL of this computer (`http://127.0.0.1/done`, `http://[::1]/done`, `http://localhost/done`) stands for every port
+	// (RFC 8252 section 7.3). Custom schemes are accepted only here. Default: any http or https URL, at the request
+	// token.
 	Callbacks []string `json:"callbacks,omitempty"`
+	// Accept a registered callback with any query. Default: false; a query must be the registered one.
+	CallbacksIgnoreQuery bool `json:"callbacks_ignore_query,omitempty"`
+	// Send the browser to the one registered callback, with a verifier, where the consumer names no callback or `oob`
+	// (RFC 5849 section 2.1), as MediaWiki's and X's clients expect. Needs exactly one callback, without a *. Default:
+	// false; without a callback the consumer follows Launchpad's polling flow, and with `oob` the user gets a code to
+	// type in.
+	DefaultCallback bool `json:"default_callback,omitempty"`
 	// The levels that the consumer may be granted and may use. Default: all.
 	Permissions []string `json:"permissions,omitempty"`
 	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are anonymous, and refused
@@ -50,14 +60,16 @@ type DeclaredConsumer struct {
 func (d *DeclaredConsumer) consumer(l *levels) (*tokenstore.Consumer, error) {
 	e := expander{repl: caddy.NewReplacer()}
 	c := &tokenstore.Consumer{
-		Key:              e.text("key", d.Key),
-		Name:             e.text("name", d.Name),
-		Homepage:         e.text("homepage", d.Homepage),
-		Secret:           e.text("secret", d.Secret),
-		RSAPublicKey:     e.text("rsa_public_key", d.RSAPublicKey),
-		SignatureMethods: e.texts("signature_methods", d.SignatureMethods),
-		Callbacks:        e.texts("callbacks", d.Callbacks),
-		Permissions:      e.texts("permissions", d.Permissions),
+		Key:                  e.text("key", d.Key),
+		Name:                 e.text("name", d.Name),
+		Homepage:             e.text("homepage", d.Homepage),
+		Secret:               e.text("secret", d.Secret),
+		RSAPublicKey:         e.text("rsa_public_key", d.RSAPublicKey),
+		SignatureMethods:     e.texts("signature_methods", d.SignatureMethods),
+		Callbacks:            e.texts("callbacks", d.Callbacks),
+		CallbacksIgnoreQuery: d.CallbacksIgnoreQuery,
+		DefaultCallback:      d.DefaultCallback,
+		Permissions:          e.texts("permissions", d.Permissions),
 	}
 	if two := d.TwoLegged; two != nil {
 		c.TwoLegged = &tokenstore.TwoLegged{User: e.text("two_legged", two.User), Permission: e.text("two_legged", two.Permission)}
@@ -173,6 +185,9 @@ func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 		if err := checkCallbackPattern(pattern); err != nil {
 			return err
 		}
+	}
+	if err := checkCallbackOptions(c); err != nil {
+		return err
 	}
 	for _, level := range c.Permissions {
 		if err := l.check(level); err != nil {

@@ -8,6 +8,7 @@
 //	connection.go   the headers that a proxy takes away, since Connection lists them
 //	plainurl.go     URLs that are the same to every server; values.go: values that are; sight.go: what matchers and
 //	                contexts see of a request
+//	preflight.go    which requests are a browser's question whether it may send another
 //	verify.go       a signed request -> an Identity, or a Problem; body.go: the form that was signed with it;
 //	                origin.go finds the scheme and host that were signed; rsakeys.go, hmackeys.go: keys made ready
 //	policy.go       may this identity make this request? permission.go: which level implies which; readings.go: what else
@@ -15,7 +16,7 @@
 //	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones; upgrade.go: and
 //	                upgrades that nobody allowed
 //	problem.go      every refusal: status, text, oauth_problem word and reason, in one table; errorroutes.go: what
-//	                handle_errors makes of them
+//	                handle_errors makes of them; placeholders.go: what it and the access log can say of them
 //
 // Beside it:
 //

@@ -20,30 +20,36 @@ type consumerRequest struct {
 	timestamp int64 // 0 where none is checked
 }
 
-// readConsumerRequest reads a request to an endpoint, and finds its consumer. The problem of an unknown consumer comes
-// with the request, so that open registration can think otherwise.
+// named returns the keys that the request names, as far as it could be read.
+func (c *consumerRequest) named() (consumer, token string) {
+	return c.params.ConsumerKey, c.params.Token
+}
+
+// readConsumerRequest reads a request to an endpoint, and finds its consumer. A problem comes with the
+// request: open registration can think otherwise of an unknown consumer, and the refusal tells which keys
+// were named.
 func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *Problem) {
-	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return nil, problemMethodNotAllowed
-	}
 	s := new(signed)
-	problem := h.read(r, s)
+	c := &consumerRequest{signed: s}
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return c, problemMethodNotAllowed
+	}
+	problem := h.read(r, s, true)
 	if problem != nil && s.params.Source == oauth1.SourceNone {
-		return nil, problem // the parameters could not be read at all
+		return c, problem // the parameters could not be read at all
 	}
 	if s.params.ConsumerKey == "" {
-		return nil, problemEndpointNoConsumer
+		return c, problemEndpointNoConsumer
 	}
 	if problem != nil {
-		return nil, problem
+		return c, problem
 	}
-	c := &consumerRequest{signed: s}
 	if c.timestamp, problem = h.checkFreshness(s, true); problem != nil {
-		return nil, problem
+		return c, problem
 	}
 	var err error
 	if c.store, err = h.app.open(r.Context()); err != nil {
-		return nil, problemStore.because(err)
+		return c, problemStore.because(err)
 	}
 	unknown := func(string) *Problem { return problemEndpointUnknownConsumer }
 	c.consumer, problem = h.findConsumer(r.Context(), c.store, s, unknown)
@@ -76,7 +82,7 @@ func (h *Handler) answerForm(w http.ResponseWriter, pairs ...[2]string) error {
 		body = append(oauth1.AppendEncode(body, pair[0]), '=')
 		body = oauth1.AppendEncode(body, pair[1])
 	}
-	return h.answer(w, http.StatusOK, "text/plain; charset=utf-8", body)
+	return h.answer(w, http.StatusOK, formType, body)
 }
 
 func (h *Handler) answerJSON(w http.ResponseWriter, value any) error {
@@ -93,7 +99,7 @@ func storeProblem(err error) *Problem {
 		err     error
 		problem *Problem
 	}{
-		{tokenstore.ErrNotFound, problemNoRequestToken},
+		{tokenstore.ErrNotFound, problemUnknownRequestToken},
 		{tokenstore.ErrNotReviewed, problemNotReviewed},
 		{tokenstore.ErrRefused, problemRefused},
 		{tokenstore.ErrExpired, problemRequestTokenExpired},

@@ -82,7 +82,7 @@ func TestRequestTokenAnswer(t *testing.T) {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
 	for name, value := range map[string]string{
-		"Content-Type":           "text/plain; charset=utf-8",
+		"Content-Type":           "application/x-www-form-urlencoded", // RFC 5849 section 2.1
 		"Cache-Control":          "no-store",
 		"X-Content-Type-Options": "nosniff",
 	} {
@@ -113,17 +113,141 @@ func TestRequestTokenAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	const levels = `[{"value":"UNAUTHORIZED","title":"No Access"},{"value":"READ_PUBLIC","title":"Read Non-Private Data"},{"value":"WRITE_PUBLIC","title":"Change Non-Private Data"},{"value":"READ_PRIVATE","title":"Read Anything"},{"value":"WRITE_PRIVATE","title":"Change Anything"}]`
-	if _, ok := raw["oauth_callback_confirmed"]; ok {
-		t.Errorf("JSON without a callback: %s", w.Body)
-	}
-	r = plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "oob")
-	r.Header.Set("Accept", "application/json")
-	if w, _ := site.serve(r); !strings.Contains(w.Body.String(), `"oauth_callback_confirmed":true`) {
-		t.Errorf("JSON with a callback: %s", w.Body)
-	}
 	if answer.Consumer != "demo" || len(answer.Token) != 20 || len(answer.Secret) != 80 || string(raw["access_levels"]) != levels {
 		t.Errorf("JSON: %s", w.Body)
 	}
+}
+
+// TestTokenAnswersAreForms: Qt's client takes nothing else (RFC 5849 sections 2.1 and 2.3).
+func TestTokenAnswersAreForms(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
+	is := func(what string, w *httptest.ResponseRecorder, contentType string) {
+		t.Helper()
+		if got := w.Header().Get("Content-Type"); got != contentType {
+			t.Errorf("%s: Content-Type %q, want %q", what, got, contentType)
+		}
+	}
+	w, _ := site.serve(plain("/+request-token", "demo", "demo-secret", "", ""))
+	is("a request token", w, "application/x-www-form-urlencoded")
+	w, _ = site.serve(plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "oob"))
+	is("a request token with a callback", w, "application/x-www-form-urlencoded")
+	token := site.newRequestToken()
+	is("a refusal", site.exchange(token), "text/plain; charset=utf-8")
+	site.review(token, tokenstore.Review{Permission: "READ_PUBLIC"})
+	is("an access token", site.exchange(token), "application/x-www-form-urlencoded")
+}
+
+// TestOnlyLaunchpadsRequestGetsJSON: many clients accept JSON, and read a form.
+func TestOnlyLaunchpadsRequestGetsJSON(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
+	callback := []string{"oauth_callback", "oob"}
+	for _, test := range []struct {
+		name   string
+		accept []string
+		params []string
+		json   bool
+	}{
+		{"JSON alone, no callback", []string{"application/json"}, nil, true},
+		{"JSON alone with a parameter", []string{"Application/JSON; q=0.9"}, nil, true},
+		{"JSON alone, with a callback", []string{"application/json"}, callback, false},
+		{"JSON and others, as axios sends it", []string{"application/json, text/plain, */*"}, nil, false},
+		{"JSON and others, in two fields", []string{"application/json", "*/*"}, nil, false},
+		{"anything", []string{"*/*"}, nil, false},
+		{"another kind of JSON", []string{"application/json-seq"}, nil, false},
+		{"nothing", []string{""}, nil, false},
+		{"no Accept", nil, nil, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := plain("/+request-token", "demo", "demo-secret", "", "", test.params...)
+			r.Header["Accept"] = test.accept
+			w, _ := site.serve(r)
+			want := "application/x-www-form-urlencoded"
+			if test.json {
+				want = "application/json"
+			}
+			if got := w.Header().Get("Content-Type"); w.Code != 200 || got != want {
+				t.Errorf("%d %s, want 200 %s", w.Code, got, want)
+			}
+		})
+	}
+}
+
+// TestParametersApart: league/oauth1-client and others send these two apart from the rest.
+func TestParametersApart(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	const back = "https%3A%2F%2Fapp.test%2Fback"
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA1"}
+	for _, test := range []struct {
+		name, target, form string
+		header             string // more of it
+		status             int
+		text               string
+	}{
+		{"oauth_callback in the form", "/+request-token", "oauth_callback=" + back, "", 200, ""},
+		{"oauth_callback in the query", "/+request-token?oauth_callback=" + back, "", "", 200, ""},
+		{"escapes in the name", "/+request-token?oauth%5Fcallback=" + back, "", "", 200, ""},
+		{"in the header and the form", "/+request-token", "oauth_callback=" + back, `, oauth_callback="oob"`, 400, "oauth_callback: sent twice."},
+		{"in the header and the query", "/+request-token?oauth_callback=" + back, "", `, oauth_callback="oob"`, 400, "oauth_callback: sent twice."},
+		{"in the query and the form", "/+request-token?oauth_callback=oob", "oauth_callback=oob", "", 400, "oauth_callback: sent twice."},
+		{"twice in the form", "/+request-token", "oauth_callback=oob&oauth_callback=oob", "", 400, "oauth_callback: sent twice."},
+		{"malformed", "/+request-token?oauth_callback=%zz", "", "", 400, "oauth_callback: malformed percent-encoding."},
+		{"any other parameter stays where the rest is", "/+request-token?oauth_token=x", "", "", 400,
+			"OAuth parameters in two places, the Authorization header and the query."},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := site.sign(signer, "POST", "http://api.test/+request-token", "")
+			if test.status == 200 {
+				r = site.sign(signer, "POST", "http://api.test"+test.target, test.form)
+			} else { // what our own signer refuses, too
+				refused := httptest.NewRequest("POST", "http://api.test"+test.target, strings.NewReader(test.form))
+				refused.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				refused.Header.Set("Authorization", r.Header.Get("Authorization")+test.header)
+				r = refused
+			}
+			w, _ := site.serve(r)
+			if w.Code != test.status || (test.text != "" && w.Body.String() != test.text) {
+				t.Fatalf("got %d %q; want %d %q", w.Code, w.Body, test.status, test.text)
+			}
+			if test.status == 200 && !strings.HasSuffix(w.Body.String(), "&oauth_callback_confirmed=true") {
+				t.Errorf("the callback was not found: %s", w.Body)
+			}
+		})
+	}
+
+	for _, where := range []string{"form", "query"} {
+		token := site.newRequestTokenSigned(signer, "oob")
+		site.review(token, tokenstore.Review{Permission: "READ_PUBLIC", Verifier: "right"})
+		signer := signer
+		signer.Token, signer.TokenSecret = token.Get("oauth_token"), token.Get("oauth_token_secret")
+		for _, verifier := range []string{"wrong", "right"} {
+			r := site.sign(signer, "POST", "http://api.test/+access-token", "oauth_verifier="+verifier)
+			if where == "query" {
+				r = site.sign(signer, "POST", "http://api.test/+access-token?oauth_verifier="+verifier, "")
+			}
+			w, _ := site.serve(r)
+			if (w.Code == 200) != (verifier == "right") {
+				t.Errorf("a %s verifier in the %s: %d %q", verifier, where, w.Code, w.Body)
+			}
+		}
+	}
+
+	token := site.grant("demo", "alice", "READ_PUBLIC")
+	signer.Token, signer.TokenSecret = token.Key, token.Secret
+	w, _ := site.serve(site.sign(signer, "GET", "http://api.test/x?oauth_verifier=v", ""))
+	if w.Code != 400 {
+		t.Errorf("an API request with a verifier apart: %d %q, want 400", w.Code, w.Body)
+	}
+}
+
+func (s *testSite) newRequestTokenSigned(signer oauth1.Signer, callback string) url.Values {
+	s.t.Helper()
+	signer.Callback = callback
+	w, _ := s.serve(s.sign(signer, "POST", "http://api.test/+request-token", ""))
+	values, err := url.ParseQuery(w.Body.String())
+	if err != nil || w.Code != 200 {
+		s.t.Fatalf("request token: %d %s", w.Code, w.Body)
+	}
+	return values
 }
 
 func TestRequireCallback(t *testing.T) {
@@ -133,6 +257,46 @@ func TestRequireCallback(t *testing.T) {
 	}
 	if w, _ := site.serve(plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "oob")); w.Code != 200 {
 		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+}
+
+// TestDefaultCallback: RFC 5849 section 2.1, for clients that rely on what they registered.
+func TestDefaultCallback(t *testing.T) {
+	const registered = "https://app.test/back?a=b"
+	for _, required := range []string{"", "\nrequire_callback"} {
+		site := newTestSite(t, "consumer demo {\nsecret demo-secret\ncallbacks "+registered+"\ndefault_callback\n}",
+			"insecure_plaintext_over_http"+required)
+		for _, test := range []struct {
+			name   string
+			params []string
+		}{
+			{"none", nil},
+			{"oob", []string{"oauth_callback", "oob"}},
+			{"the same", []string{"oauth_callback", registered}},
+		} {
+			token := site.newRequestToken(test.params...)
+			if token.Get("oauth_callback_confirmed") != "true" {
+				t.Errorf("%s: not confirmed: %v", test.name, token)
+			}
+			target := "/+authorize-token?oauth_token=" + token.Get("oauth_token")
+			w := site.send(target, "alice", url.Values{
+				"csrf": {csrfToken(t, site.open(target, "alice"))}, "decision": {"allow"},
+				"permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"},
+			})
+			to, err := url.Parse(w.Header().Get("Location"))
+			if err != nil || !strings.HasPrefix(to.String(), registered+"&oauth_token=") {
+				t.Fatalf("%s: sent to %v", test.name, to)
+			}
+			if w := site.exchange(token); w.Code != 401 || w.Body.String() != "Invalid OAuth verifier." {
+				t.Errorf("%s: without the verifier: %d %q", test.name, w.Code, w.Body)
+			}
+			if w := site.exchange(token, "oauth_verifier", to.Query().Get("oauth_verifier")); w.Code != 200 {
+				t.Errorf("%s: %d %q", test.name, w.Code, w.Body)
+			}
+		}
+		if w, _ := site.serve(plain("/+request-token", "demo", "demo-secret", "", "", "oauth_callback", "https://app.test/")); w.Code != 400 {
+			t.Errorf("a callback that is not registered: %d %q", w.Code, w.Body)
+		}
 	}
 }
 
@@ -185,9 +349,9 @@ func TestExchangeWalk(t *testing.T) {
 	w, _ = site.serve(plain("/+access-token", "demo", "demo-secret", "", "", same...))
 	expect("no token", w, 401, "No request token specified.")
 	w, _ = site.serve(plain("/+access-token", "demo", "demo-secret", "unknown", "", same...))
-	expect("unknown token", w, 401, "No request token specified.")
+	expect("unknown token", w, 401, "The request token is unknown, or was used already.")
 	w, _ = site.serve(plain("/+access-token", "other", "other-secret", token.Get("oauth_token"), token.Get("oauth_token_secret"), same...))
-	expect("foreign token", w, 401, "No request token specified.")
+	expect("foreign token", w, 401, "The request token is unknown, or was used already.")
 	w, _ = site.serve(plain("/+access-token", "demo", "guess", token.Get("oauth_token"), token.Get("oauth_token_secret"), same...))
 	expect("wrong consumer secret", w, 401, "Invalid OAuth signature.")
 	w, _ = site.serve(plain("/+access-token", "demo", "demo-secret", token.Get("oauth_token"), "guess", same...))
@@ -199,7 +363,7 @@ func TestExchangeWalk(t *testing.T) {
 	if w.Code != 200 || !strings.HasPrefix(w.Body.String(), "oauth_token=") || !strings.HasSuffix(w.Body.String(), "&lp.context=firefox") {
 		t.Errorf("reviewed: %d %q", w.Code, w.Body)
 	}
-	expect("used", site.exchange(token, same...), 401, "No request token specified.")
+	expect("used", site.exchange(token, same...), 401, "The request token is unknown, or was used already.")
 
 	refused := site.newRequestToken(same...)
 	site.review(refused, tokenstore.Review{Permission: tokenstore.Unauthorized})
@@ -236,7 +400,7 @@ func TestVerifier(t *testing.T) {
 	for range tokenstore.MaxVerifierFailures {
 		site.exchange(token, "oauth_verifier", "wrong")
 	}
-	if w := site.exchange(token, "oauth_verifier", "right"); w.Code != 401 || w.Body.String() != "No request token specified." {
+	if w := site.exchange(token, "oauth_verifier", "right"); w.Code != 401 || w.Body.String() != "The request token is unknown, or was used already." {
 		t.Errorf("after five wrong ones: %d %q", w.Code, w.Body)
 	}
 }
@@ -297,6 +461,100 @@ func TestEndpointsElsewhere(t *testing.T) {
 	if w, _ := off.serve(httptest.NewRequest("GET", "http://api.test/+access-token", nil)); w.Body.String() != "OAuth credentials required." {
 		t.Errorf("off: %d %q", w.Code, w.Body)
 	}
+}
+
+// TestEndpointsInAQuery: MediaWiki has its endpoints so.
+func TestEndpointsInAQuery(t *testing.T) {
+	const at = "/w/index.php?title=Special:OAuth/"
+	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\nendpoints {\n"+
+		"request_token "+at+"initiate\nauthorize "+at+"authorize\naccess_token "+at+"token\ntokens "+at+"manage\n}")
+	ask := func(query string) *httptest.ResponseRecorder {
+		t.Helper()
+		r := plain("/w/index.php", "demo", "demo-secret", "", "", "oauth_callback", "oob")
+		r.URL.RawQuery = query + r.URL.RawQuery
+		r.RequestURI = r.URL.RequestURI()
+		w, _ := site.serve(r)
+		return w
+	}
+	for query, found := range map[string]bool{
+		"title=Special:OAuth/initiate&":                   true,
+		"title=Special%3AOAuth%2Finitiate&":               true,
+		"format=json&title=Special:OAuth/initiate&":       true,
+		"title=Special:OAuth/initiate&title=x&":           false,
+		"title=x&title=Special:OAuth/initiate&":           false,
+		"title=Special:OAuth/initiate/&":                  false,
+		"Title=Special:OAuth/initiate&":                   false,
+		"title=Special:OAuth/other&":                      false,
+		"":                                                false,
+		"title=Special:OAuth/initiate;title=Special:Foo&": false,
+		"title%3DSpecial:OAuth/initiate&":                 false,
+		"%74itle=Special:OAuth/initiate&":                 true,
+	} {
+		if w := ask(query); (w.Code == 200) != found {
+			t.Errorf("%s: %d %q", query, w.Code, w.Body)
+		}
+	}
+
+	token, err := url.ParseQuery(ask("title=Special:OAuth/initiate&").Body.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := at + "authorize&oauth_token=" + token.Get("oauth_token")
+	asked := site.open(page, "alice")
+	wantPage(t, asked, 200, `href="./index.php?title=Special%3AOAuth%2Fmanage"`)
+	done := site.send(page, "alice", url.Values{
+		"csrf": {csrfToken(t, asked)}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"},
+	}).Header().Get("Location")
+	if !strings.HasPrefix(done, "?title=Special%3AOAuth%2Fauthorize&done=") {
+		t.Fatalf("sent to %q", done)
+	}
+	wantPage(t, site.open("/w/index.php"+done, "alice"), 200, "Type or paste this code")
+}
+
+// TestBasePath: something in front takes away the path of base_url, which clients sign.
+func TestBasePath(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "base_url https://api.test/api/v1\nendpoints {\n tokens /me/tokens\n}")
+	token := site.grant("demo", "alice", "READ_PUBLIC")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret}
+	signer.Timestamp = site.clock.Unix()
+	for _, test := range []struct {
+		name, signed, arrives string
+		ok                    bool
+	}{
+		{"a path", "/api/v1/x", "/x?a=1", true},
+		{"an escaped path", "/api/v1/a%2Fb", "/a%2Fb?a=1", true},
+		{"the prefix with a slash", "/api/v1/", "/?a=1", true},
+		{"the prefix without one", "/api/v1", "/?a=1", true},
+		{"a path without the prefix", "/x", "/x?a=1", false},
+		{"the prefix twice", "/api/v1/x", "/api/v1/x?a=1", false},
+		{"the bare prefix for another path", "/api/v1", "/x?a=1", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			header, err := signer.Sign(&oauth1.Request{Method: "GET", Scheme: "https", Host: "api.test", Path: test.signed, Query: "a=1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest("GET", test.arrives, nil)
+			r.Header.Set("Authorization", header)
+			w, upstream := site.serve(r)
+			if (upstream != nil) != test.ok {
+				t.Errorf("%d %q", w.Code, w.Body)
+			}
+		})
+	}
+	request := signer
+	request.Token, request.TokenSecret, request.Callback = "", "", "oob"
+	header, err := request.Sign(&oauth1.Request{Method: "POST", Scheme: "https", Host: "api.test", Path: "/api/v1/+request-token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/+request-token", nil)
+	r.Header.Set("Authorization", header)
+	if w, _ := site.serve(r); w.Code != 200 {
+		t.Errorf("an endpoint: %d %q", w.Code, w.Body)
+	}
+	wantPage(t, site.open("/+authorize-token?oauth_token="+site.waiting("demo", "oob").Key, "alice"), 200,
+		`href="/api/v1/me/tokens"`)
 }
 
 // TestStoreOutOfReach: never open, never a 500.

@@ -57,6 +57,13 @@ func runExplain(cmd *cobra.Command, args []string) error {
 	}
 	params, err := oauth1.Parse(authorization, request.Query, request.Form)
 	if err != nil {
+		var apart error
+		if params, apart = oauth1.ParseTokenRequest(authorization, request.Query, request.Form); apart == nil {
+			fmt.Fprintf(cmd.OutOrStdout(), "Only the token endpoints accept this: %v\n\n", err)
+			err = nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("the server refuses this request: %w", err)
 	}
 	if params.Source == oauth1.SourceNone {

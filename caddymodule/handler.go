@@ -1,10 +1,12 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +36,24 @@ func init() {
 // `{http.auth.user.consumer}` | The key of the consumer that signed
 // `{http.auth.user.permission}` | The permission level of the access token
 // `{http.auth.user.context}` | The context that the access token is limited to, if any
+//
+// And these for `handle_errors` and `log_append`, for every refusal of an API request, an endpoint or a
+// page; where nothing was refused they are empty:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{oauth1.refusal.reason}` | One of a fixed few words: the log field `oauth_refusal`, and the metric's label
+// `{oauth1.refusal.problem}` | The word of OAuth Problem Reporting (`oauth_problem`); empty for pages
+// `{oauth1.refusal.text}` | Our text, as `{err.message}` has it
+// `{oauth1.refusal.consumer}` | The consumer key that the request named, if it did
+// `{oauth1.refusal.token}` | The key of the access or request token that the request named, if it did
+// `{oauth1.refusal.parameter}` | The OAuth parameter that is absent or rejected, if it is one
+// `{oauth1.refusal.acceptable_timestamps}` | `lowest-highest`, if the timestamp is outside of them
+//
+// Clients write a part of the text, and the keys. All values are safe inside a quoted string of JSON, in
+// HTML, in a header and in Caddy's templates: of the characters that mean something there, quotes become an
+// apostrophe, and the others a question mark. Nothing is encoded for a URL or a form. No value holds a
+// secret or a signature.
 type Handler struct {
 	// Which requests are judged, beside those to the endpoints. The others reach the next handler as they
 	// came, less identity headers and upgrades. A Caddyfile puts the directive's matcher here. Default:
@@ -45,8 +65,10 @@ type Handler struct {
 	// The realm of the WWW-Authenticate challenge. Default: the host of the request.
 	Realm string `json:"realm,omitempty"`
 
-	// The public origin that clients sign, such as `https://api.example.com`. Default: what the connection says; behind
-	// a proxy that Caddy's `trusted_proxies` names, the last X-Forwarded-Proto and X-Forwarded-Host.
+	// The public origin that clients sign, such as `https://api.example.com`. With a path, as in
+	// `https://api.example.com/v1`: what something in front takes away from the beginning of every path that
+	// clients sign. Default: what the connection says; behind a proxy that Caddy's `trusted_proxies` names, the
+	// last X-Forwarded-Proto and X-Forwarded-Host, and X-Forwarded-Port where the host has no port.
 	BaseURL string `json:"base_url,omitempty"`
 
 	// Which URLs are judged at all. `strict`: a path that servers read differently is refused with 400
@@ -76,7 +98,7 @@ type Handler struct {
 	// front must delete the client's own.
 	User string `json:"user,omitempty"`
 
-	// The paths of the endpoints.
+	// Where the endpoints are.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
 
 	// Refuse request tokens without oauth_callback, as OAuth 1.0a demands. Default: false; such requests follow
@@ -112,6 +134,7 @@ type Handler struct {
 	logger   *zap.Logger
 	metrics  *metrics
 	baseURL  *url.URL
+	basePath string // of baseURL, escaped: what is in front of every path that a client signs
 	stripper *stripper
 	csrf     *http.CrossOriginProtection
 	matchers caddyhttp.MatcherSets
@@ -119,34 +142,12 @@ type Handler struct {
 	// What the directive's own matcher and the policies see of a request, and how much of its URL must be plain.
 	ownSight, policySight, sight sight
 	plain                        atomic.Pointer[plainness]
-	serve                        map[string]func(http.ResponseWriter, *http.Request) error // the endpoints by path
-}
-
-// Endpoints are the paths at which the handler answers by itself.
-type Endpoints struct {
-	// Answer nowhere: sign requests here, get tokens elsewhere. Default: false.
-	Off bool `json:"off,omitempty"`
-	// Default: /+request-token
-	RequestToken string `json:"request_token,omitempty"`
-	// Default: /+authorize-token
-	Authorize string `json:"authorize,omitempty"`
-	// Default: /+access-token
-	AccessToken string `json:"access_token,omitempty"`
-	// Default: /+oauth-tokens
-	Tokens string `json:"tokens,omitempty"`
+	endpoints                    []*endpoint
+	byPath                       map[string][]*endpoint
 }
 
 // defaultMaxFormBody is in bytes.
 const defaultMaxFormBody = 1 << 20
-
-// The names of the endpoints, for logs and metrics; endpointAPI is every other request.
-const (
-	endpointAPI          = "api"
-	endpointRequestToken = "request_token"
-	endpointAuthorize    = "authorize"
-	endpointAccessToken  = "access_token"
-	endpointTokens       = "tokens"
-)
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -176,6 +177,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if h.baseURL, err = parseBaseURL(text); err != nil {
 			return err
 		}
+		h.basePath = strings.TrimSuffix(h.baseURL.EscapedPath(), "/")
 	}
 	if h.Realm, err = repl.ReplaceOrErr(h.Realm, true, false); err != nil {
 		return fmt.Errorf("realm: %w", err)
@@ -222,31 +224,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-func (h *Handler) provisionEndpoints() {
-	if h.Endpoints == nil {
-		h.Endpoints = new(Endpoints)
-	}
-	if h.Endpoints.Off {
-		return
-	}
-	h.serve = make(map[string]func(http.ResponseWriter, *http.Request) error)
-	for _, endpoint := range []struct {
-		path     *string
-		standard string
-		serve    func(http.ResponseWriter, *http.Request) error
-	}{
-		{&h.Endpoints.RequestToken, "/+request-token", h.serveRequestToken},
-		{&h.Endpoints.Authorize, "/+authorize-token", h.serveAuthorize},
-		{&h.Endpoints.AccessToken, "/+access-token", h.serveAccessToken},
-		{&h.Endpoints.Tokens, "/+oauth-tokens", h.serveTokens},
-	} {
-		if *endpoint.path == "" {
-			*endpoint.path = endpoint.standard
-		}
-		h.serve[*endpoint.path] = endpoint.serve
-	}
-}
-
 // Validate looks at the values.
 func (h *Handler) Validate() error {
 	for _, method := range h.SignatureMethods {
@@ -262,13 +239,8 @@ func (h *Handler) Validate() error {
 	if h.MaxFormBody < 0 {
 		return fmt.Errorf("max_form_body %d: must be positive", h.MaxFormBody)
 	}
-	if !h.Endpoints.Off && len(h.serve) < 4 {
-		return fmt.Errorf("endpoints: two of them have the same path")
-	}
-	for path := range h.serve {
-		if err := checkEndpoint(path); err != nil {
-			return err
-		}
+	if err := h.validateEndpoints(); err != nil {
+		return err
 	}
 	if err := h.IdentityHeaders.validate(); err != nil {
 		return err
@@ -287,22 +259,16 @@ func (h *Handler) Validate() error {
 	return validatePolicies(h.Policies, h.Permissions)
 }
 
-func checkEndpoint(path string) error {
-	if path[0] != '/' {
-		return fmt.Errorf("endpoints: path %q must begin with a slash", path)
-	}
-	return nil
-}
-
 // ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the
 // identity that it proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	replacer(r).Map(noRefusal)
 	judges, problem := h.receive(r)
 	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)
 	}
-	if serve, ok := h.serve[r.URL.Path]; ok {
-		return serve(w, r)
+	if e := h.endpointOf(r); e != nil {
+		return e.serve(w, r)
 	}
 	if !judges {
 		h.leaveOut(r)
@@ -314,7 +280,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which look at what the upstream will see
-		problem = h.allow(r, &id)
+		if problem = h.allow(r, &id); problem != nil {
+			problem = problem.of(cmp.Or(id.Consumer, id.tokenless), id.Token)
+		}
 	}
 	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)

@@ -20,6 +20,8 @@ type Identity struct {
 	User, Consumer, Permission, Context, Token string
 	// source is where the request carried its OAuth parameters.
 	source oauth1.Source
+	// tokenless is the known consumer that signed, and did not say for which user.
+	tokenless string
 }
 
 // Anonymous reports whether the request proved nothing.

@@ -65,7 +65,8 @@ func (s *site) logsIn() bool {
 // Other matchers are taken to do so.
 func (s *site) relevantLogins() []earlier {
 	var paths []string
-	for _, page := range []string{s.handler.Endpoints.Authorize, s.handler.Endpoints.Tokens} {
+	for _, name := range []string{endpointAuthorize, endpointTokens} {
+		page := s.handler.endpoint(name).path
 		paths = append(paths, page)
 		for _, route := range s.way { // one of them may strip the prefix that it matches
 			for _, pattern := range alternatives[caddyhttp.MatchPath](route) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -18,7 +19,8 @@ type origin struct {
 }
 
 // origin finds the public origin of a request: base_url if there is one; else what a trusted proxy says; else what the
-// connection itself says. Only the last value of a forwarding header counts: it is the nearest proxy's own.
+// connection itself says. Only the last value of a forwarding header counts: it is the nearest proxy's own. The port of
+// X-Forwarded-Port is for a host without one: many proxies take it away from Host. Forwarded (RFC 7239) is not read.
 func (h *Handler) origin(r *http.Request) origin {
 	o := origin{scheme: "http", host: r.Host}
 	if r.TLS != nil {
@@ -35,11 +37,19 @@ func (h *Handler) origin(r *http.Request) origin {
 		if host := lastValue(r.Header["X-Forwarded-Host"]); host != "" {
 			o.host = host
 		}
+		if port := lastValue(r.Header["X-Forwarded-Port"]); isPort(port) && (&url.URL{Host: o.host}).Port() == "" {
+			o.host = strings.TrimSuffix(o.host, ":") + ":" + port
+		}
 	}
 	if h.baseURL != nil {
 		o.scheme, o.host = h.baseURL.Scheme, h.baseURL.Host
 	}
 	return o
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
 }
 
 // lastValue returns the last element of a header that is a comma-separated list.
@@ -54,7 +64,7 @@ func lastValue(fields []string) string {
 	return strings.TrimSpace(last)
 }
 
-// parseBaseURL checks a base_url: an origin, and nothing else.
+// parseBaseURL checks a base_url: an origin, and a path if there is one.
 func parseBaseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -63,8 +73,13 @@ func parseBaseURL(text string) (*url.URL, error) {
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("base_url %q: must begin with http:// or https://", text)
 	}
-	if u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+	if u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return nil, fmt.Errorf("base_url %q: must be an origin such as https://api.example.com", text)
+	}
+	if u.Path != "" {
+		if what := unplainPath(u.EscapedPath()); what != "" {
+			return nil, fmt.Errorf("base_url %q: its path holds %s", text, what)
+		}
 	}
 	return u, nil
 }

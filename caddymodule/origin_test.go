@@ -37,6 +37,15 @@ func TestOrigin(t *testing.T) {
 		{name: "untrusted forwarding headers do not harm", signedFor: "http://api.test", host: "api.test", forwarded: http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"public.test"}}, ok: true},
 		{name: "trusted forwarding headers", signedFor: "https://public.test", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"public.test"}}, ok: true},
 		{name: "the last of a list", signedFor: "https://near.test", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Proto": {"http, https"}, "X-Forwarded-Host": {"far.test", "far.test, near.test"}}, ok: true},
+		{name: "X-Forwarded-Port where X-Forwarded-Host has none", signedFor: "https://public.test:8443", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"public.test"}, "X-Forwarded-Port": {"8443"}}, ok: true},
+		{name: "X-Forwarded-Port where Host has none", signedFor: "http://api.test:8080", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Port": {"8080"}}, ok: true},
+		{name: "X-Forwarded-Port that is the default", signedFor: "https://api.test", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-Port": {"443"}}, ok: true},
+		{name: "X-Forwarded-Port, the last of a list", signedFor: "http://api.test:8081", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Port": {"8080, 8081"}}, ok: true},
+		{name: "X-Forwarded-Port beside a host with one", signedFor: "http://public.test:8080", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Host": {"public.test:8080"}, "X-Forwarded-Port": {"9090"}}, ok: true},
+		{name: "X-Forwarded-Port that is none", signedFor: "http://api.test", host: "api.test", trusted: true, forwarded: http.Header{"X-Forwarded-Port": {"80@evil.test"}}, ok: true},
+		{name: "untrusted X-Forwarded-Port", signedFor: "http://api.test", host: "api.test", forwarded: http.Header{"X-Forwarded-Port": {"8080"}}, ok: true},
+		{name: "X-Forwarded-Port of IPv6", signedFor: "http://[::1]:8080", host: "[::1]", trusted: true, forwarded: http.Header{"X-Forwarded-Port": {"8080"}}, ok: true},
+		{name: "Forwarded is not read", signedFor: "http://api.test", host: "api.test", trusted: true, forwarded: http.Header{"Forwarded": {"host=public.test;proto=https"}}, ok: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			site := newTestSite(t, demoConsumer, test.directive)

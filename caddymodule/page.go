@@ -13,7 +13,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -79,7 +78,7 @@ var (
 	noticeCrossOrigin  = &notice{Problem: &Problem{Status: 403, Reason: "cross_origin"}, key: "cross_origin"}
 	noticeForm         = &notice{Problem: &Problem{Status: 400, Reason: "form_malformed"}, key: "form"}
 	noticeFormTooLarge = &notice{Problem: &Problem{Status: 413, Reason: "body_too_large"}, key: "form_too_large"}
-	noticeStale        = &notice{Problem: &Problem{Status: 403, Reason: "csrf_invalid"}, key: "stale", link: "?", linkKey: "stale.link"}
+	noticeStale        = &notice{Problem: &Problem{Status: 403, Reason: "csrf_invalid"}, key: "stale", linkKey: "stale.link"}
 )
 
 // about returns the notice with what its texts name.
@@ -102,18 +101,22 @@ func (n *notice) to(link string) *notice {
 // storeNotice is for an error of the store: such refusals are no page.
 func storeNotice(err error) *notice { return &notice{Problem: problemStore.because(err)} }
 
+// args are the arguments of its texts in a language, of which a name becomes part by way of asName.
+func (n *notice) args(l *pages.Language, asName func(string) any) []any {
+	switch arg := n.arg.(type) {
+	case string:
+		return []any{asName(arg)}
+	case phrase:
+		return []any{l.Plain(string(arg))}
+	case error:
+		return []any{inLanguage(l, arg)}
+	}
+	return nil
+}
+
 // view is the page of the notice in a language.
 func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
-	var args []any
-	switch arg := n.arg.(type) {
-	case nil:
-	case string:
-		args = append(args, pages.Name(arg))
-	case phrase:
-		args = append(args, l.Plain(string(arg)))
-	case error:
-		args = append(args, inLanguage(l, arg))
-	}
+	args := n.args(l, func(name string) any { return pages.Name(name) })
 	for _, text := range []struct {
 		value *template.HTML
 		key   string
@@ -127,6 +130,14 @@ func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
 		view.LinkText, err = l.Text("notice."+n.linkKey, pages.Name(n.linkArg))
 	}
 	return view, err
+}
+
+// problem is the notice for the operator, whose logs and placeholders are English.
+func (n *notice) problem(l *pages.Language) *Problem {
+	english, p := l.English(), *n.Problem
+	args := n.args(english, func(name string) any { return name })
+	p.Text = english.Plain("notice."+n.key+".text", args...)
+	return &p
 }
 
 // inLanguage is an error in a language, if there is a text for it; else it is English.
@@ -151,8 +162,8 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, user 
 		site = h.origin(r).host
 	}
 	var tokens string
-	if r.URL.Path != h.Endpoints.Tokens {
-		tokens = relative(r.URL.Path, h.Endpoints.Tokens)
+	if list := h.endpoint(endpointTokens); h.endpointOf(r) != list {
+		tokens = h.linkTo(r, list)
 	}
 	language := h.language(r)
 	var body bytes.Buffer
@@ -202,9 +213,10 @@ func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, u
 	if n.key == "" {
 		return h.refuse(w, r, endpoint, n.Problem)
 	}
+	language := h.language(r)
 	h.metrics.refused(endpoint, n.Reason)
-	h.logRefusal(r, endpoint, n.Problem)
-	view, err := n.view(h.language(r))
+	h.logRefusal(r, endpoint, n.problem(language))
+	view, err := n.view(language)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
@@ -290,13 +302,4 @@ func (h *Handler) proof(purpose string, parts ...string) string {
 
 func (h *Handler) proofValid(proof, purpose string, parts ...string) bool {
 	return hmac.Equal([]byte(proof), []byte(h.proof(purpose, parts...)))
-}
-
-// relative is a link from one path to another that survives a prefix which something in front takes away, as long as
-// both are in the same folder.
-func relative(from, to string) string {
-	if path.Dir(from) != path.Dir(to) || strings.HasSuffix(to, "/") {
-		return (&url.URL{Path: to}).String()
-	}
-	return "./" + (&url.URL{Path: "/" + path.Base(to)}).String()[1:]
 }

@@ -169,6 +169,15 @@ func TestPagesInEveryLanguage(t *testing.T) {
 			t.Errorf("headers %v", w.Header())
 		}
 	})
+	t.Run("what the operator reads of a refusal stays English", func(t *testing.T) {
+		r := httptest.NewRequest("GET", "http://api.test"+asked("gone", "", ""), nil)
+		r.Header.Set("Test-User", "alice")
+		r.Header.Set("Accept-Language", "de")
+		values, w, _ := site.published(r)
+		if w.Header().Get("Content-Language") != "de" || !strings.Contains(values, "|The application gone is not registered here any more.|") {
+			t.Errorf("got %q", values)
+		}
+	})
 	t.Run("what a machine reads stays English", func(t *testing.T) {
 		for target, want := range map[string]string{"/+oauth-tokens": "You need to be logged in to see this page.", "/+access-token": "No consumer key specified."} {
 			w := site.openIn("de", target, "")
@@ -205,7 +214,7 @@ func TestWireStaysEnglish(t *testing.T) {
 		}
 	}
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
-	r := plain("/+request-token", "demo", "secret", "", "")
+	r := plain("/+request-token", "demo", "demo-secret", "", "")
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("Accept-Language", "de")
 	w, _ := site.serve(r)

@@ -18,7 +18,9 @@ type Policy struct {
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	// Let requests through without a signature; one that is there must still be good. Default: false. It asks for
-	// nothing, so nothing else may stand beside it.
+	// nothing, so nothing else may stand beside it. A browser's CORS preflight (OPTIONS, with Origin and
+	// Access-Control-Request-Method, and without Authorization) is never signed: OAuth parameters in its
+	// query belong to the request that is to follow; they are not looked at, and removed.
 	Anonymous bool `json:"anonymous,omitempty"`
 
 	// Refuse every request. Default: false. Nothing else may stand beside it.
@@ -236,6 +238,8 @@ func (p *Policy) judge(r *http.Request, id *Identity) *Problem {
 		return problemDenied
 	case p.Anonymous:
 		return nil
+	case id.tokenless != "":
+		return problemTokenRequired
 	case id.Anonymous():
 		return problemCredentialsRequired
 	case len(p.Consumers) > 0 && !slices.ContainsFunc(p.Consumers, func(pattern string) bool {

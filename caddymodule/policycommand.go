@@ -132,7 +132,7 @@ func (a *arrival) explain(out io.Writer, id Identity) error {
 		_, err := fmt.Fprintf(out,
 			"passes: no oauth1 directive is on the way of this request, so nobody checks it; %s answers\n", a.answers)
 		return err
-	case a.problem == nil && h.serve[r.URL.Path] != nil:
+	case a.problem == nil && h.endpointOf(r) != nil:
 		_, err := fmt.Fprintf(out,
 			"%s is an endpoint of the oauth1 directive itself: no policy decides about it\n", r.URL.Path)
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -27,6 +28,11 @@ type Problem struct {
 	Reason string
 	// Kind says what the refusal is about. Most are about the client's request.
 	Kind Kind
+	// Consumer and Token are the keys that the request named, and Parameter is the OAuth parameter that is
+	// absent or rejected; each is empty where there is none.
+	Consumer, Token, Parameter string
+	// AcceptableTimestamps is the range outside of which the timestamp lies, as "lowest-highest"; else empty.
+	AcceptableTimestamps string
 	// Cause is for the operator's log only.
 	Cause error
 }
@@ -48,10 +54,11 @@ const (
 
 // The refusals of API requests.
 var (
-	problemCredentialsRequired = &Problem{Status: 401, Text: "OAuth credentials required.", Word: "parameter_absent", Reason: "credentials_required"}
+	problemCredentialsRequired = &Problem{Status: 401, Text: "OAuth credentials required.", Word: "parameter_absent", Reason: "credentials_required", Parameter: "oauth_consumer_key"}
+	problemTokenRequired       = &Problem{Status: 401, Text: "An access token is required: this consumer can not act without one.", Word: "parameter_absent", Reason: "token_absent", Parameter: "oauth_token"}
 	problemInvalidSignature    = &Problem{Status: 401, Text: "Invalid signature.", Word: "signature_invalid", Reason: "signature_invalid"}
 	problemNonceUsed           = &Problem{Status: 401, Text: "This nonce has been used already.", Word: "nonce_used", Reason: "nonce_used"}
-	problemTimestamp           = &Problem{Status: 401, Text: "Timestamp appears to come from bad system clock.", Word: "timestamp_refused", Reason: "timestamp_refused"}
+	problemTimestamp           = &Problem{Status: 401, Text: "Timestamp appears to come from bad system clock.", Word: "timestamp_refused", Reason: "timestamp_refused", Parameter: "oauth_timestamp"}
 	problemUnknownConsumer     = &Problem{Status: 401, Text: "Unknown consumer (%s).", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
 	problemDisabledConsumer    = &Problem{Status: 401, Text: "Disabled consumer (%s).", Word: "consumer_key_rejected", Reason: "consumer_disabled"}
 	problemExpiredConsumer     = &Problem{Status: 401, Text: "Expired consumer (%s).", Word: "consumer_key_rejected", Reason: "consumer_expired"}
@@ -70,15 +77,16 @@ var (
 
 // The refusals of the endpoints.
 var (
-	problemEndpointNoConsumer      = &Problem{Status: 401, Text: "No consumer key specified.", Word: "parameter_absent", Reason: "consumer_absent"}
+	problemEndpointNoConsumer      = &Problem{Status: 401, Text: "No consumer key specified.", Word: "parameter_absent", Reason: "consumer_absent", Parameter: "oauth_consumer_key"}
 	problemEndpointUnknownConsumer = &Problem{Status: 401, Text: "Unknown consumer.", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
 	problemEndpointSignature       = &Problem{Status: 401, Text: "Invalid OAuth signature.", Word: "signature_invalid", Reason: "signature_invalid"}
-	problemNoRequestToken          = &Problem{Status: 401, Text: "No request token specified.", Word: "token_rejected", Reason: "token_unknown"}
+	problemNoRequestToken          = &Problem{Status: 401, Text: "No request token specified.", Word: "parameter_absent", Reason: "token_absent", Parameter: "oauth_token"}
+	problemUnknownRequestToken     = &Problem{Status: 401, Text: "The request token is unknown, or was used already.", Word: "token_rejected", Reason: "token_unknown"}
 	problemNotReviewed             = &Problem{Status: 401, Text: "Request token has not yet been reviewed. Try again later.", Word: "permission_unknown", Reason: "not_reviewed"}
 	problemRefused                 = &Problem{Status: 403, Text: "End-user refused to authorize request token.", Word: "permission_denied", Reason: "refused_by_user"}
 	problemRequestTokenExpired     = &Problem{Status: 403, Text: "This request token has expired and can no longer be exchanged for an access token.", Word: "token_expired", Reason: "token_expired"}
-	problemNoCallback              = &Problem{Status: 401, Text: "This request token was made without oauth_callback, which this site requires.", Word: "parameter_absent", Reason: "callback_absent"}
-	problemVerifier                = &Problem{Status: 401, Text: "Invalid OAuth verifier.", Word: "parameter_rejected", Reason: "verifier_invalid"}
+	problemNoCallback              = &Problem{Status: 401, Text: "This request token was made without oauth_callback, which this site requires.", Word: "parameter_absent", Reason: "callback_absent", Parameter: "oauth_callback"}
+	problemVerifier                = &Problem{Status: 401, Text: "Invalid OAuth verifier.", Word: "parameter_rejected", Reason: "verifier_invalid", Parameter: "oauth_verifier"}
 	problemTooManyWaiting          = &Problem{Status: 503, Text: "Too many request tokens are waiting for this consumer. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting", Kind: KindLimit}
 	problemTooManyInAll            = &Problem{Status: 503, Text: "Too many request tokens of all consumers are waiting. Try again later.", Word: "consumer_key_refused", Reason: "too_many_waiting", Kind: KindLimit}
 	problemTooManyConsumers        = &Problem{Status: 503, Text: "Too many consumers are waiting for their first access token. Try again later.", Word: "consumer_key_refused", Reason: "too_many_consumers", Kind: KindLimit}
@@ -100,9 +108,9 @@ var (
 	problemMalformed      = &Problem{Status: 400, Text: "%s", Word: "parameter_rejected", Reason: "malformed"}
 	problemFormTooLarge   = &Problem{Status: 413, Text: "The request body is too large to be verified.", Word: "parameter_rejected", Reason: "body_too_large"}
 	problemBody           = &Problem{Status: 400, Text: "The request body could not be read.", Word: "parameter_rejected", Reason: "body_unreadable"}
-	problemBodyHash       = &Problem{Status: 401, Text: "Invalid body hash.", Word: "body_hash_invalid", Reason: "body_hash_invalid"}
-	problemMethodRejected = &Problem{Status: 400, Text: "oauth_signature_method: %s is not accepted here.", Word: "signature_method_rejected", Reason: "signature_method_rejected"}
-	problemPlaintext      = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http"}
+	problemBodyHash       = &Problem{Status: 401, Text: "Invalid body hash.", Word: "body_hash_invalid", Reason: "body_hash_invalid", Parameter: "oauth_body_hash"}
+	problemMethodRejected = &Problem{Status: 400, Text: "oauth_signature_method: %s is not accepted here.", Word: "signature_method_rejected", Reason: "signature_method_rejected", Parameter: "oauth_signature_method"}
+	problemPlaintext      = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http", Parameter: "oauth_signature_method"}
 	problemNoncesFull     = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full", Kind: KindLimit}
 	problemTokenNonces    = &Problem{Status: 503, Text: "Too many requests with this token are remembered. Try again later.", Word: "consumer_key_refused", Reason: "token_nonces_full", Kind: KindLimit}
 	problemEndpointNonces = &Problem{Status: 503, Text: "Too many requests of this consumer for tokens are remembered. Try again later.", Word: "consumer_key_refused", Reason: "endpoint_nonces_full", Kind: KindLimit}
@@ -128,16 +136,37 @@ func malformed(err error) *Problem {
 	p := problemMalformed.about(err.Error())
 	var perr *oauth1.ParamError
 	if errors.As(err, &perr) {
-		p.Word = perr.Problem
+		p.Word, p.Parameter = perr.Problem, perr.Parameter
 	}
+	return p
+}
+
+// rejected is the refusal of a parameter's value; the text says what is wrong with it.
+func rejected(parameter, text string) *Problem {
+	p := problemMalformed.about(text)
+	p.Parameter = parameter
 	return p
 }
 
 // absent is the refusal of a request without a parameter that it needs.
 func absent(parameter string) *Problem {
 	p := problemMalformed.about(parameter + ": required.")
-	p.Word = "parameter_absent"
+	p.Word, p.Parameter = "parameter_absent", parameter
 	return p
+}
+
+// outside returns the problem with the range of timestamps that would do.
+func (p *Problem) outside(lowest, highest int64) *Problem {
+	ranged := *p
+	ranged.AcceptableTimestamps = fmt.Sprintf("%d-%d", lowest, highest)
+	return &ranged
+}
+
+// of returns the problem with the keys that the refused request named.
+func (p *Problem) of(consumer, token string) *Problem {
+	named := *p
+	named.Consumer, named.Token = consumer, token
+	return &named
 }
 
 // printable makes client-sent text fit for one line of an answer.
@@ -230,9 +259,10 @@ func (h *Handler) challenge(r *http.Request) string {
 
 var quotedString = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// logRefusal leaves the reason where an operator looks: the handler's own log, and the access log. A client's mistake is
-// no error of the server.
+// logRefusal leaves the reason where an operator looks: the handler's own log, the access log, and the
+// placeholders. A client's mistake is no error of the server.
 func (h *Handler) logRefusal(r *http.Request, endpoint string, p *Problem) {
+	publish(r, endpoint, p)
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Add(zap.String("oauth_refusal", p.Reason))
 	}
@@ -261,12 +291,26 @@ func readByLaunchpadlib(r *http.Request, p *Problem) bool {
 		strings.Contains(r.UserAgent(), "lazr.restfulclient")
 }
 
-// wantsJSON reports whether the client asked for JSON (Launchpad's clients do, by naming it alone).
-func wantsJSON(r *http.Request) bool {
-	for _, accept := range r.Header["Accept"] {
-		if strings.Contains(accept, "application/json") {
-			return true
+// wantsJSON reports whether JSON is among the types that the client names as acceptable.
+func wantsJSON(r *http.Request) bool { return slices.ContainsFunc(acceptable(r), isJSON) }
+
+// wantsOnlyJSON reports whether JSON is the only one.
+func wantsOnlyJSON(r *http.Request) bool {
+	types := acceptable(r)
+	return len(types) > 0 && !slices.ContainsFunc(types, func(name string) bool { return !isJSON(name) })
+}
+
+func isJSON(mediaType string) bool { return equalASCII(mediaType, "application/json") }
+
+// acceptable are the media ranges of Accept (RFC 9110 section 12.5.1), without their parameters.
+func acceptable(r *http.Request) []string {
+	var types []string
+	for _, field := range r.Header["Accept"] {
+		for element := range strings.SplitSeq(field, ",") {
+			if name := mediaType(element); name != "" {
+				types = append(types, name)
+			}
 		}
 	}
-	return false
+	return types
 }

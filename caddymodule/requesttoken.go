@@ -21,10 +21,10 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		token, problem = h.createRequestToken(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointRequestToken, problem)
+		return h.refuse(w, r, endpointRequestToken, problem.of(c.named()))
 	}
 	h.metrics.answered(endpointRequestToken)
-	if wantsJSON(r) {
+	if !c.params.HasCallback && wantsOnlyJSON(r) { // Launchpad's own client
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
 	if token.Callback == "" {
@@ -47,7 +47,7 @@ func (h *Handler) registrable(c *consumerRequest) *Problem {
 	}
 	c.registers = true
 	if err := checkConsumer(c.consumer, h.app.levels); err != nil {
-		return problemMalformed.about("oauth_consumer_" + err.Error() + ".")
+		return rejected("oauth_consumer_key", "oauth_consumer_"+err.Error()+".")
 	}
 	return nil
 }
@@ -58,13 +58,14 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	if problem := h.verifyEndpoint(c, ""); problem != nil {
 		return nil, problem
 	}
-	callback := c.params.Callback
+	callback := callbackOf(c.consumer, &c.params)
 	switch {
-	case c.params.HasCallback && callback != outOfBand:
+	case callback == outOfBand:
+	case c.params.HasCallback || callback != "":
 		if err := checkCallback(c.consumer, callback); err != nil {
-			return nil, problemMalformed.about("oauth_callback: " + err.Error() + ".")
+			return nil, rejected("oauth_callback", "oauth_callback: "+err.Error()+".")
 		}
-	case !c.params.HasCallback && h.RequireCallback:
+	case h.RequireCallback:
 		return nil, absent("oauth_callback")
 	}
 	now := h.app.now()
@@ -121,17 +122,15 @@ func (h *Handler) requestTokenJSON(c *tokenstore.Consumer, token *tokenstore.Req
 		Title string `json:"title"`
 	}
 	answer := struct {
-		Token             string  `json:"oauth_token"`
-		Secret            string  `json:"oauth_token_secret"`
-		Consumer          string  `json:"oauth_token_consumer"`
-		CallbackConfirmed bool    `json:"oauth_callback_confirmed,omitempty"`
-		AccessLevels      []level `json:"access_levels"`
+		Token        string  `json:"oauth_token"`
+		Secret       string  `json:"oauth_token_secret"`
+		Consumer     string  `json:"oauth_token_consumer"`
+		AccessLevels []level `json:"access_levels"`
 	}{
-		Token:             token.Key,
-		Secret:            token.Secret,
-		Consumer:          token.Consumer,
-		CallbackConfirmed: token.Callback != "",
-		AccessLevels:      []level{{tokenstore.Unauthorized, unauthorizedTitle}},
+		Token:        token.Key,
+		Secret:       token.Secret,
+		Consumer:     token.Consumer,
+		AccessLevels: []level{{tokenstore.Unauthorized, unauthorizedTitle}},
 	}
 	for _, offered := range h.app.levels.ordered {
 		if offered.Name != desktopIntegration && h.offers(c, offered.Name) {

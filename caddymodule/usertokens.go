@@ -57,11 +57,12 @@ func (h *Handler) tokensView(ctx context.Context, l *pages.Language, user string
 	if err != nil {
 		return view, err
 	}
+	here := h.endpoint(endpointTokens).here
 	if after != "" {
-		view.First = "?"
+		view.First = here(nil)
 	}
 	if next != "" {
-		view.Next = "?" + url.Values{"after": {next}}.Encode()
+		view.Next = here(url.Values{"after": {next}})
 	}
 	for _, token := range tokens {
 		i := slices.IndexFunc(view.Applications, func(g pages.Grants) bool { return g.Application.Key == token.Consumer })
@@ -153,7 +154,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, st
 		back.Set("revoked", consumer)
 		back.Set("proof", h.proof("revoked", user, consumer))
 	}
-	return h.leave(w, "?"+back.Encode())
+	return h.leave(w, h.endpoint(endpointTokens).here(back))
 }
 
 // revokeGrant does what the form says, and returns whose grant ended; empty if there was none any more.
@@ -163,7 +164,7 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 		what, target = "consumer", form.Get("consumer")
 	}
 	if !h.csrfValid(form.Get("csrf"), endpointTokens, user, what, target) {
-		return "", noticeStale
+		return "", noticeStale.to(h.endpoint(endpointTokens).here(nil))
 	}
 	filter, count := tokenstore.Filter{User: user, Consumer: target}, 1
 	var err error

@@ -21,22 +21,30 @@ type signed struct {
 	request oauth1.Request
 	// hashedForm is a form that oauth_body_hash covers, and that request leaves out for that reason.
 	hashedForm []byte
-	now        time.Time // when all of it had come
+	// bareRoot is the path of base_url where the request is for just that: whether the client signed a
+	// slash behind it, what took it away no longer tells.
+	bareRoot string
+	now      time.Time // when all of it had come
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which covers nothing.
 func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext }
 
-// read finds the OAuth parameters of a request and what its signature covers. It reads the body where that is a form, and
-// puts it back. A request without OAuth parameters is no problem: its Source is oauth1.SourceNone.
-func (h *Handler) read(r *http.Request, s *signed) *Problem {
+// read finds the OAuth parameters of a request, to an endpoint or to the API, and what its signature
+// covers. It reads the body where that is a form, and puts it back. A request without OAuth parameters
+// is no problem: its Source is oauth1.SourceNone.
+func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *Problem {
 	method, target := originalTarget(r)
 	path, query := splitTarget(target)
 	form, isForm, problem := h.signedForm(r, method, query)
 	if problem != nil {
 		return problem
 	}
-	params, err := oauth1.Parse(r.Header["Authorization"], query, form)
+	parse := oauth1.Parse
+	if endpoint {
+		parse = oauth1.ParseTokenRequest
+	}
+	params, err := parse(r.Header["Authorization"], query, form)
 	switch {
 	case errors.Is(err, oauth1.ErrTooManyParams):
 		return problemParameters
@@ -51,9 +59,12 @@ func (h *Handler) read(r *http.Request, s *signed) *Problem {
 		Method: method,
 		Scheme: o.scheme,
 		Host:   o.host,
-		Path:   path,
+		Path:   h.basePath + path,
 		Query:  query,
 		Form:   form,
+	}
+	if h.basePath != "" && path == "/" {
+		s.bareRoot = h.basePath
 	}
 	if problem := checkFraming(r, isForm); problem != nil {
 		return problem
@@ -88,11 +99,25 @@ func (h *Handler) checkShape(s *signed, o origin) *Problem {
 	return nil
 }
 
-// authenticate judges a request by its signature alone. The checks come in this order: shape, timestamp, consumer, token,
-// signature, nonce. The text of a refusal tells which keys are unknown, so time need not hide it.
+// authenticate judges a request by its signature alone. The refusal of one that is signed names its keys.
 func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
+	if preflight(r) {
+		stripQuery(r) // whatever keep_authorization says: nobody has verified what stands there
+		return Identity{}, nil
+	}
 	s := new(signed)
-	if problem := h.read(r, s); problem != nil {
+	id, problem := h.authenticateSigned(r, s)
+	if problem != nil {
+		problem = problem.of(s.params.ConsumerKey, s.params.Token)
+	}
+	return id, problem
+}
+
+// authenticateSigned reads the request into s, and judges it. The checks come in this order: shape,
+// timestamp, consumer, token, signature, nonce. The text of a refusal tells which keys are unknown, so time
+// need not hide it.
+func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Problem) {
+	if problem := h.read(r, s, false); problem != nil {
 		return Identity{}, problem
 	}
 	if s.params.Source == oauth1.SourceNone {
@@ -123,6 +148,7 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	id := identity(consumer, token)
 	id.source = s.params.Source
 	if id.Anonymous() {
+		id.tokenless = consumer.Key
 		return id, nil
 	}
 	if timestamp != 0 {
@@ -214,15 +240,28 @@ func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret
 	return h.matches(s, &oauth1.Key{ConsumerSecret: consumer.PreviousSecret, TokenSecret: tokenSecret})
 }
 
-// matches verifies with one key. A form that oauth_body_hash covers may be signed as parameters, too.
+// matches verifies with one key.
 func (h *Handler) matches(s *signed, key *oauth1.Key) bool {
-	if oauth1.Verify(&s.request, &s.params, key) == nil {
+	if matchesForm(s, &s.request, key) {
+		return true
+	}
+	if s.bareRoot == "" {
+		return false
+	}
+	bare := s.request
+	bare.Path = s.bareRoot
+	return matchesForm(s, &bare, key)
+}
+
+// matchesForm verifies a request. A form that oauth_body_hash covers may be signed as parameters, too.
+func matchesForm(s *signed, r *oauth1.Request, key *oauth1.Key) bool {
+	if oauth1.Verify(r, &s.params, key) == nil {
 		return true
 	}
 	if s.hashedForm == nil {
 		return false
 	}
-	withForm := s.request
+	withForm := *r
 	withForm.Form = s.hashedForm
 	return oauth1.Verify(&withForm, &s.params, key) == nil
 }
@@ -242,8 +281,8 @@ func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *Problem) {
 		return 0, malformed(err)
 	}
 	window := int64(time.Duration(h.app.TimestampWindow) / time.Second)
-	if now := s.now.Unix(); timestamp < now-window || timestamp > now+window {
-		return 0, problemTimestamp
+	if lowest, highest := s.now.Unix()-window, s.now.Unix()+window; timestamp < lowest || timestamp > highest {
+		return 0, problemTimestamp.outside(lowest, highest)
 	}
 	return timestamp, nil
 }

@@ -92,7 +92,7 @@ func TestAPIRefusals(t *testing.T) {
 		{"the consumer comes before the token", with(func(s *oauth1.Signer) { s.ConsumerKey, s.Token = "nobody", "nothing" }), 401, "Unknown consumer (nobody)."},
 		{"too low a level", site.sign(oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: reader.Key, TokenSecret: reader.Secret, SignatureMethod: "HMAC-SHA1"}, "POST", "http://api.test/x", "a=b"), 403, "This request needs the permission WRITE_PUBLIC."},
 		{"PLAINTEXT without TLS", with(func(s *oauth1.Signer) { s.SignatureMethod = "PLAINTEXT" }), 400, "oauth_signature_method: PLAINTEXT is accepted over HTTPS only."},
-		{"a consumer without a grant signs without a token", with(func(s *oauth1.Signer) { s.Token, s.TokenSecret = "", "" }), 401, "OAuth credentials required."},
+		{"a consumer without a grant signs without a token", with(func(s *oauth1.Signer) { s.Token, s.TokenSecret = "", "" }), 401, "An access token is required: this consumer can not act without one."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, upstream := site.serve(test.r)
@@ -599,7 +599,7 @@ func TestLongKeys(t *testing.T) {
 		{plain("/x", long, "", "", ""), "Unknown consumer (" + long[:255] + "...)."},
 		{plain("/x", "demo", "demo-secret", long, ""), "Unknown access token (" + long[:255] + "...)."},
 		{plain("/+request-token", long, "", "", ""), "Unknown consumer."},
-		{plain("/+access-token", "demo", "demo-secret", long, ""), "No request token specified."},
+		{plain("/+access-token", "demo", "demo-secret", long, ""), "The request token is unknown, or was used already."},
 	} {
 		if w, _ := site.serve(test.r); w.Code != 401 || w.Body.String() != test.text {
 			t.Errorf("%s: %d %.300s", test.r.URL.Path, w.Code, w.Body)

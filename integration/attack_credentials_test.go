@@ -113,9 +113,9 @@ func TestAttackCredentials(t *testing.T) {
 		for _, tok := range []token{waiting, reviewed} {
 			refused(t, "a request token", forger{"alice", tok.Key, "HMAC-SHA1", secrets{consumer: "alice-secret", token: tok.Secret}}.get(t, srv, nil), "Unknown access token ("+tok.Key+").")
 		}
-		w.want(w.exchange(alice), http.StatusUnauthorized, "No request token specified.")
+		w.want(w.exchange(alice), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 		thief := walker{t, srv, "eve", "eve-secret"}
-		w.want(thief.exchange(reviewed), http.StatusUnauthorized, "No request token specified.")
+		w.want(thief.exchange(reviewed), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 		w.want(w.exchange(token{reviewed.Key, "guessed"}), http.StatusUnauthorized, "Invalid OAuth signature.")
 		w.want(w.exchange(reviewed), http.StatusOK, "")
 		refused(t, "a request token that was exchanged", forger{"alice", reviewed.Key, "HMAC-SHA1", secrets{consumer: "alice-secret", token: reviewed.Secret}}.get(t, srv, nil), "")
@@ -240,7 +240,7 @@ func TestAttackSessionFixation(t *testing.T) {
 		eve.want(eve.exchange(tok, pair{"oauth_verifier", guess}), http.StatusUnauthorized, "Invalid OAuth verifier.")
 	}
 	eve.want(eve.exchange(tok), http.StatusUnauthorized, "Invalid OAuth verifier.")
-	eve.want(eve.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "No request token specified.")
+	eve.want(eve.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 
 	t.Run("the link can't lead the verifier elsewhere", func(t *testing.T) {
 		for _, more := range []string{
@@ -259,7 +259,7 @@ func TestAttackSessionFixation(t *testing.T) {
 		approve(hers, "")
 		eve.want(eve.exchange(hers, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "Invalid OAuth verifier.")
 		eve.want(eve.exchange(mine, pair{"oauth_verifier", verifier}), http.StatusOK, "")
-		eve.want(eve.exchange(mine, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "No request token specified.")
+		eve.want(eve.exchange(mine, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 	})
 	t.Run("nobody else can see the verifier of an oob token", func(t *testing.T) {
 		tok := eve.requestToken(pair{"oauth_callback", "oob"})

@@ -76,6 +76,10 @@ func refusedWith(srv *server, tok token, text string) map[string]string {
 	}
 }
 
+// refusalPlaceholders hold what clients write.
+const refusalPlaceholders = "{oauth1.refusal.text} {oauth1.refusal.consumer} {oauth1.refusal.token} " +
+	"{oauth1.refusal.parameter}"
+
 // ownQuotes are the quotes that stand in our texts, and are none of the client's.
 var ownQuotes = regexp.MustCompile(`"(1\.0)"|(name)="value"|the character '(.)'`)
 
@@ -93,7 +97,11 @@ func TestAttackErrorPages(t *testing.T) {
 			"\ttemplates\n\trespond `[{{.Placeholder}}]`",
 		"templates of the message": "header Content-Type \"text/html; charset=utf-8\"\n\ttemplates\n" +
 			"\trespond `[{err.message}]`",
-		"a header": "header X-Why \"[{err.message}]\"\n\trespond \"[]\"",
+		"the placeholders of the refusal": `respond "[` + refusalPlaceholders + `]"`,
+		"the placeholders in HTML, by templates": "header Content-Type \"text/html; charset=utf-8\"\n\ttemplates\n" +
+			"\trespond `[" + refusalPlaceholders + "]`",
+		"the placeholders in a header": "header X-Why \"[" + refusalPlaceholders + "]\"\n\trespond \"[]\"",
+		"a header":                     "header X-Why \"[{err.message}]\"\n\trespond \"[]\"",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := anyHost("policy /never/* {\n\tanonymous\n}\npolicy {\n\tpermission READ_PUBLIC\n}", "")

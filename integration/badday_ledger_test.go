@@ -487,7 +487,7 @@ func (w *workload) requestToken() (tok token, r *record, err error) {
 		if err != nil {
 			return "", err
 		}
-		return absent, again.is(http.StatusUnauthorized, "No request token specified.")
+		return absent, again.is(http.StatusUnauthorized, "The request token is unknown, or was used already.")
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

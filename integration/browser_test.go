@@ -50,27 +50,33 @@ type browser struct {
 
 func startBrowser(t *testing.T, s site) *browser {
 	t.Helper()
-	program := requireProgram(t, "chromium")
+	requireProgram(t, "chromium")
 	if s.App == "" {
 		s.App = browserApp
 	}
 	s.Handler = `respond "from the upstream"`
 	srv := startServer(t, s, "")
+	return &browser{t, srv, startChromium(t)}
+}
+
+// startChromium starts the browser, with more options than it always has.
+func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program),
+		chromedp.ExecPath(requireProgram(t, "chromium")),
 		chromedp.NoSandbox, // the tests may run as root
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 	)
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start chromium: %v", err)
 	}
-	return &browser{t, srv, ctx}
+	return ctx
 }
 
 // walker gets request tokens for a consumer.

@@ -136,7 +136,7 @@ func TestLaunchpadlibWalksWithAContext(t *testing.T) {
 	if got.Context != "firefox" {
 		t.Errorf("context %q, want firefox", got.Context)
 	}
-	if got.Second.Status != http.StatusUnauthorized || got.Second.Body != "No request token specified." {
+	if got.Second.Status != http.StatusUnauthorized || got.Second.Body != "The request token is unknown, or was used already." {
 		t.Errorf("a second exchange: %+v", got.Second)
 	}
 }

@@ -70,8 +70,12 @@ var challenge = regexp.MustCompile(`^OAuth realm="(?:[^"\\\x00-\x08\x0a-\x1f\x7f
 
 func checkEndpointHeaders(t *testing.T, r reply) {
 	t.Helper()
+	contentType := "text/plain; charset=utf-8"
+	if r.Status == http.StatusOK {
+		contentType = formType // RFC 5849 section 2.1
+	}
 	for name, want := range map[string]string{
-		"Cache-Control": "no-store", "Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff",
+		"Cache-Control": "no-store", "Content-Type": contentType, "X-Content-Type-Options": "nosniff",
 	} {
 		if got := r.Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q (the answer is %d %s)", name, got, want, r.Status, r.Body)
@@ -103,7 +107,7 @@ func TestExchangeWalk(t *testing.T) {
 		if err != nil || access.Key == tok.Key {
 			t.Errorf("access token %v, %v", access, err)
 		}
-		w.want(w.exchange(tok), http.StatusUnauthorized, "No request token specified.")
+		w.want(w.exchange(tok), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 		req := srv.request("GET", "/", nil)
 		req.Header.Set("Authorization", authorization(plaintext(demoKey, demoSecret, access)))
 		if err := expect(srv, req, http.StatusOK, "from the upstream"); err != nil {
@@ -150,13 +154,13 @@ func TestExchangeWalk(t *testing.T) {
 		w.want(w.exchange(token{}), http.StatusUnauthorized, "No request token specified.")
 	})
 	subtest("an unknown token is 401", func(t *testing.T, w walker) {
-		w.want(w.exchange(token{"nobodyknowsme", "s"}), http.StatusUnauthorized, "No request token specified.")
+		w.want(w.exchange(token{"nobodyknowsme", "s"}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 	})
 	subtest("a token of another consumer is 401, and stays good for its own", func(t *testing.T, w walker) {
 		srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "other", "name": "Other", "secret": "other's"})
 		tok := w.requestToken()
 		srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
-		w.want(walker{t, srv, "other", "other's"}.exchange(tok), http.StatusUnauthorized, "No request token specified.")
+		w.want(walker{t, srv, "other", "other's"}.exchange(tok), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 		w.want(w.exchange(tok), http.StatusOK, "")
 	})
 	subtest("an unknown consumer is 401 at both endpoints", func(t *testing.T, w walker) {
@@ -169,7 +173,7 @@ func TestExchangeWalk(t *testing.T) {
 		w.want(w.post("/+request-token", nil), http.StatusUnauthorized, "")
 	})
 	subtest("an access token is not a request token", func(t *testing.T, w walker) {
-		w.want(w.exchange(srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)), http.StatusUnauthorized, "No request token specified.")
+		w.want(w.exchange(srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 	})
 	subtest("a request token is not an access token", func(t *testing.T, w walker) {
 		tok := w.requestToken()
@@ -200,7 +204,7 @@ func TestExchangeWalk(t *testing.T) {
 			r := <-replies
 			if r.Status == http.StatusOK {
 				ok++
-			} else if err := r.is(http.StatusUnauthorized, "No request token specified."); err != nil {
+			} else if err := r.is(http.StatusUnauthorized, "The request token is unknown, or was used already."); err != nil {
 				t.Error(err)
 			}
 		}
@@ -248,7 +252,7 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		subtest(c.name+" verifier exchanges the token, once", func(t *testing.T, w walker) {
 			tok, verifier := reviewed(w, c.callback)
 			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusOK, "")
-			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "No request token specified.")
+			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 		})
 	}
 	subtest("a missing or wrong verifier is 401, and the right one works after it", func(t *testing.T, w walker) {
@@ -263,7 +267,7 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		for range 5 {
 			w.want(w.exchange(tok, pair{"oauth_verifier", "wrong"}), http.StatusUnauthorized, "Invalid OAuth verifier.")
 		}
-		w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "No request token specified.")
+		w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 	})
 	subtest("a token without a callback needs no verifier", func(t *testing.T, w walker) {
 		tok := w.requestToken()

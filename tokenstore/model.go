@@ -23,6 +23,10 @@ type Consumer struct {
 	// Callbacks are the only callbacks that the consumer may name, as exact URLs or with one * at the end. Empty means
 	// any that is safe at the request token, and none at the authorize page.
 	Callbacks []string `json:"callbacks,omitempty"`
+	// CallbacksIgnoreQuery accepts a registered callback with any query.
+	CallbacksIgnoreQuery bool `json:"callbacks_ignore_query,omitempty"`
+	// DefaultCallback sends the browser to the one registered callback where the consumer names none, or "oob".
+	DefaultCallback bool `json:"default_callback,omitempty"`
 	// Permissions limits the levels that the consumer may be granted and may use; empty means no limit.
 	Permissions []string `json:"permissions,omitempty"`
 	// TwoLegged lets the consumer sign without a token, as a fixed user.
@@ -53,8 +57,9 @@ type RequestToken struct {
 	Key      string `json:"key"`
 	Secret   string `json:"secret"`
 	Consumer string `json:"consumer"`
-	// Callback is what the consumer sent as oauth_callback: a URL, "oob", or empty. A token with a callback follows
-	// OAuth 1.0a and is exchanged with a verifier only; one without follows Launchpad's polling flow.
+	// Callback is where the browser goes after the review: the URL or the "oob" that the consumer sent as
+	// oauth_callback, or its default callback; or empty. A token with a callback follows OAuth 1.0a and is exchanged
+	// with a verifier only; one without follows Launchpad's polling flow, unless its review has a verifier.
 	Callback string    `json:"callback,omitempty"`
 	Created  time.Time `json:"created"`
 	// Expires is when the token can no longer be reviewed or exchanged. A store remembers it for RequestRetention after,
@@ -73,8 +78,8 @@ type Review struct {
 	Permission string `json:"permission"`
 	// Context limits the grant to a part of the API, by a name that only the upstream understands; empty means none.
 	Context string `json:"context,omitempty"`
-	// Verifier is what an OAuth 1.0a consumer must show at the exchange (oauth_verifier); empty for a token without
-	// a callback.
+	// Verifier is what the consumer must show at the exchange (oauth_verifier), since the browser brought it there;
+	// empty where nothing did.
 	Verifier string    `json:"verifier,omitempty"`
 	Time     time.Time `json:"time"`
 	// Expires is when the access token ends that comes of this review; zero means never.
@@ -111,6 +116,10 @@ func ended(expires, now time.Time) bool {
 
 // EndpointShare: requests to the endpoints may have a tenth of a consumer's nonces.
 const EndpointShare = 10
+
+// MaxWindow is the widest window of acceptable timestamps: a nonce may expire as much later than its
+// timestamp, and lie as far in the future.
+const MaxWindow = 10 * 365 * 24 * time.Hour
 
 // A Nonce is what makes a signed request unlike every other (RFC 5849 section 3.3).
 type Nonce struct {

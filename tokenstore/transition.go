@@ -49,7 +49,7 @@ func (r *Review) lifetime() time.Duration {
 }
 
 // Exchange returns the access token that the request token turns into. In this order: ErrNotReviewed, ErrRefused,
-// ErrExpired, ErrVerifier (only a token with a callback has a verifier: OAuth Core 1.0a section 6.3.1).
+// ErrExpired, ErrVerifier (where the token has a callback, or its review a verifier: OAuth Core 1.0a section 6.3.1).
 func (t *RequestToken) Exchange(verifier, accessKey, accessSecret string, now time.Time) (*AccessToken, error) {
 	if t.Review == nil {
 		return nil, ErrNotReviewed
@@ -60,7 +60,8 @@ func (t *RequestToken) Exchange(verifier, accessKey, accessSecret string, now ti
 	if !now.Before(t.Expires) {
 		return nil, ErrExpired
 	}
-	if t.Callback != "" && subtle.ConstantTimeCompare([]byte(verifier), []byte(t.Review.Verifier)) == 0 {
+	wantsVerifier := t.Callback != "" || t.Review.Verifier != ""
+	if wantsVerifier && subtle.ConstantTimeCompare([]byte(verifier), []byte(t.Review.Verifier)) == 0 {
 		return nil, ErrVerifier
 	}
 	return &AccessToken{

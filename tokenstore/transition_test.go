@@ -95,6 +95,8 @@ func TestExchange(t *testing.T) {
 		"OAuth Core 1.0a 6.3.1: with the right verifier":   {RequestToken{Callback: "oob", Review: verified, Expires: later}, "right", nil},
 		"OAuth Core 1.0a 6.3.1: not with a wrong one":      {RequestToken{Callback: "oob", Review: verified, Expires: later}, "wrong", ErrVerifier},
 		"OAuth Core 1.0a 6.3.1: nor without one":           {RequestToken{Callback: "oob", Review: verified, Expires: later}, "", ErrVerifier},
+		"a callback named at the page: with its verifier":  {RequestToken{Review: verified, Expires: later}, "right", nil},
+		"a callback named at the page: not without it":     {RequestToken{Review: verified, Expires: later}, "", ErrVerifier},
 		"a token that waits is not reviewed":               {RequestToken{Expires: later}, "", ErrNotReviewed},
 		"a token that waited too long is not reviewed":     {RequestToken{Expires: now}, "", ErrNotReviewed},
 		"a refused token is refused":                       {RequestToken{Review: &Review{Permission: Unauthorized}, Expires: later}, "", ErrRefused},

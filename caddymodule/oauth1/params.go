@@ -50,6 +50,7 @@ type Params struct {
 
 	header string // what follows the scheme in the Authorization header, when that is the source and holds more than we know
 	sent   sent
+	apart  sent // those that were sent, but not in Source: see ParseTokenRequest
 }
 
 // sent is the set of the known parameters that were sent.
@@ -146,14 +147,17 @@ func rejected(parameter, reason string) *ParamError {
 // and, in a request with OAuth parameters, percent-encoding that is malformed anywhere in the header, query or form.
 func Parse(authorization []string, query string, form []byte) (Params, error) {
 	var r reader
-	if err := r.read(authorization, query, string(form)); err != nil {
-		return Params{}, err
-	}
-	p := &r.params
-	p.HasToken = p.sent&sentToken != 0
-	p.HasCallback = p.sent&sentCallback != 0
-	p.HasBodyHash = p.sent&sentBodyHash != 0
-	return *p, nil
+	return r.parse(authorization, query, string(form))
+}
+
+// ParseTokenRequest is Parse for a request to an endpoint that gives out tokens (RFC 5849, sections
+// 2.1 and 2.3). There oauth_callback and oauth_verifier may stand in another place than the rest: some
+// clients sign with the header, and send these two in the form or the query, where they are signed
+// like every other parameter (section 3.4.1.3.1). Each may be sent once, wherever it is; alone they make
+// no request with OAuth parameters.
+func ParseTokenRequest(authorization []string, query string, form []byte) (Params, error) {
+	r := reader{mayRoam: sentCallback | sentVerifier}
+	return r.parse(authorization, query, string(form))
 }
 
 // HasParams reports whether a raw query or form holds an oauth_ parameter.
@@ -172,6 +176,18 @@ type reader struct {
 	count     int
 	unknown   []string // the names of the oauth_ parameters that Params does not hold
 	malformed Source   // where another parameter's percent-encoding is malformed; SourceNone: nowhere
+	mayRoam   sent     // those that may stand apart from the rest
+}
+
+func (r *reader) parse(authorization []string, query, form string) (Params, error) {
+	if err := r.read(authorization, query, form); err != nil {
+		return Params{}, err
+	}
+	p := &r.params
+	p.HasToken = p.sent&sentToken != 0
+	p.HasCallback = (p.sent|p.apart)&sentCallback != 0
+	p.HasBodyHash = p.sent&sentBodyHash != 0
+	return *p, nil
 }
 
 func (r *reader) read(authorization []string, query, form string) error {
@@ -275,6 +291,10 @@ func (r *reader) readPairs(source Source, s string) error {
 			return ErrTooManyParams
 		}
 		switch {
+		case r.mayRoam != 0 && r.roams(name):
+			if err := r.setApart(name, value); err != nil {
+				return err
+			}
 		case isProtocolName(name):
 			if p.Source != SourceNone && p.Source != source {
 				return rejected("", "OAuth parameters in two places, the "+p.Source.String()+" and the "+source.String())
@@ -287,6 +307,30 @@ func (r *reader) readPairs(source Source, s string) error {
 			r.malformed = source
 		}
 	}
+	return nil
+}
+
+// roams tells whether a parameter of the query or the form may stand apart from the rest.
+func (r *reader) roams(rawName string) bool {
+	if !isProtocolName(rawName) {
+		return false
+	}
+	name, ok := decode(rawName, true)
+	_, bit := r.params.field(name)
+	return ok && r.mayRoam&bit != 0
+}
+
+// setApart stores such a parameter. Query and form are signed as they are, so its place is the only one
+// at which the base string has it.
+func (r *reader) setApart(rawName, rawValue string) error {
+	p := &r.params
+	name, _ := decode(rawName, true)
+	field, bit := p.field(name)
+	before := p.sent
+	if err := p.store(field, bit, name, rawValue, true); err != nil {
+		return err
+	}
+	p.sent, p.apart = before, p.apart|bit
 	return nil
 }
 
@@ -308,7 +352,7 @@ func (r *reader) set(rawName, rawValue string, form bool) error {
 
 // store stores a parameter whose place is known, its value still encoded.
 func (p *Params) store(field *string, bit sent, name, rawValue string, form bool) error {
-	if p.sent&bit != 0 {
+	if (p.sent|p.apart)&bit != 0 {
 		return rejected(name, "sent twice")
 	}
 	value, ok := decode(rawValue, form)

@@ -3,6 +3,7 @@ package oauth1
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -410,58 +411,76 @@ func FuzzParse(f *testing.F) {
 	f.Add("Basic x", "a=1", "%6Fauth_nonce=a+b&&=&oauth_x")
 	f.Add(`oauth realm="\"\\",,a="b" , oauth_signature="%3D", oauth_version="1.0"`, "a", "b=%00")
 	f.Add("OAuth x", "", "")
+	f.Add("OAuth oauth_token=\"x\"", "oauth%5Fverifier=a+b", "oauth_callback=%41")
 	f.Fuzz(func(t *testing.T, header, query, form string) {
-		p, err := Parse([]string{header}, query, []byte(form))
-		if err != nil {
-			if !asParamError(err) {
-				t.Fatalf("no *ParamError that a client may see: %v", err)
-			}
-			if !reflect.DeepEqual(p, Params{}) {
-				t.Error("parameters beside an error")
-			}
-			return
-		}
-		sent := map[Source]map[string]int{SourceHeader: {}, SourceQuery: {}, SourceForm: {}}
-		values := map[string]string{}
-		collect := func(source Source) func(name, value string) {
-			return func(name, value string) {
-				name, _ = naiveDecode(name, source != SourceHeader)
-				if strings.HasPrefix(name, "oauth_") {
-					sent[source][name]++
-					values[name], _ = naiveDecode(value, source != SourceHeader)
-				}
-			}
-		}
-		if p.Source == SourceHeader {
-			for _, m := range naiveHeaderParam.FindAllStringSubmatch(strings.TrimLeft(header, " \t")[len("OAuth"):], -1) {
-				collect(SourceHeader)(m[1], m[2][1:len(m[2])-1])
-			}
-		}
-		naivePairs(query, collect(SourceQuery))
-		naivePairs(form, collect(SourceForm))
-		for source, names := range sent {
-			if source != p.Source && len(names) > 0 {
-				t.Errorf("source is the %v, but the %v holds %v", p.Source, source, names)
-			}
-			for name, n := range names {
-				if n > 1 {
-					t.Errorf("%s was accepted %d times", name, n)
-				}
-			}
-		}
-		for name, got := range map[string]string{
-			"oauth_consumer_key": p.ConsumerKey, "oauth_token": p.Token, "oauth_signature_method": p.SignatureMethod,
-			"oauth_signature": p.Signature, "oauth_timestamp": p.Timestamp, "oauth_nonce": p.Nonce, "oauth_version": p.Version,
-			"oauth_callback": p.Callback, "oauth_verifier": p.Verifier, "oauth_body_hash": p.BodyHash,
-		} {
-			if got != values[name] {
-				t.Errorf("%s is %q, want %q", name, got, values[name])
-			}
-		}
-		if p.HasToken != (sent[p.Source]["oauth_token"] == 1) {
-			t.Errorf("HasToken is %v", p.HasToken)
-		}
+		checkParse(t, header, query, form, Parse, nil)
+		checkParse(t, header, query, form, ParseTokenRequest, []string{"oauth_callback", "oauth_verifier"})
 	})
+}
+
+// checkParse holds what a function made of a request to what is in it. Some parameters may roam: stand
+// apart from the rest.
+func checkParse(t *testing.T, header, query, form string, parse func([]string, string, []byte) (Params, error), roaming []string) {
+	p, err := parse([]string{header}, query, []byte(form))
+	if err != nil {
+		if !asParamError(err) {
+			t.Fatalf("no *ParamError that a client may see: %v", err)
+		}
+		if !reflect.DeepEqual(p, Params{}) {
+			t.Error("parameters beside an error")
+		}
+		return
+	}
+	sent := map[Source]map[string]int{SourceHeader: {}, SourceQuery: {}, SourceForm: {}}
+	values, roamed := map[string]string{}, map[string]int{}
+	collect := func(source Source) func(name, value string) {
+		return func(name, value string) {
+			name, _ = naiveDecode(name, source != SourceHeader)
+			if strings.HasPrefix(name, "oauth_") {
+				if slices.Contains(roaming, name) {
+					roamed[name]++
+					values[name], _ = naiveDecode(value, source != SourceHeader)
+					return
+				}
+				sent[source][name]++
+				values[name], _ = naiveDecode(value, source != SourceHeader)
+			}
+		}
+	}
+	if p.Source == SourceHeader {
+		for _, m := range naiveHeaderParam.FindAllStringSubmatch(strings.TrimLeft(header, " \t")[len("OAuth"):], -1) {
+			collect(SourceHeader)(m[1], m[2][1:len(m[2])-1])
+		}
+	}
+	naivePairs(query, collect(SourceQuery))
+	naivePairs(form, collect(SourceForm))
+	for source, names := range sent {
+		if source != p.Source && len(names) > 0 {
+			t.Errorf("source is the %v, but the %v holds %v", p.Source, source, names)
+		}
+		for name, n := range names {
+			if n > 1 {
+				t.Errorf("%s was accepted %d times", name, n)
+			}
+		}
+	}
+	for name, n := range roamed {
+		if n > 1 {
+			t.Errorf("%s was accepted %d times", name, n)
+		}
+	}
+	for name, got := range map[string]string{
+		"oauth_consumer_key": p.ConsumerKey, "oauth_token": p.Token, "oauth_signature_method": p.SignatureMethod,
+		"oauth_signature": p.Signature, "oauth_timestamp": p.Timestamp, "oauth_nonce": p.Nonce, "oauth_version": p.Version,
+		"oauth_callback": p.Callback, "oauth_verifier": p.Verifier, "oauth_body_hash": p.BodyHash,
+	} {
+		if got != values[name] {
+			t.Errorf("%s is %q, want %q", name, got, values[name])
+		}
+	}
+	if p.HasToken != (sent[p.Source]["oauth_token"] == 1) {
+		t.Errorf("HasToken is %v", p.HasToken)
+	}
 }
 
 func FuzzStripQuery(f *testing.F) {

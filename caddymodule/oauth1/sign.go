@@ -34,7 +34,8 @@ type Param struct{ Name, Value string }
 // Sign gives the value of the Authorization header (section 3.5.1) that signs a request.
 //
 // Its error wraps ErrKeyKind when the method is not for the kind of key that the signer has, and a *ParamError for an
-// unknown method and for a request that every server has to refuse, such as one whose query holds oauth_ parameters.
+// unknown method and for a request that every server has to refuse, such as one whose query holds oauth_ parameters. Only
+// oauth_callback and oauth_verifier may stand there, in requests to the endpoints: see ParseTokenRequest.
 func (s *Signer) Sign(r *Request) (header string, err error) {
 	params, err := s.SignParams(r)
 	if err != nil {
@@ -51,7 +52,7 @@ func (s *Signer) SignParams(r *Request) ([]Param, error) {
 	}
 	params := s.params()
 	// The base string is the same wherever the parameters are. Reading them back checks them as a server does.
-	p, err := Parse([]string{s.header(params)}, r.Query, r.Form)
+	p, err := ParseTokenRequest([]string{s.header(params)}, r.Query, r.Form)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}

@@ -39,6 +39,14 @@ type Language struct {
 // Tag is the language's BCP 47 tag.
 func (l *Language) Tag() string { return l.tag }
 
+// English is the language that has all texts.
+func (l *Language) English() *Language {
+	if l.english == nil {
+		return l
+	}
+	return l.english
+}
+
 // Direction is how it is written: ltr or rtl, as HTML says it.
 func (l *Language) Direction() string {
 	if slices.Contains(rightToLeft, l.tag) {

@@ -34,9 +34,9 @@ func (l *Language) Text(key string, args ...any) (template.HTML, error) {
 	return template.HTML(l.printer.Sprintf(key, escaped...)), nil
 }
 
-// Plain is a text that is not to be read as HTML, for a message without arguments; or the key, if there is none.
-func (l *Language) Plain(key string) string {
-	text, err := l.Text(key)
+// Plain is a text that is not to be read as HTML; or the key, if there is none.
+func (l *Language) Plain(key string, args ...any) string {
+	text, err := l.Text(key, args...)
 	if err != nil {
 		return key
 	}

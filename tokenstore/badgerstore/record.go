@@ -210,6 +210,8 @@ func encodeConsumer(c *tokenstore.Consumer) []byte {
 	e.bool(c.SelfRegistered)
 	e.time(c.Created)
 	e.time(c.Expires)
+	e.bool(c.CallbacksIgnoreQuery)
+	e.bool(c.DefaultCallback)
 	return e.finish()
 }
 
@@ -235,6 +237,8 @@ func decodeConsumer(b []byte) (*tokenstore.Consumer, error) {
 	c.Created = d.time()
 	c.Expires = d.time()
 	d.required()
+	c.CallbacksIgnoreQuery = d.bool()
+	c.DefaultCallback = d.bool()
 	if err := d.finish(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,44 @@
+package caddymodule
+
+import (
+	"net/http"
+)
+
+// The placeholders of a refusal. handle_errors answers with them in another provider's words, and
+// log_append writes them into the access log.
+const (
+	placeholderReason     = "oauth1.refusal.reason"
+	placeholderProblem    = "oauth1.refusal.problem"
+	placeholderText       = "oauth1.refusal.text"
+	placeholderConsumer   = "oauth1.refusal.consumer"
+	placeholderToken      = "oauth1.refusal.token"
+	placeholderParameter  = "oauth1.refusal.parameter"
+	placeholderTimestamps = "oauth1.refusal.acceptable_timestamps"
+)
+
+// noRefusal provides the placeholders of a request that is not refused. What publish sets goes before it.
+func noRefusal(key string) (value any, known bool) {
+	switch key {
+	case placeholderReason, placeholderProblem, placeholderText, placeholderConsumer,
+		placeholderToken, placeholderParameter, placeholderTimestamps:
+		return "", true
+	}
+	return nil, false
+}
+
+// publish sets the placeholders of a refusal. Clients write a part of them, and sites put them into
+// JSON, HTML and headers, so all of it is safe text. A secret or a signature is in none of them.
+func publish(r *http.Request, endpoint string, p *Problem) {
+	token := p.Token
+	if endpoint == endpointAuthorize {
+		token = r.URL.Query().Get("oauth_token")
+	}
+	repl := replacer(r)
+	repl.Set(placeholderReason, p.Reason)
+	repl.Set(placeholderProblem, p.Word)
+	repl.Set(placeholderText, safe(p.Text))
+	repl.Set(placeholderConsumer, safe(printable(p.Consumer)))
+	repl.Set(placeholderToken, safe(printable(token)))
+	repl.Set(placeholderParameter, safe(p.Parameter))
+	repl.Set(placeholderTimestamps, p.AcceptableTimestamps)
+}
