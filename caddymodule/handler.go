@@ -127,7 +127,7 @@ type Handler struct {
 	// from the query. Danger: an upstream that logs them can be impersonated with PLAINTEXT.
 	KeepAuthorization bool `json:"keep_authorization,omitempty"`
 
-	// How the pages look.
+	// How the pages look, in which language they are, and what they propose.
 	Pages *Pages `json:"pages,omitempty"`
 
 	app      *App

@@ -71,6 +71,22 @@ func TestLanguage(t *testing.T) {
 	})
 }
 
+// FuzzLanguage: whatever a browser asks for, it gets one of the languages.
+func FuzzLanguage(f *testing.F) {
+	for _, header := range []string{"de-AT,de;q=0.9,en;q=0.8", "zh-Hant-TW", "*;q=0", "x-private, i-klingon", "en-u-nu-arab-x-a", "\xff"} {
+		f.Add(header)
+	}
+	set, err := New(Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		if got := set.Language([]string{header}).Tag(); !slices.Contains(Languages, got) {
+			t.Errorf("%q: got %q", header, got)
+		}
+	})
+}
+
 func TestDirection(t *testing.T) {
 	t.Parallel()
 	set := newSet(t, Options{})
