@@ -56,18 +56,20 @@ func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 	}
 }
 
-// TestAdminReviewAgain: a page that tells the same answer twice, since its button was clicked twice, sends the browser to the
-// same place with the same verifier.
+// TestAdminReviewAgain: a page that tells the same answer twice, since its button was clicked
+// twice, sends the browser to the same place with the same verifier.
 func TestAdminReviewAgain(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
 	a.requestToken("req", "app", "https://app.example.com/ready")
 	answer := func(permission string) map[string]any {
 		t.Helper()
-		return a.must("POST", "/oauth1/request-tokens/req/review", `{"user":"u","permission":"`+permission+`","lifetime":"1h"}`)
+		body := `{"user":"u","permission":"` + permission + `","lifetime":"1h"}`
+		return a.must("POST", "/oauth1/request-tokens/req/review", body)
 	}
 	first, second := answer("READ_PUBLIC"), answer("READ_PUBLIC")
-	if first["verifier"] == nil || first["verifier"] != second["verifier"] || first["redirect"] != second["redirect"] {
+	same := first["verifier"] == second["verifier"] && first["redirect"] == second["redirect"]
+	if first["verifier"] == nil || !same {
 		t.Errorf("got %v and then %v", first, second)
 	}
 	for name, body := range map[string]string{

@@ -49,32 +49,27 @@ func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 }
 
 var (
-	noticeNoToken       = &notice{Problem: &Problem{Status: 400, Reason: "token_absent"}, key: "no_token"}
-	noticeUnknownToken  = &notice{Problem: &Problem{Status: 404, Reason: "token_unknown"}, key: "unknown_token"}
-	noticeExpiredToken  = &notice{Problem: &Problem{Status: 410, Reason: "token_expired"}, key: "expired_token"}
-	noticeUnfinished    = &notice{Problem: &Problem{Status: 410, Reason: "token_expired"}, key: "unfinished"}
-	noticeOver          = &notice{Problem: &Problem{Status: 410, Reason: "already_reviewed"}, key: "over"}
-	noticeReviewed      = &notice{Problem: &Problem{Status: 409, Reason: "already_reviewed"}, key: "reviewed"}
-	noticeReviewedByYou = &notice{
-		Problem: &Problem{Status: 409, Reason: "already_reviewed"}, key: "reviewed_by_you", linkKey: "reviewed_by_you.link",
-	}
-	noticeNoApplication       = &notice{Problem: &Problem{Status: 404, Reason: "consumer_unknown"}, key: "no_application"}
-	noticeApplicationDisabled = &notice{
-		Problem: &Problem{Status: 403, Reason: "consumer_disabled"}, key: "application_disabled",
-	}
-	noticeNoLevels   = &notice{Problem: &Problem{Status: 403, Reason: "permission_none"}, key: "no_levels"}
-	noticeContexts   = &notice{Problem: &Problem{Status: 400, Reason: "context_invalid"}, key: "contexts"}
-	noticeContext    = &notice{Problem: &Problem{Status: 400, Reason: "context_invalid"}, key: "context"}
-	noticeCallback   = &notice{Problem: &Problem{Status: 400, Reason: "callback_invalid"}, key: "callback"}
-	noticeNoCallback = &notice{Problem: &Problem{Status: 400, Reason: "callback_absent"}, key: "no_callback"}
-	noticeNoChoice   = &notice{
-		Problem: &Problem{Status: 400, Reason: "choice_absent"}, key: "no_choice", arg: phrase("button.refuse"),
-	}
-	noticeNotOffered = &notice{Problem: &Problem{Status: 400, Reason: "choice_not_offered"}, key: "not_offered"}
-	noticeDone       = &notice{Problem: &Problem{Status: 403, Reason: "proof_invalid"}, key: "done"}
+	noticeNoToken             = newNotice(400, "token_absent", "no_token")
+	noticeUnknownToken        = newNotice(404, "token_unknown", "unknown_token")
+	noticeExpiredToken        = newNotice(410, "token_expired", "expired_token")
+	noticeUnfinished          = newNotice(410, "token_expired", "unfinished")
+	noticeOver                = newNotice(410, "already_reviewed", "over")
+	noticeReviewed            = newNotice(409, "already_reviewed", "reviewed")
+	noticeReviewedByYou       = newNotice(409, "already_reviewed", "reviewed_by_you")
+	noticeNoApplication       = newNotice(404, "consumer_unknown", "no_application")
+	noticeApplicationDisabled = newNotice(403, "consumer_disabled", "application_disabled")
+	noticeNoLevels            = newNotice(403, "permission_none", "no_levels")
+	noticeContexts            = newNotice(400, "context_invalid", "contexts")
+	noticeContext             = newNotice(400, "context_invalid", "context")
+	noticeCallback            = newNotice(400, "callback_invalid", "callback")
+	noticeNoCallback          = newNotice(400, "callback_absent", "no_callback")
+	noticeNoChoice            = newNotice(400, "choice_absent", "no_choice").about(phrase("button.refuse"))
+	noticeNotOffered          = newNotice(400, "choice_not_offered", "not_offered")
+	noticeDone                = newNotice(403, "proof_invalid", "done")
 )
 
-// authorization is a request token that waits for its review, or has that of the same user, and what the answer may be.
+// authorization is a request token that waits for its review, or has that of the same user, and
+// what the answer may be.
 type authorization struct {
 	user     string
 	token    *tokenstore.RequestToken
@@ -114,7 +109,9 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 }
 
 // examine finds what the answer to a request token may be, or why there can't be one.
-func (h *Handler) examine(ctx context.Context, store tokenstore.Store, a *authorization, query url.Values) *notice {
+func (h *Handler) examine(
+	ctx context.Context, store tokenstore.Store, a *authorization, query url.Values,
+) *notice {
 	if !h.app.now().Before(a.token.Expires) {
 		return noticeExpiredToken
 	}
@@ -148,8 +145,8 @@ func (h *Handler) examine(ctx context.Context, store tokenstore.Store, a *author
 	return nil
 }
 
-// reviewNotice is the notice for an error of the store about the request token of an authorization, if there is one, and
-// what the store has of it now, if anything.
+// reviewNotice is the notice for an error of the store about the request token of an authorization,
+// if there is one, and what the store has of it now, if anything.
 func (h *Handler) reviewNotice(err error, a *authorization, token *tokenstore.RequestToken) *notice {
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound) && a != nil: // it was there a moment ago
@@ -253,8 +250,9 @@ var lifetimes = []lifetimeChoice{
 	{"week", 7 * 24 * time.Hour},
 }
 
-// offeredLifetimes are the lifetimes that make a difference under the operator's limit (0: none). The one that is proposed
-// (0: for ever) is chosen already; where it is not offered, the longest that is shorter.
+// offeredLifetimes are the lifetimes that make a difference under the operator's limit (0: none).
+// The one that is proposed (0: for ever) is chosen already; where it is not offered, the longest
+// that is shorter.
 func offeredLifetimes(l *pages.Language, most, proposed time.Duration) ([]pages.Choice, error) {
 	var offered []pages.Choice
 	chosen, longest := 0, time.Duration(0)
@@ -294,7 +292,8 @@ func (h *Handler) authorizeView(l *pages.Language, a *authorization) (pages.Auth
 		Proof:       h.proof("asked", a.user, a.token.Key, a.consumer.Key),
 	}
 	for _, level := range a.levels {
-		choice := pages.Choice{Value: level.Name, Checked: len(a.levels) == 1 || level.Name == h.Pages.DefaultPermission}
+		choice := pages.Choice{Value: level.Name}
+		choice.Checked = len(a.levels) == 1 || level.Name == h.Pages.DefaultPermission
 		choice.Title, choice.Description = h.app.levels.in(l, level)
 		v.Levels = append(v.Levels, choice)
 	}
@@ -315,9 +314,10 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	form, n := h.readForm(w, r)
 	var a *authorization
 	if n == nil {
-		if a, n = h.findAuthorization(r.Context(), user, store, query); n == noticeUnknownToken && h.asked(user, query, form) {
-			n = noticeOver.about(form.Get("consumer"))
-		}
+		a, n = h.findAuthorization(r.Context(), user, store, query)
+	}
+	if n == noticeUnknownToken && h.asked(user, query, form) {
+		n = noticeOver.about(form.Get("consumer"))
 	}
 	var review tokenstore.Review
 	if n == nil {
@@ -335,7 +335,8 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	return h.leave(w, h.destinationURL(a, review))
 }
 
-// asked reports whether the form is of a page that asked the user about the request token, whatever became of it.
+// asked reports whether the form is of a page that asked the user about the request token, whatever
+// became of it since.
 func (h *Handler) asked(user string, query, form url.Values) bool {
 	return h.proofValid(form.Get("proof"), "asked", user, query.Get("oauth_token"), form.Get("consumer"))
 }

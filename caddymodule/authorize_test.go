@@ -92,7 +92,9 @@ func TestAuthorizeSays(t *testing.T) {
 consumer bare {
 	secret s
 }`, "")
-	for _, c := range []*tokenstore.Consumer{{Key: "own", SelfRegistered: true, Created: site.clock}, {Key: "added", Secret: "s"}} {
+	for _, c := range []*tokenstore.Consumer{
+		{Key: "own", SelfRegistered: true, Created: site.clock}, {Key: "added", Secret: "s"},
+	} {
 		if err := site.store().CreateConsumer(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -338,23 +340,27 @@ func TestReview(t *testing.T) {
 // answer sends an answer of the page that asks, and returns where the browser goes then.
 func (s *testSite) answer(t *testing.T, target, user, csrf string, more ...string) *httptest.ResponseRecorder {
 	t.Helper()
-	form := url.Values{"csrf": {csrf}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"hour"}}
+	form := url.Values{
+		"csrf": {csrf}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"hour"},
+	}
 	for i := 0; i < len(more); i += 2 {
 		form.Set(more[i], more[i+1])
 	}
 	return s.send(target, user, form)
 }
 
-// TestReviewAgain: the same answer of the same user leads to the same place until the exchange; another answer, or somebody
-// else's, is told that the request was answered.
+// TestReviewAgain: the same answer of the same user leads to the same place until the exchange;
+// another answer, or somebody else's, is told that the request was answered.
 func TestReviewAgain(t *testing.T) {
-	site := newTestSite(t, demoConsumer+"consumer registered {\n secret s\n callbacks https://app.example.com/oauth/*\n}\n", "")
+	const registered = "consumer registered {\n secret s\n callbacks https://app.example.com/oauth/*\n}\n"
+	site := newTestSite(t, demoConsumer+registered, "")
 	for _, test := range []struct {
 		name, consumer, callback, more string
 		link                           string // of the page of the answered request, for who answered
 	}{
 		{"a callback", "demo", "https://app.example.com/cb?a=b", "", "Continue to <bdi>demo</bdi>"},
-		{"a callback in the link", "registered", "", "&oauth_callback=https%3A%2F%2Fapp.example.com%2Foauth%2Fx", "Continue to <bdi>registered</bdi>"},
+		{"a callback in the link", "registered", "", "&oauth_callback=https%3A%2F%2Fapp.example.com%2Foauth%2Fx",
+			"Continue to <bdi>registered</bdi>"},
 		{"a code", "demo", outOfBand, "", "See your answer"},
 		{"neither", "demo", "", "", "See your answer"},
 	} {
@@ -384,18 +390,20 @@ func TestReviewAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			verifier := stored.Review.Verifier
 			for name, w := range map[string]*httptest.ResponseRecorder{
-				"opens it": site.open(target, "bob"), "says the same": site.answer(t, target, "bob", bobs),
-				"has the form": site.answer(t, target, "bob", csrf), "has the address": site.open("/+authorize-token"+place[strings.Index(place, "?"):], "bob"),
+				"opens it":        site.open(target, "bob"),
+				"says the same":   site.answer(t, target, "bob", bobs),
+				"has the form":    site.answer(t, target, "bob", csrf),
+				"has the address": site.open("/+authorize-token"+place[strings.Index(place, "?"):], "bob"),
 			} {
-				verifier := stored.Review.Verifier
-				if w.Code < 400 || strings.Contains(w.Body.String(), `class="onward"`) || verifier != "" && strings.Contains(w.Body.String(), verifier) {
-					t.Errorf("somebody else %s: %d %s", name, w.Code, w.Body)
+				page := w.Body.String()
+				leads := strings.Contains(page, `class="onward"`) || verifier != "" && strings.Contains(page, verifier)
+				if w.Code < 400 || leads {
+					t.Errorf("somebody else %s: %d %s", name, w.Code, page)
 				}
 			}
-			if _, err := site.store().Exchange(t.Context(), token.Key, stored.Review.Verifier, tokenstore.NewKey(), tokenstore.NewSecret()); err != nil {
-				t.Fatal(err)
-			}
+			site.redeem(token.Key, verifier)
 			wantPage(t, site.open(target, "alice"), 404, "This request is over, or was never here")
 			wantPage(t, site.answer(t, target, "alice", csrf), 404, "This request is over, or was never here")
 		})
@@ -403,15 +411,17 @@ func TestReviewAgain(t *testing.T) {
 	t.Run("a refusal", func(t *testing.T) {
 		target := "/+authorize-token?oauth_token=" + site.waiting("demo", "https://app.example.com/cb").Key
 		csrf := csrfToken(t, site.open(target, "alice"))
-		first := site.answer(t, target, "alice", csrf, "decision", "refuse")
+		first := site.answer(t, target, "alice", csrf, "decision", "refuse").Header().Get("Location")
 		second := site.answer(t, target, "alice", csrf, "decision", "refuse", "permission", "WRITE_PUBLIC")
-		if got := second.Header().Get("Location"); second.Code != 303 || got != first.Header().Get("Location") || !strings.HasSuffix(got, "&oauth_problem=permission_denied") {
-			t.Errorf("%d to %q", second.Code, got)
+		got := second.Header().Get("Location")
+		if second.Code != 303 || got != first || !strings.HasSuffix(got, "&oauth_problem=permission_denied") {
+			t.Errorf("%d to %q, and the first to %q", second.Code, got, first)
 		}
 		wantPage(t, site.answer(t, target, "alice", csrf), 409, "You have answered this request already")
 	})
-	t.Run("an answered request of a consumer that may not any more leads to no application", func(t *testing.T) {
-		if err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "late", Secret: "s"}); err != nil {
+	t.Run("an answered request of a disabled consumer leads to no application", func(t *testing.T) {
+		late := &tokenstore.Consumer{Key: "late", Secret: "s"}
+		if err := site.store().CreateConsumer(t.Context(), late); err != nil {
 			t.Fatal(err)
 		}
 		target := "/+authorize-token?oauth_token=" + site.waiting("late", "https://app.example.com/cb").Key
@@ -424,7 +434,9 @@ func TestReviewAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, w := range []*httptest.ResponseRecorder{site.open(target, "alice"), site.answer(t, target, "alice", csrf)} {
+		for _, w := range []*httptest.ResponseRecorder{
+			site.open(target, "alice"), site.answer(t, target, "alice", csrf),
+		} {
 			wantPage(t, w, 409, "You have answered this request already", `href="?done=READ_PUBLIC&`)
 			if strings.Contains(w.Body.String(), "app.example.com") {
 				t.Error("the page leads to the application")
@@ -433,7 +445,18 @@ func TestReviewAgain(t *testing.T) {
 	})
 }
 
-// TestReviewedThenExchanged: the page of an answer says so when the application has its access, and when that was taken back.
+// redeem gets the access token of a request token that was reviewed.
+func (s *testSite) redeem(key, verifier string) *tokenstore.AccessToken {
+	s.t.Helper()
+	access, err := s.store().Exchange(s.t.Context(), key, verifier, tokenstore.NewKey(), tokenstore.NewSecret())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return access
+}
+
+// TestReviewedThenExchanged: the page of an answer says so when the application has its access, and
+// when that was taken back.
 func TestReviewedThenExchanged(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	token := site.waiting("demo", outOfBand)
@@ -453,10 +476,7 @@ func TestReviewedThenExchanged(t *testing.T) {
 	if w := site.open(done, "bob"); w.Code != 403 || strings.Contains(w.Body.String(), stored.Review.Verifier) {
 		t.Errorf("somebody else sees the code: %d", w.Code)
 	}
-	access, err := site.store().Exchange(t.Context(), token.Key, stored.Review.Verifier, tokenstore.NewKey(), tokenstore.NewSecret())
-	if err != nil {
-		t.Fatal(err)
-	}
+	access := site.redeem(token.Key, stored.Review.Verifier)
 	wantPage(t, site.open(done, "alice"), 200, "<h1>Finished</h1>", "may act for you now")
 	wantPage(t, site.send(target, "alice", form), 410, "This request is over", "whether <bdi>demo</bdi> may act for you")
 	for name, w := range map[string]*httptest.ResponseRecorder{
@@ -559,8 +579,9 @@ func TestOfferedLifetimes(t *testing.T) {
 				chosen = append(chosen, choice.Value)
 			}
 		}
-		if got := strings.Join(values, " "); got != test.values || offered[0].Title != test.first || strings.Join(chosen, " ") != test.chosen {
-			t.Errorf("at most %v, %v proposed: %q, %q chosen, %+v", test.most, test.proposed, got, chosen, offered[0])
+		got := fmt.Sprintf("%s; %s; %s", strings.Join(values, " "), strings.Join(chosen, " "), offered[0].Title)
+		if want := fmt.Sprintf("%s; %s; %s", test.values, test.chosen, test.first); got != want {
+			t.Errorf("at most %v, %v proposed: got %q, want %q", test.most, test.proposed, got, want)
 		}
 	}
 }
@@ -568,14 +589,15 @@ func TestOfferedLifetimes(t *testing.T) {
 // checked lists what is chosen already in a page's field.
 func checked(page, field string) string {
 	var values []string
-	for _, found := range regexp.MustCompile(`name="`+field+`" value="([^"]*)" required checked`).FindAllStringSubmatch(page, -1) {
+	radio := regexp.MustCompile(`name="` + field + `" value="([^"]*)" required checked`)
+	for _, found := range radio.FindAllStringSubmatch(page, -1) {
 		values = append(values, found[1])
 	}
 	return strings.Join(values, " ")
 }
 
-// TestAuthorizeProposes: what is chosen already when the page opens: nothing longer than a week, and no level, unless the
-// operator says so.
+// TestAuthorizeProposes: what is chosen already when the page opens: nothing longer than a week,
+// and no level, unless the operator says so.
 func TestAuthorizeProposes(t *testing.T) {
 	for _, test := range []struct {
 		name, global, pages, asked string
@@ -600,7 +622,8 @@ func TestAuthorizeProposes(t *testing.T) {
 			site := newTestSite(t, demoConsumer+test.global+"\n", directive)
 			query := url.Values{"oauth_token": {site.waiting("demo", "").Key}, "allow_permission": strings.Fields(test.asked)}
 			page := site.open("/+authorize-token?"+query.Encode(), "alice").Body.String()
-			if level, lifetime := checked(page, "permission"), checked(page, "lifetime"); level != test.level || lifetime != test.lifetime {
+			level, lifetime := checked(page, "permission"), checked(page, "lifetime")
+			if level != test.level || lifetime != test.lifetime {
 				t.Errorf("chosen are %q and %q; want %q and %q", level, lifetime, test.level, test.lifetime)
 			}
 		})

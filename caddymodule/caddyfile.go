@@ -546,7 +546,9 @@ func (o options) first(d *caddyfile.Dispenser) error {
 }
 
 // unmarshalBlock reads a block of options that have one text each, which check looks at.
-func unmarshalBlock(d *caddyfile.Dispenser, check func(option, value string) error, fields map[string]*string) error {
+func unmarshalBlock(
+	d *caddyfile.Dispenser, check func(option, value string) error, fields map[string]*string,
+) error {
 	block := d.Val()
 	if d.NextArg() {
 		return d.Errf("%s: takes a block, and not %q", block, d.Val())

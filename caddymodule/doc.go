@@ -23,7 +23,7 @@
 //	app.go          the app: the store, the lifetimes, the permission levels; consumer.go: declared consumers and what any may be
 //	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
-//	                page.go: what both share; pages.go: their options; package pages: templates, style sheet and texts;
+//	                page.go: what both share; pages.go: their options; package pages: templates and texts;
 //	                callback.go: where they may send a browser
 //	admin.go        the admin API; command.go: the commands that use it; sign.go and explain.go: those for people who
 //	                debug signatures; policycommand.go: the one for those who test policies
@@ -33,6 +33,6 @@
 //	caddyfile.go    the Caddyfile's syntax
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //
-// The package imports oauth1 (RFC 5849), pages (what people see) and tokenstore (the model and its stores); none of them
-// knows of it.
+// The package imports oauth1 (RFC 5849), pages (what people see) and tokenstore (the model and its
+// stores); none of them knows of it.
 package caddymodule

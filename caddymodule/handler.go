@@ -253,7 +253,8 @@ func (h *Handler) Validate() error {
 	if err := h.checkPaths(); err != nil {
 		return err
 	}
-	if err := h.Pages.validate(h.app.levels, h.Permissions, time.Duration(h.app.AccessTokenLifetime)); err != nil {
+	most := time.Duration(h.app.AccessTokenLifetime)
+	if err := h.Pages.validate(h.app.levels, h.Permissions, most); err != nil {
 		return err
 	}
 	return validatePolicies(h.Policies, h.Permissions)

@@ -46,11 +46,12 @@ func initial(name string) string {
 	return "?"
 }
 
-// A notice is a refusal that a person reads. Its texts are in the pages' catalogues: what it is called, what happened, and
-// what to do.
+// A notice is a refusal that a person reads. Its texts are in the pages' catalogues: what it is
+// called, what happened, and what to do.
 type notice struct {
 	*Problem
-	// key is what the keys of its texts begin with, behind "notice."; empty for a refusal that is no page.
+	// key is what the keys of its texts begin with, behind "notice."; empty for a refusal that is
+	// no page.
 	key string
 	// arg is what its texts name, if anything: a name, an error for which there is a text, or a phrase.
 	arg any
@@ -59,11 +60,16 @@ type notice struct {
 	linkKey, linkArg string
 }
 
+// newNotice returns a notice that may have a link, whose text is its own.
+func newNotice(status int, reason, key string) *notice {
+	return &notice{Problem: &Problem{Status: status, Reason: reason}, key: key, linkKey: key + ".link"}
+}
+
 // A phrase is the key of a text within another.
 type phrase string
 
-// A reasonError is an error that pages say in the language of who reads them: its format is a key of their catalogues. The
-// arguments are texts and whole numbers.
+// A reasonError is an error that pages say in the language of who reads them: its format is a key
+// of their catalogues. The arguments are texts and whole numbers.
 type reasonError struct {
 	format string
 	args   []any
@@ -75,10 +81,10 @@ func (e *reasonError) Error() string { return fmt.Sprintf(e.format, e.args...) }
 func reason(format string, args ...any) error { return &reasonError{format, args} }
 
 var (
-	noticeCrossOrigin  = &notice{Problem: &Problem{Status: 403, Reason: "cross_origin"}, key: "cross_origin"}
-	noticeForm         = &notice{Problem: &Problem{Status: 400, Reason: "form_malformed"}, key: "form"}
-	noticeFormTooLarge = &notice{Problem: &Problem{Status: 413, Reason: "body_too_large"}, key: "form_too_large"}
-	noticeStale        = &notice{Problem: &Problem{Status: 403, Reason: "csrf_invalid"}, key: "stale", linkKey: "stale.link"}
+	noticeCrossOrigin  = newNotice(403, "cross_origin", "cross_origin")
+	noticeForm         = newNotice(400, "form_malformed", "form")
+	noticeFormTooLarge = newNotice(413, "body_too_large", "form_too_large")
+	noticeStale        = newNotice(403, "csrf_invalid", "stale")
 )
 
 // about returns the notice with what its texts name.
@@ -156,7 +162,9 @@ func (h *Handler) language(r *http.Request) *pages.Language {
 }
 
 // show answers with a page. A form on it may lead to formTarget, a source of the Content-Security-Policy, if there is one.
-func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, user string, page any, formTarget string) error {
+func (h *Handler) show(
+	w http.ResponseWriter, r *http.Request, status int, user string, page any, formTarget string,
+) error {
 	site := h.Pages.Name
 	if site == "" {
 		site = h.origin(r).host

@@ -30,21 +30,24 @@ type Pages struct {
 	Accent string `json:"accent,omitempty"`
 	// The same for people whose system asks for dark colours. Default: Accent, or 9db6ff
 	AccentDark string `json:"accent_dark,omitempty"`
-	// The only language of the pages: en, de, fr, es, pt, ja, zh-Hans or ar. Titles and descriptions of declared
-	// permissions are shown as they are in every language. Default: the one of these that suits the browser's
-	// Accept-Language best, or English.
+	// The only language of the pages: en, de, fr, es, pt, ja, zh-Hans or ar. Titles and
+	// descriptions of declared permissions are shown as they are in every language. Default: the
+	// one of these that suits the browser's Accept-Language best, or English.
 	Language string `json:"language,omitempty"`
-	// The permission level that is chosen already when the page opens, where it is among those that are offered. Default:
-	// none; the user must choose. Danger: people who don't read grant this one.
+	// The permission level that is chosen already when the page opens, where it is among those that
+	// are offered. Default: none; the user must choose. Danger: people who don't read grant this
+	// one.
 	DefaultPermission string `json:"default_permission,omitempty"`
-	// The lifetime that is chosen already: 1h, 1d, 7d, or never, which is until the user revokes the access, or as long as
-	// access_token_lifetime allows. It can't be longer than that. Default: 7d, or the longest offered that is shorter.
-	// Danger of never: access that is no longer needed stays.
+	// The lifetime that is chosen already: 1h, 1d, 7d, or never, which is until the user revokes
+	// the access, or as long as access_token_lifetime allows. It can't be longer than that.
+	// Default: 7d, or the longest offered that is shorter. Danger of never: access that is no
+	// longer needed stays.
 	DefaultLifetime string `json:"default_lifetime,omitempty"`
-	// A folder with files that replace the built-in ones of the same name: layout.html, authorize.html, done.html,
-	// message.html, tokens.html, style.css. They are Go templates (html/template), tried out when the configuration is
-	// loaded; {{text "button.allow"}} is a text of the catalogues in the language of the page, and {{.Language}} and
-	// {{.Direction}} are for the html element. The pages' policy admits no script and no other style than style.css.
+	// A folder with files that replace the built-in ones of the same name: layout.html,
+	// authorize.html, done.html, message.html, tokens.html, style.css. They are Go templates
+	// (html/template), tried out when the configuration is loaded; {{text "button.allow"}} is a
+	// text of the catalogues in the language of the page, and {{.Language}} and {{.Direction}} are
+	// for the html element. The pages' policy admits no script and no other style than style.css.
 	// Default: none.
 	Templates string `json:"templates,omitempty"`
 
@@ -120,8 +123,8 @@ func parseDefaultLifetime(text string) (time.Duration, error) {
 	return length, nil
 }
 
-// validate refuses defaults that no page could offer: a level that is not among the site's, or a lifetime beyond what the
-// app allows (0: no limit).
+// validate refuses defaults that no page could offer: a level that is not among the site's, or a
+// lifetime beyond what the app allows (0: no limit).
 func (p *Pages) validate(declared *levels, permissions []string, most time.Duration) error {
 	if level := p.DefaultPermission; level != "" {
 		if err := checkDefaultPermission(level, declared); err != nil {
@@ -132,7 +135,8 @@ func (p *Pages) validate(declared *levels, permissions []string, most time.Durat
 		}
 	}
 	if p.DefaultLifetime != "" && most > 0 && p.lifetime > most {
-		return fmt.Errorf("pages: default_lifetime %q: is longer than access_token_lifetime %v allows", p.DefaultLifetime, most)
+		return fmt.Errorf("pages: default_lifetime %q: is longer than access_token_lifetime %v allows",
+			p.DefaultLifetime, most)
 	}
 	return nil
 }

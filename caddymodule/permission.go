@@ -59,7 +59,8 @@ var defaultPermissionLevels = []PermissionLevel{
 type levels struct {
 	ordered []PermissionLevel
 	holds   map[string][]string
-	// builtin says that these are the default levels, for which the pages have texts in their languages.
+	// builtin says that these are the default levels, for which the pages have texts in their
+	// languages.
 	builtin bool
 }
 
@@ -137,7 +138,8 @@ func (l *levels) declared(name string) (PermissionLevel, bool) {
 	return l.ordered[i], true
 }
 
-// in returns what people read of a level in a language. What the operator declared is as it was written.
+// in returns what people read of a level in a language. What the operator declared is as it was
+// written.
 func (l *levels) in(language *pages.Language, level PermissionLevel) (title, description string) {
 	if !l.builtin {
 		return level.Title, level.Description

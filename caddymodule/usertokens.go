@@ -39,7 +39,9 @@ func (h *Handler) serveTokens(w http.ResponseWriter, r *http.Request) error {
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
-func (h *Handler) tokensView(ctx context.Context, l *pages.Language, user string, store tokenstore.Store, query url.Values) (pages.Tokens, error) {
+func (h *Handler) tokensView(
+	ctx context.Context, l *pages.Language, user string, store tokenstore.Store, query url.Values,
+) (pages.Tokens, error) {
 	var view pages.Tokens
 	if key := query.Get("revoked"); h.proofValid(query.Get("proof"), "revoked", user, key) {
 		app, err := h.application(ctx, store, key)
@@ -85,9 +87,11 @@ func (h *Handler) tokensView(ctx context.Context, l *pages.Language, user string
 	return view, nil
 }
 
-// liveTokens returns a page of the access tokens that match, without the expired ones: an empty one only if no more are
-// behind after.
-func (h *Handler) liveTokens(ctx context.Context, store tokenstore.Store, f tokenstore.Filter, after string) ([]*tokenstore.AccessToken, string, error) {
+// liveTokens returns a page of the access tokens that match, without the expired ones: an empty one
+// only if no more are behind after.
+func (h *Handler) liveTokens(
+	ctx context.Context, store tokenstore.Store, f tokenstore.Filter, after string,
+) ([]*tokenstore.AccessToken, string, error) {
 	for {
 		page, next, err := store.AccessTokens(ctx, f, after, grantsPerPage)
 		if err != nil {
@@ -108,7 +112,9 @@ func (h *Handler) liveTokens(ctx context.Context, store tokenstore.Store, f toke
 }
 
 // application is the consumer with the key, which may be gone by now.
-func (h *Handler) application(ctx context.Context, store tokenstore.Store, key string) (pages.Application, error) {
+func (h *Handler) application(
+	ctx context.Context, store tokenstore.Store, key string,
+) (pages.Application, error) {
 	consumer, err := h.app.consumer(ctx, store, key)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return newApplicationView(&tokenstore.Consumer{Key: key}), nil

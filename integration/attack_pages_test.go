@@ -200,8 +200,9 @@ func merged(o object, name string, value any) object {
 	return o
 }
 
-// TestDoublePost sends a form of the authorize page twice, one after the other and at the same time, as a button does that is
-// clicked twice. All of the answers lead to the same place, which works; an answer that is not the same leads nowhere.
+// TestDoublePost sends a form of the authorize page twice, one after the other and at the same
+// time, as a button does that is clicked twice. All of the answers lead to the same place, which
+// works; an answer that is not the same leads nowhere.
 func TestDoublePost(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	w := walker{t, srv, demoKey, demoSecret}

@@ -210,8 +210,9 @@ func TestBrowserKeyboard(t *testing.T) {
 	}
 }
 
-// TestBrowserFold: in a window of 1280 by 1000 both buttons are in sight as soon as the page opens, with all that it may have to
-// say, with six levels, and in the languages that say it at the greatest length.
+// TestBrowserFold: in a window of 1280 by 1000 both buttons are in sight as soon as the page opens,
+// with all that it may have to say, with six levels, and in the languages that say it at the
+// greatest length.
 func TestBrowserFold(t *testing.T) {
 	levels := ""
 	for i, name := range []string{"READ_PUBLIC", "WRITE_PUBLIC", "LEVEL_3", "LEVEL_4", "LEVEL_5", "LEVEL_6"} {
@@ -245,7 +246,8 @@ func TestBrowserFold(t *testing.T) {
 	}
 }
 
-// TestBrowserLanguages looks at the pages in every language, as TestBrowserAccessibility does in English.
+// TestBrowserLanguages looks at the pages in every language, as TestBrowserAccessibility does in
+// English.
 func TestBrowserLanguages(t *testing.T) {
 	b := startBrowser(t, site{App: browserApp + "registration open\n", OAuth1: "pages {\n\tname \"Example Forge\"\n}"})
 	demo := b.walker(t, "demo")
@@ -304,7 +306,8 @@ func (tb *tab) screenshot(path string, width int64) {
 	tb.t.Helper()
 	height := map[int64]int64{390: 844, 1280: 900}[width]
 	tb.do(chromedp.EmulateViewport(width, height))
-	// A window as high as the page: Chromium's own way to picture a whole page shifts those that run from right to left.
+	// A window as high as the page: Chromium's own way to picture a whole page shifts those that
+	// run from right to left.
 	height = max(height, script[int64](tb, "document.documentElement.scrollHeight"))
 	tb.do(chromedp.EmulateViewport(width, height))
 	picture, err := chromedp.Run(tb.ctx, chromedp.CaptureScreenshot())

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/html"
 )
 
-// texts are the messages of a catalogue as they stand in its file, by key and plural form; a message that is not in
-// the plural has the form "".
+// texts are the messages of a catalogue as they stand in its file, by key and plural form; a
+// message that is not in the plural has the form "".
 func texts(t *testing.T, tag string) map[string]map[string]string {
 	t.Helper()
 	content, err := catalogues.ReadFile("messages/" + tag + ".json")
@@ -59,7 +59,8 @@ func placeholders(text string) []string {
 	return slices.Compact(found)
 }
 
-// TestCatalogues: every catalogue has every text, with the plural forms of its language and with all placeholders.
+// TestCatalogues: every catalogue has every text, with the plural forms of its language and with
+// all placeholders.
 func TestCatalogues(t *testing.T) {
 	t.Parallel()
 	files, err := fs.Glob(catalogues, "messages/*.json")

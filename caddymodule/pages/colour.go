@@ -55,8 +55,9 @@ func colours(accent, accentDark string) (string, error) {
 		"@media (prefers-color-scheme:dark){:root{" + accentOn(dark, darkSurface) + "}}\n", nil
 }
 
-// accentOn are the properties of an accent: itself, the text on it, and what is drawn with it on the surface, which
-// is the text's colour where the accent would be too faint (WCAG 2.2 success criterion 1.4.11).
+// accentOn are the properties of an accent: itself, the text on it, and what is drawn with it on
+// the surface, which is the text's colour where the accent would be too faint (WCAG 2.2 success
+// criterion 1.4.11).
 func accentOn(accent, surface colour) string {
 	text := white
 	if contrast(black, accent) > contrast(white, accent) {

@@ -15,15 +15,16 @@ import (
 	"golang.org/x/text/message/catalog"
 )
 
-// Languages are those that the pages are written in, by their BCP 47 tags. The first is that of a browser that asks for
-// none of them, and of every text that another lacks.
+// Languages are those that the pages are written in, by their BCP 47 tags. The first is that of a
+// browser that asks for none of them, and of every text that another lacks.
 var Languages = []string{"en", "de", "fr", "es", "pt", "ja", "zh-Hans", "ar"}
 
 // rightToLeft are the languages among them that are written so.
 var rightToLeft = []string{"ar"}
 
-// A catalogue of messages is a JSON object of texts by their keys. A text holds %[1]s, %[2]s ... for its arguments, or is an
-// object of texts by the plural forms (CLDR's names) of its first argument, a number.
+// A catalogue of messages is a JSON object of texts by their keys. A text holds %[1]s, %[2]s ...
+// for its arguments, or is an object of texts by the plural forms (CLDR's names) of its first
+// argument, a number.
 //
 //go:embed messages/*.json
 var catalogues embed.FS

@@ -20,7 +20,8 @@ func newSet(t *testing.T, o Options) *Set {
 	return set
 }
 
-// RFC 9110 section 12.5.4: the browser's wishes, in the order of their weights; English where it has none that is there.
+// RFC 9110 section 12.5.4: the browser's wishes, in the order of their weights; English where it
+// has none that is there.
 func TestLanguage(t *testing.T) {
 	t.Parallel()
 	set := newSet(t, Options{})

@@ -208,7 +208,8 @@ func (s *Set) parse(files map[string]string) error {
 	if err != nil {
 		return err
 	}
-	s.parsed, s.translated = make(map[string]*template.Template), make(map[*Language]map[string]*template.Template)
+	s.parsed = make(map[string]*template.Template)
+	s.translated = make(map[*Language]map[string]*template.Template)
 	for _, name := range []string{fileAuthorize, fileDone, fileMessage, fileTokens} {
 		page, err := layout.Clone()
 		if err != nil {
@@ -229,17 +230,24 @@ func (s *Set) parse(files map[string]string) error {
 
 // samples are pages with all that templates may meet, to try them with.
 func samples() []View {
-	app := Application{Key: "key", Name: "Name", Homepage: "https://example.com/", Initial: "N", SelfRegistered: true}
+	app := Application{
+		Key: "key", Name: "Name", Homepage: "https://example.com/", Initial: "N", SelfRegistered: true,
+	}
 	at := time.Unix(1, 0)
-	grant := Grant{Key: "key", CSRF: "x", Title: "Title", Context: "context", Created: at, LastUsed: at, Expires: at}
+	grant := Grant{
+		Key: "key", CSRF: "x", Title: "Title", Context: "context", Created: at, LastUsed: at, Expires: at,
+	}
 	choice := Choice{Value: "value", Title: "Title", Description: "description", Checked: true}
 	var views []View
 	for _, page := range []any{
 		Authorize{
-			Application: app, Context: "context", Computer: &Computer{Type: "type", Host: "host"}, CSRF: "x", Proof: "x",
-			Levels: []Choice{choice}, Lifetimes: []Choice{choice, choice}, Destination: "https://example.com", Polling: true,
+			Application: app, Context: "context", Computer: &Computer{Type: "type", Host: "host"},
+			CSRF: "x", Proof: "x", Destination: "https://example.com", Polling: true,
+			Levels: []Choice{choice}, Lifetimes: []Choice{choice, choice},
 		},
-		Authorize{Application: app, Levels: []Choice{choice, choice}, Lifetimes: []Choice{choice}, OutOfBand: true},
+		Authorize{
+			Application: app, Levels: []Choice{choice, choice}, Lifetimes: []Choice{choice}, OutOfBand: true,
+		},
 		Authorize{},
 		Done{Application: app, Granted: true, Verifier: "x"},
 		Done{Application: app, Granted: true, Finished: true},
@@ -247,7 +255,10 @@ func samples() []View {
 		Done{},
 		Message{Title: "Title", Text: "text", Advice: "advice", Link: "?", LinkText: "link"},
 		Message{},
-		Tokens{Revoked: "x", First: "?", Next: "?", Applications: []Grants{{Application: app, CSRF: "x", Grants: []Grant{grant, {}}}}},
+		Tokens{
+			Revoked: "x", First: "?", Next: "?",
+			Applications: []Grants{{Application: app, CSRF: "x", Grants: []Grant{grant, {}}}},
+		},
 		Tokens{},
 	} {
 		views = append(views, View{Site: "site", Initial: "S", User: "user", Tokens: "/", Page: page})

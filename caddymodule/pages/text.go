@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Text is the message with the key. Its arguments are texts, which are escaped, HTML, or whole numbers. An unknown key is an
-// error.
+// Text is the message with the key. Its arguments are texts, which are escaped, HTML, or whole
+// numbers. An unknown key is an error.
 func (l *Language) Text(key string, args ...any) (template.HTML, error) {
 	from := l
 	if !l.has[key] {

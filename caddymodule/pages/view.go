@@ -49,8 +49,8 @@ type Authorize struct {
 	// OutOfBand says that the user will get a code to type in.
 	OutOfBand bool
 	CSRF      string // sent as "csrf"
-	// Proof is sent as "proof", with the Application's Key as "consumer": so a form that comes late, when the request is
-	// forgotten, gets a page that knows what it was about.
+	// Proof is sent as "proof", with the Application's Key as "consumer": so a form that comes
+	// late, when the request is forgotten, gets a page that knows what it was about.
 	Proof string
 }
 
@@ -80,7 +80,8 @@ type Message struct {
 
 // A Tokens is the page that lists what a user has granted.
 type Tokens struct {
-	// Revoked is the name of the application that has just lost what it had, or one of it; empty if none did.
+	// Revoked is the name of the application that has just lost what it had, or one of it; empty if
+	// none did.
 	Revoked string
 	// Applications are sorted by name.
 	Applications []Grants
