@@ -318,6 +318,9 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	}
 	if n == noticeUnknownToken && h.asked(user, query, form) {
 		n = noticeOver.about(form.Get("consumer"))
+		if form.Get("decision") == "allow" {
+			return h.showFinished(w, r, user, store, form.Get("consumer"))
+		}
 	}
 	var review tokenstore.Review
 	if n == nil {
@@ -445,30 +448,39 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	view := pages.Done{Application: app, Granted: permission != tokenstore.Unauthorized}
 	request, err := h.app.requestToken(r.Context(), store, token)
 	switch {
-	case !view.Granted && errors.Is(err, tokenstore.ErrNotFound): // long ago
-		err = nil
-	case errors.Is(err, tokenstore.ErrNotFound): // exchanged by now, and perhaps revoked again
-		view.Finished, err = h.acts(r.Context(), store, user, key)
-		if err == nil && !view.Finished {
-			return h.refusePage(w, r, endpointAuthorize, user, noticeOver.about(key))
-		}
+	case view.Granted && errors.Is(err, tokenstore.ErrNotFound):
+		return h.showFinished(w, r, user, store, key)
+	case errors.Is(err, tokenstore.ErrNotFound): // refused long ago
 	case err != nil:
+		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
 	case view.Granted && !h.app.now().Before(request.Expires):
 		return h.refusePage(w, r, endpointAuthorize, user, noticeUnfinished)
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
 		view.Verifier = request.Review.Verifier
 	}
-	if err != nil {
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
-	}
 	h.metrics.answered(endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
-// acts reports whether the consumer has an access token of the user.
-func (h *Handler) acts(ctx context.Context, store tokenstore.Store, user, consumer string) (bool, error) {
-	tokens, _, err := h.liveTokens(ctx, store, tokenstore.Filter{User: user, Consumer: consumer}, "")
-	return len(tokens) > 0, err
+// showFinished is for an answer whose request token is forgotten: the consumer has its access token
+// by now, unless that was revoked again.
+func (h *Handler) showFinished(
+	w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, consumer string,
+) error {
+	filter := tokenstore.Filter{User: user, Consumer: consumer}
+	tokens, _, err := h.liveTokens(r.Context(), store, filter, "")
+	if err == nil && len(tokens) == 0 {
+		return h.refusePage(w, r, endpointAuthorize, user, noticeOver.about(consumer))
+	}
+	var app pages.Application
+	if err == nil {
+		app, err = h.application(r.Context(), store, consumer)
+	}
+	if err != nil {
+		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+	}
+	h.metrics.answered(endpointAuthorize)
+	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")
 }
 
 // hasDestination reports whether the callback is somewhere to send a browser to.

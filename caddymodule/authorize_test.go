@@ -478,7 +478,10 @@ func TestReviewedThenExchanged(t *testing.T) {
 	}
 	access := site.redeem(token.Key, stored.Review.Verifier)
 	wantPage(t, site.open(done, "alice"), 200, "<h1>Finished</h1>", "may act for you now")
-	wantPage(t, site.send(target, "alice", form), 410, "This request is over", "whether <bdi>demo</bdi> may act for you")
+	wantPage(t, site.send(target, "alice", form), 200, "<h1>Finished</h1>", "may act for you now")
+	refusal := url.Values{"proof": proof, "consumer": {"demo"}, "decision": {"refuse"}}
+	const over = "whether <bdi>demo</bdi> may act for you"
+	wantPage(t, site.send(target, "alice", refusal), 410, "This request is over", over)
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"somebody else":        site.send(target, "bob", form),
 		"another consumer":     site.send(target, "alice", url.Values{"proof": proof, "consumer": {"other"}}),
@@ -490,7 +493,9 @@ func TestReviewedThenExchanged(t *testing.T) {
 	if err := site.store().RevokeToken(t.Context(), access.Key); err != nil {
 		t.Fatal(err)
 	}
-	wantPage(t, site.open(done, "alice"), 410, "This request is over", "whether <bdi>demo</bdi> may act for you")
+	for _, w := range []*httptest.ResponseRecorder{site.open(done, "alice"), site.send(target, "alice", form)} {
+		wantPage(t, w, 410, "This request is over", over)
+	}
 	if err := site.store().Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -243,7 +243,7 @@ func TestDoublePost(t *testing.T) {
 					verifier = code[1]
 				}
 				w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusOK, "")
-				if r := srv.asUser(t, "POST", address, "alice", fields); r.Status != http.StatusGone || !strings.Contains(r.Body, "This request is over") {
+				if r := srv.asUser(t, "POST", address, "alice", fields); r.Status != http.StatusOK || !strings.Contains(r.Body, "<h1>Finished</h1>") {
 					t.Errorf("the same answer after the exchange: %d %s", r.Status, r.Body)
 				}
 			})
