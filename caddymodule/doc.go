@@ -25,7 +25,7 @@
 //	                one, by the configuration, the API and the flags
 //	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
-//	                page.go: what both share; pages.go: how they look; pages/: templates and stylesheet;
+//	                page.go: what both share; pages.go: their options; package pages: templates and texts;
 //	                callback.go: where they may send a browser
 //	admin.go        the admin API
 //	command.go      the commands that use it; command_exit.go: how they end; command_input.go: what
@@ -40,5 +40,6 @@
 //	caddyfile.go    the Caddyfile's syntax
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //
-// The package imports oauth1 (RFC 5849) and tokenstore (the model and its stores); neither knows of it.
+// The package imports oauth1 (RFC 5849), pages (what people see) and tokenstore (the model and its
+// stores); none of them knows of it.
 package caddymodule

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -126,7 +127,7 @@ type Handler struct {
 	// from the query. Danger: an upstream that logs them can be impersonated with PLAINTEXT.
 	KeepAuthorization bool `json:"keep_authorization,omitempty"`
 
-	// How the pages look.
+	// How the pages look, in which language they are, and what they propose.
 	Pages *Pages `json:"pages,omitempty"`
 
 	app      *App
@@ -250,6 +251,10 @@ func (h *Handler) Validate() error {
 		}
 	}
 	if err := h.checkPaths(); err != nil {
+		return err
+	}
+	most := time.Duration(h.app.AccessTokenLifetime)
+	if err := h.Pages.validate(h.app.levels, h.Permissions, most); err != nil {
 		return err
 	}
 	return validatePolicies(h.Policies, h.Permissions)

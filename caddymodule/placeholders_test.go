@@ -154,8 +154,8 @@ func TestRefusalPlaceholders(t *testing.T) {
 		{"page: nobody is logged in", get("/+authorize-token?oauth_token=rt"),
 			"login_required|user_refused|You need to be logged in to see this page.||rt||"},
 		{"page: token", page("/+authorize-token?oauth_token=rt"),
-			"token_unknown||The request is not known here. It may be finished already, or the link is incomplete." +
-				"||rt||"},
+			"token_unknown||Every request is answered once and then forgotten. If the application works, all is done. " +
+				"Otherwise the link may be incomplete.||rt||"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, w, passed := site.published(test.request)
