@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -443,7 +444,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	}
 	app, err := h.application(r.Context(), store, key)
 	if err != nil {
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	}
 	view := pages.Done{Application: app, Granted: permission != tokenstore.Unauthorized}
 	request, err := h.app.requestToken(r.Context(), store, token)
@@ -452,7 +453,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 		return h.showFinished(w, r, user, store, key)
 	case errors.Is(err, tokenstore.ErrNotFound): // refused long ago
 	case err != nil:
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	case view.Granted && !h.app.now().Before(request.Expires):
 		return h.refusePage(w, r, endpointAuthorize, user, noticeUnfinished)
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
@@ -477,7 +478,7 @@ func (h *Handler) showFinished(
 		app, err = h.application(r.Context(), store, consumer)
 	}
 	if err != nil {
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	}
 	h.metrics.answered(endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")

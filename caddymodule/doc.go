@@ -15,8 +15,8 @@
 //	                an upstream may take the request for; unreachable.go: which policies leave nothing to another
 //	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones; upgrade.go: and
 //	                upgrades that nobody allowed
-//	problem.go      every refusal: status, text, oauth_problem word and reason, in one table; errorroutes.go: what
-//	                handle_errors makes of them; placeholders.go: what it and the access log can say of them
+//	refuse.go       answers a refusal, of which package refusal has the table; errorroutes.go: what handle_errors
+//	                makes of it; placeholders.go: what that and the access log can say of it
 //
 // Beside it:
 //
@@ -40,6 +40,6 @@
 //	caddyfile.go    the Caddyfile's syntax
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //
-// The package imports oauth1 (RFC 5849), pages (what people see) and tokenstore (the model and its
-// stores); none of them knows of it.
+// The package imports refusal (why a request is refused), oauth1 (RFC 5849), pages (what people see) and
+// tokenstore (the model and its stores); none of them knows of it.
 package caddymodule

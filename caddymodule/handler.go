@@ -282,7 +282,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which look at what the upstream will see
 		if problem = h.allow(r, &id); problem != nil {
-			problem = problem.of(cmp.Or(id.Consumer, id.tokenless), id.Token)
+			problem = problem.Of(cmp.Or(id.Consumer, id.tokenless), id.Token)
 		}
 	}
 	if problem != nil {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -33,7 +34,7 @@ func (h *Handler) serveTokens(w http.ResponseWriter, r *http.Request) error {
 	}
 	view, err := h.tokensView(r.Context(), h.language(r), user, store, query)
 	if err != nil {
-		return h.refuse(w, r, endpointTokens, problemStore.because(err))
+		return h.refuse(w, r, endpointTokens, refusal.Store.Because(err))
 	}
 	h.metrics.answered(endpointTokens)
 	return h.show(w, r, http.StatusOK, user, view, "")
