@@ -164,7 +164,7 @@ func (c *adminCall) health() (int, any, error) {
 		return 0, nil, storeFailure("", err)
 	}
 	view := healthView{Status: "ok", Registration: c.app.Registration}
-	for _, level := range c.app.levels.ordered {
+	for _, level := range c.app.levels.Ordered {
 		view.Permissions = append(view.Permissions, level.Name)
 	}
 	return http.StatusOK, view, nil

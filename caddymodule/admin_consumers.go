@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -273,7 +274,7 @@ func (c *adminCall) viewNewSecret(consumer *tokenstore.Consumer) newSecretView {
 }
 
 // apply writes the settings to a consumer, and checks what it becomes.
-func (s *storedSettings) apply(c *tokenstore.Consumer, l *levels) error {
+func (s *storedSettings) apply(c *tokenstore.Consumer, l *policy.Levels) error {
 	c.Disabled = s.Disabled
 	return s.ConsumerSettings.apply(c, l)
 }

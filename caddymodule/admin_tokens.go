@@ -325,7 +325,7 @@ func (c *adminCall) checkGrant(consumerKey string, grant *grantBody) error {
 	if err := checkText("consumer", consumerKey); err != nil {
 		return refuse(err)
 	}
-	if err := c.app.levels.check(grant.Permission); err != nil {
+	if err := c.app.levels.Check(grant.Permission); err != nil {
 		return refuse(err)
 	}
 	consumer, err := c.app.consumer(c.Context(), c.store, consumerKey)

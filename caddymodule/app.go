@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
@@ -72,13 +73,13 @@ type App struct {
 
 	// The permission levels, in the order in which they are offered. When there are any they replace the default
 	// ones (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE, DESKTOP_INTEGRATION).
-	Permissions []PermissionLevel `json:"permissions,omitempty"`
+	Permissions []policy.PermissionLevel `json:"permissions,omitempty"`
 
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
 	module   storeModule
-	levels   *levels
+	levels   *policy.Levels
 	declared map[string]*tokenstore.Consumer
 	now      func() time.Time
 	partial  atomic.Bool // some handler has a matcher of its own
@@ -154,14 +155,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
-	builtin := len(a.Permissions) == 0
-	if builtin {
-		a.Permissions = defaultPermissionLevels
-	}
-	if a.levels, err = newLevels(a.Permissions); err != nil {
+	if a.levels, err = policy.NewLevels(a.Permissions); err != nil {
 		return err
 	}
-	a.levels.builtin = builtin
 	if err := a.provisionConsumers(); err != nil {
 		return err
 	}
@@ -378,7 +374,7 @@ func (a *App) tokenExpires(now time.Time, lifetime time.Duration) time.Time {
 
 // grantable reports whether a consumer may be granted a level at all.
 func (a *App) grantable(c *tokenstore.Consumer, level string) bool {
-	if _, ok := a.levels.declared(level); !ok {
+	if _, ok := a.levels.Find(level); !ok {
 		return false
 	}
 	return len(c.Permissions) == 0 || slices.Contains(c.Permissions, level)

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
@@ -117,7 +118,7 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 func TestAnExpiredDeclaredConsumerIsToldOf(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
-	levels, err := newLevels(defaultPermissionLevels)
+	levels, err := policy.NewLevels(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

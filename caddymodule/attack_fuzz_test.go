@@ -177,3 +177,5 @@ func loose(s string) string {
 	}
 	return b.String()
 }
+
+func isHex(c byte) bool { return strings.IndexByte("0123456789abcdefABCDEF", c) >= 0 }

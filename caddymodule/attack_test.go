@@ -3,11 +3,7 @@ package caddymodule
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -65,46 +61,4 @@ func (s *countingStore) AccessToken(ctx context.Context, key string) (*tokenstor
 func (s *countingStore) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 	s.nonces++
 	return s.Store.UseNonce(ctx, n)
-}
-
-// What upstreams may take a path for.
-func TestReadings(t *testing.T) {
-	for target, want := range map[string][]string{
-		"/a/b":               nil,
-		"/.well-known/x":     nil,
-		"/a%20b/~c/+d;":      {"/a b/~c/+d"},
-		"/open/..;/admin":    {"/admin", "/open/:../admin"},
-		"/admin/../open":     {"/open", "/admin/:../open"},
-		"/admin//../open":    {"/admin/open", "/admin//:../open"},
-		`/open/..\admin`:     {"/open/../admin", "/admin"},
-		"/open/%252e%252e/a": {"/open/../a", "/a"},
-		"//open/admin":       {"/admin"},
-		"/open%2Fadmin":      {"/open%2fadmin"},
-		"/open%00/../x":      {"/open"},
-	} {
-		u, err := url.ParseRequestURI(target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := readPath(u)
-		if got[0] != u.Path {
-			t.Errorf("%s: the first reading is %s", target, got[0])
-		}
-		for _, path := range want {
-			if !slices.Contains(got, path) {
-				t.Errorf("%s: %q, without %s", target, got, path)
-			}
-		}
-		if want == nil && len(got) != 1 {
-			t.Errorf("%s: %q", target, got)
-		}
-	}
-	hostile := &url.URL{Path: "/" + strings.Repeat("%25", 1000) + "2e/..;/../" + strings.Repeat("../;", 1000)}
-	start := time.Now()
-	if got := readPath(hostile); len(got) > mostReadings+len(pathReaders) {
-		t.Errorf("%d readings", len(got))
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("it took %v", took)
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -75,7 +76,7 @@ type authorization struct {
 	user     string
 	token    *tokenstore.RequestToken
 	consumer *tokenstore.Consumer
-	levels   []PermissionLevel
+	levels   []policy.PermissionLevel
 	computer *pages.Computer
 	context  string
 	callback string // where the browser goes then: a URL, outOfBand, or empty
@@ -203,16 +204,16 @@ func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked
 
 // offeredLevels are the levels that the user may choose from. What the application asks for limits them; asking for
 // nothing that there is to offer asks for all.
-func (h *Handler) offeredLevels(c *tokenstore.Consumer, asked []string) ([]PermissionLevel, *pages.Computer) {
-	if len(asked) == 1 && asked[0] == desktopIntegration && h.offers(c, desktopIntegration) {
+func (h *Handler) offeredLevels(c *tokenstore.Consumer, asked []string) ([]policy.PermissionLevel, *pages.Computer) {
+	if len(asked) == 1 && asked[0] == policy.DesktopIntegration && h.offers(c, policy.DesktopIntegration) {
 		if found := parseComputer(c.Key); found != nil {
-			level, _ := h.app.levels.declared(desktopIntegration)
-			return []PermissionLevel{level}, found
+			level, _ := h.app.levels.Find(policy.DesktopIntegration)
+			return []policy.PermissionLevel{level}, found
 		}
 	}
-	var all, limited []PermissionLevel
-	for _, level := range h.app.levels.ordered {
-		if level.Name == desktopIntegration || !h.offers(c, level.Name) {
+	var all, limited []policy.PermissionLevel
+	for _, level := range h.app.levels.Ordered {
+		if level.Name == policy.DesktopIntegration || !h.offers(c, level.Name) {
 			continue
 		}
 		all = append(all, level)
@@ -295,7 +296,7 @@ func (h *Handler) authorizeView(l *pages.Language, a *authorization) (pages.Auth
 	for _, level := range a.levels {
 		choice := pages.Choice{Value: level.Name}
 		choice.Checked = len(a.levels) == 1 || level.Name == h.Pages.DefaultPermission
-		choice.Title, choice.Description = h.app.levels.in(l, level)
+		choice.Title, choice.Description = levelText(h.app.levels, l, level)
 		v.Levels = append(v.Levels, choice)
 	}
 	return v, err
@@ -362,7 +363,7 @@ func (h *Handler) readReview(a *authorization, form url.Values, again string) (t
 	if form.Get("permission") == "" {
 		return review, noticeNoChoice
 	}
-	chosen := func(level PermissionLevel) bool { return level.Name == form.Get("permission") }
+	chosen := func(level policy.PermissionLevel) bool { return level.Name == form.Get("permission") }
 	if len(form["permission"]) != 1 || !slices.ContainsFunc(a.levels, chosen) {
 		return review, noticeNotOffered
 	}

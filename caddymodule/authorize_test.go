@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -63,7 +64,7 @@ consumer "System-wide: Ubuntu" {
 			if got := strings.Join(offered(w.Body.String(), "permission"), " "); got != test.want {
 				t.Errorf("offers %q; want %q", got, test.want)
 			}
-			if computer := strings.Contains(w.Body.String(), "Confirm computer access"); computer != (test.want == desktopIntegration) {
+			if computer := strings.Contains(w.Body.String(), "Confirm computer access"); computer != (test.want == policy.DesktopIntegration) {
 				t.Errorf("computer page: %v", computer)
 			}
 		})

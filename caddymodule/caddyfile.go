@@ -17,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
 func init() {
@@ -106,9 +107,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if len(a.Permissions) > 0 {
-		var wrong *levelError
-		if _, err := newLevels(a.Permissions); errors.As(err, &wrong) {
-			return fmt.Errorf("%w, at %s", err, declaredAt[wrong.level])
+		var wrong *policy.LevelError
+		if _, err := policy.NewLevels(a.Permissions); errors.As(err, &wrong) {
+			return fmt.Errorf("%w, at %s", err, declaredAt[wrong.Level])
 		}
 	}
 	return nil
@@ -183,7 +184,7 @@ func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
-	var level PermissionLevel
+	var level policy.PermissionLevel
 	switch args := d.RemainingArgs(); len(args) {
 	case 1:
 		level.Name = args[0]
@@ -295,27 +296,24 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 			return nil, err
 		}
 	}
-	if len(handler.Policies) == 0 && new(Policy).checkDefaults(declared) != nil {
-		return nil, d.Errf("oauth1: needs a policy, since the default %s is not declared", defaultPermissionRules[0].Permission)
+	if len(handler.Policies) == 0 && policy.MissingDefault(declared) != "" {
+		return nil, d.Errf("oauth1: needs a policy, since the default READ_PUBLIC is not declared")
 	}
 	return h.NewRoute(nil, handler), nil
 }
 
 // declaredLevels are the permission levels of the global options, so that an undeclared one is found with its line.
-func declaredLevels(h httpcaddyfile.Helper) (*levels, error) {
+func declaredLevels(h httpcaddyfile.Helper) (*policy.Levels, error) {
 	app := new(App)
 	if option, ok := h.Option("oauth1").(httpcaddyfile.App); ok {
 		if err := json.Unmarshal(option.Value, app); err != nil {
 			return nil, h.WrapErr(err)
 		}
 	}
-	if len(app.Permissions) == 0 {
-		app.Permissions = defaultPermissionLevels
-	}
-	return newLevels(app.Permissions)
+	return policy.NewLevels(app.Permissions)
 }
 
-func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) error {
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Levels) error {
 	switch option := d.Val(); option {
 	case "realm":
 		return text(d, &h.Realm)
@@ -328,7 +326,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 		}
 		return nil
 	case "paths":
-		return oneOf(d, &h.Paths, pathsStrict, pathsAsSent)
+		return oneOf(d, &h.Paths, policy.PathsStrict, policy.PathsAsSent)
 	case "upgrades":
 		if err := texts(d, &h.Upgrades); err != nil {
 			return err
@@ -358,12 +356,12 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 			return err
 		}
 		for _, level := range h.Permissions {
-			if err := declared.check(level); err != nil {
+			if err := declared.Check(level); err != nil {
 				return d.WrapErr(err)
 			}
 		}
 		for _, p := range h.Policies {
-			if err := p.validate(declared, h.Permissions); err != nil {
+			if err := p.Check(declared, h.Permissions); err != nil {
 				return d.WrapErr(err)
 			}
 		}
@@ -386,7 +384,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 	}
 }
 
-func (h *Handler) unmarshalPages(d *caddyfile.Dispenser, declared *levels) error {
+func (h *Handler) unmarshalPages(d *caddyfile.Dispenser, declared *policy.Levels) error {
 	h.Pages = new(Pages)
 	return unmarshalBlock(d, checkPagesOption(declared), map[string]*string{
 		"name":               &h.Pages.Name,
@@ -401,7 +399,7 @@ func (h *Handler) unmarshalPages(d *caddyfile.Dispenser, declared *levels) error
 }
 
 // checkPagesOption looks at what needs no file, unless it holds a placeholder.
-func checkPagesOption(declared *levels) func(option, value string) error {
+func checkPagesOption(declared *policy.Levels) func(option, value string) error {
 	return func(option, value string) (err error) {
 		if strings.Contains(value, "{") {
 			return nil
@@ -438,9 +436,9 @@ func (h *Handler) unmarshalEndpoints(d *caddyfile.Dispenser) error {
 	})
 }
 
-func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *levels) error {
+func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *policy.Levels) error {
 	d := helper.Dispenser
-	p := new(Policy)
+	p := new(policy.Policy)
 	what := "policy"
 	if d.CountRemainingArgs() > 0 {
 		matcher, found, err := helper.MatcherToken()
@@ -454,8 +452,7 @@ func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *levels)
 			what += " " + d.Val()
 		}
 	}
-	p.selects = p.MatcherSetsRaw
-	if by := coveredBy(h.Policies, p.selects); by > 0 {
+	if by := policy.CoveredBy(h.Policies, p); by > 0 {
 		return d.Errf("%s: can never be reached, since policy %d decides all that come to it; the first match wins", what, by)
 	}
 	if d.NextArg() {
@@ -468,21 +465,21 @@ func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *levels)
 				return err
 			}
 		}
-		if err := p.unmarshalOption(d); err != nil {
+		if err := unmarshalPolicyOption(d, p); err != nil {
 			return err
 		}
-		if err := p.validate(declared, h.Permissions); err != nil {
+		if err := p.Check(declared, h.Permissions); err != nil {
 			return d.WrapErr(err)
 		}
 	}
-	if err := p.checkDefaults(declared); err != nil {
+	if err := p.CheckDefaults(declared); err != nil {
 		return d.Errf("policy: %w", err)
 	}
 	h.Policies = append(h.Policies, p)
 	return nil
 }
 
-func (p *Policy) unmarshalOption(d *caddyfile.Dispenser) error {
+func unmarshalPolicyOption(d *caddyfile.Dispenser, p *policy.Policy) error {
 	switch option := d.Val(); option {
 	case "anonymous":
 		return toggle(d, &p.Anonymous)
@@ -499,7 +496,7 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser) error {
 		if len(args) == 0 {
 			return d.Err("permission: wants a level, and before it the methods that need it, if not all")
 		}
-		rule := PermissionRule{Permission: args[len(args)-1]}
+		rule := policy.PermissionRule{Permission: args[len(args)-1]}
 		for _, method := range args[:len(args)-1] {
 			rule.Methods = append(rule.Methods, strings.ToUpper(method))
 		}

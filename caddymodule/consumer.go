@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -30,7 +31,7 @@ type DeclaredConsumer struct {
 }
 
 // consumer expands the placeholders, checks, and returns the consumer.
-func (d *DeclaredConsumer) consumer(l *levels) (*tokenstore.Consumer, error) {
+func (d *DeclaredConsumer) consumer(l *policy.Levels) (*tokenstore.Consumer, error) {
 	e := expander{repl: caddy.NewReplacer()}
 	c := &tokenstore.Consumer{Key: e.text("key", d.Key), Secret: e.text("secret", d.Secret)}
 	settings := d.ConsumerSettings.expanded(&e)
@@ -103,7 +104,7 @@ func parseTime(text string) (time.Time, error) {
 }
 
 // checkConsumer refuses a consumer that could do harm or never work, declared ones and those of the admin API alike.
-func checkConsumer(c *tokenstore.Consumer, l *levels) error {
+func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 	if err := checkKey(c.Key); err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 		return err
 	}
 	for _, level := range c.Permissions {
-		if err := l.check(level); err != nil {
+		if err := l.Check(level); err != nil {
 			return err
 		}
 	}
@@ -151,7 +152,7 @@ func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 		if err := checkText("two_legged user", two.User); err != nil {
 			return err
 		}
-		if err := l.check(two.Permission); err != nil {
+		if err := l.Check(two.Permission); err != nil {
 			return err
 		}
 		if c.Secret == "" && c.RSAPublicKey == "" {
@@ -160,14 +161,6 @@ func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 		if len(c.Permissions) > 0 && !slices.Contains(c.Permissions, two.Permission) {
 			return fmt.Errorf("two_legged: permission %q is not among the consumer's permissions", two.Permission)
 		}
-	}
-	return nil
-}
-
-// check refuses a level that nobody declared.
-func (l *levels) check(name string) error {
-	if _, ok := l.declared(name); !ok {
-		return fmt.Errorf("permission %q: is not declared", name)
 	}
 	return nil
 }
@@ -219,9 +212,4 @@ func checkKey(key string) error {
 		return fmt.Errorf("key %q: can't stand in the path of a URL", key)
 	}
 	return checkText("key", key)
-}
-
-// isWord reports whether a text is one word of printable ASCII.
-func isWord(s string) bool {
-	return s != "" && len(s) <= maxText && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 }

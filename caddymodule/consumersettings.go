@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -159,7 +160,7 @@ func settingsOf(c *tokenstore.Consumer) ConsumerSettings {
 }
 
 // apply writes the settings to a consumer, and checks what it becomes.
-func (s *ConsumerSettings) apply(c *tokenstore.Consumer, l *levels) error {
+func (s *ConsumerSettings) apply(c *tokenstore.Consumer, l *policy.Levels) error {
 	c.Name = s.Name
 	c.Homepage = s.Homepage
 	c.RSAPublicKey = s.RSAPublicKey

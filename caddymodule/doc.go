@@ -3,16 +3,14 @@
 // The way of an API request is a straight line, and no step calls back into an earlier one:
 //
 //	handler.go      ServeHTTP: an endpoint, or an API request?
-//	target.go       which request targets and methods are let in at all; scope.go: the directive's own matcher, and
-//	                what becomes of a request that it leaves out
+//	target.go       which requests are let in at all; scope.go: which of them are judged, and what
+//	                becomes of those that are not
 //	connection.go   the headers that a proxy takes away, since Connection lists them
-//	plainurl.go     URLs that are the same to every server; values.go: values that are; sight.go: what matchers and
-//	                contexts see of a request
 //	preflight.go    which requests are a browser's question whether it may send another
 //	verify.go       a signed request -> an Identity, or a Problem; body.go: the form that was signed with it;
 //	                origin.go finds the scheme and host that were signed; rsakeys.go, hmackeys.go: keys made ready
-//	policy.go       may this identity make this request? permission.go: which level implies which; readings.go: what else
-//	                an upstream may take the request for; unreachable.go: which policies leave nothing to another
+//	package policy  which requests are judged, in which form, and whether an Identity may make them: it
+//	                is asked four times on the way, and changes nothing
 //	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones; upgrade.go: and
 //	                upgrades that nobody allowed
 //	refuse.go       answers a refusal, of which package refusal has the table; errorroutes.go: what handle_errors
@@ -40,6 +38,7 @@
 //	caddyfile.go    the Caddyfile's syntax
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //
-// The package imports refusal (why a request is refused), oauth1 (RFC 5849), pages (what people see) and
-// tokenstore (the model and its stores); none of them knows of it.
+// The package imports policy (who may make which request), refusal (why a request is refused), oauth1
+// (RFC 5849), pages (what people see) and tokenstore (the model and its stores); none of them knows of
+// it.
 package caddymodule

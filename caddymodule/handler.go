@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -118,7 +119,7 @@ type Handler struct {
 
 	// The policies, in order: the first whose matcher matches decides, and where none does the answer is 403. Default:
 	// one that asks for READ_PUBLIC with GET, HEAD and OPTIONS, and for WRITE_PUBLIC with every other method.
-	Policies []*Policy `json:"policies,omitempty"`
+	Policies []*policy.Policy `json:"policies,omitempty"`
 
 	// The names of the identity headers. Headers of these names that a client sends never reach the upstream.
 	IdentityHeaders *IdentityHeaders `json:"identity_headers,omitempty"`
@@ -137,13 +138,10 @@ type Handler struct {
 	basePath string // of baseURL, escaped: what is in front of every path that a client signs
 	stripper *stripper
 	csrf     *http.CrossOriginProtection
-	matchers caddyhttp.MatcherSets
-	selects  caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy takes away when it loads them
-	// What the directive's own matcher and the policies see of a request, and how much of its URL must be plain.
-	ownSight, policySight, sight sight
-	plain                        atomic.Pointer[plainness]
-	endpoints                    []*endpoint
-	byPath                       map[string][]*endpoint
+	rules    *policy.Rules // which requests are judged, and who may make them
+
+	endpoints []*endpoint
+	byPath    map[string][]*endpoint
 }
 
 // defaultMaxFormBody is in bytes.
@@ -192,27 +190,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.MaxFormBody = defaultMaxFormBody
 	}
 	if len(h.Permissions) == 0 {
-		for _, level := range h.app.levels.ordered {
+		for _, level := range h.app.levels.Ordered {
 			h.Permissions = append(h.Permissions, level.Name)
 		}
 	}
 	if len(h.Policies) == 0 {
-		h.Policies = []*Policy{new(Policy)}
-	}
-	for i, p := range h.Policies {
-		if err := p.provision(ctx, h.app.levels); err != nil {
-			return fmt.Errorf("policy %d: %w", i+1, err)
-		}
+		h.Policies = []*policy.Policy{new(policy.Policy)}
 	}
 	if len(h.Upgrades) == 0 {
 		h.Upgrades = []string{websocket}
 	}
-	if err := h.provisionScope(ctx); err != nil {
+	if err := h.provisionRules(ctx); err != nil {
 		return err
 	}
-	h.policySight = policiesSight(h.Policies)
-	h.sight = h.ownSight.or(h.policySight)
-	h.setPlainness(unknownSight("a header"))
 	if h.Pages == nil {
 		h.Pages = new(Pages)
 	}
@@ -232,7 +222,7 @@ func (h *Handler) Validate() error {
 		}
 	}
 	for _, level := range h.Permissions {
-		if err := h.app.levels.check(level); err != nil {
+		if err := h.app.levels.Check(level); err != nil {
 			return err
 		}
 	}
@@ -250,14 +240,32 @@ func (h *Handler) Validate() error {
 			return err
 		}
 	}
-	if err := h.checkPaths(); err != nil {
-		return err
-	}
 	most := time.Duration(h.app.AccessTokenLifetime)
 	if err := h.Pages.validate(h.app.levels, h.Permissions, most); err != nil {
 		return err
 	}
-	return validatePolicies(h.Policies, h.Permissions)
+	return h.rules.Check(h.Permissions)
+}
+
+// provisionRules loads the matchers, and warns where requests can pass unjudged.
+func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
+	if h.rules, err = policy.New(ctx, policy.Config{
+		Match:    h.MatcherSetsRaw,
+		Policies: h.Policies,
+		Paths:    h.Paths,
+		Levels:   h.app.levels,
+	}); err != nil {
+		return err
+	}
+	if h.rules.Scoped() {
+		h.app.partial.Store(true)
+	}
+	if h.rules.ScopeSeesPath() {
+		h.logger.Warn("the matcher of oauth1 looks at the path: requests that it leaves out reach the upstream unjudged; "+
+			"better let the directive see all requests, and open paths by a policy with: anonymous",
+			zap.Any("match", h.MatcherSetsRaw))
+	}
+	return nil
 }
 
 // ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the
@@ -276,13 +284,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	var id Identity
-	if problem = h.plain.Load().policies.checkPlain(r); problem == nil {
+	if problem = h.rules.CheckURL(r); problem == nil {
 		id, problem = h.authenticate(r)
 	}
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which look at what the upstream will see
-		if problem = h.allow(r, &id); problem != nil {
-			problem = problem.Of(cmp.Or(id.Consumer, id.tokenless), id.Token)
+		if problem = h.decide(r, &id); problem != nil {
+			problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
 		}
 	}
 	if problem != nil {
@@ -291,6 +299,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	h.identify(r, &id)
 	h.metrics.passed(id.Anonymous())
 	return next.ServeHTTP(w, r)
+}
+
+// decide asks the policies about the request that the upstream will see.
+func (h *Handler) decide(r *http.Request, id *Identity) *refusal.Problem {
+	defer asForwarded(r)()
+	return h.rules.Decide(r, &id.Subject).Problem
 }
 
 // offers reports whether a level may be granted and used at this site by the consumer.

@@ -13,19 +13,16 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
 // Identity is what a request proved: whom it acts for, and how.
 type Identity struct {
-	User, Consumer, Permission, Context, Token string
+	policy.Subject        // what policies look at
+	Token          string // the access token's key
 	// source is where the request carried its OAuth parameters.
 	source oauth1.Source
-	// tokenless is the known consumer that signed, and did not say for which user.
-	tokenless string
 }
-
-// Anonymous reports whether the request proved nothing.
-func (id *Identity) Anonymous() bool { return id.User == "" }
 
 // IdentityHeaders are the names of the headers that tell the upstream who asks. An anonymous request has none of them.
 type IdentityHeaders struct {
@@ -74,10 +71,10 @@ func (n *IdentityHeaders) validate() error {
 		if err := checkIdentityHeader(name); err != nil {
 			return err
 		}
-		if slices.Contains(seen, fold(name)) {
+		if slices.Contains(seen, policy.FoldHeaderName(name)) {
 			return fmt.Errorf("identity_headers %q: used twice", name)
 		}
-		seen = append(seen, fold(name))
+		seen = append(seen, policy.FoldHeaderName(name))
 	}
 	return nil
 }
@@ -86,7 +83,7 @@ func checkIdentityHeader(name string) error {
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
 		return fmt.Errorf("identity_headers %q: is no header name", name)
-	case slices.Contains(reservedHeaders, fold(name)):
+	case slices.Contains(reservedHeaders, policy.FoldHeaderName(name)):
 		return fmt.Errorf("identity_headers %q: has a meaning of its own in HTTP", name)
 	}
 	return nil
@@ -203,58 +200,12 @@ func (h *Handler) disown(r *http.Request) {
 	stripQuery(r)
 }
 
-// A stripper removes headers of certain names from what a client sent, wherever an upstream might read them. Names are the
-// same to it whose letters and digits are, in any case: CGI and WSGI make no difference between dashes and underscores
-// either, PHP none to dots, and lighttpd none to whatever else a name may hold.
-type stripper struct {
-	names   []string // folded
-	lengths uint64   // bit n: a name of n bytes (modulo 64) is among them
-}
+// A stripper removes headers of certain names from what a client sent, wherever and however spelled an
+// upstream might read them.
+type stripper struct{ names *policy.HeaderNames }
 
 func newStripper(names []string) *stripper {
-	s := new(stripper)
-	for _, name := range names {
-		s.names = append(s.names, fold(name))
-		s.lengths |= 1 << (len(name) % 64)
-	}
-	return s
-}
-
-// fold maps a header name to what all its spellings have in common.
-func fold(name string) string {
-	folded := []byte(name)
-	for i, c := range folded {
-		folded[i] = foldByte(c)
-	}
-	return string(folded)
-}
-
-func foldByte(c byte) byte {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return c + 'a' - 'A'
-	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-		return c
-	}
-	return '-'
-}
-
-// matches reports whether the name is one of them. It looks at every header of every request, so it makes no garbage.
-func (s *stripper) matches(name string) bool {
-	if s.lengths&(1<<(len(name)%64)) == 0 {
-		return false
-	}
-	return slices.ContainsFunc(s.names, func(folded string) bool {
-		if len(folded) != len(name) {
-			return false
-		}
-		for i := range len(name) {
-			if foldByte(name[i]) != folded[i] {
-				return false
-			}
-		}
-		return true
-	})
+	return &stripper{policy.NewHeaderNames(names)}
 }
 
 // strip removes the names from the headers, from what Connection lists (a proxy behind us deletes that), and from the
@@ -278,7 +229,7 @@ func (s *stripper) strip(r *http.Request) {
 
 func (s *stripper) stripHeader(header http.Header) {
 	for name := range header {
-		if s.matches(name) {
+		if s.names.Has(name) {
 			delete(header, name)
 		}
 	}
@@ -286,7 +237,7 @@ func (s *stripper) stripHeader(header http.Header) {
 
 // stripList removes the names from a header that is a list of names.
 func (s *stripper) stripList(header http.Header, name string, fields []string) {
-	listed := func(element string) bool { return s.matches(textproto.TrimString(element)) }
+	listed := func(element string) bool { return s.names.Has(textproto.TrimString(element)) }
 	var kept []string
 	for _, field := range fields {
 		elements := strings.Split(field, ",")

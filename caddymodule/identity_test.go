@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
 func TestIdentityForUpstream(t *testing.T) {
@@ -25,7 +26,7 @@ func TestIdentityForUpstream(t *testing.T) {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	for name, values := range upstream.Header {
-		switch fold(name) {
+		switch policy.FoldHeaderName(name) {
 		case "x-oauth-user":
 			if name != "X-Oauth-User" || !slices.Equal(values, []string{"älice"}) {
 				t.Errorf("%s: %q", name, values)

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
 // origin is the scheme and host that a client used, as it signed them.
@@ -77,7 +79,7 @@ func parseBaseURL(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("base_url %q: must be an origin such as https://api.example.com", text)
 	}
 	if u.Path != "" {
-		if what := unplainPath(u.EscapedPath()); what != "" {
+		if what := policy.UnplainPath(u.EscapedPath()); what != "" {
 			return nil, fmt.Errorf("base_url %q: its path holds %s", text, what)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -160,6 +161,18 @@ func inLanguage(l *pages.Language, err error) any {
 // language is the one of the pages that the browser gets.
 func (h *Handler) language(r *http.Request) *pages.Language {
 	return h.Pages.set.Language(r.Header["Accept-Language"])
+}
+
+// levelText returns what people read of a level in a language. What the operator declared is as it
+// was written.
+func levelText(
+	levels *policy.Levels, language *pages.Language, level policy.PermissionLevel,
+) (title, description string) {
+	if !levels.Builtin {
+		return level.Title, level.Description
+	}
+	key := "level." + level.Name
+	return language.Plain(key + ".title"), language.Plain(key + ".description")
 }
 
 // show answers with a page. A form on it may lead to formTarget, a source of the Content-Security-Policy, if there is one.

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
 // Pages is how the pages look at which people grant and revoke, and what they propose.
@@ -125,7 +126,7 @@ func parseDefaultLifetime(text string) (time.Duration, error) {
 
 // validate refuses defaults that no page could offer: a level that is not among the site's, or a
 // lifetime beyond what the app allows (0: no limit).
-func (p *Pages) validate(declared *levels, permissions []string, most time.Duration) error {
+func (p *Pages) validate(declared *policy.Levels, permissions []string, most time.Duration) error {
 	if level := p.DefaultPermission; level != "" {
 		if err := checkDefaultPermission(level, declared); err != nil {
 			return fmt.Errorf("pages: %w", err)
@@ -142,11 +143,11 @@ func (p *Pages) validate(declared *levels, permissions []string, most time.Durat
 }
 
 // checkDefaultPermission refuses a level that no user can choose among others.
-func checkDefaultPermission(level string, declared *levels) error {
-	if err := declared.check(level); err != nil {
+func checkDefaultPermission(level string, declared *policy.Levels) error {
+	if err := declared.Check(level); err != nil {
 		return fmt.Errorf("default_%w", err)
 	}
-	if level == desktopIntegration {
+	if level == policy.DesktopIntegration {
 		return fmt.Errorf("default_permission %q: is never offered beside others", level)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -207,13 +208,12 @@ func TestWireStaysEnglish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	builtin, err := newLevels(defaultPermissionLevels)
+	builtin, err := policy.NewLevels(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	builtin.builtin = true
-	for _, level := range builtin.ordered {
-		if title, description := builtin.in(set.Language(nil), level); title != level.Title || description != level.Description {
+	for _, level := range builtin.Ordered {
+		if title, description := levelText(builtin, set.Language(nil), level); title != level.Title || description != level.Description {
 			t.Errorf("%s: the page says %q, %q; want %q, %q", level.Name, title, description, level.Title, level.Description)
 		}
 	}

@@ -2,10 +2,8 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -39,16 +38,16 @@ func TestPolicies(t *testing.T) {
 		}
 	`
 	site := newTestSite(t, "", directive)
-	nobody := Identity{}
-	who := func(user, consumer, permission string) Identity {
-		return Identity{User: user, Consumer: consumer, Permission: permission}
+	nobody := policy.Subject{}
+	who := func(user, consumer, permission string) policy.Subject {
+		return policy.Subject{User: user, Consumer: consumer, Permission: permission}
 	}
-	inContext := func(context string) Identity {
-		return Identity{User: "alice", Consumer: "c", Permission: "WRITE_PRIVATE", Context: context}
+	inContext := func(context string) policy.Subject {
+		return policy.Subject{User: "alice", Consumer: "c", Permission: "WRITE_PRIVATE", Context: context}
 	}
 	for _, test := range []struct {
 		name, method, path string
-		id                 Identity
+		subject            policy.Subject
 		reason             string // "" passes
 	}{
 		{"anonymous", "POST", "/open/x", nobody, ""},
@@ -75,7 +74,7 @@ func TestPolicies(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := httptest.NewRequest(test.method, "http://api.test"+test.path, nil)
-			problem := site.judge(r, test.id)
+			problem := site.decide(r, test.subject)
 			reason := ""
 			if problem != nil {
 				reason = problem.Reason
@@ -89,11 +88,11 @@ func TestPolicies(t *testing.T) {
 
 func TestPolicyContextPlaceholder(t *testing.T) {
 	site := newTestSite(t, "", "policy {\n context {http.request.uri.path.0}\n}")
-	id := Identity{User: "alice", Consumer: "c", Permission: "WRITE_PRIVATE", Context: "firefox"}
-	if problem := site.judge(httptest.NewRequest("GET", "http://api.test/firefox/bugs", nil), id); problem != nil {
+	subject := policy.Subject{User: "alice", Consumer: "c", Permission: "WRITE_PRIVATE", Context: "firefox"}
+	if problem := site.decide(httptest.NewRequest("GET", "http://api.test/firefox/bugs", nil), subject); problem != nil {
 		t.Errorf("the token's own context: %s", problem.Text)
 	}
-	if problem := site.judge(httptest.NewRequest("GET", "http://api.test/thunderbird/bugs", nil), id); problem == nil {
+	if problem := site.decide(httptest.NewRequest("GET", "http://api.test/thunderbird/bugs", nil), subject); problem == nil {
 		t.Error("another context passes")
 	}
 }
@@ -152,15 +151,22 @@ func TestUnreachablePolicies(t *testing.T) {
 				}
 				return h.Policies[0].MatcherSetsRaw[0]
 			}
-			policies := []*Policy{
-				{Anonymous: true, selects: caddyhttp.RawMatcherSets{sets("@earlier")}},
-				{Deny: true, selects: caddyhttp.RawMatcherSets{sets("@later")}},
+			check := func(later ...caddy.ModuleMap) error {
+				ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+				defer cancel()
+				rules, err := policy.New(ctx, policy.Config{Policies: []*policy.Policy{
+					{Anonymous: true, MatcherSetsRaw: caddyhttp.RawMatcherSets{sets("@earlier")}},
+					{Deny: true, MatcherSetsRaw: later},
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rules.Check(nil)
 			}
-			if err := validatePolicies(policies, nil); (err == nil) != test.reachable {
+			if err := check(sets("@later")); (err == nil) != test.reachable {
 				t.Errorf("as JSON: %v", err)
 			}
-			either := []*Policy{policies[0], {Deny: true, selects: caddyhttp.RawMatcherSets{sets("@later"), {"host": json.RawMessage(`["x"]`)}}}}
-			if err := validatePolicies(either, nil); (err == nil) != (test.earlier != "path /*") {
+			if err := check(sets("@later"), caddy.ModuleMap{"host": json.RawMessage(`["x"]`)}); (err == nil) != (test.earlier != "path /*") {
 				t.Errorf("with another set beside it: %v", err)
 			}
 		})
@@ -199,52 +205,12 @@ func TestWithdrawnLevels(t *testing.T) {
 	}
 }
 
-func TestLevels(t *testing.T) {
-	l, err := newLevels(defaultPermissionLevels)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := []string{"READ_PUBLIC", "WRITE_PUBLIC", "READ_PRIVATE", "WRITE_PRIVATE", "DESKTOP_INTEGRATION"}
-	for have, allowed := range map[string]string{
-		"READ_PUBLIC":         "yes no no no no",
-		"WRITE_PUBLIC":        "yes yes no no no",
-		"READ_PRIVATE":        "yes no yes no no",
-		"WRITE_PRIVATE":       "yes yes yes yes no",
-		"DESKTOP_INTEGRATION": "yes yes yes yes yes",
-		"UNAUTHORIZED":        "no no no no no",
-		"":                    "no no no no no",
-	} {
-		for i, want := range strings.Fields(allowed) {
-			if got := l.allows(have, names[i]); got != (want == "yes") {
-				t.Errorf("%s allows %s: %v", have, names[i], got)
-			}
-		}
-	}
-}
-
-// TestManyLevels: that each implies all below it takes no exponential time.
-func TestManyLevels(t *testing.T) {
-	var declared []PermissionLevel
-	var below []string
-	for i := range 40 {
-		name := fmt.Sprintf("LEVEL%d", i)
-		declared = append(declared, PermissionLevel{Name: name, Implies: slices.Clone(below)})
-		below = append(below, name)
-	}
-	slices.Reverse(declared)
-	l, err := newLevels(declared)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !l.allows("LEVEL39", "LEVEL0") || l.allows("LEVEL0", "LEVEL1") || len(l.holds["LEVEL39"]) != 40 {
-		t.Errorf("%v", l.holds)
-	}
-}
-
-// judge asks the policies, with the request's placeholders set up.
-func (s *testSite) judge(r *http.Request, id Identity) *refusal.Problem {
+// decide asks the policies, with the request's placeholders set up.
+func (s *testSite) decide(r *http.Request, subject policy.Subject) *refusal.Problem {
 	s.t.Helper()
 	var problem *refusal.Problem
-	s.inRequest(r, func(r *http.Request, _ *caddy.Replacer) { problem = s.handler.allow(r, &id) })
+	s.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
+		problem = s.handler.decide(r, &Identity{Subject: subject})
+	})
 	return problem
 }

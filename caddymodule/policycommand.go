@@ -10,19 +10,20 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 func policyCommand() *cobra.Command {
-	var id Identity
+	var id policy.Subject
 	cmd := &cobra.Command{
 		Use:   "policy <method> <url> [--consumer <key>] [--user <name> --permission <level>] [--context <name>]",
 		Short: "Tells which policy decides about a request, and what it decides",
@@ -85,7 +86,7 @@ var (
 )
 
 // explainPolicy says what a configuration thinks of a request, at each server that it reaches.
-func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) error {
+func explainPolicy(out io.Writer, config []byte, r *http.Request, id policy.Subject) error {
 	ctx, cancel, err := provisionWithoutSecrets(config)
 	if err != nil {
 		return err
@@ -120,7 +121,7 @@ func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) e
 }
 
 // explain says what becomes of the request at one server.
-func (a *arrival) explain(out io.Writer, id Identity) error {
+func (a *arrival) explain(out io.Writer, id policy.Subject) error {
 	h, r := a.judge, a.request
 	switch {
 	case h == nil && a.redirect != "":
@@ -138,31 +139,34 @@ func (a *arrival) explain(out io.Writer, id Identity) error {
 			"%s is an endpoint of the oauth1 directive itself: no policy decides about it\n", r.URL.Path)
 		return err
 	}
-	decided, problem := r, a.problem
+	problem := a.problem
 	if problem == nil {
-		problem = h.plain.Load().policies.checkPlain(r)
+		problem = h.rules.CheckURL(r)
 	}
 	if problem != nil {
 		fmt.Fprintf(out, "request: %s %s\n", r.Method, r.RequestURI)
 		fmt.Fprintf(out, "answer:  %d %s\n", problem.Status, problem.Text)
 		return errRefused
 	}
-	if problem = h.imagine(&id); problem == nil {
-		decided, problem = h.permitReadings(r, id)
+	d := policy.Decision{Problem: h.imagine(&id), Reading: r}
+	if d.Problem == nil {
+		d = h.rules.Decide(r, &id)
 	}
-	number, policy, _ := h.policyOf(decided)
+	if d.Policy == nil { // refused without one
+		d.Number, d.Policy, _ = h.rules.Find(d.Reading)
+	}
 	fmt.Fprintf(out, "request: %s %s\n", r.Method, r.URL.RequestURI())
-	if decided != r {
-		fmt.Fprintf(out, "reading: %s %s (as an upstream could take it)\n", decided.Method, decided.URL.RequestURI())
+	if d.Reading != r {
+		fmt.Fprintf(out, "reading: %s %s (as an upstream could take it)\n", d.Reading.Method, d.Reading.URL.RequestURI())
 	}
-	fmt.Fprintf(out, "who:     %s\n", id.describe())
-	if policy == nil {
+	fmt.Fprintf(out, "who:     %s\n", id.Describe())
+	if d.Policy == nil {
 		fmt.Fprintf(out, "policy:  none of %d matches\n", len(h.Policies))
 	} else {
-		fmt.Fprintf(out, "policy:  %d of %d: %s\n", number, len(h.Policies), policy.describe())
+		fmt.Fprintf(out, "policy:  %d of %d: %s\n", d.Number, len(h.Policies), d.Policy.Describe())
 	}
-	if problem != nil {
-		fmt.Fprintf(out, "answer:  %d %s\n", problem.Status, problem.Text)
+	if d.Problem != nil {
+		fmt.Fprintf(out, "answer:  %d %s\n", d.Problem.Status, d.Problem.Text)
 		return errRefused
 	}
 	_, err := fmt.Fprintln(out, "answer:  passes to the upstream")
@@ -216,7 +220,7 @@ func imagined(method, target string) (*http.Request, error) {
 	if r.URL.Scheme == "https" {
 		r.TLS = new(tls.ConnectionState)
 	}
-	path, query := splitTarget(target)
+	path, query := oauth1.SplitTarget(target)
 	if r.RequestURI = path; query != "" || r.URL.ForceQuery {
 		r.RequestURI += "?" + query
 	}
@@ -229,7 +233,7 @@ func imagined(method, target string) (*http.Request, error) {
 }
 
 // imagine completes an identity that was only described, and refuses one that could not be.
-func (h *Handler) imagine(id *Identity) *refusal.Problem {
+func (h *Handler) imagine(id *policy.Subject) *refusal.Problem {
 	consumer, declared := h.app.declared[id.Consumer]
 	if !declared {
 		consumer = &tokenstore.Consumer{Key: id.Consumer}
@@ -244,42 +248,4 @@ func (h *Handler) imagine(id *Identity) *refusal.Problem {
 		return refusal.PermissionWithdrawn.About(id.Permission)
 	}
 	return nil
-}
-
-func (id *Identity) describe() string {
-	if id.Anonymous() {
-		return "nobody (anonymous)"
-	}
-	text := fmt.Sprintf("user %s with %s", id.User, id.Permission)
-	if id.Consumer != "" {
-		text += ", by consumer " + id.Consumer
-	}
-	if id.Context != "" {
-		text += ", in context " + id.Context
-	}
-	return text
-}
-
-// describe says what a policy asks for, in the words of the Caddyfile.
-func (p *Policy) describe() string {
-	var words []string
-	if p.Anonymous {
-		words = append(words, "anonymous")
-	}
-	if p.Deny {
-		words = append(words, "deny")
-	}
-	if len(p.Consumers) > 0 {
-		words = append(words, "consumers "+strings.Join(p.Consumers, " "))
-	}
-	if len(p.Users) > 0 {
-		words = append(words, "users "+strings.Join(p.Users, " "))
-	}
-	for _, rule := range p.Permissions {
-		words = append(words, strings.Join(append(append([]string{"permission"}, rule.Methods...), rule.Permission), " "))
-	}
-	if p.Context != "" {
-		words = append(words, "context "+p.Context)
-	}
-	return strings.Join(words, "; ")
 }

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"net/http"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
 // preflight reports whether a request is a browser's question whether a script may send another one
@@ -22,7 +24,7 @@ func preflight(r *http.Request) bool {
 		return false
 	}
 	for name := range r.Header {
-		if name == "Authorization" || name == "Content-Type" || methodOverrides.matches(name) {
+		if name == "Authorization" || name == "Content-Type" || policy.OverridesMethod(name) {
 			return false
 		}
 	}

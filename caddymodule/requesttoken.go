@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -116,6 +117,9 @@ func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.
 	return nil
 }
 
+// unauthorizedTitle is what Launchpad calls a refusal.
+const unauthorizedTitle = "No Access"
+
 // requestTokenJSON is Launchpad's answer to a client that will show its own choice of levels.
 func (h *Handler) requestTokenJSON(c *tokenstore.Consumer, token *tokenstore.RequestToken) any {
 	type level struct {
@@ -133,8 +137,8 @@ func (h *Handler) requestTokenJSON(c *tokenstore.Consumer, token *tokenstore.Req
 		Consumer:     token.Consumer,
 		AccessLevels: []level{{tokenstore.Unauthorized, unauthorizedTitle}},
 	}
-	for _, offered := range h.app.levels.ordered {
-		if offered.Name != desktopIntegration && h.offers(c, offered.Name) {
+	for _, offered := range h.app.levels.Ordered {
+		if offered.Name != policy.DesktopIntegration && h.offers(c, offered.Name) {
 			answer.AccessLevels = append(answer.AccessLevels, level{offered.Name, offered.Title})
 		}
 	}

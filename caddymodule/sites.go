@@ -105,6 +105,28 @@ func (s *siteSearch) route(route *caddyhttp.Route, way []*caddyhttp.Route, befor
 	return met
 }
 
+// checkCopied tells each oauth1 handler's rules, when all handlers are there, which handlers stand
+// before it: one of request_header may copy the URL into a header that they look at.
+func (a *App) checkCopied(app *caddyhttp.App) error {
+	before := make(map[*Handler][]caddyhttp.MiddlewareHandler)
+	for _, s := range sitesOf(app) {
+		if s.handler.app != a {
+			continue
+		}
+		handlers := before[s.handler]
+		for _, e := range s.before {
+			handlers = append(handlers, e.handler)
+		}
+		before[s.handler] = handlers
+	}
+	for h, handlers := range before {
+		if err := h.rules.SetEarlier(handlers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // name is what an operator knows the site by: its hosts, or where the server listens, and the paths
 // that lead to it.
 func (s *site) name() string {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
@@ -19,7 +20,7 @@ func (h *Handler) admit(r *http.Request) *refusal.Problem {
 	if ok {
 		method, target = original.Method, original.RequestURI
 	}
-	if !plainTarget(target) {
+	if !policy.PlainTarget(target) {
 		// Error routes may lead to an upstream, which must not get it either.
 		*r.URL = url.URL{Path: "/"}
 		if ok {
@@ -28,10 +29,10 @@ func (h *Handler) admit(r *http.Request) *refusal.Problem {
 		r.RequestURI = "/"
 		return refusal.Target
 	}
-	if !upperCase(method) {
+	if !policy.PlainMethod(method) {
 		return refusal.Method.About(method)
 	}
-	if !upperCase(r.Method) {
+	if !policy.PlainMethod(r.Method) {
 		return refusal.Method.About(r.Method) // the work of a rewrite
 	}
 	if r.Method == http.MethodConnect && !(extendedConnect(r) && h.upgrades(websocket)) {
@@ -46,59 +47,10 @@ func (h *Handler) admit(r *http.Request) *refusal.Problem {
 	return nil
 }
 
-// plainTarget reports whether a request target (RFC 9112 section 3.2) is a path, or an http or https
-// URL with a host and no user. The asterisk form, the authority form and all other URLs mean
-// something else to each server.
-func plainTarget(target string) bool {
-	if strings.HasPrefix(target, "/") {
-		return true
-	}
-	_, rest, ok := cutScheme(target)
-	if !ok {
-		return false
-	}
-	authority := rest
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		authority = rest[:i]
-	}
-	return authority != "" && authority[0] != ':' && !strings.ContainsAny(authority, `@\`)
-}
-
-// cutScheme cuts http:// or https:// off, in any case.
-func cutScheme(target string) (scheme, rest string, ok bool) {
-	scheme, rest, ok = strings.Cut(target, "://")
-	if !ok || !equalASCII(scheme, "http") && !equalASCII(scheme, "https") {
-		return "", "", false
-	}
-	return scheme, rest, true
-}
-
 // equalASCII compares with an ASCII text in any case. Unicode has other letters that fold to some of
 // ASCII's; each is longer than one byte.
 func equalASCII(s, ascii string) bool {
 	return len(s) == len(ascii) && strings.EqualFold(s, ascii)
-}
-
-// splitTarget cuts a plain request target into path and query, both as they were sent. An empty path
-// is a slash (RFC 9110 section 4.2.3).
-func splitTarget(target string) (path, query string) {
-	path, query, _ = strings.Cut(target, "?")
-	if strings.HasPrefix(path, "/") {
-		return path, query
-	}
-	if _, rest, ok := cutScheme(path); ok {
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			return rest[i:], query
-		}
-	}
-	return "/", query
-}
-
-// upperCase reports whether a method is written as it is meant, in the characters that a policy can
-// name: many upstreams take `delete` for DELETE, as the signature base string does (RFC 5849 section
-// 3.4.1.1), and no policy does.
-func upperCase(method string) bool {
-	return !strings.ContainsFunc(method, func(c rune) bool { return !methodLetter(c) })
 }
 
 // extendedConnect reports whether a request opens a WebSocket over HTTP/2 or HTTP/3 (RFC 8441, RFC

@@ -136,8 +136,8 @@ func (h *Handler) grantView(l *pages.Language, user string, token *tokenstore.Ac
 		Expires:  token.Expires,
 		CSRF:     h.csrfToken(endpointTokens, user, "token", token.Key),
 	}
-	if level, ok := h.app.levels.declared(token.Permission); ok {
-		view.Title, _ = h.app.levels.in(l, level)
+	if level, ok := h.app.levels.Find(token.Permission); ok {
+		view.Title, _ = levelText(h.app.levels, l, level)
 	}
 	return view
 }

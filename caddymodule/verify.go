@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -36,7 +37,7 @@ func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext
 // is no problem: its Source is oauth1.SourceNone.
 func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *refusal.Problem {
 	method, target := originalTarget(r)
-	path, query := splitTarget(target)
+	path, query := oauth1.SplitTarget(target)
 	form, isForm, problem := h.signedForm(r, method, query)
 	if problem != nil {
 		return problem
@@ -149,7 +150,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 	id := identity(consumer, token)
 	id.source = s.params.Source
 	if id.Anonymous() {
-		id.tokenless = consumer.Key
+		id.Tokenless = consumer.Key
 		return id, nil
 	}
 	if timestamp != 0 {
@@ -322,18 +323,20 @@ func identity(consumer *tokenstore.Consumer, token *tokenstore.AccessToken) Iden
 	switch {
 	case token != nil:
 		return Identity{
-			User:       token.User,
-			Consumer:   consumer.Key,
-			Permission: token.Permission,
-			Context:    token.Context,
-			Token:      token.Key,
+			Subject: policy.Subject{
+				User:       token.User,
+				Consumer:   consumer.Key,
+				Permission: token.Permission,
+				Context:    token.Context,
+			},
+			Token: token.Key,
 		}
 	case consumer.TwoLegged != nil:
-		return Identity{
+		return Identity{Subject: policy.Subject{
 			User:       consumer.TwoLegged.User,
 			Consumer:   consumer.Key,
 			Permission: consumer.TwoLegged.Permission,
-		}
+		}}
 	}
 	return Identity{}
 }

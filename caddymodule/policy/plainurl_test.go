@@ -1,4 +1,4 @@
-package caddymodule
+package policy
 
 import (
 	"net/url"
@@ -12,7 +12,7 @@ func TestPlainPaths(t *testing.T) {
 		"/", "/a", "/a/", "/a/b.c", "/a.b/..c/.../x..", "/.well-known/x", "/a%20b", "/%C3%A9", "/%7Ex", "/a%2eb", "/~x/@y:z,w=1+2!$&'()*",
 		"/what%3F", "/a%23b", "/a[1]", "/100%C2%A0", "/%E2%80%A6",
 	} {
-		if what := unplainPath(path); what != "" {
+		if what := UnplainPath(path); what != "" {
 			t.Errorf("%s: %s", path, what)
 		}
 	}
@@ -52,7 +52,7 @@ func TestPlainPaths(t *testing.T) {
 		"/a?b":            "as an escape only",
 		"/a\x00b":         "as an escape only",
 	} {
-		if what := unplainPath(path); !strings.Contains(what, want) {
+		if what := UnplainPath(path); !strings.Contains(what, want) {
 			t.Errorf("%q: %q, want %q", path, what, want)
 		}
 	}
@@ -84,7 +84,7 @@ func FuzzPlainPath(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if unplainPath(path) != "" {
+		if UnplainPath(path) != "" {
 			return
 		}
 		u, err := url.ParseRequestURI(path)

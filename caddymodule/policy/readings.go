@@ -1,4 +1,4 @@
-package caddymodule
+package policy
 
 import (
 	"context"
@@ -15,16 +15,19 @@ import (
 const mostReadings = 32
 
 // methodOverrides finds the headers in which some upstreams look for another method.
-var methodOverrides = newStripper([]string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"})
+var methodOverrides = NewHeaderNames([]string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"})
+
+// OverridesMethod reports whether some upstreams look for another method in a header of this name.
+func OverridesMethod(name string) bool { return methodOverrides.Has(name) }
 
 // ambiguous reports whether the request could have more than one reading. Nearly none has.
-func (h *Handler) ambiguous(r *http.Request) bool {
+func (rules *Rules) ambiguous(r *http.Request) bool {
 	for name := range r.Header {
-		if methodOverrides.matches(name) {
+		if OverridesMethod(name) {
 			return true
 		}
 	}
-	return h.policySight.path && ambiguousPath(r.URL) || h.policySight.query && ambiguousQuery(r.URL.RawQuery)
+	return rules.policySight.path && ambiguousPath(r.URL) || rules.policySight.query && ambiguousQuery(r.URL.RawQuery)
 }
 
 func ambiguousPath(u *url.URL) bool {
@@ -44,12 +47,12 @@ func ambiguousQuery(query string) bool {
 // `/open/..;/admin` is under /open for them and under /admin for a Java server, and `/admin/../open` the other way round for
 // an upstream that resolves nothing. Placeholders know nothing of all this: `{http.request.uri.path.0}` is "open" in both.
 // Whatever an upstream takes a request for must be allowed.
-func (h *Handler) otherReadings(r *http.Request) (iter.Seq[*http.Request], bool) {
+func (rules *Rules) otherReadings(r *http.Request) (iter.Seq[*http.Request], bool) {
 	methods, paths, queries := methodsOf(r), []string{r.URL.Path}, []string{r.URL.RawQuery}
-	if h.policySight.path {
+	if rules.policySight.path {
 		paths = readPath(r.URL)
 	}
-	if h.policySight.query {
+	if rules.policySight.query {
 		queries = readQuery(r.URL.RawQuery)
 	}
 	if len(methods)*len(paths)*len(queries) > mostReadings {
@@ -100,7 +103,7 @@ func reading(r *http.Request, method string, u *url.URL) *http.Request {
 func methodsOf(r *http.Request) []string {
 	methods := []string{r.Method}
 	for name, fields := range r.Header {
-		if methodOverrides.matches(name) {
+		if OverridesMethod(name) {
 			methods = appendMethods(methods, fields)
 		}
 	}

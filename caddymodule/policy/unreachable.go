@@ -1,4 +1,4 @@
-package caddymodule
+package policy
 
 import (
 	"bytes"
@@ -10,17 +10,19 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// coveredBy finds out whether earlier policies leave nothing for these matchers to select. It returns the number of the last
-// of those that it takes, from 1; 0 where something is left, or where that can't be told. It knows paths and methods; of
-// other matchers, that equal ones select the same.
-func coveredBy(earlier []*Policy, sets caddyhttp.RawMatcherSets) int {
+// CoveredBy finds out whether earlier policies leave nothing for one to decide. It returns the number
+// of the last of those that it takes, from 1; 0 where something is left, or where that can't be told.
+// It knows paths and methods; of other matchers, that equal ones select the same.
+func CoveredBy(earlier []*Policy, later *Policy) int {
+	sets := later.selectors()
 	if len(sets) == 0 {
 		sets = caddyhttp.RawMatcherSets{nil} // everything
 	}
 	last := 0
 	for _, set := range sets {
 		i := slices.IndexFunc(earlier, func(p *Policy) bool {
-			return len(p.selects) == 0 || slices.ContainsFunc(p.selects, func(other caddy.ModuleMap) bool { return covers(other, set) })
+			return p.unconditional() ||
+				slices.ContainsFunc(p.selectors(), func(other caddy.ModuleMap) bool { return covers(other, set) })
 		})
 		if i < 0 {
 			return 0

@@ -1,4 +1,4 @@
-package caddymodule
+package policy
 
 import (
 	"errors"
@@ -45,7 +45,7 @@ type Policy struct {
 
 	matchers     caddyhttp.MatcherSets
 	selects      caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy takes away when it loads them
-	levels       *levels
+	levels       *Levels
 	usesDefaults bool // no permission was given: a site that offers no level for writing can't be written to
 }
 
@@ -65,56 +65,68 @@ var defaultPermissionRules = []PermissionRule{
 
 // unconditional reports whether the policy decides every request that comes to it.
 func (p *Policy) unconditional() bool {
-	return len(p.selects) == 0
+	return len(p.selectors()) == 0
 }
 
-func (p *Policy) provision(ctx caddy.Context, l *levels) error {
+// selectors are the policy's matchers as they stand in the configuration, before the policy was
+// provisioned and after.
+func (p *Policy) selectors() caddyhttp.RawMatcherSets {
+	if p.selects == nil {
+		return p.MatcherSetsRaw
+	}
+	return p.selects
+}
+
+func (p *Policy) provision(ctx caddy.Context, l *Levels) error {
 	p.levels, p.selects = l, p.MatcherSetsRaw
 	if len(p.Permissions) == 0 && !p.Anonymous && !p.Deny {
 		p.Permissions, p.usesDefaults = defaultPermissionRules, true
 	}
-	if len(p.MatcherSetsRaw) == 0 {
-		return nil
-	}
-	loaded, err := ctx.LoadModule(p, "MatcherSetsRaw")
-	if err != nil {
-		return fmt.Errorf("loading matchers: %w", err)
-	}
-	return p.matchers.FromInterface(loaded)
+	return loadMatchers(ctx, p, p.selects, &p.matchers)
 }
 
-// validatePolicies refuses policies that contradict themselves, or that no request can reach.
-func validatePolicies(policies []*Policy, offered []string) error {
+// checkPolicies refuses policies that contradict themselves, or that no request can reach.
+func checkPolicies(policies []*Policy, offered []string) error {
 	for i, p := range policies {
-		err := p.checkDefaults(p.levels)
+		err := p.CheckDefaults(p.levels)
 		if err == nil {
-			err = p.validate(p.levels, offered)
+			err = p.Check(p.levels, offered)
 		}
 		if err != nil {
 			return fmt.Errorf("policy %d: %w", i+1, err)
 		}
-		if by := coveredBy(policies[:i], p.selects); by > 0 {
-			return fmt.Errorf("policy %d: can never be reached, since policy %d decides all that come to it; the first match wins", i+1, by)
+		if by := CoveredBy(policies[:i], p); by > 0 {
+			return fmt.Errorf("policy %d: can never be reached, since policy %d decides all that come to it; the first match wins",
+				i+1, by)
 		}
 	}
 	return nil
 }
 
-// checkDefaults refuses a policy that names no permission where the default ones mean nothing.
-func (p *Policy) checkDefaults(declared *levels) error {
+// CheckDefaults refuses a policy that names no permission where the default ones mean nothing.
+func (p *Policy) CheckDefaults(declared *Levels) error {
 	if p.Anonymous || p.Deny || (len(p.Permissions) > 0 && !p.usesDefaults) {
 		return nil
 	}
-	for _, rule := range defaultPermissionRules {
-		if declared.check(rule.Permission) != nil {
-			return fmt.Errorf("needs a permission, since the default %s is not declared", rule.Permission)
-		}
+	if missing := MissingDefault(declared); missing != "" {
+		return fmt.Errorf("needs a permission, since the default %s is not declared", missing)
 	}
 	return nil
 }
 
-// validate checks a policy by itself; offered is nil where the site's levels are not known yet.
-func (p *Policy) validate(declared *levels, offered []string) error {
+// MissingDefault is a level that the default policy needs and nobody declared; "" if there is none.
+func MissingDefault(declared *Levels) string {
+	for _, rule := range defaultPermissionRules {
+		if declared.Check(rule.Permission) != nil {
+			return rule.Permission
+		}
+	}
+	return ""
+}
+
+// Check refuses a policy that contradicts itself, or names what does not exist. offered is nil where
+// the site's levels are not known yet.
+func (p *Policy) Check(declared *Levels, offered []string) error {
 	demanding := len(p.Consumers) > 0 || len(p.Users) > 0 || len(p.Permissions) > 0 || p.Context != ""
 	if p.Anonymous && (p.Deny || demanding) {
 		return errors.New("anonymous lets everybody through: nothing else may stand beside it")
@@ -127,17 +139,18 @@ func (p *Policy) validate(declared *levels, offered []string) error {
 			return fmt.Errorf("consumers %q: is no pattern", pattern)
 		}
 	}
-	return p.validatePermissions(declared, offered)
+	return p.checkPermissions(declared, offered)
 }
 
-func (p *Policy) validatePermissions(declared *levels, offered []string) error {
+func (p *Policy) checkPermissions(declared *Levels, offered []string) error {
 	var methods []string
 	all := false
 	for _, rule := range p.Permissions {
-		if err := declared.check(rule.Permission); err != nil {
+		if err := declared.Check(rule.Permission); err != nil {
 			return err
 		}
-		if offered != nil && !p.usesDefaults && !slices.ContainsFunc(offered, func(level string) bool { return declared.allows(level, rule.Permission) }) {
+		sufficient := func(level string) bool { return declared.Holds(level, rule.Permission) }
+		if offered != nil && !p.usesDefaults && !slices.ContainsFunc(offered, sufficient) {
 			return fmt.Errorf("permission %q: no permission that the site offers allows it", rule.Permission)
 		}
 		if len(rule.Methods) == 0 {
@@ -147,10 +160,10 @@ func (p *Policy) validatePermissions(declared *levels, offered []string) error {
 			all = true
 		}
 		for _, method := range rule.Methods {
-			if _, ok := declared.declared(method); ok {
+			if _, ok := declared.Find(method); ok {
 				return fmt.Errorf("permission %q: %q is a permission, where methods are expected", rule.Permission, method)
 			}
-			if strings.ContainsFunc(method, func(c rune) bool { return !methodLetter(c) }) || method == "" {
+			if !PlainMethod(method) || method == "" {
 				return fmt.Errorf("permission %q: %q is no method", rule.Permission, method)
 			}
 			if slices.Contains(methods, method) {
@@ -160,12 +173,6 @@ func (p *Policy) validatePermissions(declared *levels, offered []string) error {
 		}
 	}
 	return nil
-}
-
-// methodLetter reports whether a character may be in the name of a method that a rule is about: those that there are have
-// letters and dashes, in upper case. (RFC 9110 section 5.6.2 allows more, and not the comma that some try.)
-func methodLetter(c rune) bool {
-	return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
 // needed returns the level that a method needs; "" and false if the policy has none for it.
@@ -183,84 +190,58 @@ func (p *Policy) needed(method string) (string, bool) {
 	return rest, found
 }
 
-// allow says whether the identity may make the request, however the upstream may read it.
-func (h *Handler) allow(r *http.Request, id *Identity) *refusal.Problem {
-	defer asForwarded(r)()
-	if !h.ambiguous(r) {
-		return h.permit(r, id)
-	}
-	_, problem := h.permitReadings(r, *id) // a copy, so that the ordinary request's identity stays off the heap
-	return problem
-}
-
-// permitReadings is permit, for all that the request could be taken for. It returns the reading that decided, too.
-func (h *Handler) permitReadings(r *http.Request, id Identity) (*http.Request, *refusal.Problem) {
-	others, ok := h.otherReadings(r)
-	if !ok {
-		return r, refusal.Readings
-	}
-	for other := range others {
-		if problem := h.permit(other, &id); problem != nil {
-			return other, problem
-		}
-	}
-	return r, h.permit(r, &id) // last, so that what its matchers captured stays
-}
-
-// permit finds the policy of a request, and what it says of the identity.
-func (h *Handler) permit(r *http.Request, id *Identity) *refusal.Problem {
-	_, p, problem := h.policyOf(r)
-	switch {
-	case problem != nil:
-		return problem
-	case p == nil:
-		return refusal.NoPolicy
-	}
-	return p.judge(r, id)
-}
-
-// policyOf finds the policy that decides about a request, and its number from 1; nil where there is none.
-func (h *Handler) policyOf(r *http.Request) (int, *Policy, *refusal.Problem) {
-	for i, p := range h.Policies {
-		matched, err := p.matchers.AnyMatchWithError(r)
-		if err != nil {
-			return 0, nil, refusal.Matcher.Because(err)
-		}
-		if matched {
-			return i + 1, p, nil
-		}
-	}
-	return 0, nil, nil
-}
-
-// judge says what the policy thinks of a request that it is about.
-func (p *Policy) judge(r *http.Request, id *Identity) *refusal.Problem {
+// check refuses a request that the policy is about, if the subject may not make it.
+func (p *Policy) check(r *http.Request, subject *Subject) *refusal.Problem {
 	switch {
 	case p.Deny:
 		return refusal.Denied
 	case p.Anonymous:
 		return nil
-	case id.tokenless != "":
+	case subject.Tokenless != "":
 		return refusal.TokenRequired
-	case id.Anonymous():
+	case subject.Anonymous():
 		return refusal.CredentialsRequired
 	case len(p.Consumers) > 0 && !slices.ContainsFunc(p.Consumers, func(pattern string) bool {
-		matched, _ := path.Match(pattern, id.Consumer) // validate has seen the pattern
+		matched, _ := path.Match(pattern, subject.Consumer) // Check has seen the pattern
 		return matched
 	}):
 		return refusal.ConsumerDenied
-	case len(p.Users) > 0 && !slices.Contains(p.Users, id.User):
+	case len(p.Users) > 0 && !slices.Contains(p.Users, subject.User):
 		return refusal.UserDenied
 	}
 	level, ok := p.needed(r.Method)
 	if !ok {
 		return refusal.NoPolicy
 	}
-	if !p.levels.allows(id.Permission, level) {
+	if !p.levels.Holds(subject.Permission, level) {
 		return refusal.PermissionDenied.About(level)
 	}
-	if p.Context != "" && id.Context != "" && replacer(r).ReplaceAll(p.Context, "") != id.Context {
+	if p.Context != "" && subject.Context != "" && replacer(r).ReplaceAll(p.Context, "") != subject.Context {
 		return refusal.ContextDenied
 	}
 	return nil
+}
+
+// Describe says what the policy asks for, in the words of the Caddyfile.
+func (p *Policy) Describe() string {
+	var words []string
+	if p.Anonymous {
+		words = append(words, "anonymous")
+	}
+	if p.Deny {
+		words = append(words, "deny")
+	}
+	if len(p.Consumers) > 0 {
+		words = append(words, "consumers "+strings.Join(p.Consumers, " "))
+	}
+	if len(p.Users) > 0 {
+		words = append(words, "users "+strings.Join(p.Users, " "))
+	}
+	for _, rule := range p.Permissions {
+		words = append(words, strings.Join(append(append([]string{"permission"}, rule.Methods...), rule.Permission), " "))
+	}
+	if p.Context != "" {
+		words = append(words, "context "+p.Context)
+	}
+	return strings.Join(words, "; ")
 }

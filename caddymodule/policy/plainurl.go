@@ -1,4 +1,4 @@
-package caddymodule
+package policy
 
 import (
 	"net/http"
@@ -10,13 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
-)
-
-// The values of the option paths.
-const (
-	pathsStrict = "strict"
-	pathsAsSent = "as_sent"
 )
 
 // checkPlain refuses a request whose URL is not in its plain form, so far as s looks at it: such a
@@ -36,12 +31,12 @@ func (s sight) checkPlain(r *http.Request) *refusal.Problem {
 	if original.RequestURI != r.RequestURI {
 		s.path = true // what was rewritten may have the path in its query
 	}
-	return s.checkPlainURL(splitTarget(original.RequestURI))
+	return s.checkPlainURL(oauth1.SplitTarget(original.RequestURI))
 }
 
 func (s sight) checkPlainURL(path, query string) *refusal.Problem {
 	if s.path {
-		what := unplainPath(path)
+		what := UnplainPath(path)
 		if what == "" && s.exact && endsEarly.MatchString(path) {
 			what = "an encoded question mark or number sign"
 		}
@@ -60,11 +55,11 @@ func (s sight) checkPlainURL(path, query string) *refusal.Problem {
 // endsEarly finds what ends a path for those who parse it after decoding.
 var endsEarly = regexp.MustCompile(`%(?:3[fF]|23)`)
 
-// unplainPath says what keeps an escaped path from being a plain one; "" where nothing does. A plain
+// UnplainPath says what keeps an escaped path from being a plain one; "" where nothing does. A plain
 // path is a slash, segments, and slashes between them. A segment is UTF-8 in the characters that RFC
 // 3986 section 3.3 has for it and their escapes. It is not empty, unless it is the last, and holds
 // nothing that some servers take for the end of a segment, or for an instruction.
-func unplainPath(path string) (what string) {
+func UnplainPath(path string) (what string) {
 	if path == "" || path[0] != '/' {
 		return "no slash at its beginning"
 	}

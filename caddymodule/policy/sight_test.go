@@ -1,8 +1,14 @@
-package caddymodule
+package policy
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 )
 
 // TestSights: which policies look at the URL, and which know one reading of it only.
@@ -61,19 +67,16 @@ func TestSights(t *testing.T) {
 		{"a context of a map", "method GET", "{mapped}", both, "{mapped}"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			directive := "policy @m {\n anonymous\n}\npolicy {\n deny\n}"
-			if test.context != "" {
-				directive = "policy @m {\n context " + test.context + "\n}"
+			matchers, context := adapted(t, test.matcher, test.context)
+			rules := func(paths string) *Rules {
+				p := &Policy{MatcherSetsRaw: matchers, Context: context}
+				rules, err := newTestRules(t, Config{Policies: []*Policy{p}, Paths: paths})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rules
 			}
-			matcher := "@m {\n" + test.matcher + "\n}"
-			if strings.HasPrefix(test.matcher, "expression") {
-				matcher = "@m " + test.matcher
-			}
-			site, err := provisionTestSiteWith(t, "", matcher, directive)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := site.handler.policySight
+			s := rules("").policySight
 			var got []string
 			if s.path {
 				got = append(got, path)
@@ -84,16 +87,52 @@ func TestSights(t *testing.T) {
 			if got := strings.Join(got, " "); got != test.want || s.single != test.single {
 				t.Errorf("sees %q, %q in one reading; want %q, %q", got, s.single, test.want, test.single)
 			}
-			_, err = provisionTestSiteWith(t, "", matcher, "paths as_sent\n"+directive)
-			if (err != nil) != (test.single != "") || err != nil && (!strings.Contains(err.Error(), test.single) || !strings.Contains(err.Error(), "paths as_sent: policy 1 ")) {
+			err := rules(PathsAsSent).Check(nil)
+			told := err != nil && strings.HasPrefix(err.Error(), "paths as_sent: policy 1 ") && strings.Contains(err.Error(), test.single)
+			if told != (test.single != "") || !told && err != nil {
 				t.Errorf("paths as_sent: %v", err)
 			}
 		})
 	}
 	t.Run("what no request reaches looks at nothing", func(t *testing.T) {
-		policies := []*Policy{{selects: nil}, {Context: "{http.request.uri}"}}
+		policies := []*Policy{{}, {Context: "{http.request.uri}"}}
 		if s := policiesSight(policies); s.path || s.query || s.single != "" {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// adapted is the JSON of a named matcher and of a text with placeholders, as a Caddyfile has them.
+func adapted(t *testing.T, matcher, text string) (caddyhttp.RawMatcherSets, string) {
+	t.Helper()
+	matcher = "{\n" + matcher + "\n}"
+	if expression, ok := strings.CutPrefix(matcher, "{\nexpression"); ok {
+		matcher = "expression" + strings.TrimSuffix(expression, "\n}")
+	}
+	config, _, err := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}.Adapt(
+		[]byte("http://api.test {\n@m "+matcher+"\nrespond @m `"+text+"`\n}\n"), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed struct {
+		Apps struct {
+			HTTP struct {
+				Servers map[string]struct {
+					Routes []struct {
+						Handle []struct {
+							Routes []struct {
+								Match  caddyhttp.RawMatcherSets
+								Handle []struct{ Body string }
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	route := parsed.Apps.HTTP.Servers["srv0"].Routes[0].Handle[0].Routes[0]
+	return route.Match, route.Handle[0].Body
 }

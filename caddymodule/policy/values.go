@@ -1,4 +1,4 @@
-package caddymodule
+package policy
 
 import (
 	"net/http"
@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 

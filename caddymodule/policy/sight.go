@@ -1,4 +1,4 @@
-package caddymodule
+package policy
 
 import (
 	"encoding/json"
@@ -55,7 +55,8 @@ func policiesSight(policies []*Policy) (s sight) {
 }
 
 func (p *Policy) sight() sight {
-	return setsSight(p.selects).or(textSight(p.Context, headerCaptures(p.selects)))
+	sets := p.selectors()
+	return setsSight(sets).or(textSight(p.Context, headerCaptures(sets)))
 }
 
 // headerCaptures returns the names under which header_regexp, and no matcher of a path, captures.
@@ -260,51 +261,47 @@ func placeholderSight(name string, captures []string) sight {
 
 // plainness is how much of a URL must be plain: for the directive's own matcher, and then for the
 // policies, less what the first has seen to.
-type plainness struct{ own, policies sight }
+type plainness struct{ scope, policies sight }
 
-// setPlainness finds out what must be plain. copied is what earlier handlers write into headers of
-// the URL, which those see who look at headers.
-func (h *Handler) setPlainness(copied sight) {
+// setPlainness finds out what must be plain. copied is what earlier handlers write of the URL into
+// headers, which a matcher or context sees that looks at headers.
+func (rules *Rules) setPlainness(copied sight) {
 	p := new(plainness)
-	if h.Paths != pathsAsSent {
-		p.own, p.policies = h.ownSight, h.policySight
-		if p.own.header {
-			p.own = p.own.or(copied)
+	if rules.paths != PathsAsSent {
+		p.scope, p.policies = rules.scopeSight, rules.policySight
+		if p.scope.header {
+			p.scope = p.scope.or(copied)
 		}
 		if p.policies.header {
 			p.policies = p.policies.or(copied)
 		}
-		p.own.exact = p.own.path
-		p.policies.exact = p.policies.single != "" && !p.own.exact
-		p.policies.path = p.policies.path && !p.own.path || h.Paths == pathsStrict
-		p.policies.query = p.policies.query && !p.own.query
+		p.scope.exact = p.scope.path
+		p.policies.exact = p.policies.single != "" && !p.scope.exact
+		p.policies.path = p.policies.path && !p.scope.path || rules.paths == PathsStrict
+		p.policies.query = p.policies.query && !p.scope.query
 	}
-	h.plain.Store(p)
+	rules.plain.Store(p)
 }
 
-// checkCopied finds out, when all handlers are there, whether those before an oauth1 handler copy the URL
-// into headers. Until then, and for a handler that stands where nobody looks, they may have.
-func (a *App) checkCopied(app *caddyhttp.App) error {
-	copied := make(map[*Handler]sight)
-	for _, s := range sitesOf(app) {
-		if s.handler.app == a {
-			copied[s.handler] = copied[s.handler].or(s.copied())
-		}
+// SetEarlier says which handlers a request may meet before it is judged by these rules: those of
+// request_header may copy the URL into a header. Until it is called, as for a handler at a place
+// where nobody looks, one is taken to have copied all of it. It may be called while requests are
+// judged.
+func (rules *Rules) SetEarlier(handlers []caddyhttp.MiddlewareHandler) error {
+	copied := copiedBy(handlers)
+	looks := rules.scopeSight.header || rules.policySight.header
+	if looks && rules.paths == PathsAsSent && (copied.path || copied.query) {
+		return errors.New("paths as_sent: a matcher looks at headers, and request_header copies the URL into one, " +
+			"which knows one reading of it only: use paths strict, or name the path")
 	}
-	for h, seen := range copied {
-		if looks := h.ownSight.header || h.policySight.header; looks && h.Paths == pathsAsSent && (seen.path || seen.query) {
-			return errors.New("paths as_sent: a matcher looks at headers, and request_header copies the URL into one, " +
-				"which knows one reading of it only: use paths strict, or name the path")
-		}
-		h.setPlainness(seen)
-	}
+	rules.setPlainness(copied)
 	return nil
 }
 
-// copied is what the handlers before the site write of the URL into headers.
-func (s *site) copied() (seen sight) {
-	for _, e := range s.before {
-		handler, ok := e.handler.(*headers.Handler)
+// copiedBy is what handlers write of the URL into headers.
+func copiedBy(handlers []caddyhttp.MiddlewareHandler) (seen sight) {
+	for _, h := range handlers {
+		handler, ok := h.(*headers.Handler)
 		if !ok || handler.Request == nil {
 			continue
 		}
@@ -320,21 +317,23 @@ func (s *site) copied() (seen sight) {
 	return seen
 }
 
-// checkPaths refuses policies that cannot be judged as the option paths says.
-func (h *Handler) checkPaths() error {
-	switch h.Paths {
-	case "", pathsStrict:
+// checkPaths refuses matchers and contexts that can't be judged as the option paths says.
+func (rules *Rules) checkPaths() error {
+	switch rules.paths {
+	case "", PathsStrict:
 		return nil
-	case pathsAsSent:
+	case PathsAsSent:
 	default:
-		return fmt.Errorf("paths %q: must be %s or %s", h.Paths, pathsStrict, pathsAsSent)
+		return fmt.Errorf("paths %q: must be %s or %s", rules.paths, PathsStrict, PathsAsSent)
 	}
-	if single := setsSight(h.selects).single; single != "" {
-		return fmt.Errorf("paths as_sent: the directive's matcher depends on %s, which knows one reading of a URL only: use paths strict, or name the path", single)
+	if single := rules.scopeSight.single; single != "" {
+		return fmt.Errorf("paths as_sent: the directive's matcher depends on %s, "+
+			"which knows one reading of a URL only: use paths strict, or name the path", single)
 	}
-	for i, p := range h.Policies {
+	for i, p := range rules.policies {
 		if single := p.sight().single; single != "" {
-			return fmt.Errorf("paths as_sent: policy %d depends on %s, which knows one reading of a URL only: use paths strict, or name the path", i+1, single)
+			return fmt.Errorf("paths as_sent: policy %d depends on %s, "+
+				"which knows one reading of a URL only: use paths strict, or name the path", i+1, single)
 		}
 	}
 	return nil
