@@ -21,7 +21,7 @@ func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error
 	if problem != nil {
 		return h.refuse(w, r, endpointAccessToken, problem.Of(c.named()))
 	}
-	h.metrics.answered(endpointAccessToken)
+	h.events.exchanged()
 	pairs := [][2]string{{"oauth_token", token.Key}, {"oauth_token_secret", token.Secret}}
 	if token.Context != "" {
 		pairs = append(pairs, [2]string{"lp.context", token.Context})

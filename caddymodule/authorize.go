@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
@@ -42,7 +41,7 @@ func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	view, err := h.authorizeView(h.language(r), a)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
@@ -336,7 +335,7 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	return h.leave(w, h.destinationURL(a, review))
 }
 
@@ -401,20 +400,7 @@ func (h *Handler) review(
 	if stored := *token.Review; !stored.Time.Equal(review.Time) || stored.Verifier != review.Verifier {
 		return stored, nil // it was said before, and told then
 	}
-	text, expires := "access granted", zap.Skip()
-	if review.Permission == tokenstore.Unauthorized {
-		text = "access refused"
-	}
-	if !review.Expires.IsZero() {
-		expires = zap.Time("expires", review.Expires)
-	}
-	h.logger.Info(text,
-		zap.String("consumer", a.consumer.Key),
-		zap.String("user", review.User),
-		zap.String("permission", review.Permission),
-		zap.String("context", review.Context),
-		expires,
-	)
+	h.events.reviewed(a.consumer.Key, review)
 	return review, nil
 }
 
@@ -460,7 +446,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
 		view.Verifier = request.Review.Verifier
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
@@ -481,7 +467,7 @@ func (h *Handler) showFinished(
 	if err != nil {
 		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")
 }
 

@@ -36,6 +36,7 @@
 //	                reaches; routewalk.go: the way of a request to the handler that judges it; namespace.go:
 //	                the sites that share users, though their logins differ
 //	caddyfile.go    the Caddyfile's syntax
+//	event.go        what happened, told once; metrics and logs hear of it there
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //
 // The package imports policy (who may make which request), refusal (why a request is refused), oauth1

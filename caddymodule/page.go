@@ -236,8 +236,7 @@ func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, u
 		return h.refuse(w, r, endpoint, n.Problem)
 	}
 	language := h.language(r)
-	h.metrics.refused(endpoint, n.Reason)
-	h.logRefusal(r, endpoint, n.problem(language))
+	h.events.refused(r, endpoint, n.problem(language))
 	view, err := n.view(language)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)

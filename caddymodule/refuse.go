@@ -8,15 +8,13 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // refuse answers a request with a problem, and tells the operator.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
-	h.metrics.refused(endpoint, p.Reason)
-	h.logRefusal(r, endpoint, p)
+	h.events.refused(r, endpoint, p)
 	h.disown(r)
 
 	header := w.Header()
@@ -74,31 +72,6 @@ func (h *Handler) challenge(r *http.Request) string {
 }
 
 var quotedString = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
-
-// logRefusal leaves the reason where an operator looks: the handler's own log, the access log, and the
-// placeholders. A client's mistake is no error of the server.
-func (h *Handler) logRefusal(r *http.Request, endpoint string, p *refusal.Problem) {
-	publish(r, endpoint, p)
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Add(zap.String("oauth_refusal", p.Reason))
-	}
-	level := zap.DebugLevel
-	if p.Kind == refusal.KindStore {
-		level = zap.ErrorLevel
-	}
-	if c := h.logger.Check(level, "request refused"); c != nil {
-		c.Write(
-			zap.String("endpoint", endpoint),
-			zap.String("reason", p.Reason),
-			zap.Int("status", p.Status),
-			zap.String("method", r.Method),
-			zap.String("host", r.Host),
-			zap.String("path", r.URL.Path),
-			zap.String("remote", r.RemoteAddr),
-			zap.Error(p.Cause),
-		)
-	}
-}
 
 // readByLaunchpadlib reports whether Launchpad's own client, lazr.restfulclient, has to read the text of a refusal. It asks
 // for JSON with every request, and yet gets new credentials only where a body begins with the plain words.

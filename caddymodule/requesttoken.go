@@ -25,7 +25,7 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 	if problem != nil {
 		return h.refuse(w, r, endpointRequestToken, problem.Of(c.named()))
 	}
-	h.metrics.answered(endpointRequestToken)
+	h.events.requestTokenIssued()
 	if !c.params.HasCallback && wantsOnlyJSON(r) { // Launchpad's own client
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
