@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -90,12 +91,13 @@ func reading(r *http.Request, method string, u *url.URL) *http.Request {
 			ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
 		}
 	}
-	other := r.WithContext(ctx)
+	// PrepareRequest binds the placeholders to the request that it returns. Of the context that it makes
+	// only they are wanted: the rest is a new request's.
+	repl := caddy.NewReplacer()
+	other := caddyhttp.PrepareRequest(r, repl, nil, nil)
+	*other = *r.WithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, repl))
 	other.Method, other.URL = method, u
-	before, start := replacer(r), caddyhttp.GetVar(ctx, "start_time")
-	// Its name notwithstanding, this is the only way to them. What they don't know, earlier handlers may have set.
-	caddyhttp.NewTestReplacer(other).Map(before.Get)
-	caddyhttp.SetVar(ctx, "start_time", start)
+	repl.Map(replacer(r).Get) // what it does not know, earlier handlers may have set
 	return other
 }
 

@@ -1,11 +1,14 @@
 package policy
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // TestReadings: what upstreams may take a path for.
@@ -65,5 +68,35 @@ func TestQueryReadings(t *testing.T) {
 	readQuery(strings.Repeat("%;", 1<<19))
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("a hostile query took %v", took)
+	}
+}
+
+// TestPlaceholdersOfAReading: they tell of the reading what they told of the request, its original
+// URL too; what earlier handlers have set stays, and the request itself is not touched.
+func TestPlaceholdersOfAReading(t *testing.T) {
+	t.Parallel()
+	r := arrived("GET", "/v1/a;b/c?x=1")
+	start := caddyhttp.GetVar(r.Context(), "start_time")
+	caddyhttp.SetVar(r.Context(), "kept", "variable")
+	replacer(r).Set("set", "before")
+	r.URL.Path = strings.TrimPrefix(r.URL.Path, "/v1") // as handle_path does
+	r.Header.Set("X-A", "header")
+
+	const text = "{http.request.method} {http.request.uri.path} {http.request.uri.query} {http.request.orig_uri.path}" +
+		" {http.vars.kept} {set} {http.request.header.X-A} {http.request.remote.host}"
+	other := reading(r, "PUT", &url.URL{Path: "/a/c", RawQuery: "y=2"})
+	for of, test := range map[string]struct {
+		r    *http.Request
+		want string
+	}{
+		"the reading": {other, "PUT /a/c y=2 /v1/a/c variable before header 192.0.2.1"},
+		"the request": {r, "GET /a;b/c x=1 /v1/a;b/c variable before header 192.0.2.1"},
+	} {
+		if got := replacer(test.r).ReplaceAll(text, ""); got != test.want {
+			t.Errorf("%s: %q; want %q", of, got, test.want)
+		}
+		if caddyhttp.GetVar(test.r.Context(), "start_time") != start {
+			t.Errorf("%s: has another start time", of)
+		}
 	}
 }
