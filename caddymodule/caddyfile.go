@@ -296,8 +296,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 			return nil, err
 		}
 	}
-	if len(handler.Policies) == 0 && policy.MissingDefault(declared) != "" {
-		return nil, d.Errf("oauth1: needs a policy, since the default READ_PUBLIC is not declared")
+	if missing := policy.MissingDefault(declared); missing != "" && len(handler.Policies) == 0 {
+		return nil, d.Errf("oauth1: needs a policy, since the default %s is not declared", missing)
 	}
 	return h.NewRoute(nil, handler), nil
 }

@@ -166,6 +166,7 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"", "policy {\n permission GET READ_PUBLIC {\n x\n }\n}", `a block stands where none is expected, at Caddyfile:9`},
 		{"permission A", "policy {\n users alice\n}", `policy: needs a permission, since the default READ_PUBLIC is not declared, at Caddyfile:10`},
 		{"permission A", "realm x", `oauth1: needs a policy, since the default READ_PUBLIC is not declared, at Caddyfile:9`},
+		{"permission READ_PUBLIC", "realm x", `oauth1: needs a policy, since the default WRITE_PUBLIC is not declared, at Caddyfile:9`},
 		{"", "permissions READ_PUBLIC\npolicy {\n permission WRITE_PUBLIC\n}", `permission "WRITE_PUBLIC": no permission that the site offers allows it, at Caddyfile:10`},
 		{"", "policy {\n permission WRITE_PUBLIC\n}\npermissions READ_PUBLIC", `permission "WRITE_PUBLIC": no permission that the site offers allows it, at Caddyfile:11`},
 
