@@ -4,8 +4,8 @@
 //
 //	target.go       PlainTarget, PlainMethod: is this a request for a resource at all?
 //	rules.go        Rules: what a site's configuration says; it is asked in this order:
-//	                CheckArrival   are the values the same to every server that may read them? And the
-//	                               URL, where the directive's own matcher looks at it?
+//	                CheckArrival   are the values the same to every server that may read them? And
+//	                               the URL, where the directive's own matcher looks at it?
 //	                InScope        is the request one for these rules?
 //	                CheckURL       is the URL the same to every server, where a policy looks at it?
 //	                Decide         may the subject make the request, and which policy said so?
@@ -23,7 +23,7 @@
 //	                plain
 //	unreachable.go  which policies leave nothing for another to decide
 //
-// The package knows Caddy's matchers and placeholders, package refusal, the model of tokenstore, and
-// of package oauth1 how a request target is cut. It never imports package caddymodule: it sees no
-// signature, no store and no answer, and of a request it changes what matchers capture, no more.
+// The package knows Caddy's matchers and placeholders, package refusal, the model of tokenstore,
+// and of package oauth1 how a request target is cut. It never imports package caddymodule: it sees
+// no signature, no store and no answer, and of a request it changes what matchers capture, no more.
 package policy

@@ -105,7 +105,8 @@ func NewLevels(declared []PermissionLevel) (*Levels, error) {
 	return l, nil
 }
 
-// reach lists the level and all that it implies, and remembers it; path is how it was come by.
+// reach returns the level and all that it implies, and records it. path holds the levels that led
+// to this one.
 func (l *Levels) reach(direct map[string][]string, name string, path []string) ([]string, error) {
 	if held, ok := l.held[name]; ok {
 		return held, nil
@@ -161,5 +162,6 @@ const maxName = 255
 
 // isWord reports whether a text is one word of printable ASCII.
 func isWord(s string) bool {
-	return s != "" && len(s) <= maxName && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
+	return s != "" && len(s) <= maxName &&
+		!strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // checkPlain refuses a request whose URL is not in its plain form, so far as s looks at it: such a
-// URL is one thing for Caddy's matchers and another for some upstreams. It looks at the URL that the
-// upstream gets, and at the one that the client sent, which FastCGI hands on as well.
+// URL is one thing for Caddy's matchers and another for some upstreams. It checks the URL that the
+// upstream gets, and the one that the client sent, which FastCGI hands on as well.
 func (s sight) checkPlain(r *http.Request) *refusal.Problem {
 	if !s.path && !s.query {
 		return nil
@@ -52,13 +52,13 @@ func (s sight) checkPlainURL(path, query string) *refusal.Problem {
 	return nil
 }
 
-// endsEarly finds what ends a path for those who parse it after decoding.
+// endsEarly finds the escapes that end a path for servers that parse it after decoding.
 var endsEarly = regexp.MustCompile(`%(?:3[fF]|23)`)
 
-// UnplainPath says what keeps an escaped path from being a plain one; "" where nothing does. A plain
-// path is a slash, segments, and slashes between them. A segment is UTF-8 in the characters that RFC
-// 3986 section 3.3 has for it and their escapes. It is not empty, unless it is the last, and holds
-// nothing that some servers take for the end of a segment, or for an instruction.
+// UnplainPath says what keeps an escaped path from being a plain one; "" where nothing does. A
+// plain path is a slash, segments, and slashes between them. A segment is UTF-8 in the characters
+// that RFC 3986 section 3.3 has for it and their escapes. It is not empty, unless it is the last,
+// and holds nothing that some servers take for the end of a segment, or for an instruction.
 func UnplainPath(path string) (what string) {
 	if path == "" || path[0] != '/' {
 		return "no slash at its beginning"
@@ -141,8 +141,8 @@ func plainText(segment string) bool {
 	return err == nil && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-// segmentByte holds the bytes of a segment but for escapes: RFC 3986 section 3.3 less the
-// semicolon, and brackets, which clients send and Go keeps.
+// segmentByte holds the bytes of a segment that are no escapes: those of RFC 3986 section 3.3
+// without the semicolon, and brackets, which clients send and Go keeps.
 var segmentByte = func() (set [256]bool) {
 	const other = "-._~!$&'()*+,=:@[]"
 	for c := range set {
@@ -152,8 +152,8 @@ var segmentByte = func() (set [256]bool) {
 	return set
 }()
 
-// unplainQuery says what keeps a query from being a plain one; "" where nothing does: what divides
-// parameters, and what a parameter is called, must be the same to every server.
+// unplainQuery says what keeps a query from being a plain one; "" where nothing does. In a plain
+// query all servers find the same parameters, by the same names.
 func unplainQuery(query string) (what string) {
 	switch {
 	case strings.IndexByte(query, ';') >= 0:

@@ -19,34 +19,36 @@ type Policy struct {
 	// Which requests the policy is about, by the URI that the upstream will see. Default: all.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
-	// Let requests through without a signature; one that is there must still be good. Default: false. It asks for
-	// nothing, so nothing else may stand beside it. A browser's CORS preflight (OPTIONS, with Origin and
-	// Access-Control-Request-Method, and without Authorization) is never signed: OAuth parameters in its
-	// query belong to the request that is to follow; they are not looked at, and removed.
+	// Let requests through without a signature; one that is there must still be good. Default:
+	// false. It asks for nothing, so nothing else may stand beside it. A browser's CORS preflight
+	// (OPTIONS, with Origin and Access-Control-Request-Method, and without Authorization) is never
+	// signed: OAuth parameters in its query belong to the request that is to follow; they are not
+	// looked at, and removed.
 	Anonymous bool `json:"anonymous,omitempty"`
 
 	// Refuse every request. Default: false. Nothing else may stand beside it.
 	Deny bool `json:"deny,omitempty"`
 
-	// The keys of the consumers that may pass; `*` stands for any text without a slash, `?` for one character. Default: all.
+	// The keys of the consumers that may pass; `*` stands for any text without a slash, `?` for one
+	// character. Default: all.
 	Consumers []string `json:"consumers,omitempty"`
 
 	// The users who may pass. Default: all.
 	Users []string `json:"users,omitempty"`
 
-	// The permission level that each method needs. A method that no rule names is refused. Default: READ_PUBLIC for
-	// GET, HEAD and OPTIONS, WRITE_PUBLIC for the others.
+	// The permission level that each method needs. A method that no rule names is refused. Default:
+	// READ_PUBLIC for GET, HEAD and OPTIONS, WRITE_PUBLIC for the others.
 	Permissions []PermissionRule `json:"permissions,omitempty"`
 
-	// The context that this request is about: text and placeholders. A token that was granted for one context
-	// passes only where this is the same; a token without a context passes everywhere. Default: the context is for the
-	// upstream to judge, by its header.
+	// The context that this request is about: text and placeholders. A token that was granted for
+	// one context passes only where this is the same; a token without a context passes everywhere.
+	// Default: the context is for the upstream to judge, by its header.
 	Context string `json:"context,omitempty"`
 
 	matchers     caddyhttp.MatcherSets
-	selects      caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy takes away when it loads them
+	selects      caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy empties when it loads them
 	levels       *Levels
-	usesDefaults bool // no permission was given: a site that offers no level for writing can't be written to
+	usesDefaults bool // no permission was given: without a level for writing, nobody can write
 }
 
 // PermissionRule is the level that some methods need.
@@ -63,7 +65,7 @@ var defaultPermissionRules = []PermissionRule{
 	{Permission: "WRITE_PUBLIC"},
 }
 
-// unconditional reports whether the policy decides every request that comes to it.
+// unconditional reports whether the policy decides about every request that no earlier one matched.
 func (p *Policy) unconditional() bool {
 	return len(p.selectors()) == 0
 }
@@ -85,7 +87,7 @@ func (p *Policy) provision(ctx caddy.Context, l *Levels) error {
 	return loadMatchers(ctx, p, p.selects, &p.matchers)
 }
 
-// checkPolicies refuses policies that contradict themselves, or that no request can reach.
+// checkPolicies refuses policies that contradict themselves, and those that no request can reach.
 func checkPolicies(policies []*Policy, offered []string) error {
 	for i, p := range policies {
 		err := p.CheckDefaults(p.levels)
@@ -96,14 +98,14 @@ func checkPolicies(policies []*Policy, offered []string) error {
 			return fmt.Errorf("policy %d: %w", i+1, err)
 		}
 		if by := CoveredBy(policies[:i], p); by > 0 {
-			return fmt.Errorf("policy %d: can never be reached, since policy %d decides all that come to it; the first match wins",
-				i+1, by)
+			return fmt.Errorf("policy %d: can never be reached, since policy %d decides all that come to it; "+
+				"the first match wins", i+1, by)
 		}
 	}
 	return nil
 }
 
-// CheckDefaults refuses a policy that names no permission where the default ones mean nothing.
+// CheckDefaults refuses a policy without permissions if the default ones are not declared.
 func (p *Policy) CheckDefaults(declared *Levels) error {
 	if p.Anonymous || p.Deny || (len(p.Permissions) > 0 && !p.usesDefaults) {
 		return nil
@@ -114,7 +116,7 @@ func (p *Policy) CheckDefaults(declared *Levels) error {
 	return nil
 }
 
-// MissingDefault is a level that the default policy needs and nobody declared; "" if there is none.
+// MissingDefault returns a level of the default permissions that is not declared; "" if all are.
 func MissingDefault(declared *Levels) string {
 	for _, rule := range defaultPermissionRules {
 		if declared.Check(rule.Permission) != nil {
@@ -124,8 +126,8 @@ func MissingDefault(declared *Levels) string {
 	return ""
 }
 
-// Check refuses a policy that contradicts itself, or names what does not exist. offered is nil where
-// the site's levels are not known yet.
+// Check refuses a policy that contradicts itself, or names what does not exist. offered is nil
+// where the site's levels are not known yet.
 func (p *Policy) Check(declared *Levels, offered []string) error {
 	demanding := len(p.Consumers) > 0 || len(p.Users) > 0 || len(p.Permissions) > 0 || p.Context != ""
 	if p.Anonymous && (p.Deny || demanding) {
@@ -161,7 +163,8 @@ func (p *Policy) checkPermissions(declared *Levels, offered []string) error {
 		}
 		for _, method := range rule.Methods {
 			if _, ok := declared.Find(method); ok {
-				return fmt.Errorf("permission %q: %q is a permission, where methods are expected", rule.Permission, method)
+				return fmt.Errorf("permission %q: %q is a permission, where methods are expected",
+					rule.Permission, method)
 			}
 			if !PlainMethod(method) || method == "" {
 				return fmt.Errorf("permission %q: %q is no method", rule.Permission, method)
@@ -175,7 +178,7 @@ func (p *Policy) checkPermissions(declared *Levels, offered []string) error {
 	return nil
 }
 
-// needed returns the level that a method needs; "" and false if the policy has none for it.
+// needed returns the level that a method needs. Without one, the policy does not allow the method.
 func (p *Policy) needed(method string) (string, bool) {
 	rest, found := "", false
 	for i := range p.Permissions {
@@ -201,10 +204,7 @@ func (p *Policy) check(r *http.Request, subject *Subject) *refusal.Problem {
 		return refusal.TokenRequired
 	case subject.Anonymous():
 		return refusal.CredentialsRequired
-	case len(p.Consumers) > 0 && !slices.ContainsFunc(p.Consumers, func(pattern string) bool {
-		matched, _ := path.Match(pattern, subject.Consumer) // Check has seen the pattern
-		return matched
-	}):
+	case len(p.Consumers) > 0 && !p.names(subject.Consumer):
 		return refusal.ConsumerDenied
 	case len(p.Users) > 0 && !slices.Contains(p.Users, subject.User):
 		return refusal.UserDenied
@@ -216,10 +216,19 @@ func (p *Policy) check(r *http.Request, subject *Subject) *refusal.Problem {
 	if !p.levels.Holds(subject.Permission, level) {
 		return refusal.PermissionDenied.About(level)
 	}
-	if p.Context != "" && subject.Context != "" && replacer(r).ReplaceAll(p.Context, "") != subject.Context {
+	limited := p.Context != "" && subject.Context != ""
+	if limited && replacer(r).ReplaceAll(p.Context, "") != subject.Context {
 		return refusal.ContextDenied
 	}
 	return nil
+}
+
+// names reports whether a pattern of consumers matches a key.
+func (p *Policy) names(consumer string) bool {
+	return slices.ContainsFunc(p.Consumers, func(pattern string) bool {
+		matched, _ := path.Match(pattern, consumer) // Check has seen the pattern
+		return matched
+	})
 }
 
 // Describe says what the policy asks for, in the words of the Caddyfile.
@@ -238,7 +247,8 @@ func (p *Policy) Describe() string {
 		words = append(words, "users "+strings.Join(p.Users, " "))
 	}
 	for _, rule := range p.Permissions {
-		words = append(words, strings.Join(append(append([]string{"permission"}, rule.Methods...), rule.Permission), " "))
+		rule := slices.Concat([]string{"permission"}, rule.Methods, []string{rule.Permission})
+		words = append(words, strings.Join(rule, " "))
 	}
 	if p.Context != "" {
 		words = append(words, "context "+p.Context)

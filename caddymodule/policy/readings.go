@@ -12,42 +12,50 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// mostReadings is how many readings a request may have before it is refused: only hostile ones have more.
+// mostReadings is how many readings a request may have before it is refused. Only hostile ones have
+// more.
 const mostReadings = 32
 
 // methodOverrides finds the headers in which some upstreams look for another method.
-var methodOverrides = NewHeaderNames([]string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"})
+var methodOverrides = NewHeaderNames([]string{
+	"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override",
+})
 
 // OverridesMethod reports whether some upstreams look for another method in a header of this name.
 func OverridesMethod(name string) bool { return methodOverrides.Has(name) }
 
-// ambiguous reports whether the request could have more than one reading. Nearly none has.
+// ambiguous reports whether the request could have more than one reading. Hardly any request has.
 func (rules *Rules) ambiguous(r *http.Request) bool {
 	for name := range r.Header {
 		if OverridesMethod(name) {
 			return true
 		}
 	}
-	return rules.policySight.path && ambiguousPath(r.URL) || rules.policySight.query && ambiguousQuery(r.URL.RawQuery)
+	return rules.policySight.path && ambiguousPath(r.URL) ||
+		rules.policySight.query && ambiguousQuery(r.URL.RawQuery)
 }
 
 func ambiguousPath(u *url.URL) bool {
 	return strings.Contains(u.RawPath, "%2") || // a slash, perhaps, that does not divide
-		strings.ContainsAny(u.Path, ";\\%?#\x00") || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.")
+		strings.ContainsAny(u.Path, ";\\%?#\x00") ||
+		strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.")
 }
 
-// ambiguousQuery reports whether Go's parser, and so Caddy's matcher, gives up on the query. Others do not.
+// ambiguousQuery reports whether Go's parser, and so Caddy's matcher, rejects the query. Parsers of
+// other servers do not.
 func ambiguousQuery(query string) bool {
 	return strings.Contains(query, ";") || badEscape(query) >= 0
 }
 
-// otherReadings gives the request as an upstream could take it that reads it in another way than Caddy's matchers: with
-// another path, query or method, or all of them. It is false where there are too many to judge.
+// otherReadings yields the request as upstreams could take it that read it in another way than
+// Caddy's matchers: with another path, query or method, or all of them. It returns false where
+// there are too many.
 //
-// Caddy forwards a path as it was sent, but its matchers decode it once, resolve its dots and merge its slashes. So
-// `/open/..;/admin` is under /open for them and under /admin for a Java server, and `/admin/../open` the other way round for
-// an upstream that resolves nothing. Placeholders know nothing of all this: `{http.request.uri.path.0}` is "open" in both.
-// Whatever an upstream takes a request for must be allowed.
+// Caddy forwards a path as it was sent, but its matchers decode it once, resolve its dots and merge
+// its slashes. So `/open/..;/admin` is under /open for them and under /admin for a Java server.
+// `/admin/../open` is under /open for them and under /admin for an upstream that resolves nothing.
+// Placeholders are not resolved at all: `{http.request.uri.path.0}` is "open" in the first, and
+// "admin" in the second. The request must be allowed in every reading.
 func (rules *Rules) otherReadings(r *http.Request) (iter.Seq[*http.Request], bool) {
 	methods, paths, queries := methodsOf(r), []string{r.URL.Path}, []string{r.URL.RawQuery}
 	if rules.policySight.path {
@@ -84,15 +92,17 @@ func (rules *Rules) otherReadings(r *http.Request) (iter.Seq[*http.Request], boo
 func reading(r *http.Request, method string, u *url.URL) *http.Request {
 	ctx := r.Context()
 	if original, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		if prefix, ok := strings.CutSuffix(original.URL.Path, r.URL.Path); ok { // not rewritten, or by handle_path
+		// The original URL gets the reading too, unless a rewrite other than handle_path changed
+		// it.
+		if prefix, ok := strings.CutSuffix(original.URL.Path, r.URL.Path); ok {
 			originalURL := *original.URL
 			originalURL.Path, originalURL.RawPath = prefix+u.Path, ""
 			original.URL = &originalURL
 			ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
 		}
 	}
-	// PrepareRequest binds the placeholders to the request that it returns. Of the context that it makes
-	// only they are wanted: the rest is a new request's.
+	// PrepareRequest binds the placeholders to the request that it returns. Of the context that it
+	// makes only they are wanted: the rest is a new request's.
 	repl := caddy.NewReplacer()
 	other := caddyhttp.PrepareRequest(r, repl, nil, nil)
 	*other = *r.WithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, repl))
@@ -143,8 +153,9 @@ func readPath(u *url.URL) []string {
 	return readings
 }
 
-// readQuery lists what an upstream may take a query for, the query itself first: one with a semicolon for one more
-// parameter, or for a part of a value; and a percent sign that begins no escape for just that.
+// readQuery lists what an upstream may take a query for, the query itself first. A semicolon
+// divides parameters or is a part of a value; a percent sign that begins no escape stands for
+// itself.
 func readQuery(query string) []string {
 	readings := []string{query}
 	if !ambiguousQuery(query) {
@@ -188,7 +199,7 @@ func isHex(c byte) bool {
 // pathReaders are what upstreams do with a path.
 var pathReaders = []func(string) string{
 	withoutParameters,
-	func(path string) string { return strings.ReplaceAll(path, `\`, "/") }, // Windows, and URLs as browsers read them
+	func(path string) string { return strings.ReplaceAll(path, `\`, "/") }, // Windows and browsers
 	decodeAgain,
 	withoutAuthority,
 	withDotsAsNames,
@@ -198,7 +209,8 @@ var pathReaders = []func(string) string{
 	withoutQuery,
 }
 
-// withoutParameters cuts the parameters off all segments (RFC 3986 section 3.3), as Java servers do.
+// withoutParameters cuts the parameters off all segments (RFC 3986 section 3.3), as Java servers
+// do.
 func withoutParameters(path string) string {
 	if !strings.Contains(path, ";") {
 		return path
@@ -226,7 +238,8 @@ func withoutAuthority(path string) string {
 	return "/" + path
 }
 
-// withDotsAsNames leaves `.` and `..` where they are. Caddy's matchers would resolve them, so they get another name.
+// withDotsAsNames leaves `.` and `..` where they are, under another name: Caddy's matchers would
+// resolve them.
 func withDotsAsNames(path string) string {
 	if !strings.Contains(path, "/.") {
 		return path
@@ -239,7 +252,8 @@ func withDotsAsNames(path string) string {
 	})
 }
 
-// resolveDots resolves `.` and `..` as RFC 3986 section 5.2.4 has it: an empty segment is one like any other.
+// resolveDots resolves `.` and `..` as RFC 3986 section 5.2.4 has it, where an empty segment counts
+// like any other.
 func resolveDots(path string) string {
 	if !strings.Contains(path, "/.") {
 		return path
@@ -262,7 +276,7 @@ func resolveDots(path string) string {
 	return "/" + strings.Join(kept, "/")
 }
 
-// mergeSlashes does what Caddy's matcher of paths does by itself, for all the others.
+// mergeSlashes merges slashes for all other matchers, as Caddy's matcher of paths does by itself.
 func mergeSlashes(path string) string {
 	for strings.Contains(path, "//") {
 		path = strings.ReplaceAll(path, "//", "/")
@@ -270,7 +284,8 @@ func mergeSlashes(path string) string {
 	return path
 }
 
-// withoutQuery cuts off what looks like a query or a fragment after decoding, as PHP's parse_url(urldecode($uri)) does.
+// withoutQuery cuts off what looks like a query or a fragment after decoding, as PHP's
+// parse_url(urldecode($uri)) does.
 func withoutQuery(path string) string {
 	if i := strings.IndexAny(path, "?#"); i >= 0 {
 		return path[:i]

@@ -34,7 +34,8 @@ type Rules struct {
 	scope    scope
 	policies []*Policy
 	paths    string
-	// What the directive's own matcher and the policies see of a request, and what both together see.
+	// What the directive's own matcher and the policies see of a request, and what both together
+	// see.
 	scopeSight, policySight, sight sight
 	plain                          atomic.Pointer[plainness]
 }
@@ -43,11 +44,11 @@ type Rules struct {
 type scope struct {
 	MatcherSetsRaw caddyhttp.RawMatcherSets `caddy:"namespace=http.matchers"`
 	matchers       caddyhttp.MatcherSets
-	selects        caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy takes away when it loads them
+	selects        caddyhttp.RawMatcherSets // MatcherSetsRaw, which Caddy empties when it loads them
 }
 
-// New loads the matchers of a site's rules, for the handler of ctx. Check says whether the rules make
-// sense.
+// New loads the matchers of a site's rules, for the handler of ctx. Check says whether the rules
+// make sense.
 func New(ctx caddy.Context, config Config) (*Rules, error) {
 	rules := &Rules{
 		scope:    scope{MatcherSetsRaw: config.Match, selects: config.Match},
@@ -83,8 +84,8 @@ func loadMatchers(
 	return matchers.FromInterface(loaded)
 }
 
-// Check refuses rules that contradict themselves, that no request can reach, or that can't be kept as
-// the option paths says. offered are the levels that the site offers.
+// Check refuses rules that contradict themselves, that no request can reach, or that can't be kept
+// as the option paths says. offered are the levels that the site offers.
 func (rules *Rules) Check(offered []string) error {
 	if err := rules.checkPaths(); err != nil {
 		return err
@@ -92,7 +93,8 @@ func (rules *Rules) Check(offered []string) error {
 	return checkPolicies(rules.policies, offered)
 }
 
-// Scoped reports whether the directive has a matcher of its own, so that some requests are not judged.
+// Scoped reports whether the directive has a matcher of its own, so that some requests are not
+// judged.
 func (rules *Rules) Scoped() bool { return len(rules.scope.selects) > 0 }
 
 // ScopeSeesPath reports whether the directive's own matcher looks at the path.
@@ -101,9 +103,9 @@ func (rules *Rules) ScopeSeesPath() bool { return rules.scopeSight.path }
 // ScopeSeesHeaders reports whether the directive's own matcher looks at headers.
 func (rules *Rules) ScopeSeesHeaders() bool { return rules.scopeSight.header }
 
-// CheckArrival refuses a request that servers could take for different ones: of which any matcher or
-// context sees a value that others see differently, or whose URL is not plain where the directive's
-// own matcher looks at it.
+// CheckArrival refuses a request that servers could take for different ones: of which any matcher
+// or context sees a value that others see differently, or whose URL is not plain where the
+// directive's own matcher looks at it.
 func (rules *Rules) CheckArrival(r *http.Request) *refusal.Problem {
 	if problem := rules.sight.checkValues(r); problem != nil {
 		return problem
@@ -146,21 +148,23 @@ func (rules *Rules) CheckURL(r *http.Request) *refusal.Problem {
 type Decision struct {
 	// Problem is why the request is refused. Nil: it may be made.
 	Problem *refusal.Problem
-	// Policy is the one that decided, and Number its place among the policies, from 1. Nil and 0: none
-	// did, since none is about the request, or the request has too many readings.
+	// Policy is the one that decided, and Number its place among the policies, from 1. Nil and 0:
+	// none did, since none is about the request, or the request has too many readings.
 	Policy *Policy
 	Number int
-	// Reading is what the request was taken for: itself, or the first other reading that is refused.
+	// Reading is what the request was taken for: itself, or the first other reading that is
+	// refused.
 	Reading *http.Request
 }
 
-// Decide says whether the subject may make the request, however an upstream may read it. The request
-// must be as the upstream will see it.
+// Decide says whether the subject may make the request, however an upstream may read it. The
+// request must be as the upstream will see it.
 func (rules *Rules) Decide(r *http.Request, subject *Subject) Decision {
 	if !rules.ambiguous(r) {
 		return rules.decideReading(r, subject)
 	}
-	return rules.decideReadings(r, *subject) // a copy, so that an ordinary request's subject stays off the heap
+	// A copy of the subject goes to the heap there, and not that of an ordinary request.
+	return rules.decideReadings(r, *subject)
 }
 
 // decideReadings decides about all that the request could be taken for.

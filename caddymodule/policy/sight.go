@@ -14,15 +14,17 @@ import (
 )
 
 // A sight is what matchers or a context see of a request, so far as servers may read that in more
-// than one way. Whatever is not known to see nothing of the URL counts as what sees all of it.
+// than one way. A matcher or placeholder that is not known counts as one that sees the whole URL.
 type sight struct {
 	path, query, host, header bool
-	// parameters are those of the query whose values matter by name, and cookies the same of cookies.
+	// parameters are those of the query whose values matter by name, and cookies the same of
+	// cookies.
 	parameters, cookies []string
-	// single names what sees the URL in one reading only, the one that Caddy has of it: a value that
-	// an earlier handler made, or a matcher of another module. Empty where there is no such thing.
+	// single names what sees the URL in Caddy's own reading only: a value that an earlier handler
+	// made, or a matcher of another module. Empty where there is no such thing.
 	single string
-	// exact says that a path must not hold the escapes either that are judged in all readings elsewhere.
+	// exact says that a path must not hold an encoded ? or # either. Elsewhere it may, since such a
+	// path is judged in all its readings.
 	exact bool
 }
 
@@ -39,11 +41,11 @@ func (s sight) or(other sight) sight {
 	return s
 }
 
-// unknownSight is that of something that is not known.
+// unknownSight is the sight of something that is not known.
 func unknownSight(what string) sight { return sight{path: true, query: true, single: what} }
 
-// policiesSight is what the policies see: those after the first that decides everything decide
-// nothing.
+// policiesSight is what the policies see, up to the first that decides everything: no later one is
+// ever asked.
 func policiesSight(policies []*Policy) (s sight) {
 	for _, p := range policies {
 		s = s.or(p.sight())
@@ -137,7 +139,8 @@ func querySight(raw json.RawMessage) sight {
 	return s
 }
 
-// varsSight: a variable is the work of another handler, unless a placeholder names what is meant.
+// varsSight: a variable is what another handler made of the request; a placeholder in its place
+// says what is seen.
 func varsSight(name string, raw json.RawMessage) (s sight) {
 	var values map[string]json.RawMessage
 	if json.Unmarshal(raw, &values) != nil {
@@ -157,8 +160,9 @@ func varsSight(name string, raw json.RawMessage) (s sight) {
 
 var (
 	placeholder = regexp.MustCompile(`\{([a-zA-Z_][^{}]*)\}`)
-	// What is left of an expression of the Common Expression Language without its texts is looked through
-	// for calls. Texts stand in one quote or three, raw ones know no escapes, and a comment may hold a quote.
+	// celText finds the string literals and comments of an expression, so that calls are looked for
+	// in the rest. Literals stand in one quote or three, raw ones have no escapes, and a comment
+	// may hold a quote.
 	celText = regexp.MustCompile(`//[^\n]*` +
 		"|(?:[bB]?[rR]|[rR][bB])(?:'''[\\s\\S]*?'''|\"\"\"[\\s\\S]*?\"\"\"|'[^']*'|\"[^\"]*\")" +
 		"|'''(?:\\\\[\\s\\S]|[^\\\\])*?'''|\"\"\"(?:\\\\[\\s\\S]|[^\\\\])*?\"\"\"" +
@@ -168,15 +172,16 @@ var (
 	celRequest = regexp.MustCompile(`\breq\b`)
 )
 
-// celSights are the functions that an expression may call: Caddy's matchers, and those of CEL that
-// work on what they are given.
+// celSights are the functions that an expression may call: Caddy's matchers, and those functions of
+// CEL that see nothing but their arguments.
 var celSights = map[string]sight{
 	"path": {path: true}, "path_regexp": {path: true}, "file": {path: true}, "query": {query: true},
 	"url_pattern": {path: true, query: true},
 	"method":      {}, "protocol": {}, "remote_ip": {}, "client_ip": {}, "tls": {},
 	"host": {host: true}, "header": {header: true}, "header_regexp": {header: true},
-	"contains": {}, "startsWith": {}, "endsWith": {}, "matches": {}, "size": {}, "string": {}, "int": {}, "in": {},
-	"lowerAscii": {}, "upperAscii": {}, "split": {}, "join": {}, "replace": {}, "trim": {}, "indexOf": {}, "lastIndexOf": {},
+	"contains": {}, "startsWith": {}, "endsWith": {}, "matches": {}, "size": {}, "string": {},
+	"int": {}, "in": {}, "lowerAscii": {}, "upperAscii": {}, "split": {}, "join": {}, "replace": {},
+	"trim": {}, "indexOf": {}, "lastIndexOf": {},
 	"substring": {}, "charAt": {}, "reverse": {}, "format": {}, "quote": {},
 	"has": {}, "exists": {}, "exists_one": {}, "all": {}, "map": {}, "filter": {}, "type": {},
 	"double": {}, "uint": {}, "bool": {}, "duration": {}, "timestamp": {},
@@ -206,13 +211,13 @@ func expressionSight(raw json.RawMessage) sight {
 		}
 	}
 	if celRequest.MatchString(placeholder.ReplaceAllString(code, "")) {
-		return unknownSight("expression req") // it holds all
+		return unknownSight("expression req") // the whole request
 	}
 	return s
 }
 
-// textSight is what the placeholders of a text see. captures are the names under which a matcher that
-// does not look at the URL has captured something.
+// textSight is what the placeholders of a text see. captures are the names under which a matcher
+// that does not look at the URL has captured something.
 func textSight(text string, captures []string) (s sight) {
 	for _, found := range placeholder.FindAllStringSubmatch(text, -1) {
 		s = s.or(placeholderSight(found[1], captures))
@@ -224,7 +229,7 @@ func placeholderSight(name string, captures []string) sight {
 	under := func(prefixes ...string) bool {
 		return slices.ContainsFunc(prefixes, func(prefix string) bool {
 			rest, ok := strings.CutPrefix(name, prefix)
-			return ok && (rest == "" || strings.IndexByte("._", rest[0]) >= 0 || strings.HasSuffix(prefix, "."))
+			return ok && (rest == "" || strings.HasSuffix(prefix, ".") || strings.IndexByte("._", rest[0]) >= 0)
 		})
 	}
 	switch {
@@ -241,7 +246,8 @@ func placeholderSight(name string, captures []string) sight {
 	case under("http.request.orig_uri.query", "http.request.orig_uri.prefixed_query"):
 		return sight{query: true, single: "{" + name + "}"}
 	case under("http.regexp"):
-		if slices.ContainsFunc(captures, func(c string) bool { return c != "" && under("http.regexp."+c) }) {
+		captured := func(c string) bool { return c != "" && under("http.regexp."+c) }
+		if slices.ContainsFunc(captures, captured) {
 			return sight{}
 		}
 		return sight{path: true}
@@ -251,9 +257,10 @@ func placeholderSight(name string, captures []string) sight {
 		return sight{cookies: []string{strings.TrimPrefix(name, "http.request.cookie.")}}
 	case under("http.request.host", "http.request.hostport", "http.request.port"):
 		return sight{host: true}
-	case under("http.request.method", "http.request.orig_method", "http.request.body", "http.request.proto", "http.request.scheme",
-		"http.request.remote", "http.request.local", "http.request.tls", "http.request.uuid",
-		"http.vars.client_ip", "http.vars.trusted_proxy", "http.auth.user", "env.", "file.", "system.", "time."):
+	case under("http.request.method", "http.request.orig_method", "http.request.body",
+		"http.request.proto", "http.request.scheme", "http.request.remote", "http.request.local",
+		"http.request.tls", "http.request.uuid", "http.vars.client_ip", "http.vars.trusted_proxy",
+		"http.auth.user", "env.", "file.", "system.", "time."):
 		return sight{}
 	}
 	return unknownSight("{" + name + "}")
@@ -291,8 +298,8 @@ func (rules *Rules) SetEarlier(handlers []caddyhttp.MiddlewareHandler) error {
 	copied := copiedBy(handlers)
 	looks := rules.scopeSight.header || rules.policySight.header
 	if looks && rules.paths == PathsAsSent && (copied.path || copied.query) {
-		return errors.New("paths as_sent: a matcher looks at headers, and request_header copies the URL into one, " +
-			"which knows one reading of it only: use paths strict, or name the path")
+		return errors.New("paths as_sent: a matcher looks at headers, and request_header copies the URL " +
+			"into one, which knows one reading of it only: use paths strict, or name the path")
 	}
 	rules.setPlainness(copied)
 	return nil

@@ -6,8 +6,8 @@ import "fmt"
 // which consumer, and with what permission.
 type Subject struct {
 	User, Consumer, Permission, Context string
-	// Tokenless is the key of a known consumer that signed without saying for which user. Consumer is
-	// empty then, and User too.
+	// Tokenless is the key of a known consumer that signed without saying for which user. Consumer
+	// is empty then, and User too.
 	Tokenless string
 }
 

@@ -10,9 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// CoveredBy finds out whether earlier policies leave nothing for one to decide. It returns the number
-// of the last of those that it takes, from 1; 0 where something is left, or where that can't be told.
-// It knows paths and methods; of other matchers, that equal ones select the same.
+// CoveredBy finds out whether earlier policies leave nothing for one to decide. It returns the
+// number of the last of those that it takes, from 1; 0 where something is left, or where that can't
+// be told. It knows paths and methods; of other matchers, that equal ones select the same.
 func CoveredBy(earlier []*Policy, later *Policy) int {
 	sets := later.selectors()
 	if len(sets) == 0 {
@@ -21,8 +21,8 @@ func CoveredBy(earlier []*Policy, later *Policy) int {
 	last := 0
 	for _, set := range sets {
 		i := slices.IndexFunc(earlier, func(p *Policy) bool {
-			return p.unconditional() ||
-				slices.ContainsFunc(p.selectors(), func(other caddy.ModuleMap) bool { return covers(other, set) })
+			covered := func(by caddy.ModuleMap) bool { return covers(by, set) }
+			return p.unconditional() || slices.ContainsFunc(p.selectors(), covered)
 		})
 		if i < 0 {
 			return 0
@@ -32,14 +32,14 @@ func CoveredBy(earlier []*Policy, later *Policy) int {
 	return last
 }
 
-// covers reports whether one set of matchers selects all that another does: each of its matchers must let through what
-// the other's let through.
+// covers reports whether one set of matchers selects all that another does: each of its matchers
+// must let through all that the other's let through.
 func covers(earlier, later caddy.ModuleMap) bool {
 	for name, wide := range earlier {
 		narrow := later[name]
 		switch {
 		case name == "path" && coversAll(wide, narrow, coversPath):
-		case name == "method" && coversAll(wide, narrow, func(a, b string) bool { return a == b }):
+		case name == "method" && coversAll(wide, narrow, same):
 		case narrow != nil && bytes.Equal(compacted(wide), compacted(narrow)):
 		default:
 			return false
@@ -48,7 +48,10 @@ func covers(earlier, later caddy.ModuleMap) bool {
 	return true
 }
 
-// coversAll reports whether each element of one list is covered by one of the other. No list at all stands for everything.
+func same(a, b string) bool { return a == b }
+
+// coversAll reports whether each element of the list narrow is covered by one of the list wide. No
+// list at all stands for everything.
 func coversAll(wide, narrow json.RawMessage, covers func(a, b string) bool) bool {
 	elements := []string{"*"}
 	var wider []string
@@ -60,13 +63,15 @@ func coversAll(wide, narrow json.RawMessage, covers func(a, b string) bool) bool
 	})
 }
 
-// coversPath reports whether one pattern of Caddy's path matcher, which takes no notice of case, matches all that another does.
+// coversPath reports whether one pattern of Caddy's path matcher, which ignores case, matches all
+// paths that another does.
 func coversPath(wide, narrow string) bool {
 	if wide == "*" || wide == "/*" || wide == narrow {
 		return true
 	}
 	prefix, open := strings.CutSuffix(wide, "*")
-	if strings.ContainsAny(prefix, special) || strings.ContainsAny(narrow, "%") || strings.Contains(prefix+" "+narrow, "//") {
+	if strings.ContainsAny(prefix, special) || strings.ContainsAny(narrow, "%") ||
+		strings.Contains(prefix+" "+narrow, "//") {
 		return false
 	}
 	if !open {
@@ -78,7 +83,8 @@ func coversPath(wide, narrow string) bool {
 	return len(narrow) >= len(prefix) && strings.EqualFold(narrow[:len(prefix)], prefix)
 }
 
-// special begins what is no plain text in a pattern, and %, which makes it one of the path as it was sent.
+// special are the characters that stand for something else in a pattern. With a %, the pattern is
+// compared with the path as it was sent.
 const special = `*?[\{%`
 
 func compacted(raw json.RawMessage) []byte {

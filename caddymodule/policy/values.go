@@ -11,17 +11,17 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// maxCookies is how many cookies a request may have where one of them matters: Go finds none among 3,000 and
-// more.
+// maxCookies is how many cookies a request may have where one of them matters: among 3,000 and more
+// Go finds none.
 const maxCookies = 2000
 
-// checkValues refuses a request of which the matchers see another value than some servers: whatever
-// the option paths says, since no other reading of these can be judged.
+// checkValues refuses a request in which some servers see another value than the matchers do,
+// whatever the option paths says: no other reading of these values can be judged.
 func (s sight) checkValues(r *http.Request) *refusal.Problem {
 	if s.host && !plainHost(r.Host) {
 		return refusal.Host
 	}
-	if s.query { // Go's parser, and so Caddy, gives up on more, empty ones counted
+	if s.query { // Go's parser, and so Caddy, rejects more parameters; it counts empty ones
 		if strings.Count(r.URL.RawQuery, "&") >= oauth1.MaxParams {
 			return refusal.TooManyParameters
 		}
@@ -68,8 +68,8 @@ func repeated(names []string, query string) string {
 	return ""
 }
 
-// plainHost reports whether a host is a name or an address, with a port or without: the final dot that a
-// name may have, and a second port, are dropped by some servers.
+// plainHost reports whether a host is a name or an address, with a port or without: the final dot
+// that a name may have, and a second port, are dropped by some servers.
 func plainHost(host string) bool {
 	name, port := host, ""
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
@@ -86,7 +86,8 @@ func plainHost(host string) bool {
 		!strings.ContainsFunc(name, func(c rune) bool { return !hostLetter(c) })
 }
 
-// hostLetter: underscores are in the names of many internal hosts.
+// hostLetter allows underscores, since the names of many internal hosts have them.
 func hostLetter(c rune) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.'
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '_' || c == '.'
 }
