@@ -342,6 +342,8 @@ func TestJSONErrors(t *testing.T) {
 		{`{}`, `{"permissions": ["READ_MINDS"]}`, `permission "READ_MINDS": is not declared`},
 		{`{}`, `{"max_form_body": -1}`, `max_form_body -1: must be positive`},
 		{`{}`, `{"paths": "loose"}`, `paths "loose": must be strict or as_sent`},
+		{`{}`, `{"paths": "as_sent", "match": [{"vars": {"a": ["b"]}}]}`, `paths as_sent: the directive's matcher depends on vars a, `},
+		{`{}`, `{"paths": "as_sent", "policies": [{"match": [{"vars": {"a": ["b"]}}], "deny": true}]}`, `paths as_sent: policy 1 depends on vars a, `},
 		{`{}`, `{"upgrades": ["a b"]}`, `upgrades "a b": is no protocol`},
 		{`{}`, `{"match": [{"no_such": 1}]}`, `loading matchers: `},
 		{`{}`, `{"pages": {"language": "tlh"}}`, `pages: language "tlh": must be one of en, de, fr, es, pt, ja, zh-Hans, ar`},
