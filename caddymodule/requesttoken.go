@@ -24,7 +24,7 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		return h.refuse(w, r, endpointRequestToken, problem.of(c.named()))
 	}
 	h.metrics.answered(endpointRequestToken)
-	if !c.params.HasCallback && wantsOnlyJSON(r) { // Launchpad's own client
+	if token.Callback == "" && wantsOnlyJSON(r) { // Launchpad's own client
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
 	if token.Callback == "" {
