@@ -111,8 +111,8 @@ func TestPagesHaveNoProblem(t *testing.T) {
 func TestCallbacksDoNotClimbByParameters(t *testing.T) {
 	c := &tokenstore.Consumer{Callbacks: []string{"https://app.test/oauth/*"}}
 	for _, callback := range []string{
-		"https://app.test/oauth/..;/evil", "https://app.test/oauth/..;a=b/evil", "https://app.test/oauth/%2e.;/evil",
-		"https://app.test/oauth/..%3b/evil", "https://app.test/oauth/%252e%252e/evil",
+		"https://app.test/oauth/..;/evil", "https://app.test/oauth/..;a=b/evil",
+		"https://app.test/oauth/%2e.;/evil", "https://app.test/oauth/..%3b/evil", "https://app.test/oauth/%252e%252e/evil",
 	} {
 		if checkCallback(c, callback) == nil {
 			t.Errorf("%q is accepted", callback)

@@ -1,9 +1,17 @@
 package integration
 
 import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // A link to the authorize page is unsigned. Where it names a callback of the consumer's, it may not write
@@ -57,17 +65,24 @@ func TestAttackEmptyChunks(t *testing.T) {
 	}
 }
 
-// Without TLS, PLAINTEXT in a form holds the secrets. An upstream of error routes must not get them.
+// PLAINTEXT in a form holds the secrets, and a client that polls sends them again and again. An upstream
+// of error routes gets no credentials.
 func TestAttackFormsInErrorRoutes(t *testing.T) {
 	up := newUpstream(t)
-	srv := startServer(t, site{Handler: "respond x\nhandle_errors {\n\treverse_proxy {{.Upstream}}\n}"}, up.URL)
-	text := form(plaintext(demoKey, demoSecret, token{Key: "none", Secret: "t0k3n"}))
-	req := srv.request("POST", "/x", strings.NewReader(text))
-	req.Header.Set("Content-Type", formType)
-	srv.mustDo(t, req)
-	for _, seen := range up.take() {
-		if strings.Contains(string(seen.Body), "s3cr3t") {
-			t.Errorf("the upstream of the error route gets %s", seen.Body)
+	srv := startServer(t, site{
+		Handler: "respond x\nhandle_errors {\n\treverse_proxy {{.Upstream}}\n}",
+	}, up.URL)
+	w := walker{t, srv, demoKey, demoSecret}
+	waiting := w.requestToken()
+	up.take()
+	for path, tok := range map[string]token{"/x": {Key: "none", Secret: "t0k3n"}, "/+access-token": waiting} {
+		req := srv.request("POST", path, strings.NewReader(form(plaintext(demoKey, demoSecret, tok))))
+		req.Header.Set("Content-Type", formType)
+		srv.mustDo(t, req)
+		for _, seen := range up.take() {
+			if strings.Contains(string(seen.Body), demoSecret) || strings.Contains(string(seen.Body), tok.Secret) {
+				t.Errorf("%s: the upstream of the error route gets %s", path, seen.Body)
+			}
 		}
 	}
 }
@@ -110,5 +125,43 @@ func TestAttackForwardedPortOfAnotherScheme(t *testing.T) {
 			"Authorization: " + req.Header.Get("Authorization"),
 		}, ""))
 		want(t, scheme+" with port "+port, got, http.StatusOK, "x")
+	}
+}
+
+// A client that goes away is no store that fails: nobody may fill the log with errors, or set off an
+// alarm, by resetting its streams. It needs no credentials for that.
+func TestAttackStreamsThatAreReset(t *testing.T) {
+	srv := startServer(t, ownSite(t, "oauth1\nrespond x"), "")
+	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	go io.Copy(io.Discard, conn)
+	_, err = io.WriteString(conn, http2.ClientPreface)
+	framer := http2.NewFramer(conn, conn)
+	err = errors.Join(err, framer.WriteSettings())
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	fields := srv.h2Fields("GET", "/x", "authorization", authorization([]pair{
+		{"oauth_consumer_key", "nobody"}, {"oauth_signature_method", "HMAC-SHA1"}, {"oauth_signature", "x"},
+		{"oauth_nonce", "x"}, {"oauth_timestamp", signer{}.params()[2].value},
+	}))
+	for stream := uint32(1); stream < 400; stream += 2 {
+		block.Reset()
+		for i := 0; i+1 < len(fields); i += 2 {
+			encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+		}
+		err = errors.Join(err, framer.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true,
+		}), framer.WriteRSTStream(stream, http2.ErrCodeCancel))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "another client", srv.mustDo(t, srv.request("GET", "/x", nil)), http.StatusUnauthorized, "")
+	if n := strings.Count(srv.log.String(), `"reason":"store_unavailable"`); n > 0 {
+		t.Errorf("%d of 200 streams that were reset are errors of the store", n)
 	}
 }
