@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
 
 func init() {
@@ -168,7 +170,7 @@ func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 			continue
 		}
 		option := d.Val()
-		known, err := c.ConsumerSettings.unmarshal(d)
+		known, err := unmarshalSetting(&c.ConsumerSettings, d)
 		if !known {
 			return d.Errf("consumer %q: unknown option %q", c.Key, option)
 		}
@@ -588,7 +590,7 @@ func duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 func lifetime(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	if d.CountRemainingArgs() == 1 {
 		d.NextArg()
-		if d.Val() == never {
+		if d.Val() == adminapi.Never {
 			*value = 0
 			return nil
 		}

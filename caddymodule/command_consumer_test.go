@@ -8,22 +8,24 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
 
 // TestConsumerSettingsAreAllNamed: every field of the settings has its option, under the name that
 // it has in JSON, and the record keeps it.
 func TestConsumerSettingsAreAllNamed(t *testing.T) {
 	t.Parallel()
-	fields := reflect.TypeFor[ConsumerSettings]()
-	var s ConsumerSettings
+	fields := reflect.TypeFor[adminapi.ConsumerSettings]()
+	var s adminapi.ConsumerSettings
 	for i := range fields.NumField() {
 		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
-		j := slices.IndexFunc(consumerSettings, func(c consumerSetting) bool { return c.option == name })
+		j := slices.IndexFunc(adminapi.Settings, func(c adminapi.Setting) bool { return c.Option == name })
 		if j < 0 {
 			t.Errorf("%s is no option", name)
 			continue
 		}
-		if got, want := consumerSettings[j].value(&s),
+		if got, want := adminapi.Settings[j].Value(&s),
 			reflect.ValueOf(&s).Elem().Field(i).Addr().Interface(); got != want {
 			t.Errorf("%s is the option of another field", name)
 		}
@@ -32,13 +34,13 @@ func TestConsumerSettingsAreAllNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, setting := range consumerSettings {
-		if !strings.Contains(string(manual), "\n                "+setting.option) {
-			t.Errorf("the README's Caddyfile has no %s", setting.option)
+	for _, setting := range adminapi.Settings {
+		if !strings.Contains(string(manual), "\n                "+setting.Option) {
+			t.Errorf("the README's Caddyfile has no %s", setting.Option)
 		}
 	}
-	if len(consumerSettings) != fields.NumField() {
-		t.Errorf("there are %d options for %d fields", len(consumerSettings), fields.NumField())
+	if len(adminapi.Settings) != fields.NumField() {
+		t.Errorf("there are %d options for %d fields", len(adminapi.Settings), fields.NumField())
 	}
 }
 
@@ -86,7 +88,7 @@ func TestConsumerUpdate(t *testing.T) {
 			}
 			delete(shown, c.option)
 			if c.also != "" {
-				delete(shown, optionOfFlag(c.also))
+				delete(shown, adminapi.SettingByFlag(c.also).Option)
 			}
 			if !maps.EqualFunc(shown, bare, reflect.DeepEqual) {
 				t.Errorf("the others: %v, want %v", shown, bare)
@@ -113,9 +115,9 @@ func TestConsumerUpdate(t *testing.T) {
 			}
 		})
 	}
-	for _, setting := range consumerSettings {
-		if !seen[setting.option] {
-			t.Errorf("%s was not tried", setting.option)
+	for _, setting := range adminapi.Settings {
+		if !seen[setting.Option] {
+			t.Errorf("%s was not tried", setting.Option)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
 // The values of the option paths.
@@ -34,7 +36,7 @@ func (s sight) checkPlain(r *http.Request) *Problem {
 	if original.RequestURI != r.RequestURI {
 		s.path = true // what was rewritten may have the path in its query
 	}
-	return s.checkPlainURL(splitTarget(original.RequestURI))
+	return s.checkPlainURL(oauth1.SplitTarget(original.RequestURI))
 }
 
 func (s sight) checkPlainURL(path, query string) *Problem {

@@ -7,6 +7,7 @@
 //
 //	params.go       Parse: the protocol parameters of a request, from the Authorization header, the query or the form
 //	encoding.go     percent-encoding and -decoding (sections 3.6 and 3.4.1.3.1)
+//	target.go       SplitTarget: the path and the query of a request, as they were sent
 //	basestring.go   Request.AppendBaseString: the signature base string (section 3.4.1)
 //	method.go       the seven signature methods; Verify and its keys (sections 3.4.2 to 3.4.4)
 //	bodyhash.go     oauth_body_hash (the OAuth Request Body Hash extension)

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
@@ -132,32 +132,32 @@ func parseBaseString(text string) (*baseString, error) {
 	}, nil
 }
 
-// A part is a piece of a base string, encoded as it stands there.
-type part struct {
+// A stretch is a piece of a base string, encoded as it stands there.
+type stretch struct {
 	name string
 	text string
 	// shown is the text without the encoding of the base string.
 	shown string
 }
 
-// partAt finds the part that a position lies in.
-func (b *baseString) partAt(position int) part {
+// stretchAt finds the stretch that a position lies in.
+func (b *baseString) stretchAt(position int) stretch {
 	if position <= len(b.method) {
-		return part{"the method", b.method, b.method}
+		return stretch{"the method", b.method, b.method}
 	}
 	position -= len(b.method) + len("&")
 	if position <= len(b.uri) {
-		return part{"the URL", b.uri, decodeText(b.uri)}
+		return stretch{"the URL", b.uri, decodeText(b.uri)}
 	}
 	position -= len(b.uri) + len("&")
 	for _, param := range b.params {
 		if position < len(param)+len("%26") {
 			name, value := decodeParam(param)
-			return part{"the parameter " + name, param, name + "=" + value}
+			return stretch{"the parameter " + name, param, name + "=" + value}
 		}
 		position -= len(param) + len("%26")
 	}
-	return part{name: "nothing"}
+	return stretch{name: "nothing"}
 }
 
 // decodeParam undoes the two encodings of a parameter.
@@ -177,7 +177,7 @@ func decodeText(s string) string {
 
 func explainRequest(out io.Writer, params *oauth1.Params, server *baseString) {
 	fmt.Fprintf(out, "The OAuth parameters are in the %s.\n", params.Source)
-	if params.SignatureMethod == plaintext {
+	if params.SignatureMethod == "PLAINTEXT" {
 		fmt.Fprintln(out, "The signature method is PLAINTEXT: it covers nothing of what follows.")
 	}
 	fmt.Fprintf(out, "\nSigned are\n  the method      %s\n  the URL         %s\n", server.method, decodeText(server.uri))
@@ -209,7 +209,7 @@ func explainDifference(out io.Writer, server, client *baseString) {
 		indent += len("...")
 	}
 	fmt.Fprintf(out, "          %s^\n", strings.Repeat(" ", indent))
-	ours, theirs := server.partAt(position), client.partAt(position)
+	ours, theirs := server.stretchAt(position), client.stretchAt(position)
 	if ours.shown != theirs.shown {
 		fmt.Fprintf(out, "  server  %q\n  client  %q\n", ours.shown, theirs.shown)
 	}
@@ -263,7 +263,7 @@ func differenceAt(server, client *baseString, position int) string {
 	case len(server.text):
 		return fmt.Sprintf("goes on where the server's ends, after %d characters", position)
 	}
-	ours, theirs := server.partAt(position), client.partAt(position)
+	ours, theirs := server.stretchAt(position), client.stretchAt(position)
 	text := fmt.Sprintf("differs at character %d, in %s", position+1, ours.name)
 	if theirs.name != ours.name {
 		text += ", where the client has " + theirs.name

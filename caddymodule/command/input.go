@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bufio"
@@ -29,16 +29,16 @@ func yesFlag(cmd *cobra.Command) {
 }
 
 // confirm says what is about to happen, and asks whether it may. It needs a terminal, or --yes.
-func (c *adminClient) confirm(what string) error {
-	if c.flag("yes") == "true" {
+func (s *session) confirm(what string) error {
+	if s.flag("yes") == "true" {
 		return nil
 	}
-	in := c.cmd.InOrStdin()
+	in := s.cmd.InOrStdin()
 	if !isTerminal(in) {
 		return misused("%s, and standard input is no terminal where somebody could agree to it: give --yes",
 			what)
 	}
-	fmt.Fprintf(c.cmd.ErrOrStderr(), "%s. Go on? [y/N] ", onScreen(what))
+	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s. Go on? [y/N] ", onScreen(what))
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("reading the answer: %w", err)

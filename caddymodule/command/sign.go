@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -160,7 +160,7 @@ func signedRequest(cmd *cobra.Command, method, target string) (*oauth1.Request, 
 	if strings.Contains(target, " ") {
 		return nil, misused("URL %q: holds a space; encode it as it is sent, %%20 or +", target)
 	}
-	path, query := splitTarget(target)
+	path, query := oauth1.SplitTarget(target)
 	request := &oauth1.Request{Method: method, Scheme: u.Scheme, Host: u.Host, Path: path, Query: query}
 	data, err := cmd.Flags().GetStringArray("data")
 	if err != nil {

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"net/http"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
@@ -26,14 +27,14 @@ const (
 var harmless = regexp.MustCompile(`^[A-Za-z0-9._@+,/][A-Za-z0-9._@+,/:=%-]*$`)
 
 // A completer lists what may stand in the place of a text that was begun.
-type completer func(c *adminClient, begun string) ([]string, error)
+type completer func(s *session, begun string) ([]string, error)
 
 func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, cobra.ShellCompDirective) {
 	found := make(chan []string, 1) // so that nobody waits for who gave up
 	go func() {
 		var offered []string
-		if c, err := newAdminClient(cmd); err == nil {
-			all, _ := complete(c, begun)
+		if s, err := newSession(cmd); err == nil {
+			all, _ := complete(s, begun)
 			for _, text := range all {
 				if strings.HasPrefix(text, begun) && harmless.MatchString(text) &&
 					len(offered) < mostCompletions {
@@ -90,48 +91,38 @@ func joinAddress(cmd *cobra.Command, args []string) []string {
 
 // fixed completes words that are known without a server.
 func fixed(words ...string) completer {
-	return func(*adminClient, string) ([]string, error) { return words, nil }
+	return func(*session, string) ([]string, error) { return words, nil }
 }
 
 var signatureMethodNames = fixed(oauth1.SignatureMethods...)
 
 // consumerKeys, accessTokenKeys and permissionNames ask the running server.
-func consumerKeys(c *adminClient, begun string) ([]string, error) {
-	return keysOf(c, "/oauth1/consumers", begun, func(v consumerView) string { return v.Key })
+func consumerKeys(s *session, begun string) ([]string, error) {
+	return keysOf(s, adminapi.ConsumersPath, begun, func(v adminapi.Consumer) string { return v.Key })
 }
 
-func accessTokenKeys(c *adminClient, begun string) ([]string, error) {
-	return keysOf(c, "/oauth1/tokens", begun, func(v tokenView) string { return v.Key })
+func accessTokenKeys(s *session, begun string) ([]string, error) {
+	return keysOf(s, adminapi.TokensPath, begun, func(v adminapi.Token) string { return v.Key })
 }
 
-func permissionNames(c *adminClient, _ string) ([]string, error) {
-	var health healthView
-	err := c.call(http.MethodGet, "/oauth1/health", nil, &health)
+func permissionNames(s *session, _ string) ([]string, error) {
+	var health adminapi.Health
+	err := s.call(http.MethodGet, adminapi.HealthPath, nil, &health)
 	return health.Permissions, err
 }
 
 // keysOf reads the keys of a list that begin with a text. Lists are in the order of their keys, so
 // those follow it.
-func keysOf[T any](c *adminClient, uri, begun string, key func(T) string) (keys []string, err error) {
+func keysOf[T any](s *session, path, begun string, key func(T) string) (keys []string, err error) {
 	query := make(url.Values)
 	if begun != "" {
 		query.Set("after", begun)
 	}
-	for len(keys) < mostCompletions {
-		var page listView[T]
-		if err := c.call(http.MethodGet, uri+"?"+query.Encode(), nil, &page); err != nil {
+	for item, err := range adminapi.Items[T](s.cmd.Context(), s.api, path, query) {
+		if err != nil || !strings.HasPrefix(key(item), begun) || len(keys) == mostCompletions {
 			return keys, err
 		}
-		for _, item := range page.Items {
-			if !strings.HasPrefix(key(item), begun) {
-				return keys, nil
-			}
-			keys = append(keys, key(item))
-		}
-		if page.Next == "" {
-			break
-		}
-		query.Set("after", page.Next)
+		keys = append(keys, key(item))
 	}
 	return keys, nil
 }

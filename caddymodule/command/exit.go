@@ -1,17 +1,15 @@
-package caddymodule
+package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
 
 // The exit codes of the commands, which scripts may rely on. 0 is success; 1 is every failure that
@@ -110,30 +108,28 @@ func emptyFlag(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// apiError finds the API's own message, and the exit code for its status, in an error of
-// caddycmd.AdminAPIRequest, which holds the body of the answer.
-func apiError(err error) error {
-	_, answer, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
-	if !ok {
-		return err
-	}
-	status, body, _ := strings.Cut(answer, ": ")
-	var said struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal([]byte(body), &said) != nil || said.Error == "" {
-		err = fmt.Errorf("the admin API answered %s %s", status, printable(body))
-	} else {
-		err = errors.New(said.Error)
-	}
+// ExitCode is the code that the program ends with after an error of a command: 0 for none, and 1 for
+// one that has no code of its own.
+func ExitCode(err error) int {
+	var ends *exitError
 	switch {
-	case status == fmt.Sprint(http.StatusNotFound):
-		// A Caddy without the oauth1 app does not know the whole path.
-		if !strings.HasSuffix(said.Error, ": "+tokenstore.ErrNotFound.Error()) {
-			return err
-		}
+	case err == nil:
+		return 0
+	case errors.As(err, &ends):
+		return ends.code
+	}
+	return 1
+}
+
+// apiError gives an error of the admin API's client the exit code of what the server said.
+func apiError(err error) error {
+	var said *adminapi.Error
+	switch {
+	case !errors.As(err, &said):
+		return err
+	case said.NotFound():
 		return &exitError{err, exitNotFound}
-	case strings.HasPrefix(status, "4"):
+	case said.Refused() && said.Status != http.StatusNotFound: // that is a Caddy without the oauth1 app
 		return &exitError{err, exitRefused}
 	}
 	return err
