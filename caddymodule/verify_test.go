@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
@@ -304,7 +305,7 @@ func TestForms(t *testing.T) {
 	})
 	t.Run("a changed form is refused", func(t *testing.T) {
 		r := site.sign(signer, "POST", "http://api.test/x", form)
-		r.Body = io.NopCloser(strings.NewReader(strings.Replace(form, "b", "B", 1)))
+		setBody(r, strings.Replace(form, "b", "B", 1))
 		if w, _ := site.serve(r); w.Code != 401 {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
@@ -319,7 +320,7 @@ func TestForms(t *testing.T) {
 	t.Run("a POST without Content-Type is streamed where they are elsewhere", func(t *testing.T) {
 		r := site.sign(signer, "POST", "http://api.test/x", "")
 		body := `{"a":"%zz"}` + strings.Repeat(" ", 4096) // which max_form_body does not limit
-		r.Body = io.NopCloser(strings.NewReader(body))
+		setBody(r, body)
 		w, upstream := site.serve(r)
 		if upstream == nil {
 			t.Fatalf("%d %s", w.Code, w.Body)
@@ -350,7 +351,7 @@ func TestForms(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := site.sign(signer, test.sent, "http://api.test/x", test.form)
 			r.Header.Del("Content-Type")
-			r.Body = io.NopCloser(strings.NewReader(test.body))
+			setBody(r, test.body)
 			w := httptest.NewRecorder()
 			var got []byte
 			site.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
@@ -381,7 +382,7 @@ func TestForms(t *testing.T) {
 			r := site.sign(signer, "POST", "http://api.test/x", test.signed)
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			r.Header["Content-Encoding"] = test.encodings
-			r.Body = io.NopCloser(strings.NewReader(form))
+			setBody(r, form)
 			if w, upstream := site.serve(r); w.Code != test.status || (upstream != nil) != (test.status == 200) {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
@@ -405,7 +406,7 @@ func TestForms(t *testing.T) {
 		t.Run("framing: "+name, func(t *testing.T) {
 			r := site.sign(signer, "POST", "http://api.test/x", "")
 			r.Header.Set(test.header, test.value)
-			r.Body = io.NopCloser(strings.NewReader("a=b"))
+			setBody(r, "a=b")
 			if w, upstream := site.serve(r); w.Code != test.status || (upstream != nil) != (test.status == 200) {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
@@ -420,7 +421,7 @@ func TestForms(t *testing.T) {
 	})
 	t.Run("another body is no part of the signature", func(t *testing.T) {
 		r := site.sign(signer, "POST", "http://api.test/x", "")
-		r.Body = io.NopCloser(strings.NewReader(`{"a":1}`))
+		setBody(r, `{"a":1}`)
 		r.Header.Set("Content-Type", "application/json")
 		w, upstream := site.serve(r)
 		if upstream == nil {
@@ -455,7 +456,7 @@ func TestBodyHash(t *testing.T) {
 	send := func(hash string) (*httptest.ResponseRecorder, *upstreamRequest) {
 		signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA256", BodyHash: hash}
 		r := site.sign(signer, "PUT", "http://api.test/x", "")
-		r.Body = io.NopCloser(strings.NewReader(body))
+		setBody(r, body)
 		r.Header.Set("Content-Type", "application/json")
 		return site.serve(r)
 	}
@@ -466,6 +467,15 @@ func TestBodyHash(t *testing.T) {
 	if got, _ := io.ReadAll(upstream.Body); string(got) != body {
 		t.Errorf("body %q", got)
 	}
+	t.Run("a request without a body needs none", func(t *testing.T) {
+		signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret}
+		r := site.sign(signer, "GET", "http://api.test/x", "")
+		setBody(r, "") // which is no http.NoBody, as behind Caddy's server
+		r.Header.Set("Content-Type", "application/     json")
+		if w, upstream := site.serve(r); upstream == nil {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
 	if w, _ := send(oauth1.BodyHash("HMAC-SHA256", []byte("other"))); w.Code != 401 {
 		t.Errorf("a wrong hash: %d %s", w.Code, w.Body)
 	}
@@ -479,7 +489,7 @@ func TestBodyHash(t *testing.T) {
 			for _, changed := range []string{"", "&e=f"} {
 				r := site.sign(signer, "POST", "http://api.test/x", covered)
 				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-				r.Body = io.NopCloser(strings.NewReader(form + changed))
+				setBody(r, form+changed)
 				if w, upstream := site.serve(r); (upstream != nil) != (changed == "") {
 					t.Errorf("covered %q, changed %q: %d %s", covered, changed, w.Code, w.Body)
 				}
@@ -582,7 +592,7 @@ func TestBodyThatIsNoForm(t *testing.T) {
 	}
 	r = site.sign(signer, "POST", "http://api.test/x", "")
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Body = io.NopCloser(strings.NewReader(body))
+	setBody(r, body)
 	if w, _ := site.serve(r); w.Code != 400 {
 		t.Errorf("a form that is none: %d %s", w.Code, w.Body)
 	}
@@ -666,13 +676,13 @@ func TestFullReplayMemory(t *testing.T) {
 	}
 	pass(signer)
 	for range 3 {
-		full(signer, problemTokenNonces.Text)
+		full(signer, refusal.TokenNonces.Text)
 	}
 	another := site.grant("demo", "bob", "WRITE_PRIVATE")
 	second := signer
 	second.Token, second.TokenSecret = another.Key, another.Secret
 	pass(second)
-	full(second, problemTokenNonces.Text)
+	full(second, refusal.TokenNonces.Text)
 	if w, upstream := site.serve(first); w.Code != 401 || upstream != nil {
 		t.Errorf("full, and a replay: %d %s", w.Code, w.Body)
 	}
@@ -680,7 +690,7 @@ func TestFullReplayMemory(t *testing.T) {
 	for range 4 { // another consumer, which has them all without a token
 		pass(other)
 	}
-	full(other, problemNoncesFull.Text)
+	full(other, refusal.NoncesFull.Text)
 }
 
 // TestEndpointsDoNotFillTheReplayMemory: whoever has only a consumer's secret, and no grant, can't lock out its users: by
@@ -700,7 +710,7 @@ func TestEndpointsDoNotFillTheReplayMemory(t *testing.T) {
 			passed++
 			token, _ := url.ParseQuery(w.Body.String())
 			waiting.Token, waiting.TokenSecret = token.Get("oauth_token"), token.Get("oauth_token_secret")
-		case w.Code != 503 || w.Body.String() != problemEndpointNonces.Text || w.Header().Get("Retry-After") == "":
+		case w.Code != 503 || w.Body.String() != refusal.EndpointNonces.Text || w.Header().Get("Retry-After") == "":
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	}

@@ -120,7 +120,10 @@ type Store interface {
 	RegisterConsumer(ctx context.Context, c *Consumer, t *RequestToken) error
 	// RequestToken returns the request token with the key, until RequestRetention after it expired, or ErrNotFound.
 	RequestToken(ctx context.Context, key string) (*RequestToken, error)
-	// Review records the user's answer, once: see RequestToken.WithReview for its errors, and ErrNotFound.
+	// Review records the user's answer, once, and returns the request token with it. The same
+	// user's same answer again, at the same time too, changes nothing and returns the token with
+	// the review that is stored: its verifier is the first one's. See RequestToken.WithReview for
+	// its errors, and ErrNotFound.
 	Review(ctx context.Context, key string, r Review) (*RequestToken, error)
 	// Exchange turns a reviewed request token into the access token whose key and secret are given, and forgets
 	// the request token: of any number of calls at the same time one succeeds. ErrNotFound; see RequestToken.Exchange for

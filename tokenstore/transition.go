@@ -16,8 +16,13 @@ const Retention = 24 * time.Hour
 // that asks again and again is told what became of it. Then a store removes it within minutes, from its disk too.
 const RequestRetention = 10 * time.Minute
 
-// WithReview returns the request token as the review leaves it. ErrExpired, ErrAlreadyReviewed.
+// WithReview returns the request token as the review leaves it. The same answer again changes
+// nothing: it returns t itself, with the verifier of the first, until the token expires.
+// ErrExpired, ErrAlreadyReviewed.
 func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error) {
+	if t.Review != nil && t.Review.sameAnswer(r) && now.Before(t.Expires) {
+		return t, nil
+	}
 	if t.Review != nil {
 		return nil, ErrAlreadyReviewed
 	}
@@ -27,6 +32,21 @@ func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error
 	next := *t
 	next.Review = &r
 	return &next, nil
+}
+
+// sameAnswer reports whether the user of both said the same, at whatever time: a browser sends a
+// form twice when a button is clicked twice.
+func (r *Review) sameAnswer(other Review) bool {
+	return r.User == other.User && r.Permission == other.Permission && r.Context == other.Context &&
+		r.Expires.IsZero() == other.Expires.IsZero() && r.lifetime() == other.lifetime()
+}
+
+// lifetime is how long the access token is to live; 0 stands for ever.
+func (r *Review) lifetime() time.Duration {
+	if r.Expires.IsZero() {
+		return 0
+	}
+	return r.Expires.Sub(r.Time)
 }
 
 // Exchange returns the access token that the request token turns into. In this order: ErrNotReviewed, ErrRefused,
