@@ -403,7 +403,7 @@ func TestAdminListsInPages(t *testing.T) {
 
 func TestAdminConsumerPatch(t *testing.T) {
 	a := newTestAdmin(t, "")
-	full := `{"key":"app","name":"App","homepage":"https://a.example/","signature_methods":["HMAC-SHA1"],"callbacks":["https://a.example/*"],` +
+	full := `{"key":"app","name":"App","homepage":"https://a.example/","contact":"a@a.example","signature_methods":["HMAC-SHA1"],"callbacks":["https://a.example/*"],` +
 		`"permissions":["READ_PUBLIC"],"two_legged":{"user":"u","permission":"READ_PUBLIC"},"disabled":true,"expires":"2027-01-31"}`
 	a.must("POST", "/oauth1/consumers", full)
 	before := a.must("GET", "/oauth1/consumers/app", "")

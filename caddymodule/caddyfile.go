@@ -38,6 +38,7 @@ func init() {
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
+//	        contact            <address>
 //	        secret             <text>
 //	        rsa_public_key     <pem>
 //	        signature_methods  <method...>

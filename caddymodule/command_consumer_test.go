@@ -71,6 +71,7 @@ func TestConsumerUpdate(t *testing.T) {
 		{"name", []string{"--name", "New"}, `"New"`, "name", ""},
 		{"homepage", []string{"--homepage", "https://app.example.com/"}, `"https://app.example.com/"`,
 			"homepage", ""},
+		{"contact", []string{"--contact", "ops@example.com"}, `"ops@example.com"`, "contact", ""},
 		{"signature_methods", []string{"--signature-method", "HMAC-SHA1", "--signature-method",
 			"PLAINTEXT"}, `["HMAC-SHA1","PLAINTEXT"]`, "signature-method", ""},
 		{"callbacks", []string{"--callback", "https://a.test/x,y", "--callback", "https://b.test/*"},

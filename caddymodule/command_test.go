@@ -94,11 +94,11 @@ func TestCommandsThatManage(t *testing.T) {
 		{"health", "", []string{"health"}, []string{"Status: ok", "Permissions: READ_PUBLIC, WRITE_PUBLIC"}, ""},
 
 		{"a consumer with all flags", "canary-stdin\n", []string{
-			"consumer", "add", key, "--name", "Ubuntu", "--homepage", "https://a.example/", "--callback", "https://a.example/*",
+			"consumer", "add", key, "--name", "Ubuntu", "--homepage", "https://a.example/", "--contact", "ops@a.example", "--callback", "https://a.example/*",
 			"--callback", "https://b.example/x,y", "--signature-method", "HMAC-SHA1", "--permission", "READ_PUBLIC", "--permission", "WRITE_PUBLIC",
 			"--two-legged-user", "salgado", "--two-legged-permission", "WRITE_PUBLIC", "--expires", "2099-01-31", "--disabled", "--secret-stdin",
 		}, []string{
-			"Key: " + key, "Name: Ubuntu", "Homepage: https://a.example/", "State: disabled", "Origin: added", "Signs with: HMAC-SHA1",
+			"Key: " + key, "Name: Ubuntu", "Homepage: https://a.example/", "Contact: ops@a.example", "State: disabled", "Origin: added", "Signs with: HMAC-SHA1",
 			"Callbacks: https://a.example/* https://b.example/x,y", "Permissions: READ_PUBLIC, WRITE_PUBLIC", "Two-legged: salgado, WRITE_PUBLIC",
 			"Expires: 2099-01-31T00:00:00Z",
 		}, ""},

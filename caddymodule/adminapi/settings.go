@@ -2,9 +2,12 @@ package adminapi
 
 import (
 	"fmt"
+	"net/mail"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -20,6 +23,9 @@ type ConsumerSettings struct {
 	Name string `json:"name,omitempty"`
 	// The application's website, an http or https URL, for the authorize page.
 	Homepage string `json:"homepage,omitempty"`
+	// Where its users and operators can write to: an e-mail address, or an http or https URL. It is
+	// shown at the authorize page. Default: none.
+	Contact string `json:"contact,omitempty"`
 	// The PEM of an RSA public key or certificate. Such a consumer is verified with RSA only.
 	RSAPublicKey string `json:"rsa_public_key,omitempty"`
 	// What the consumer may sign with. Default: all that the site accepts.
@@ -77,6 +83,9 @@ var Settings = []Setting{
 	{"homepage", "homepage", "Homepage", "The application's website", "none",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) { return &s.Homepage, &c.Homepage },
 		checkHomepage},
+	{"contact", "contact", "Contact", "Who answers for the application: an e-mail address, or a URL", "none",
+		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) { return &s.Contact, &c.Contact },
+		checkContact},
 	{"signature_methods", "signature-method", "Signs with", "A method that the consumer may sign with",
 		"all that the site accepts",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) {
@@ -210,6 +219,19 @@ func checkHomepage(homepage string) error {
 func isWebURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
+}
+
+// maxContact is in bytes.
+const maxContact = 255
+
+func checkContact(contact string) error {
+	address, err := mail.ParseAddress(contact)
+	isAddress := err == nil && address.Address == contact // without a name, quotes or comments
+	if !isAddress && !isWebURL(contact) || len(contact) > maxContact ||
+		strings.ContainsFunc(contact, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("contact %q: must be an e-mail address, or an http or https URL", contact)
+	}
+	return nil
 }
 
 func checkRSAPublicKey(pem string) error {
