@@ -31,7 +31,7 @@ type DeclaredConsumer struct {
 // consumer expands the placeholders, checks, and returns the consumer.
 func (d *DeclaredConsumer) consumer(l *levels) (*tokenstore.Consumer, error) {
 	e := expander{repl: caddy.NewReplacer()}
-	c := &tokenstore.Consumer{Key: e.text("key", d.Key), Secret: e.text("secret", d.Secret)}
+	c := &tokenstore.Consumer{Key: e.expand("key", d.Key), Secret: e.expand("secret", d.Secret)}
 	settings := expandedSettings(d.ConsumerSettings, &e)
 	if e.failed != nil {
 		return nil, e.failed
@@ -51,7 +51,7 @@ type expander struct {
 	failed error
 }
 
-func (e *expander) text(option, text string) string {
+func (e *expander) expand(option, text string) string {
 	if text == "" || e.failed != nil {
 		return ""
 	}
@@ -69,10 +69,10 @@ func (e *expander) text(option, text string) string {
 	return ""
 }
 
-func (e *expander) texts(option string, texts []string) []string {
+func (e *expander) expandAll(option string, texts []string) []string {
 	var values []string
 	for _, text := range texts {
-		values = append(values, e.text(option, text))
+		values = append(values, e.expand(option, text))
 	}
 	return values
 }

@@ -38,14 +38,14 @@ func expandedSettings(s adminapi.ConsumerSettings, e *expander) adminapi.Consume
 	for _, setting := range adminapi.Settings {
 		switch value := setting.Value(&s).(type) {
 		case *string:
-			*value = e.text(setting.Option, *value)
+			*value = e.expand(setting.Option, *value)
 		case *[]string:
-			*value = e.texts(setting.Option, *value)
+			*value = e.expandAll(setting.Option, *value)
 		case **tokenstore.TwoLegged:
 			if two := *value; two != nil {
 				*value = &tokenstore.TwoLegged{
-					User:       e.text(setting.Option, two.User),
-					Permission: e.text(setting.Option, two.Permission),
+					User:       e.expand(setting.Option, two.User),
+					Permission: e.expand(setting.Option, two.Permission),
 				}
 			}
 		}

@@ -23,11 +23,12 @@
 //	app.go          the app: the store, the lifetimes, the permission levels
 //	consumer.go     declared consumers and what any may be; consumersettings.go: the settings of
 //	                one, which adminapi defines, in the Caddyfile and with placeholders
-//	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
+//	endpoints.go    the option of that name; endpoint.go: what the consumers' endpoints share:
+//	                requesttoken.go, accesstoken.go
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
 //	                page.go: what both share; pages.go: their options; package pages: templates and texts;
 //	                callback.go: where they may send a browser
-//	admin.go        the admin API
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
 //	adminapi/       what goes over the wire of it, and a client
 //	command/        the commands: clients of the admin API, and those for people who debug signatures
 //	                and policies. policyverdict.go: what a configuration decides about a request,

@@ -4,8 +4,9 @@
 //	command.go      Register, and the tree of the commands
 //	session.go      a command that works on a running Caddy: its flags, and the calls that it makes
 //	show.go         answers, as text for people or as JSON
-//	consumer.go     the commands about consumers; token.go and requesttoken.go: about tokens;
-//	                revoke.go: about all tokens of somebody; health.go
+//	consumer.go     the commands about consumers; consumersettings.go: the settings of one as flags,
+//	                and as text; token.go and requesttoken.go: about tokens; revoke.go: about all
+//	                tokens of somebody; health.go
 //	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
 //	                string differs; mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
