@@ -2,7 +2,7 @@ package adminapi
 
 import "time"
 
-// StoredSettings is what can be said about a consumer in the store when it is added, and changed
+// StoredSettings are the settings of a consumer in the store: given when it is added, and changed
 // later.
 type StoredSettings struct {
 	ConsumerSettings
@@ -18,7 +18,7 @@ type Consumer struct {
 	Declared       bool      `json:"declared,omitempty"`
 	SelfRegistered bool      `json:"self_registered,omitempty"`
 	Created        time.Time `json:"created,omitzero"`
-	// PreviousSecretExpires is until when the secret before the last rotation works.
+	// PreviousSecretExpires is the end of the secret before the last rotation.
 	PreviousSecretExpires time.Time `json:"previous_secret_expires,omitzero"`
 }
 
@@ -38,8 +38,8 @@ type NewConsumer struct {
 	StoredSettings
 }
 
-// A Rotation is the body that asks for a new secret: given or made, and how long the old one works
-// on, such as 24h or 7d; not at all by default.
+// A Rotation is the body that asks for a new secret. Without a Secret one is made. Overlap is the
+// time for which the old one works on, such as 24h or 7d; by default it ends at once.
 type Rotation struct {
 	Overlap string  `json:"overlap,omitempty"`
 	Secret  *string `json:"secret,omitempty"`

@@ -3,8 +3,8 @@
 // programs of others are clients.
 //
 //	paths.go             where the resources are
-//	settings.go          what can be said about a consumer: one definition, from which the
-//	                     configuration, the Caddyfile, the API, the flags and the manual follow
+//	settings.go          the settings of a consumer: one definition, from which the configuration,
+//	                     the Caddyfile, the API and the flags follow
 //	consumer.go          consumers; token.go: access tokens, and their revocation; requesttoken.go:
 //	                     request tokens and what users say to them; health.go: how the app is
 //	list.go              lists, which come in pages

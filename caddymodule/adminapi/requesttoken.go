@@ -27,8 +27,8 @@ type RequestToken struct {
 }
 
 // A Review is the body with a user's answer. Its permission is a level, or tokenstore.Unauthorized.
-// Callback is what the link to the platform's page named, if the consumer sent none with its request
-// token: the consumer must have registered it.
+// Callback is the one from the link to the platform's page, if the consumer sent none for its
+// request token; the consumer must have registered it.
 type Review struct {
 	Grant
 	Callback string `json:"callback,omitempty"`

@@ -13,22 +13,22 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// ConsumerSettings is what can be said about a consumer beside its key and its secret. The
+// ConsumerSettings are the settings of a consumer, beside its key and its secret. The
 // configuration, the admin API and the flags of the commands have the same ones.
 //
 // A new setting is a field here with its line in Settings, and a field of tokenstore.Consumer with
 // its line in the record.
 type ConsumerSettings struct {
-	// What people read at the authorize page. Default: the key.
+	// The name that people read on the authorize page. Default: the key.
 	Name string `json:"name,omitempty"`
 	// The application's website, an http or https URL, for the authorize page.
 	Homepage string `json:"homepage,omitempty"`
-	// Where its users and operators can write to: an e-mail address, or an http or https URL. It is
-	// shown at the authorize page. Default: none.
+	// The people behind the application, for users and operators: an e-mail address, or an http or
+	// https URL. The authorize page shows it as a link. Default: none.
 	Contact string `json:"contact,omitempty"`
 	// The PEM of an RSA public key or certificate. Such a consumer is verified with RSA only.
 	RSAPublicKey string `json:"rsa_public_key,omitempty"`
-	// What the consumer may sign with. Default: all that the site accepts.
+	// The methods that the consumer may sign with. Default: all that the site accepts.
 	SignatureMethods []string `json:"signature_methods,omitempty"`
 	// The only callbacks that the consumer may name: URLs, each exact or with a * at its end that
 	// stands for any rest of the path. They are compared as URLs: scheme and host in any case, a
@@ -46,12 +46,12 @@ type ConsumerSettings struct {
 	DefaultCallback bool `json:"default_callback,omitempty"`
 	// The levels that the consumer may be granted and may use. Default: all.
 	Permissions []string `json:"permissions,omitempty"`
-	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are
-	// anonymous, and refused where a policy wants more. Whoever has the consumer's secret or key
-	// then is that user, with no person asked.
+	// The user, and the level, that the consumer acts with when it signs without a token. Default:
+	// nobody; such requests are anonymous, and refused by a policy that wants more. The consumer's
+	// secret or key then is enough to act as that user; no person is asked.
 	TwoLegged *tokenstore.TwoLegged `json:"two_legged,omitempty"`
-	// When the consumer ends, as RFC 3339 (2027-01-31T00:00:00Z) or as a date, whose beginning in
-	// UTC is meant. Default: never.
+	// The end of the consumer, as RFC 3339 (2027-01-31T00:00:00Z) or as a date, which begins at
+	// midnight UTC. Default: never.
 	Expires string `json:"expires,omitempty"`
 }
 
@@ -66,17 +66,16 @@ type Setting struct {
 	// Label is the heading where the setting is shown to people; empty where that is not a row of
 	// its own.
 	Label string
-	// Usage is the help of the flag, and Default what holds without it.
+	// Usage is the help of the flag; Default is the effect of leaving it out, in words.
 	Usage, Default string
 	// fields are the setting's field of both structs: a *string, a *[]string, a *bool or a
 	// **tokenstore.TwoLegged, of the same type in both; but a *string and a *time.Time of expires.
 	fields func(*ConsumerSettings, *tokenstore.Consumer) (setting, stored any)
-	// check refuses a value that says nothing or would do harm, where that can be seen of a text by
-	// itself.
+	// check refuses a text that is invalid or harmful by itself, without a look at other settings.
 	check func(value string) error
 }
 
-// Settings are all of them, in the order in which they are shown.
+// Settings are all of them, in the order in which they are shown. Nobody may change them.
 var Settings = []Setting{
 	{"name", "name", "Name", "What people read on the authorize page", "the key",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) { return &s.Name, &c.Name }, nil},
@@ -170,7 +169,7 @@ func SettingsOf(c *tokenstore.Consumer) ConsumerSettings {
 	return s
 }
 
-// Apply writes the settings to a consumer. It looks at no value but a time, which must be one.
+// Apply writes the settings to a consumer. It checks no value, but expires must be a time.
 func (s *ConsumerSettings) Apply(c *tokenstore.Consumer) (err error) {
 	for _, setting := range Settings {
 		from, to := setting.fields(s, c)
@@ -195,8 +194,8 @@ func (s *ConsumerSettings) Apply(c *tokenstore.Consumer) (err error) {
 	return nil
 }
 
-// CheckSettings refuses a consumer with a setting that says nothing or would do harm, where that
-// can be seen of the setting by itself.
+// CheckSettings refuses a consumer with a setting that is invalid or harmful by itself, without a
+// look at other settings.
 func CheckSettings(c *tokenstore.Consumer) error {
 	for _, setting := range Settings {
 		_, stored := setting.fields(new(ConsumerSettings), c)
@@ -241,8 +240,8 @@ func checkRSAPublicKey(pem string) error {
 	return nil
 }
 
-// ParseExpires reads the end of a consumer or of a token: an RFC 3339 time, or a date, whose
-// beginning in UTC is meant.
+// ParseExpires reads the end of a consumer or of a token: an RFC 3339 time, or a date, which begins
+// at midnight UTC.
 func ParseExpires(text string) (time.Time, error) {
 	if t, err := time.Parse(time.DateOnly, text); err == nil {
 		return t, nil

@@ -23,9 +23,9 @@ type TokenWithSecret struct {
 // Never is the lifetime of a grant that lasts until it is revoked.
 const Never = "never"
 
-// A Grant is what a user allows a consumer. Without a lifetime it lasts as long as the app's
-// access_token_lifetime allows; one that is longer is an error. Never is one too, where the app has
-// a limit.
+// A Grant is the access that a user gives to a consumer. Without a lifetime it lasts as long as the
+// app's access_token_lifetime allows; a longer one is an error, and so is Never if the app has a
+// limit.
 type Grant struct {
 	User       string `json:"user"`
 	Permission string `json:"permission"`
@@ -46,7 +46,7 @@ type NewToken struct {
 }
 
 // A Revocation is the body that revokes all access tokens of a user, of a consumer, or of the user
-// for the consumer. A user or consumer that is there and empty is a mistake, and not everybody.
+// for the consumer. An empty user or consumer is an error; it does not stand for everybody.
 type Revocation struct {
 	User     *string `json:"user,omitempty"`
 	Consumer *string `json:"consumer,omitempty"`

@@ -14,23 +14,21 @@ import (
 )
 
 const (
-	// completionPatience is how long a shell waits for the running server before it completes
-	// nothing.
+	// completionPatience limits the wait for the running server; a shell then gets no completions.
 	completionPatience = 2 * time.Second
-	// mostCompletions is how many a shell is given. Who wants another types more of it.
+	// mostCompletions limits the words of one answer. Typing more letters leads to the others.
 	mostCompletions = 500
 )
 
-// harmless are the texts that a shell is given to complete. Caddy's script for bash expands them
-// once more, $(...) included, and where registration is open the key of a consumer is written by
-// whoever comes.
+// harmless matches the words that a shell may get. Caddy's script for bash expands each word once
+// more, $(...) included, and with open registration any stranger can write the key of a consumer.
 var harmless = regexp.MustCompile(`^[A-Za-z0-9._@+,/][A-Za-z0-9._@+,/:=%-]*$`)
 
-// A completer lists what may stand in the place of a text that was begun.
+// A completer lists the words that may complete a word that was begun.
 type completer func(s *session, begun string) ([]string, error)
 
 func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, cobra.ShellCompDirective) {
-	found := make(chan []string, 1) // so that nobody waits for who gave up
+	found := make(chan []string, 1) // the send must not block after the timeout
 	go func() {
 		var offered []string
 		if s, err := newSession(cmd); err == nil {
@@ -47,7 +45,7 @@ func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, 
 	select {
 	case offered := <-found:
 		return offered, cobra.ShellCompDirectiveNoFileComp
-	case <-time.After(completionPatience): // the process ends with its answer
+	case <-time.After(completionPatience): // the goroutine ends with the process
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 }
@@ -73,19 +71,19 @@ func completeFlag(cmd *cobra.Command, flag string, complete completer) {
 			return complete.forShell(cmd, begun)
 		})
 	if err != nil {
-		panic(err) // there is no such flag: a mistake of ours
+		panic(err) // the command has no such flag, which is a bug
 	}
 }
 
-// joinAddress gives the flag --address the port again that bash took from it, and returns the
-// arguments that are left. Caddy's script lets bash cut words at a colon: HOST, ":" and PORT
-// arrive, of which the last two look like arguments.
+// joinAddress puts the port back into the flag --address, and returns the other arguments. Caddy's
+// script lets bash cut words at a colon: HOST, ":" and PORT arrive as three words, and the last two
+// look like arguments.
 func joinAddress(cmd *cobra.Command, args []string) []string {
 	address := cmd.Flag("address")
 	if address == nil || address.Value.String() == "" || len(args) < 2 || args[0] != ":" {
 		return args
 	}
-	_ = address.Value.Set(address.Value.String() + ":" + args[1]) // any text is one
+	_ = address.Value.Set(address.Value.String() + ":" + args[1]) // any text is an address here
 	return args[2:]
 }
 

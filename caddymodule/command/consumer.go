@@ -95,7 +95,7 @@ signs with that key, and its secret ends.`,
 	settingFlags(cmd, false)
 	var clearable []string
 	for _, setting := range adminapi.Settings {
-		if setting.Option != "rsa_public_key" { // the consumer has no secret to go on with
+		if setting.Option != "rsa_public_key" { // without its key the consumer could not sign: it has no secret
 			clearable = append(clearable, setting.Flag)
 		}
 	}
@@ -144,7 +144,9 @@ func consumerListCommand() *cobra.Command {
 		}
 		var lines [][]string
 		for _, v := range all.Items {
-			lines = append(lines, []string{v.Key, v.Name, stateOf(&v, time.Now()), provenance(&v), timeText(v.Created)})
+			lines = append(lines, []string{
+				v.Key, v.Name, stateOf(&v, time.Now()), provenance(&v), timeText(v.Created),
+			})
 		}
 		return s.showTable(all, []string{"KEY", "NAME", "STATE", "ORIGIN", "CREATED"}, lines)
 	})
@@ -174,7 +176,8 @@ unless --overlap says for how long it works on: time to bring the new one to
 where the application runs.`,
 		Example: `  $ caddy oauth1 consumer rotate ci-bot --overlap 24h`,
 	}
-	cmd.Flags().String("overlap", "", "How long the old secret works on, such as 24h or 7d (default: not at all)")
+	cmd.Flags().String("overlap", "",
+		"How long the old secret works on, such as 24h or 7d (default: not at all)")
 	cmd.Flags().Bool("secret-stdin", false, "Read the new secret from standard input")
 	return completeKey(managing(cmd, cobra.ExactArgs(1), func(s *session, args []string) error {
 		secret, err := s.givenSecret()
@@ -223,7 +226,7 @@ It says how many access tokens there are and asks, unless --yes is given.`,
 		if err := s.call(http.MethodGet, path, nil, &consumer); err != nil {
 			return err
 		}
-		if consumer.Declared { // then there is nothing to ask: the server says why
+		if consumer.Declared { // no question: the server refuses, and says why
 			return s.call(http.MethodDelete, path, nil, nil)
 		}
 		n, err := s.matching(adminapi.Revocation{Consumer: &args[0]})

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// settingFlags adds a flag for each setting of a consumer; for a new one it says what holds
-// without.
+// settingFlags adds a flag for each setting of a consumer. For a new consumer the help of a flag
+// names the default.
 func settingFlags(cmd *cobra.Command, isNew bool) {
 	flags := cmd.Flags()
 	for _, setting := range adminapi.Settings {
@@ -48,7 +48,7 @@ func settingFlags(cmd *cobra.Command, isNew bool) {
 	completeFlag(cmd, "two-legged-permission", permissionNames)
 }
 
-// givenSettings are the settings whose flags are given, by their names in the admin API.
+// givenSettings returns the settings whose flags are given, by their names in the admin API.
 func givenSettings(cmd *cobra.Command) (map[string]any, error) {
 	given := make(map[string]any)
 	flags := cmd.Flags()
@@ -95,7 +95,8 @@ func givenSettings(cmd *cobra.Command) (map[string]any, error) {
 	return given, nil
 }
 
-// consumerRows shows a consumer by its settings, in their order, and by what is no setting of it.
+// consumerRows returns the rows that show a consumer: its settings in their order, and among them
+// the facts that are no settings.
 func consumerRows(v *adminapi.Consumer) []shownRow {
 	rows := []shownRow{{"Key", v.Key}}
 	for _, setting := range adminapi.Settings {

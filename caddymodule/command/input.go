@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// isTerminal reports whether a person can be asked. /dev/null is a character device and no
-// terminal.
+// isTerminal reports whether a person can answer a question. /dev/null is a character device, but
+// no terminal.
 func isTerminal(in io.Reader) bool {
 	switch in := in.(type) {
 	case *os.File:
@@ -28,7 +28,7 @@ func yesFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolP("yes", "y", false, "Don't ask")
 }
 
-// confirm says what is about to happen, and asks whether it may. It needs a terminal, or --yes.
+// confirm tells what the command will do, and asks for consent. It needs a terminal, or --yes.
 func (s *session) confirm(what string) error {
 	if s.flag("yes") == "true" {
 		return nil
@@ -50,8 +50,8 @@ func (s *session) confirm(what string) error {
 	return errors.New("nothing was changed")
 }
 
-// readSecrets reads secrets from standard input, one a line, and asks for them at a terminal. what
-// names them, in order; one that is missing or empty is an error that names it, and ends with the
+// readSecrets reads secrets from standard input, one a line, and asks for each at a terminal. Their
+// names are in what, in order. The error for a missing or empty secret names it, and ends with the
 // hint.
 func readSecrets(cmd *cobra.Command, hint string, what ...string) ([]string, error) {
 	in := cmd.InOrStdin()

@@ -18,8 +18,8 @@ type Policies struct {
 	// Imagine makes a request with a method and a URL that nobody sent. Its error is one of the
 	// command line.
 	Imagine func(method, url string) (*http.Request, error)
-	// Explain says what a configuration, in Caddy's JSON, decides about the request. Its error makes
-	// the exit status 1.
+	// Explain says what a configuration, in Caddy's JSON, decides about the request. Its error
+	// makes the exit status 1.
 	Explain func(out io.Writer, config []byte, r *http.Request, caller Caller) error
 }
 

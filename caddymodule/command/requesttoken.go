@@ -19,8 +19,9 @@ func requestTokenShowCommand() *cobra.Command {
 		Short: "Shows a request token and its state: waiting, reviewed, refused or expired",
 	}
 	return managing(cmd, cobra.ExactArgs(1), func(s *session, args []string) error {
+		path := adminapi.ResourcePath(adminapi.RequestTokensPath, args[0], "")
 		var answer adminapi.RequestToken
-		if err := s.call(http.MethodGet, adminapi.ResourcePath(adminapi.RequestTokensPath, args[0], ""), nil, &answer); err != nil {
+		if err := s.call(http.MethodGet, path, nil, &answer); err != nil {
 			return err
 		}
 		return s.show(answer, requestTokenRows(&answer))
@@ -41,7 +42,8 @@ needs, and where a browser would be sent.`,
 	}
 	grantFlags(cmd)
 	cmd.Flags().Bool("refuse", false, "Grant nothing")
-	cmd.Flags().String("callback", "", "The registered callback that the link to the page named, if the consumer sent none")
+	cmd.Flags().String("callback", "",
+		"The registered callback that the link to the page named, if the consumer sent none")
 	_ = cmd.MarkFlagRequired("user")
 	cmd.MarkFlagsOneRequired("permission", "refuse")
 	cmd.MarkFlagsMutuallyExclusive("permission", "refuse")
@@ -51,7 +53,8 @@ needs, and where a browser would be sent.`,
 			body.Permission = tokenstore.Unauthorized
 		}
 		var answer adminapi.ReviewedToken
-		if err := s.call(http.MethodPost, adminapi.ResourcePath(adminapi.RequestTokensPath, args[0], adminapi.ActionReview), body, &answer); err != nil {
+		path := adminapi.ResourcePath(adminapi.RequestTokensPath, args[0], adminapi.ActionReview)
+		if err := s.call(http.MethodPost, path, body, &answer); err != nil {
 			return err
 		}
 		rows := append(requestTokenRows(&answer.RequestToken),

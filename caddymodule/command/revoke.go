@@ -52,7 +52,7 @@ It says how many there are and asks, unless --yes is given.`,
 	})
 }
 
-// matching is how many access tokens a revocation would hit.
+// matching returns the number of access tokens that a revocation would end.
 func (s *session) matching(body adminapi.Revocation) (int, error) {
 	body.DryRun = true
 	var answer adminapi.Revoked

@@ -38,7 +38,8 @@ func managing(
 	return cmd
 }
 
-// newSession finds the admin API by the flags that managing has added, if it has.
+// newSession finds the admin API by the flags that managing adds. A command without them, such as
+// sign, gets a session for its completions alone, with the default address.
 func newSession(cmd *cobra.Command) (*session, error) {
 	address := caddy.DefaultAdminListen
 	if cmd.Flag("address") != nil {
@@ -52,7 +53,7 @@ func newSession(cmd *cobra.Command) (*session, error) {
 	return &session{cmd, &adminapi.Client{Address: address}}, nil
 }
 
-// call is the client's Do, with an error that has the exit code of what the server said.
+// call is the client's Do, with an error that has its exit code.
 func (s *session) call(method, path string, body, answer any) error {
 	return apiError(s.api.Do(s.cmd.Context(), method, path, body, answer))
 }
@@ -77,7 +78,7 @@ func listAll[T any](s *session, path string, filters ...string) (adminapi.List[T
 
 func (s *session) flag(name string) string { return flagText(s.cmd, name) }
 
-// givenFlag is nil for a flag that is not there, which an empty one is not.
+// givenFlag returns the value of a flag, and nil if the flag is not given.
 func (s *session) givenFlag(name string) *string {
 	if !s.cmd.Flags().Changed(name) {
 		return nil
@@ -88,7 +89,7 @@ func (s *session) givenFlag(name string) *string {
 
 func flagText(cmd *cobra.Command, name string) string { return cmd.Flag(name).Value.String() }
 
-// givenSecret is the secret from standard input if there is to be one, else nil.
+// givenSecret reads the secret from standard input; without --secret-stdin it returns nil.
 func (s *session) givenSecret() (*string, error) {
 	if s.flag("secret-stdin") != "true" {
 		return nil, nil

@@ -12,7 +12,7 @@ import (
 // A shownRow is a line of an answer for people.
 type shownRow struct{ name, value string }
 
-// show prints an answer: as JSON if that is asked for, else as those of the rows that have a value.
+// show prints an answer: with --json as JSON, else as the rows that have a value.
 func (s *session) show(answer any, rows []shownRow) error {
 	if s.flag("json") == "true" {
 		return s.showJSON(answer)
@@ -26,7 +26,7 @@ func (s *session) show(answer any, rows []shownRow) error {
 	return out.Flush()
 }
 
-// showTable prints a list: as JSON if that is asked for, else as a table with a heading.
+// showTable prints a list: with --json as JSON, else as a table with a heading.
 func (s *session) showTable(answer any, heading []string, lines [][]string) error {
 	if s.flag("json") == "true" {
 		return s.showJSON(answer)
@@ -54,8 +54,8 @@ func (s *session) showJSON(answer any) error {
 	return enc.Encode(answer)
 }
 
-// showSecret is show for the one answer that holds a secret; nil is none. A secret that was given
-// stays off the screen.
+// showSecret is show for an answer that may hold a secret; nil is none. A secret from standard
+// input is not shown.
 func (s *session) showSecret(answer any, rows []shownRow, secret *string) error {
 	switch {
 	case secret == nil, s.flag("secret-stdin") == "true":
@@ -77,7 +77,8 @@ func (s *session) say(format string, args ...any) {
 	}
 }
 
-// onScreen keeps a consumer's claims about itself from writing elsewhere on the terminal.
+// onScreen replaces what is not printable: a consumer's claims about itself could move the cursor
+// of the terminal.
 func onScreen(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -94,7 +95,7 @@ func timeText(t time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// timeOrNever is for the end of what may have none.
+// timeOrNever is timeText for a time that may be missing.
 func timeOrNever(t time.Time) string {
 	if t.IsZero() {
 		return "never"

@@ -100,7 +100,8 @@ func tokenListCommand() *cobra.Command {
 				v.Key, v.User, v.Consumer, v.Permission, v.Context, timeOrNever(v.Expires), timeOrNever(v.LastUsed),
 			})
 		}
-		return s.showTable(all, []string{"KEY", "USER", "CONSUMER", "PERMISSION", "CONTEXT", "EXPIRES", "LAST USED"}, lines)
+		return s.showTable(all,
+			[]string{"KEY", "USER", "CONSUMER", "PERMISSION", "CONTEXT", "EXPIRES", "LAST USED"}, lines)
 	})
 }
 
