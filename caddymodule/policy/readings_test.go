@@ -11,6 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
+// tooLong is more than the race detector and a busy machine make of a hostile input. Work that grows
+// with the square of the input takes minutes.
+const tooLong = 10 * time.Second
+
 // TestReadings: what upstreams may take a path for.
 func TestReadings(t *testing.T) {
 	for target, want := range map[string][]string{
@@ -48,7 +52,7 @@ func TestReadings(t *testing.T) {
 	if got := readPath(hostile); len(got) > mostReadings+len(pathReaders) {
 		t.Errorf("%d readings", len(got))
 	}
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > tooLong {
 		t.Errorf("it took %v", took)
 	}
 }
@@ -66,7 +70,7 @@ func TestQueryReadings(t *testing.T) {
 	}
 	start := time.Now()
 	readQuery(strings.Repeat("%;", 1<<19))
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > tooLong {
 		t.Errorf("a hostile query took %v", took)
 	}
 }
