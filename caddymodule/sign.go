@@ -93,8 +93,8 @@ func runSign(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), "Authorization:", header)
-	return nil
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "Authorization:", header)
+	return err
 }
 
 // readSigningKeys finds the private key or the secrets. Whether a secret is empty is said, never
