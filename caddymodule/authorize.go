@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -40,7 +40,7 @@ func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	view, err := h.authorizeView(h.language(r), a)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
@@ -334,7 +334,7 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	return h.leave(w, h.destinationURL(a, review))
 }
 
@@ -399,20 +399,7 @@ func (h *Handler) review(
 	if stored := *token.Review; !stored.Time.Equal(review.Time) || stored.Verifier != review.Verifier {
 		return stored, nil // it was said before, and told then
 	}
-	text, expires := "access granted", zap.Skip()
-	if review.Permission == tokenstore.Unauthorized {
-		text = "access refused"
-	}
-	if !review.Expires.IsZero() {
-		expires = zap.Time("expires", review.Expires)
-	}
-	h.logger.Info(text,
-		zap.String("consumer", a.consumer.Key),
-		zap.String("user", review.User),
-		zap.String("permission", review.Permission),
-		zap.String("context", review.Context),
-		expires,
-	)
+	h.events.reviewed(a.consumer.Key, review)
 	return review, nil
 }
 
@@ -443,7 +430,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	}
 	app, err := h.application(r.Context(), store, key)
 	if err != nil {
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	}
 	view := pages.Done{Application: app, Granted: permission != tokenstore.Unauthorized}
 	request, err := h.app.requestToken(r.Context(), store, token)
@@ -452,13 +439,13 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 		return h.showFinished(w, r, user, store, key)
 	case errors.Is(err, tokenstore.ErrNotFound): // refused long ago
 	case err != nil:
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	case view.Granted && !h.app.now().Before(request.Expires):
 		return h.refusePage(w, r, endpointAuthorize, user, noticeUnfinished)
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
 		view.Verifier = request.Review.Verifier
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
@@ -477,9 +464,9 @@ func (h *Handler) showFinished(
 		app, err = h.application(r.Context(), store, consumer)
 	}
 	if err != nil {
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -49,7 +50,7 @@ func initial(name string) string {
 // A notice is a refusal that a person reads. Its texts are in the pages' catalogues: what it is
 // called, what happened, and what to do.
 type notice struct {
-	*Problem
+	*refusal.Problem
 	// key is what the keys of its texts begin with, behind "notice."; empty for a refusal that is
 	// no page.
 	key string
@@ -62,7 +63,7 @@ type notice struct {
 
 // newNotice returns a notice that may have a link, whose text is its own.
 func newNotice(status int, reason, key string) *notice {
-	return &notice{Problem: &Problem{Status: status, Reason: reason}, key: key, linkKey: key + ".link"}
+	return &notice{Problem: &refusal.Problem{Status: status, Reason: reason}, key: key, linkKey: key + ".link"}
 }
 
 // A phrase is the key of a text within another.
@@ -91,7 +92,7 @@ var (
 func (n *notice) about(arg any) *notice {
 	named := *n
 	if name, ok := arg.(string); ok {
-		arg = printable(name)
+		arg = refusal.Printable(name)
 	}
 	named.arg = arg
 	return &named
@@ -105,7 +106,7 @@ func (n *notice) to(link string) *notice {
 }
 
 // storeNotice is for an error of the store: such refusals are no page.
-func storeNotice(err error) *notice { return &notice{Problem: problemStore.because(err)} }
+func storeNotice(err error) *notice { return &notice{Problem: refusal.Store.Because(err)} }
 
 // args are the arguments of its texts in a language, of which a name becomes part by way of asName.
 func (n *notice) args(l *pages.Language, asName func(string) any) []any {
@@ -139,7 +140,7 @@ func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
 }
 
 // problem is the notice for the operator, whose logs and placeholders are English.
-func (n *notice) problem(l *pages.Language) *Problem {
+func (n *notice) problem(l *pages.Language) *refusal.Problem {
 	english, p := l.English(), *n.Problem
 	args := n.args(english, func(name string) any { return name })
 	p.Text = english.Plain("notice."+n.key+".text", args...)
@@ -222,8 +223,7 @@ func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, u
 		return h.refuse(w, r, endpoint, n.Problem)
 	}
 	language := h.language(r)
-	h.metrics.refused(endpoint, n.Reason)
-	h.logRefusal(r, endpoint, n.problem(language))
+	h.events.refused(r, endpoint, n.problem(language))
 	view, err := n.view(language)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
@@ -232,11 +232,11 @@ func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, u
 }
 
 // openPage is the beginning of both pages: who is logged in, and the store.
-func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *Problem) {
+func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *refusal.Problem) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
-		return "", nil, problemMethodNotAllowed
+		return "", nil, refusal.MethodNotAllowed
 	}
 	// A placeholder that is empty is nobody, whatever text stands around it.
 	user, err := replacer(r).ReplaceOrErr(h.User, true, true)
@@ -244,11 +244,11 @@ func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *Problem)
 		err = checkText("user", user)
 	}
 	if err != nil {
-		return "", nil, problemLoginRequired.because(err)
+		return "", nil, refusal.LoginRequired.Because(err)
 	}
 	store, err := h.app.open(r.Context())
 	if err != nil {
-		return "", nil, problemStore.because(err)
+		return "", nil, refusal.Store.Because(err)
 	}
 	return user, store, nil
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -273,7 +274,7 @@ func TestNotices(t *testing.T) {
 			t.Errorf("no notice has the text %q", key)
 		}
 	}
-	unknown := &notice{Problem: new(Problem), key: "no_such"}
+	unknown := &notice{Problem: new(refusal.Problem), key: "no_such"}
 	if _, err := unknown.view(set.Language(nil)); err == nil {
 		t.Error("a notice without texts has a page")
 	}

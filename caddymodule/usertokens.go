@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -33,9 +32,9 @@ func (h *Handler) serveTokens(w http.ResponseWriter, r *http.Request) error {
 	}
 	view, err := h.tokensView(r.Context(), h.language(r), user, store, query)
 	if err != nil {
-		return h.refuse(w, r, endpointTokens, problemStore.because(err))
+		return h.refuse(w, r, endpointTokens, refusal.Store.Because(err))
 	}
-	h.metrics.answered(endpointTokens)
+	h.events.shown(endpointTokens)
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
@@ -151,7 +150,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, st
 	if n != nil {
 		return h.refusePage(w, r, endpointTokens, user, n)
 	}
-	h.metrics.answered(endpointTokens)
+	h.events.shown(endpointTokens)
 	back := url.Values{}
 	if after := query.Get("after"); after != "" {
 		back.Set("after", after)
@@ -185,7 +184,7 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 	case err != nil:
 		return "", storeNotice(err)
 	}
-	h.logger.Info("access revoked", zap.String("consumer", filter.Consumer), zap.String("user", user), zap.Int("tokens", count))
+	h.events.revoked(filter.Consumer, user, count)
 	return filter.Consumer, nil
 }
 
