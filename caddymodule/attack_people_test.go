@@ -18,7 +18,8 @@ import (
 // is not told that the application has what it asked for, because of an older grant.
 func TestAPageLeftOpenPromisesNothing(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
-	site.grant("demo", "alice", "READ_PUBLIC") // long ago
+	site.clock = time.Now().Add(-24 * time.Hour)
+	site.grant("demo", "alice", "READ_PUBLIC")
 	for _, user := range []string{"alice", "bob"} {
 		site.clock = time.Now().Add(-3 * time.Hour)
 		token := &tokenstore.RequestToken{

@@ -478,7 +478,7 @@ func TestBrowserReview(t *testing.T) {
 		tok := b.walker(t, "System-wide: Ubuntu (laptop)").requestToken()
 		tb := b.tab(t, "salgado").open(b.page(tok, "allow_permission", "DESKTOP_INTEGRATION"))
 		tb.wantText("Confirm computer access")
-		tb.wantText("The computer laptop, which calls itself “Ubuntu”, wants to act for you")
+		tb.wantText("A computer that calls itself “laptop” (Ubuntu) wants to act for you")
 		tb.press(allow)
 		tb.wantText("Almost finished")
 		if got := b.state(t, tok)["permission"]; got != "DESKTOP_INTEGRATION" {
