@@ -27,8 +27,12 @@ import (
 
 func newApplicationView(c *tokenstore.Consumer) pages.Application {
 	v := pages.Application{
-		Key: c.Key, Name: c.Name, Homepage: c.Homepage,
-		SelfRegistered: c.SelfRegistered, Anybody: c.Secret == "" && c.RSAPublicKey == "",
+		Key:            c.Key,
+		Name:           c.Name,
+		Homepage:       c.Homepage,
+		Contact:        c.Contact,
+		SelfRegistered: c.SelfRegistered,
+		Anybody:        c.Secret == "" && c.RSAPublicKey == "",
 	}
 	if v.Name == "" {
 		v.Name = c.Key

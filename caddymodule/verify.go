@@ -36,7 +36,7 @@ func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext
 // is no problem: its Source is oauth1.SourceNone.
 func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *refusal.Problem {
 	method, target := originalTarget(r)
-	path, query := splitTarget(target)
+	path, query := oauth1.SplitTarget(target)
 	form, isForm, problem := h.signedForm(r, method, query)
 	if problem != nil {
 		return problem

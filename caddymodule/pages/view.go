@@ -2,6 +2,8 @@ package pages
 
 import (
 	"html/template"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -24,6 +26,8 @@ type View struct {
 // An Application is a consumer as the pages show it.
 type Application struct {
 	Key, Name, Homepage string
+	// Contact is an e-mail address, or an http or https URL.
+	Contact string
 	// Initial and Hue (0 to 7) stand for the logo that an application has not got.
 	Initial string
 	Hue     int
@@ -32,6 +36,14 @@ type Application struct {
 	// Anybody says that whoever knows the key can sign with it: the consumer has neither a secret
 	// nor an RSA key, so the operator vouches for none of its requests.
 	Anybody bool
+}
+
+// ContactLink is the link to the contact.
+func (a Application) ContactLink() string {
+	if strings.Contains(a.Contact, "://") { // no e-mail address has a colon
+		return a.Contact
+	}
+	return "mailto:" + url.PathEscape(a.Contact)
 }
 
 // A Computer is what a system-wide consumer stands for.
