@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -161,29 +163,47 @@ func TestAdminFieldsSentTwice(t *testing.T) {
 	}
 }
 
-// TestReadmeImport: the loop that brings tokens along leaves out none, whether or not its file ends
-// with a line end.
-func TestReadmeImport(t *testing.T) {
+// TestImportLoop: the loop of the manual that brings tokens along leaves out none, whether or not its
+// file ends with a line end, and stops at the first that is refused.
+func TestImportLoop(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
+	files, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, loop, _ := strings.Cut(string(readme), "    while IFS=")
-	loop, _, ok := strings.Cut(loop, "\n\n")
-	if !ok {
-		t.Fatal("the README has no such loop")
+	loop := regexp.MustCompile(`(?ms)^ *while IFS=.*?^ *done <.*?$`)
+	var loops []string
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loops = append(loops, loop.FindAllString(string(text), -1)...)
 	}
-	dir := t.TempDir()
-	tokens := "k1\ts1\tapp\talice\tREAD_PUBLIC\nk2\ts2\tapp\tbob\tREAD_PUBLIC"
-	if err := os.WriteFile(dir+"/tokens.tsv", []byte(tokens), 0o600); err != nil {
-		t.Fatal(err)
+	if len(loops) != 1 {
+		t.Fatalf("the manual has the loops %q", loops)
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", `caddy-oauth1() { echo "$7"; }`+"\nwhile IFS="+loop)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil || strings.Join(strings.Fields(string(out)), " ") != "k1 k2" {
-		t.Errorf("imported are %q, %v", out, err)
+	const tokens = "k1\ts1\tapp\talice\tREAD_PUBLIC\nk2\ts2\tapp\tbob\tREAD_PUBLIC"
+	for name, c := range map[string]struct{ file, command, want string }{
+		"no line end at the end": {tokens, "true", "k1 k2"},
+		"a line end":             {tokens + "\n", "true", "k1 k2"},
+		"the first is refused":   {tokens + "\n", "false", "k1"},
+		"no token":               {"", "true", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(dir+"/tokens.tsv", []byte(c.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			script := `caddy-oauth1() { echo "$7"; ` + c.command + "; }\n" + loops[0]
+			cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
+			cmd.Dir = dir
+			out, err := cmd.Output()
+			if err != nil || strings.Join(strings.Fields(string(out)), " ") != c.want {
+				t.Errorf("imported are %q, %v, want %q", out, err, c.want)
+			}
+		})
 	}
 }
 
