@@ -58,8 +58,8 @@ var (
 	noticeUnfinished          = newNotice(410, "token_expired", "unfinished")
 	noticeOver                = newNotice(410, "already_reviewed", "over")
 	noticeReviewed            = newNotice(409, "already_reviewed", "reviewed")
-	noticeAllowedByYou        = newNotice(409, "already_reviewed", "allowed_by_you").linkedBy("reviewed_by_you.link")
-	noticeRefusedByYou        = newNotice(409, "already_reviewed", "refused_by_you").linkedBy("reviewed_by_you.link")
+	noticeAllowedByYou        = newNotice(409, "already_reviewed", "allowed_by_you").linkedBy(linkToAnswer)
+	noticeRefusedByYou        = newNotice(409, "already_reviewed", "refused_by_you").linkedBy(linkToAnswer)
 	noticeNoApplication       = newNotice(404, "consumer_unknown", "no_application")
 	noticeApplicationDisabled = newNotice(403, "consumer_disabled", "application_disabled")
 	noticeNoLevels            = newNotice(403, "permission_none", "no_levels")
@@ -71,6 +71,9 @@ var (
 	noticeNotOffered          = newNotice(400, "choice_not_offered", "not_offered")
 	noticeDone                = newNotice(403, "proof_invalid", "done")
 )
+
+// linkToAnswer is the key of the text that leads to the page of an answer.
+const linkToAnswer = "reviewed_by_you.link"
 
 // authorization is a request token that waits for its review, or has that of the same user, and
 // what the answer may be.
@@ -501,7 +504,8 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 // if the consumer has an access token of the user's that is younger, the answer came to that. An
 // older one says nothing, since the request may have been forgotten without an answer.
 func (h *Handler) showFinished(
-	w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, consumer string, asked time.Time,
+	w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store,
+	consumer string, asked time.Time,
 ) error {
 	filter := tokenstore.Filter{User: user, Consumer: consumer}
 	granted, err := h.grantedSince(r.Context(), store, filter, asked)

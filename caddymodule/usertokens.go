@@ -138,10 +138,11 @@ func (h *Handler) grantView(l *pages.Language, user string, token *tokenstore.Ac
 		CSRF:     h.grantCSRF(user, token),
 
 		ContextClaimed: !h.looksAtContexts(),
-		Declared:       !h.app.levels.builtin,
+		Declared:       true,
 	}
-	if level, ok := h.app.levels.declared(token.Permission); ok {
+	if level, ok := h.app.levels.declared(token.Permission); ok { // else it is its name
 		view.Title, _ = h.app.levels.in(l, level)
+		view.Declared = !h.app.levels.builtin
 	}
 	return view
 }
