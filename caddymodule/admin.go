@@ -34,7 +34,13 @@ func init() {
 // The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go.
 type adminAPI struct {
 	logger *zap.Logger
+	// Until then a call waits for an app that is not there yet.
+	patient time.Time
 }
+
+// startPatience is how long after its start the admin endpoint waits for an app of ours: it listens before Caddy has
+// provisioned any, and does not know whether one will come.
+const startPatience = 10 * time.Second
 
 // CaddyModule returns the Caddy module information.
 func (adminAPI) CaddyModule() caddy.ModuleInfo {
@@ -44,10 +50,11 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision gets the logger. The app is looked for when a call comes: Caddy provisions this module before any app, and
+// Provision gets the logger, and begins to wait for an app. The app is looked for when a call comes: Caddy provisions this module before any app, and
 // an app that no configuration names comes to life only with the first site that uses it.
 func (a *adminAPI) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger(a) // Caddy gives an admin module no context of its own; its caddypki does the same
+	a.patient = time.Now().Add(startPatience)
 	return nil
 }
 
@@ -100,7 +107,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc) caddy.AdminHandlerFunc {
 			w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 			return failure(http.StatusMethodNotAllowed, "method not allowed: %s", r.Method)
 		}
-		app := running.newest()
+		app := running.await(r.Context(), a.patient)
 		if app == nil {
 			return failure(http.StatusServiceUnavailable, "no oauth1 app is running")
 		}
@@ -185,8 +192,35 @@ func (c *adminCall) decode(into any) error {
 	if !utf8.Valid(body) {
 		return failure(http.StatusBadRequest, "the request body is not UTF-8")
 	}
+	if err := refuseEmpty(body); err != nil {
+		return err
+	}
 	return decodeStrictly(body, into)
 }
+
+// refuseEmpty refuses a field that is there and empty: a script whose variable is not set would get a default that it did
+// not ask for, such as a random key or no limit at all. Left out, or null, a field has its default. A secret may be empty
+// where a consumer has none, and a callback where the link to a platform's page named none. What is no object is for
+// decodeStrictly to refuse.
+func refuseEmpty(body []byte) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		var value any
+		if json.Unmarshal(fields[name], &value) != nil || slices.Contains(mayBeEmptyFields, strings.ToLower(name)) {
+			continue
+		}
+		list, isList := value.([]any)
+		if value == "" || isList && len(list) == 0 {
+			return failure(http.StatusBadRequest, "field %q: is empty; leave it out for its default", strings.ToLower(name))
+		}
+	}
+	return nil
+}
+
+var mayBeEmptyFields = []string{"secret", "callback"}
 
 // decodeStrictly refuses fields that are not known: one that is misspelled would silently not be set. Its errors hold no
 // values, since one may be a secret.
@@ -208,8 +242,9 @@ func decodeStrictly(body []byte, into any) error {
 		if wrong.Field == "" {
 			return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON %s", kind)
 		}
-		field := strings.TrimPrefix(wrong.Field, "consumerSettings.")
-		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here", field, kind)
+		// Structs that others embed are in the path as well. Fields in JSON have no capitals.
+		names := slices.DeleteFunc(strings.Split(wrong.Field, "."), func(name string) bool { return strings.ToLower(name) != name })
+		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here", strings.Join(names, "."), kind)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return failure(http.StatusBadRequest, "unknown field %s", name)
@@ -242,17 +277,17 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 		if len(values) > 1 {
 			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
 		}
-		if values[0] == "" && slices.Contains(filters, name) { // it would list everything
+		if values[0] == "" { // it would list everything, or from the beginning
 			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
 		}
 	}
 	if text := query.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)
-		if err != nil || limit < 1 {
+		if err != nil || limit < 1 || limit > maxPage {
 			return nil, "", 0, failure(http.StatusBadRequest, "limit %q: must be a number from 1 to %d", text, maxPage)
 		}
 	}
-	return query, query.Get("after"), min(limit, maxPage), nil
+	return query, query.Get("after"), limit, nil
 }
 
 // failure is an error with the status that it is answered with.
@@ -311,30 +346,81 @@ func shownTime(t time.Time) time.Time {
 type startedApps struct {
 	mu   sync.Mutex
 	apps []*App
+	// coming are the apps that are provisioned and not started yet.
+	coming []*App
+	// changed is closed when an app is expected or has started.
+	changed chan struct{}
 }
 
 // running is the app that the admin API works on.
 var running startedApps
 
+// expect says that the app will start, or be cleaned up.
+func (s *startedApps) expect(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.coming = append(s.coming, a)
+	s.tell()
+}
+
 func (s *startedApps) add(a *App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.coming = without(s.coming, a)
 	s.apps = append(s.apps, a)
+	s.tell()
 }
 
 func (s *startedApps) remove(a *App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.apps = slices.DeleteFunc(s.apps, func(other *App) bool { return other == a })
+	s.coming, s.apps = without(s.coming, a), without(s.apps, a)
 }
 
-func (s *startedApps) newest() *App {
+func without(apps []*App, a *App) []*App {
+	return slices.DeleteFunc(apps, func(other *App) bool { return other == a })
+}
+
+func (s *startedApps) tell() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// newest is the newest app that has started, or the newest that will; nil if there is none. Then changed is closed when
+// there is one.
+func (s *startedApps) newest() (app *App, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.apps) == 0 {
-		return nil
+	for _, apps := range [][]*App{s.apps, s.coming} {
+		if n := len(apps); n > 0 {
+			return apps[n-1], nil
+		}
 	}
-	return s.apps[len(s.apps)-1]
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return nil, s.changed
+}
+
+// await waits for an app, but not longer than until a time. An app that it returns may still have to start: see App.open.
+func (s *startedApps) await(ctx context.Context, until time.Time) *App {
+	app, changed := s.newest()
+	if app != nil || !time.Now().Before(until) {
+		return app
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for app == nil {
+		select {
+		case <-changed:
+			app, changed = s.newest()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return app
 }
 
 // on returns the newest app on the store, or nil.

@@ -15,27 +15,17 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// consumerSettings is what can be said about a consumer when it is added, and changed later.
-type consumerSettings struct {
-	Name             string   `json:"name,omitempty"`
-	Homepage         string   `json:"homepage,omitempty"`
-	RSAPublicKey     string   `json:"rsa_public_key,omitempty"`
-	SignatureMethods []string `json:"signature_methods,omitempty"`
-	Callbacks        []string `json:"callbacks,omitempty"`
-	// CallbacksIgnoreQuery and DefaultCallback: see DeclaredConsumer.
-	CallbacksIgnoreQuery bool                  `json:"callbacks_ignore_query,omitempty"`
-	DefaultCallback      bool                  `json:"default_callback,omitempty"`
-	Permissions          []string              `json:"permissions,omitempty"`
-	TwoLegged            *tokenstore.TwoLegged `json:"two_legged,omitempty"`
-	Disabled             bool                  `json:"disabled,omitempty"`
-	// Expires is an RFC 3339 time, or a date; empty means never.
-	Expires string `json:"expires,omitempty"`
+// storedSettings is what can be said about a consumer in the store when it is added, and changed later.
+type storedSettings struct {
+	ConsumerSettings
+	// Disabled refuses every request of the consumer, and keeps what it has.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // consumerView is a consumer as the API shows it: without its secrets.
 type consumerView struct {
 	Key string `json:"key"`
-	consumerSettings
+	storedSettings
 	// Declared says that the consumer lives in the configuration: the API can't change it.
 	Declared       bool      `json:"declared,omitempty"`
 	SelfRegistered bool      `json:"self_registered,omitempty"`
@@ -51,11 +41,12 @@ type newSecretView struct {
 }
 
 // newConsumerBody is a consumer to be added. Without a key one is made; without a secret, and without an RSA key,
-// one is made too. A secret that is there and empty means that the consumer has none, as Launchpad's.
+// one is made too. A secret that is there and empty means that the consumer has none, as Launchpad's; a key that is
+// there and empty is an error.
 type newConsumerBody struct {
 	Key    string  `json:"key,omitempty"`
 	Secret *string `json:"secret,omitempty"`
-	consumerSettings
+	storedSettings
 }
 
 // rotateBody is a new secret, given or made, and how long the old one works on: not at all by default.
@@ -135,6 +126,9 @@ func (c *adminCall) createConsumer() (int, any, error) {
 	if err := body.apply(consumer, c.app.levels); err != nil {
 		return 0, nil, refuse(err)
 	}
+	if consumer.Expired(consumer.Created) {
+		return 0, nil, pastFailure(body.Expires)
+	}
 	if err := c.store.CreateConsumer(c.Context(), consumer); err != nil {
 		return 0, nil, storeFailure(fmt.Sprintf("consumer %q", body.Key), err)
 	}
@@ -153,7 +147,8 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 		return 0, nil, err
 	}
 	changed, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
-		settings, err := settingsOf(consumer).patched(patch)
+		before := storedSettings{settingsOf(consumer), consumer.Disabled}
+		settings, err := before.patched(patch)
 		if err != nil {
 			return err
 		}
@@ -166,6 +161,9 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 		}
 		if err := settings.apply(consumer, c.app.levels); err != nil {
 			return refuse(err)
+		}
+		if settings.Expires != before.Expires && consumer.Expired(c.app.now()) {
+			return pastFailure(settings.Expires)
 		}
 		adopt(consumer)
 		return nil
@@ -257,7 +255,7 @@ func declaredFailure(key string) error {
 func (c *adminCall) viewConsumer(consumer *tokenstore.Consumer) consumerView {
 	return consumerView{
 		Key:                   consumer.Key,
-		consumerSettings:      settingsOf(consumer),
+		storedSettings:        storedSettings{settingsOf(consumer), consumer.Disabled},
 		Declared:              c.app.declared[consumer.Key] != nil,
 		SelfRegistered:        consumer.SelfRegistered,
 		Created:               shownTime(consumer.Created),
@@ -273,50 +271,20 @@ func (c *adminCall) viewNewSecret(consumer *tokenstore.Consumer) newSecretView {
 	return view
 }
 
-func settingsOf(c *tokenstore.Consumer) consumerSettings {
-	s := consumerSettings{
-		Name:                 c.Name,
-		Homepage:             c.Homepage,
-		RSAPublicKey:         c.RSAPublicKey,
-		SignatureMethods:     c.SignatureMethods,
-		Callbacks:            c.Callbacks,
-		CallbacksIgnoreQuery: c.CallbacksIgnoreQuery,
-		DefaultCallback:      c.DefaultCallback,
-		Permissions:          c.Permissions,
-		TwoLegged:            c.TwoLegged,
-		Disabled:             c.Disabled,
-	}
-	if !c.Expires.IsZero() {
-		s.Expires = shownTime(c.Expires).Format(time.RFC3339)
-	}
-	return s
+// apply writes the settings to a consumer, and checks what it becomes.
+func (s *storedSettings) apply(c *tokenstore.Consumer, l *levels) error {
+	c.Disabled = s.Disabled
+	return s.ConsumerSettings.apply(c, l)
 }
 
-// apply writes the settings to a consumer, and checks what it becomes.
-func (s *consumerSettings) apply(c *tokenstore.Consumer, l *levels) error {
-	c.Name = s.Name
-	c.Homepage = s.Homepage
-	c.RSAPublicKey = s.RSAPublicKey
-	c.SignatureMethods = s.SignatureMethods
-	c.Callbacks = s.Callbacks
-	c.CallbacksIgnoreQuery = s.CallbacksIgnoreQuery
-	c.DefaultCallback = s.DefaultCallback
-	c.Permissions = s.Permissions
-	c.TwoLegged = s.TwoLegged
-	c.Disabled = s.Disabled
-	c.Expires = time.Time{}
-	if s.Expires != "" {
-		var err error
-		if c.Expires, err = parseTime(s.Expires); err != nil {
-			return fmt.Errorf("expires %q: must be a time such as 2027-01-31T00:00:00Z, or a date", s.Expires)
-		}
-	}
-	return checkConsumer(c, l)
+// pastFailure refuses an end that has come already: who means that disables the consumer, and who does not has a wrong date.
+func pastFailure(expires string) error {
+	return failure(http.StatusBadRequest, "expires %q: is in the past", expires)
 }
 
 // patched returns the settings after a JSON Merge Patch. Its errors are failures.
-func (s consumerSettings) patched(patch json.RawMessage) (consumerSettings, error) {
-	var next consumerSettings
+func (s storedSettings) patched(patch json.RawMessage) (storedSettings, error) {
+	var next storedSettings
 	if len(bytes.TrimSpace(patch)) == 0 {
 		return s, nil
 	}
@@ -331,7 +299,7 @@ func (s consumerSettings) patched(patch json.RawMessage) (consumerSettings, erro
 	if err != nil {
 		return next, err
 	}
-	next = consumerSettings{}
+	next = storedSettings{}
 	return next, decodeStrictly(merged, &next)
 }
 

@@ -30,8 +30,8 @@ type newTokenView struct {
 	Secret string `json:"secret"`
 }
 
-// grantBody is what a user allows a consumer. A lifetime that is absent, or longer than the app's
-// access_token_lifetime, is that.
+// grantBody is what a user allows a consumer. Without a lifetime it lasts as long as the app's access_token_lifetime
+// allows; one that is longer is an error. `never` is one too, where the app has a limit.
 type grantBody struct {
 	User       string `json:"user"`
 	Permission string `json:"permission"`
@@ -46,12 +46,15 @@ type reviewBody struct {
 	Callback string `json:"callback,omitempty"`
 }
 
-// newTokenBody is an access token to be issued without a request token. With a key and a secret, credentials of another
-// provider are brought along.
+// newTokenBody is an access token to be issued without a request token. With a secret it is brought along from another
+// provider, and lives as long as the body says, whatever the app's access_token_lifetime: without a lifetime and an
+// expires until it is revoked, as it did there.
 type newTokenBody struct {
 	Consumer string  `json:"consumer"`
 	Key      string  `json:"key,omitempty"`
 	Secret   *string `json:"secret,omitempty"`
+	// Expires is an RFC 3339 time, or a date, in place of a lifetime.
+	Expires string `json:"expires,omitempty"`
 	grantBody
 }
 
@@ -141,14 +144,21 @@ func (c *adminCall) issueToken() (int, any, error) {
 	if token.Secret == "" {
 		return 0, nil, failure(http.StatusBadRequest, "secret: is empty")
 	}
-	if err := checkText("key", token.Key); err != nil {
+	if err := checkKey(token.Key); err != nil {
 		return 0, nil, refuse(err)
 	}
 	if err := checkSecret(token.Secret); err != nil {
 		return 0, nil, refuse(err)
 	}
+	most := time.Duration(c.app.AccessTokenLifetime)
+	if body.Secret != nil {
+		most = 0
+	}
 	var err error
-	if token.Expires, err = c.checkGrant(body.Consumer, &body.grantBody, token.Created); err != nil {
+	if token.Expires, err = grantEnds(body.Lifetime, body.Expires, token.Created, most); err != nil {
+		return 0, nil, err
+	}
+	if err := c.checkGrant(body.Consumer, &body.grantBody); err != nil {
 		return 0, nil, err
 	}
 	if err := c.store.CreateAccessToken(c.Context(), token); err != nil {
@@ -195,6 +205,13 @@ func (c *adminCall) revoke() (int, any, error) {
 	if filter == (tokenstore.Filter{}) {
 		return 0, nil, failure(http.StatusBadRequest, "neither a user nor a consumer is given")
 	}
+	if body.DryRun {
+		n, err := c.store.CountAccessTokens(c.Context(), filter)
+		if err != nil {
+			return 0, nil, storeFailure("", err)
+		}
+		return http.StatusOK, revokedView{Matching: &n}, nil
+	}
 	n, err := c.store.Revoke(c.Context(), filter)
 	if err != nil {
 		return 0, nil, storeFailure("", err)
@@ -204,18 +221,21 @@ func (c *adminCall) revoke() (int, any, error) {
 		zap.String("consumer", filter.Consumer),
 		zap.Int("revoked", n),
 	)
-	return http.StatusOK, revokedView{n}, nil
+	return http.StatusOK, revokedView{Revoked: n}, nil
 }
 
 // revokeBody says whose. What is there and empty is a mistake, and not everybody.
 type revokeBody struct {
 	User     *string `json:"user,omitempty"`
 	Consumer *string `json:"consumer,omitempty"`
+	// DryRun revokes nothing, and tells how many there are.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
-// revokedView says how many access tokens there were.
+// revokedView says how many access tokens were revoked, or with dry_run how many match.
 type revokedView struct {
-	Revoked int `json:"revoked"`
+	Revoked  int  `json:"revoked"`
+	Matching *int `json:"matching,omitempty"`
 }
 
 func (c *adminCall) showRequestToken() (int, any, error) {
@@ -249,8 +269,8 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	}
 	if review.Permission == tokenstore.Unauthorized {
 		err = body.checkTexts()
-	} else {
-		review.Expires, err = c.checkGrant(token.Consumer, &body.grantBody, review.Time)
+	} else if err = c.checkGrant(token.Consumer, &body.grantBody); err == nil {
+		review.Expires, err = grantEnds(body.Lifetime, "", review.Time, time.Duration(c.app.AccessTokenLifetime))
 	}
 	if err != nil {
 		return 0, nil, err
@@ -294,32 +314,69 @@ func (c *adminCall) checkReviewable(token *tokenstore.RequestToken, linked strin
 	return callback, nil
 }
 
-// checkGrant refuses what the consumer can't be granted, and returns when the grant ends. Its errors are failures.
-func (c *adminCall) checkGrant(consumerKey string, grant *grantBody, now time.Time) (expires time.Time, err error) {
+// checkGrant refuses what the consumer can't be granted. Its errors are failures.
+func (c *adminCall) checkGrant(consumerKey string, grant *grantBody) error {
 	if err := grant.checkTexts(); err != nil {
-		return expires, err
+		return err
 	}
 	if err := checkText("consumer", consumerKey); err != nil {
-		return expires, refuse(err)
+		return refuse(err)
 	}
 	if err := c.app.levels.check(grant.Permission); err != nil {
-		return expires, refuse(err)
-	}
-	lifetime, err := parseLifetime("lifetime", grant.Lifetime)
-	if err != nil {
-		return expires, err
-	}
-	if lifetime == 0 && grant.Lifetime != "" { // to tokenExpires, 0 is no wish: never, perhaps
-		return expires, failure(http.StatusBadRequest, "lifetime %q: must be positive; leave it out for as long as the app allows", grant.Lifetime)
+		return refuse(err)
 	}
 	consumer, err := c.app.consumer(c.Context(), c.store, consumerKey)
 	if err != nil {
-		return expires, storeFailure(fmt.Sprintf("consumer %q", consumerKey), err)
+		return storeFailure(fmt.Sprintf("consumer %q", consumerKey), err)
 	}
 	if !c.app.grantable(consumer, grant.Permission) {
-		return expires, failure(http.StatusBadRequest, "permission %q: the consumer %q may not be granted it", grant.Permission, consumerKey)
+		return failure(http.StatusBadRequest, "permission %q: the consumer %q may not be granted it", grant.Permission, consumerKey)
 	}
-	return c.app.tokenExpires(now, lifetime), nil
+	return nil
+}
+
+// grantEnds is when a grant ends that is made now, by the lifetime or the time that is asked for: at the latest after
+// most, where that is not 0. Zero is never. More than is allowed is an error, and not silently less. Its errors are
+// failures.
+func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (ends time.Time, err error) {
+	switch {
+	case lifetime != "" && expires != "":
+		return ends, failure(http.StatusBadRequest, "lifetime and expires: give one of them")
+	case expires != "":
+		if ends, err = parseExpires(expires); err != nil {
+			return ends, refuse(err)
+		}
+		if !ends.After(now) {
+			return ends, pastFailure(expires)
+		}
+	case lifetime == "" && most > 0:
+		return now.Add(most), nil
+	case lifetime != "" && lifetime != never:
+		d, err := parseLifetime("lifetime", lifetime)
+		if err != nil {
+			return ends, err
+		}
+		if d == 0 {
+			return ends, failure(http.StatusBadRequest, "lifetime %q: must be positive; leave it out for as long as the app allows", lifetime)
+		}
+		ends = now.Add(d)
+	}
+	if most > 0 && (ends.IsZero() || ends.After(now.Add(most))) {
+		return ends, failure(http.StatusBadRequest, "%s: is longer than the app's access_token_lifetime, %v",
+			askedFor(lifetime, expires), most)
+	}
+	return ends, nil
+}
+
+// never is the lifetime of what lives until it is revoked.
+const never = "never"
+
+// askedFor names what said how long a grant lives.
+func askedFor(lifetime, expires string) string {
+	if expires != "" {
+		return fmt.Sprintf("expires %q", expires)
+	}
+	return fmt.Sprintf("lifetime %q", lifetime)
 }
 
 // checkTexts refuses a user or a context that could not go out as a header value. Its errors are failures.

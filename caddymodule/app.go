@@ -129,6 +129,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.ready = make(chan struct{})
+	running.expect(a)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -175,6 +176,10 @@ func (a *App) provisionConsumers() error {
 			return fmt.Errorf("consumer %q: declared twice", c.Key)
 		}
 		a.declared[c.Key] = c
+		if c.Expired(a.now()) { // no error: one that ends while the server runs must not keep it from starting again
+			a.logger.Warn("consumer has expired: each of its requests is refused",
+				zap.String("consumer", c.Key), zap.Time("expires", c.Expires))
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
@@ -108,5 +109,32 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 	clean(second)
 	if _, err := second.store.Consumer(t.Context(), "stored"); err != tokenstore.ErrClosed {
 		t.Errorf("after the last one: got %v, want %v", err, tokenstore.ErrClosed)
+	}
+}
+
+// TestAnExpiredDeclaredConsumerIsToldOf: a wrong date is seen at load; and a consumer that has ended since keeps no server
+// from starting.
+func TestAnExpiredDeclaredConsumerIsToldOf(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.InfoLevel)
+	levels, err := newLevels(defaultPermissionLevels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	consumer := func(key, expires string) *DeclaredConsumer {
+		return &DeclaredConsumer{Key: key, Secret: "s", ConsumerSettings: ConsumerSettings{Expires: expires}}
+	}
+	a := &App{
+		logger:    zap.New(core),
+		levels:    levels,
+		now:       func() time.Time { return now },
+		Consumers: []*DeclaredConsumer{consumer("ended", "2026-11-26"), consumer("lives", "2026-11-27"), consumer("for ever", "")},
+	}
+	if err := a.provisionConsumers(); err != nil {
+		t.Fatal(err)
+	}
+	if all := logs.All(); len(all) != 1 || all[0].Level != zap.WarnLevel || all[0].ContextMap()["consumer"] != "ended" {
+		t.Errorf("the log has %v", all)
 	}
 }

@@ -15,8 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
-
-	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 func init() {
@@ -163,35 +161,16 @@ func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 		if err := seen.first(d); err != nil {
 			return err
 		}
-		var err error
-		switch d.Val() {
-		case "name":
-			err = text(d, &c.Name)
-		case "homepage":
-			err = text(d, &c.Homepage)
-		case "secret":
-			err = text(d, &c.Secret)
-		case "rsa_public_key":
-			err = text(d, &c.RSAPublicKey)
-		case "signature_methods":
-			err = signatureMethods(d, &c.SignatureMethods)
-		case "callbacks":
-			err = texts(d, &c.Callbacks)
-		case "callbacks_ignore_query":
-			err = toggle(d, &c.CallbacksIgnoreQuery)
-		case "default_callback":
-			err = toggle(d, &c.DefaultCallback)
-		case "permissions":
-			err = texts(d, &c.Permissions)
-		case "two_legged":
-			c.TwoLegged = new(tokenstore.TwoLegged)
-			if !d.AllArgs(&c.TwoLegged.User, &c.TwoLegged.Permission) {
-				err = d.Errf("two_legged: wants a user and a permission")
+		if d.Val() == "secret" {
+			if err := text(d, &c.Secret); err != nil {
+				return err
 			}
-		case "expires":
-			err = text(d, &c.Expires)
-		default:
-			return d.Errf("consumer %q: unknown option %q", c.Key, d.Val())
+			continue
+		}
+		option := d.Val()
+		known, err := c.ConsumerSettings.unmarshal(d)
+		if !known {
+			return d.Errf("consumer %q: unknown option %q", c.Key, option)
 		}
 		if err != nil {
 			return err
@@ -562,6 +541,9 @@ func texts(d *caddyfile.Dispenser, values *[]string) error {
 	if *values = d.RemainingArgs(); len(*values) == 0 {
 		return d.Errf("%s: wants at least one argument", option)
 	}
+	if slices.Contains(*values, "") {
+		return d.Errf("%s: an argument is empty", option)
+	}
 	return nil
 }
 
@@ -606,7 +588,7 @@ func duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 func lifetime(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	if d.CountRemainingArgs() == 1 {
 		d.NextArg()
-		if d.Val() == "never" {
+		if d.Val() == never {
 			*value = 0
 			return nil
 		}

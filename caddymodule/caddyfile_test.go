@@ -107,6 +107,7 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"access_token_lifetime never ever", "", `access_token_lifetime: wants one argument, at Caddyfile:3`},
 		{"store badger /a /b", "", `store badger takes one path, and then there is "/b", at Caddyfile:3`},
 		{"consumer a {\n signature_methods\n}", "", `signature_methods: wants at least one argument, at Caddyfile:4`},
+		{"consumer a {\n permissions A \"\"\n}", "", `permissions: an argument is empty, at Caddyfile:4`},
 		{"consumer a {\n callbacks\n}", "", `callbacks: wants at least one argument, at Caddyfile:4`},
 		{"consumer a {\n permissions\n}", "", `permissions: wants at least one argument, at Caddyfile:4`},
 		{"consumer a {\n two_legged\n}", "", `two_legged: wants a user and a permission, at Caddyfile:4`},

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -39,13 +38,16 @@ already are read from standard input, never from the command line, where other
 users of the computer could see them; they are not shown again.
 
 'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' work by themselves, without
-a running Caddy.`,
+a running Caddy.
+
+` + exitCodesHelp,
 		CobraFunc: buildCommands,
 	})
 }
 
 // buildCommands adds the subcommands. Those of consumers are in command_consumer.go, those of tokens in command_token.go;
-// sign.go and explain.go are for people who debug signatures, policycommand.go for those who test policies.
+// sign.go and explain.go are for people who debug signatures, policycommand.go for those who test policies. What ends them
+// with which exit code is in command_exit.go, what a shell completes in command_complete.go.
 func buildCommands(root *cobra.Command) {
 	root.Example = `  $ caddy oauth1 consumer add --name "CI bot" --callback 'https://ci.example.com/oauth/*'
   $ caddy oauth1 token list --user salgado
@@ -60,6 +62,9 @@ func buildCommands(root *cobra.Command) {
 		explainCommand(),
 		policyCommand(),
 	)
+	checkUsage(root)
+	nameProgram(root, programName())
+	tellVersion(root)
 }
 
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
@@ -77,7 +82,7 @@ func addGroup(cmd *cobra.Command, commands ...*cobra.Command) {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+		return misused("unknown command %q for %q", args[0], cmd.CommandPath())
 	}
 	cmd.AddCommand(commands...)
 }
@@ -90,12 +95,11 @@ func managing(cmd *cobra.Command, args cobra.PositionalArgs, run func(*adminClie
 	cmd.Flags().BoolP("json", "", false, "Print JSON")
 	cmd.Args = args
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		address, err := caddycmd.DetermineAdminAPIAddress(
-			flagText(cmd, "address"), nil, flagText(cmd, "config"), flagText(cmd, "adapter"))
+		c, err := newAdminClient(cmd)
 		if err != nil {
-			return fmt.Errorf("couldn't determine admin API address: %w", err)
+			return err
 		}
-		return run(&adminClient{cmd, address}, args)
+		return run(c, args)
 	}
 	return cmd
 }
@@ -107,21 +111,59 @@ func revokeCommand() *cobra.Command {
 		Long: `
 Revokes every access token that a user has granted, that a consumer holds, or,
 with both, that the user has granted to the consumer. Requests that still wait
-for their exchange end with them.`,
+for their exchange end with them.
+
+It says how many there are and asks, unless --yes is given.`,
 		Example: `  $ caddy oauth1 revoke --user salgado
-  $ caddy oauth1 revoke --user salgado --consumer ci-bot`,
+  $ caddy oauth1 revoke --user salgado --consumer ci-bot --yes`,
 	}
 	cmd.Flags().String("user", "", "The user who granted")
 	cmd.Flags().String("consumer", "", "The key of the consumer that was granted to")
+	completeFlag(cmd, "consumer", consumerKeys)
+	yesFlag(cmd)
 	cmd.MarkFlagsOneRequired("user", "consumer")
 	return managing(cmd, cobra.NoArgs, func(c *adminClient, _ []string) error {
-		var answer revokedView
 		body := revokeBody{User: c.givenFlag("user"), Consumer: c.givenFlag("consumer")}
+		n, err := c.matching(body)
+		if err != nil {
+			return err
+		}
+		whose := accessTokensText(n)
+		if body.User != nil {
+			whose += fmt.Sprintf(" of the user %q", *body.User)
+		}
+		if body.Consumer != nil {
+			whose += fmt.Sprintf(" of the consumer %q", *body.Consumer)
+		}
+		if err := c.confirm(whose + " will be revoked"); err != nil {
+			return err
+		}
+		var answer revokedView
 		if err := c.call(http.MethodPost, "/oauth1/revoke", body, &answer); err != nil {
 			return err
 		}
-		return c.show(answer, []row{{"Revoked", fmt.Sprintf("%d access tokens", answer.Revoked)}})
+		return c.show(answer, []row{{"Revoked", accessTokensText(answer.Revoked)}})
 	})
+}
+
+// matching is how many access tokens a revocation would hit.
+func (c *adminClient) matching(body revokeBody) (int, error) {
+	body.DryRun = true
+	var answer revokedView
+	if err := c.call(http.MethodPost, "/oauth1/revoke", body, &answer); err != nil {
+		return 0, err
+	}
+	if answer.Matching == nil {
+		return 0, errors.New("the admin API does not tell how many access tokens there are")
+	}
+	return *answer.Matching, nil
+}
+
+func accessTokensText(n int) string {
+	if n == 1 {
+		return "1 access token"
+	}
+	return fmt.Sprintf("%d access tokens", n)
 }
 
 func healthCommand() *cobra.Command {
@@ -151,6 +193,19 @@ type adminClient struct {
 	address string
 }
 
+// newAdminClient finds the address by the flags that managing has added, if it has.
+func newAdminClient(cmd *cobra.Command) (*adminClient, error) {
+	if cmd.Flag("address") == nil {
+		return &adminClient{cmd, caddy.DefaultAdminListen}, nil
+	}
+	address, err := caddycmd.DetermineAdminAPIAddress(
+		flagText(cmd, "address"), nil, flagText(cmd, "config"), flagText(cmd, "adapter"))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't determine admin API address: %w", err)
+	}
+	return &adminClient{cmd, address}, nil
+}
+
 func (c *adminClient) flag(name string) string { return flagText(c.cmd, name) }
 
 // givenFlag is nil for a flag that is not there, which an empty one is not.
@@ -176,7 +231,7 @@ func (c *adminClient) call(method, uri string, body, answer any) error {
 	}
 	resp, err := caddycmd.AdminAPIRequest(c.address, method, uri, make(http.Header), sent)
 	if err != nil {
-		return apiMessage(err)
+		return apiError(err)
 	}
 	defer resp.Body.Close()
 	if answer == nil {
@@ -186,22 +241,6 @@ func (c *adminClient) call(method, uri string, body, answer any) error {
 		return fmt.Errorf("reading the admin API's answer: %w", err)
 	}
 	return nil
-}
-
-// apiMessage finds the API's own message in an error of caddycmd.AdminAPIRequest, which holds the body of the answer.
-func apiMessage(err error) error {
-	_, answer, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
-	if !ok {
-		return err
-	}
-	status, body, _ := strings.Cut(answer, ": ")
-	var said struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal([]byte(body), &said) != nil || said.Error == "" {
-		return fmt.Errorf("the admin API answered %s %s", status, printable(body))
-	}
-	return errors.New(said.Error)
 }
 
 // resource is the path of a resource below /oauth1/ whose key may hold any character.
@@ -330,19 +369,6 @@ func timeOrNever(t time.Time) string {
 		return "never"
 	}
 	return timeText(t)
-}
-
-// readSecret reads a secret from standard input: its first line.
-func readSecret(cmd *cobra.Command) (string, error) {
-	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("reading the secret from standard input: %w", err)
-	}
-	secret := strings.TrimRight(line, "\r\n")
-	if secret == "" {
-		return "", errors.New("standard input holds no secret")
-	}
-	return secret, nil
 }
 
 // givenSecret is the secret from standard input if there is to be one, else nil.

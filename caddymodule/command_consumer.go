@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ func consumerCommands() []*cobra.Command {
 		consumerAddCommand(),
 		consumerListCommand(),
 		consumerShowCommand(),
+		consumerUpdateCommand(),
 		consumerRotateCommand(),
 		consumerSwitchCommand("disable", "Refuses every request of a consumer, and keeps its tokens", true),
 		consumerSwitchCommand("enable", "Lets a disabled consumer in again", false),
@@ -41,37 +43,31 @@ whoever knows its key may use it.`,
   $ caddy oauth1 consumer add ci-bot --rsa-public-key ci-bot.pem --two-legged-user ci --two-legged-permission WRITE_PUBLIC
   $ caddy oauth1 consumer add old-app --secret-stdin < old-app.secret`,
 	}
-	flags := cmd.Flags()
-	flags.String("name", "", "What people read on the authorize page")
-	flags.String("homepage", "", "The application's website")
-	flags.StringArray("callback", nil, "A callback that the consumer may name: a URL, or one with a * at the end of its path (repeatable; default: any http or https URL)")
-	flags.String("rsa-public-key", "", "A PEM file with the consumer's RSA public key or certificate")
-	flags.StringArray("signature-method", nil, "A method that the consumer may sign with (repeatable; default: all that the site accepts)")
-	flags.StringArray("permission", nil, "A level that the consumer may be granted (repeatable; default: all)")
-	flags.String("two-legged-user", "", "The user whom the consumer acts for when it signs without a token")
-	flags.String("two-legged-permission", "", "The level that it has then")
-	flags.String("expires", "", "When the consumer ends: a date, or a time such as 2027-01-31T00:00:00Z (default: never)")
-	flags.Bool("disabled", false, "Refuse its requests for now")
-	flags.Bool("secret-stdin", false, "Read the secret from standard input")
-	flags.Bool("no-secret", false, "Give the consumer an empty secret")
+	settingFlags(cmd, true)
+	cmd.Flags().Bool("secret-stdin", false, "Read the secret from standard input")
+	cmd.Flags().Bool("no-secret", false, "Give the consumer an empty secret")
 	cmd.MarkFlagsMutuallyExclusive("secret-stdin", "no-secret", "rsa-public-key")
 	cmd.MarkFlagsRequiredTogether("two-legged-user", "two-legged-permission")
 	return managing(cmd, cobra.MaximumNArgs(1), addConsumer)
 }
 
 func addConsumer(c *adminClient, args []string) error {
-	body, err := newConsumer(c.cmd)
+	body, err := givenSettings(c.cmd)
 	if err != nil {
 		return err
 	}
 	if len(args) > 0 {
-		body.Key = args[0]
+		body["key"] = args[0]
 	}
-	if body.Secret, err = c.givenSecret(); err != nil {
+	secret, err := c.givenSecret()
+	if err != nil {
 		return err
 	}
-	if c.flag("no-secret") == "true" {
-		body.Secret = new(string)
+	switch {
+	case secret != nil:
+		body["secret"] = *secret
+	case c.flag("no-secret") == "true":
+		body["secret"] = ""
 	}
 	var answer newSecretView
 	if err := c.call(http.MethodPost, "/oauth1/consumers", body, &answer); err != nil {
@@ -80,34 +76,152 @@ func addConsumer(c *adminClient, args []string) error {
 	return c.showSecret(answer, consumerRows(&answer.consumerView), answer.Secret)
 }
 
-// newConsumer is what the flags say.
-func newConsumer(cmd *cobra.Command) (*newConsumerBody, error) {
-	body := new(newConsumerBody)
-	body.Name = flagText(cmd, "name")
-	body.Homepage = flagText(cmd, "homepage")
-	body.Expires = flagText(cmd, "expires")
-	body.Disabled = flagText(cmd, "disabled") == "true"
-	for name, into := range map[string]*[]string{
-		"callback":         &body.Callbacks,
-		"signature-method": &body.SignatureMethods,
-		"permission":       &body.Permissions,
-	} {
-		var err error
-		if *into, err = cmd.Flags().GetStringArray(name); err != nil {
-			return nil, err
+func consumerUpdateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "update <key>",
+		Short: "Changes the settings of a consumer",
+		Long: `
+Changes those settings of a consumer that are given, and keeps the others, its
+secret and its tokens. The changes hold from the next request on.
+
+A flag that may be repeated replaces all that there were. --clear sets one back
+to what holds without it: --clear expires makes the consumer live for ever, and
+--clear callback lets it name any callback.
+
+A new secret comes with 'consumer rotate'. With --rsa-public-key the consumer
+signs with that key, and its secret ends.`,
+		Example: `  $ caddy oauth1 consumer update ci-bot --name "CI bot" --expires 2027-01-31
+  $ caddy oauth1 consumer update printer --callback https://a.example.com/ready --callback 'https://b.example.com/*'
+  $ caddy oauth1 consumer update printer --clear permission --clear two-legged`,
+	}
+	settingFlags(cmd, false)
+	var clearable []string
+	for _, setting := range consumerSettings {
+		if setting.option != "rsa_public_key" { // the consumer has no secret to go on with
+			clearable = append(clearable, setting.flag)
 		}
 	}
-	if user := flagText(cmd, "two-legged-user"); user != "" {
-		body.TwoLegged = &tokenstore.TwoLegged{User: user, Permission: flagText(cmd, "two-legged-permission")}
+	cmd.Flags().StringArray("clear", nil, "A setting to set back (repeatable): "+strings.Join(clearable, ", "))
+	completeFlag(cmd, "clear", fixed(clearable...))
+	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
+		patch, err := givenSettings(c.cmd)
+		if err != nil {
+			return err
+		}
+		cleared, err := c.cmd.Flags().GetStringArray("clear")
+		if err != nil {
+			return err
+		}
+		for _, name := range cleared {
+			option := optionOfFlag(name)
+			if !slices.Contains(clearable, name) {
+				return misused("flag --clear %q: must be one of %s", name, strings.Join(clearable, ", "))
+			}
+			if _, given := patch[option]; given {
+				return misused("flag --clear %q: the setting is given as well", name)
+			}
+			patch[option] = nil
+		}
+		if len(patch) == 0 {
+			return misused("nothing to change: give a setting, or --clear")
+		}
+		var answer consumerView
+		if err := c.call(http.MethodPatch, resource("consumers", args[0], ""), patch, &answer); err != nil {
+			return err
+		}
+		return c.show(answer, consumerRows(&answer))
+	}), consumerKeys)
+}
+
+// optionOfFlag is the option of the setting that has the flag.
+func optionOfFlag(flag string) string {
+	for _, setting := range consumerSettings {
+		if setting.flag == flag {
+			return setting.option
+		}
 	}
-	if file := flagText(cmd, "rsa-public-key"); file != "" {
+	return ""
+}
+
+// settingFlags adds a flag for each setting of a consumer; for a new one it says what holds without.
+func settingFlags(cmd *cobra.Command, isNew bool) {
+	flags := cmd.Flags()
+	for _, setting := range consumerSettings {
+		var notes []string
+		value := setting.value(new(ConsumerSettings))
+		if _, ok := value.(*[]string); ok {
+			notes = append(notes, "repeatable")
+		}
+		if isNew {
+			notes = append(notes, "default: "+setting.optional)
+		}
+		usage := setting.usage
+		if len(notes) > 0 {
+			usage += " (" + strings.Join(notes, "; ") + ")"
+		}
+		switch value.(type) {
+		case *string:
+			flags.String(setting.flag, "", usage)
+		case *[]string:
+			flags.StringArray(setting.flag, nil, usage)
+		case *bool:
+			flags.Bool(setting.flag, false, usage)
+		case **tokenstore.TwoLegged:
+			flags.String(setting.flag+"-user", "", usage)
+			flags.String(setting.flag+"-permission", "", "The level that it has then")
+		}
+	}
+	flags.Bool("disabled", false, "Refuse its requests for now")
+	completeFlag(cmd, "signature-method", signatureMethodNames)
+	completeFlag(cmd, "permission", permissionNames)
+	completeFlag(cmd, "two-legged-permission", permissionNames)
+}
+
+// givenSettings are the settings whose flags are given, by their names in the admin API.
+func givenSettings(cmd *cobra.Command) (map[string]any, error) {
+	given := make(map[string]any)
+	flags := cmd.Flags()
+	for _, setting := range consumerSettings {
+		switch setting.value(new(ConsumerSettings)).(type) {
+		case *string:
+			if flags.Changed(setting.flag) {
+				given[setting.option] = flagText(cmd, setting.flag)
+			}
+		case *[]string:
+			if flags.Changed(setting.flag) {
+				values, err := flags.GetStringArray(setting.flag)
+				if err != nil {
+					return nil, err
+				}
+				given[setting.option] = values
+			}
+		case *bool:
+			if flags.Changed(setting.flag) {
+				given[setting.option] = flagText(cmd, setting.flag) == "true"
+			}
+		case **tokenstore.TwoLegged:
+			parts := make(map[string]string)
+			for _, part := range []string{"user", "permission"} {
+				if name := setting.flag + "-" + part; flags.Changed(name) {
+					parts[part] = flagText(cmd, name)
+				}
+			}
+			if len(parts) > 0 {
+				given[setting.option] = parts
+			}
+		}
+	}
+	if flags.Changed("disabled") {
+		given["disabled"] = flagText(cmd, "disabled") == "true"
+	}
+	if file, ok := given["rsa_public_key"].(string); ok {
 		pem, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("reading the RSA public key: %w", err)
 		}
-		body.RSAPublicKey = string(pem)
+		given["rsa_public_key"] = string(pem)
 	}
-	return body, nil
+	return given, nil
 }
 
 func consumerListCommand() *cobra.Command {
@@ -133,13 +247,13 @@ func consumerShowCommand() *cobra.Command {
 		Use:   "show <key>",
 		Short: "Shows a consumer, without its secret",
 	}
-	return managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
+	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
 		var answer consumerView
 		if err := c.call(http.MethodGet, resource("consumers", args[0], ""), nil, &answer); err != nil {
 			return err
 		}
 		return c.show(answer, consumerRows(&answer))
-	})
+	}), consumerKeys)
 }
 
 func consumerRotateCommand() *cobra.Command {
@@ -154,7 +268,7 @@ where the application runs.`,
 	}
 	cmd.Flags().String("overlap", "", "How long the old secret works on, such as 24h or 7d (default: not at all)")
 	cmd.Flags().Bool("secret-stdin", false, "Read the new secret from standard input")
-	return managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
+	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
 		secret, err := c.givenSecret()
 		if err != nil {
 			return err
@@ -165,7 +279,7 @@ where the application runs.`,
 			return err
 		}
 		return c.showSecret(answer, consumerRows(&answer.consumerView), answer.Secret)
-	})
+	}), consumerKeys)
 }
 
 func consumerSwitchCommand(name, short string, disabled bool) *cobra.Command {
@@ -173,14 +287,14 @@ func consumerSwitchCommand(name, short string, disabled bool) *cobra.Command {
 		Use:   name + " <key>",
 		Short: short,
 	}
-	return managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
+	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
 		var answer consumerView
 		body := map[string]bool{"disabled": disabled}
 		if err := c.call(http.MethodPatch, resource("consumers", args[0], ""), body, &answer); err != nil {
 			return err
 		}
 		return c.show(answer, consumerRows(&answer))
-	})
+	}), consumerKeys)
 }
 
 func consumerRemoveCommand() *cobra.Command {
@@ -189,15 +303,33 @@ func consumerRemoveCommand() *cobra.Command {
 		Short: "Removes a consumer and all its tokens",
 		Long: `
 Removes a consumer and every token that it holds. To keep them, disable the
-consumer instead.`,
+consumer instead.
+
+It says how many access tokens there are and asks, unless --yes is given.`,
 	}
-	return managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
-		if err := c.call(http.MethodDelete, resource("consumers", args[0], ""), nil, nil); err != nil {
+	yesFlag(cmd)
+	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
+		var consumer consumerView
+		uri := resource("consumers", args[0], "")
+		if err := c.call(http.MethodGet, uri, nil, &consumer); err != nil {
 			return err
 		}
-		c.say("The consumer %q is removed, with its tokens.", args[0])
+		if consumer.Declared { // then there is nothing to ask: the server says why
+			return c.call(http.MethodDelete, uri, nil, nil)
+		}
+		n, err := c.matching(revokeBody{Consumer: &args[0]})
+		if err != nil {
+			return err
+		}
+		if err := c.confirm(fmt.Sprintf("The consumer %q will be removed, with its %s", args[0], accessTokensText(n))); err != nil {
+			return err
+		}
+		if err := c.call(http.MethodDelete, uri, nil, nil); err != nil {
+			return err
+		}
+		c.say("The consumer %q is removed, with its %s.", args[0], accessTokensText(n))
 		return nil
-	})
+	}), consumerKeys)
 }
 
 func consumerRows(v *consumerView) []row {

@@ -5,8 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -22,6 +22,19 @@ import (
 
 // runCommand runs `caddy oauth1` with arguments, and returns what it prints.
 func runCommand(stdin string, args ...string) (string, error) {
+	return runCommandWith(strings.NewReader(stdin), args...)
+}
+
+func runCommandWith(stdin io.Reader, args ...string) (string, error) {
+	return runCobraWith(stdin, append([]string{"oauth1"}, args...)...)
+}
+
+// runCobra runs `caddy` with arguments.
+func runCobra(stdin string, args ...string) (string, error) {
+	return runCobraWith(strings.NewReader(stdin), args...)
+}
+
+func runCobraWith(stdin io.Reader, args ...string) (string, error) {
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}
 	cmd := &cobra.Command{Use: "oauth1 <command>"}
 	buildCommands(cmd)
@@ -29,20 +42,30 @@ func runCommand(stdin string, args ...string) (string, error) {
 	var out bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(&out)
-	root.SetIn(strings.NewReader(stdin))
-	root.SetArgs(append([]string{"oauth1"}, args...))
+	root.SetIn(stdin)
+	root.SetArgs(args)
 	err := root.Execute()
 	return out.String(), err
 }
 
+// keyboard is a terminal at which something is typed.
+type keyboard struct{ io.Reader }
+
+func (keyboard) IsTerminal() bool { return true }
+
 // commandRunner returns a function that runs a command against the admin endpoint.
 func (a *testAdmin) commandRunner() func(stdin string, args ...string) (string, error) {
-	server := httptest.NewServer(a)
-	a.t.Cleanup(server.Close)
-	address := strings.TrimPrefix(server.URL, "http://")
+	address := a.commandAddress()
 	return func(stdin string, args ...string) (string, error) {
 		return runCommand(stdin, append(args, "--address", address)...)
 	}
+}
+
+// commandAddress is where the admin endpoint listens.
+func (a *testAdmin) commandAddress() string {
+	server := httptest.NewServer(a)
+	a.t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
 }
 
 // squeezed has single spaces, so that the width of a column does not matter.
@@ -86,12 +109,12 @@ func TestCommandsThatManage(t *testing.T) {
 		{"it is disabled", "", []string{"consumer", "disable", key}, []string{"State: disabled"}, ""},
 		{"its secret is rotated", "", []string{"consumer", "rotate", key, "--overlap", "24h"}, []string{"Old secret works until: 2", "Secret: ", "it is not shown again"}, ""},
 		{"its secret is rotated to a given one", "canary-2", []string{"consumer", "rotate", key, "--secret-stdin"}, []string{"Key: " + key}, ""},
-		{"it is removed", "", []string{"consumer", "remove", key}, []string{"is removed, with its tokens"}, ""},
+		{"it is removed", "", []string{"consumer", "remove", key, "--yes"}, []string{"is removed, with its 0 access tokens"}, ""},
 		{"it is gone", "", []string{"consumer", "show", key}, nil, `consumer "` + key + `": not found`},
 		{"an RSA consumer", "", []string{"consumer", "add", "--rsa-public-key", publicKey}, []string{"RSA key: 2048 bits"}, ""},
 		{"a consumer without a secret", "", []string{"consumer", "add", "bare", "--no-secret"}, []string{"Secret: (empty)"}, ""},
 		{"an RSA key that is not there", "", []string{"consumer", "add", "--rsa-public-key", publicKey + "x"}, nil, "reading the RSA public key"},
-		{"no secret on standard input", "\n", []string{"consumer", "add", "--secret-stdin"}, nil, "standard input holds no secret"},
+		{"no secret on standard input", "\n", []string{"consumer", "add", "--secret-stdin"}, nil, "standard input holds no secret in line 1"},
 		{"two kinds of secrets", "", []string{"consumer", "add", "--secret-stdin", "--no-secret"}, nil, "secret-stdin"},
 		{"half of two_legged", "", []string{"consumer", "add", "--two-legged-user", "u"}, nil, "two-legged-permission"},
 		{"the API's refusal", "", []string{"consumer", "add", "ci-bot"}, nil, `consumer "ci-bot": is declared in Caddy's configuration`},
@@ -122,7 +145,7 @@ func TestCommandsThatManage(t *testing.T) {
 		{"grant or refuse", "", []string{"request-token", "review", "oob", "--user", "alice"}, nil, "permission"},
 		{"not both", "", []string{"request-token", "review", "oob", "--user", "alice", "--refuse", "--permission", "READ_PUBLIC"}, nil, "permission"},
 
-		{"all tokens of a user are revoked", "", []string{"revoke", "--user", "bob"}, []string{"Revoked: 1 access tokens"}, ""},
+		{"all tokens of a user are revoked", "", []string{"revoke", "--user", "bob", "--yes"}, []string{"Revoked: 1 access token\n"}, ""},
 		{"revoke whose?", "", []string{"revoke"}, nil, "user consumer"},
 
 		{"too many arguments", "", []string{"consumer", "show", "a", "b"}, nil, "accepts 1 arg"},
@@ -226,19 +249,6 @@ func TestCommandWithoutACaddy(t *testing.T) {
 	}
 }
 
-func TestCommandErrors(t *testing.T) {
-	for in, want := range map[string]string{
-		`caddy responded with error: HTTP 404: {"error":"no: such"}` + "\n": "no: such",
-		`caddy responded with error: HTTP 502: <html>`:                      "the admin API answered 502 <html>",
-		`performing request: dial tcp: refused`:                             "performing request: dial tcp: refused",
-		`caddy responded with error: HTTP 403: {"error":"","x":"host bad"}`: `the admin API answered 403 {"error":"","x":"host bad"}`,
-	} {
-		if got := apiMessage(errors.New(in)).Error(); got != want {
-			t.Errorf("%s: got %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestCommandTextIsSafeOnATerminal(t *testing.T) {
 	if got := onScreen("a\x1b[2J\u202eb\tc?ä"); got != "a?[2J?b?c?ä" {
 		t.Errorf("got %q", got)
@@ -273,7 +283,9 @@ func TestSignIsVerified(t *testing.T) {
 		{"secrets on standard input", "c&s\nt s\n", nil, []string{"GET", "https://api.example.com/a%20b?x=1&y=%2F", "--token", "t"}, get, secrets, "HMAC-SHA256"},
 		{"lines of Windows", "c&s\r\nt s", nil, []string{"GET", "https://api.example.com/a%20b?x=1&y=%2F#part", "--token", "t"}, get, secrets, "HMAC-SHA256"},
 		{"one line only", "c&s", nil, []string{"GET", "http://api.example.com:8080"}, root, onlyConsumer, "HMAC-SHA256"},
-		{"no secrets at all", "", nil, []string{"GET", "http://api.example.com:8080/"}, root, oauth1.Key{}, "HMAC-SHA256"},
+		{"two lines for a request without a token", "c&s\nt s\n", nil, []string{"GET", "http://api.example.com:8080/"}, root, onlyConsumer, "HMAC-SHA256"},
+		{"no secret", "", nil, []string{"GET", "http://api.example.com:8080/", "--no-secret"}, root, oauth1.Key{}, "HMAC-SHA256"},
+		{"a token's secret alone", "t s\n", nil, []string{"GET", "http://api.example.com:8080/", "--no-secret", "--token", "t"}, root, oauth1.Key{TokenSecret: "t s"}, "HMAC-SHA256"},
 		{"secrets in the environment", "", map[string]string{envConsumerSecret: "c&s", envTokenSecret: "t s"}, []string{"POST", "https://api.example.com/items", "--data", "a=b+c", "--data", "d=%2B", "--token", "t"}, post, secrets, "HMAC-SHA256"},
 		{"another method", "c&s\n", nil, []string{"POST", "https://api.example.com/items", "--data", "a=b+c&d=%2B", "--signature-method", "HMAC-SHA1"}, post, onlyConsumer, "HMAC-SHA1"},
 		{"PLAINTEXT", "c&s\nt s\n", nil, []string{"GET", "http://api.example.com:8080/", "--token", "t", "--signature-method", "PLAINTEXT"}, root, secrets, "PLAINTEXT"},
@@ -313,7 +325,7 @@ func TestSignRefuses(t *testing.T) {
 	}{
 		{[]string{"GET", "http://h/", "--consumer", "k", "--signature-method", "RSA-SHA1"}, "signature method RSA-SHA1: the RSA methods need --private-key"},
 		{[]string{"GET", "http://h/", "--consumer", "k", "--signature-method", "MD5"}, "oauth_signature_method: not supported"},
-		{[]string{"GET", "http://h/?oauth_token=x", "--consumer", "k"}, "OAuth parameters in two places"},
+		{[]string{"GET", "http://h/?oauth_token=x", "--consumer", "k", "--nonce", "n"}, "OAuth parameters in two places"},
 		{[]string{"GET", "http://h/", "--consumer", "k", "--private-key", "/nowhere"}, "reading the private key"},
 		{[]string{"GET", "http://h/", "--consumer", "k", "--private-key", "command_test.go"}, "parse RSA private key: not PEM"},
 		{[]string{"GET", "ftp://h/", "--consumer", "k"}, "must begin with http:// or https://"},
@@ -322,11 +334,43 @@ func TestSignRefuses(t *testing.T) {
 		{[]string{"GET", "http://h/a b", "--consumer", "k"}, "holds a space"},
 		{[]string{"GET", "http://h/"}, `"consumer" not set`},
 		{[]string{"http://h/", "--consumer", "k"}, "accepts 2 arg"},
+		{[]string{"GET", "http://h/", "--consumer", "k", "--timestamp", "0"}, "timestamp 0: must be positive"},
+		{[]string{"GET", "http://h/", "--consumer", "k", "--timestamp", "-1"}, "timestamp -1: must be positive"},
+		{[]string{"GET", "http://h/", "--consumer", "k", "--token", "t"}, "standard input holds no token secret in line 2"},
 	} {
 		_, err := runCommand("s\n", append([]string{"sign"}, c.args...)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: got %v, want %q", c.args, err, c.want)
 		}
+	}
+}
+
+// TestSignNeedsItsSecrets: nothing on standard input, or an empty variable of a script, is no secret.
+func TestSignNeedsItsSecrets(t *testing.T) {
+	args := []string{"sign", "GET", "http://h/", "--consumer", "k", "--token", "t"}
+	for _, stdin := range []string{"", "\n", "\r\n", "\nt\n"} {
+		out, err := runCommand(stdin, args...)
+		if err == nil || !strings.Contains(err.Error(), "no consumer secret in line 1; --no-secret") || exitCode(err) != 2 || out != "" {
+			t.Errorf("%q: got %q, %v", stdin, out, err)
+		}
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if out, err := runCommandWith(null, args...); err == nil || out != "" {
+		t.Errorf("%s was asked: %q, %v", os.DevNull, out, err)
+	}
+	out, err := runCommandWith(keyboard{strings.NewReader("c\nt\n")}, args...)
+	if err != nil || !strings.HasPrefix(out, "Type the consumer secret: Type the token secret: Authorization: OAuth ") {
+		t.Errorf("at a terminal: %q, %v", out, err)
+	}
+	for name, value := range map[string]string{envConsumerSecret: "c", envTokenSecret: ""} {
+		t.Setenv(name, value)
+	}
+	if out, err := runCommand("c\nt\n", args...); err == nil || !strings.Contains(err.Error(), envTokenSecret+" holds no token secret") {
+		t.Errorf("an empty variable: %q, %v", out, err)
 	}
 }
 

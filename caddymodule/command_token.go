@@ -25,14 +25,20 @@ func tokenIssueCommand() *cobra.Command {
 Issues an access token without asking its user, and shows its secret, once.
 
 Key and secret are random unless you give them with --key and --secret-stdin.
-So tokens of another provider can be brought along.`,
+So tokens of another provider can be brought along. A token whose secret is
+given lives as long as --lifetime or --expires say, and without them until it is
+revoked, as it did there. Any other token lives as long as the app allows; more
+is refused.`,
 		Example: `  $ caddy oauth1 token issue --consumer ci-bot --user salgado --permission READ_PUBLIC --lifetime 7d
   $ caddy oauth1 token issue --consumer old-app --user salgado --permission READ_PUBLIC --key OLD-KEY --secret-stdin < old-token.secret`,
 	}
 	cmd.Flags().String("consumer", "", "The key of the consumer")
 	cmd.Flags().String("key", "", "The key of the token (default: a random one)")
 	cmd.Flags().Bool("secret-stdin", false, "Read the token's secret from standard input")
+	cmd.Flags().String("expires", "", "When the token ends, in place of --lifetime: a date, or a time such as 2027-01-31T00:00:00Z")
 	grantFlags(cmd)
+	completeFlag(cmd, "consumer", consumerKeys)
+	cmd.MarkFlagsMutuallyExclusive("expires", "lifetime")
 	for _, name := range []string{"consumer", "user", "permission"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
@@ -41,7 +47,13 @@ So tokens of another provider can be brought along.`,
 		if err != nil {
 			return err
 		}
-		body := newTokenBody{Consumer: c.flag("consumer"), Key: c.flag("key"), Secret: secret, grantBody: c.grant()}
+		body := newTokenBody{
+			Consumer:  c.flag("consumer"),
+			Key:       c.flag("key"),
+			Secret:    secret,
+			Expires:   c.flag("expires"),
+			grantBody: c.grant(),
+		}
 		var answer newTokenView
 		if err := c.call(http.MethodPost, "/oauth1/tokens", body, &answer); err != nil {
 			return err
@@ -54,7 +66,8 @@ func grantFlags(cmd *cobra.Command) {
 	cmd.Flags().String("user", "", "The user whom the token acts for")
 	cmd.Flags().String("permission", "", "The level that is granted, such as READ_PUBLIC")
 	cmd.Flags().String("context", "", "The context that the grant is limited to (default: none)")
-	cmd.Flags().String("lifetime", "", "How long the grant lasts, such as 12h or 7d (default: as long as the app allows)")
+	cmd.Flags().String("lifetime", "", "How long the grant lasts, such as 12h or 7d, or never (default: as long as the app allows)")
+	completeFlag(cmd, "permission", permissionNames)
 }
 
 func (c *adminClient) grant() grantBody {
@@ -73,6 +86,7 @@ func tokenListCommand() *cobra.Command {
 	}
 	cmd.Flags().String("user", "", "Only those that the user has granted")
 	cmd.Flags().String("consumer", "", "Only those that the consumer holds")
+	completeFlag(cmd, "consumer", consumerKeys)
 	return managing(cmd, cobra.NoArgs, func(c *adminClient, _ []string) error {
 		all, err := listAll[tokenView](c, "/oauth1/tokens", "user", "consumer")
 		if err != nil {
@@ -93,13 +107,13 @@ func tokenShowCommand() *cobra.Command {
 		Use:   "show <key>",
 		Short: "Shows an access token, without its secret",
 	}
-	return managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
+	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
 		var answer tokenView
 		if err := c.call(http.MethodGet, resource("tokens", args[0], ""), nil, &answer); err != nil {
 			return err
 		}
 		return c.show(answer, tokenRows(&answer))
-	})
+	}), accessTokenKeys)
 }
 
 func tokenRevokeCommand() *cobra.Command {
@@ -107,13 +121,13 @@ func tokenRevokeCommand() *cobra.Command {
 		Use:   "revoke <key>",
 		Short: "Revokes an access token",
 	}
-	return managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
+	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
 		if err := c.call(http.MethodDelete, resource("tokens", args[0], ""), nil, nil); err != nil {
 			return err
 		}
 		c.say("The access token %q is revoked.", args[0])
 		return nil
-	})
+	}), accessTokenKeys)
 }
 
 func tokenRows(v *tokenView) []row {

@@ -21,37 +21,10 @@ import (
 type DeclaredConsumer struct {
 	// The key that the consumer sends as oauth_consumer_key. Required.
 	Key string `json:"key"`
-	// What people read at the authorize page. Default: the key.
-	Name string `json:"name,omitempty"`
-	// The application's website, an http or https URL, for the authorize page.
-	Homepage string `json:"homepage,omitempty"`
 	// The shared secret of HMAC and PLAINTEXT signatures. A consumer has either a secret or an RSA key. A secret that
 	// is written here in clear is as secret as this configuration.
 	Secret string `json:"secret,omitempty"`
-	// The PEM of an RSA public key or certificate. Such a consumer is verified with RSA only.
-	RSAPublicKey string `json:"rsa_public_key,omitempty"`
-	// What the consumer may sign with. Default: all that the site accepts.
-	SignatureMethods []string `json:"signature_methods,omitempty"`
-	// The only callbacks that the consumer may name: URLs, each exact or with a * at its end that stands for any
-	// rest of the path. They are compared as URLs: scheme and host in any case, a default port or none; and an http
-	// URL of this computer (`http://127.0.0.1/done`, `http://[::1]/done`, `http://localhost/done`) stands for every port
-	// (RFC 8252 section 7.3). Custom schemes are accepted only here. Default: any http or https URL, at the request
-	// token.
-	Callbacks []string `json:"callbacks,omitempty"`
-	// Accept a registered callback with any query. Default: false; a query must be the registered one.
-	CallbacksIgnoreQuery bool `json:"callbacks_ignore_query,omitempty"`
-	// Send the browser to the one registered callback, with a verifier, where the consumer names no callback or `oob`
-	// (RFC 5849 section 2.1), as MediaWiki's and X's clients expect. Needs exactly one callback, without a *. Default:
-	// false; without a callback the consumer follows Launchpad's polling flow, and with `oob` the user gets a code to
-	// type in.
-	DefaultCallback bool `json:"default_callback,omitempty"`
-	// The levels that the consumer may be granted and may use. Default: all.
-	Permissions []string `json:"permissions,omitempty"`
-	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are anonymous, and refused
-	// where a policy wants more. Whoever has the consumer's secret or key then is that user, with no person asked.
-	TwoLegged *tokenstore.TwoLegged `json:"two_legged,omitempty"`
-	// When the consumer ends, as RFC 3339 (2027-01-31T00:00:00Z) or as a date, whose beginning in UTC is meant. Default: never.
-	Expires string `json:"expires,omitempty"`
+	ConsumerSettings
 	// Where the consumer is declared, for error messages. The Caddyfile adapter sets it.
 	Source string `json:"source,omitempty"`
 }
@@ -59,35 +32,15 @@ type DeclaredConsumer struct {
 // consumer expands the placeholders, checks, and returns the consumer.
 func (d *DeclaredConsumer) consumer(l *levels) (*tokenstore.Consumer, error) {
 	e := expander{repl: caddy.NewReplacer()}
-	c := &tokenstore.Consumer{
-		Key:                  e.text("key", d.Key),
-		Name:                 e.text("name", d.Name),
-		Homepage:             e.text("homepage", d.Homepage),
-		Secret:               e.text("secret", d.Secret),
-		RSAPublicKey:         e.text("rsa_public_key", d.RSAPublicKey),
-		SignatureMethods:     e.texts("signature_methods", d.SignatureMethods),
-		Callbacks:            e.texts("callbacks", d.Callbacks),
-		CallbacksIgnoreQuery: d.CallbacksIgnoreQuery,
-		DefaultCallback:      d.DefaultCallback,
-		Permissions:          e.texts("permissions", d.Permissions),
-	}
-	if two := d.TwoLegged; two != nil {
-		c.TwoLegged = &tokenstore.TwoLegged{User: e.text("two_legged", two.User), Permission: e.text("two_legged", two.Permission)}
-	}
-	expires := e.text("expires", d.Expires)
+	c := &tokenstore.Consumer{Key: e.text("key", d.Key), Secret: e.text("secret", d.Secret)}
+	settings := d.ConsumerSettings.expanded(&e)
 	if e.failed != nil {
 		return nil, e.failed
 	}
-	if c.Secret == "" && c.RSAPublicKey == "" {
+	if c.Secret == "" && settings.RSAPublicKey == "" {
 		return nil, fmt.Errorf("needs a secret or an rsa_public_key")
 	}
-	if expires != "" {
-		var err error
-		if c.Expires, err = parseTime(expires); err != nil {
-			return nil, fmt.Errorf("expires %q: must be a time such as 2027-01-31T00:00:00Z, or a date", expires)
-		}
-	}
-	if err := checkConsumer(c, l); err != nil {
+	if err := settings.apply(c, l); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -151,7 +104,7 @@ func parseTime(text string) (time.Time, error) {
 
 // checkConsumer refuses a consumer that could do harm or never work, declared ones and those of the admin API alike.
 func checkConsumer(c *tokenstore.Consumer, l *levels) error {
-	if err := checkText("key", c.Key); err != nil {
+	if err := checkKey(c.Key); err != nil {
 		return err
 	}
 	if c.Name != "" {
@@ -245,6 +198,14 @@ func checkText(what, s string) error {
 		return fmt.Errorf("%s %q: begins or ends with a space", what, s)
 	}
 	return nil
+}
+
+// checkKey refuses a key that can't be stored, shown or reached: in the path of a URL, . and .. are not names.
+func checkKey(key string) error {
+	if key == "." || key == ".." {
+		return fmt.Errorf("key %q: can't stand in the path of a URL", key)
+	}
+	return checkText("key", key)
 }
 
 // isWord reports whether a text is one word of printable ASCII.

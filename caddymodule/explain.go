@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,7 +32,7 @@ a text or as a file's name (- is standard input), to see where the two differ.`,
 		RunE: runExplain,
 	}
 	cmd.Flags().StringArray("header", nil, "The Authorization header")
-	cmd.Flags().StringArray("data", nil, "The form body, encoded as it is sent (repeatable, joined by &)")
+	dataFlag(cmd)
 	cmd.Flags().String("base-string", "", "The base string that the client signed: a text, a file, or - for standard input")
 	return cmd
 }
@@ -51,7 +50,7 @@ func runExplain(cmd *cobra.Command, args []string) error {
 	for _, header := range headers {
 		name, value, _ := strings.Cut(header, ":")
 		if !strings.EqualFold(strings.TrimSpace(name), "Authorization") {
-			return fmt.Errorf("header %q: of the headers, only Authorization has to do with the signature", name)
+			return misused("header %q: of the headers, only Authorization has to do with the signature", name)
 		}
 		authorization = append(authorization, strings.TrimSpace(value))
 	}
@@ -67,7 +66,7 @@ func runExplain(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("the server refuses this request: %w", err)
 	}
 	if params.Source == oauth1.SourceNone {
-		return errors.New("the request has no OAuth parameters; give its Authorization header with --header")
+		return misused("the request has no OAuth parameters; give its Authorization header with --header")
 	}
 	text, err := request.AppendBaseString(nil, &params)
 	if err != nil {
@@ -88,7 +87,10 @@ func runExplain(cmd *cobra.Command, args []string) error {
 	}
 	client, err := parseBaseString(strings.TrimSpace(string(text)))
 	if err != nil {
-		return fmt.Errorf("the client's base string: %w", err)
+		if hint := joinedHint(server, strings.TrimSpace(string(text))); hint != "" {
+			err = fmt.Errorf("%w. %s", err, hint)
+		}
+		return misused("the client's base string: %w", err)
 	}
 	explainDifference(out, server, client)
 	return nil
@@ -100,12 +102,12 @@ func readBaseString(cmd *cobra.Command) ([]byte, error) {
 	if value == "-" {
 		return io.ReadAll(cmd.InOrStdin())
 	}
-	if strings.Count(value, "&") == 2 { // a base string has two, and no file name should
+	if strings.Count(value, "&") >= 2 { // a base string has two, a wrong one more, and no file name should
 		return []byte(value), nil
 	}
 	text, err := os.ReadFile(value)
 	if err != nil {
-		return nil, fmt.Errorf("the client's base string is neither a text with two & nor a file: %w", err)
+		return nil, misused("the client's base string is neither a text with two & nor a file: %w", err)
 	}
 	return text, nil
 }
@@ -211,14 +213,45 @@ func explainDifference(out io.Writer, server, client *baseString) {
 	if ours.shown != theirs.shown {
 		fmt.Fprintf(out, "  server  %q\n  client  %q\n", ours.shown, theirs.shown)
 	}
-	explainOnly(out, "server", server.params, client.params)
-	explainOnly(out, "client", client.params, server.params)
-	if sameInOtherOrder(server.params, client.params) {
+	if said := urlMistake(server.uri, client.uri); server.uri != client.uri && said != "" {
+		fmt.Fprintln(out, said)
+	}
+	if server.method != client.method && strings.EqualFold(server.method, client.method) {
+		fmt.Fprintln(out, saidCase)
+	}
+	explainParams(out, server.params, client.params)
+}
+
+// explainParams tells in which parameters the two differ, and by which mistake of the client's.
+func explainParams(out io.Writer, server, client []string) {
+	if sameInOtherOrder(server, client) {
 		fmt.Fprintln(out, "The parameters are the same: the client sorts them in another order.")
+		return
 	}
-	if hint := encodingHint(ours, theirs); hint != "" {
-		fmt.Fprintln(out, hint)
+	if whole := strings.Join(server, "%26"); strings.Join(client, "%26") == oauth1.Encode(whole) {
+		fmt.Fprintln(out, "All parameters: "+saidTooOften)
+		return
 	}
+	pairs, onlyServer, onlyClient := pairMistaken(server, client)
+	explainOnly(out, "server", onlyServer)
+	explainOnly(out, "client", onlyClient)
+	for i, pair := range pairs {
+		fmt.Fprintf(out, "For  %s  the client has  %s\n", pair.server, onScreen(pair.client))
+		if i == len(pairs)-1 || pairs[i+1].said != pair.said { // once for those that follow each other
+			fmt.Fprintln(out, pair.said)
+		}
+	}
+}
+
+// joinedHint recognizes a base string whose parameters were not encoded as a whole, so that it has too many parts.
+func joinedHint(server *baseString, client string) string {
+	_, params, _ := strings.Cut(client, "&")
+	_, params, _ = strings.Cut(params, "&")
+	inner := strings.Join(server.params, "%26")
+	if params != "" && (params == decodeText(inner) || params == decodeText(decodeText(inner))) {
+		return saidParamsNotEncoded
+	}
+	return ""
 }
 
 // differenceAt says where and how the two part.
@@ -241,13 +274,11 @@ func sameInOtherOrder(a, b []string) bool {
 	return !slices.Equal(a, b) && slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// explainOnly lists the parameters that only one side has.
-func explainOnly(out io.Writer, side string, have, other []string) {
-	for _, param := range have {
-		if !slices.Contains(other, param) {
-			name, value := decodeParam(param)
-			fmt.Fprintf(out, "Only the %s has  %s = %q\n", side, onScreen(name), value)
-		}
+// explainOnly lists parameters that only one side has.
+func explainOnly(out io.Writer, side string, params []string) {
+	for _, param := range params {
+		name, value := decodeParam(param)
+		fmt.Fprintf(out, "Only the %s has  %s = %q\n", side, onScreen(name), value)
 	}
 }
 
@@ -260,21 +291,4 @@ func excerpt(text string, from, to int) string {
 		cut += "..."
 	}
 	return cut
-}
-
-// encodingHint recognizes the mistakes that clients make most.
-func encodingHint(server, client part) string {
-	switch {
-	case server.text == client.text:
-		return ""
-	case strings.EqualFold(server.text, client.text):
-		return "The two differ in upper and lower case only."
-	case decodeText(client.shown) == server.shown:
-		return "The client encodes this once too often."
-	case decodeText(server.shown) == client.shown:
-		return "The client encodes this once too seldom."
-	case strings.ReplaceAll(client.shown, "+", " ") == server.shown:
-		return "In a query or a form + stands for a space, and is signed as one."
-	}
-	return ""
 }

@@ -43,7 +43,7 @@ The exit status is 0 where the request passes at all of them: by a policy, to an
 endpoint, or because no oauth1 directive is on its way to what answers it. It is
 1 where one of them refuses it, redirects it to HTTPS, or has nothing that
 answers it; where no site listens on its port, speaks its scheme, or serves its
-host; and where the configuration or an argument is wrong.`,
+host; and where the configuration is wrong. It is 2 where an argument is.`,
 		Example: `  $ caddy oauth1 policy GET https://api.example.com/admin/users --consumer ops-1 --user alice --permission READ_PRIVATE
   $ caddy oauth1 policy DELETE https://api.example.com/items/1 || echo refused`,
 		Args: cobra.ExactArgs(2),
@@ -58,7 +58,11 @@ host; and where the configuration or an argument is wrong.`,
 	cmd.MarkFlagsRequiredTogether("user", "permission")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if id.Context != "" && id.User == "" {
-			return errors.New("--context needs --user and --permission: it belongs to an access token")
+			return misused("--context needs --user and --permission: it belongs to an access token")
+		}
+		r, err := imagined(args[0], args[1])
+		if err != nil {
+			return misuse(err)
 		}
 		config, _, _, err := caddycmd.LoadConfig(flagText(cmd, "config"), flagText(cmd, "adapter"))
 		if err != nil {
@@ -66,10 +70,6 @@ host; and where the configuration or an argument is wrong.`,
 		}
 		if config == nil {
 			return errors.New("there is no Caddyfile in this folder; name a configuration with --config")
-		}
-		r, err := imagined(args[0], args[1])
-		if err != nil {
-			return err
 		}
 		return explainPolicy(cmd.OutOrStdout(), config, r, id)
 	}

@@ -1,10 +1,8 @@
 package caddymodule
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"strings"
@@ -30,9 +28,11 @@ that curl's -H takes. It needs no running Caddy.
 
 Give the URL exactly as it will be sent, percent-encoded, and a form body as
 --data. The secrets are read from standard input: the consumer's from the first
-line, the token's from the second. They may be in the environment variables
-` + envConsumerSecret + ` and ` + envTokenSecret + ` instead. With
---private-key the consumer signs with RSA, and no secret is needed.`,
+line, with --token the token's from the second. They may be in the environment
+variables ` + envConsumerSecret + ` and ` + envTokenSecret + ` instead. A
+secret that is missing or empty is an error; with --no-secret the consumer has
+none, and standard input holds the token's alone. With --private-key the
+consumer signs with RSA, and no secret is needed.`,
 		Example: `  $ export OAUTH1_CONSUMER_SECRET OAUTH1_TOKEN_SECRET
   $ curl -H "$(caddy oauth1 sign GET 'https://api.example.com/items?a=1' --consumer printer --token xyz)" 'https://api.example.com/items?a=1'
   $ caddy oauth1 sign POST https://api.example.com/items --consumer ci-bot --private-key ci-bot.key --data 'name=a%20b'`,
@@ -44,14 +44,22 @@ line, the token's from the second. They may be in the environment variables
 	flags.String("token", "", "The key of the access token or request token (default: none is sent)")
 	flags.String("signature-method", "", "One of "+strings.Join(oauth1.SignatureMethods, ", ")+" (default: HMAC-SHA256, or RSA-SHA256 with --private-key)")
 	flags.String("private-key", "", "A PEM file with the consumer's RSA private key")
-	flags.StringArray("data", nil, "The form body, encoded as it is sent (repeatable, joined by &)")
+	flags.Bool("no-secret", false, "The consumer's secret is empty")
+	dataFlag(cmd)
 	flags.String("realm", "", "The realm to send (default: none)")
 	flags.String("callback", "", "oauth_callback, for a request token: a URL or oob")
 	flags.String("verifier", "", "oauth_verifier, for an access token")
 	flags.Int64("timestamp", 0, "oauth_timestamp in seconds (default: now)")
 	flags.String("nonce", "", "oauth_nonce (default: a random one)")
 	_ = cmd.MarkFlagRequired("consumer")
+	cmd.MarkFlagsMutuallyExclusive("no-secret", "private-key")
+	completeFlag(cmd, "signature-method", signatureMethodNames)
 	return cmd
+}
+
+func dataFlag(cmd *cobra.Command) {
+	cmd.Flags().StringArray("data", nil, "The form body, encoded as it is sent (repeatable, joined by &)")
+	_ = cmd.Flags().SetAnnotation("data", mayBeEmpty, []string{"an empty form"})
 }
 
 func runSign(cmd *cobra.Command, args []string) error {
@@ -71,12 +79,15 @@ func runSign(cmd *cobra.Command, args []string) error {
 	if signer.Timestamp, err = cmd.Flags().GetInt64("timestamp"); err != nil {
 		return err
 	}
+	if cmd.Flags().Changed("timestamp") && signer.Timestamp <= 0 {
+		return misused("timestamp %d: must be positive", signer.Timestamp)
+	}
 	if err := readSigningKeys(cmd, signer); err != nil {
 		return err
 	}
 	header, err := signer.Sign(request)
 	if errors.Is(err, oauth1.ErrKeyKind) {
-		return fmt.Errorf("signature method %s: the RSA methods need --private-key, and all others no such key", signer.SignatureMethod)
+		return misused("signature method %s: the RSA methods need --private-key, and all others no such key", signer.SignatureMethod)
 	}
 	if err != nil {
 		return err
@@ -85,7 +96,8 @@ func runSign(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// readSigningKeys finds the private key or the secrets.
+// readSigningKeys finds the private key or the secrets. Whether a secret is empty is said, never guessed: a signature with
+// an empty one that was meant to be another is refused far from here.
 func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 	if file := flagText(cmd, "private-key"); file != "" {
 		pem, err := os.ReadFile(file)
@@ -95,30 +107,43 @@ func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 		signer.PrivateKey, err = oauth1.ParseRSAPrivateKey(string(pem))
 		return err
 	}
-	consumerSecret, consumerOK := os.LookupEnv(envConsumerSecret)
-	tokenSecret, tokenOK := os.LookupEnv(envTokenSecret)
-	if consumerOK || tokenOK {
-		signer.ConsumerSecret, signer.TokenSecret = consumerSecret, tokenSecret
+	const hint = "; --no-secret says that the consumer has none"
+	var needed []secret
+	if flagText(cmd, "no-secret") != "true" {
+		needed = append(needed, secret{"consumer secret", envConsumerSecret, &signer.ConsumerSecret})
+	}
+	if signer.Token != "" {
+		needed = append(needed, secret{"token secret", envTokenSecret, &signer.TokenSecret})
+	}
+	var names []string
+	inEnvironment := false
+	for _, s := range needed {
+		_, ok := os.LookupEnv(s.variable)
+		inEnvironment = inEnvironment || ok
+		names = append(names, s.name)
+	}
+	if inEnvironment {
+		for _, s := range needed {
+			if *s.into = os.Getenv(s.variable); *s.into == "" {
+				return misused("the environment variable %s holds no %s%s", s.variable, s.name, hint)
+			}
+		}
 		return nil
 	}
-	in := cmd.InOrStdin()
-	if file, ok := in.(*os.File); ok {
-		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			fmt.Fprintln(cmd.ErrOrStderr(), "Type the consumer secret, and on a second line the token secret (empty for none):")
-		}
+	secrets, err := readSecrets(cmd, hint, names...)
+	if err != nil {
+		return err
 	}
-	lines := bufio.NewReader(in)
-	for _, secret := range []*string{&signer.ConsumerSecret, &signer.TokenSecret} {
-		line, err := lines.ReadString('\n')
-		*secret = strings.TrimRight(line, "\r\n")
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("reading the secrets from standard input: %w", err)
-		}
+	for i, s := range needed {
+		*s.into = secrets[i]
 	}
 	return nil
+}
+
+// A secret is one that a signature needs, and where it may come from.
+type secret struct {
+	name, variable string
+	into           *string
 }
 
 // signedRequest is what a signature covers of the request that the arguments and --data describe.
@@ -126,13 +151,13 @@ func signedRequest(cmd *cobra.Command, method, target string) (*oauth1.Request, 
 	target, _, _ = strings.Cut(target, "#") // never sent
 	u, err := url.Parse(target)
 	if err != nil {
-		return nil, fmt.Errorf("URL %q: %w", target, errors.Unwrap(err))
+		return nil, misused("URL %q: %w", target, errors.Unwrap(err))
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("URL %q: must begin with http:// or https:// and a host", target)
+		return nil, misused("URL %q: must begin with http:// or https:// and a host", target)
 	}
 	if strings.Contains(target, " ") {
-		return nil, fmt.Errorf("URL %q: holds a space; encode it as it is sent, %%20 or +", target)
+		return nil, misused("URL %q: holds a space; encode it as it is sent, %%20 or +", target)
 	}
 	path, query := splitTarget(target)
 	request := &oauth1.Request{Method: method, Scheme: u.Scheme, Host: u.Host, Path: path, Query: query}

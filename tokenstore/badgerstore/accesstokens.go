@@ -344,6 +344,21 @@ func (s *Store) revoke(f tokenstore.Filter) (before *marks, tokens *snapshot, er
 	return before, tokens, nil
 }
 
+// CountAccessTokens returns how many access tokens match.
+func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	before := s.removals.pending()
+	snapshot, err := s.tokens.pin()
+	if err != nil {
+		return 0, err
+	}
+	defer snapshot.release()
+	return s.countMatching(snapshot.txn, f, before)
+}
+
 // countMatching counts the access tokens that match and were not revoked before. It reads an index alone where that says
 // enough.
 func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *marks) (n int, err error) {

@@ -21,6 +21,7 @@
 //	noncecount.go     how many records a segment must have, so that a missing one is noticed
 //	noncestate.go     what is durable beside the log, and what an end that was not clean may have cost
 //	segment*.go       one file of the log: its bytes, and how they are written on which system
+//	contents.go       what the log says of a store that was opened
 //	module.go         the Caddy module
 //
 // The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule (tokenstore's

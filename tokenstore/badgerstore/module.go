@@ -186,6 +186,9 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	if d.NextArg() {
 		m.Path, seen["path"] = d.Val(), true
+		if m.Path == "" { // it would be the default
+			return d.Err("store badger: path is empty")
+		}
 		if d.NextArg() {
 			return d.Errf("store badger takes one path, and then there is %q", d.Val())
 		}

@@ -30,6 +30,7 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		"an option twice":             {input: "badger {\nsync on\nsync on\n}", err: "sync is given twice"},
 		"an unknown option":           {input: "badger {\nfsync on\n}", err: `no option "fsync": it has path, sync, encryption_key`},
 		"an option without a value":   {input: "badger {\npath\n}", err: "path needs a value"},
+		"a path that is empty":        {input: "badger \"\"", err: "path is empty"},
 		"an option with an empty one": {input: "badger {\nencryption_key \"\"\n}", err: "encryption_key is empty"},
 		"an option with two":          {input: "badger {\nencryption_key a b\n}", err: "encryption_key takes one value"},
 		"sync maybe":                  {input: "badger {\nsync maybe\n}", err: `sync is on or off, not "maybe"`},

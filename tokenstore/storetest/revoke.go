@@ -284,11 +284,21 @@ func testRevoke(t *testing.T, s tokenstore.Store, c *clock, f tokenstore.Filter,
 			all = append(all, key)
 		}
 	}
+	count := func(f tokenstore.Filter, want int) {
+		t.Helper()
+		if n, err := s.CountAccessTokens(t.Context(), f); n != want || err != nil {
+			t.Errorf("%+v: counted %d, want %d (%v)", f, n, want, err)
+		}
+	}
+	count(f, want)
+	count(tokenstore.Filter{}, 4)
 	n, err := s.Revoke(t.Context(), f)
 	must(t, err)
 	if n != want {
 		t.Errorf("revoked %d, want %d", n, want)
 	}
+	count(f, 0)
+	count(tokenstore.Filter{}, 4-want)
 	if got := tokensOf(t, s, tokenstore.Filter{}, 3); !slices.Equal(got, access) {
 		t.Errorf("there are still the access tokens %q, want %q", got, access)
 	}

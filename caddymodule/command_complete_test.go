@@ -1,0 +1,75 @@
+package caddymodule
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// TestCompletion asks what a shell's script asks: `caddy __complete oauth1 ...`.
+func TestCompletion(t *testing.T) {
+	a := newTestAdmin(t, declaredConsumers+"\nregistration open")
+	a.must("POST", "/oauth1/consumers", `{"key":"printer"}`)
+	a.must("POST", "/oauth1/consumers", `{"key":"print.shop"}`)
+	a.must("POST", "/oauth1/tokens", `{"key":"tok1","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
+	a.must("POST", "/oauth1/tokens", `{"key":"tok2","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
+	// What registered itself wrote its own key, which bash would run.
+	for _, key := range []string{"$(touch pwned)", "`id`", "${HOME}", "two words", "-rf", "a;b", "a'b", "~root", "a*"} {
+		err := a.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, SelfRegistered: true, Created: a.clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	address := a.commandAddress()
+	host, port, _ := strings.Cut(address, ":")
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"consumers, declared ones too", []string{"consumer", "show", ""}, []string{"ci-bot", "limited", "print.shop", "printer"}},
+		{"those that begin so", []string{"consumer", "remove", "print"}, []string{"print.shop", "printer"}},
+		{"none begins so", []string{"consumer", "update", "x"}, nil},
+		{"a key is all", []string{"consumer", "show", "printer", ""}, nil},
+		{"tokens", []string{"token", "revoke", "t"}, []string{"tok1", "tok2"}},
+		{"a consumer's flag", []string{"token", "list", "--consumer", "pr"}, []string{"print.shop", "printer"}},
+		{"levels", []string{"token", "issue", "--permission", "READ"}, []string{"READ_PUBLIC", "READ_PRIVATE"}},
+		{"signature methods", []string{"consumer", "add", "--signature-method", "RSA"}, []string{"RSA-SHA1", "RSA-SHA256", "RSA-SHA512"}},
+		{"what can be cleared", []string{"consumer", "update", "printer", "--clear", "e"}, []string{"expires"}},
+	} {
+		for _, flag := range [][]string{{"--address", address}, {"--address", host, ":", port}} { // bash cuts at the colon
+			if got := complete(t, flag, c.args...); !slices.Equal(got, c.want) {
+				t.Errorf("%s, %q: got %q, want %q", c.name, flag, got, c.want)
+			}
+		}
+	}
+}
+
+// complete completes the last argument.
+func complete(t *testing.T, flag []string, args ...string) (found []string) {
+	t.Helper()
+	args = slices.Insert(slices.Clone(args), 2, flag...)
+	out, err := runCobra("", append([]string{"__complete", "oauth1"}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSuffix(line, "\n"); strings.HasPrefix(line, ":") {
+			break
+		}
+		found = append(found, line)
+	}
+	return found
+}
+
+// TestCompletionIsQuick: where nobody answers, a shell must not hang.
+func TestCompletionIsQuick(t *testing.T) {
+	begun := time.Now()
+	out, err := runCobra("", "__complete", "oauth1", "consumer", "show", "--address", "127.0.0.1:1", "")
+	if err != nil || !strings.HasPrefix(out, ":4\n") || time.Since(begun) > completionPatience+time.Second {
+		t.Errorf("%v: %v\n%s", time.Since(begun), err, out)
+	}
+}
