@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // A storedAccessToken knows the version of the commit that wrote it.
@@ -20,7 +21,7 @@ type storedAccessToken struct {
 
 func putAccessToken(c *change, t *tokenstore.AccessToken) {
 	until := ttl(retained(t.Expires))
-	c.put(recordKey(prefixAccessToken, t.Key), encodeAccessToken(t), until)
+	c.put(recordKey(prefixAccessToken, t.Key), record.AccessToken.Encode(t), until)
 	c.put(indexKey(prefixTokenOfUser, t.User, t.Key), nil, until)
 	c.put(indexKey(prefixTokenOfConsumer, t.Consumer, t.Key), encodeTime(t.Expires), until)
 }
@@ -36,9 +37,7 @@ func removeAccessToken(c *change, t *tokenstore.AccessToken) {
 
 // putLastUsed writes when the token was last used, which its own record only says of the time before it came here.
 func putLastUsed(c *change, t *tokenstore.AccessToken) {
-	e := newEncoder(kindLastUsed)
-	e.time(t.LastUsed)
-	c.put(recordKey(prefixLastUsed, t.Key), e.finish(), ttl(retained(t.Expires)))
+	c.put(recordKey(prefixLastUsed, t.Key), record.LastUsed.Encode(&t.LastUsed), ttl(retained(t.Expires)))
 }
 
 // accessTokenIn returns the access token with all that is known of it.
@@ -47,10 +46,12 @@ func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error
 		return nil, err
 	}
 	err = get(txn, recordKey(prefixLastUsed, key), func(v []byte) error {
-		d := newDecoder(kindLastUsed, v)
-		t.token.LastUsed = d.time()
-		d.required()
-		return d.finish()
+		used, err := record.LastUsed.Decode(v)
+		if err != nil {
+			return err
+		}
+		t.token.LastUsed = *used
+		return nil
 	})
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, err
@@ -62,7 +63,7 @@ func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error
 func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 	var t *tokenstore.AccessToken
 	version, err := getVersion(txn, recordKey(prefixAccessToken, key), func(v []byte) (err error) {
-		t, err = decodeAccessToken(v)
+		t, err = record.AccessToken.Decode(v)
 		return err
 	})
 	if err != nil {
@@ -376,7 +377,7 @@ func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *mark
 		if err == nil && !t.gone(before, now) && matches(f, t.token.User, t.token.Consumer) {
 			n++
 		}
-		if errors.Is(err, tokenstore.ErrNotFound) || unreadable(err) { // it is revoked all the same
+		if errors.Is(err, tokenstore.ErrNotFound) || record.Unreadable(err) { // it is revoked all the same
 			err = nil
 		}
 		return true, err

@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // Consumer returns the consumer with the key.
@@ -50,7 +51,7 @@ func (s *Store) readConsumer(key string, version uint64) (c *tokenstore.Consumer
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return get(txn, recordKey(prefixConsumer, key), func(v []byte) error {
 			size = len(v)
-			c, err = decodeConsumer(v)
+			c, err = record.Consumer.Decode(v)
 			return err
 		})
 	})
@@ -126,7 +127,7 @@ func (s *Store) addConsumer(c *tokenstore.Consumer, commit func(ch change, selfR
 		return tokenstore.ErrExists
 	}
 	var ch change
-	ch.put(recordKey(prefixConsumer, c.Key), encodeConsumer(c), 0)
+	ch.put(recordKey(prefixConsumer, c.Key), record.Consumer.Encode(c), 0)
 	if c.SelfRegistered {
 		since := now
 		if !s.self.reserve(c.Key, since) {
@@ -174,7 +175,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 		return nil, fmt.Errorf("update consumer %q: its key can't change", key)
 	}
 	var ch change
-	ch.put(recordKey(prefixConsumer, key), encodeConsumer(next), 0)
+	ch.put(recordKey(prefixConsumer, key), record.Consumer.Encode(next), 0)
 	adopted := !next.SelfRegistered && s.self.has(key)
 	if adopted {
 		ch.remove(recordKey(prefixIdle, key))
@@ -299,7 +300,7 @@ func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []
 		return scan(txn, []byte{prefixConsumer}, []byte(after), true, func(item *badger.Item) (bool, error) {
 			var c *tokenstore.Consumer
 			if err := item.Value(func(v []byte) (err error) {
-				c, err = decodeConsumer(v)
+				c, err = record.Consumer.Decode(v)
 				return err
 			}); err != nil {
 				return false, wrapRead("consumer", string(item.Key()[1:]), err)

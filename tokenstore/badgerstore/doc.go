@@ -1,6 +1,6 @@
 // Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked by one process.
 //
-// It knows package tokenstore and Badger; of Caddy only what registers a guest module, and that in module.go alone.
+// It knows packages tokenstore and record, and Badger; of Caddy only what registers a guest module, and that in module.go alone.
 // Below the directory are a Badger database, `tokens`, whose every commit is synced to disk before it is acknowledged, and
 // `nonces`, an append log of our own: a Badger transaction for each nonce costs twenty times as much.
 //
@@ -9,7 +9,7 @@
 //	                  readers share; what happens after a failed write
 //	examine.go        what the database must hold, looked at before Badger opens it; ledger.go: what was acknowledged
 //	batch.go          group commit: calls of the same moment share one transaction, and so one fsync
-//	record.go         records as bytes; keys.go: keys and indexes as bytes
+//	keys.go           keys and indexes as bytes; the values are package record's
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
 //	requestcounts.go  how many request tokens there are, and when they are to be removed
 //	selfregistered.go the consumers that nobody added, and when they are forgotten
@@ -29,12 +29,11 @@
 // are removed later (removals.go). Whoever reads a token takes the marks first, and then looks whether one hides it.
 //
 // Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a request token, an access
-// token, its last use, the state of the nonce log (record.go), a segment of the log (segment.go), the counts
-// (noncecount.go). A program reads every version from 1 to its own, and writes its own; nothing is converted when
-// the store is opened. Fields are added to a record without a new version: an older program passes over them, and writes
-// the record without them when it changes it. A field whose loss would be unsafe raises the version. An older program
-// then refuses the record with an error that names its kind and both versions, and every other record works. A segment of
-// a later version is not an error: timestamps up to now and a window are refused, as after damage, and the log goes on in
-// the older form. So to go back, stop the newer program cleanly and start the older one, with a backup
-// made before. testdata/stores holds stores of every format, which oldstores_test.go opens.
+// token, its last use, the state of the nonce log (package record says how these change), a segment of the log
+// (segment.go), the counts (noncecount.go). A program reads every version from 1 to its own, and writes its own;
+// nothing is converted when the store is opened. A program refuses a record of a later version with an error that names
+// its kind and both versions, and every other record works. A segment of a later version is not an error: timestamps up
+// to now and a window are refused, as after damage, and the log goes on in the older form. So to go back, stop the newer
+// program cleanly and start the older one, with a backup made before. testdata/stores holds stores of every format,
+// which oldstores_test.go opens.
 package badgerstore

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // A ledger is a small file that says up to which version of the tokens database changes were acknowledged. Badger opens
@@ -32,6 +34,8 @@ const (
 	ledgerHeader  = 64
 	ledgerSize    = ledgerHeader + 2*16
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // ledgerState is what a ledger says.
 type ledgerState struct {
@@ -69,7 +73,7 @@ func readLedger(path string) (*ledgerState, error) {
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v > ledgerVersion {
 		return nil, fmt.Errorf("%q is %w: version %d, and it knows 1 to %d: run the program that wrote it, or a newer one",
-			path, errVersion, v, ledgerVersion)
+			path, record.ErrVersion, v, ledgerVersion)
 	}
 	state := &ledgerState{since: binary.LittleEndian.Uint64(b[16:])}
 	good := false

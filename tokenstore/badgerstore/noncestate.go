@@ -12,6 +12,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // A nonceState is what must be known of the nonce log when it is opened. It is kept in the tokens database, each change
@@ -37,39 +39,30 @@ type nonceState struct {
 
 const none = math.MinInt64
 
-func (s *nonceState) encode() []byte {
-	e := newEncoder(kindNonceState)
-	e.int(s.floor)
-	e.int(s.ceiling)
-	e.int(s.window)
-	e.string(s.boot)
-	e.bool(s.clean)
-	e.int(int64(s.counts))
-	e.int(int64(len(s.segments)))
-	for _, l := range s.segments {
-		e.int(int64(l.serial))
-		e.int(l.records)
-	}
-	return e.finish()
-}
-
-func decodeNonceState(b []byte) (s nonceState, err error) {
-	d := newDecoder(kindNonceState, b)
-	s = nonceState{floor: d.int(), ceiling: d.int(), window: d.int(), boot: d.string(), clean: d.bool()}
-	d.required()
-	s.counts = uint64(d.int())
-	for n := d.int(); n > 0 && d.s != ""; n-- {
-		s.segments = append(s.segments, segmentRecord{uint64(d.int()), d.int()})
-	}
-	return s, d.finish()
+// kindNonceState is the kind of its record.
+var kindNonceState = record.Kind[nonceState]{
+	Name:    "state of the nonce log",
+	Version: 1,
+	Fields: func(f *record.Fields, s *nonceState) {
+		record.Int(f, &s.floor)
+		record.Int(f, &s.ceiling)
+		record.Int(f, &s.window)
+		f.Text(&s.boot)
+		f.Bool(&s.clean)
+		f.Required()
+		record.Int(f, &s.counts)
+		record.List(f, &s.segments, func(f *record.Fields, l *segmentRecord) {
+			record.Int(f, &l.serial)
+			record.Int(f, &l.records)
+		})
+	},
 }
 
 // readNonceState returns nil when there is none yet.
 func readNonceState(db *database) (found *nonceState, err error) {
 	err = db.view(func(txn *badger.Txn) error {
-		return get(txn, []byte{prefixNonceState}, func(v []byte) error {
-			s, err := decodeNonceState(v)
-			found = &s
+		return get(txn, []byte{prefixNonceState}, func(v []byte) (err error) {
+			found, err = kindNonceState.Decode(v)
 			return err
 		})
 	})
@@ -92,7 +85,7 @@ func (n *nonces) change(f func(*nonceState)) error {
 		return nil
 	}
 	var c change
-	c.put([]byte{prefixNonceState}, next.encode(), 0)
+	c.put([]byte{prefixNonceState}, kindNonceState.Encode(&next), 0)
 	c.frees = true
 	if err := n.tokens.commit(c); err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 func wantOpenError(t *testing.T, o Options, words ...string) error {
@@ -178,7 +179,7 @@ func TestOpenDamaged(t *testing.T) {
 		if err := s.tokens.commit(c); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.AccessToken(t.Context(), "a"); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), `access token "a"`) {
+		if _, err := s.AccessToken(t.Context(), "a"); !errors.Is(err, record.ErrDamaged) || !strings.Contains(err.Error(), `access token "a"`) {
 			t.Errorf("got %v", err)
 		}
 	})

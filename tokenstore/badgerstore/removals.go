@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 const (
@@ -132,13 +133,13 @@ func (s *Store) loadRemovals() error {
 			key := item.Key()
 			n, used := binary.Uvarint(key[1:])
 			if used <= 0 || uint64(len(key)-1-used) < n {
-				return false, errDamaged
+				return false, record.ErrDamaged
 			}
 			rest := string(key[1+used:])
 			f := tokenstore.Filter{User: rest[:n], Consumer: rest[n:]}
 			return true, item.Value(func(v []byte) error {
 				if len(v) != 8 {
-					return errDamaged
+					return record.ErrDamaged
 				}
 				found[f] = mark{version: item.Version(), at: time.UnixMilli(decodeTime(v))}
 				return nil
@@ -310,7 +311,7 @@ func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error
 		{prefix: access, pick: func(txn *badger.Txn, b *removal, index []byte) error {
 			key := string(index[len(access):])
 			t, err := accessTokenIn(txn, key)
-			if errors.Is(err, errVersion) {
+			if errors.Is(err, record.ErrVersion) {
 				return hidden(txn, recordKey(prefixAccessToken, key), wrapRead("access token", key, err))
 			}
 			if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
@@ -325,7 +326,7 @@ func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error
 		{prefix: requests, pick: func(txn *badger.Txn, b *removal, index []byte) error {
 			key := string(index[min(len(requests)+before, len(index)):])
 			t, version, err := requestTokenIn(txn, key)
-			if errors.Is(err, errVersion) {
+			if errors.Is(err, record.ErrVersion) {
 				return hidden(txn, recordKey(prefixRequestToken, key), wrapRead("request token", key, err))
 			}
 			if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
@@ -408,7 +409,7 @@ func (s *Store) removeSome(spans []span) (left []span, err error) {
 				}
 				err := p.pick(txn, b, key)
 				switch {
-				case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, errDamaged):
+				case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, record.ErrDamaged):
 					b.c.remove(key) // it leads to nothing that anybody could read
 				case err != nil:
 					return false, err
@@ -555,7 +556,7 @@ func (s *Store) sweepRequests(now time.Time) error {
 				return nil
 			}
 			t, version, err := s.storedRequestToken(key) // what it is under the lock
-			if errors.Is(err, errVersion) {
+			if errors.Is(err, record.ErrVersion) {
 				return nil // a program that knows it removes it
 			}
 			if err != nil || !requestForgotten(t, now) {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // requestCounts counts request tokens, in units of tokenstore.RequestTokenSize, so that no request
@@ -334,7 +335,7 @@ func (s *Store) loadRequestCounts() error {
 			if !known || name != consumer {
 				consumer, known = name, true
 				c, err := s.storedConsumer(name)
-				if unreadable(err) { // which costs that consumer, and not the store
+				if record.Unreadable(err) { // which costs that consumer, and not the store
 					if !said {
 						s.log.Error("counting request tokens: taken for a consumer that somebody added",
 							zap.Error(err))
@@ -373,7 +374,7 @@ func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
 func parseRequestOfConsumer(b []byte) (consumer string, expires time.Time, key string, err error) {
 	n, used := binary.Uvarint(b[1:])
 	if used <= 0 || uint64(len(b)-1-used) < n || len(b)-1-used-int(n) < 8 {
-		return "", time.Time{}, "", errDamaged
+		return "", time.Time{}, "", record.ErrDamaged
 	}
 	rest := b[1+used:]
 	consumer, rest = string(rest[:n]), rest[n:]
@@ -395,7 +396,7 @@ func decodeRequestIndex(v []byte) (units int, waits bool, err error) {
 	}
 	n, used := binary.Uvarint(v[1:])
 	if v[0] > 1 || used <= 0 || n == 0 || n > math.MaxInt32 {
-		return 0, false, errDamaged
+		return 0, false, record.ErrDamaged
 	}
 	return int(n), v[0] == 0, nil
 }

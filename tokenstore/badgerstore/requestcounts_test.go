@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // A countOf is what requestCounts says in all, or of a consumer.
@@ -209,7 +210,7 @@ func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
 			at, until = encodeTime(time.UnixMilli(0)), 0
 			c.put(indexKey(prefixRequestOfUser, "u", r.Key), nil, until)
 		}
-		c.put(recordKey(prefixRequestToken, r.Key), encodeRequestToken(r), until)
+		c.put(recordKey(prefixRequestToken, r.Key), record.RequestToken.Encode(r), until)
 		c.put(indexKey(prefixRequestOfConsumer, r.Consumer, string(at)+r.Key), nil, until)
 	}
 	if err := s.tokens.commit(c); err != nil {

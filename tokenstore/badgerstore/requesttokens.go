@@ -9,12 +9,13 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // putRequestToken writes the record and its indexes. Badger is not told when it may drop them: they
 // are counted until they are removed.
 func putRequestToken(c *change, t *tokenstore.RequestToken) {
-	c.put(recordKey(prefixRequestToken, t.Key), encodeRequestToken(t), 0)
+	c.put(recordKey(prefixRequestToken, t.Key), record.RequestToken.Encode(t), 0)
 	c.put(requestOfConsumerKey(t), encodeRequestIndex(t), 0)
 	if t.Review != nil {
 		c.put(indexKey(prefixRequestOfUser, t.Review.User, t.Key), nil, 0)
@@ -65,7 +66,7 @@ func (s *Store) storedRequestToken(key string) (t *tokenstore.RequestToken, vers
 
 func requestTokenIn(txn *badger.Txn, key string) (t *tokenstore.RequestToken, version uint64, err error) {
 	version, err = getVersion(txn, recordKey(prefixRequestToken, key), func(v []byte) error {
-		t, err = decodeRequestToken(v)
+		t, err = record.RequestToken.Decode(v)
 		return err
 	})
 	return t, version, notFound(err)

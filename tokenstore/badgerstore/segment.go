@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // A segment is one file of the nonce log: a header, and records of fixed size that are written once, in any order. All
@@ -229,7 +231,7 @@ func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segm
 	}
 	info.version = binary.LittleEndian.Uint32(b[8:])
 	if info.version == 0 || info.version > segmentVersion {
-		return info, fmt.Errorf("%w %w: version %d, and it knows 1 to %d", errSegment, errVersion, info.version, segmentVersion)
+		return info, fmt.Errorf("%w %w: version %d, and it knows 1 to %d", errSegment, record.ErrVersion, info.version, segmentVersion)
 	}
 	if got := binary.LittleEndian.Uint64(b[16:]); got != serial {
 		return info, fmt.Errorf("%w: number %x where %x should be", errSegment, got, serial)

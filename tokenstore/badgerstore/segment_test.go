@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // segmentBytes is a segment of three records in four places: the second one was not finished.
@@ -36,7 +38,7 @@ func TestDecodeSegment(t *testing.T) {
 			binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 		})
 	}
-	record := func(i int) int { return segmentHeader + i*recordSize }
+	place := func(i int) int { return segmentHeader + i*recordSize }
 	for _, c := range []struct {
 		name    string
 		b       []byte
@@ -47,10 +49,10 @@ func TestDecodeSegment(t *testing.T) {
 		{"a record that was not finished does not count", good, []byte{1, 3}, 3, nil},
 		{"nothing but a header", edit(func(b []byte) { clear(b[segmentHeader:]) }), nil, 0, nil},
 		{"longer than its header says", append(bytes.Clone(good), 1), []byte{1, 3}, 3, nil},
-		{"a flipped bit in a digest", edit(func(b []byte) { b[record(0)] ^= 1 }), []byte{3}, 3, errSegment},
-		{"a flipped bit in a checksum", edit(func(b []byte) { b[record(3)-1] ^= 0x80 }), []byte{1}, 3, errSegment},
-		{"garbage in the middle", edit(func(b []byte) { copy(b[record(1):record(2)], bytes.Repeat([]byte{0xa5}, recordSize)) }), []byte{1, 3}, 3, errSegment},
-		{"a record in another's place", edit(func(b []byte) { copy(b[record(3):], b[record(2):record(3)]) }), []byte{1, 3}, 4, errSegment},
+		{"a flipped bit in a digest", edit(func(b []byte) { b[place(0)] ^= 1 }), []byte{3}, 3, errSegment},
+		{"a flipped bit in a checksum", edit(func(b []byte) { b[place(3)-1] ^= 0x80 }), []byte{1}, 3, errSegment},
+		{"garbage in the middle", edit(func(b []byte) { copy(b[place(1):place(2)], bytes.Repeat([]byte{0xa5}, recordSize)) }), []byte{1, 3}, 3, errSegment},
+		{"a record in another's place", edit(func(b []byte) { copy(b[place(3):], b[place(2):place(3)]) }), []byte{1, 3}, 4, errSegment},
 		{"truncated", good[:len(good)-1], []byte{1, 3}, 3, errSegment},
 		{"truncated to its header", good[:segmentHeader], nil, 0, errSegment},
 		{"truncated in its header", good[:segmentHeader-1], nil, 0, errSegment},
@@ -61,7 +63,7 @@ func TestDecodeSegment(t *testing.T) {
 		{"another segment's bytes", segmentBytes(4, 6), nil, 0, errSegment},
 		{"another store's segment", segmentBytes(5, 7), []byte{1, 3}, 3, errSegment},
 		{"more records than there can be", header(func(b []byte) { b[15] = 0xff }), nil, 0, errSegment},
-		{"a version to come", header(func(b []byte) { b[8] = segmentVersion + 1 }), nil, 0, errVersion},
+		{"a version to come", header(func(b []byte) { b[8] = segmentVersion + 1 }), nil, 0, record.ErrVersion},
 		{"a version to come is damage", header(func(b []byte) { b[8] = segmentVersion + 1 }), nil, 0, errSegment},
 		{"no version", header(func(b []byte) { b[8] = 0 }), nil, 0, errSegment},
 		{"another magic", header(func(b []byte) { b[0]++ }), nil, 0, errSegment},

@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 const (
@@ -161,7 +162,7 @@ func (s *Store) loadIdle() error {
 		return scan(txn, []byte{prefixIdle}, nil, true, func(item *badger.Item) (bool, error) {
 			err := item.Value(func(v []byte) error {
 				if len(v) != 8 {
-					return errDamaged
+					return record.ErrDamaged
 				}
 				s.self.set(string(item.Key()[1:]), time.UnixMilli(decodeTime(v)))
 				return nil
@@ -202,9 +203,9 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 			key := string(item.Key()[1:])
 			var c *tokenstore.Consumer
 			if err := item.Value(func(v []byte) (err error) {
-				c, err = decodeConsumer(v)
+				c, err = record.Consumer.Decode(v)
 				return err
-			}); unreadable(err) {
+			}); record.Unreadable(err) {
 				return true, nil // it is kept: whoever reads it is told
 			} else if err != nil {
 				return false, wrapRead("consumer", key, err)
@@ -273,7 +274,7 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 			return err
 		}
 		c, err := s.storedConsumer(key)
-		if err != nil && !unreadable(err) {
+		if err != nil && !record.Unreadable(err) {
 			return err
 		}
 		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while somebody noted that it is idle
@@ -301,7 +302,7 @@ func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bo
 				if errors.Is(err, tokenstore.ErrNotFound) {
 					return true, nil
 				}
-				if err != nil && !unreadable(err) {
+				if err != nil && !record.Unreadable(err) {
 					return false, wrapRead("access token", key, err)
 				}
 				if err == nil && t.gone(pending, now) {
@@ -310,7 +311,7 @@ func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bo
 			}
 			err := item.Value(func(v []byte) error {
 				if len(v) != 8 {
-					return errDamaged
+					return record.ErrDamaged
 				}
 				ends := decodeTime(v)
 				live = ends > now.UnixMilli()

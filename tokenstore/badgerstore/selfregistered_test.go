@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // What is noted of idle consumers may be out of date. Nobody is forgotten because of it.
@@ -114,7 +115,7 @@ func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks i
 	for i := range n {
 		key := strconv.Itoa(i)
 		k := &tokenstore.Consumer{Key: key, SelfRegistered: true}
-		c.put(recordKey(prefixConsumer, key), encodeConsumer(k), 0)
+		c.put(recordKey(prefixConsumer, key), record.Consumer.Encode(k), 0)
 		c.put(recordKey(prefixIdle, key), encodeTime(long), 0)
 		if have != nil {
 			have(&c, s, key)

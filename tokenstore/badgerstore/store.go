@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // Options say where a store is and how it is kept.
@@ -235,7 +236,7 @@ func (s *Store) secret() (secret [32]byte, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return get(txn, key, func(v []byte) error {
 			if copy(secret[:], v) != len(secret) || len(v) != len(secret) {
-				return errDamaged
+				return record.ErrDamaged
 			}
 			return nil
 		})
