@@ -17,12 +17,12 @@ const openedMessage = "token store is open"
 // tokens take seconds, and holds no snapshot while it rests. What changes meanwhile may be counted or not; what was revoked
 // counts until it has left the disk.
 func (s *Store) logContents(path string) {
-	nonces := s.nonces.set.live() // now: they are forgotten while the rest is counted
+	nonces := s.nonces.Live() // now: they are forgotten while the rest is counted
 	fields := []zap.Field{
 		zap.String("store", "badger"),
 		zap.String("path", path),
 		zap.Bool("encrypted", len(s.encryptionKey) > 0),
-		zap.Bool("sync", s.nonces.sync.Load()),
+		zap.Bool("sync", s.nonces.Syncs()),
 	}
 	for _, kind := range []struct {
 		name   string
@@ -65,17 +65,4 @@ func (s *Store) countKeys(prefix byte) (n int64, err error) {
 		s.rest(time.Since(begin), s.stop)
 	}
 	return n, nil
-}
-
-// live is how many nonces are remembered.
-func (s *nonceSet) live() (n int64) {
-	for i := range s.consumers {
-		shard := &s.consumers[i]
-		shard.mu.Lock()
-		for _, c := range shard.counts {
-			n += c.live.Load()
-		}
-		shard.mu.Unlock()
-	}
-	return n
 }

@@ -638,3 +638,14 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 		})
 	}
 }
+
+func editFile(t testing.TB, path string, f func(b []byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, f(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +13,9 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/batch"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
 const (
@@ -44,7 +45,7 @@ type database struct {
 	dir      string
 	ledger   *ledger
 	found    *examination
-	writes   *batcher[change]
+	writes   *batch.Batcher[change]
 	snapshot atomic.Pointer[snapshot] // nil: closed
 	failed   atomic.Pointer[error]
 }
@@ -131,7 +132,7 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 	if tune != nil {
 		tune(&o)
 	}
-	if err := enoughSpace(dir, reserveToRemove); err != nil {
+	if err := disk.HasRoom(dir, reserveToRemove); err != nil {
 		return nil, err
 	}
 	d := &database{dir: dir}
@@ -149,11 +150,11 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 		d.found.close()
 		return nil, openError(err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := disk.SyncDir(dir); err != nil {
 		d.found.close()
 		return nil, errors.Join(err, d.db.Close())
 	}
-	d.writes = newBatcher(1000, d.write)
+	d.writes = batch.New(1000, d.write)
 	d.renew()
 	if err := d.openLedger(path, state, logger); err != nil {
 		return nil, errors.Join(err, d.close())
@@ -273,11 +274,11 @@ func (d *database) commit(c change) error {
 		}
 	}
 	if !c.frees { // here, and not for the batch, where it would refuse the removals of others
-		if err := enoughSpace(d.dir, reserveToAdd); err != nil {
+		if err := disk.HasRoom(d.dir, reserveToAdd); err != nil {
 			return err
 		}
 	}
-	return d.writes.do(context.Background(), c)
+	return d.writes.Do(context.Background(), c)
 }
 
 // write is the only one that writes to Badger.
@@ -285,7 +286,7 @@ func (d *database) write(changes []change) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
-	if err := enoughSpace(d.dir, reserveToRemove); err != nil {
+	if err := disk.HasRoom(d.dir, reserveToRemove); err != nil {
 		return err
 	}
 	for len(changes) > 0 {
@@ -366,7 +367,7 @@ func (d *database) view(f func(*badger.Txn) error) error {
 }
 
 func (d *database) close() error {
-	d.writes.flush()
+	d.writes.Flush()
 	if s := d.snapshot.Swap(nil); s != nil {
 		s.release()
 	}
@@ -404,49 +405,6 @@ func scan(txn *badger.Txn, prefix, after []byte, values bool, f func(item *badge
 		}
 	}
 	return nil
-}
-
-func enoughSpace(dir string, reserve uint64) error {
-	free, err := freeSpace(dir)
-	if err != nil {
-		return fmt.Errorf("free space of %q: %w", dir, err)
-	}
-	if free < reserve {
-		return fmt.Errorf("%q: %d MiB of disk are free and %d are needed: %w", dir, free>>20, reserve>>20, syscall.ENOSPC)
-	}
-	return nil
-}
-
-// makeDir makes the directory, and those above it that are not there, for their owner alone. sync is told what holds the
-// name of a new one.
-func makeDir(dir string, sync func(string) error) error {
-	parent := filepath.Dir(dir)
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || parent == dir {
-		return os.MkdirAll(dir, 0o700) // says what is wrong
-	}
-	if err := makeDir(parent, sync); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return sync(parent)
-}
-
-// syncDir makes the names of new files durable: Badger does not for its log.
-func syncDir(dir string) error {
-	f, err := os.Open(filepath.Clean(dir))
-	if errors.Is(err, os.ErrPermission) {
-		return nil // one above the store, where this process may make names but not read them
-	}
-	if err != nil {
-		return err
-	}
-	err = f.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, os.ErrPermission) {
-		err = nil // a file system, or Windows, where a directory can't be synced
-	}
-	return errors.Join(err, f.Close())
 }
 
 // badgerLogger is Badger's log. What it calls INFO nobody needs to see.

@@ -26,6 +26,8 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 	"github.com/dgraph-io/ristretto/v2"
 	"github.com/dgraph-io/ristretto/v2/z"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
 // Badger makes of a damaged directory what it can: it removes tables that its MANIFEST does not name, passes over those whose
@@ -550,7 +552,7 @@ func (x *examination) removeRedundant() error {
 		}
 	}
 	for _, name := range x.redundant {
-		if err := removeAny(filepath.Join(x.dir, name)); err != nil {
+		if err := disk.Remove(filepath.Join(x.dir, name)); err != nil {
 			return err
 		}
 	}

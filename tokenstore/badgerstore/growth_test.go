@@ -179,7 +179,7 @@ func growNonces(t *testing.T, n int) {
 	t.Logf("memory: %.1f bytes a nonce (bar: 48)", float64(memory()-before)/float64(n))
 
 	start = time.Now()
-	if err := s.nonces.lookAfter(time.Now().Add(time.Hour), nil); err != nil {
+	if err := s.nonces.LookAfter(time.Now().Add(time.Hour), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("forget all: %v", time.Since(start))

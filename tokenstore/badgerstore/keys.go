@@ -1,6 +1,8 @@
 package badgerstore
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+)
 
 // The first byte of every key says what it is. The last part of a key stands as it is, so that records are in the order
 // of their keys; what stands before it begins with its length, so that no two names run into each other.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
@@ -33,6 +34,8 @@ const (
 	ledgerVersion = 1
 	ledgerHeader  = 64
 	ledgerSize    = ledgerHeader + 2*16
+
+	unfinishedSuffix = ".new"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -107,7 +110,7 @@ func newLedger(path string, state ledgerState) error {
 	if err := os.Rename(path+unfinishedSuffix, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return disk.SyncDir(filepath.Dir(path))
 }
 
 func openLedger(path string) (*ledger, error) {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,29 +53,6 @@ func TestOpenMakesADirectoryForItsOwnerAlone(t *testing.T) {
 	for _, dir := range []string{path, filepath.Join(path, "tokens"), filepath.Join(path, "nonces")} {
 		if i, err := os.Stat(dir); err != nil || i.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v; want 0700", dir, i.Mode(), err)
-		}
-	}
-}
-
-// The names of directories are on disk as well, or a power cut would take the store with them.
-func TestMakeDirectorySyncsWhatHoldsItsName(t *testing.T) {
-	base := t.TempDir()
-	for _, c := range []struct {
-		make   string
-		synced []string
-	}{
-		{"a/b/tokens", []string{".", "a", "a/b"}},
-		{"a/b/nonces", []string{"a/b"}},
-		{"a/b/tokens", nil},
-	} {
-		var synced []string
-		err := makeDir(filepath.Join(base, c.make), func(dir string) error {
-			name, err := filepath.Rel(base, dir)
-			synced = append(synced, name)
-			return err
-		})
-		if err != nil || !slices.Equal(synced, c.synced) {
-			t.Errorf("%s: synced %q, %v; want %q", c.make, synced, err, c.synced)
 		}
 	}
 }
@@ -159,7 +135,7 @@ func TestOpenDamaged(t *testing.T) {
 		}
 		close(s.stop)
 		s.stopped.Wait()
-		if err := s.nonces.close(); err != nil {
+		if err := s.nonces.Close(); err != nil {
 			t.Fatal(err)
 		}
 		var c change

@@ -61,7 +61,9 @@ func requestUnits(t *tokenstore.RequestToken) int {
 }
 
 // endSecond is the second in which a request token expires, so far as the index knows.
-func endSecond(expires time.Time) int64 { return floorDiv(decodeTime(encodeTime(expires)), 1000) }
+func endSecond(expires time.Time) int64 {
+	return time.UnixMilli(decodeTime(encodeTime(expires))).Unix()
+}
 
 func (r *requestCounts) setLimits(l tokenstore.Limits) {
 	if l.RequestTokensOfConsumer < 1 {

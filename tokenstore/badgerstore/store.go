@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/noncelog"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
@@ -38,11 +40,16 @@ type Options struct {
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 
-	// For tests: the machine's boot id, what sees the segments that are on disk, and what changes Badger's options.
+	// For tests: the machine's boot id, what sees the files of the nonce log that are on disk, and what changes
+	// Badger's options.
 	bootID    string
-	afterSync func(*segment)
+	afterSync func(path string) error
 	tune      func(*badger.Options)
 }
+
+// DefaultMaxNonces is how many live nonces a consumer may have where Options don't say: some 3,000 requests a second
+// through a timestamp window of five minutes.
+const DefaultMaxNonces = 1_000_000
 
 // A Store is a tokenstore.Store in a directory.
 type Store struct {
@@ -50,7 +57,7 @@ type Store struct {
 	log           *zap.Logger
 	encryptionKey []byte
 	tokens        *database
-	nonces        *nonces
+	nonces        *noncelog.Log
 
 	consumers    *cache[tokenstore.Consumer]
 	accessTokens *cache[storedAccessToken]
@@ -102,7 +109,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	for _, dir := range []string{"tokens", "nonces"} {
-		if err := makeDir(filepath.Join(o.Path, dir), syncDir); err != nil {
+		if err := disk.MakeDir(filepath.Join(o.Path, dir), disk.SyncDir); err != nil {
 			return nil, err
 		}
 	}
@@ -128,10 +135,23 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(err, s.tokens.close())
 	}
-	if s.nonces, err = openNonces(filepath.Join(o.Path, "nonces"), s.tokens, secret, o); err != nil {
+	if s.nonces, err = noncelog.Open(noncelog.Options{
+		Dir:       filepath.Join(o.Path, "nonces"),
+		Secret:    secret,
+		State:     nonceKeeper{s.tokens},
+		MaxNonces: o.MaxNonces,
+		Sync:      o.Sync,
+		Reserve:   reserveToAdd,
+		// Without a log the store does not open, and then nobody could revoke anything.
+		ReserveToOpen: reserveToRemove,
+		Logger:        o.Logger,
+		Clock:         o.Clock,
+		Boot:          o.bootID,
+		Synced:        o.afterSync,
+	}); err != nil {
 		return nil, errors.Join(err, s.tokens.close())
 	}
-	s.stopped.Go(func() { s.nonces.maintain(s.stop, s.log) })
+	s.stopped.Go(func() { s.nonces.Maintain(s.stop) })
 	s.stopped.Go(s.maintain)
 	s.stopped.Go(func() { s.tokens.verify(s.stop, s.log) })
 	s.stopped.Go(s.remove)
@@ -152,7 +172,7 @@ func missingTokens(path string) error {
 }
 
 // SetSync changes Options.Sync while the store is open.
-func (s *Store) SetSync(sync bool) { s.nonces.sync.Store(sync) }
+func (s *Store) SetSync(sync bool) { s.nonces.SetSync(sync) }
 
 // Close ends the store, when the calls that are under way have returned.
 func (s *Store) Close() error {
@@ -163,7 +183,7 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.stopped.Wait()
-	return errors.Join(s.nonces.close(), s.tokens.close())
+	return errors.Join(s.nonces.Close(), s.tokens.close())
 }
 
 // usable returns the error of a store that is closed, or that failed: what is in memory is not
@@ -219,6 +239,15 @@ func (s *Store) wake() {
 	}
 }
 
+// UseNonce remembers the nonce until it expires.
+func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.nonces.Use(&n)
+}
+
 // Secret returns the store's 32 random bytes.
 func (s *Store) Secret(ctx context.Context) (secret [32]byte, err error) {
 	if err := s.enter(ctx); err != nil {
@@ -263,7 +292,7 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	if err := s.nonces.log.check(); err != nil {
+	if err := s.nonces.Check(); err != nil {
 		return err
 	}
 	want := make([]byte, 16)

@@ -1,8 +1,10 @@
 //go:build !linux
 
-package badgerstore
+package noncelog
 
-import "os"
+import (
+	"os"
+)
 
 // reserve gives the file its size only: no way to reserve its space is the same on all of these systems.
 func reserve(f *os.File, size int64) (reserved bool, err error) { return false, f.Truncate(size) }

@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-func someState() nonceState {
-	return nonceState{floor: none, ceiling: 7, window: 8, boot: "b", clean: true, counts: 9,
+func someState() logState {
+	return logState{floor: none, ceiling: 7, window: 8, boot: "b", clean: true, counts: 9,
 		segments: []segmentRecord{{7, 3}, {8, openSegment}}}
 }
 
@@ -28,7 +28,7 @@ func TestGoldenStates(t *testing.T) {
 	earlier.counts, earlier.segments = 0, nil
 	for _, c := range []struct {
 		name   string
-		state  nonceState
+		state  logState
 		bytes  string
 		writes bool
 	}{
@@ -39,10 +39,10 @@ func TestGoldenStates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := kindNonceState.Decode(b); err != nil || !reflect.DeepEqual(*got, c.state) {
+		if got, err := stateKind.Decode(b); err != nil || !reflect.DeepEqual(*got, c.state) {
 			t.Errorf("%s: read as %+v, %v; want %+v", c.name, got, err, c.state)
 		}
-		if got := kindNonceState.Encode(&c.state); c.writes && string(got) != string(b) {
+		if got := stateKind.Encode(&c.state); c.writes && string(got) != string(b) {
 			t.Errorf("%s: written as\n%x, want\n%x", c.name, got, b)
 		}
 	}
@@ -51,20 +51,20 @@ func TestGoldenStates(t *testing.T) {
 // The state can be given a field or a version of its own.
 func TestStatesOfOtherPrograms(t *testing.T) {
 	want := someState()
-	b := kindNonceState.Encode(&want)
+	b := stateKind.Encode(&want)
 	body := b[:len(b)-4]
 	added := stateWithChecksum(append(append([]byte(nil), body...), 2, 0xff, 2, 1))
-	if got, err := kindNonceState.Decode(added); err != nil || !reflect.DeepEqual(*got, want) {
+	if got, err := stateKind.Decode(added); err != nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("fields that were added: got %+v, %v; want %+v", got, err, want)
 	}
 	for _, v := range []byte{2, 0xff, 0} {
-		_, err := kindNonceState.Decode(stateWithChecksum(append([]byte{v}, body[1:]...)))
+		_, err := stateKind.Decode(stateWithChecksum(append([]byte{v}, body[1:]...)))
 		if want := fmt.Sprintf("a state of the nonce log of a version that this program does not know: version %d, "+
 			"and it knows 1 to 1", v); !errors.Is(err, record.ErrVersion) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	if _, err := kindNonceState.Decode(stateWithChecksum(body[:1:1])); !errors.Is(err, record.ErrDamaged) {
+	if _, err := stateKind.Decode(stateWithChecksum(body[:1:1])); !errors.Is(err, record.ErrDamaged) {
 		t.Errorf("no fields: got %v, want %v", err, record.ErrDamaged)
 	}
 }
@@ -72,17 +72,17 @@ func TestStatesOfOtherPrograms(t *testing.T) {
 // FuzzState gives the decoder bytes that pass the checksum: it refuses them or reads a state, which is written and read
 // again alike.
 func FuzzState(f *testing.F) {
-	for _, s := range []nonceState{someState(), {floor: none, ceiling: 1_800_000_000, window: 301, boot: "b", clean: true}, {}} {
-		b := kindNonceState.Encode(&s)
+	for _, s := range []logState{someState(), {floor: none, ceiling: 1_800_000_000, window: 301, boot: "b", clean: true}, {}} {
+		b := stateKind.Encode(&s)
 		f.Add(b[:len(b)-4])
 	}
 	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s, err := kindNonceState.Decode(stateWithChecksum(body))
+		s, err := stateKind.Decode(stateWithChecksum(body))
 		if err != nil {
 			return
 		}
-		if again, err := kindNonceState.Decode(kindNonceState.Encode(s)); err != nil || !reflect.DeepEqual(again, s) {
+		if again, err := stateKind.Decode(stateKind.Encode(s)); err != nil || !reflect.DeepEqual(again, s) {
 			t.Errorf("%+v became %+v, %v", s, again, err)
 		}
 	})

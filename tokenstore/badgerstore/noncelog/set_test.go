@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -18,7 +18,7 @@ import (
 func TestNonceSet(t *testing.T) {
 	const buckets, consumers = 4, 3
 	random := rand.New(rand.NewPCG(1, 2))
-	s := newNonceSet(math.MaxInt)
+	s := newSet(math.MaxInt)
 	var floor atomic.Int64
 	floor.Store(none)
 	type nonce struct {
@@ -73,7 +73,7 @@ func TestNonceSet(t *testing.T) {
 		t.Errorf("%d buckets, want %d", len(got), len(want))
 	}
 	for i := range s.shards {
-		for _, table := range slices.AppendSeq([]nonceTable{s.shards[i].last}, maps.Values(s.shards[i].others)) {
+		for _, table := range slices.AppendSeq([]table{s.shards[i].last}, maps.Values(s.shards[i].others)) {
 			if n := len(table.entries); n > 8 && 2*table.used < n {
 				t.Errorf("shard %d: %d nonces in %d places", i, table.used, n)
 			}
@@ -85,7 +85,7 @@ func TestNonceSet(t *testing.T) {
 func TestShareOfAToken(t *testing.T) {
 	const limit = 120
 	for tokens, want := range map[int]int{1: 60, 2: 40, 3: 30, 5: 20} {
-		s := newNonceSet(limit)
+		s := newSet(limit)
 		var floor atomic.Int64
 		digest := uint64(0)
 		use := func(token tokenID, bucket int32) error {

@@ -1,56 +1,21 @@
-package badgerstore
+package noncelog
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
-
-const testWindow = 300
-
-func windowNonce(timestamp int64, value string) tokenstore.Nonce {
-	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp+1+testWindow, 0)}
-}
-
-// crash copies the store as another process would find it now.
-func crash(t *testing.T, path string) string {
-	t.Helper()
-	for try := range 100 {
-		to := filepath.Join(t.TempDir(), fmt.Sprint("crashed", try))
-		err := os.CopyFS(to, os.DirFS(path))
-		if err == nil {
-			return to
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
-			t.Fatal(err)
-		}
-	}
-	t.Fatal("the store never rests")
-	return ""
-}
-
-func segmentsOf(t *testing.T, path string) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(path, "nonces", "*"+segmentSuffix))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
 
 // TestPowerCut opens what was synced of the nonce log when the power went, at a moment of many, in a machine that was
 // started again: whatever was accepted is refused, and a client whose clock is right soon passes.
@@ -84,14 +49,15 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 		all    sync.WaitGroup
 	)
 	now.Store(1_800_000_000)
-	s := openTest(t, Options{Path: path, Sync: sync_, bootID: "before", Clock: func() time.Time { return time.Unix(now.Load(), 0) },
-		afterSync: func(s *segment) {
-			b, err := os.ReadFile(s.path)
+	s := openTest(t, testOptions{Path: path, Sync: sync_, bootID: "before", Clock: func() time.Time { return time.Unix(now.Load(), 0) },
+		afterSync: func(path string) error {
+			b, err := os.ReadFile(path)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil && !cut.Load() {
-				disk[filepath.Base(s.path)] = b
+				disk[filepath.Base(path)] = b
 			}
+			return nil
 		}})
 	for worker := range 4 {
 		all.Go(func() {
@@ -103,7 +69,7 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 					ahead = -ahead
 				}
 				n := windowNonce(now.Load()+ahead, fmt.Sprint(worker, " ", i))
-				err := s.UseNonce(t.Context(), n)
+				err := s.use(n)
 				if errors.Is(err, tokenstore.ErrNonceForgotten) {
 					continue // the clock went on between its timestamp and its use, and the window is over
 				}
@@ -123,9 +89,9 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 		})
 	}
 	for enough := !jumps; !enough && !t.Failed(); { // the ceiling is raised, and lowered while nonces are used
-		for _, by := range []int64{2 * (nonceLead + ceilingSlack), -2 * (nonceLead + ceilingSlack)} {
+		for _, by := range []int64{2 * (lead + ceilingSlack), -2 * (lead + ceilingSlack)} {
 			now.Add(by)
-			if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
+			if err := s.LookAfter(s.clock(), nil); err != nil {
 				t.Error(err)
 			}
 		}
@@ -139,7 +105,7 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 		mu.Unlock()
 	}
 	time.Sleep(after)
-	s.nonces.looking.Lock() // no ceiling is lowered between the cut and the copy
+	s.looking.Lock() // no ceiling is lowered between the cut and the copy
 	mu.Lock()
 	cut.Store(true)
 	mu.Unlock()
@@ -147,7 +113,7 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 
 	// The tokens database is synced at each commit, and what it says later forbids no less.
 	copied := crash(t, path)
-	s.nonces.looking.Unlock()
+	s.looking.Unlock()
 	for _, name := range segmentsOf(t, copied) {
 		b, ok := disk[filepath.Base(name)]
 		if err := os.Remove(name); err != nil {
@@ -159,21 +125,21 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 			}
 		}
 	}
-	again := openTest(t, Options{Path: copied, bootID: "after", Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
+	again := openTest(t, testOptions{Path: copied, bootID: "after", Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
 	for _, n := range nonces {
-		err := again.UseNonce(t.Context(), n)
+		err := again.use(n)
 		if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
 			t.Fatalf("timestamp %d, clock %d: got %v, want used or forgotten", n.Timestamp, now.Load(), err)
 		}
 	}
-	later := now.Load() + nonceLead + 1
+	later := now.Load() + lead + 1
 	if sync_ {
 		later = now.Load() - testWindow
 	}
 	if jumps { // it may have happened while the clock was ahead
-		later += 2 * (nonceLead + ceilingSlack)
+		later += 2 * (lead + ceilingSlack)
 	}
-	if err := again.UseNonce(t.Context(), windowNonce(later, "new")); err != nil {
+	if err := again.use(windowNonce(later, "new")); err != nil {
 		t.Errorf("a new nonce, %d seconds later: %v", later-now.Load(), err)
 	}
 }
@@ -191,51 +157,43 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			var mu sync.Mutex
 			// Nobody else looks after the log here, with a time that was read before the clock
 			// jumped.
-			open := func(o Options) *nonces {
+			open := func(o testOptions) *Log {
 				t.Helper()
-				for _, dir := range []string{"tokens", "nonces"} {
-					if err := makeDir(filepath.Join(o.Path, dir), syncDir); err != nil {
-						t.Fatal(err)
-					}
-				}
-				d, err := openDatabase(filepath.Join(o.Path, "tokens"), nil, o.Logger, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				n, err := openNonces(filepath.Join(o.Path, "nonces"), d, [32]byte{}, o)
+				n, err := openAlone(o)
 				if err != nil {
 					t.Fatal(err)
 				}
 				return n
 			}
-			end := func(n *nonces) {
-				if err := errors.Join(n.close(), n.tokens.close()); err != nil {
+			end := func(n *Log) {
+				if err := n.Close(); err != nil {
 					t.Error(err)
 				}
 			}
 			clock := func() time.Time { return time.Unix(now.Load(), 0) }
-			o := Options{Path: t.TempDir(), MaxNonces: 1000, Logger: zap.NewNop(), Clock: clock, bootID: "one",
-				afterSync: func(s *segment) {
-					b, err := os.ReadFile(s.path)
+			o := testOptions{Path: t.TempDir(), MaxNonces: 1000, Logger: zap.NewNop(), Clock: clock, bootID: "one",
+				afterSync: func(path string) error {
+					b, err := os.ReadFile(path)
 					if err != nil {
 						t.Error(err)
 					}
 					mu.Lock()
 					defer mu.Unlock()
-					disk[filepath.Base(s.path)] = b
+					disk[filepath.Base(path)] = b
+					return nil
 				}}
 			var used []tokenstore.Nonce
-			var n *nonces
+			var n *Log
 			use := func(nonce tokenstore.Nonce) {
 				t.Helper()
-				if err := n.use(&nonce); err != nil {
+				if err := n.Use(&nonce); err != nil {
 					t.Fatal(err)
 				}
 				used = append(used, nonce)
 			}
 			look := func() {
 				t.Helper()
-				if err := n.lookAfter(o.Clock(), nil); err != nil {
+				if err := n.LookAfter(o.Clock(), nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -247,7 +205,7 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			o.bootID = "two"
 			n = open(o)
 			look()
-			if c := n.log.ceiling.Load(); c > now.Load()-year+nonceLead {
+			if c := n.journal.ceiling.Load(); c > now.Load()-year+lead {
 				t.Fatalf("without a request the ceiling became %d", c)
 			}
 			if judged {
@@ -259,7 +217,7 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			look()
 			use(windowNonce(now.Load(), "b"))
 			if !judged { // it would bring what came before it to disk
-				use(windowNonce(now.Load()+nonceLead+1, "above the ceiling"))
+				use(windowNonce(now.Load()+lead+1, "above the ceiling"))
 			}
 			look()
 
@@ -278,13 +236,13 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			n = open(o)
 			defer end(n)
 			for _, u := range used {
-				err := n.use(&u)
+				err := n.Use(&u)
 				if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
 					t.Errorf("%q of %d: got %v, want used or forgotten", u.Value, u.Timestamp, err)
 				}
 			}
 			fresh := windowNonce(now.Load(), "c")
-			if err := n.use(&fresh); err != nil {
+			if err := n.Use(&fresh); err != nil {
 				t.Errorf("after the power cut: %v", err)
 			}
 		})
@@ -296,14 +254,17 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var synced atomic.Bool
-	s := openTest(t, Options{Clock: func() time.Time { return now }, afterSync: func(*segment) { synced.Store(true) }})
-	n := s.nonces
+	s := openTest(t, testOptions{Clock: func() time.Time { return now }, afterSync: func(string) error {
+		synced.Store(true)
+		return nil
+	}})
+	n := s.Log
 	n.looking.Lock()
 	defer n.looking.Unlock()
-	if err := n.change(func(s *nonceState) { s.ceiling = now.Unix() + 86400 }); err != nil {
+	if err := n.change(func(s *logState) { s.ceiling = now.Unix() + 86400 }); err != nil {
 		t.Fatal(err)
 	}
-	active := n.log.active.Load()
+	active := n.journal.active.Load()
 	active.pages = slowPages{active.pages, func() {
 		if err := n.lowerCeiling(now); err != nil {
 			t.Error(err)
@@ -312,7 +273,7 @@ func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
 			t.Error("the ceiling is lowered before what is below it is on disk")
 		}
 	}}
-	if err := s.UseNonce(t.Context(), windowNonce(now.Unix()+nonceLead+1, "n")); err != nil {
+	if err := s.use(windowNonce(now.Unix()+lead+1, "n")); err != nil {
 		t.Fatal(err)
 	}
 	if !synced.Load() {
@@ -336,16 +297,16 @@ func (p slowPages) put(i int64, serial uint64, n loggedNonce) error {
 func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 	now := int64(1_800_000_000 + 86400)
 	core, logs := observer.New(zap.WarnLevel)
-	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "one",
+	o := testOptions{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "one",
 		Logger: zap.New(core)}
 	s := openTest(t, o)
-	if err := s.UseNonce(t.Context(), windowNonce(now, "a")); err != nil {
+	if err := s.use(windowNonce(now, "a")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.nonces.lookAfter(s.clock(), nil); err != nil {
+	if err := s.LookAfter(s.clock(), nil); err != nil {
 		t.Fatal(err)
 	}
-	until := s.nonces.log.ceiling.Load() + 1
+	until := s.journal.ceiling.Load() + 1
 	o.Path, o.bootID = crash(t, o.Path), "two"
 	o.Clock = func() time.Time { return time.Unix(1_800_000_000, 0) }
 	openTest(t, o)
@@ -355,136 +316,19 @@ func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 	}
 }
 
-func TestRestart(t *testing.T) {
-	const begin = 1_800_000_000
-	flip := func(t *testing.T, path string) {
-		for _, name := range segmentsOf(t, path) {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b[segmentHeader] ^= 1
-			if err := os.WriteFile(name, b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for _, c := range []struct {
-		name   string
-		clean  bool
-		sync   bool
-		boot   string
-		harm   func(t *testing.T, path string)
-		passes int64 // seconds from the clock of the first of the timestamps that pass
-		log    string
-	}{
-		{"kill -9 costs nothing", false, false, "same", nil, -testWindow, ""},
-		{"a clean stop before the machine's costs nothing", true, false, "another", nil, -testWindow, ""},
-		{"a power cut costs what is below the ceiling", false, false, "another", nil, nonceLead + 1, "the machine stopped"},
-		{"a power cut with sync on costs nothing", false, true, "another", nil, -testWindow, ""},
-		{"a flipped bit costs a window", false, false, "same", flip, testWindow + 2, "record 0"},
-		{"a truncated segment costs a window", true, false, "same", func(t *testing.T, path string) {
-			for _, name := range segmentsOf(t, path) {
-				if err := os.Truncate(name, segmentHeader+10); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, testWindow + 2, "10 bytes of records where 64 should be"},
-		{"lost segments cost a window", true, false, "same", func(t *testing.T, path string) {
-			if err := os.RemoveAll(filepath.Join(path, "nonces")); err != nil {
-				t.Fatal(err)
-			}
-		}, testWindow + 2, "its files are gone"},
-		{"another store's log costs a window", true, false, "same", func(t *testing.T, path string) {
-			for _, name := range []string{"tokens", ledgerName} {
-				if err := os.RemoveAll(filepath.Join(path, name)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, testWindow + 2, "it belongs to another store"},
-		{"files of others are nothing to us", true, false, "same", func(t *testing.T, path string) {
-			if err := os.WriteFile(filepath.Join(path, "nonces", "lost+found"), []byte("x"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}, -testWindow, ""},
-		{"a segment that was never finished is removed", false, false, "same", func(t *testing.T, path string) {
-			if err := os.WriteFile(filepath.Join(path, "nonces", "00000000000000ff"+segmentSuffix+".new"), []byte("x"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}, -testWindow, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			clock := func() time.Time { return time.Unix(begin, 0) }
-			path := t.TempDir()
-			s, err := Open(Options{Path: path, Sync: c.sync, bootID: "same", Clock: clock})
-			if err != nil {
-				t.Fatal(err)
-			}
-			// The first one makes the ceiling rise, and the second one comes below it.
-			for i := range int64(2) {
-				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err != nil {
-					t.Fatal(err)
-				}
-				for deadline := time.Now().Add(time.Minute); !c.sync && s.nonces.log.ceiling.Load() == none; time.Sleep(time.Millisecond) {
-					if time.Now().After(deadline) {
-						t.Fatal("the ceiling does not rise")
-					}
-				}
-			}
-			crashed := ""
-			if !c.clean {
-				crashed = crash(t, path)
-			}
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if c.clean {
-				crashed = path
-			}
-			if c.harm != nil {
-				c.harm(t, crashed)
-			}
-			core, logs := observer.New(zapcore.WarnLevel)
-			s = openTest(t, Options{Path: crashed, bootID: c.boot, Clock: clock, Logger: zap.New(core)})
-			for i := range int64(2) {
-				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err == nil {
-					t.Errorf("timestamp %d: a used nonce passed", i)
-				}
-			}
-			if err := s.UseNonce(t.Context(), windowNonce(begin+c.passes-1, "new")); c.passes > -testWindow && !errors.Is(err, tokenstore.ErrNonceForgotten) {
-				t.Errorf("timestamp %d: got %v, want %v", c.passes-1, err, tokenstore.ErrNonceForgotten)
-			}
-			if err := s.UseNonce(t.Context(), windowNonce(begin+c.passes, "new")); err != nil {
-				t.Errorf("timestamp %d: %v", c.passes, err)
-			}
-			text := ""
-			for _, l := range logs.All() {
-				text += fmt.Sprintln(l.Message, l.ContextMap())
-			}
-			if !strings.Contains(text, c.log) || c.log == "" && text != "" {
-				t.Errorf("logged %q, want %q", text, c.log)
-			}
-			if left, _ := filepath.Glob(filepath.Join(crashed, "nonces", "*.new")); len(left) > 0 {
-				t.Errorf("there is still %q", left)
-			}
-		})
-	}
-}
-
 // Segments are given back when their nonces are forgotten, and a restart leaves none that is mostly empty.
 func TestSegmentsAreGivenBack(t *testing.T) {
 	const n = 3*segmentRecords + 1000
 	var now atomic.Int64
 	now.Store(1_800_000_000)
 	path := t.TempDir()
-	o := Options{Path: path, MaxNonces: n, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+	o := testOptions{Path: path, MaxNonces: n, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
 	s := openTest(t, o)
 	var all sync.WaitGroup
 	for worker := range 8 {
 		all.Go(func() {
 			for i := worker; i < n; i += 8 {
-				if err := s.UseNonce(t.Context(), windowNonce(now.Load(), fmt.Sprint(i))); err != nil {
+				if err := s.use(windowNonce(now.Load(), fmt.Sprint(i))); err != nil {
 					t.Error(err)
 					return
 				}
@@ -508,22 +352,22 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 	}
 	s = openTest(t, o)
 	for i := range n {
-		if err := s.UseNonce(t.Context(), windowNonce(now.Load(), fmt.Sprint(i))); !errors.Is(err, tokenstore.ErrNonceUsed) {
+		if err := s.use(windowNonce(now.Load(), fmt.Sprint(i))); !errors.Is(err, tokenstore.ErrNonceUsed) {
 			t.Fatalf("nonce %d: got %v", i, err)
 		}
 	}
 	now.Add(2*testWindow + bucketSeconds)
-	s.nonces.wake()
+	s.wake()
 	for deadline := time.Now().Add(time.Minute); len(segmentsOf(t, path)) > 1; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("there are still %q", segmentsOf(t, path))
 		}
 	}
-	if b := s.nonces.set.buckets(); len(b) > 0 {
+	if b := s.set.buckets(); len(b) > 0 {
 		t.Errorf("memory has the buckets %v", b)
 	}
-	for i := range s.nonces.set.consumers {
-		shard := &s.nonces.set.consumers[i]
+	for i := range s.set.consumers {
+		shard := &s.set.consumers[i]
 		shard.mu.Lock()
 		if len(shard.counts) > 0 {
 			t.Errorf("memory counts %v", shard.counts)
@@ -534,38 +378,38 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 
 // After a sync that failed nobody knows what the kernel has dropped.
 func TestFailedSync(t *testing.T) {
-	s := openTest(t, Options{Sync: true})
+	s := openTest(t, testOptions{Sync: true})
 	broken := errors.New("broken disk")
-	s.nonces.log.failed.Store(&broken)
+	s.journal.failed.Store(&broken)
 	now := time.Now().Unix()
-	for name, err := range map[string]error{"use": s.UseNonce(t.Context(), windowNonce(now, "n")), "check": s.Check(t.Context())} {
+	for name, err := range map[string]error{"use": s.use(windowNonce(now, "n")), "check": s.Check()} {
 		if !errors.Is(err, broken) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	s.nonces.log.failed.Store(nil)
+	s.journal.failed.Store(nil)
 }
 
 // TestStateAfterKill: a process that comes after one that was killed knows at once what that one knew. Otherwise it would
 // sync a while for nothing, and take a lock for every nonce.
 func TestStateAfterKill(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	o := Options{Path: t.TempDir(), Clock: func() time.Time { return now }, bootID: "same"}
+	o := testOptions{Path: t.TempDir(), Clock: func() time.Time { return now }, bootID: "same"}
 	s := openTest(t, o)
-	if err := s.UseNonce(t.Context(), windowNonce(now.Unix(), "n")); err != nil {
+	if err := s.use(windowNonce(now.Unix(), "n")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.nonces.lookAfter(now, nil); err != nil {
+	if err := s.LookAfter(now, nil); err != nil {
 		t.Fatal(err)
 	}
-	before := s.nonces.state
+	before := s.state
 	if before.ceiling <= now.Unix() || before.window < testWindow {
 		t.Fatalf("state: %+v", before)
 	}
 	o.Path = crash(t, o.Path)
-	n := openTest(t, o).nonces
-	if n.floor.Load() != before.floor || n.log.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
-		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.log.ceiling.Load(), n.window.Load(), before)
+	n := openTest(t, o).Log
+	if n.floor.Load() != before.floor || n.journal.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
+		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.journal.ceiling.Load(), n.window.Load(), before)
 	}
 }
 
@@ -579,7 +423,7 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 			var now atomic.Int64
 			now.Store(1_800_000_000)
 			window := int64(testWindow)
-			o := Options{Path: t.TempDir(), bootID: "same", Sync: seed == 3, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+			o := testOptions{Path: t.TempDir(), bootID: "same", Sync: seed == 3, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
 			s := openTest(t, o)
 			var accepted []tokenstore.Nonce
 			passed, forgotten, boots := 0, 0, 0
@@ -597,10 +441,8 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 					window = testWindow * (1 + random.Int64N(3))
 				case 8:
 					// kill -9: nothing says that it ended. Half of the time the machine is started again, too.
-					s.closed.Store(true)
-					close(s.stop)
-					s.stopped.Wait()
-					if err := errors.Join(s.nonces.log.active.Load().pages.close(), s.nonces.log.counts.close(), s.tokens.close()); err != nil {
+					s.kill()
+					if err := errors.Join(s.journal.active.Load().pages.close(), s.journal.counts.close()); err != nil {
 						t.Fatal(err)
 					}
 					if random.IntN(2) == 0 {
@@ -614,7 +456,7 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 					}
 					s = openTest(t, o)
 				case 10, 11, 12, 13, 14, 15:
-					if err := s.nonces.lookAfter(o.Clock(), nil); err != nil {
+					if err := s.LookAfter(o.Clock(), nil); err != nil {
 						t.Fatal(err)
 					}
 				default:
@@ -622,7 +464,7 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 				}
 				use := func(n tokenstore.Nonce) error {
 					n.Expires = time.Unix(n.Timestamp+1+window, 0)
-					return s.UseNonce(t.Context(), n)
+					return s.use(n)
 				}
 				for _, n := range accepted {
 					if n.Timestamp < now.Load()-window || n.Timestamp > now.Load()+window {

@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"context"
@@ -12,18 +12,21 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/batch"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// A nonceLog keeps used nonces on disk, in segments that are filled one after the other and removed when nothing in them
+// A journal keeps used nonces on disk, in segments that are filled one after the other and removed when nothing in them
 // is needed any more. To keep a nonce is to copy it to memory that is the kernel's: no system call, no lock, no other
 // goroutine.
 //
-// The log is not encrypted. It holds hashes made with a key that only the tokens database has: who reads it learns how
+// The log is not encrypted. It holds hashes made with a key that lies elsewhere: who reads it learns how
 // many requests came when, and which of them were of one consumer, whichever that is.
-type nonceLog struct {
+type journal struct {
 	dir   string
 	key   uint64 // tells what key the digests are made with
-	syncs *batcher[*segment]
+	syncs *batch.Batcher[*segment]
 	// keep makes durable what segments there are. It is called before a new one is used, when a full one is on disk, and
 	// before one is removed. Nil while the log is opened.
 	keep func([]segmentRecord) error
@@ -43,21 +46,22 @@ type nonceLog struct {
 	sealed []*segment // those that are only kept
 	serial uint64     // of the next segment
 	unused *segment   // the spare one of a log that was closed
-	counts *nonceCounts
+	counts *counts
 
-	// afterSync is for tests: it sees each segment that is on disk as it is now.
-	afterSync func(*segment)
+	reserve, reserveToOpen uint64                  // see Options
+	onDisk                 func(path string) error // Options.Synced, or nil
 }
 
-func newNonceLog(dir string, key uint64, filled func()) *nonceLog {
-	l := &nonceLog{dir: dir, key: key, filled: filled}
-	l.syncs = newBatcher(8192, l.syncAll)
+func newJournal(o Options, key uint64, filled func()) *journal {
+	l := &journal{dir: o.Dir, key: key, filled: filled,
+		reserve: o.Reserve, reserveToOpen: o.ReserveToOpen, onDisk: o.Synced}
+	l.syncs = batch.New(8192, l.syncAll)
 	l.ceiling.Store(math.MaxInt64)
 	return l
 }
 
 // append keeps the nonce: until it is forgotten if the process ends, with sync also if the machine does.
-func (l *nonceLog) append(n loggedNonce, sync bool) error {
+func (l *journal) append(n loggedNonce, sync bool) error {
 	if l.failed.Load() != nil {
 		return l.usable()
 	}
@@ -66,7 +70,7 @@ func (l *nonceLog) append(n loggedNonce, sync bool) error {
 		if i := s.next.Add(1) - 1; i < segmentRecords {
 			err := s.put(i, n)
 			if err == nil && (sync || int64(n.timestamp) > l.ceiling.Load()) {
-				err = l.syncs.do(context.Background(), s)
+				err = l.syncs.Do(context.Background(), s)
 			}
 			if err == nil {
 				err = s.count.add() // when it is on disk: the count must not be ahead there
@@ -81,7 +85,7 @@ func (l *nonceLog) append(n loggedNonce, sync bool) error {
 }
 
 // usable returns the error after which the log may not be used: what the kernel could not write it forgets.
-func (l *nonceLog) usable() error {
+func (l *journal) usable() error {
 	if err := l.failed.Load(); err != nil {
 		return fmt.Errorf("the store must be opened again, since nonces could not be written: %w", *err)
 	}
@@ -89,13 +93,13 @@ func (l *nonceLog) usable() error {
 }
 
 // position changes with every nonce.
-func (l *nonceLog) position() int64 {
+func (l *journal) position() int64 {
 	s := l.active.Load()
 	return int64(s.serial)<<32 + s.next.Load()
 }
 
 // check makes sure that there is room for a nonce.
-func (l *nonceLog) check() error {
+func (l *journal) check() error {
 	if s := l.active.Load(); s.next.Load() >= segmentRecords {
 		return errors.Join(l.usable(), l.advance(s))
 	}
@@ -103,7 +107,7 @@ func (l *nonceLog) check() error {
 }
 
 // advance makes another segment the active one, unless that is done already.
-func (l *nonceLog) advance(full *segment) error {
+func (l *journal) advance(full *segment) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.active.Load() != full {
@@ -129,13 +133,13 @@ func (l *nonceLog) advance(full *segment) error {
 	return nil
 }
 
-// make makes a segment. It leaves what the tokens database must have to remove something.
-func (l *nonceLog) make() (*segment, error) {
-	reserve := uint64(reserveToAdd)
-	if l.keep == nil { // being opened: without a segment nobody could revoke anything
-		reserve = reserveToRemove + segmentSize
+// make makes a segment, if that leaves what others need of the disk.
+func (l *journal) make() (*segment, error) {
+	reserve := l.reserve
+	if l.keep == nil { // being opened
+		reserve = l.reserveToOpen + segmentSize
 	}
-	if err := enoughSpace(l.dir, reserve); err != nil {
+	if err := disk.HasRoom(l.dir, reserve); err != nil {
 		return nil, err
 	}
 	if n := len(l.sealed); n > 0 && slices.ContainsFunc(l.sealed, func(s *segment) bool { return !s.synced && s.serial+countSlots <= l.serial }) {
@@ -143,7 +147,7 @@ func (l *nonceLog) make() (*segment, error) {
 	}
 	if l.counts == nil {
 		var err error
-		if l.counts, err = newNonceCounts(l.dir, l.serial); err != nil {
+		if l.counts, err = newCounts(l.dir, l.serial); err != nil {
 			return nil, err
 		}
 	}
@@ -152,21 +156,23 @@ func (l *nonceLog) make() (*segment, error) {
 		return nil, err
 	}
 	if s.count, err = l.counts.take(s.serial); err != nil {
-		return nil, errors.Join(err, s.pages.close(), removeAny(s.path))
+		return nil, errors.Join(err, s.pages.close(), disk.Remove(s.path))
 	}
 	l.serial++
-	l.synced(s)
+	if err := l.synced(s); err != nil {
+		return nil, errors.Join(err, s.pages.close(), disk.Remove(s.path))
+	}
 	if l.keep != nil {
 		list := append(l.list(), segmentRecord{s.serial, openSegment})
 		if err := l.keep(list); err != nil {
-			return nil, errors.Join(err, s.pages.close(), removeAny(s.path))
+			return nil, errors.Join(err, s.pages.close(), disk.Remove(s.path))
 		}
 	}
 	return s, nil
 }
 
 // list returns what is known of each segment that is needed. The caller holds mu, or is alone.
-func (l *nonceLog) list() []segmentRecord {
+func (l *journal) list() []segmentRecord {
 	var list []segmentRecord
 	for _, s := range append(slices.Clone(l.sealed), l.active.Load(), l.spare) {
 		switch {
@@ -181,7 +187,7 @@ func (l *nonceLog) list() []segmentRecord {
 }
 
 // keepList makes durable what has changed.
-func (l *nonceLog) keepList(change func()) error {
+func (l *journal) keepList(change func()) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change()
@@ -191,14 +197,15 @@ func (l *nonceLog) keepList(change func()) error {
 	return l.keep(l.list())
 }
 
-func (l *nonceLog) synced(s *segment) {
-	if l.afterSync != nil {
-		l.afterSync(s)
+func (l *journal) synced(s *segment) error {
+	if l.onDisk == nil {
+		return nil
 	}
+	return l.onDisk(s.path)
 }
 
 // syncAll brings to disk what is in the segments.
-func (l *nonceLog) syncAll(segments []*segment) error {
+func (l *journal) syncAll(segments []*segment) error {
 	slices.SortFunc(segments, func(a, b *segment) int { return int(int64(a.serial - b.serial)) })
 	for _, s := range slices.Compact(segments) {
 		if err := l.sync(s); err != nil {
@@ -208,21 +215,24 @@ func (l *nonceLog) syncAll(segments []*segment) error {
 	return nil
 }
 
-func (l *nonceLog) sync(s *segment) error {
+func (l *journal) sync(s *segment) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	if err := s.pages.sync(); err != nil {
+	err := s.pages.sync()
+	if err == nil {
+		err = l.synced(s)
+	}
+	if err != nil {
 		err = fmt.Errorf("sync %q: %w", s.path, err)
 		l.failed.CompareAndSwap(nil, &err)
 		return err
 	}
-	l.synced(s)
 	return nil
 }
 
 // syncWritten brings to disk all that is written now. Nobody settles at the same time.
-func (l *nonceLog) syncWritten() error {
+func (l *journal) syncWritten() error {
 	l.mu.Lock()
 	segments := append(slices.Clone(l.sealed), l.active.Load())
 	l.mu.Unlock()
@@ -238,7 +248,7 @@ func (l *nonceLog) syncWritten() error {
 }
 
 // prepare makes the next segment while there is time.
-func (l *nonceLog) prepare() error {
+func (l *journal) prepare() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.spare != nil || l.active.Load().next.Load() < segmentRecords/4 {
@@ -250,7 +260,7 @@ func (l *nonceLog) prepare() error {
 }
 
 // settle brings full segments to disk and gives their memory back, once all their records are written.
-func (l *nonceLog) settle() error {
+func (l *journal) settle() error {
 	l.mu.Lock()
 	sealed := slices.Clone(l.sealed)
 	l.mu.Unlock()
@@ -282,7 +292,7 @@ func (l *nonceLog) settle() error {
 }
 
 // reopen makes a segment of an earlier process one that can be synced.
-func (l *nonceLog) reopen(s *segment) error {
+func (l *journal) reopen(s *segment) error {
 	if s.pages != nil {
 		return nil
 	}
@@ -295,7 +305,7 @@ func (l *nonceLog) reopen(s *segment) error {
 }
 
 // remove removes the segments that hold nothing but what is below the bucket.
-func (l *nonceLog) remove(below int32, stop <-chan struct{}) error {
+func (l *journal) remove(below int32, stop <-chan struct{}) error {
 	l.mu.Lock()
 	sealed := slices.Clone(l.sealed)
 	l.mu.Unlock()
@@ -314,7 +324,7 @@ func (l *nonceLog) remove(below int32, stop <-chan struct{}) error {
 		if isClosed(stop) {
 			return nil
 		}
-		if err := removeAny(s.path); err != nil {
+		if err := disk.Remove(s.path); err != nil {
 			return err
 		}
 		l.mu.Lock()
@@ -326,8 +336,8 @@ func (l *nonceLog) remove(below int32, stop <-chan struct{}) error {
 }
 
 // close brings everything to disk. Nobody appends any more.
-func (l *nonceLog) close() error {
-	l.syncs.flush()
+func (l *journal) close() error {
+	l.syncs.Flush()
 	active := l.active.Swap(nil)
 	if active == nil {
 		return nil
@@ -349,16 +359,16 @@ func (l *nonceLog) close() error {
 }
 
 // tidy removes what a log that was closed does not need, when the list without it is durable.
-func (l *nonceLog) tidy() error {
-	err := removeAny(l.counts.path)
+func (l *journal) tidy() error {
+	err := disk.Remove(l.counts.path)
 	if l.unused != nil {
-		err = errors.Join(err, removeAny(l.unused.path))
+		err = errors.Join(err, disk.Remove(l.unused.path))
 	}
 	return err
 }
 
 // trim gives back the space of the records that nobody took.
-func (l *nonceLog) trim(path string, version uint32, serial uint64, records int) error {
+func (l *journal) trim(path string, version uint32, serial uint64, records int) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -374,8 +384,8 @@ func (l *nonceLog) trim(path string, version uint32, serial uint64, records int)
 	return errors.Join(err, f.Close())
 }
 
-// loadedLog is what load found.
-type loadedLog struct {
+// loaded is what load found.
+type loaded struct {
 	segments int
 	records  int64
 	newest   int32
@@ -385,8 +395,8 @@ type loadedLog struct {
 
 // load calls f with every nonce that is there, from several goroutines. Damage is no error of its own: what could be
 // read is given all the same.
-func (l *nonceLog) load(f func(loggedNonce)) (loadedLog, error) {
-	found := loadedLog{newest: noBucket}
+func (l *journal) load(f func(loggedNonce)) (loaded, error) {
+	found := loaded{newest: noBucket}
 	entries, err := os.ReadDir(l.dir)
 	if err != nil {
 		return found, err
@@ -425,15 +435,15 @@ func (l *nonceLog) load(f func(loggedNonce)) (loadedLog, error) {
 	return found, failed
 }
 
-func (found *loadedLog) add(one loadedLog) {
+func (found *loaded) add(one loaded) {
 	found.records += one.records
 	found.newest = max(found.newest, one.newest)
 	found.window = max(found.window, one.window)
 	found.damage = errors.Join(found.damage, one.damage)
 }
 
-func (l *nonceLog) loadSegment(s *segment, f func(loggedNonce)) (loadedLog, error) {
-	one := loadedLog{newest: noBucket}
+func (l *journal) loadSegment(s *segment, f func(loggedNonce)) (loaded, error) {
+	one := loaded{newest: noBucket}
 	b, err := os.ReadFile(s.path)
 	if err != nil {
 		return one, err
@@ -457,10 +467,10 @@ func (l *nonceLog) loadSegment(s *segment, f func(loggedNonce)) (loadedLog, erro
 }
 
 // discard removes segments of earlier processes.
-func (l *nonceLog) discard(segments []*segment) error {
+func (l *journal) discard(segments []*segment) error {
 	var err error
 	for _, s := range segments {
-		err = errors.Join(err, removeAny(s.path))
+		err = errors.Join(err, disk.Remove(s.path))
 	}
 	return err
 }

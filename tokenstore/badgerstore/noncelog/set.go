@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// nonceShards is so large that a shard's table grows in well below a millisecond with millions of nonces.
-	nonceShards = 256
+	// setShards is so large that a shard's table grows in well below a millisecond with millions of nonces.
+	setShards   = 256
 	countShards = 256
 	// noBucket is below all buckets.
 	noBucket = math.MinInt32
@@ -20,37 +20,37 @@ const (
 	droppedAtOnce = 4096
 )
 
-// A nonceSet knows the nonces that are used, and how many each consumer and each of its tokens has. A nonce takes 16
+// A set knows the nonces that are used, and how many each consumer and each of its tokens has. A nonce takes 16
 // bytes in a table that is at least half full.
-type nonceSet struct {
+type set struct {
 	limit  int64 // nonces of one consumer
-	shards [nonceShards]nonceShard
+	shards [setShards]setShard
 	// The counts stand by themselves, so that the nonces of one consumer are in all shards. Those of its tokens are
 	// in all shards too: they may be many.
 	tokens    [countShards]tokenShard
 	consumers [countShards]consumerShard
 }
 
-// A nonceShard holds the nonces whose digests begin alike, in a table for each bucket. The last one that was asked for
+// A setShard holds the nonces whose digests begin alike, in a table for each bucket. The last one that was asked for
 // lies in the shard itself: requests come with timestamps of the same minute, and each of them finds the processor's
 // caches full of other things.
-type nonceShard struct {
+type setShard struct {
 	mu     sync.Mutex
-	last   nonceTable
-	others map[int32]nonceTable // by bucket
+	last   table
+	others map[int32]table // by bucket
 	_      [64]byte
 }
 
-// A nonceTable is a set with open addressing and linear probing.
-type nonceTable struct {
-	entries []nonceEntry // none: there is no such table
+// A table is a set with open addressing and linear probing.
+type table struct {
+	entries []entry // none: there is no such table
 	used    int
 	bucket  int32
 	expires uint32 // the last one, in seconds since 1970
 }
 
-// A nonceEntry has no pointer, so the garbage collector passes it by.
-type nonceEntry struct {
+// A entry has no pointer, so the garbage collector passes it by.
+type entry struct {
 	a      uint64
 	b      uint32
 	holder uint32 // tokenCount.ref; 0 is an entry that is free
@@ -97,10 +97,10 @@ type consumerCount struct {
 	holders int // below the shard's lock
 }
 
-func newNonceSet(limit int) *nonceSet {
-	s := &nonceSet{limit: int64(limit)}
+func newSet(limit int) *set {
+	s := &set{limit: int64(limit)}
 	for i := range s.shards {
-		s.shards[i].others = make(map[int32]nonceTable)
+		s.shards[i].others = make(map[int32]table)
 	}
 	for i := range s.tokens {
 		s.tokens[i].counts = make(map[holder]*tokenCount)
@@ -112,12 +112,12 @@ func newNonceSet(limit int) *nonceSet {
 // use adds the nonce, unless its timestamp is below the floor, or it is there, or its consumer or its token has too
 // many. A token may have as many as are free for its consumer. So one alone leaves half of the limit to the others, and n
 // of them together leave 1/(n+1). The consumer's requests to the endpoints have a part of their own.
-func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
+func (s *set) use(n *loggedNonce, floor *atomic.Int64) error {
 	// The counts go up before anybody looks whether the nonce is new. So a consumer that sends one nonce twice at
 	// the same time, with room for one more, may hear that there is none.
 	count, live, consumerLive := s.acquire(newHolder(n.consumer, n.token))
-	e := nonceEntry{a: binary.LittleEndian.Uint64(n.digest[:]), b: binary.LittleEndian.Uint32(n.digest[8:]), holder: count.ref}
-	shard := &s.shards[e.a%nonceShards]
+	e := entry{a: binary.LittleEndian.Uint64(n.digest[:]), b: binary.LittleEndian.Uint32(n.digest[8:]), holder: count.ref}
+	shard := &s.shards[e.a%setShards]
 	bucket := n.bucket()
 	shard.mu.Lock()
 	err := error(nil)
@@ -142,7 +142,7 @@ func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 		}
 	default:
 		if t == nil {
-			t = shard.put(nonceTable{entries: make([]nonceEntry, 8), bucket: bucket})
+			t = shard.put(table{entries: make([]entry, 8), bucket: bucket})
 		}
 		if !t.add(e) {
 			err = tokenstore.ErrNonceUsed
@@ -158,7 +158,7 @@ func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 }
 
 // table returns the table for the bucket, which is the last one from then on; nil where there is none.
-func (s *nonceShard) table(bucket int32) *nonceTable {
+func (s *setShard) table(bucket int32) *table {
 	if s.last.bucket == bucket && s.last.entries != nil {
 		return &s.last
 	}
@@ -171,7 +171,7 @@ func (s *nonceShard) table(bucket int32) *nonceTable {
 }
 
 // put makes a table that is not among the others the last one, and returns where it is.
-func (s *nonceShard) put(t nonceTable) *nonceTable {
+func (s *setShard) put(t table) *table {
 	if s.last.entries != nil {
 		s.others[s.last.bucket] = s.last
 	}
@@ -180,15 +180,15 @@ func (s *nonceShard) put(t nonceTable) *nonceTable {
 }
 
 // take takes the table of a bucket out of the shard.
-func (s *nonceShard) take(bucket int32) (taken nonceTable) {
+func (s *setShard) take(bucket int32) (taken table) {
 	if t := s.table(bucket); t != nil {
-		taken, *t = *t, nonceTable{}
+		taken, *t = *t, table{}
 	}
 	return taken
 }
 
 // find returns where the entry is, or where it would be. Shards go by the digest's last bits, places by its first.
-func (t *nonceTable) find(e nonceEntry) int {
+func (t *table) find(e entry) int {
 	place, _ := bits.Mul64(e.a, uint64(len(t.entries)))
 	i := int(place)
 	for t.entries[i].holder != 0 && (t.entries[i].a != e.a || t.entries[i].b != e.b) {
@@ -199,14 +199,14 @@ func (t *nonceTable) find(e nonceEntry) int {
 	return i
 }
 
-func (t *nonceTable) add(e nonceEntry) bool {
+func (t *table) add(e entry) bool {
 	i := t.find(e)
 	if t.entries[i].holder != 0 {
 		return false
 	}
 	if 4*(t.used+1) > 3*len(t.entries) {
 		old := t.entries
-		t.entries = make([]nonceEntry, len(old)+len(old)/2)
+		t.entries = make([]entry, len(old)+len(old)/2)
 		for _, o := range old {
 			if o.holder != 0 {
 				t.entries[t.find(o)] = o
@@ -220,7 +220,7 @@ func (t *nonceTable) add(e nonceEntry) bool {
 }
 
 // acquire counts one nonce more, and returns how many there are with it, of the holder and of its consumer.
-func (s *nonceSet) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
+func (s *set) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
 	shard := &s.tokens[h.shard()]
 	shard.mu.RLock()
 	if c = shard.counts[h]; c != nil {
@@ -276,7 +276,7 @@ func (s *consumerShard) letGo(id consumerID) {
 }
 
 // drop forgets a bucket that is below the floor.
-func (s *nonceSet) drop(bucket int32) {
+func (s *set) drop(bucket int32) {
 	dropped := 0
 	for i := range s.shards {
 		shard := &s.shards[i]
@@ -297,7 +297,7 @@ func (s *nonceSet) drop(bucket int32) {
 }
 
 // release takes the nonces of a table, which nobody else has any more, from the counts.
-func (s *nonceSet) release(t *nonceTable) {
+func (s *set) release(t *table) {
 	for _, e := range t.entries {
 		if e.holder == 0 {
 			continue
@@ -310,7 +310,7 @@ func (s *nonceSet) release(t *nonceTable) {
 }
 
 // forget forgets the holders without a nonce, and returns how many it looked at.
-func (s *nonceSet) forget(shard *tokenShard) int {
+func (s *set) forget(shard *tokenShard) int {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	looked := len(shard.counts)
@@ -327,7 +327,7 @@ func (s *nonceSet) forget(shard *tokenShard) int {
 }
 
 // buckets returns when the last nonce of each bucket expires.
-func (s *nonceSet) buckets() map[int32]uint32 {
+func (s *set) buckets() map[int32]uint32 {
 	expires := make(map[int32]uint32)
 	for i := range s.shards {
 		shard := &s.shards[i]
@@ -341,4 +341,17 @@ func (s *nonceSet) buckets() map[int32]uint32 {
 		shard.mu.Unlock()
 	}
 	return expires
+}
+
+// live is how many nonces are remembered.
+func (s *set) live() (n int64) {
+	for i := range s.consumers {
+		shard := &s.consumers[i]
+		shard.mu.Lock()
+		for _, c := range shard.counts {
+			n += c.live.Load()
+		}
+		shard.mu.Unlock()
+	}
+	return n
 }

@@ -1,11 +1,10 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
@@ -25,7 +25,7 @@ import (
 //
 // Times are seconds since 1970. The checksum is written last, at once, and is never 0: a record with 0 there was not
 // finished, so its request was never let through. Any other checksum that is wrong is damage, and so are fewer records than
-// were written (noncecount.go). No record crosses a disk's sector.
+// were written (counts.go). No record crosses a disk's sector.
 //
 // Nothing that can be changed in the program decides how a segment is read. Version 1 had eight bytes of the consumer's
 // hash, a bucket of 60 seconds for the timestamp, and the expiry of the whole bucket.
@@ -42,12 +42,14 @@ const (
 	unfinishedSuffix = ".new"
 )
 
-// errSegment: the nonce log can't be trusted.
-var errSegment = errors.New("damaged nonce log")
+// errDamaged: the nonce log can't be trusted.
+var errDamaged = errors.New("damaged nonce log")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 type (
-	// nonceDigest is the beginning of a keyed hash: 96 bits, so that no two nonces of millions are ever alike.
-	nonceDigest [12]byte
+	// digest is the beginning of a keyed hash: 96 bits, so that no two nonces of millions are ever alike.
+	digest [12]byte
 	// consumerID is 40 bits of a keyed hash of the consumer's key.
 	consumerID uint64
 	// tokenID is 24 bits of a keyed hash of the token; 0 is no token, or one that is not known.
@@ -62,7 +64,7 @@ const (
 
 // A loggedNonce is what is kept of a nonce.
 type loggedNonce struct {
-	digest    nonceDigest
+	digest    digest
 	consumer  consumerID
 	token     tokenID
 	timestamp uint32 // seconds since 1970
@@ -117,13 +119,13 @@ func newSegment(dir string, serial, key uint64) (_ *segment, err error) {
 	unfinished := s.path + unfinishedSuffix
 	reserved, err := makeFile(unfinished, segmentSize, encodeHeader(segmentVersion, segmentRecords, serial, key))
 	if err != nil {
-		return nil, errors.Join(err, removeAny(unfinished))
+		return nil, errors.Join(err, disk.Remove(unfinished))
 	}
-	if err := errors.Join(os.Rename(unfinished, s.path), syncDir(dir)); err != nil {
-		return nil, errors.Join(err, removeAny(unfinished), removeAny(s.path))
+	if err := errors.Join(os.Rename(unfinished, s.path), disk.SyncDir(dir)); err != nil {
+		return nil, errors.Join(err, disk.Remove(unfinished), disk.Remove(s.path))
 	}
 	if s.pages, err = openPages(s.path, reserved); err != nil {
-		return nil, errors.Join(err, removeAny(s.path))
+		return nil, errors.Join(err, disk.Remove(s.path))
 	}
 	return s, nil
 }
@@ -156,14 +158,6 @@ func openPages(path string, reserved bool) (pages, error) {
 		return p, nil
 	}
 	return &written{f}, nil
-}
-
-// removeAny removes a file, if there is one.
-func removeAny(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // put writes record i. Then it must be counted: at once, or when it is on disk where that is asked for.
@@ -222,31 +216,31 @@ type segmentInfo struct {
 	records  int // those that can be read
 }
 
-// decodeSegment calls f with every record of a segment's file. An error, which is errSegment, says that there was more
+// decodeSegment calls f with every record of a segment's file. An error, which is errDamaged, says that there was more
 // than can be read.
 func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segmentInfo, err error) {
 	if len(b) < segmentHeader || string(b[:8]) != segmentMagic ||
 		crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
-		return info, fmt.Errorf("%w: no header", errSegment)
+		return info, fmt.Errorf("%w: no header", errDamaged)
 	}
 	info.version = binary.LittleEndian.Uint32(b[8:])
 	if info.version == 0 || info.version > segmentVersion {
-		return info, fmt.Errorf("%w %w: version %d, and it knows 1 to %d", errSegment, record.ErrVersion, info.version, segmentVersion)
+		return info, fmt.Errorf("%w %w: version %d, and it knows 1 to %d", errDamaged, record.ErrVersion, info.version, segmentVersion)
 	}
 	if got := binary.LittleEndian.Uint64(b[16:]); got != serial {
-		return info, fmt.Errorf("%w: number %x where %x should be", errSegment, got, serial)
+		return info, fmt.Errorf("%w: number %x where %x should be", errDamaged, got, serial)
 	}
 	capacity := int(binary.LittleEndian.Uint32(b[12:]))
 	if capacity > segmentRecords {
-		return info, fmt.Errorf("%w: of %d records", errSegment, capacity)
+		return info, fmt.Errorf("%w: of %d records", errDamaged, capacity)
 	}
 	info.capacity = capacity
 	if binary.LittleEndian.Uint64(b[24:]) != key { // its times can be read all the same
-		err = fmt.Errorf("%w: it belongs to another store", errSegment)
+		err = fmt.Errorf("%w: it belongs to another store", errDamaged)
 	}
 	b = b[segmentHeader:]
 	if len(b) < capacity*recordSize {
-		err = fmt.Errorf("%w: %d bytes of records where %d should be", errSegment, len(b), capacity*recordSize)
+		err = fmt.Errorf("%w: %d bytes of records where %d should be", errDamaged, len(b), capacity*recordSize)
 	}
 	var n loggedNonce
 	for i := 0; i < capacity && len(b) >= recordSize; i, b = i+1, b[recordSize:] {
@@ -260,7 +254,7 @@ func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segm
 		}
 		info.taken = i + 1
 		if sum != nonceChecksum(r, int64(i), serial) {
-			err = fmt.Errorf("%w: record %d", errSegment, i)
+			err = fmt.Errorf("%w: record %d", errDamaged, i)
 			continue
 		}
 		info.records++

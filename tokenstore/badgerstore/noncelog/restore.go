@@ -1,0 +1,138 @@
+package noncelog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// manyNonces are so many that what is left of loading them is worth a run of the garbage collector, a few milliseconds.
+const manyNonces = 500_000
+
+// restore loads the log, and decides what an end that was not clean may have cost:
+//
+//   - The process ended, the machine did not (its boot id is the same): nothing, the kernel has it all.
+//   - The machine ended too: perhaps the nonces up to the ceiling. They are all refused from now on; those above it are
+//     in the log. The ceiling was a few seconds ahead of the clock, so when the machine is up again a client whose clock
+//     is right is not refused at all; one whose clock is slow is, for as long as it is slow.
+//   - The log is damaged, or less of it is there than was written: nobody knows what was lost.
+//     Whatever can have been accepted is refused: every timestamp up to
+//     now and a window, so every client for that long. (To ask an administrator first would take longer.)
+func (n *Log) restore(o Options) error {
+	now := o.Clock().Unix()
+	boot := o.Boot
+	if boot == "" {
+		boot = machineBoot()
+	}
+	known, err := readState(n.keeper)
+	if err != nil {
+		return err
+	}
+	state := logState{floor: none, ceiling: none}
+	if known != nil {
+		state = *known
+	}
+	n.state = state
+	if known != nil && !state.clean && (boot == "" || boot != state.boot) && state.ceiling != none && state.ceiling >= state.floor {
+		state.floor = state.ceiling + 1
+		warnOfPowerCut(o.Logger, state.floor, now)
+	}
+	n.floor.Store(state.floor)
+
+	found, err := n.journal.load(func(l loggedNonce) {
+		// What is below the floor or there already is no news.
+		_ = n.set.use(&l, &n.floor)
+	})
+	if err != nil {
+		return err
+	}
+	if found.records > manyNonces {
+		debug.FreeOSMemory() // the tables that others took the place of are as large as those
+	}
+	damage := errors.Join(found.damage, n.lost(state, boot))
+	switch {
+	case known == nil && found.records > 0:
+		damage = errors.Join(damage, fmt.Errorf("%w: the tokens database does not know it", errDamaged))
+	case known != nil && found.segments == 0:
+		damage = errors.Join(damage, fmt.Errorf("%w: its files are gone", errDamaged))
+	}
+	if damage != nil {
+		if known == nil {
+			state.window = found.window
+		}
+		state.floor = max(state.floor, state.ceiling, now+state.window, bucketEnd(found.newest)) + 1
+		n.set = newSet(0)
+		o.Logger.Error("requests with timestamps before this are refused, since used nonces can't be read",
+			zap.Time("before", time.Unix(state.floor, 0)), zap.Error(damage))
+	}
+	inherited := n.journal.sealed
+	if damage != nil {
+		n.journal.sealed = nil
+	} else if err := n.journal.settle(); err != nil { // what is on disk can be counted for ever
+		return err
+	}
+	if err := n.journal.advance(nil); err != nil {
+		return err
+	}
+	n.raised = n.journal.position()
+	if damage == nil { // all that is there is on disk
+		state.ceiling = min(state.ceiling, now+lead)
+	}
+	state.boot, state.clean, state.counts, state.segments = boot, false, n.journal.counts.serial+1, n.journal.list()
+	if err := n.change(func(s *logState) { *s = state }); err != nil {
+		return errors.Join(err, n.journal.close())
+	}
+	if err := removeCounts(n.journal.dir, n.journal.counts.serial); err != nil {
+		return errors.Join(err, n.journal.close())
+	}
+	n.publish() // after kill -9 nothing has changed
+	if damage != nil {
+		return n.journal.discard(inherited)
+	}
+	return nil
+}
+
+// warnOfPowerCut says which requests are refused, and where those of now are among them, what can
+// be done.
+func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
+	before := zap.Time("before", time.Unix(floor, 0))
+	if floor <= now+lead+ceilingSlack {
+		logger.Warn("the machine stopped and could not say so: "+
+			"requests with timestamps before it are refused", before)
+		return
+	}
+	logger.Warn("the machine stopped while its clock was ahead of what it is now, and requests were "+
+		"judged by that: all requests with timestamps before the date are refused. If the clock is "+
+		"right now, and that is too long, stop the server, restore a backup of the store from before "+
+		"the clock was wrong, and start the server a timestamp window later",
+		before, zap.Duration("for", time.Duration(floor-now)*time.Second))
+}
+
+// lost returns what the state tells of the log and the log does not have.
+func (n *Log) lost(state logState, boot string) error {
+	for _, l := range state.segments {
+		n.journal.serial = max(n.journal.serial, l.serial+1)
+	}
+	if state.clean || state.counts == 0 || boot == "" || boot != state.boot {
+		return missing(state.segments, nil, n.journal.sealed)
+	}
+	counts, err := readCounts(n.journal.dir, state.counts-1)
+	if err != nil {
+		return err
+	}
+	return missing(state.segments, counts, n.journal.sealed)
+}
+
+// machineBoot names this run of the machine, where Linux tells.
+func machineBoot() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
