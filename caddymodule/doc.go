@@ -20,7 +20,8 @@
 //
 // Beside it:
 //
-//	app.go          the app: the store, the lifetimes, the permission levels; consumer.go: declared consumers and what any may be;
+//	app.go          the app: the lifetimes, the permission levels; appstore.go: its store, by tokenstore.Module alone;
+//	                consumer.go: declared consumers and what any may be;
 //	                consumersettings.go: what can be said of one, by the configuration, the API and the flags
 //	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;

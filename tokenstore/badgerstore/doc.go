@@ -15,7 +15,7 @@
 //	removals.go       what is revoked but still on disk; how it is removed, and what has ended
 //	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
-//	contents.go       what the log says of a store that was opened
+//	stats.go          how much is in it
 //	noncekeeper.go    the state of the nonce log, in the database
 //	module.go         the Caddy module
 //	noncelog/         the used nonces: memory, log, segments; it knows nothing of Badger

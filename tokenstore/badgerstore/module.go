@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -63,7 +64,7 @@ type Module struct {
 // CaddyModule returns the Caddy module information.
 func (Module) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  "oauth1.stores.badger",
+		ID:  tokenstore.ModuleNamespace + ".badger",
 		New: func() caddy.Module { return new(Module) },
 	}
 }
@@ -174,6 +175,19 @@ func (m *Module) Configure(store tokenstore.Store) error {
 	return nil
 }
 
+// Describe says where the store is.
+func (m *Module) Describe() []slog.Attr {
+	path, err := resolve(m.Path)
+	if err != nil {
+		path = m.Path
+	}
+	return []slog.Attr{
+		slog.String("path", path),
+		slog.Bool("encrypted", len(m.key) > 0),
+		slog.Bool("sync", m.Sync),
+	}
+}
+
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
 //
 //	store badger [<path>] {
@@ -241,4 +255,6 @@ var (
 	_ caddy.Module          = Module{}
 	_ caddy.Provisioner     = (*Module)(nil)
 	_ caddyfile.Unmarshaler = (*Module)(nil)
+	_ tokenstore.Module     = (*Module)(nil)
+	_ tokenstore.Describer  = (*Module)(nil)
 )

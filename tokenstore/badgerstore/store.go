@@ -155,7 +155,6 @@ func Open(o Options) (_ *Store, err error) {
 	s.stopped.Go(s.maintain)
 	s.stopped.Go(func() { s.tokens.verify(s.stop, s.log) })
 	s.stopped.Go(s.remove)
-	s.stopped.Go(func() { s.logContents(o.Path) })
 	return s, nil
 }
 
