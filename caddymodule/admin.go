@@ -38,8 +38,8 @@ type adminAPI struct {
 	patient time.Time
 }
 
-// startPatience is how long after its start the admin endpoint waits for an app of ours: it listens before Caddy has
-// provisioned any, and does not know whether one will come.
+// startPatience is how long after its start the admin endpoint waits for an app of ours: it listens
+// before Caddy has provisioned any, and does not know whether one will come.
 const startPatience = 10 * time.Second
 
 // CaddyModule returns the Caddy module information.
@@ -50,8 +50,9 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision gets the logger, and begins to wait for an app. The app is looked for when a call comes: Caddy provisions this module before any app, and
-// an app that no configuration names comes to life only with the first site that uses it.
+// Provision gets the logger, and begins to wait for an app. The app is looked for when a call
+// comes: Caddy provisions this module before any app, and an app that no configuration names comes
+// to life only with the first site that uses it.
 func (a *adminAPI) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger(a) // Caddy gives an admin module no context of its own; its caddypki does the same
 	a.patient = time.Now().Add(startPatience)
@@ -66,7 +67,8 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 			methods = maps.Clone(methods)
 			methods[http.MethodHead] = get // the server keeps the body to itself
 		}
-		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods)})
+		routes = append(routes,
+			caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods, listRoutes[pattern])})
 	}
 	return append(routes, caddy.AdminRoute{Pattern: "/oauth1/", Handler: caddy.AdminHandlerFunc(noSuchResource)})
 }
@@ -84,6 +86,9 @@ var adminRoutes = map[string]map[string]adminFunc{
 	"/oauth1/health":                      {"GET": (*adminCall).health},
 }
 
+// listRoutes are those whose GET takes query parameters: see listQuery.
+var listRoutes = map[string]bool{"/oauth1/consumers": true, "/oauth1/tokens": true}
+
 // An adminFunc answers a call: with a status and what is encoded as the body, or with an error. A nil answer is an
 // empty body.
 type adminFunc func(*adminCall) (status int, answer any, err error)
@@ -99,13 +104,18 @@ type adminCall struct {
 // maxAdminBody is in bytes.
 const maxAdminBody = 256 << 10
 
-func (a *adminAPI) handle(methods map[string]adminFunc) caddy.AdminHandlerFunc {
+func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		do, ok := methods[r.Method]
 		if !ok {
 			w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 			return failure(http.StatusMethodNotAllowed, "method not allowed: %s", r.Method)
+		}
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		// whoever sends one means something by it, such as not to do it
+		if r.URL.RawQuery != "" && !(lists && reads) {
+			return failure(http.StatusBadRequest, "query parameters: there are none here")
 		}
 		app := running.await(r.Context(), a.patient)
 		if app == nil {
@@ -198,10 +208,10 @@ func (c *adminCall) decode(into any) error {
 	return decodeStrictly(body, into)
 }
 
-// refuseEmpty refuses a field that is there and empty: a script whose variable is not set would get a default that it did
-// not ask for, such as a random key or no limit at all. Left out, or null, a field has its default. A secret may be empty
-// where a consumer has none, and a callback where the link to a platform's page named none. What is no object is for
-// decodeStrictly to refuse.
+// refuseEmpty refuses a field that is there and empty: a script whose variable is not set would get
+// a default that it did not ask for, such as a random key or no limit at all. Left out, or null, a
+// field has its default. A secret may be empty where a consumer has none, and a callback where the
+// link to a platform's page named none. What is no object is for decodeStrictly to refuse.
 func refuseEmpty(body []byte) error {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
@@ -209,12 +219,14 @@ func refuseEmpty(body []byte) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var value any
-		if json.Unmarshal(fields[name], &value) != nil || slices.Contains(mayBeEmptyFields, strings.ToLower(name)) {
+		if json.Unmarshal(fields[name], &value) != nil ||
+			slices.Contains(mayBeEmptyFields, strings.ToLower(name)) {
 			continue
 		}
 		list, isList := value.([]any)
 		if value == "" || isList && len(list) == 0 {
-			return failure(http.StatusBadRequest, "field %q: is empty; leave it out for its default", strings.ToLower(name))
+			return failure(http.StatusBadRequest, "field %q: is empty; leave it out for its default",
+				strings.ToLower(name))
 		}
 	}
 	return nil
@@ -243,8 +255,10 @@ func decodeStrictly(body []byte, into any) error {
 			return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON %s", kind)
 		}
 		// Structs that others embed are in the path as well. Fields in JSON have no capitals.
-		names := slices.DeleteFunc(strings.Split(wrong.Field, "."), func(name string) bool { return strings.ToLower(name) != name })
-		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here", strings.Join(names, "."), kind)
+		names := slices.DeleteFunc(strings.Split(wrong.Field, "."),
+			func(name string) bool { return strings.ToLower(name) != name })
+		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here",
+			strings.Join(names, "."), kind)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return failure(http.StatusBadRequest, "unknown field %s", name)
@@ -388,8 +402,8 @@ func (s *startedApps) tell() {
 	}
 }
 
-// newest is the newest app that has started, or the newest that will; nil if there is none. Then changed is closed when
-// there is one.
+// newest is the newest app that has started, or the newest that will; nil if there is none. Then
+// changed is closed when there is one.
 func (s *startedApps) newest() (app *App, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -404,7 +418,8 @@ func (s *startedApps) newest() (app *App, changed <-chan struct{}) {
 	return nil, s.changed
 }
 
-// await waits for an app, but not longer than until a time. An app that it returns may still have to start: see App.open.
+// await waits for an app, but not longer than until a time. An app that it returns may still have
+// to start: see App.open.
 func (s *startedApps) await(ctx context.Context, until time.Time) *App {
 	app, changed := s.newest()
 	if app != nil || !time.Now().Before(until) {

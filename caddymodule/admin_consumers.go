@@ -15,7 +15,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// storedSettings is what can be said about a consumer in the store when it is added, and changed later.
+// storedSettings is what can be said about a consumer in the store when it is added, and changed
+// later.
 type storedSettings struct {
 	ConsumerSettings
 	// Disabled refuses every request of the consumer, and keeps what it has.
@@ -40,9 +41,9 @@ type newSecretView struct {
 	Secret *string `json:"secret,omitempty"`
 }
 
-// newConsumerBody is a consumer to be added. Without a key one is made; without a secret, and without an RSA key,
-// one is made too. A secret that is there and empty means that the consumer has none, as Launchpad's; a key that is
-// there and empty is an error.
+// newConsumerBody is a consumer to be added. Without a key one is made; without a secret, and
+// without an RSA key, one is made too. A secret that is there and empty means that the consumer has
+// none, as Launchpad's; a key that is there and empty is an error.
 type newConsumerBody struct {
 	Key    string  `json:"key,omitempty"`
 	Secret *string `json:"secret,omitempty"`
@@ -277,7 +278,8 @@ func (s *storedSettings) apply(c *tokenstore.Consumer, l *levels) error {
 	return s.ConsumerSettings.apply(c, l)
 }
 
-// pastFailure refuses an end that has come already: who means that disables the consumer, and who does not has a wrong date.
+// pastFailure refuses an end that has come already: who means that disables the consumer, and who
+// does not has a wrong date.
 func pastFailure(expires string) error {
 	return failure(http.StatusBadRequest, "expires %q: is in the past", expires)
 }

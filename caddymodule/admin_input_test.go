@@ -134,8 +134,9 @@ func TestAdminEmptyFiltersSelectNothing(t *testing.T) {
 	}
 }
 
-// TestAdminEmptyFieldsAreRefused: a script whose variable is empty must not get a random key, a consumer for ever or one
-// that may be granted everything. Left out, or null, a field has its default.
+// TestAdminEmptyFieldsAreRefused: a script whose variable is empty must not get a random key, a
+// consumer for ever or one that may be granted everything. Left out, or null, a field has its
+// default.
 func TestAdminEmptyFieldsAreRefused(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
@@ -159,48 +160,56 @@ func TestAdminEmptyFieldsAreRefused(t *testing.T) {
 		{"POST", "/oauth1/tokens", `{"consumer":"app","context":"",` + grant + `}`, "context"},
 		{"POST", "/oauth1/request-tokens/waiting/review", `{"lifetime":"",` + grant + `}`, "lifetime"},
 	} {
-		if w := a.call(c.method, c.target, c.body); w.Code != 400 || !strings.Contains(w.Body.String(), `field \"`+c.field+`\": is empty`) {
+		if w := a.call(c.method, c.target, c.body); w.Code != 400 ||
+			!strings.Contains(w.Body.String(), `field \"`+c.field+`\": is empty`) {
 			t.Errorf("%s %s %s: got %d %s", c.method, c.target, c.body, w.Code, w.Body)
 		}
 	}
 	if shown := a.must("GET", "/oauth1/consumers", ""); len(shown["items"].([]any)) != 1 {
 		t.Errorf("there are %v", shown)
 	}
-	made := a.must("POST", "/oauth1/consumers", `{"key":null,"expires":null,"permissions":null,"callbacks":null}`)
+	made := a.must("POST", "/oauth1/consumers",
+		`{"key":null,"expires":null,"permissions":null,"callbacks":null}`)
 	if key, _ := made["key"].(string); len(key) != 20 {
 		t.Errorf("null is no key: %v", made)
 	}
 	a.must("POST", "/oauth1/consumers", `{"key":"bare","secret":""}`)
 }
 
-// TestAdminExpiryInThePast: who gives a consumer an end that is over has a wrong date; who means it disables the consumer.
-// One that has ended since can be changed.
+// TestAdminExpiryInThePast: who gives a consumer an end that is over has a wrong date; who means it
+// disables the consumer. One that has ended since can be changed.
 func TestAdminExpiryInThePast(t *testing.T) {
 	a := newTestAdmin(t, "")
 	for _, expires := range []string{"2020-01-31", a.clock.Format(time.RFC3339)} {
-		if w := a.call("POST", "/oauth1/consumers", `{"expires":"`+expires+`"}`); w.Code != 400 || !strings.Contains(w.Body.String(), "is in the past") {
+		if w := a.call("POST", "/oauth1/consumers", `{"expires":"`+expires+`"}`); w.Code != 400 ||
+			!strings.Contains(w.Body.String(), "is in the past") {
 			t.Errorf("%s: got %d %s", expires, w.Code, w.Body)
 		}
 	}
-	a.must("POST", "/oauth1/consumers", `{"key":"app","expires":"`+a.clock.Add(time.Minute).Format(time.RFC3339)+`"}`)
+	a.must("POST", "/oauth1/consumers",
+		`{"key":"app","expires":"`+a.clock.Add(time.Minute).Format(time.RFC3339)+`"}`)
 	a.clock = a.clock.Add(time.Hour)
 	a.must("PATCH", "/oauth1/consumers/app", `{"name":"ended"}`)
-	if w := a.call("PATCH", "/oauth1/consumers/app", `{"expires":"2020-01-31"}`); w.Code != 400 || !strings.Contains(w.Body.String(), "is in the past") {
+	if w := a.call("PATCH", "/oauth1/consumers/app", `{"expires":"2020-01-31"}`); w.Code != 400 ||
+		!strings.Contains(w.Body.String(), "is in the past") {
 		t.Errorf("changed: got %d %s", w.Code, w.Body)
 	}
 	a.must("PATCH", "/oauth1/consumers/app", `{"expires":null}`)
 }
 
-// TestKeysThatAreNoNames: clients and proxies take . and .. out of a path, so nothing of such a key can be reached.
+// TestKeysThatAreNoNames: clients and proxies take . and .. out of a path, so nothing of such a key
+// can be reached.
 func TestKeysThatAreNoNames(t *testing.T) {
 	a := newTestAdmin(t, "registration open")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
 	for _, key := range []string{".", ".."} {
 		for target, body := range map[string]string{
 			"/oauth1/consumers": `{"key":"` + key + `"}`,
-			"/oauth1/tokens":    `{"key":"` + key + `","consumer":"app","user":"u","permission":"READ_PUBLIC"}`,
+			"/oauth1/tokens": `{"key":"` + key +
+				`","consumer":"app","user":"u","permission":"READ_PUBLIC"}`,
 		} {
-			if w := a.call("POST", target, body); w.Code != 400 || !strings.Contains(w.Body.String(), "can't stand in the path") {
+			if w := a.call("POST", target, body); w.Code != 400 ||
+				!strings.Contains(w.Body.String(), "can't stand in the path") {
 				t.Errorf("%s %s: got %d %s", target, body, w.Code, w.Body)
 			}
 		}
@@ -225,7 +234,8 @@ func TestAdminRevocationDryRun(t *testing.T) {
 		{`{"consumer":"app","user":"alice"}`, `{"revoked":3}`},
 		{`{"consumer":"app","dry_run":true}`, `{"revoked":0,"matching":0}`},
 	} {
-		if w := a.call("POST", "/oauth1/revoke", c[0]); w.Code != 200 || strings.TrimSpace(w.Body.String()) != c[1] {
+		if w := a.call("POST", "/oauth1/revoke", c[0]); w.Code != 200 ||
+			strings.TrimSpace(w.Body.String()) != c[1] {
 			t.Errorf("%s: got %d %s, want %s", c[0], w.Code, w.Body, c[1])
 		}
 	}

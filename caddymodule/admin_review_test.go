@@ -20,7 +20,8 @@ func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 		{"nothing happened", "https://app.example.com/ready", func(*testAdmin) {}, 200, `"redirect":"https://app.example.com/ready?oauth_token=req`},
 		{"the consumer is disabled", "", func(a *testAdmin) { a.must("PATCH", "/oauth1/consumers/app", `{"disabled":true}`) }, 409, "disabled"},
 		{"the consumer has expired", "oob", func(a *testAdmin) {
-			a.must("PATCH", "/oauth1/consumers/app", `{"expires":"`+a.clock.Add(time.Minute).Format(time.RFC3339)+`"}`)
+			a.must("PATCH", "/oauth1/consumers/app",
+				`{"expires":"`+a.clock.Add(time.Minute).Format(time.RFC3339)+`"}`)
 			a.clock = a.clock.Add(time.Minute)
 		}, 409, "expired"},
 		{"the callback is registered no more", "https://app.example.com/ready", func(a *testAdmin) {

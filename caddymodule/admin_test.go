@@ -167,7 +167,8 @@ func TestAdminRoutes(t *testing.T) {
 		{"consumers are listed with the declared ones", "GET", "/oauth1/consumers", "", 200, `{"key":"ci-bot","name":"CI bot","declared":true}`},
 		{"a list has a limit", "GET", "/oauth1/consumers?limit=1", "", 200, `"next":"app"`},
 		{"a limit that is none is refused", "GET", "/oauth1/consumers?limit=0", "", 400, `limit \"0\"`},
-		{"a page that is too large is refused", "GET", "/oauth1/tokens?limit=101", "", 400, `limit \"101\": must be a number from 1 to 100`},
+		{"a page that is too large is refused", "GET", "/oauth1/tokens?limit=101", "", 400,
+			`limit \"101\": must be a number from 1 to 100`},
 		{"the largest page", "GET", "/oauth1/tokens?limit=100", "", 200, `"items":`},
 		{"an empty limit is refused", "GET", "/oauth1/consumers?limit=", "", 400, `\"limit\": is empty`},
 		{"an empty beginning is refused", "GET", "/oauth1/consumers?after=", "", 400, `\"after\": is empty`},
@@ -233,6 +234,10 @@ func TestAdminRoutes(t *testing.T) {
 		{"tokens of both", "GET", "/oauth1/tokens?consumer=rsa&user=salgado", "", 200, `{"items":[]}`},
 		{"a token is shown", "GET", "/oauth1/tokens/tok", "", 200, `"user":"salgado"`},
 		{"an unknown token", "GET", "/oauth1/tokens/nothing", "", 404, "not found"},
+		{"a query where none belongs", "DELETE", "/oauth1/tokens/tok?dry_run=true", "", 400,
+			"query parameters"},
+		{"a query of a list where one is added", "POST", "/oauth1/consumers?key=x", "{}", 400,
+			"query parameters"},
 		{"a token is revoked", "DELETE", "/oauth1/tokens/tok", "", 204, ""},
 		{"an unknown token can't be revoked", "DELETE", "/oauth1/tokens/nothing", "", 404, "not found"},
 
@@ -260,7 +265,8 @@ func TestAdminRoutes(t *testing.T) {
 		{"a review out of band has a verifier", "POST", "/oauth1/request-tokens/oob/review", `{"user":"u","permission":"READ_PUBLIC"}`, 200, `"verifier":"`},
 		{"a second review", "POST", "/oauth1/request-tokens/refused/review", `{"user":"u","permission":"READ_PUBLIC"}`, 409, "reviewed already"},
 		{"a review of nothing", "POST", "/oauth1/request-tokens/nothing/review", `{"user":"u","permission":"READ_PUBLIC"}`, 404, "not found"},
-		{"a user of a wrong type", "POST", "/oauth1/request-tokens/waiting/review", `{"user":1}`, 400, `field \"user\": a JSON number`},
+		{"a user of a wrong type", "POST", "/oauth1/request-tokens/waiting/review", `{"user":1}`, 400,
+			`field \"user\": a JSON number`},
 		{"a review by nobody", "POST", "/oauth1/request-tokens/waiting/review", `{"permission":"UNAUTHORIZED"}`, 400, "user: is empty"},
 		{"a review with an unknown permission", "POST", "/oauth1/request-tokens/waiting/review", `{"user":"u","permission":"X"}`, 400, `permission \"X\"`},
 		{"a review beyond the consumer's permissions", "POST", "/oauth1/request-tokens/of-limited/review", `{"user":"u","permission":"WRITE_PUBLIC"}`, 400, "may not be granted"},
@@ -489,8 +495,8 @@ func TestAdminAdoptsSelfRegisteredConsumers(t *testing.T) {
 	}
 }
 
-// TestAdminLifetimes: more than the app allows is refused, and not silently less. What is brought along from another
-// provider keeps what it had there.
+// TestAdminLifetimes: more than the app allows is refused, and not silently less. What is brought
+// along from another provider keeps what it had there.
 func TestAdminLifetimes(t *testing.T) {
 	const never = time.Duration(-1)
 	soon := func(a *testAdmin) string { return a.clock.Add(time.Hour).UTC().Format(time.RFC3339) }
@@ -507,11 +513,13 @@ func TestAdminLifetimes(t *testing.T) {
 		{"as long as the app allows", "2h", false, "", none, 2 * time.Hour, ""},
 		{"less than the app allows", "2h", false, "1h", none, time.Hour, ""},
 		{"all that the app allows", "2h", false, "120m", none, 2 * time.Hour, ""},
-		{"more than the app allows", "2h", false, "7d", none, 0, `lifetime \"7d\": is longer than the app's access_token_lifetime, 2h0m0s`},
+		{"more than the app allows", "2h", false, "7d", none, 0,
+			`lifetime \"7d\": is longer than the app's access_token_lifetime, 2h0m0s`},
 		{"for ever where the app does not allow it", "2h", false, "never", none, 0, "is longer than"},
 		{"until a time", "2h", false, "", soon, time.Hour, ""},
 		{"until a time that is too late", "2h", false, "", late, 0, "expires"},
-		{"until a time that is over", "2h", false, "", func(*testAdmin) string { return "2020-01-31" }, 0, `expires \"2020-01-31\": is in the past`},
+		{"until a time that is over", "2h", false, "", func(*testAdmin) string { return "2020-01-31" }, 0,
+			`expires \"2020-01-31\": is in the past`},
 		{"until no time", "2h", false, "", func(*testAdmin) string { return "soon" }, 0, "must be a time"},
 		{"both", "2h", false, "1h", soon, 0, "give one of them"},
 		{"the app has no limit", "never", false, "", none, never, ""},
@@ -520,7 +528,8 @@ func TestAdminLifetimes(t *testing.T) {
 		{"an import that says never", "2h", true, "never", none, never, ""},
 		{"an import with a lifetime", "2h", true, "7d", none, 7 * 24 * time.Hour, ""},
 		{"an import with an end", "2h", true, "", late, 4 * time.Hour, ""},
-		{"an import with an end that is over", "2h", true, "", func(*testAdmin) string { return "2020-01-31" }, 0, "is in the past"},
+		{"an import with an end that is over", "2h", true, "",
+			func(*testAdmin) string { return "2020-01-31" }, 0, "is in the past"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := newTestAdmin(t, "access_token_lifetime "+c.app)
@@ -546,7 +555,8 @@ func TestAdminLifetimes(t *testing.T) {
 				return
 			}
 			want := `"expires":"` + a.clock.Add(c.want).UTC().Format(time.RFC3339)
-			if w.Code != 201 || strings.Contains(w.Body.String(), `"expires"`) != (c.want != never) || c.want != never && !strings.Contains(w.Body.String(), want) {
+			if w.Code != 201 || strings.Contains(w.Body.String(), `"expires"`) != (c.want != never) ||
+				c.want != never && !strings.Contains(w.Body.String(), want) {
 				t.Errorf("got %d %s, want it to end in %v", w.Code, w.Body, c.want)
 			}
 		})
@@ -736,7 +746,8 @@ func TestAdminFollowsReloads(t *testing.T) {
 	}
 }
 
-// TestAdminWaitsWhileCaddyStarts: the admin endpoint listens before there is any app, and the store takes its time to open.
+// TestAdminWaitsWhileCaddyStarts: the admin endpoint listens before there is any app, and the store
+// takes its time to open.
 func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -760,7 +771,8 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 			t.Cleanup(func() { running = startedApps{apps: apps, coming: coming} })
 			synctest.Test(t, func(t *testing.T) {
 				running = startedApps{}
-				app := &App{Registration: registrationClosed, ready: make(chan struct{}), levels: a.app.levels}
+				app := &App{Registration: registrationClosed, ready: make(chan struct{}),
+					levels: a.app.levels}
 				go func() {
 					if c.comes < 0 {
 						return
@@ -785,9 +797,11 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 				begun := time.Now()
 				api := &adminAPI{logger: zap.NewNop(), patient: begun.Add(startPatience)}
 				w := httptest.NewRecorder()
-				adminHandler(api).ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/oauth1/health", nil))
+				adminHandler(api).ServeHTTP(w,
+					httptest.NewRequestWithContext(ctx, "GET", "/oauth1/health", nil))
 				if took := time.Since(begun); w.Code != c.status || took != c.answersIn {
-					t.Errorf("got %d after %v, want %d after %v: %s", w.Code, took, c.status, c.answersIn, w.Body)
+					t.Errorf("got %d after %v, want %d after %v: %s", w.Code, took, c.status, c.answersIn,
+						w.Body)
 				}
 			})
 		})

@@ -30,8 +30,9 @@ type newTokenView struct {
 	Secret string `json:"secret"`
 }
 
-// grantBody is what a user allows a consumer. Without a lifetime it lasts as long as the app's access_token_lifetime
-// allows; one that is longer is an error. `never` is one too, where the app has a limit.
+// grantBody is what a user allows a consumer. Without a lifetime it lasts as long as the app's
+// access_token_lifetime allows; one that is longer is an error. `never` is one too, where the app
+// has a limit.
 type grantBody struct {
 	User       string `json:"user"`
 	Permission string `json:"permission"`
@@ -46,9 +47,9 @@ type reviewBody struct {
 	Callback string `json:"callback,omitempty"`
 }
 
-// newTokenBody is an access token to be issued without a request token. With a secret it is brought along from another
-// provider, and lives as long as the body says, whatever the app's access_token_lifetime: without a lifetime and an
-// expires until it is revoked, as it did there.
+// newTokenBody is an access token to be issued without a request token. With a secret it is brought
+// along from another provider, and lives as long as the body says, whatever the app's
+// access_token_lifetime: without a lifetime and an expires until it is revoked, as it did there.
 type newTokenBody struct {
 	Consumer string  `json:"consumer"`
 	Key      string  `json:"key,omitempty"`
@@ -270,7 +271,8 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	if review.Permission == tokenstore.Unauthorized {
 		err = body.checkTexts()
 	} else if err = c.checkGrant(token.Consumer, &body.grantBody); err == nil {
-		review.Expires, err = grantEnds(body.Lifetime, "", review.Time, time.Duration(c.app.AccessTokenLifetime))
+		review.Expires, err = grantEnds(body.Lifetime, "", review.Time,
+			time.Duration(c.app.AccessTokenLifetime))
 	}
 	if err != nil {
 		return 0, nil, err
@@ -330,14 +332,15 @@ func (c *adminCall) checkGrant(consumerKey string, grant *grantBody) error {
 		return storeFailure(fmt.Sprintf("consumer %q", consumerKey), err)
 	}
 	if !c.app.grantable(consumer, grant.Permission) {
-		return failure(http.StatusBadRequest, "permission %q: the consumer %q may not be granted it", grant.Permission, consumerKey)
+		return failure(http.StatusBadRequest, "permission %q: the consumer %q may not be granted it",
+			grant.Permission, consumerKey)
 	}
 	return nil
 }
 
-// grantEnds is when a grant ends that is made now, by the lifetime or the time that is asked for: at the latest after
-// most, where that is not 0. Zero is never. More than is allowed is an error, and not silently less. Its errors are
-// failures.
+// grantEnds is when a grant ends that is made now, by the lifetime or the time that is asked for:
+// at the latest after most, where that is not 0. Zero is never. More than is allowed is an error,
+// and not silently less. Its errors are failures.
 func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (ends time.Time, err error) {
 	switch {
 	case lifetime != "" && expires != "":
@@ -357,7 +360,8 @@ func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (end
 			return ends, err
 		}
 		if d == 0 {
-			return ends, failure(http.StatusBadRequest, "lifetime %q: must be positive; leave it out for as long as the app allows", lifetime)
+			return ends, failure(http.StatusBadRequest,
+				"lifetime %q: must be positive; leave it out for as long as the app allows", lifetime)
 		}
 		ends = now.Add(d)
 	}

@@ -36,7 +36,8 @@ type App struct {
 	// How long a request token can be reviewed and exchanged. Default: 2h.
 	RequestTokenLifetime caddy.Duration `json:"request_token_lifetime,omitempty"`
 
-	// How long an access token lives at the most, from its review on; users may choose less. Default: 0, which means
+	// How long an access token lives at the most, from its review on; users may choose less, and the admin API refuses
+	// more. One that the admin API imports with its secret lives as long as the import says. Default: 0, which means
 	// until it is revoked.
 	AccessTokenLifetime caddy.Duration `json:"access_token_lifetime,omitempty"`
 
@@ -156,7 +157,8 @@ func (a *App) provisionConsumers() error {
 			return fmt.Errorf("consumer %q: declared twice", c.Key)
 		}
 		a.declared[c.Key] = c
-		if c.Expired(a.now()) { // no error: one that ends while the server runs must not keep it from starting again
+		// no error: one that ends while the server runs must not keep it from starting again
+		if c.Expired(a.now()) {
 			a.logger.Warn("consumer has expired: each of its requests is refused",
 				zap.String("consumer", c.Key), zap.Time("expires", c.Expires))
 		}

@@ -112,8 +112,8 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 	}
 }
 
-// TestAnExpiredDeclaredConsumerIsToldOf: a wrong date is seen at load; and a consumer that has ended since keeps no server
-// from starting.
+// TestAnExpiredDeclaredConsumerIsToldOf: a wrong date is seen at load; and a consumer that has
+// ended since keeps no server from starting.
 func TestAnExpiredDeclaredConsumerIsToldOf(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
@@ -126,15 +126,17 @@ func TestAnExpiredDeclaredConsumerIsToldOf(t *testing.T) {
 		return &DeclaredConsumer{Key: key, Secret: "s", ConsumerSettings: ConsumerSettings{Expires: expires}}
 	}
 	a := &App{
-		logger:    zap.New(core),
-		levels:    levels,
-		now:       func() time.Time { return now },
-		Consumers: []*DeclaredConsumer{consumer("ended", "2026-11-26"), consumer("lives", "2026-11-27"), consumer("for ever", "")},
+		logger: zap.New(core),
+		levels: levels,
+		now:    func() time.Time { return now },
+		Consumers: []*DeclaredConsumer{consumer("ended", "2026-11-26"), consumer("lives", "2026-11-27"),
+			consumer("for ever", "")},
 	}
 	if err := a.provisionConsumers(); err != nil {
 		t.Fatal(err)
 	}
-	if all := logs.All(); len(all) != 1 || all[0].Level != zap.WarnLevel || all[0].ContextMap()["consumer"] != "ended" {
+	if all := logs.All(); len(all) != 1 || all[0].Level != zap.WarnLevel ||
+		all[0].ContextMap()["consumer"] != "ended" {
 		t.Errorf("the log has %v", all)
 	}
 }

@@ -53,9 +53,10 @@ func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte
 	return body, true, nil
 }
 
-// hasBody reports whether there may be a body. What follows a WebSocket's CONNECT is none.
+// hasBody reports whether there may be a body. What follows a WebSocket's CONNECT is none. The length
+// tells, and not http.NoBody, which Caddy's server wraps.
 func hasBody(r *http.Request) bool {
-	return r.Body != nil && r.Body != http.NoBody && r.Method != http.MethodConnect
+	return r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodConnect
 }
 
 // mediaType is a Content-Type without its parameters.

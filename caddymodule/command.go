@@ -45,9 +45,10 @@ a running Caddy.
 	})
 }
 
-// buildCommands adds the subcommands. Those of consumers are in command_consumer.go, those of tokens in command_token.go;
-// sign.go and explain.go are for people who debug signatures, policycommand.go for those who test policies. What ends them
-// with which exit code is in command_exit.go, what a shell completes in command_complete.go.
+// buildCommands adds the subcommands. Those of consumers are in command_consumer.go, those of
+// tokens in command_token.go; sign.go and explain.go are for people who debug signatures,
+// policycommand.go for those who test policies. What ends them with which exit code is in
+// command_exit.go, what a shell completes in command_complete.go.
 func buildCommands(root *cobra.Command) {
 	root.Example = `  $ caddy oauth1 consumer add --name "CI bot" --callback 'https://ci.example.com/oauth/*'
   $ caddy oauth1 token list --user salgado

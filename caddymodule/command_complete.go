@@ -13,14 +13,16 @@ import (
 )
 
 const (
-	// completionPatience is how long a shell waits for the running server before it completes nothing.
+	// completionPatience is how long a shell waits for the running server before it completes
+	// nothing.
 	completionPatience = 2 * time.Second
 	// mostCompletions is how many a shell is given. Who wants another types more of it.
 	mostCompletions = 500
 )
 
-// harmless are the texts that a shell is given to complete. Caddy's script for bash expands them once more, $(...)
-// included, and where registration is open the key of a consumer is written by whoever comes.
+// harmless are the texts that a shell is given to complete. Caddy's script for bash expands them
+// once more, $(...) included, and where registration is open the key of a consumer is written by
+// whoever comes.
 var harmless = regexp.MustCompile(`^[A-Za-z0-9._@+,/][A-Za-z0-9._@+,/:=%-]*$`)
 
 // A completer lists what may stand in the place of a text that was begun.
@@ -33,7 +35,8 @@ func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, 
 		if c, err := newAdminClient(cmd); err == nil {
 			all, _ := complete(c, begun)
 			for _, text := range all {
-				if strings.HasPrefix(text, begun) && harmless.MatchString(text) && len(offered) < mostCompletions {
+				if strings.HasPrefix(text, begun) && harmless.MatchString(text) &&
+					len(offered) < mostCompletions {
 					offered = append(offered, text)
 				}
 			}
@@ -50,7 +53,9 @@ func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, 
 
 // completeKey completes the first argument.
 func completeKey(cmd *cobra.Command, complete completer) *cobra.Command {
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	cmd.ValidArgsFunction = func(
+		cmd *cobra.Command, args []string, begun string,
+	) ([]string, cobra.ShellCompDirective) {
 		if args = joinAddress(cmd, args); len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -61,17 +66,19 @@ func completeKey(cmd *cobra.Command, complete completer) *cobra.Command {
 
 // completeFlag completes a flag's value. The flag must be there.
 func completeFlag(cmd *cobra.Command, flag string, complete completer) {
-	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-		joinAddress(cmd, args)
-		return complete.forShell(cmd, begun)
-	})
+	err := cmd.RegisterFlagCompletionFunc(flag,
+		func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			joinAddress(cmd, args)
+			return complete.forShell(cmd, begun)
+		})
 	if err != nil {
 		panic(err) // there is no such flag: a mistake of ours
 	}
 }
 
-// joinAddress gives the flag --address the port again that bash took from it, and returns the arguments that are left.
-// Caddy's script lets bash cut words at a colon: HOST, ":" and PORT arrive, of which the last two look like arguments.
+// joinAddress gives the flag --address the port again that bash took from it, and returns the
+// arguments that are left. Caddy's script lets bash cut words at a colon: HOST, ":" and PORT
+// arrive, of which the last two look like arguments.
 func joinAddress(cmd *cobra.Command, args []string) []string {
 	address := cmd.Flag("address")
 	if address == nil || address.Value.String() == "" || len(args) < 2 || args[0] != ":" {
@@ -103,7 +110,8 @@ func permissionNames(c *adminClient, _ string) ([]string, error) {
 	return health.Permissions, err
 }
 
-// keysOf reads the keys of a list that begin with a text. Lists are in the order of their keys, so those follow it.
+// keysOf reads the keys of a list that begin with a text. Lists are in the order of their keys, so
+// those follow it.
 func keysOf[T any](c *adminClient, uri, begun string, key func(T) string) (keys []string, err error) {
 	query := make(url.Values)
 	if begun != "" {

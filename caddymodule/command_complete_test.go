@@ -14,11 +14,15 @@ func TestCompletion(t *testing.T) {
 	a := newTestAdmin(t, declaredConsumers+"\nregistration open")
 	a.must("POST", "/oauth1/consumers", `{"key":"printer"}`)
 	a.must("POST", "/oauth1/consumers", `{"key":"print.shop"}`)
-	a.must("POST", "/oauth1/tokens", `{"key":"tok1","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
-	a.must("POST", "/oauth1/tokens", `{"key":"tok2","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
+	a.must("POST", "/oauth1/tokens",
+		`{"key":"tok1","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
+	a.must("POST", "/oauth1/tokens",
+		`{"key":"tok2","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
 	// What registered itself wrote its own key, which bash would run.
-	for _, key := range []string{"$(touch pwned)", "`id`", "${HOME}", "two words", "-rf", "a;b", "a'b", "~root", "a*"} {
-		err := a.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, SelfRegistered: true, Created: a.clock})
+	for _, key := range []string{"$(touch pwned)", "`id`", "${HOME}", "two words", "-rf", "a;b", "a'b",
+		"~root", "a*"} {
+		err := a.store().CreateConsumer(t.Context(),
+			&tokenstore.Consumer{Key: key, SelfRegistered: true, Created: a.clock})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,17 +34,23 @@ func TestCompletion(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"consumers, declared ones too", []string{"consumer", "show", ""}, []string{"ci-bot", "limited", "print.shop", "printer"}},
+		{"consumers, declared ones too", []string{"consumer", "show", ""},
+			[]string{"ci-bot", "limited", "print.shop", "printer"}},
 		{"those that begin so", []string{"consumer", "remove", "print"}, []string{"print.shop", "printer"}},
 		{"none begins so", []string{"consumer", "update", "x"}, nil},
 		{"a key is all", []string{"consumer", "show", "printer", ""}, nil},
 		{"tokens", []string{"token", "revoke", "t"}, []string{"tok1", "tok2"}},
-		{"a consumer's flag", []string{"token", "list", "--consumer", "pr"}, []string{"print.shop", "printer"}},
-		{"levels", []string{"token", "issue", "--permission", "READ"}, []string{"READ_PUBLIC", "READ_PRIVATE"}},
-		{"signature methods", []string{"consumer", "add", "--signature-method", "RSA"}, []string{"RSA-SHA1", "RSA-SHA256", "RSA-SHA512"}},
-		{"what can be cleared", []string{"consumer", "update", "printer", "--clear", "e"}, []string{"expires"}},
+		{"a consumer's flag", []string{"token", "list", "--consumer", "pr"},
+			[]string{"print.shop", "printer"}},
+		{"levels", []string{"token", "issue", "--permission", "READ"},
+			[]string{"READ_PUBLIC", "READ_PRIVATE"}},
+		{"signature methods", []string{"consumer", "add", "--signature-method", "RSA"},
+			[]string{"RSA-SHA1", "RSA-SHA256", "RSA-SHA512"}},
+		{"what can be cleared", []string{"consumer", "update", "printer", "--clear", "e"},
+			[]string{"expires"}},
 	} {
-		for _, flag := range [][]string{{"--address", address}, {"--address", host, ":", port}} { // bash cuts at the colon
+		// bash cuts at the colon
+		for _, flag := range [][]string{{"--address", address}, {"--address", host, ":", port}} {
 			if got := complete(t, flag, c.args...); !slices.Equal(got, c.want) {
 				t.Errorf("%s, %q: got %q, want %q", c.name, flag, got, c.want)
 			}

@@ -91,7 +91,7 @@ to what holds without it: --clear expires makes the consumer live for ever, and
 A new secret comes with 'consumer rotate'. With --rsa-public-key the consumer
 signs with that key, and its secret ends.`,
 		Example: `  $ caddy oauth1 consumer update ci-bot --name "CI bot" --expires 2027-01-31
-  $ caddy oauth1 consumer update printer --callback https://a.example.com/ready --callback 'https://b.example.com/*'
+  $ caddy oauth1 consumer update printer --callback https://a.example.com/ --callback 'https://b.example.com/*'
   $ caddy oauth1 consumer update printer --clear permission --clear two-legged`,
 	}
 	settingFlags(cmd, false)
@@ -101,7 +101,8 @@ signs with that key, and its secret ends.`,
 			clearable = append(clearable, setting.flag)
 		}
 	}
-	cmd.Flags().StringArray("clear", nil, "A setting to set back (repeatable): "+strings.Join(clearable, ", "))
+	cmd.Flags().StringArray("clear", nil,
+		"A setting to set back (repeatable): "+strings.Join(clearable, ", "))
 	completeFlag(cmd, "clear", fixed(clearable...))
 	return completeKey(managing(cmd, cobra.ExactArgs(1), func(c *adminClient, args []string) error {
 		patch, err := givenSettings(c.cmd)
@@ -143,7 +144,8 @@ func optionOfFlag(flag string) string {
 	return ""
 }
 
-// settingFlags adds a flag for each setting of a consumer; for a new one it says what holds without.
+// settingFlags adds a flag for each setting of a consumer; for a new one it says what holds
+// without.
 func settingFlags(cmd *cobra.Command, isNew bool) {
 	flags := cmd.Flags()
 	for _, setting := range consumerSettings {
@@ -321,7 +323,8 @@ It says how many access tokens there are and asks, unless --yes is given.`,
 		if err != nil {
 			return err
 		}
-		if err := c.confirm(fmt.Sprintf("The consumer %q will be removed, with its %s", args[0], accessTokensText(n))); err != nil {
+		if err := c.confirm(fmt.Sprintf("The consumer %q will be removed, with its %s", args[0],
+			accessTokensText(n))); err != nil {
 			return err
 		}
 		if err := c.call(http.MethodDelete, uri, nil, nil); err != nil {

@@ -3,14 +3,15 @@ package caddymodule
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// TestConsumerSettingsAreAllNamed: every field of the settings has its option, under the name that it has in JSON, and the
-// record keeps it.
+// TestConsumerSettingsAreAllNamed: every field of the settings has its option, under the name that
+// it has in JSON, and the record keeps it.
 func TestConsumerSettingsAreAllNamed(t *testing.T) {
 	t.Parallel()
 	fields := reflect.TypeFor[ConsumerSettings]()
@@ -22,8 +23,18 @@ func TestConsumerSettingsAreAllNamed(t *testing.T) {
 			t.Errorf("%s is no option", name)
 			continue
 		}
-		if got, want := consumerSettings[j].value(&s), reflect.ValueOf(&s).Elem().Field(i).Addr().Interface(); got != want {
+		if got, want := consumerSettings[j].value(&s),
+			reflect.ValueOf(&s).Elem().Field(i).Addr().Interface(); got != want {
 			t.Errorf("%s is the option of another field", name)
+		}
+	}
+	manual, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range consumerSettings {
+		if !strings.Contains(string(manual), "\n                "+setting.option) {
+			t.Errorf("the README's Caddyfile has no %s", setting.option)
 		}
 	}
 	if len(consumerSettings) != fields.NumField() {
@@ -47,13 +58,19 @@ func TestConsumerUpdate(t *testing.T) {
 		also   string // what it can't be without
 	}{
 		{"name", []string{"--name", "New"}, `"New"`, "name", ""},
-		{"homepage", []string{"--homepage", "https://app.example.com/"}, `"https://app.example.com/"`, "homepage", ""},
-		{"signature_methods", []string{"--signature-method", "HMAC-SHA1", "--signature-method", "PLAINTEXT"}, `["HMAC-SHA1","PLAINTEXT"]`, "signature-method", ""},
-		{"callbacks", []string{"--callback", "https://a.test/x,y", "--callback", "https://b.test/*"}, `["https://a.test/x,y","https://b.test/*"]`, "callback", ""},
-		{"callbacks_ignore_query", []string{"--callback", "https://a.test/x", "--callbacks-ignore-query"}, `true`, "callbacks-ignore-query", "callback"},
-		{"default_callback", []string{"--callback", "https://a.test/x", "--default-callback"}, `true`, "default-callback", "callback"},
+		{"homepage", []string{"--homepage", "https://app.example.com/"}, `"https://app.example.com/"`,
+			"homepage", ""},
+		{"signature_methods", []string{"--signature-method", "HMAC-SHA1", "--signature-method",
+			"PLAINTEXT"}, `["HMAC-SHA1","PLAINTEXT"]`, "signature-method", ""},
+		{"callbacks", []string{"--callback", "https://a.test/x,y", "--callback", "https://b.test/*"},
+			`["https://a.test/x,y","https://b.test/*"]`, "callback", ""},
+		{"callbacks_ignore_query", []string{"--callback", "https://a.test/x", "--callbacks-ignore-query"},
+			`true`, "callbacks-ignore-query", "callback"},
+		{"default_callback", []string{"--callback", "https://a.test/x", "--default-callback"}, `true`,
+			"default-callback", "callback"},
 		{"permissions", []string{"--permission", "READ_PUBLIC"}, `["READ_PUBLIC"]`, "permission", ""},
-		{"two_legged", []string{"--two-legged-user", "bot", "--two-legged-permission", "READ_PUBLIC"}, `{"permission":"READ_PUBLIC","user":"bot"}`, "two-legged", ""},
+		{"two_legged", []string{"--two-legged-user", "bot", "--two-legged-permission", "READ_PUBLIC"},
+			`{"permission":"READ_PUBLIC","user":"bot"}`, "two-legged", ""},
 		{"expires", []string{"--expires", "2099-01-31"}, `"2099-01-31T00:00:00Z"`, "expires", ""},
 		{"disabled", []string{"--disabled"}, `true`, "", ""},
 		{"rsa_public_key", []string{"--rsa-public-key", rsa}, jsonText(t, testPublicKey(t)), "", ""},
@@ -90,7 +107,8 @@ func TestConsumerUpdate(t *testing.T) {
 			default:
 				return
 			}
-			if got := a.must("GET", "/oauth1/consumers/app", ""); !maps.EqualFunc(got, bare, reflect.DeepEqual) {
+			if got := a.must("GET", "/oauth1/consumers/app", ""); !maps.EqualFunc(got, bare,
+				reflect.DeepEqual) {
 				t.Errorf("set back: %v, want %v", got, bare)
 			}
 		})
@@ -105,9 +123,11 @@ func TestConsumerUpdate(t *testing.T) {
 func TestConsumerUpdateOfAPart(t *testing.T) {
 	a := newTestAdmin(t, "")
 	run := a.commandRunner()
-	a.must("POST", "/oauth1/consumers", `{"key":"app","name":"App","two_legged":{"user":"bot","permission":"READ_PUBLIC"}}`)
+	a.must("POST", "/oauth1/consumers",
+		`{"key":"app","name":"App","two_legged":{"user":"bot","permission":"READ_PUBLIC"}}`)
 	out, err := run("", "consumer", "update", "app", "--two-legged-user", "robot", "--clear", "name")
-	if err != nil || !strings.Contains(squeezed(out), "Two-legged: robot, READ_PUBLIC") || strings.Contains(out, "Name:") {
+	if err != nil || !strings.Contains(squeezed(out), "Two-legged: robot, READ_PUBLIC") ||
+		strings.Contains(out, "Name:") {
 		t.Errorf("got %v\n%s", err, out)
 	}
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// The exit codes of the commands, which scripts may rely on. 0 is success; 1 is every failure that has no code of its
-// own: nobody answers at the admin address, the store is out of reach, somebody said no to a question.
+// The exit codes of the commands, which scripts may rely on. 0 is success; 1 is every failure that
+// has no code of its own: nobody answers at the admin address, the store is out of reach, somebody
+// said no to a question.
 const (
 	exitUsage    = 2 // the command line or standard input is wrong, and nothing was asked of a server
 	exitNotFound = 3 // there is no such consumer, token or request token
@@ -32,7 +33,8 @@ type exitError struct {
 	code int
 }
 
-// Unwrap has the error of Caddy's own type too, which Caddy's main looks for, and which nothing but this function makes.
+// Unwrap has the error of Caddy's own type too, which Caddy's main looks for, and which nothing but
+// this function makes.
 func (e *exitError) Unwrap() []error {
 	caddys := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return e.code, nil })
 	return []error{e.error, caddys(new(cobra.Command), nil)}
@@ -48,7 +50,8 @@ func misuse(err error) error {
 
 func misused(format string, args ...any) error { return misuse(fmt.Errorf(format, args...)) }
 
-// checkUsage makes what is wrong with the command line an error with exitUsage, for a command and all below it.
+// checkUsage makes what is wrong with the command line an error with exitUsage, for a command and
+// all below it.
 func checkUsage(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -83,11 +86,12 @@ func checkArguments(cmd *cobra.Command) {
 	}
 }
 
-// mayBeEmpty marks a flag of which an empty value means the same as to everybody else, such as curl.
+// mayBeEmpty marks a flag of which an empty value means the same as to everybody else, such as
+// curl.
 const mayBeEmpty = "oauth1_may_be_empty"
 
-// emptyFlag is an error where a flag was given with nothing: a script whose variable is not set means something else than
-// the default.
+// emptyFlag is an error where a flag was given with nothing: a script whose variable is not set
+// means something else than the default.
 func emptyFlag(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		values := []string{"set"}
@@ -106,8 +110,8 @@ func emptyFlag(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// apiError finds the API's own message, and the exit code for its status, in an error of caddycmd.AdminAPIRequest, which
-// holds the body of the answer.
+// apiError finds the API's own message, and the exit code for its status, in an error of
+// caddycmd.AdminAPIRequest, which holds the body of the answer.
 func apiError(err error) error {
 	_, answer, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
 	if !ok {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// exitCode is what the program would end with, but for the type of Caddy's own that says so: TestOperators, in
-// integration, sees the real one.
+// exitCode is what the program would end with, but for the type of Caddy's own that says so:
+// TestExitCodes, in integration, sees the real one.
 func exitCode(err error) int {
 	var ends *exitError
 	switch {
@@ -38,36 +38,54 @@ func TestCommandExitCodes(t *testing.T) {
 		{"a missing argument", 2, []string{"consumer", "show"}, "accepts 1 arg"},
 		{"too many arguments", 2, []string{"consumer", "list", "x"}, "unknown command"},
 		{"a missing flag", 2, []string{"token", "issue", "--consumer", "app"}, "not set"},
-		{"flags that exclude each other", 2, []string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC", "--lifetime", "1h", "--expires", "2099-01-31"}, "expires lifetime"},
+		{"flags that exclude each other", 2,
+			[]string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC",
+				"--lifetime", "1h", "--expires", "2099-01-31"}, "expires lifetime"},
 		{"an empty key", 2, []string{"consumer", "add", ""}, "is empty"},
 		{"an empty key to remove", 2, []string{"consumer", "remove", "", "--yes"}, "is empty"},
 		{"an empty flag", 2, []string{"consumer", "add", "--expires", ""}, "flag --expires: is empty"},
-		{"an empty flag of several", 2, []string{"consumer", "add", "--permission", "READ_PUBLIC", "--permission", ""}, "flag --permission: is empty"},
-		{"an empty file name", 2, []string{"consumer", "add", "--rsa-public-key", ""}, "flag --rsa-public-key: is empty"},
+		{"an empty flag of several", 2,
+			[]string{"consumer", "add", "--permission", "READ_PUBLIC", "--permission", ""},
+			"flag --permission: is empty"},
+		{"an empty file name", 2, []string{"consumer", "add", "--rsa-public-key", ""},
+			"flag --rsa-public-key: is empty"},
 		{"nothing on standard input", 2, []string{"consumer", "add", "--secret-stdin"}, "no secret"},
 		{"nobody to ask", 2, []string{"consumer", "remove", "app"}, "give --yes"},
 		{"nobody to ask about a user", 2, []string{"revoke", "--user", "salgado"}, "give --yes"},
 		{"an update of nothing", 2, []string{"consumer", "update", "app"}, "nothing to change"},
-		{"a setting that can't be cleared", 2, []string{"consumer", "update", "app", "--clear", "key"}, "must be one of name, homepage"},
-		{"an RSA key can't be taken away", 2, []string{"consumer", "update", "rsa", "--clear", "rsa-public-key"}, "must be one of"},
-		{"a setting that is given and cleared", 2, []string{"consumer", "update", "app", "--clear", "name", "--name", "x"}, "given as well"},
+		{"a setting that can't be cleared", 2, []string{"consumer", "update", "app", "--clear", "key"},
+			"must be one of name, homepage"},
+		{"an RSA key can't be taken away", 2,
+			[]string{"consumer", "update", "rsa", "--clear", "rsa-public-key"}, "must be one of"},
+		{"a setting that is given and cleared", 2,
+			[]string{"consumer", "update", "app", "--clear", "name", "--name", "x"}, "given as well"},
 
 		{"no such consumer", 3, []string{"consumer", "show", "nobody"}, "not found"},
 		{"no such consumer to remove", 3, []string{"consumer", "remove", "nobody"}, "not found"},
-		{"no such consumer to update", 3, []string{"consumer", "update", "nobody", "--name", "x"}, "not found"},
+		{"no such consumer to update", 3, []string{"consumer", "update", "nobody", "--name", "x"},
+			"not found"},
 		{"no such token", 3, []string{"token", "revoke", "nothing"}, "not found"},
 		{"no such request token", 3, []string{"request-token", "show", "nothing"}, "not found"},
-		{"no such consumer for a token", 3, []string{"token", "issue", "--consumer", "nobody", "--user", "u", "--permission", "READ_PUBLIC"}, "not found"},
+		{"no such consumer for a token", 3,
+			[]string{"token", "issue", "--consumer", "nobody", "--user", "u", "--permission",
+				"READ_PUBLIC"}, "not found"},
 
 		{"a key that is taken", 4, []string{"consumer", "add", "app"}, "exists already"},
-		{"a declared consumer", 4, []string{"consumer", "remove", "ci-bot"}, "declared in Caddy's configuration"},
+		{"a declared consumer", 4, []string{"consumer", "remove", "ci-bot"},
+			"declared in Caddy's configuration"},
 		{"a date in the past", 4, []string{"consumer", "add", "--expires", "2020-01-31"}, "is in the past"},
-		{"a date in the past for a token", 4, []string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC", "--expires", "2020-01-31"}, "is in the past"},
-		{"a lifetime below 0", 4, []string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC", "--lifetime", "-1h"}, "lifetime"},
+		{"a date in the past for a token", 4,
+			[]string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC",
+				"--expires", "2020-01-31"}, "is in the past"},
+		{"a lifetime below 0", 4,
+			[]string{"token", "issue", "--consumer", "app", "--user", "u", "--permission", "READ_PUBLIC",
+				"--lifetime", "-1h"}, "lifetime"},
 		{"an overlap below 0", 4, []string{"consumer", "rotate", "app", "--overlap", "-1h"}, "overlap"},
-		{"a change that the server does not accept", 4, []string{"consumer", "update", "rsa", "--signature-method", "HMAC-SHA1"}, "no key for it"},
+		{"a change that the server does not accept", 4,
+			[]string{"consumer", "update", "rsa", "--signature-method", "HMAC-SHA1"}, "no key for it"},
 
-		{"a file that is not there", 1, []string{"consumer", "add", "--rsa-public-key", "/nowhere"}, "no such file"},
+		{"a file that is not there", 1, []string{"consumer", "add", "--rsa-public-key", "/nowhere"},
+			"no such file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out, err := run("", c.args...)
@@ -76,7 +94,8 @@ func TestCommandExitCodes(t *testing.T) {
 			}
 		})
 	}
-	for _, args := range [][]string{{"consumer", "destroy"}, {"token", "list", "--user"}, {"sign", "GET"}, {"sign", "", "http://h/", "--consumer", "k"}, {"policy", "GET", "/x"}} {
+	for _, args := range [][]string{{"consumer", "destroy"}, {"token", "list", "--user"}, {"sign", "GET"},
+		{"sign", "", "http://h/", "--consumer", "k"}, {"policy", "GET", "/x"}} {
 		if out, err := runCommand("", args...); exitCode(err) != 2 {
 			t.Errorf("%q: got %v\n%s", args, err, out)
 		}
@@ -93,7 +112,8 @@ func TestCommandExitCodes(t *testing.T) {
 	if _, err := run("", "consumer", "list"); exitCode(err) != 1 {
 		t.Errorf("a store that is out of reach: %v", err)
 	}
-	if _, err := runCommand("", "consumer", "list", "--address", "127.0.0.1:1"); exitCode(err) != 1 || !strings.Contains(err.Error(), "127.0.0.1:1") {
+	if _, err := runCommand("", "consumer", "list", "--address", "127.0.0.1:1"); exitCode(err) != 1 ||
+		!strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("no server: %v", err)
 	}
 }
@@ -106,7 +126,8 @@ func TestCommandsOfAServerWithoutTheApp(t *testing.T) {
 		code       int
 	}{
 		{404, `{"error":"consumer \"x\": not found"}`, `consumer "x": not found`, 3},
-		{404, `{"error":"resource not found: /oauth1/consumers/x"}`, "resource not found: /oauth1/consumers/x", 1},
+		{404, `{"error":"resource not found: /oauth1/consumers/x"}`,
+			"resource not found: /oauth1/consumers/x", 1},
 		{404, "404 page not found\n", "the admin API answered 404 404 page not found?", 1},
 		{403, `{"error":"host not allowed: x"}`, "host not allowed: x", 4},
 		{409, `{"error":"no: such"}`, "no: such", 4},
@@ -118,7 +139,8 @@ func TestCommandsOfAServerWithoutTheApp(t *testing.T) {
 			w.WriteHeader(c.status)
 			fmt.Fprint(w, c.body)
 		}))
-		_, err := runCommand("", "consumer", "show", "x", "--address", strings.TrimPrefix(server.URL, "http://"))
+		_, err := runCommand("", "consumer", "show", "x", "--address",
+			strings.TrimPrefix(server.URL, "http://"))
 		server.Close()
 		if err == nil || err.Error() != c.want || exitCode(err) != c.code {
 			t.Errorf("%d %s: got %d %v, want %d %s", c.status, c.body, exitCode(err), err, c.code, c.want)
@@ -136,16 +158,21 @@ func TestCommandsAskBeforeTheyRevoke(t *testing.T) {
 		args []string
 		asks string
 	}{
-		{"a consumer is removed", []string{"consumer", "remove", "app"}, `The consumer "app" will be removed, with its 3 access tokens. Go on? [y/N] `},
-		{"a user's grants end", []string{"revoke", "--user", "alice"}, `2 access tokens of the user "alice" will be revoked. Go on? [y/N] `},
-		{"a consumer's grants end", []string{"revoke", "--consumer", "app"}, `3 access tokens of the consumer "app" will be revoked. Go on? [y/N] `},
-		{"a user's grants to a consumer end", []string{"revoke", "--user", "bob", "--consumer", "app"}, `1 access token of the user "bob" of the consumer "app" will be revoked. Go on? [y/N] `},
+		{"a consumer is removed", []string{"consumer", "remove", "app"},
+			`The consumer "app" will be removed, with its 3 access tokens. Go on? [y/N] `},
+		{"a user's grants end", []string{"revoke", "--user", "alice"},
+			`2 access tokens of the user "alice" will be revoked. Go on? [y/N] `},
+		{"a consumer's grants end", []string{"revoke", "--consumer", "app"},
+			`3 access tokens of the consumer "app" will be revoked. Go on? [y/N] `},
+		{"a user's grants to a consumer end", []string{"revoke", "--user", "bob", "--consumer", "app"},
+			`1 access token of the user "bob" of the consumer "app" will be revoked. Go on? [y/N] `},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
 			t.Cleanup(func() { a.call("DELETE", "/oauth1/consumers/app", "") })
 			for _, user := range []string{"alice", "alice", "bob"} {
-				a.must("POST", "/oauth1/tokens", `{"consumer":"app","user":"`+user+`","permission":"READ_PUBLIC"}`)
+				a.must("POST", "/oauth1/tokens",
+					`{"consumer":"app","user":"`+user+`","permission":"READ_PUBLIC"}`)
 			}
 			there := func() int { return len(a.must("GET", "/oauth1/tokens", "")["items"].([]any)) }
 			args := append(c.args, "--address", strings.TrimPrefix(server.URL, "http://"))

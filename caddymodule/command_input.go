@@ -12,7 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// isTerminal reports whether a person can be asked. /dev/null is a character device and no terminal.
+// isTerminal reports whether a person can be asked. /dev/null is a character device and no
+// terminal.
 func isTerminal(in io.Reader) bool {
 	switch in := in.(type) {
 	case *os.File:
@@ -34,7 +35,8 @@ func (c *adminClient) confirm(what string) error {
 	}
 	in := c.cmd.InOrStdin()
 	if !isTerminal(in) {
-		return misused("%s, and standard input is no terminal where somebody could agree to it: give --yes", what)
+		return misused("%s, and standard input is no terminal where somebody could agree to it: give --yes",
+			what)
 	}
 	fmt.Fprintf(c.cmd.ErrOrStderr(), "%s. Go on? [y/N] ", onScreen(what))
 	answer, err := bufio.NewReader(in).ReadString('\n')
@@ -48,8 +50,9 @@ func (c *adminClient) confirm(what string) error {
 	return errors.New("nothing was changed")
 }
 
-// readSecrets reads secrets from standard input, one a line, and asks for them at a terminal. what names them, in order;
-// one that is missing or empty is an error that names it, and ends with the hint.
+// readSecrets reads secrets from standard input, one a line, and asks for them at a terminal. what
+// names them, in order; one that is missing or empty is an error that names it, and ends with the
+// hint.
 func readSecrets(cmd *cobra.Command, hint string, what ...string) ([]string, error) {
 	in := cmd.InOrStdin()
 	asks := isTerminal(in)

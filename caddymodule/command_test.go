@@ -109,12 +109,14 @@ func TestCommandsThatManage(t *testing.T) {
 		{"it is disabled", "", []string{"consumer", "disable", key}, []string{"State: disabled"}, ""},
 		{"its secret is rotated", "", []string{"consumer", "rotate", key, "--overlap", "24h"}, []string{"Old secret works until: 2", "Secret: ", "it is not shown again"}, ""},
 		{"its secret is rotated to a given one", "canary-2", []string{"consumer", "rotate", key, "--secret-stdin"}, []string{"Key: " + key}, ""},
-		{"it is removed", "", []string{"consumer", "remove", key, "--yes"}, []string{"is removed, with its 0 access tokens"}, ""},
+		{"it is removed", "", []string{"consumer", "remove", key, "--yes"},
+			[]string{"is removed, with its 0 access tokens"}, ""},
 		{"it is gone", "", []string{"consumer", "show", key}, nil, `consumer "` + key + `": not found`},
 		{"an RSA consumer", "", []string{"consumer", "add", "--rsa-public-key", publicKey}, []string{"RSA key: 2048 bits"}, ""},
 		{"a consumer without a secret", "", []string{"consumer", "add", "bare", "--no-secret"}, []string{"Secret: (empty)"}, ""},
 		{"an RSA key that is not there", "", []string{"consumer", "add", "--rsa-public-key", publicKey + "x"}, nil, "reading the RSA public key"},
-		{"no secret on standard input", "\n", []string{"consumer", "add", "--secret-stdin"}, nil, "standard input holds no secret in line 1"},
+		{"no secret on standard input", "\n", []string{"consumer", "add", "--secret-stdin"}, nil,
+			"standard input holds no secret in line 1"},
 		{"two kinds of secrets", "", []string{"consumer", "add", "--secret-stdin", "--no-secret"}, nil, "secret-stdin"},
 		{"half of two_legged", "", []string{"consumer", "add", "--two-legged-user", "u"}, nil, "two-legged-permission"},
 		{"the API's refusal", "", []string{"consumer", "add", "ci-bot"}, nil, `consumer "ci-bot": is declared in Caddy's configuration`},
@@ -145,7 +147,8 @@ func TestCommandsThatManage(t *testing.T) {
 		{"grant or refuse", "", []string{"request-token", "review", "oob", "--user", "alice"}, nil, "permission"},
 		{"not both", "", []string{"request-token", "review", "oob", "--user", "alice", "--refuse", "--permission", "READ_PUBLIC"}, nil, "permission"},
 
-		{"all tokens of a user are revoked", "", []string{"revoke", "--user", "bob", "--yes"}, []string{"Revoked: 1 access token\n"}, ""},
+		{"all tokens of a user are revoked", "", []string{"revoke", "--user", "bob", "--yes"},
+			[]string{"Revoked: 1 access token\n"}, ""},
 		{"revoke whose?", "", []string{"revoke"}, nil, "user consumer"},
 
 		{"too many arguments", "", []string{"consumer", "show", "a", "b"}, nil, "accepts 1 arg"},
@@ -283,9 +286,13 @@ func TestSignIsVerified(t *testing.T) {
 		{"secrets on standard input", "c&s\nt s\n", nil, []string{"GET", "https://api.example.com/a%20b?x=1&y=%2F", "--token", "t"}, get, secrets, "HMAC-SHA256"},
 		{"lines of Windows", "c&s\r\nt s", nil, []string{"GET", "https://api.example.com/a%20b?x=1&y=%2F#part", "--token", "t"}, get, secrets, "HMAC-SHA256"},
 		{"one line only", "c&s", nil, []string{"GET", "http://api.example.com:8080"}, root, onlyConsumer, "HMAC-SHA256"},
-		{"two lines for a request without a token", "c&s\nt s\n", nil, []string{"GET", "http://api.example.com:8080/"}, root, onlyConsumer, "HMAC-SHA256"},
-		{"no secret", "", nil, []string{"GET", "http://api.example.com:8080/", "--no-secret"}, root, oauth1.Key{}, "HMAC-SHA256"},
-		{"a token's secret alone", "t s\n", nil, []string{"GET", "http://api.example.com:8080/", "--no-secret", "--token", "t"}, root, oauth1.Key{TokenSecret: "t s"}, "HMAC-SHA256"},
+		{"two lines for a request without a token", "c&s\nt s\n", nil,
+			[]string{"GET", "http://api.example.com:8080/"}, root, onlyConsumer, "HMAC-SHA256"},
+		{"no secret", "", nil, []string{"GET", "http://api.example.com:8080/", "--no-secret"}, root,
+			oauth1.Key{}, "HMAC-SHA256"},
+		{"a token's secret alone", "t s\n", nil,
+			[]string{"GET", "http://api.example.com:8080/", "--no-secret", "--token", "t"}, root,
+			oauth1.Key{TokenSecret: "t s"}, "HMAC-SHA256"},
 		{"secrets in the environment", "", map[string]string{envConsumerSecret: "c&s", envTokenSecret: "t s"}, []string{"POST", "https://api.example.com/items", "--data", "a=b+c", "--data", "d=%2B", "--token", "t"}, post, secrets, "HMAC-SHA256"},
 		{"another method", "c&s\n", nil, []string{"POST", "https://api.example.com/items", "--data", "a=b+c&d=%2B", "--signature-method", "HMAC-SHA1"}, post, onlyConsumer, "HMAC-SHA1"},
 		{"PLAINTEXT", "c&s\nt s\n", nil, []string{"GET", "http://api.example.com:8080/", "--token", "t", "--signature-method", "PLAINTEXT"}, root, secrets, "PLAINTEXT"},
@@ -325,7 +332,8 @@ func TestSignRefuses(t *testing.T) {
 	}{
 		{[]string{"GET", "http://h/", "--consumer", "k", "--signature-method", "RSA-SHA1"}, "signature method RSA-SHA1: the RSA methods need --private-key"},
 		{[]string{"GET", "http://h/", "--consumer", "k", "--signature-method", "MD5"}, "oauth_signature_method: not supported"},
-		{[]string{"GET", "http://h/?oauth_token=x", "--consumer", "k", "--nonce", "n"}, "OAuth parameters in two places"},
+		{[]string{"GET", "http://h/?oauth_token=x", "--consumer", "k", "--nonce", "n"},
+			"OAuth parameters in two places"},
 		{[]string{"GET", "http://h/", "--consumer", "k", "--private-key", "/nowhere"}, "reading the private key"},
 		{[]string{"GET", "http://h/", "--consumer", "k", "--private-key", "command_test.go"}, "parse RSA private key: not PEM"},
 		{[]string{"GET", "ftp://h/", "--consumer", "k"}, "must begin with http:// or https://"},
@@ -334,9 +342,12 @@ func TestSignRefuses(t *testing.T) {
 		{[]string{"GET", "http://h/a b", "--consumer", "k"}, "holds a space"},
 		{[]string{"GET", "http://h/"}, `"consumer" not set`},
 		{[]string{"http://h/", "--consumer", "k"}, "accepts 2 arg"},
-		{[]string{"GET", "http://h/", "--consumer", "k", "--timestamp", "0"}, "timestamp 0: must be positive"},
-		{[]string{"GET", "http://h/", "--consumer", "k", "--timestamp", "-1"}, "timestamp -1: must be positive"},
-		{[]string{"GET", "http://h/", "--consumer", "k", "--token", "t"}, "standard input holds no token secret in line 2"},
+		{[]string{"GET", "http://h/", "--consumer", "k", "--timestamp", "0"},
+			"timestamp 0: must be positive"},
+		{[]string{"GET", "http://h/", "--consumer", "k", "--timestamp", "-1"},
+			"timestamp -1: must be positive"},
+		{[]string{"GET", "http://h/", "--consumer", "k", "--token", "t"},
+			"standard input holds no token secret in line 2"},
 	} {
 		_, err := runCommand("s\n", append([]string{"sign"}, c.args...)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -345,12 +356,14 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// TestSignNeedsItsSecrets: nothing on standard input, or an empty variable of a script, is no secret.
+// TestSignNeedsItsSecrets: nothing on standard input, or an empty variable of a script, is no
+// secret.
 func TestSignNeedsItsSecrets(t *testing.T) {
 	args := []string{"sign", "GET", "http://h/", "--consumer", "k", "--token", "t"}
 	for _, stdin := range []string{"", "\n", "\r\n", "\nt\n"} {
 		out, err := runCommand(stdin, args...)
-		if err == nil || !strings.Contains(err.Error(), "no consumer secret in line 1; --no-secret") || exitCode(err) != 2 || out != "" {
+		if err == nil || !strings.Contains(err.Error(), "no consumer secret in line 1; --no-secret") ||
+			exitCode(err) != 2 || out != "" {
 			t.Errorf("%q: got %q, %v", stdin, out, err)
 		}
 	}
@@ -363,13 +376,15 @@ func TestSignNeedsItsSecrets(t *testing.T) {
 		t.Errorf("%s was asked: %q, %v", os.DevNull, out, err)
 	}
 	out, err := runCommandWith(keyboard{strings.NewReader("c\nt\n")}, args...)
-	if err != nil || !strings.HasPrefix(out, "Type the consumer secret: Type the token secret: Authorization: OAuth ") {
+	if err != nil || !strings.HasPrefix(out,
+		"Type the consumer secret: Type the token secret: Authorization: OAuth ") {
 		t.Errorf("at a terminal: %q, %v", out, err)
 	}
 	for name, value := range map[string]string{envConsumerSecret: "c", envTokenSecret: ""} {
 		t.Setenv(name, value)
 	}
-	if out, err := runCommand("c\nt\n", args...); err == nil || !strings.Contains(err.Error(), envTokenSecret+" holds no token secret") {
+	if out, err := runCommand("c\nt\n", args...); err == nil ||
+		!strings.Contains(err.Error(), envTokenSecret+" holds no token secret") {
 		t.Errorf("an empty variable: %q, %v", out, err)
 	}
 }

@@ -35,7 +35,8 @@ is refused.`,
 	cmd.Flags().String("consumer", "", "The key of the consumer")
 	cmd.Flags().String("key", "", "The key of the token (default: a random one)")
 	cmd.Flags().Bool("secret-stdin", false, "Read the token's secret from standard input")
-	cmd.Flags().String("expires", "", "When the token ends, in place of --lifetime: a date, or a time such as 2027-01-31T00:00:00Z")
+	cmd.Flags().String("expires", "",
+		"When the token ends, in place of --lifetime: a date, or a time such as 2027-01-31T00:00:00Z")
 	grantFlags(cmd)
 	completeFlag(cmd, "consumer", consumerKeys)
 	cmd.MarkFlagsMutuallyExclusive("expires", "lifetime")
@@ -66,7 +67,8 @@ func grantFlags(cmd *cobra.Command) {
 	cmd.Flags().String("user", "", "The user whom the token acts for")
 	cmd.Flags().String("permission", "", "The level that is granted, such as READ_PUBLIC")
 	cmd.Flags().String("context", "", "The context that the grant is limited to (default: none)")
-	cmd.Flags().String("lifetime", "", "How long the grant lasts, such as 12h or 7d, or never (default: as long as the app allows)")
+	cmd.Flags().String("lifetime", "",
+		"How long the grant lasts, such as 12h or 7d, or never (default: as long as the app allows)")
 	completeFlag(cmd, "permission", permissionNames)
 }
 

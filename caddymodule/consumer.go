@@ -200,7 +200,8 @@ func checkText(what, s string) error {
 	return nil
 }
 
-// checkKey refuses a key that can't be stored, shown or reached: in the path of a URL, . and .. are not names.
+// checkKey refuses a key that can't be stored, shown or reached: in the path of a URL, . and .. are
+// not names.
 func checkKey(key string) error {
 	if key == "." || key == ".." {
 		return fmt.Errorf("key %q: can't stand in the path of a URL", key)

@@ -21,30 +21,34 @@ type ConsumerSettings struct {
 	RSAPublicKey string `json:"rsa_public_key,omitempty"`
 	// What the consumer may sign with. Default: all that the site accepts.
 	SignatureMethods []string `json:"signature_methods,omitempty"`
-	// The only callbacks that the consumer may name: URLs, each exact or with a * at its end that stands for any
-	// rest of the path. They are compared as URLs: scheme and host in any case, a default port or none; and an http
-	// URL of this computer (`http://127.0.0.1/done`, `http://[::1]/done`, `http://localhost/done`) stands for every port
-	// (RFC 8252 section 7.3). Custom schemes are accepted only here. Default: any http or https URL, at the request
-	// token.
+	// The only callbacks that the consumer may name: URLs, each exact or with a * at its end that
+	// stands for any rest of the path. They are compared as URLs: scheme and host in any case, a
+	// default port or none; and an http URL of this computer (`http://127.0.0.1/done`,
+	// `http://[::1]/done`, `http://localhost/done`) stands for every port (RFC 8252 section 7.3).
+	// Custom schemes are accepted only here. Default: any http or https URL, at the request token.
 	Callbacks []string `json:"callbacks,omitempty"`
-	// Accept a registered callback with any query. Default: false; a query must be the registered one.
+	// Accept a registered callback with any query. Default: false; a query must be the registered
+	// one.
 	CallbacksIgnoreQuery bool `json:"callbacks_ignore_query,omitempty"`
-	// Send the browser to the one registered callback, with a verifier, where the consumer names no callback or `oob`
-	// (RFC 5849 section 2.1), as MediaWiki's and X's clients expect. Needs exactly one callback, without a *. Default:
-	// false; without a callback the consumer follows Launchpad's polling flow, and with `oob` the user gets a code to
-	// type in.
+	// Send the browser to the one registered callback, with a verifier, where the consumer names no
+	// callback or `oob` (RFC 5849 section 2.1), as MediaWiki's and X's clients expect. Needs
+	// exactly one callback, without a *. Default: false; without a callback the consumer follows
+	// Launchpad's polling flow, and with `oob` the user gets a code to type in.
 	DefaultCallback bool `json:"default_callback,omitempty"`
 	// The levels that the consumer may be granted and may use. Default: all.
 	Permissions []string `json:"permissions,omitempty"`
-	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are anonymous, and refused
-	// where a policy wants more. Whoever has the consumer's secret or key then is that user, with no person asked.
+	// Whom the consumer acts for when it signs without a token. Default: nobody, such requests are
+	// anonymous, and refused where a policy wants more. Whoever has the consumer's secret or key
+	// then is that user, with no person asked.
 	TwoLegged *tokenstore.TwoLegged `json:"two_legged,omitempty"`
-	// When the consumer ends, as RFC 3339 (2027-01-31T00:00:00Z) or as a date, whose beginning in UTC is meant. Default: never.
+	// When the consumer ends, as RFC 3339 (2027-01-31T00:00:00Z) or as a date, whose beginning in
+	// UTC is meant. Default: never.
 	Expires string `json:"expires,omitempty"`
 }
 
-// A consumerSetting is one of the ConsumerSettings, for whatever reads them by name: the Caddyfile, placeholders, flags.
-// A new setting is a field above, a line in consumerSettings, and a line each in settingsOf and apply, which know the record.
+// A consumerSetting is one of the ConsumerSettings, for whatever reads them by name: the Caddyfile,
+// placeholders, flags. A new setting is a field above, a line in consumerSettings, and a line each
+// in settingsOf and apply, which know the record.
 type consumerSetting struct {
 	// option is the name in JSON and in the Caddyfile.
 	option string
@@ -56,25 +60,34 @@ type consumerSetting struct {
 	value func(*ConsumerSettings) any
 }
 
-// consumerSettings are all of them. The flags of rsa_public_key (a file) and two_legged (two of them) are special.
+// consumerSettings are all of them. The flags of rsa_public_key (a file) and two_legged (two of
+// them) are special.
 var consumerSettings = []consumerSetting{
 	{"name", "name", "What people read on the authorize page", "the key",
 		func(s *ConsumerSettings) any { return &s.Name }},
 	{"homepage", "homepage", "The application's website", "none",
 		func(s *ConsumerSettings) any { return &s.Homepage }},
-	{"rsa_public_key", "rsa-public-key", "A PEM file with the consumer's RSA public key or certificate", "it has a secret",
+	{"rsa_public_key", "rsa-public-key", "A PEM file with the consumer's RSA public key or certificate",
+		"it has a secret",
 		func(s *ConsumerSettings) any { return &s.RSAPublicKey }},
-	{"signature_methods", "signature-method", "A method that the consumer may sign with", "all that the site accepts",
+	{"signature_methods", "signature-method", "A method that the consumer may sign with",
+		"all that the site accepts",
 		func(s *ConsumerSettings) any { return &s.SignatureMethods }},
-	{"callbacks", "callback", "A callback that the consumer may name: a URL, or one with a * at the end of its path", "any http or https URL",
+	{"callbacks", "callback",
+		"A callback that the consumer may name: a URL, or one with a * at the end of its path",
+		"any http or https URL",
 		func(s *ConsumerSettings) any { return &s.Callbacks }},
-	{"callbacks_ignore_query", "callbacks-ignore-query", "Accept a registered callback with any query", "a query must be the registered one",
+	{"callbacks_ignore_query", "callbacks-ignore-query", "Accept a registered callback with any query",
+		"a query must be the registered one",
 		func(s *ConsumerSettings) any { return &s.CallbacksIgnoreQuery }},
-	{"default_callback", "default-callback", "Send the browser to the one registered callback where the consumer names none, or oob", "Launchpad's polling, or a code to type in",
+	{"default_callback", "default-callback",
+		"Send the browser to the one registered callback where the consumer names none, or oob",
+		"Launchpad's polling, or a code to type in",
 		func(s *ConsumerSettings) any { return &s.DefaultCallback }},
 	{"permissions", "permission", "A level that the consumer may be granted", "all",
 		func(s *ConsumerSettings) any { return &s.Permissions }},
-	{"two_legged", "two-legged", "The user whom the consumer acts for when it signs without a token", "nobody",
+	{"two_legged", "two-legged", "The user whom the consumer acts for when it signs without a token",
+		"nobody",
 		func(s *ConsumerSettings) any { return &s.TwoLegged }},
 	{"expires", "expires", "When the consumer ends: a date, or a time such as 2027-01-31T00:00:00Z", "never",
 		func(s *ConsumerSettings) any { return &s.Expires }},

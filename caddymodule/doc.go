@@ -20,18 +20,21 @@
 //
 // Beside it:
 //
-//	app.go          the app: the lifetimes, the permission levels; appstore.go: its store, by tokenstore.Module alone;
-//	                consumer.go: declared consumers and what any may be;
-//	                consumersettings.go: what can be said of one, by the configuration, the API and the flags
+//	app.go          the app: the lifetimes, the permission levels; appstore.go: its store, which it
+//	                knows by tokenstore.Module alone
+//	consumer.go     declared consumers and what any may be; consumersettings.go: what can be said of
+//	                one, by the configuration, the API and the flags
 //	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
 //	                page.go: what both share; pages.go: how they look; pages/: templates and stylesheet;
 //	                callback.go: where they may send a browser
 //	admin.go        the admin API
-//	command.go      the commands that use it; command_exit.go: how they end; command_input.go: what they ask and read;
-//	                command_complete.go: what a shell completes; version.go: what the program is and is called
-//	sign.go         and explain.go: the commands for people who debug signatures; mistakes.go: what clients do wrong with
-//	                base strings; policycommand.go: the command for those who test policies
+//	command.go      the commands that use it; command_exit.go: how they end; command_input.go: what
+//	                they ask and read; command_complete.go: what a shell completes; version.go: what
+//	                the program is and is called
+//	sign.go         and explain.go: the commands for people who debug signatures; mistakes.go: what
+//	                clients do wrong with base strings; policycommand.go: the command for those who
+//	                test policies
 //	sites.go        where the handlers stand among a configuration's routes; arrival.go: which servers a URL
 //	                reaches; routewalk.go: the way of a request to the handler that judges it; namespace.go:
 //	                the sites that share users, though their logins differ

@@ -231,8 +231,28 @@ func TestParametersApart(t *testing.T) {
 		}
 	}
 
+	for form, ok := range map[string]bool{
+		"oauth_verifier=right&oauth_token=KEY":                 true, // twitter-api-v2 does this
+		"oauth_verifier=right&oauth_token=other":               false,
+		"oauth_verifier=right&oauth_token=KEY&oauth_token=KEY": false,
+	} {
+		token := site.newRequestTokenSigned(signer, "oob")
+		site.review(token, tokenstore.Review{Permission: "READ_PUBLIC", Verifier: "right"})
+		signer := signer
+		signer.Token, signer.TokenSecret = token.Get("oauth_token"), token.Get("oauth_token_secret")
+		r := site.sign(signer, "POST", "http://api.test/+access-token", "oauth_verifier=right")
+		again := httptest.NewRequest("POST", r.URL.String(), strings.NewReader(strings.ReplaceAll(form, "KEY", signer.Token)))
+		again.Header = r.Header
+		if w, _ := site.serve(again); (w.Code == 200) != ok || !ok && w.Code != 400 {
+			t.Errorf("%s: %d %q", form, w.Code, w.Body)
+		}
+	}
+
 	token := site.grant("demo", "alice", "READ_PUBLIC")
 	signer.Token, signer.TokenSecret = token.Key, token.Secret
+	if w, _ := site.serve(site.sign(signer, "POST", "http://api.test/x", "oauth_token="+token.Key)); w.Code != 400 {
+		t.Errorf("an API request with its token twice: %d %q, want 400", w.Code, w.Body)
+	}
 	w, _ := site.serve(site.sign(signer, "GET", "http://api.test/x?oauth_verifier=v", ""))
 	if w.Code != 400 {
 		t.Errorf("an API request with a verifier apart: %d %q, want 400", w.Code, w.Body)

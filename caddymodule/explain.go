@@ -243,7 +243,8 @@ func explainParams(out io.Writer, server, client []string) {
 	}
 }
 
-// joinedHint recognizes a base string whose parameters were not encoded as a whole, so that it has too many parts.
+// joinedHint recognizes a base string whose parameters were not encoded as a whole, so that it has
+// too many parts.
 func joinedHint(server *baseString, client string) string {
 	_, params, _ := strings.Cut(client, "&")
 	_, params, _ = strings.Cut(params, "&")

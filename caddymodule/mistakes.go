@@ -8,9 +8,10 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// A mistake is one that clients make with a base string: what is said of it, and what it makes of a piece. A piece that
-// was signed rightly is known; so each mistake is tried on it, and the one whose outcome is the client's piece was made.
-// (To decode the client's piece would not tell: with too few encodings as with the right ones the same text is left.)
+// A mistake is one that clients make with a base string: what is said of it, and what it makes of a
+// piece. A piece that was signed rightly is known; so each mistake is tried on it, and the one
+// whose outcome is the client's piece was made. (To decode the client's piece would not tell: with
+// too few encodings as with the right ones the same text is left.)
 type mistake struct {
 	said string
 	// param makes what may stand for a parameter, of its decoded name and value.
@@ -18,26 +19,31 @@ type mistake struct {
 }
 
 const (
-	saidTooFew = "The client encodes this once too few: in a base string a name and a value are encoded by themselves, and then " +
-		"the whole once more."
+	saidTooFew = "The client encodes this once too few: in a base string a name and a value are " +
+		"encoded by themselves, and then the whole once more."
 	saidTooOften     = "The client encodes this once too often."
-	saidSentTooOften = "The client encodes this once too often in what it sends, or once too few in its base string: the server " +
-		"decodes what was sent once."
-	saidDecodedTwice = "The client decodes this once too often before it signs it: %2B stands for +, which is no space then."
-	saidPlusIsSpace  = "In a query or a form + stands for a space, and is signed as one."
-	saidSpaceAsPlus  = "The client encodes a space as +, as in a form. In a base string it is %20, and so %2520."
-	saidUnencoded    = "The client leaves ! ' ( ) * unencoded, as JavaScript's encodeURIComponent does. OAuth encodes them."
-	saidTilde        = "The client encodes ~, which stays as it is."
-	saidCase         = "The two differ in upper and lower case only."
+	saidSentTooOften = "The client encodes this once too often in what it sends, or once too few in " +
+		"its base string: the server decodes what was sent once."
+	saidDecodedTwice = "The client decodes this once too often before it signs it: %2B stands for +, " +
+		"which is no space then."
+	saidPlusIsSpace = "In a query or a form + stands for a space, and is signed as one."
+	saidSpaceAsPlus = "The client encodes a space as +, as in a form. In a base string it is %20, and " +
+		"so %2520."
+	saidUnencoded = "The client leaves ! ' ( ) * unencoded, as JavaScript's encodeURIComponent does. " +
+		"OAuth encodes them."
+	saidTilde = "The client encodes ~, which stays as it is."
+	saidCase  = "The two differ in upper and lower case only."
 
-	saidURLNotEncoded = "The client encodes this once too few: in a base string the URL is encoded as a whole."
-	saidPathDecoded   = "The client encodes this once too few: the path is signed as it is sent, with its percent-encoding, and " +
-		"that is encoded once more."
-	saidPort  = "The port that a scheme has by default (80 with http, 443 with https) is left out of a base string."
+	saidURLNotEncoded = "The client encodes this once too few: in a base string the URL is encoded as " +
+		"a whole."
+	saidPathDecoded = "The client encodes this once too few: the path is signed as it is sent, with its " +
+		"percent-encoding, and that is encoded once more."
+	saidPort = "The port that a scheme has by default (80 with http, 443 with https) is left out of a " +
+		"base string."
 	saidQuery = "The query is no part of the URL in a base string: its parameters stand among the others."
 
-	saidParamsNotEncoded = "The client encodes this once too few: the parameters, joined by = and &, are encoded as a whole before " +
-		"they are joined to the method and the URL."
+	saidParamsNotEncoded = "The client encodes this once too few: the parameters, joined by = and &, are " +
+		"encoded as a whole before they are joined to the method and the URL."
 )
 
 // paramMistakes are in the order in which they are tried.
@@ -92,18 +98,20 @@ var paramMistakes = []mistake{
 // twice is how a name or a value stands in a base string.
 func twice(s string) string { return oauth1.Encode(oauth1.Encode(s)) }
 
-// unreserved undoes the encoding of what JavaScript's encodeURIComponent leaves as it is, and OAuth does not.
+// unreserved undoes the encoding of what JavaScript's encodeURIComponent leaves as it is, and OAuth
+// does not.
 var unreserved = strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
 
-// partly is twice, by a client that encodes by itself with encodeURIComponent, and the whole rightly.
+// partly is twice, by a client that encodes by itself with encodeURIComponent, and the whole
+// rightly.
 func partly(s string) string { return oauth1.Encode(unreserved.Replace(oauth1.Encode(s))) }
 
 // joined joins the name and the value of a parameter as they stand in a base string.
 func joined(name, value string) string { return name + "%3D" + value }
 
-// paramMistake says what made one or more of the client's pieces, which follow each other, of the server's piece: a value
-// with an & that is encoded too few looks like several. It says where they begin, and how many they are; said is empty
-// where nothing is known that would have made any.
+// paramMistake says what made one or more of the client's pieces, which follow each other, of the
+// server's piece: a value with an & that is encoded too few looks like several. It says where they
+// begin, and how many they are; said is empty where nothing is known that would have made any.
 func paramMistake(server string, client []string) (said string, at, n int) {
 	name, value := decodeParam(server)
 	for _, m := range paramMistakes {
@@ -116,13 +124,15 @@ func paramMistake(server string, client []string) (said string, at, n int) {
 			}
 		}
 	}
-	if at := slices.IndexFunc(client, func(theirs string) bool { return strings.EqualFold(server, theirs) }); at >= 0 {
+	if at := slices.IndexFunc(client,
+		func(theirs string) bool { return strings.EqualFold(server, theirs) }); at >= 0 {
 		return saidCase, at, 1
 	}
 	return "", 0, 0
 }
 
-// urlMistake says what made the client's base string URI of the server's; empty where nothing is known that would.
+// urlMistake says what made the client's base string URI of the server's; empty where nothing is
+// known that would.
 func urlMistake(server, client string) string {
 	signed := decodeText(server) // as it is before the base string encodes it
 	origin, path := cutOrigin(signed)
@@ -160,7 +170,8 @@ func cutOrigin(u string) (origin, path string) {
 // mistaken is a parameter of the server's, what the client has in its place, and why.
 type mistaken struct{ server, client, said string }
 
-// pairMistaken finds the parameters of both sides that a mistake has made different, and returns the rest.
+// pairMistaken finds the parameters of both sides that a mistake has made different, and returns
+// the rest.
 func pairMistaken(server, client []string) (pairs []mistaken, onlyServer, onlyClient []string) {
 	onlyServer, onlyClient = onlyIn(server, client), onlyIn(client, server)
 	onlyServer = slices.DeleteFunc(onlyServer, func(ours string) bool {

@@ -87,7 +87,8 @@ func runSign(cmd *cobra.Command, args []string) error {
 	}
 	header, err := signer.Sign(request)
 	if errors.Is(err, oauth1.ErrKeyKind) {
-		return misused("signature method %s: the RSA methods need --private-key, and all others no such key", signer.SignatureMethod)
+		return misused("signature method %s: the RSA methods need --private-key, and all others no such key",
+			signer.SignatureMethod)
 	}
 	if err != nil {
 		return err
@@ -96,8 +97,8 @@ func runSign(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// readSigningKeys finds the private key or the secrets. Whether a secret is empty is said, never guessed: a signature with
-// an empty one that was meant to be another is refused far from here.
+// readSigningKeys finds the private key or the secrets. Whether a secret is empty is said, never
+// guessed: a signature with an empty one that was meant to be another is refused far from here.
 func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 	if file := flagText(cmd, "private-key"); file != "" {
 		pem, err := os.ReadFile(file)

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -224,6 +225,13 @@ func (s *testSite) sign(signer oauth1.Signer, method, target, form string) *http
 	}
 	r.Header.Set("Authorization", header)
 	return r
+}
+
+// setBody gives a request a body, as a server would hand it on: with its length, and as nothing that
+// net/http knows.
+func setBody(r *http.Request, body string) {
+	r.Body = io.NopCloser(strings.NewReader(body))
+	r.ContentLength = int64(len(body))
 }
 
 // plain makes a request to an endpoint that is signed with PLAINTEXT in its query.

@@ -16,8 +16,8 @@ import (
 const modulePath = "github.com/caddy-oauth1/caddy-oauth1"
 
 func init() {
-	// The names in help texts, and the one that a shell's completion is for. Caddy's own default is "caddy", whatever the
-	// program is called.
+	// The names in help texts, and the one that a shell's completion is for. Caddy's own default is
+	// "caddy", whatever the program is called.
 	if caddy.CustomBinaryName == "" {
 		caddy.CustomBinaryName = programName()
 	}
@@ -44,8 +44,9 @@ func nameProgram(cmd *cobra.Command, name string) {
 	}
 }
 
-// tellVersion adds a line to what Caddy's `version` prints. Caddy's own line stays the first, as scripts know it. Caddy
-// has no place for a module's version, so this is done when a command has ended, and only if it was that one.
+// tellVersion adds a line to what Caddy's `version` prints. Caddy's own line stays the first, as
+// scripts know it. Caddy has no place for a module's version, so this is done when a command has
+// ended, and only if it was that one.
 func tellVersion(oauth1 *cobra.Command) {
 	cobra.OnFinalize(func() {
 		for _, cmd := range oauth1.Root().Commands() {
@@ -57,8 +58,9 @@ func tellVersion(oauth1 *cobra.Command) {
 	})
 }
 
-// moduleVersion is the version of this module in a program: the main module where that is built from our repository, one
-// of many where xcaddy has built it. A module of a folder has no version but what the repository there says.
+// moduleVersion is the version of this module in a program: the main module where that is built
+// from our repository, one of many where xcaddy has built it. A module of a folder has no version
+// but what the repository there says.
 func moduleVersion(info *debug.BuildInfo) string {
 	if info == nil {
 		return "unknown"

@@ -25,10 +25,14 @@ func TestModuleVersion(t *testing.T) {
 	}{
 		{"no build information", nil, "unknown"},
 		{"our program, of a tag", &debug.BuildInfo{Main: ours("v1.2.3"), Settings: vcs}, "v1.2.3"},
-		{"our program, of a checkout", &debug.BuildInfo{Main: ours("(devel)"), Settings: vcs}, "(devel) (abcdef+modified)"},
+		{"our program, of a checkout", &debug.BuildInfo{Main: ours("(devel)"), Settings: vcs},
+			"(devel) (abcdef+modified)"},
 		{"our program, of a folder", &debug.BuildInfo{Main: ours("(devel)")}, "(devel)"},
-		{"xcaddy's, of a registry", &debug.BuildInfo{Main: xcaddy, Deps: []*debug.Module{{Path: "x"}, &summed}, Settings: vcs}, "v1.2.3 h1:abc="},
-		{"xcaddy's, of a folder", &debug.BuildInfo{Main: xcaddy, Deps: []*debug.Module{&replaced}}, "v0.0.0-00010101000000-000000000000 => /src/caddy-oauth1@(devel)"},
+		{"xcaddy's, of a registry",
+			&debug.BuildInfo{Main: xcaddy, Deps: []*debug.Module{{Path: "x"}, &summed}, Settings: vcs},
+			"v1.2.3 h1:abc="},
+		{"xcaddy's, of a folder", &debug.BuildInfo{Main: xcaddy, Deps: []*debug.Module{&replaced}},
+			"v0.0.0-00010101000000-000000000000 => /src/caddy-oauth1@(devel)"},
 		{"a program that copied the code", &debug.BuildInfo{Main: xcaddy}, "unknown"},
 	} {
 		if got := moduleVersion(c.info); got != c.want {
@@ -55,7 +59,8 @@ func TestVersionIsToldByVersion(t *testing.T) {
 		if err := root.Execute(); err != nil {
 			t.Fatal(err)
 		}
-		if got := out.String(); !strings.HasPrefix(got, want) || want == "" && got != "" || strings.Count(got, "caddy-oauth1") != strings.Count(want, "caddy-oauth1") {
+		if got := out.String(); !strings.HasPrefix(got, want) || want == "" && got != "" ||
+			strings.Count(got, "caddy-oauth1") != strings.Count(want, "caddy-oauth1") {
 			t.Errorf("%s: got %q, want %q", args, got, want)
 		}
 	}
@@ -81,7 +86,8 @@ func TestProgramName(t *testing.T) {
 	root := &cobra.Command{Use: "oauth1", Example: "  $ caddy oauth1 health"}
 	root.AddCommand(&cobra.Command{Use: "health", Example: "  $ x | caddy oauth1 health"})
 	nameProgram(root, "caddy-oauth1")
-	if root.Example != "  $ caddy-oauth1 oauth1 health" || root.Commands()[0].Example != "  $ x | caddy-oauth1 oauth1 health" {
+	if root.Example != "  $ caddy-oauth1 oauth1 health" ||
+		root.Commands()[0].Example != "  $ x | caddy-oauth1 oauth1 health" {
 		t.Errorf("got %q and %q", root.Example, root.Commands()[0].Example)
 	}
 }

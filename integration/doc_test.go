@@ -18,9 +18,16 @@
 //	log_test.go           no secret in the log
 //	reload_test.go        reloads under load, validate beside a running server, two servers on one directory
 //	interop_test.go       what the foreign clients have in common: how they are run, the awkward requests
+//	matrix_test.go        the matrix: every foreign client by every signature method, as docs/clients.md shows it
+//	matrix_*_test.go      its clients, a file for each family; wire_test.go: what they really send;
+//	                      matrix_page_test.go: docs/clients.md
 //	launchpadlib_test.go  requestsoauthlib_test.go  nodeoauth_test.go  dghubble_test.go     one a client
 //	launchpad_test.go     a small Launchpad for launchpadlib to talk to
 //	clients/              the drivers of the clients that are not written in Go
+//
+// To add a client to the matrix, write a driver in clients/ that takes a matrixRun and says a matrixResult (see
+// clients/python/oauthlib_driver.py), and a row in the table of its family. Run the row, claim what the client does
+// wrong once you have seen on the wire that it is the client, and write docs/clients.md with -update.
 //
 // A test that needs a program which is not installed is skipped, and says which. With CI=true in the environment it
 // fails instead. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short` runs nothing here.

@@ -3,12 +3,14 @@ package integration
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -275,28 +277,36 @@ func publicPEM(t testing.TB, key *rsa.PrivateKey) string {
 }
 
 // drive runs a driver of a foreign client with the arguments, answers what it asks, and decodes its result.
-func drive(t *testing.T, program []string, args object, answer func(what string, asked object) object, result any) {
+func drive(t *testing.T, program []string, args any, answer func(what string, asked object) object, result any) {
+	t.Helper()
+	if err := tryDrive(t, program, args, answer, result); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryDrive is drive, for a client that may fail.
+func tryDrive(t *testing.T, program []string, args any, answer func(what string, asked object) object, result any) error {
 	t.Helper()
 	text, err := json.Marshal(args)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program[0], append(program[1:], string(text))...)
+	cmd := exec.CommandContext(ctx, program[0], slices.Concat(program[1:], []string{string(text)})...)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "PYTHONDONTWRITEBYTECODE=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 16<<20)
@@ -325,8 +335,9 @@ func drive(t *testing.T, program []string, args object, answer func(what string,
 	}
 	in.Close()
 	if err := cmd.Wait(); err != nil || !finished {
-		t.Fatalf("%s: %v\n%s", program, err, stderr.String())
+		return fmt.Errorf("%s: %w\n%s", program, cmp.Or(err, errors.New("no result")), stderr.String())
 	}
+	return nil
 }
 
 // noQuestions is the answer of a test whose driver is not to ask.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -53,5 +54,17 @@ func TestNodeOAuthFollowsTheThreeLeggedFlow(t *testing.T) {
 				"method": c.method, "callback": c.callback, "version": c.version, "consumer": demoKey, "consumer_secret": demoSecret,
 			})
 		})
+	}
+}
+
+// The version that its README passes is none of RFC 5849, section 3.1.
+func TestNodeOAuthsOwnVersionIsRefused(t *testing.T) {
+	srv := startServer(t, site{Handler: "respond ok"}, "")
+	err := tryDrive(t, nodeOAuth(t), object{
+		"do": "flow", "root": srv.origin() + "/", "method": "HMAC-SHA1", "callback": "oob", "version": "1.0A",
+		"consumer": demoKey, "consumer_secret": demoSecret,
+	}, noQuestions(t), &flow{})
+	if err == nil || !strings.Contains(err.Error(), `oauth_version: not "1.0".`) {
+		t.Errorf("%v, want a refusal that names the version", err)
 	}
 }

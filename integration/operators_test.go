@@ -17,7 +17,8 @@ import (
 
 // What operators have: the commands, as scripts and shells use them.
 
-// oauth1 runs a command of ours against the server, without a terminal, and returns its exit code and what it printed.
+// oauth1 runs a command of ours against the server, without a terminal, and returns its exit code
+// and what it printed.
 func (srv *server) oauth1(t testing.TB, stdin string, args ...string) (code int, out string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -31,7 +32,8 @@ func (srv *server) oauth1(t testing.TB, stdin string, args ...string) (code int,
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
-// TestExitCodes: scripts tell by them what happened. In this order: later commands look at what earlier ones did.
+// TestExitCodes: scripts tell by them what happened. In this order: later commands look at what
+// earlier ones did.
 func TestExitCodes(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	address := "127.0.0.1:" + srv.admin
@@ -42,7 +44,8 @@ func TestExitCodes(t *testing.T) {
 		want        string
 	}{
 		{"a consumer is added", "", "consumer add app --name App", 0, "Secret:"},
-		{"a token is issued", "", "token issue --consumer app --user alice --permission READ_PUBLIC --key tok", 0, "Secret:"},
+		{"a token is issued", "",
+			"token issue --consumer app --user alice --permission READ_PUBLIC --key tok", 0, "Secret:"},
 		{"a key that is taken", "", "consumer add app", 4, `Error: consumer "app": exists already`},
 		{"a declared consumer", "", "consumer update demo --name x", 4, "declared in Caddy's configuration"},
 		{"an end in the past", "", "consumer add --expires 2020-01-31", 4, "is in the past"},
@@ -52,8 +55,10 @@ func TestExitCodes(t *testing.T) {
 		{"a missing flag", "", "token issue --consumer app", 2, "not set"},
 		{"an empty key", "", "consumer add EMPTY", 2, "is empty"},
 		{"an empty flag", "", "consumer update app --expires EMPTY", 2, "is empty"},
-		{"nobody to ask", "y\n", "consumer remove app", 2, "1 access token, and standard input is no terminal"},
-		{"a consumer is updated", "", "consumer update app --name New --permission READ_PUBLIC", 0, "Permissions:  READ_PUBLIC"},
+		{"nobody to ask", "y\n", "consumer remove app", 2,
+			"1 access token, and standard input is no terminal"},
+		{"a consumer is updated", "", "consumer update app --name New --permission READ_PUBLIC", 0,
+			"Permissions:  READ_PUBLIC"},
 		{"and set back", "", "consumer update app --clear permission", 0, "Name:     New"},
 		{"a user's tokens end", "", "revoke --user alice --yes", 0, "Revoked:  1 access token\n"},
 		{"a consumer is removed", "", "consumer remove app -y", 0, "with its 0 access tokens"},
@@ -77,7 +82,8 @@ func TestExitCodes(t *testing.T) {
 		})
 	}
 	srv.stop()
-	if code, out := srv.oauth1(t, "", "consumer", "list", "--address", address); code != 1 || !strings.Contains(out, "connection refused") {
+	if code, out := srv.oauth1(t, "", "consumer", "list", "--address", address); code != 1 ||
+		!strings.Contains(out, "connection refused") {
 		t.Errorf("no server: %d\n%s", code, out)
 	}
 	null, err := os.Open(os.DevNull)
@@ -87,7 +93,8 @@ func TestExitCodes(t *testing.T) {
 	defer null.Close()
 	cmd := srv.command(t.Context(), "oauth1", "sign", "GET", "http://h/", "--consumer", "k")
 	cmd.Stdin = null
-	if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 2 || strings.Contains(string(out), "Type ") {
+	if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 2 ||
+		strings.Contains(string(out), "Type ") {
 		t.Errorf("sign < %s: %v\n%s", os.DevNull, err, out)
 	}
 }
@@ -102,7 +109,8 @@ func TestQuestionsAtATerminal(t *testing.T) {
 	}
 	ask := func(typed, args string) (int, string) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), script, "-qec", requireBinary(t)+" oauth1 "+args+" --address 127.0.0.1:"+srv.admin, os.DevNull)
+		cmd := exec.CommandContext(t.Context(), script, "-qec",
+			requireBinary(t)+" oauth1 "+args+" --address 127.0.0.1:"+srv.admin, os.DevNull)
 		cmd.Stdin = strings.NewReader(typed)
 		out, _ := cmd.CombinedOutput()
 		return cmd.ProcessState.ExitCode(), string(out)
@@ -112,9 +120,15 @@ func TestQuestionsAtATerminal(t *testing.T) {
 		code        int
 		want        []string
 	}{
-		{"n\n", "consumer remove app", 1, []string{`The consumer "app" will be removed, with its 2 access tokens. Go on? [y/N]`, "nothing was changed"}},
-		{"\n", "revoke --user alice", 1, []string{`2 access tokens of the user "alice" will be revoked. Go on? [y/N]`, "nothing was changed"}},
-		{"y\n", "revoke --consumer app", 0, []string{`2 access tokens of the consumer "app" will be revoked. Go on? [y/N]`, "2 access tokens"}},
+		{"n\n", "consumer remove app", 1,
+			[]string{`The consumer "app" will be removed, with its 2 access tokens. Go on? [y/N]`,
+				"nothing was changed"}},
+		{"\n", "revoke --user alice", 1,
+			[]string{`2 access tokens of the user "alice" will be revoked. Go on? [y/N]`,
+				"nothing was changed"}},
+		{"y\n", "revoke --consumer app", 0,
+			[]string{`2 access tokens of the consumer "app" will be revoked. Go on? [y/N]`,
+				"2 access tokens"}},
 		{"yes\n", "consumer remove app", 0, []string{"with its 0 access tokens. Go on? [y/N]", "is removed"}},
 	} {
 		code, out := ask(c.typed, c.args)
@@ -146,7 +160,8 @@ func TestTheLogTellsWhatWasOpened(t *testing.T) {
 	srv.start()
 	for _, want := range []string{
 		`"consumers":0,"access_tokens":0,"request_tokens":0,"nonces":0`,
-		fmt.Sprintf(`"msg":"token store is open","store":"badger","path":%q,"encrypted":false,"sync":false,"consumers":1,"access_tokens":1,"request_tokens":0`,
+		fmt.Sprintf(`"store":"badger","path":%q,"encrypted":false,"sync":false,`+
+			`"consumers":1,"access_tokens":1,"request_tokens":0`,
 			filepath.Join(srv.dir, "store")),
 	} {
 		srv.waitUntil("the log tells", func() error {
@@ -158,7 +173,8 @@ func TestTheLogTellsWhatWasOpened(t *testing.T) {
 	}
 }
 
-// TestAdminRightAfterTheStart: the admin endpoint listens before there is an app, and a script need not know.
+// TestAdminRightAfterTheStart: the admin endpoint listens before there is an app, and a script need
+// not know.
 func TestAdminRightAfterTheStart(t *testing.T) {
 	srv := newServer(t, site{Handler: "respond ok"}, "")
 	for range 5 {
@@ -195,7 +211,8 @@ func TestAdminRightAfterTheStart(t *testing.T) {
 	}
 }
 
-// TestBashCompletes: a real bash with Caddy's own completion script, under the name that the program has.
+// TestBashCompletes: a real bash with Caddy's own completion script, under the name that the
+// program has.
 func TestBashCompletes(t *testing.T) {
 	const library = "/usr/share/bash-completion/bash_completion"
 	if _, err := os.Stat(library); err != nil {
@@ -207,7 +224,8 @@ func TestBashCompletes(t *testing.T) {
 	}
 	tok := srv.issue(t, "printer", "alice", "READ_PUBLIC", nil)
 	trap := filepath.Join(srv.dir, "trap")
-	unknown := srv.request("POST", "/+request-token", strings.NewReader(form(plaintext("$(touch${IFS}"+trap+")", "", token{}))))
+	unknown := srv.request("POST", "/+request-token",
+		strings.NewReader(form(plaintext("$(touch${IFS}"+trap+")", "", token{}))))
 	unknown.Header.Set("Content-Type", formType)
 	if got := srv.mustDo(t, unknown); got.Status != http.StatusOK {
 		t.Fatalf("it did not register itself: %d %s", got.Status, got.Body)

@@ -40,7 +40,10 @@ func TestRequestsOAuthlibSendsABodyHash(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{OAuth1: "signature_methods HMAC-SHA1 HMAC-SHA256\nrequire_body_hash"}, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
-	requests := []awkward{{Name: "JSON", Method: "POST", URL: srv.origin() + "/items", Body: `{"a":"b"}`, ContentType: "application/json"}}
+	requests := []awkward{
+		{Name: "JSON", Method: "POST", URL: srv.origin() + "/items", Body: `{"a":"b"}`, ContentType: "application/json"},
+		{Name: "nothing", Method: "GET", URL: srv.origin() + "/items"}, // needs none
+	}
 	for _, c := range []struct {
 		name, method string
 		hash         bool
@@ -58,6 +61,9 @@ func TestRequestsOAuthlibSendsABodyHash(t *testing.T) {
 			}, noQuestions(t), &got)
 			if got[0].Status != c.status {
 				t.Errorf("%d %s%s, want %d", got[0].Status, got[0].Body, got[0].Error, c.status)
+			}
+			if !c.hash && got[1].Status != http.StatusOK {
+				t.Errorf("a GET without a body: %d %s%s", got[1].Status, got[1].Body, got[1].Error)
 			}
 		})
 	}

@@ -119,6 +119,9 @@ type secrets struct {
 func signature(method, base string, s secrets) (string, error) {
 	shared := escape(s.consumer) + "&" + escape(s.token)
 	kind, name, _ := strings.Cut(method, "-")
+	if kind != "PLAINTEXT" && hashes[name] == 0 {
+		return "", fmt.Errorf("signature method %q", method)
+	}
 	switch kind {
 	case "PLAINTEXT":
 		return shared, nil

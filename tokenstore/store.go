@@ -138,8 +138,8 @@ type Store interface {
 	LastUsed(ctx context.Context, key string) (time.Time, error)
 	// AccessTokens lists those that match.
 	AccessTokens(ctx context.Context, f Filter, after string, limit int) (page []*AccessToken, next string, err error)
-	// CountAccessTokens returns how many access tokens match, as Revoke would count them. The time that it takes grows
-	// with them.
+	// CountAccessTokens returns how many access tokens match, as Revoke would count them. The time
+	// that it takes grows with them.
 	CountAccessTokens(ctx context.Context, f Filter) (int, error)
 	// RevokeToken removes one access token. ErrNotFound.
 	RevokeToken(ctx context.Context, key string) error

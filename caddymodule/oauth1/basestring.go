@@ -131,6 +131,9 @@ func (n *normalizer) addKnown(p *Params, bit sent, name, value string) {
 
 func (n *normalizer) addPairs(s string, source Source, p *Params) error {
 	for name, value := range pairs(s) {
+		if p.again && name == "oauth_token" {
+			continue // it is in the header
+		}
 		if !n.add(name, value, true, p.Source == source) {
 			return errMalformed(source)
 		}

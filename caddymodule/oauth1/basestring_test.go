@@ -183,10 +183,14 @@ func FuzzAppendBaseString(f *testing.F) {
 	f.Add("get", "HTTPS", "h:443", "", "", "oauth_signature=a&%6fauth_token=%2B&a+b=c;d&&=", "x=%00&%ff")
 	f.Add("GET", "https", "h", "/%41", `OAuth realm="a\"," , foo="b+c",,oauth_signature="%3D"`, "a=1&a=0&A=%2541", "")
 	f.Add("PUT", "http", "h", "*", "", "a=1", "oauth_signature=x&oauth_nonce=%7E")
+	f.Add("POST", "http", "h", "/t", `OAuth oauth_token="x"`, "", "oauth_token=x&oauth_verifier=y")
 	f.Fuzz(func(t *testing.T, method, scheme, host, path, header, query, form string) {
-		p, err := Parse([]string{header}, query, []byte(form))
+		p, err := ParseTokenRequest([]string{header}, query, []byte(form))
 		if err != nil {
 			return
+		}
+		if strict, err := Parse([]string{header}, query, []byte(form)); err == nil && p.Source != SourceNone && strict.Source != p.Source {
+			t.Errorf("the %v is the source, or the %v", strict.Source, p.Source)
 		}
 		r := &Request{Method: method, Scheme: scheme, Host: host, Path: path, Query: query, Form: []byte(form)}
 		got, err := r.AppendBaseString(nil, &p)
@@ -206,7 +210,8 @@ func FuzzAppendBaseString(f *testing.F) {
 	})
 }
 
-// naiveBaseString is RFC 5849, section 3.4.1, written down as simply as it goes.
+// naiveBaseString is RFC 5849, section 3.4.1, written down as simply as it goes. A token that is sent
+// again is signed once.
 func naiveBaseString(r *Request, header string, source Source) (string, bool) {
 	values := map[string][]string{} // encoded name -> encoded values
 	ok := true
@@ -214,7 +219,8 @@ func naiveBaseString(r *Request, header string, source Source) (string, bool) {
 		name, nameOK := naiveDecode(name, plus)
 		value, valueOK := naiveDecode(value, plus)
 		ok = ok && nameOK && valueOK
-		if !(isSource && name == "oauth_signature") {
+		tokenAgain := name == "oauth_token" && source == SourceHeader && !isSource
+		if !(isSource && name == "oauth_signature") && !tokenAgain {
 			values[naiveEncode(name)] = append(values[naiveEncode(name)], naiveEncode(value))
 		}
 	}

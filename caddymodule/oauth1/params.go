@@ -51,6 +51,7 @@ type Params struct {
 	header string // what follows the scheme in the Authorization header, when that is the source and holds more than we know
 	sent   sent
 	apart  sent // those that were sent, but not in Source: see ParseTokenRequest
+	again  bool // the token is in the header and, as the same, elsewhere; it is signed once
 }
 
 // sent is the set of the known parameters that were sent.
@@ -154,7 +155,8 @@ func Parse(authorization []string, query string, form []byte) (Params, error) {
 // 2.1 and 2.3). There oauth_callback and oauth_verifier may stand in another place than the rest: some
 // clients sign with the header, and send these two in the form or the query, where they are signed
 // like every other parameter (section 3.4.1.3.1). Each may be sent once, wherever it is; alone they make
-// no request with OAuth parameters.
+// no request with OAuth parameters. An oauth_token in the header may be there once more with the same
+// value: twitter-api-v2 sends it so, and signs it once.
 func ParseTokenRequest(authorization []string, query string, form []byte) (Params, error) {
 	r := reader{mayRoam: sentCallback | sentVerifier}
 	return r.parse(authorization, query, string(form))
@@ -295,6 +297,8 @@ func (r *reader) readPairs(source Source, s string) error {
 			if err := r.setApart(name, value); err != nil {
 				return err
 			}
+		case r.mayRoam != 0 && r.repeatsToken(name, value):
+			p.again = true
 		case isProtocolName(name):
 			if p.Source != SourceNone && p.Source != source {
 				return rejected("", "OAuth parameters in two places, the "+p.Source.String()+" and the "+source.String())
@@ -318,6 +322,17 @@ func (r *reader) roams(rawName string) bool {
 	name, ok := decode(rawName, true)
 	_, bit := r.params.field(name)
 	return ok && r.mayRoam&bit != 0
+}
+
+// repeatsToken tells whether a parameter of the query or the form is the token of the header, sent again
+// for the first time.
+func (r *reader) repeatsToken(rawName, rawValue string) bool {
+	p := &r.params
+	if p.Source != SourceHeader || p.sent&sentToken == 0 || p.again || rawName != "oauth_token" {
+		return false
+	}
+	value, ok := decode(rawValue, true)
+	return ok && value == p.Token
 }
 
 // setApart stores such a parameter. Query and form are signed as they are, so its place is the only one

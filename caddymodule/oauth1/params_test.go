@@ -412,6 +412,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(`oauth realm="\"\\",,a="b" , oauth_signature="%3D", oauth_version="1.0"`, "a", "b=%00")
 	f.Add("OAuth x", "", "")
 	f.Add("OAuth oauth_token=\"x\"", "oauth%5Fverifier=a+b", "oauth_callback=%41")
+	f.Add("OAuth oauth_token=\"x%2B\"", "", "oauth_token=x%2b&oauth_verifier=y")
+	f.Add("OAuth oauth_token=\"x\"", "oauth_token=x", "oauth_token=x")
 	f.Fuzz(func(t *testing.T, header, query, form string) {
 		checkParse(t, header, query, form, Parse, nil)
 		checkParse(t, header, query, form, ParseTokenRequest, []string{"oauth_callback", "oauth_verifier"})
@@ -432,11 +434,19 @@ func checkParse(t *testing.T, header, query, form string, parse func([]string, s
 		return
 	}
 	sent := map[Source]map[string]int{SourceHeader: {}, SourceQuery: {}, SourceForm: {}}
+	again := 0
 	values, roamed := map[string]string{}, map[string]int{}
 	collect := func(source Source) func(name, value string) {
 		return func(name, value string) {
 			name, _ = naiveDecode(name, source != SourceHeader)
 			if strings.HasPrefix(name, "oauth_") {
+				if name == "oauth_token" && roaming != nil && p.Source == SourceHeader && source != SourceHeader {
+					again++
+					if value, _ = naiveDecode(value, true); value != p.Token || again > 1 {
+						t.Errorf("a token was accepted for the %d. time as %q, which was %q before", again+1, value, p.Token)
+					}
+					return
+				}
 				if slices.Contains(roaming, name) {
 					roamed[name]++
 					values[name], _ = naiveDecode(value, source != SourceHeader)

@@ -23,7 +23,9 @@ func TestStats(t *testing.T) {
 	}
 	var adding change
 	for i := range countedAtOnce + 1 { // it is counted in parts
-		putAccessToken(&adding, &tokenstore.AccessToken{Key: fmt.Sprint(i), Secret: "s", Consumer: "a", User: "u", Permission: "p", Created: now})
+		putAccessToken(&adding,
+			&tokenstore.AccessToken{Key: fmt.Sprint(i), Secret: "s", Consumer: "a", User: "u",
+				Permission: "p", Created: now})
 		if i%1000 == 0 || i == countedAtOnce {
 			if err := s.tokens.commit(adding); err != nil {
 				t.Fatal(err)
@@ -31,11 +33,14 @@ func TestStats(t *testing.T) {
 			adding = change{}
 		}
 	}
-	if err := s.CreateRequestToken(t.Context(), &tokenstore.RequestToken{Key: "r", Secret: "s", Consumer: "b", Created: now, Expires: now.Add(time.Hour)}); err != nil {
+	if err := s.CreateRequestToken(t.Context(),
+		&tokenstore.RequestToken{Key: "r", Secret: "s", Consumer: "b", Created: now,
+			Expires: now.Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	for i, consumer := range []string{"a", "a", "b"} {
-		n := tokenstore.Nonce{Consumer: consumer, Timestamp: now.Unix(), Value: fmt.Sprint(i), Expires: now.Add(time.Hour)}
+		n := tokenstore.Nonce{Consumer: consumer, Timestamp: now.Unix(), Value: fmt.Sprint(i),
+			Expires: now.Add(time.Hour)}
 		if err := s.UseNonce(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@
 Arguments: {"service_root", "dir", "consumer", "do": NAME, ...}; see the functions below for the rest.
 """
 
+import json
 import os
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from launchpadlib.credentials import (  # noqa: E402
 from launchpadlib.launchpad import Launchpad  # noqa: E402
 from launchpadlib.uris import web_root_for_service_root  # noqa: E402
 
-from driver import arguments, ask, finish  # noqa: E402
+from driver import arguments, ask, content, finish, multipart, send  # noqa: E402
 
 
 class Engine(RequestTokenAuthorizationEngine):
@@ -210,6 +211,40 @@ def do_requests(args):
             result["error"] = "%s: %s" % (type(e).__name__, e)
         results.append(result)
     return results
+
+
+def do_matrix(args):
+    """Launchpad's own walk, polling once too early; then requests as entries and operations send them."""
+    web_root = web_root_for_service_root(args["root"])
+    credentials = Credentials(args["consumer"], args["consumer_secret"])
+    url = credentials.get_request_token(web_root=web_root)
+    try:
+        credentials.exchange_request_token_for_access_token(web_root)
+    except HTTPError as e:
+        if e.response.status != 401:
+            raise
+    ask("authorize", request_token=credentials._request_token.key, url=url)
+    credentials.exchange_request_token_for_access_token(web_root)
+    cache = os.path.join(args["dir"], "cache")
+    browser = Launchpad(credentials, None, None, args["root"], cache, version="1.0")._browser
+
+    def one(r):
+        if r["kind"] == "query":
+            response, body = browser.get(r["url"], return_response=True)
+        elif r["kind"] == "form":
+            response, body = browser.post(r["url"], "an operation", **dict(r["form"]))
+        elif r["kind"] == "json":
+            response, body = browser.patch(r["url"], json.loads(r["body"]))
+        elif r["kind"] == "upload":
+            response, body = browser.put(r["url"], content(r), r["content_type"])
+        else:
+            data, media_type = multipart(r)  # what wadllib writes of an operation with a file
+            headers = {"Content-type": media_type}
+            response, body = browser._request(r["url"], data, "POST", extra_headers=headers)
+        return response.status, body.decode()
+
+    token = credentials.access_token
+    return {"token": token.key, "secret": token.secret, "sent": send(args["requests"], one)}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import requests
 from requests_oauthlib import OAuth1, OAuth1Session
 from requests_oauthlib.oauth1_session import TokenRequestDenied
 
-from driver import arguments, ask, finish
+from driver import arguments, ask, by_requests, finish, send
 
 
 def client_arguments(args, placement="AUTH_HEADER"):
@@ -101,6 +101,30 @@ def do_flow(args):
     oauth.trust_env = False
     response = oauth.get(args["root"] + "api/me?n=1")
     result.update(access_token=access["oauth_token"], status=response.status_code, body=response.text)
+    return result
+
+
+def do_matrix(args):
+    """The workflow of the documentation, then the requests, all by OAuth1Session."""
+    placement = {"header": "AUTH_HEADER", "query": "QUERY", "body": "BODY"}[args["placement"]]
+    keywords = client_arguments(args, placement)
+    result = {"token": args["token"], "secret": args["secret"]}
+    if args["legs"]:
+        oauth = OAuth1Session(args["consumer"], callback_uri=args["callback"], **keywords)
+        request_token = oauth.fetch_request_token(args["endpoints"]["request_token"])
+        url = oauth.authorization_url(args["endpoints"]["authorize"])
+        answer = ask("authorize", request_token=request_token["oauth_token"], url=url)
+        if "redirect" in answer:
+            oauth.parse_authorization_response(answer["redirect"])
+            access = oauth.fetch_access_token(args["endpoints"]["access_token"])
+        else:
+            access = oauth.fetch_access_token(args["endpoints"]["access_token"], verifier=answer["verifier"])
+        result["confirmed"] = request_token["oauth_callback_confirmed"]
+        result["token"], result["secret"] = access["oauth_token"], access["oauth_token_secret"]
+    oauth = OAuth1Session(
+        args["consumer"], resource_owner_key=result["token"], resource_owner_secret=result["secret"], **keywords
+    )
+    result["sent"] = send(args["requests"], by_requests(oauth))
     return result
 
 

@@ -1,0 +1,152 @@
+#!/bin/bash
+# Signs with openssl and sends with curl, as somebody would by hand who has read RFC 5849. It talks
+# with the Go test that runs it as the Python drivers do: see ../python/driver.py.
+set -euo pipefail
+
+args=$1
+
+# arg prints a value of the argument, such as .endpoints.request_token.
+arg() { jq -r "$1" <<<"$args"; }
+
+method=$(arg .method) placement=$(arg .placement) consumer=$(arg .consumer) dir=$(arg .dir)
+secret=$(arg .consumer_secret) token=$(arg .token) token_secret=$(arg .secret)
+arg .rsa_key >"$dir/key.pem"
+
+# encode is section 3.6. (jq's @uri leaves !*'() as they are in Debian's version.)
+encode() {
+	local LC_ALL=C i c
+	for ((i = 0; i < ${#1}; i++)); do
+		c=${1:i:1}
+		case $c in
+		[a-zA-Z0-9._~-]) printf %s "$c" ;;
+		*) printf %%%02X "'$c" ;;
+		esac
+	done
+}
+
+# signature prints the signature of METHOD URL PARAMETER..., whose parameters are encoded
+# NAME=VALUE.
+signature() {
+	local verb=$1 url=$2 key base normalized hash
+	shift 2
+	key=$(encode "$secret")\&$(encode "$token_secret")
+	if [ "$method" = PLAINTEXT ]; then
+		printf %s "$key"
+		return
+	fi
+	normalized=$(printf '%s\n' "$@" | LC_ALL=C sort -t= -k1,1 -k2 | paste -sd\&)
+	base=$verb\&$(encode "${url%%\?*}")\&$(encode "$normalized")
+	hash=$(tr A-Z a-z <<<"${method#*-}")
+	case $method in
+	HMAC-*) printf %s "$base" | openssl dgst "-$hash" -hmac "$key" -binary | base64 -w0 ;;
+	RSA-*) printf %s "$base" | openssl dgst "-$hash" -sign "$dir/key.pem" -binary | base64 -w0 ;;
+	esac
+}
+
+# request sends METHOD URL with the credentials, then the status to the file "status", and prints
+# the answer. OAUTH holds more oauth_ parameters, FORM the form's, both encoded; the other arguments
+# are curl's.
+request() {
+	local verb=$1 url=$2 query=() oauth=() all=() p header= send=()
+	shift 2
+	# The query of these URLs is encoded as the RFC has it, so that its parameters are signed as they
+	# are.
+	if [[ $url == *\?* ]]; then
+		IFS=\& read -ra query <<<"${url#*\?}"
+	fi
+	oauth=(
+		"oauth_consumer_key=$(encode "$consumer")" "oauth_signature_method=$method"
+		"oauth_timestamp=$(date +%s)" "oauth_nonce=$(openssl rand -hex 16)" oauth_version=1.0
+		"${OAUTH[@]}"
+	)
+	if [ -n "$token" ]; then
+		oauth+=("oauth_token=$(encode "$token")")
+	fi
+	all=("${oauth[@]}" "${query[@]}" "${FORM[@]}")
+	oauth+=("oauth_signature=$(encode "$(signature "$verb" "$url" "${all[@]}")")")
+	case $placement in
+	header)
+		for p in "${oauth[@]}"; do
+			header+=", ${p%%=*}=\"${p#*=}\""
+		done
+		send=(-H "Authorization: OAuth ${header#, }")
+		;;
+	query)
+		p=$(IFS=\& && echo "${oauth[*]}")
+		[[ $url == *\?* ]] && url+=\&$p || url+=\?$p
+		;;
+	body)
+		for p in "${oauth[@]}"; do
+			send+=(--data "$p")
+		done
+		;;
+	esac
+	curl -sS -X "$verb" "$url" "${send[@]}" "$@" -o "$dir/answer" -w '%{http_code}' >"$dir/status"
+	cat "$dir/answer"
+}
+
+# field prints the value of a name in a form. Those that are wanted here hold nothing that is
+# escaped.
+field() { tr \& '\n' | sed -n "s/^$1=//p"; }
+
+# take_token has the answer of a token endpoint for the token from now on.
+take_token() {
+	if [ "$(cat "$dir/status")" != 200 ]; then
+		cat "$dir/answer" >&2
+		exit 1
+	fi
+	token=$(field oauth_token <"$dir/answer") token_secret=$(field oauth_token_secret <"$dir/answer")
+}
+
+OAUTH=() FORM=()
+confirmed=
+callback=$(arg .callback)
+if [ -n "$callback" ]; then
+	OAUTH=("oauth_callback=$(encode "$callback")")
+	request POST "$(arg .endpoints.request_token)" >/dev/null
+	take_token
+	confirmed=$(field oauth_callback_confirmed <"$dir/answer")
+	jq -nc --arg token "$token" --arg url "$(arg .endpoints.authorize)?oauth_token=$token" \
+		'{ask: "authorize", request_token: $token, url: $url}'
+	read -r answer
+	verifier=$(jq -r '.verifier // (.redirect | split("?")[1])' <<<"$answer")
+	if [[ $verifier == *oauth_verifier=* ]]; then
+		verifier=$(field oauth_verifier <<<"$verifier")
+	fi
+	OAUTH=("oauth_verifier=$(encode "$verifier")")
+	request POST "$(arg .endpoints.access_token)" >/dev/null
+	take_token
+	OAUTH=()
+fi
+
+sent=$dir/sent
+: >"$sent"
+while IFS= read -r r; do
+	one() { jq -r "$1" <<<"$r"; }
+	FORM=() body=()
+	case $(one .kind) in
+	form)
+		while IFS=$'\t' read -r name value; do
+			FORM+=("$(encode "$name")=$(encode "$value")")
+			body+=(--data-urlencode "$(encode "$name")=$value")
+		done < <(one '.form[] | @tsv')
+		;;
+	multipart)
+		while IFS=$'\t' read -r name value; do
+			body+=(--form-string "$name=$value")
+		done < <(one '.form[] | @tsv')
+		one '.files[0][3]' >"$dir/file"
+		truncate -s -1 "$dir/file" # jq ends with a newline
+		body+=(-F "$(one '.files[0] | "\(.[0])=@'"$dir/file"';filename=\(.[1]);type=\(.[2])"')")
+		;;
+	json) body=(-H "Content-Type: $(one .content_type)" --data-binary "$(one .body)") ;;
+	upload) body=(-H "Content-Type: $(one .content_type)" --data-binary "@$(one .body_file)") ;;
+	esac
+	request "$(one .method)" "$(one .url)" "${body[@]}" >/dev/null
+	jq -nc --arg name "$(one .name)" --arg status "$(cat "$dir/status")" \
+		'{name: $name, status: ($status | tonumber)}' >>"$sent"
+done < <(arg '.requests[] | tojson')
+
+jq -nc --arg confirmed "$confirmed" --arg token "$token" --arg secret "$token_secret" \
+	--slurpfile sent "$sent" \
+	'{result: {confirmed: $confirmed, token: $token, secret: $secret, sent: $sent}}'
