@@ -5,40 +5,40 @@ import "time"
 // A Consumer is an application that signs requests (RFC 5849 section 1.1: the client).
 type Consumer struct {
 	// Key names the consumer on the wire (oauth_consumer_key).
-	Key string `json:"key"`
+	Key string
 	// Name is what people read on the authorize page. It is the application's own claim.
-	Name string `json:"name,omitempty"`
+	Name string
 	// Homepage is an http or https URL that the authorize page shows, or empty.
-	Homepage string `json:"homepage,omitempty"`
+	Homepage string
 	// Secret is the shared secret of HMAC and PLAINTEXT signatures. It may be empty: Launchpad's consumers have none.
 	// It has no meaning while RSAPublicKey is set.
-	Secret string `json:"secret,omitempty"`
+	Secret string
 	// PreviousSecret is accepted beside Secret until PreviousSecretExpires: the overlap of a rotation.
-	PreviousSecret        string    `json:"previous_secret,omitempty"`
-	PreviousSecretExpires time.Time `json:"previous_secret_expires,omitzero"`
+	PreviousSecret        string
+	PreviousSecretExpires time.Time
 	// RSAPublicKey is a PEM SubjectPublicKeyInfo or certificate. A consumer that has one is verified with RSA only.
-	RSAPublicKey string `json:"rsa_public_key,omitempty"`
+	RSAPublicKey string
 	// SignatureMethods limits what the consumer may sign with; empty means whatever the site accepts.
-	SignatureMethods []string `json:"signature_methods,omitempty"`
+	SignatureMethods []string
 	// Callbacks are the only callbacks that the consumer may name, as exact URLs or with one * at the end. Empty means
 	// any that is safe at the request token, and none at the authorize page.
-	Callbacks []string `json:"callbacks,omitempty"`
+	Callbacks []string
 	// CallbacksIgnoreQuery accepts a registered callback with any query.
-	CallbacksIgnoreQuery bool `json:"callbacks_ignore_query,omitempty"`
+	CallbacksIgnoreQuery bool
 	// DefaultCallback sends the browser to the one registered callback where the consumer names none, or "oob".
-	DefaultCallback bool `json:"default_callback,omitempty"`
+	DefaultCallback bool
 	// Permissions limits the levels that the consumer may be granted and may use; empty means no limit.
-	Permissions []string `json:"permissions,omitempty"`
+	Permissions []string
 	// TwoLegged lets the consumer sign without a token, as a fixed user.
-	TwoLegged *TwoLegged `json:"two_legged,omitempty"`
+	TwoLegged *TwoLegged
 	// Disabled refuses every request of the consumer and keeps what it has.
-	Disabled bool `json:"disabled,omitempty"`
+	Disabled bool
 	// SelfRegistered marks a consumer that no person added: it came by an unknown key while registration was open,
 	// is forgotten when it holds no access token for a day, and may keep few request tokens waiting.
-	SelfRegistered bool      `json:"self_registered,omitempty"`
-	Created        time.Time `json:"created,omitzero"`
+	SelfRegistered bool
+	Created        time.Time
 	// Expires ends the consumer; zero means never.
-	Expires time.Time `json:"expires,omitzero"`
+	Expires time.Time
 }
 
 // Expired reports whether the consumer has ended at now.
@@ -46,7 +46,8 @@ func (c *Consumer) Expired(now time.Time) bool {
 	return ended(c.Expires, now)
 }
 
-// TwoLegged is whom a consumer acts for when it signs without a token.
+// TwoLegged is the user that a consumer acts as when it signs without a token. It has a JSON form,
+// unlike the rest of the model, because the configuration and the admin API have it as it is.
 type TwoLegged struct {
 	User       string `json:"user"`
 	Permission string `json:"permission"`
@@ -54,36 +55,36 @@ type TwoLegged struct {
 
 // A RequestToken is OAuth 1.0a's unauthorized request token (RFC 5849 section 2.1: temporary credentials).
 type RequestToken struct {
-	Key      string `json:"key"`
-	Secret   string `json:"secret"`
-	Consumer string `json:"consumer"`
+	Key      string
+	Secret   string
+	Consumer string
 	// Callback is where the browser goes after the review: the URL or the "oob" that the consumer sent as
 	// oauth_callback, or its default callback; or empty. A token with a callback follows OAuth 1.0a and is exchanged
 	// with a verifier only; one without follows Launchpad's polling flow, unless its review has a verifier.
-	Callback string    `json:"callback,omitempty"`
-	Created  time.Time `json:"created"`
+	Callback string
+	Created  time.Time
 	// Expires is when the token can no longer be reviewed or exchanged. A store remembers it for RequestRetention after,
 	// so that its consumer learns what happened.
-	Expires time.Time `json:"expires"`
+	Expires time.Time
 	// Review is what the user said; nil while the token waits.
-	Review *Review `json:"review,omitempty"`
+	Review *Review
 	// VerifierFailures counts the wrong verifiers since the review.
-	VerifierFailures int `json:"verifier_failures,omitempty"`
+	VerifierFailures int
 }
 
 // A Review is a user's answer to a request token.
 type Review struct {
-	User string `json:"user"`
+	User string
 	// Permission is the level that was granted, or Unauthorized.
-	Permission string `json:"permission"`
+	Permission string
 	// Context limits the grant to a part of the API, by a name that only the upstream understands; empty means none.
-	Context string `json:"context,omitempty"`
+	Context string
 	// Verifier is what the consumer must show at the exchange (oauth_verifier), since the browser brought it there;
 	// empty where nothing did.
-	Verifier string    `json:"verifier,omitempty"`
-	Time     time.Time `json:"time"`
+	Verifier string
+	Time     time.Time
 	// Expires is when the access token ends that comes of this review; zero means never.
-	Expires time.Time `json:"expires,omitzero"`
+	Expires time.Time
 }
 
 // Unauthorized is the permission of a review that refuses.
@@ -91,17 +92,17 @@ const Unauthorized = "UNAUTHORIZED"
 
 // An AccessToken is a user's standing grant to a consumer (RFC 5849 section 1.1: token credentials).
 type AccessToken struct {
-	Key        string    `json:"key"`
-	Secret     string    `json:"secret"`
-	Consumer   string    `json:"consumer"`
-	User       string    `json:"user"`
-	Permission string    `json:"permission"`
-	Context    string    `json:"context,omitempty"`
-	Created    time.Time `json:"created"`
+	Key        string
+	Secret     string
+	Consumer   string
+	User       string
+	Permission string
+	Context    string
+	Created    time.Time
 	// Expires is when the token ends; zero means never. A store remembers it for a while after.
-	Expires time.Time `json:"expires,omitzero"`
+	Expires time.Time
 	// LastUsed is when a request last passed with the token, to the minute or so; zero means never yet.
-	LastUsed time.Time `json:"last_used,omitzero"`
+	LastUsed time.Time
 }
 
 // Expired reports whether the token has ended at now.
