@@ -77,7 +77,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, version := s.accessTokens.get(key)
 	if t == nil {
 		if err := s.enter(ctx); err != nil {
@@ -110,7 +110,7 @@ func (s *Store) LastUsed(ctx context.Context, key string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer s.leave()
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if err != nil {
 		return time.Time{}, err
@@ -154,7 +154,7 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 // addAccessToken commits c and the new access token together. A self-registered consumer stays from now on.
 func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	defer s.accessLocks.lock(t.Key).Unlock()
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	switch old, err := s.readAccessToken(t.Key, accessTokenIn); {
 	case err == nil && !old.gone(pending, s.clock()):
 		return tokenstore.ErrExists
@@ -180,8 +180,8 @@ func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 
 // removeUnseenAccessToken removes one that is gone for everybody else.
 func (s *Store) removeUnseenAccessToken(key string) error {
-	s.removals.mu.Lock()
-	defer s.removals.mu.Unlock()
+	s.revocations.mu.Lock()
+	defer s.revocations.mu.Unlock()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return nil
@@ -220,7 +220,7 @@ func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after str
 // eachAccessToken calls f with the matching tokens that are remembered, in the order of their keys.
 func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*storedAccessToken) bool) error {
 	prefix := accessTokensOf(f)
-	now, pending := s.clock(), s.removals.pending()
+	now, pending := s.clock(), s.revocations.pending()
 	return s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, prefix, []byte(after), false, func(item *badger.Item) (bool, error) {
 			key := string(item.Key()[len(prefix):])
@@ -262,7 +262,7 @@ func (s *Store) RevokeToken(ctx context.Context, key string) error {
 	defer s.gate.RUnlock()
 	defer s.accessLocks.lock(key).Unlock()
 
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if err != nil {
 		return err
@@ -331,7 +331,7 @@ func (s *Store) revoke(f tokenstore.Filter) (before *marks, tokens *snapshot, er
 	if idle {
 		c.put(recordKey(prefixIdle, f.Consumer), encodeTime(now), 0)
 	}
-	before = s.removals.pending()
+	before = s.revocations.pending()
 	if tokens, err = s.tokens.pin(); err != nil {
 		return nil, nil, err
 	}
@@ -351,7 +351,7 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 		return 0, err
 	}
 	defer s.leave()
-	before := s.removals.pending()
+	before := s.revocations.pending()
 	snapshot, err := s.tokens.pin()
 	if err != nil {
 		return 0, err
@@ -409,7 +409,7 @@ func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	defer s.gate.Unlock()
 	var c change
 	var touched []*storedAccessToken
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	for _, key := range keys {
 		t, _ := s.accessTokens.get(key)
 		if t == nil {

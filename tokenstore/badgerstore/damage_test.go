@@ -482,24 +482,24 @@ func TestDamageThatShowsLater(t *testing.T) {
 	good := look()
 	held := true
 	holds := func(uint64) bool { return held }
-	if err := good.verify(stop, holds); err != nil {
+	if err := good.verifyTables(stop, holds); err != nil {
 		t.Errorf("undamaged: %v", err)
 	}
 	editFile(t, tables[0], func(b []byte) []byte {
 		b[100] ^= 1
 		return b
 	})
-	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
+	if err := good.verifyTables(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("damaged: %v", err)
 	}
 	if err := os.Remove(tables[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
+	if err := good.verifyTables(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
 		t.Errorf("a table that somebody else has removed: %v", err)
 	}
 	held = false
-	if err := good.verify(stop, holds); err != nil {
+	if err := good.verifyTables(stop, holds); err != nil {
 		t.Errorf("a table that Badger has removed: %v", err)
 	}
 
@@ -515,7 +515,7 @@ func TestDamageThatShowsLater(t *testing.T) {
 	defer d.close()
 	d.found.unverified = []tableFile{{id: d.db.Tables()[0].ID, path: opt.Dir, size: 1}}
 	core, logs := observer.New(zapcore.ErrorLevel)
-	d.verify(stop, zap.New(core))
+	d.verifyTables(stop, zap.New(core))
 	if err := d.usable(); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
 		t.Errorf("after damage was found: %v, %d lines of log", err, logs.Len())
 	}

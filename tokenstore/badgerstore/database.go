@@ -227,9 +227,9 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 // version is that of the last change.
 func (d *database) version() uint64 { return d.snapshot.Load().txn.ReadTs() }
 
-// verify reads what was not read when the store was opened. After damage the store is not used any more.
-func (d *database) verify(stop <-chan struct{}, logger *zap.Logger) {
-	if err := d.found.verify(stop, d.holds); err != nil {
+// verifyTables reads what was not read when the store was opened. After damage the store is not used any more.
+func (d *database) verifyTables(stop <-chan struct{}, logger *zap.Logger) {
+	if err := d.found.verifyTables(stop, d.holds); err != nil {
 		d.failed.CompareAndSwap(nil, &err)
 		logger.Error("the store is damaged, and refuses every request", zap.Error(err))
 	}

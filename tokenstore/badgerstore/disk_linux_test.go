@@ -176,7 +176,7 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 		}
 		revoked <- err
 	}()
-	cleaned := func() bool { return removed(s) && s.removals.garbage.Load() < garbageAtLeast }
+	cleaned := func() bool { return removed(s) && s.revocations.garbage.Load() < garbageAtLeast }
 	for done := false; !done || !cleaned(); time.Sleep(20 * time.Millisecond) {
 		growth = max(growth, liveHeap()-before)
 		select {

@@ -310,10 +310,10 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	return t.MaxVersion(), err
 }
 
-// verify reads the tables that were not read to their ends when the store was opened. holds reports
+// verifyTables reads the tables that were not read to their ends when the store was opened. holds reports
 // whether Badger still has a table: it lets go of one before it truncates and removes the file, so
 // what can't be read of such a file is no damage.
-func (x *examination) verify(stop <-chan struct{}, holds func(id uint64) bool) error {
+func (x *examination) verifyTables(stop <-chan struct{}, holds func(id uint64) bool) error {
 	for _, f := range x.unverified {
 		if isClosed(stop) {
 			return nil

@@ -17,9 +17,9 @@ const (
 	prefixRequestOfConsumer = 'q' // consumer, when it expires, request token -> what it counts
 	prefixRequestOfUser     = 'v' // reviewing user, request token
 
-	prefixIdle    = 'i' // self-registered consumer without an access token -> since when
-	prefixRemoval = 'x' // user, consumer -> since when what they have together is revoked; one of them may be empty
-	prefixFiller  = 'f' // nothing: see reclaim
+	prefixIdle       = 'i' // self-registered consumer without an access token -> since when
+	prefixRevocation = 'x' // user, consumer -> since when what they have together is revoked; one of them may be empty
+	prefixFiller     = 'f' // nothing: see reclaim
 
 	prefixNonceState = 'n'
 	prefixSecret     = 's'

@@ -29,8 +29,8 @@ const (
 // written again: what says that a record is gone stays in memory, and beside the record on disk,
 // until a level is full.
 func (s *Store) reclaim() error {
-	garbage := s.removals.garbage.Load()
-	if garbage < garbageAtLeast || s.removals.sweeping.Load() || len(s.removals.working()) > 0 || isClosed(s.stop) {
+	garbage := s.revocations.garbage.Load()
+	if garbage < garbageAtLeast || s.revocations.sweeping.Load() || len(s.revocations.working()) > 0 || isClosed(s.stop) {
 		return nil
 	}
 	if garbage < tablesSize(s.tokens.db.Levels())/garbagePart {
@@ -49,7 +49,7 @@ func (s *Store) reclaim() error {
 			return err
 		}
 	}
-	s.removals.garbage.Add(-garbage)
+	s.revocations.garbage.Add(-garbage)
 	return nil
 }
 

@@ -38,14 +38,14 @@ const (
 	maxIdleNoted = 10_000
 )
 
-// removals are the revocations whose tokens are still on disk. A revocation of many is one durable
-// mark, below prefixRemoval, made while no change is under way. What it matches and is older, by
+// revocations are those whose tokens are still on disk. A revocation of many is one durable
+// mark, below prefixRevocation, made while no change is under way. What it matches and is older, by
 // Badger's version of the record, is not there for anybody: nobody reads or changes it any more but
 // who removes it. Then the mark goes.
 //
 // A version is the commit's number. It rises with every commit, across restarts too, over all that
 // is still there.
-type removals struct {
+type revocations struct {
 	marks atomic.Pointer[marks]
 	nudge chan struct{}
 	// mu is held while records are removed that nobody can see, and by who puts another in the
@@ -73,13 +73,13 @@ type mark struct {
 }
 
 // many reports whether what is revoked has to be removed before more consumers are forgotten.
-func (r *removals) many() bool {
+func (r *revocations) many() bool {
 	m := r.pending()
 	return m != nil && len(*m) >= maxMarks
 }
 
 // pending returns the marks; nil means none, which costs a request one look at memory.
-func (r *removals) pending() *marks { return r.marks.Load() }
+func (r *revocations) pending() *marks { return r.marks.Load() }
 
 // hide reports whether a token of that version was revoked. user is empty for a request token
 // without a review.
@@ -107,7 +107,7 @@ func (m *marks) since(consumer string) uint64 {
 // indexes: so nobody who removes it passes what he has removed already.
 func (m marks) inOrder() []tokenstore.Filter {
 	return slices.SortedFunc(maps.Keys(m), func(a, b tokenstore.Filter) int {
-		return cmp.Or(cmp.Compare(m[a].version, m[b].version), bytes.Compare(removalKey(a), removalKey(b)))
+		return cmp.Or(cmp.Compare(m[a].version, m[b].version), bytes.Compare(revocationKey(a), revocationKey(b)))
 	})
 }
 
@@ -124,12 +124,12 @@ func (m *marks) ofUsers() bool {
 	return false
 }
 
-func removalKey(f tokenstore.Filter) []byte { return indexKey(prefixRemoval, f.User, f.Consumer) }
+func revocationKey(f tokenstore.Filter) []byte { return indexKey(prefixRevocation, f.User, f.Consumer) }
 
-func (s *Store) loadRemovals() error {
+func (s *Store) loadRevocations() error {
 	found := make(marks)
 	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixRemoval}, nil, true, func(item *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixRevocation}, nil, true, func(item *badger.Item) (bool, error) {
 			key := item.Key()
 			n, used := binary.Uvarint(key[1:])
 			if used <= 0 || uint64(len(key)-1-used) < n {
@@ -146,12 +146,12 @@ func (s *Store) loadRemovals() error {
 			})
 		})
 	})
-	s.removals.nudge = make(chan struct{}, 1)
-	s.removals.set(found)
+	s.revocations.nudge = make(chan struct{}, 1)
+	s.revocations.set(found)
 	return err
 }
 
-func (r *removals) set(m marks) {
+func (r *revocations) set(m marks) {
 	if len(m) == 0 {
 		r.marks.Store(nil)
 		return
@@ -159,7 +159,7 @@ func (r *removals) set(m marks) {
 	r.marks.Store(&m)
 }
 
-func (r *removals) copy() marks {
+func (r *revocations) copy() marks {
 	if m := r.pending(); m != nil {
 		return maps.Clone(*m)
 	}
@@ -170,40 +170,40 @@ func (r *removals) copy() marks {
 // change that began before is under way.
 func (s *Store) mark(c change, now time.Time, filters ...tokenstore.Filter) error {
 	for _, f := range filters {
-		c.put(removalKey(f), encodeTime(now), 0)
+		c.put(revocationKey(f), encodeTime(now), 0)
 	}
 	c.frees = true
 	if err := s.tokens.commit(c); err != nil {
 		return err
 	}
-	version, err := s.versionOf(removalKey(filters[0]))
+	version, err := s.versionOf(revocationKey(filters[0]))
 	if err != nil {
 		return err
 	}
-	next := s.removals.copy()
+	next := s.revocations.copy()
 	for _, f := range filters {
 		next[f] = mark{version, now}
 	}
-	s.removals.set(next)
+	s.revocations.set(next)
 	for _, f := range filters {
 		if f.User == "" {
 			s.requests.detach(f.Consumer, version)
 		}
 	}
-	s.removals.wake()
+	s.revocations.wake()
 	return nil
 }
 
 // wake makes the goroutine that removes look now.
-func (r *removals) wake() {
+func (r *revocations) wake() {
 	select {
 	case r.nudge <- struct{}{}:
 	default:
 	}
 }
 
-// remove removes from disk what is revoked, and lets Badger clean up after it.
-func (s *Store) remove() {
+// removeInBackground removes from disk what is revoked, and lets Badger clean up after it.
+func (s *Store) removeInBackground() {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	for {
@@ -217,13 +217,13 @@ func (s *Store) remove() {
 		case <-s.stop:
 			return
 		case <-tick.C:
-		case <-s.removals.nudge:
+		case <-s.revocations.nudge:
 		}
 	}
 }
 
 // working returns the marks that can be worked off.
-func (r *removals) working() marks {
+func (r *revocations) working() marks {
 	working := r.copy()
 	for f, m := range r.held {
 		if working[f] == m {
@@ -236,7 +236,7 @@ func (r *removals) working() marks {
 // removeRevoked works off the marks, the oldest first, until there are none.
 func (s *Store) removeRevoked() error {
 	for !isClosed(s.stop) {
-		working := s.removals.working()
+		working := s.revocations.working()
 		if len(working) == 0 {
 			return nil
 		}
@@ -268,7 +268,7 @@ func (s *Store) removeAllMarked(pending marks) error {
 			return err
 		}
 		if later != nil {
-			s.removals.hold(group)
+			s.revocations.hold(group)
 			s.log.Error("a revoked token stays on disk, where nobody sees it", zap.Error(later))
 			continue
 		}
@@ -280,7 +280,7 @@ func (s *Store) removeAllMarked(pending marks) error {
 }
 
 // hold passes over marks from now on, and forgets those that are gone.
-func (r *removals) hold(group marks) {
+func (r *revocations) hold(group marks) {
 	held := maps.Clone(group)
 	if pending := r.pending(); pending != nil {
 		for f, m := range r.held {
@@ -392,8 +392,8 @@ func (s *Store) unmerged() int { return s.tokens.db.Levels()[0].NumTables }
 
 // removeSome returns what is left of the spans.
 func (s *Store) removeSome(spans []span) (left []span, err error) {
-	s.removals.mu.Lock()
-	defer s.removals.mu.Unlock()
+	s.revocations.mu.Lock()
+	defer s.revocations.mu.Unlock()
 	b, looked := &removal{s: s}, 0
 	full := func() bool {
 		return looked >= lookedAtOnce || b.records >= removedAtOnce || b.c.size > maxTxnSize/4
@@ -437,10 +437,10 @@ func (s *Store) unmark(done marks) error {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	var c change
-	next := s.removals.copy()
+	next := s.revocations.copy()
 	for f, m := range done {
 		if next[f] == m {
-			c.remove(removalKey(f))
+			c.remove(revocationKey(f))
 			delete(next, f)
 		}
 	}
@@ -450,7 +450,7 @@ func (s *Store) unmark(done marks) error {
 	if err := s.tokens.commit(c); err != nil {
 		return err
 	}
-	s.removals.set(next)
+	s.revocations.set(next)
 	return nil
 }
 
@@ -483,12 +483,12 @@ func (s *Store) noteIfIdle(consumer string, since time.Time) error {
 // A removal removes records that nobody can see any more, each with its indexes, in one
 // transaction.
 type removal struct {
-	s       *Store
-	locked  map[*sync.Mutex]struct{} // until the commit
-	c       change
-	records int
-	bytes   int64    // on disk, more or less
-	done    []func() // what follows from the commit
+	s           *Store
+	locked      map[*sync.Mutex]struct{} // until the commit
+	c           change
+	records     int
+	bytes       int64    // on disk, more or less
+	afterCommit []func() // what is changed in memory when it is on disk
 }
 
 func (r *removal) accessToken(t *storedAccessToken) {
@@ -496,18 +496,18 @@ func (r *removal) accessToken(t *storedAccessToken) {
 	r.records++
 	r.bytes += accessTokenOnDisk
 	key := t.token.Key
-	r.done = append(r.done, func() { r.s.accessTokens.remove(key) })
+	r.afterCommit = append(r.afterCommit, func() { r.s.accessTokens.remove(key) })
 }
 
 func (r *removal) requestToken(t *tokenstore.RequestToken, version uint64) {
 	removeRequestToken(&r.c, t)
 	r.records++
 	r.bytes += int64(requestUnits(t)) * tokenstore.RequestTokenSize
-	r.done = append(r.done, func() { r.s.requests.remove(t, version) })
+	r.afterCommit = append(r.afterCommit, func() { r.s.requests.remove(t, version) })
 }
 
 // lockRequestToken reports whether nobody else can change the request token until the commit. It
-// does not wait: who has the lock may wait for that of removals.
+// does not wait: who has the lock may wait for that of revocations.
 func (r *removal) lockRequestToken(key string) bool {
 	m := r.s.requestLocks.of(key)
 	if _, ok := r.locked[m]; ok {
@@ -535,10 +535,10 @@ func (r *removal) commit() error {
 	if err := r.s.tokens.commit(r.c); err != nil {
 		return err
 	}
-	for _, f := range r.done {
+	for _, f := range r.afterCommit {
 		f()
 	}
-	r.s.removals.garbage.Add(r.bytes)
+	r.s.revocations.garbage.Add(r.bytes)
 	return nil
 }
 
@@ -569,10 +569,10 @@ func (s *Store) sweepRequests(now time.Time) error {
 	if len(spans) == 0 {
 		return nil
 	}
-	s.removals.sweeping.Store(true)
+	s.revocations.sweeping.Store(true)
 	err := s.removeAll(spans)
-	s.removals.sweeping.Store(false)
-	s.removals.wake()
+	s.revocations.sweeping.Store(false)
+	s.revocations.wake()
 	return err
 }
 

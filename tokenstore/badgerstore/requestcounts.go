@@ -299,7 +299,7 @@ func (s *Store) loadRequestCounts() error {
 	r.ends = make(map[int64]map[*requestCount]*requestEnd)
 	r.over, r.swept = now.Unix(), math.MaxInt64
 	r.setLimits(tokenstore.DefaultLimits)
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 
 	var consumer string
 	var selfRegistered, known bool

@@ -41,7 +41,7 @@ func recounted(t *testing.T, s *Store) (c countOf) {
 	t.Helper()
 	consumers := make(map[string][2]int)
 	now := s.clock()
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	err := s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, []byte{prefixRequestToken}, nil, true, func(item *badger.Item) (bool, error) {
 			r, version, err := requestTokenIn(txn, string(item.Key()[1:]))
@@ -168,9 +168,9 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 // settle waits until what was revoked is removed.
 func settle(t *testing.T, s *Store) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); s.removals.pending() != nil; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.revocations.pending() != nil; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not removed yet: %v", *s.removals.pending())
+			t.Fatalf("not removed yet: %v", *s.revocations.pending())
 		}
 	}
 }

@@ -41,7 +41,7 @@ func requestForgotten(t *tokenstore.RequestToken, now time.Time) bool {
 
 // readRequestToken reads one that is still remembered, and its version.
 func (s *Store) readRequestToken(key string) (*tokenstore.RequestToken, uint64, error) {
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, version, err := s.storedRequestToken(key)
 	if err != nil {
 		return nil, 0, err
@@ -144,7 +144,7 @@ func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegist
 	case !errors.Is(err, tokenstore.ErrNotFound):
 		return err
 	}
-	since := s.removals.pending().since(t.Consumer)
+	since := s.revocations.pending().since(t.Consumer)
 	if err := s.requests.reserve(t, selfRegistered, s.clock(), since); err != nil {
 		return s.noteFull(err)
 	}
@@ -158,8 +158,8 @@ func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegist
 
 // removeUnseenRequestToken removes one that is revoked or forgotten, and only not removed yet.
 func (s *Store) removeUnseenRequestToken(key string) error {
-	s.removals.mu.Lock()
-	defer s.removals.mu.Unlock()
+	s.revocations.mu.Lock()
+	defer s.revocations.mu.Unlock()
 	t, version, err := s.storedRequestToken(key)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return nil

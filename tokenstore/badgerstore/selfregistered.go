@@ -186,8 +186,8 @@ func (s *Store) forgottenConsumer(c *tokenstore.Consumer) (bool, error) {
 	return !live, err
 }
 
-// sweep forgets the consumers that are due, and once in a while finds those whose last access token is gone.
-func (s *Store) sweep(now time.Time, stop <-chan struct{}) error {
+// sweepConsumers forgets the consumers that are due, and once in a while finds those whose last access token is gone.
+func (s *Store) sweepConsumers(now time.Time, stop <-chan struct{}) error {
 	if s.self.sweepDue(now) {
 		if err := s.findIdle(now, stop); err != nil {
 			return err
@@ -243,7 +243,7 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 // a rest after each. It stops where there are many marks, and is called again when what they match
 // is gone.
 func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
-	for !isClosed(stop) && !s.removals.many() {
+	for !isClosed(stop) && !s.revocations.many() {
 		some := s.self.someDue(now, forgottenAtOnce)
 		if len(some) == 0 {
 			break
@@ -289,7 +289,7 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 // liveAccessToken reports whether the consumer has an access token other than `except` that has not expired, and
 // else when the last one of those that are remembered did.
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
-	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.removals.pending()
+	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.revocations.pending()
 	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, prefix, nil, true, func(item *badger.Item) (bool, error) {

@@ -132,8 +132,8 @@ func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks i
 	}
 	start, before := time.Now(), cpuTime(t)
 	s.wake()
-	for s.self.anyDue(time.Now()) || s.removals.pending() != nil {
-		if p := s.removals.pending(); p != nil {
+	for s.self.anyDue(time.Now()) || s.revocations.pending() != nil {
+		if p := s.revocations.pending(); p != nil {
 			marks = max(marks, len(*p))
 		}
 		if time.Since(start) > time.Minute {

@@ -63,12 +63,12 @@ type Store struct {
 	accessTokens *cache[storedAccessToken]
 	self         selfRegistered
 	requests     requestCounts
-	removals     removals
+	revocations  revocations
 
 	// gate is held shared by a change of one record, alone by what revokes many. So what Revoke hits is all there was,
 	// including the token of an exchange that began before.
 	gate sync.RWMutex
-	// The locks of single records, below the gate and taken in this order; below them that of removals.
+	// The locks of single records, below the gate and taken in this order; below them that of revocations.
 	consumerLocks, requestLocks, accessLocks stripes
 	secretLock                               sync.Mutex
 
@@ -126,7 +126,7 @@ func Open(o Options) (_ *Store, err error) {
 	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens"), o.tune); err != nil {
 		return nil, err
 	}
-	for _, load := range []func() error{s.loadIdle, s.loadRemovals, s.loadRequestCounts} {
+	for _, load := range []func() error{s.loadIdle, s.loadRevocations, s.loadRequestCounts} {
 		if err := load(); err != nil {
 			return nil, errors.Join(err, s.tokens.close())
 		}
@@ -153,8 +153,8 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s.stopped.Go(func() { s.nonces.Maintain(s.stop) })
 	s.stopped.Go(s.maintain)
-	s.stopped.Go(func() { s.tokens.verify(s.stop, s.log) })
-	s.stopped.Go(s.remove)
+	s.stopped.Go(func() { s.tokens.verifyTables(s.stop, s.log) })
+	s.stopped.Go(s.removeInBackground)
 	return s, nil
 }
 
@@ -221,7 +221,7 @@ func (s *Store) maintain() {
 		case <-s.nudge:
 		}
 		now := s.clock()
-		if err := s.sweep(now, s.stop); err != nil {
+		if err := s.sweepConsumers(now, s.stop); err != nil {
 			s.log.Error("forgetting self-registered consumers", zap.Error(err))
 		}
 		if err := s.sweepRequests(now); err != nil {

@@ -110,14 +110,14 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 			said := logs.FilterMessageSnippet("stays on disk").Len()
-			if p := s.removals.pending(); p != nil && len(*p) == 1 && said > 0 {
+			if p := s.revocations.pending(); p != nil && len(*p) == 1 && said > 0 {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatal("marks:", s.removals.pending())
+				t.Fatal("marks:", s.revocations.pending())
 			}
 		}
-		if m, ok := (*s.removals.pending())[tokenstore.Filter{User: "u1"}]; !ok || m.version == 0 {
+		if m, ok := (*s.revocations.pending())[tokenstore.Filter{User: "u1"}]; !ok || m.version == 0 {
 			t.Error("the mark that hides a token is gone")
 		}
 	}
@@ -135,7 +135,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		t.Error(err)
 	}
 	for range 3 {
-		s.removals.wake()
+		s.revocations.wake()
 		time.Sleep(20 * time.Millisecond)
 	}
 	if n := logs.FilterMessageSnippet("stays on disk").Len(); n != 1 {
@@ -144,7 +144,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.removals.working()) > 0 {
+	if len(s.revocations.working()) > 0 {
 		t.Error("the disk space of what was removed is not reclaimed")
 	}
 	logs.TakeAll()
