@@ -10,6 +10,8 @@
 //	module.go       what a store's Caddy module must do, and may do: start here to write another store
 //	key.go          new keys and secrets, from crypto/rand
 //
+// imports_test.go holds what each of these packages may import.
+//
 // Records that a Store returns are shared: read them, never write to them. What is to change is copied, changed
 // and given back.
 package tokenstore
