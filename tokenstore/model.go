@@ -10,31 +10,37 @@ type Consumer struct {
 	Name string
 	// Homepage is an http or https URL that the authorize page shows, or empty.
 	Homepage string
-	// Secret is the shared secret of HMAC and PLAINTEXT signatures. It may be empty: Launchpad's consumers have none.
-	// It has no meaning while RSAPublicKey is set.
+	// Secret is the shared secret of HMAC and PLAINTEXT signatures. It may be empty: Launchpad's
+	// consumers have none. It has no meaning while RSAPublicKey is set.
 	Secret string
-	// PreviousSecret is accepted beside Secret until PreviousSecretExpires: the overlap of a rotation.
+	// PreviousSecret is accepted beside Secret until PreviousSecretExpires: the overlap of a
+	// rotation.
 	PreviousSecret        string
 	PreviousSecretExpires time.Time
-	// RSAPublicKey is a PEM SubjectPublicKeyInfo or certificate. A consumer that has one is verified with RSA only.
+	// RSAPublicKey is a PEM SubjectPublicKeyInfo or certificate. A consumer that has one is
+	// verified with RSA only.
 	RSAPublicKey string
-	// SignatureMethods limits what the consumer may sign with; empty means whatever the site accepts.
+	// SignatureMethods limits what the consumer may sign with; empty means whatever the site
+	// accepts.
 	SignatureMethods []string
-	// Callbacks are the only callbacks that the consumer may name, as exact URLs or with one * at the end. Empty means
-	// any that is safe at the request token, and none at the authorize page.
+	// Callbacks are the only callbacks that the consumer may name, as exact URLs or with one * at
+	// the end. Empty means any that is safe at the request token, and none at the authorize page.
 	Callbacks []string
 	// CallbacksIgnoreQuery accepts a registered callback with any query.
 	CallbacksIgnoreQuery bool
-	// DefaultCallback sends the browser to the one registered callback where the consumer names none, or "oob".
+	// DefaultCallback sends the browser to the one registered callback where the consumer names
+	// none, or "oob".
 	DefaultCallback bool
-	// Permissions limits the levels that the consumer may be granted and may use; empty means no limit.
+	// Permissions limits the levels that the consumer may be granted and may use; empty means no
+	// limit.
 	Permissions []string
 	// TwoLegged lets the consumer sign without a token, as a fixed user.
 	TwoLegged *TwoLegged
 	// Disabled refuses every request of the consumer and keeps what it has.
 	Disabled bool
-	// SelfRegistered marks a consumer that no person added: it came by an unknown key while registration was open,
-	// is forgotten when it holds no access token for a day, and may keep few request tokens waiting.
+	// SelfRegistered marks a consumer that no person added: it came by an unknown key while
+	// registration was open, is forgotten when it holds no access token for a day, and may keep few
+	// request tokens waiting.
 	SelfRegistered bool
 	Created        time.Time
 	// Expires ends the consumer; zero means never.
@@ -53,18 +59,20 @@ type TwoLegged struct {
 	Permission string `json:"permission"`
 }
 
-// A RequestToken is OAuth 1.0a's unauthorized request token (RFC 5849 section 2.1: temporary credentials).
+// A RequestToken is OAuth 1.0a's unauthorized request token (RFC 5849 section 2.1: temporary
+// credentials).
 type RequestToken struct {
 	Key      string
 	Secret   string
 	Consumer string
-	// Callback is where the browser goes after the review: the URL or the "oob" that the consumer sent as
-	// oauth_callback, or its default callback; or empty. A token with a callback follows OAuth 1.0a and is exchanged
-	// with a verifier only; one without follows Launchpad's polling flow, unless its review has a verifier.
+	// Callback is where the browser goes after the review: the URL or the "oob" that the consumer
+	// sent as oauth_callback, or its default callback; or empty. A token with a callback follows
+	// OAuth 1.0a and is exchanged with a verifier only; one without follows Launchpad's polling
+	// flow, unless its review has a verifier.
 	Callback string
 	Created  time.Time
-	// Expires is when the token can no longer be reviewed or exchanged. A store remembers it for RequestRetention after,
-	// so that its consumer learns what happened.
+	// Expires is when the token can no longer be reviewed or exchanged. A store remembers it for
+	// RequestRetention after, so that its consumer learns what happened.
 	Expires time.Time
 	// Review is what the user said; nil while the token waits.
 	Review *Review
@@ -77,10 +85,11 @@ type Review struct {
 	User string
 	// Permission is the level that was granted, or Unauthorized.
 	Permission string
-	// Context limits the grant to a part of the API, by a name that only the upstream understands; empty means none.
+	// Context limits the grant to a part of the API, by a name that only the upstream understands;
+	// empty means none.
 	Context string
-	// Verifier is what the consumer must show at the exchange (oauth_verifier), since the browser brought it there;
-	// empty where nothing did.
+	// Verifier is what the consumer must show at the exchange (oauth_verifier), since the browser
+	// brought it there; empty where nothing did.
 	Verifier string
 	Time     time.Time
 	// Expires is when the access token ends that comes of this review; zero means never.
@@ -90,7 +99,8 @@ type Review struct {
 // Unauthorized is the permission of a review that refuses.
 const Unauthorized = "UNAUTHORIZED"
 
-// An AccessToken is a user's standing grant to a consumer (RFC 5849 section 1.1: token credentials).
+// An AccessToken is a user's standing grant to a consumer (RFC 5849 section 1.1: token
+// credentials).
 type AccessToken struct {
 	Key        string
 	Secret     string
@@ -101,7 +111,8 @@ type AccessToken struct {
 	Created    time.Time
 	// Expires is when the token ends; zero means never. A store remembers it for a while after.
 	Expires time.Time
-	// LastUsed is when a request last passed with the token, to the minute or so; zero means never yet.
+	// LastUsed is when a request last passed with the token, to the minute or so; zero means never
+	// yet.
 	LastUsed time.Time
 }
 
@@ -118,8 +129,8 @@ func ended(expires, now time.Time) bool {
 // EndpointShare: requests to the endpoints may have a tenth of a consumer's nonces.
 const EndpointShare = 10
 
-// MaxWindow is the widest window of acceptable timestamps: a nonce may expire as much later than its
-// timestamp, and lie as far in the future.
+// MaxWindow is the widest window of acceptable timestamps: a nonce may expire as much later than
+// its timestamp, and lie as far in the future.
 const MaxWindow = 10 * 365 * 24 * time.Hour
 
 // A Nonce is what makes a signed request unlike every other (RFC 5849 section 3.3).
@@ -130,9 +141,11 @@ type Nonce struct {
 	// Timestamp is oauth_timestamp, in seconds since 1970.
 	Timestamp int64
 	Value     string
-	// Endpoint marks a request to an endpoint. A consumer can make any number of those without a single
-	// grant, so that they have a share of the consumer's nonces for themselves: one part of EndpointShare.
+	// Endpoint marks a request to an endpoint. A consumer can make any number of those without a
+	// single grant, so that they have a share of the consumer's nonces for themselves: one part of
+	// EndpointShare.
 	Endpoint bool
-	// Expires is when Timestamp stops being acceptable: from then on the nonce need not be remembered.
+	// Expires is when Timestamp stops being acceptable: from then on the nonce need not be
+	// remembered.
 	Expires time.Time
 }

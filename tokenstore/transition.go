@@ -8,12 +8,13 @@ import (
 // MaxVerifierFailures is the wrong verifier that ends a request token.
 const MaxVerifierFailures = 5
 
-// Retention is how long a store remembers an access token after it expired, so that its consumer is told that it expired
-// and not that it never was.
+// Retention is how long a store remembers an access token after it expired, so that its consumer is
+// told that it expired and not that it never was.
 const Retention = 24 * time.Hour
 
-// RequestRetention is how long a store remembers a request token after it expired, a refused one too, so that a consumer
-// that asks again and again is told what became of it. Then a store removes it within minutes, from its disk too.
+// RequestRetention is how long a store remembers a request token after it expired, a refused one
+// too, so that a consumer that asks again and again is told what became of it. Then a store removes
+// it within minutes, from its disk too.
 const RequestRetention = 10 * time.Minute
 
 // WithReview returns the request token as the review leaves it. ErrExpired, ErrAlreadyReviewed.
@@ -29,8 +30,9 @@ func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error
 	return &next, nil
 }
 
-// Exchange returns the access token that the request token turns into. In this order: ErrNotReviewed, ErrRefused,
-// ErrExpired, ErrVerifier (where the token has a callback, or its review a verifier: OAuth Core 1.0a section 6.3.1).
+// Exchange returns the access token that the request token turns into. In this order:
+// ErrNotReviewed, ErrRefused, ErrExpired, ErrVerifier (where the token has a callback, or its
+// review a verifier: OAuth Core 1.0a section 6.3.1).
 func (t *RequestToken) Exchange(verifier, accessKey, accessSecret string, now time.Time) (*AccessToken, error) {
 	if t.Review == nil {
 		return nil, ErrNotReviewed
@@ -57,7 +59,8 @@ func (t *RequestToken) Exchange(verifier, accessKey, accessSecret string, now ti
 	}, nil
 }
 
-// WithVerifierFailure returns the request token after a wrong verifier, or nil when that was the last one allowed.
+// WithVerifierFailure returns the request token after a wrong verifier, or nil when that was the
+// last one allowed.
 func (t *RequestToken) WithVerifierFailure() *RequestToken {
 	if t.VerifierFailures+1 >= MaxVerifierFailures {
 		return nil

@@ -35,7 +35,8 @@ func removeAccessToken(c *change, t *tokenstore.AccessToken) {
 	}
 }
 
-// putLastUsed writes when the token was last used, which its own record only says of the time before it came here.
+// putLastUsed writes when the token was last used, which its own record only says of the time
+// before it came here.
 func putLastUsed(c *change, t *tokenstore.AccessToken) {
 	c.put(recordKey(prefixLastUsed, t.Key), record.LastUsed.Encode(&t.LastUsed), ttl(retained(t.Expires)))
 }
@@ -72,7 +73,8 @@ func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 	return &storedAccessToken{*t, version}, nil
 }
 
-// AccessToken returns the access token with the key. Its LastUsed is what this process was told, or the record says.
+// AccessToken returns the access token with the key. Its LastUsed is what this process was told, or
+// the record says.
 func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.AccessToken, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
@@ -99,7 +101,8 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	return &t.token, nil
 }
 
-// gone reports whether nobody may see the token any more: it is revoked or forgotten, and only not removed yet.
+// gone reports whether nobody may see the token any more: it is revoked or forgotten, and only not
+// removed yet.
 func (t *storedAccessToken) gone(pending *marks, now time.Time) bool {
 	return pending.hide(t.token.User, t.token.Consumer, t.version) || forgotten(t.token.Expires, now)
 }
@@ -151,7 +154,8 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 	return s.addAccessToken(change{}, t)
 }
 
-// addAccessToken commits c and the new access token together. A self-registered consumer stays from now on.
+// addAccessToken commits c and the new access token together. A self-registered consumer stays from
+// now on.
 func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	defer s.accessLocks.lock(t.Key).Unlock()
 	pending := s.revocations.pending()
@@ -241,7 +245,8 @@ func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*s
 	})
 }
 
-// accessTokensOf is the beginning of the keys of the index, or of the records, that has all that match.
+// accessTokensOf is the beginning of the keys of the index, or of the records, that has all that
+// match.
 func accessTokensOf(f tokenstore.Filter) []byte {
 	switch {
 	case f.User != "":
@@ -288,7 +293,8 @@ func (s *Store) RevokeToken(ctx context.Context, key string) error {
 	return err
 }
 
-// nowIdle reports whether the consumer is a self-registered one that has no access token besides `except`.
+// nowIdle reports whether the consumer is a self-registered one that has no access token besides
+// `except`.
 func (s *Store) nowIdle(consumer, except string) (idle bool, now time.Time, err error) {
 	now = s.clock()
 	c, err := s.storedConsumer(consumer)
@@ -316,7 +322,8 @@ func (s *Store) Revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 	return s.countMatching(snapshot.txn, f, before)
 }
 
-// revoke marks what is revoked. It returns what was revoked before, and the tokens as they were before.
+// revoke marks what is revoked. It returns what was revoked before, and the tokens as they were
+// before.
 func (s *Store) revoke(f tokenstore.Filter) (before *marks, tokens *snapshot, err error) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -360,8 +367,8 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 	return s.countMatching(snapshot.txn, f, before)
 }
 
-// countMatching counts the access tokens that match and were not revoked before. It reads an index alone where that says
-// enough.
+// countMatching counts the access tokens that match and were not revoked before. It reads an index
+// alone where that says enough.
 func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *marks) (n int, err error) {
 	now, prefix := s.clock(), accessTokensOf(f)
 	exact := before != nil || (f.User != "" && f.Consumer != "")
@@ -402,8 +409,9 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 	return nil
 }
 
-// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment ago are in it. When
-// the others were used is not read first: that is later only when the clock was set back, and then it is wrong.
+// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment
+// ago are in it. When the others were used is not read first: that is later only when the clock was
+// set back, and then it is wrong.
 func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()

@@ -8,14 +8,16 @@ import (
 
 const (
 	cacheShards = 64
-	// cacheBytes is how much memory the records of a kind may take, more or less: some 120,000 access tokens.
+	// cacheBytes is how much memory the records of a kind may take, more or less: some 120,000
+	// access tokens.
 	cacheBytes = 64 << 20
 	// cacheOverhead is what a record takes beyond its strings.
 	cacheOverhead = 320
 )
 
-// A cache holds decoded records. Every write removes or replaces its record in the cache after the commit and before it
-// returns, so no call sees what was there before a write that was acknowledged.
+// A cache holds decoded records. Every write removes or replaces its record in the cache after the
+// commit and before it returns, so no call sees what was there before a write that was
+// acknowledged.
 type cache[T any] struct {
 	seed   maphash.Seed
 	limit  int // bytes of a shard
@@ -26,10 +28,12 @@ type cacheShard[T any] struct {
 	mu      sync.RWMutex
 	records map[string]*cached[T]
 	bytes   int
-	// ring holds the same records, for the hand that goes round and evicts those that nobody used since it passed.
+	// ring holds the same records, for the hand that goes round and evicts those that nobody used
+	// since it passed.
 	ring []*cached[T]
 	hand int
-	// version counts writes: what was read from disk before one may be older than it, and is not kept.
+	// version counts writes: what was read from disk before one may be older than it, and is not
+	// kept.
 	version uint64
 	_       [64]byte
 }
@@ -69,8 +73,8 @@ func (c *cache[T]) get(key string) (*T, uint64) {
 	return &r.record, s.version
 }
 
-// fill keeps a record that was read after get returned the version. size is what it takes on disk. The key is kept, too: it
-// should be the record's own, lest it keep alive what it was cut from.
+// fill keeps a record that was read after get returned the version. size is what it takes on disk.
+// The key is kept, too: it should be the record's own, lest it keep alive what it was cut from.
 func (c *cache[T]) fill(key string, record *T, size int, version uint64) {
 	size += len(key) + cacheOverhead
 	s := c.shard(key)

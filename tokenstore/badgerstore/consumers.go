@@ -45,7 +45,8 @@ func goneIf(gone bool) error {
 	return nil
 }
 
-// readConsumer reads the consumer from disk, one that is due to be forgotten too, and keeps it in the cache.
+// readConsumer reads the consumer from disk, one that is due to be forgotten too, and keeps it in
+// the cache.
 func (s *Store) readConsumer(key string, version uint64) (c *tokenstore.Consumer, err error) {
 	size := 0
 	err = s.tokens.view(func(txn *badger.Txn) error {
@@ -103,7 +104,8 @@ func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t 
 	})
 }
 
-// addConsumer gives commit the change that adds the consumer. Everything else is undone if commit fails.
+// addConsumer gives commit the change that adds the consumer. Everything else is undone if commit
+// fails.
 func (s *Store) addConsumer(c *tokenstore.Consumer, commit func(ch change, selfRegistered bool) error) error {
 	now := s.clock()
 	if s.self.due(c.Key, now) {

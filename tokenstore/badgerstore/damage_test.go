@@ -144,7 +144,8 @@ func tuneSmall(o *badger.Options) {
 	o.NumLevelZeroTablesStall = 4
 }
 
-// saveStores makes a store and returns its files at an earlier moment, after kill -9, and after it was closed.
+// saveStores makes a store and returns its files at an earlier moment, after kill -9, and after it
+// was closed.
 func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
 	now := time.Unix(1_800_000_000, 0)
 	o := Options{Path: t.TempDir(), EncryptionKey: key, bootID: "same", Clock: func() time.Time { return now }, tune: tuneSmall}
@@ -255,7 +256,8 @@ func damages(older map[string]savedFile, file string) []damage {
 	}
 }
 
-// openDamaged opens a store with these files, and fails the test where it neither has everything nor is refused untouched.
+// openDamaged opens a store with these files, and fails the test where it neither has everything
+// nor is refused untouched.
 func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (opened bool) {
 	t.Helper()
 	o := saved.o
@@ -315,8 +317,8 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 	return true
 }
 
-// TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was acknowledged, or does not open, says
-// in one line what is wrong, and has changed nothing.
+// TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was
+// acknowledged, or does not open, says in one line what is wrong, and has changed nothing.
 func TestEveryDamageToEveryFile(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": bytes.Repeat([]byte("k"), 32)} {
@@ -447,7 +449,8 @@ func TestLedgerOfALaterProgram(t *testing.T) {
 	wantOpenError(t, Options{Path: path}, "ledger", "version 2, and it knows 1 to 1")
 }
 
-// What is too much to read before the store opens is read afterwards, and damage that shows then ends the use of the store.
+// What is too much to read before the store opens is read afterwards, and damage that shows then
+// ends the use of the store.
 func TestDamageThatShowsLater(t *testing.T) {
 	_, _, closed := saveStores(t, nil)
 	o := closed.o

@@ -20,9 +20,10 @@ import (
 
 const (
 	memTableSize = 8 << 20
-	// tableSize is that of the tables of every level. A compaction builds up to 13 tables in memory,
-	// each in twice its size: tables that double from level to level, as Badger's do by default,
-	// would let its memory grow with the store. What a memtable leaves fits into the same buffers.
+	// tableSize is that of the tables of every level. A compaction builds up to 13 tables in
+	// memory, each in twice its size: tables that double from level to level, as Badger's do by
+	// default, would let its memory grow with the store. What a memtable leaves fits into the same
+	// buffers.
 	tableSize = 4 << 20
 	// maxTxnSize and maxTxnEntries stay below Badger's own limits, 15% of the memtable.
 	maxTxnSize    = 768 << 10
@@ -30,16 +31,16 @@ const (
 	// maxKeySize is Badger's limit of 65,000 with room to spare.
 	maxKeySize = 60_000
 
-	// Badger writes through memory maps of sparse files. When the disk is full such a write is no error: it is SIGBUS,
-	// which ends the process. So the store stops adding while there is still room for what Badger does by itself.
-	// Removing (revocations!) goes on for longer.
+	// Badger writes through memory maps of sparse files. When the disk is full such a write is no
+	// error: it is SIGBUS, which ends the process. So the store stops adding while there is still
+	// room for what Badger does by itself. Removing (revocations!) goes on for longer.
 	reserveToAdd    = 64 << 20
 	reserveToRemove = 32 << 20
 )
 
-// A database is one Badger database whose writes are grouped. After a write that failed, what Badger holds in memory
-// and what is on disk may differ, and Badger itself may panic when it is used further: so nothing is read or written
-// any more until the store is opened again.
+// A database is one Badger database whose writes are grouped. After a write that failed, what
+// Badger holds in memory and what is on disk may differ, and Badger itself may panic when it is
+// used further: so nothing is read or written any more until the store is opened again.
 type database struct {
 	db       *badger.DB
 	dir      string
@@ -50,8 +51,8 @@ type database struct {
 	failed   atomic.Pointer[error]
 }
 
-// A snapshot is a transaction of Badger that all who read share until the next write. Each would otherwise begin and end
-// one of its own, and wake a goroutine of Badger's for it twice.
+// A snapshot is a transaction of Badger that all who read share until the next write. Each would
+// otherwise begin and end one of its own, and wake a goroutine of Badger's for it twice.
 type snapshot struct {
 	txn   *badger.Txn
 	users atomic.Int64 // the database is one of them; without any the transaction has ended
@@ -126,7 +127,8 @@ func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options 
 	return o
 }
 
-// openDatabase opens the Badger database in dir, if it has everything that was acknowledged. The ledger is beside it.
+// openDatabase opens the Badger database in dir, if it has everything that was acknowledged. The
+// ledger is beside it.
 func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.Options)) (*database, error) {
 	o := databaseOptions(dir, key, logger)
 	if tune != nil {
@@ -192,8 +194,8 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 	return badger.Open(o)
 }
 
-// openLedger opens the ledger, and makes one where there is none: for a new store, one of an older program, or when
-// somebody took it away.
+// openLedger opens the ledger, and makes one where there is none: for a new store, one of an older
+// program, or when somebody took it away.
 func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logger) (err error) {
 	if state == nil {
 		marked := false
@@ -227,7 +229,8 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 // version is that of the last change.
 func (d *database) version() uint64 { return d.snapshot.Load().txn.ReadTs() }
 
-// verifyTables reads what was not read when the store was opened. After damage the store is not used any more.
+// verifyTables reads what was not read when the store was opened. After damage the store is not
+// used any more.
 func (d *database) verifyTables(stop <-chan struct{}, logger *zap.Logger) {
 	if err := d.found.verifyTables(stop, d.holds); err != nil {
 		d.failed.CompareAndSwap(nil, &err)
@@ -262,8 +265,8 @@ func openError(err error) error {
 	return err
 }
 
-// commit writes the change durably, together with those of other callers. It does not end early with a context: the
-// caller must know what became of it.
+// commit writes the change durably, together with those of other callers. It does not end early
+// with a context: the caller must know what became of it.
 func (d *database) commit(c change) error {
 	if c.size > maxTxnSize || len(c.ops) > maxTxnEntries {
 		return fmt.Errorf("record of %d bytes is too large", c.size)
@@ -388,7 +391,8 @@ func get(txn *badger.Txn, key []byte, f func([]byte) error) error {
 	return item.Value(f)
 }
 
-// scan calls f with each key below prefix that comes after `after`, until f returns false or an error.
+// scan calls f with each key below prefix that comes after `after`, until f returns false or an
+// error.
 func scan(txn *badger.Txn, prefix, after []byte, values bool, f func(item *badger.Item) (bool, error)) error {
 	o := badger.DefaultIteratorOptions
 	o.Prefix = prefix

@@ -1,8 +1,10 @@
-// Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked by one process.
+// Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked
+// by one process.
 //
-// It knows packages tokenstore and record, and Badger; of Caddy only what registers a guest module, and that in
-// module.go alone. Below the directory are a Badger database, `tokens`, whose every commit is synced to disk before it is
-// acknowledged, the ledger of what was, and the log of nonces, `nonces`, which is package noncelog's.
+// It knows packages tokenstore and record, and Badger; of Caddy only what registers a guest module,
+// and that in module.go alone. Below the directory are a Badger database, `tokens`, whose every
+// commit is synced to disk before it is acknowledged, the ledger of what was, and the log of
+// nonces, `nonces`, which is package noncelog's.
 //
 //	store.go          Open, Close, and the door that every call comes through
 //	database.go       Badger's options, its errors in words, its log lines; the transaction that
@@ -22,16 +24,18 @@
 //	internal/batch/   group commit: calls of the same moment share one transaction, and so one fsync
 //	internal/disk/    free space, durable names
 //
-// The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule (tokenstore's
-// transition.go) -> commit (internal/batch) -> cache. What revokes many tokens takes the gate alone for one commit, of a mark; they
-// are removed later (removals.go). Whoever reads a token takes the marks first, and then looks whether one hides it.
+// The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule
+// (tokenstore's transition.go) -> commit (internal/batch) -> cache. What revokes many tokens takes
+// the gate alone for one commit, of a mark; they are removed later (removals.go). Whoever reads a
+// token takes the marks first, and then looks whether one hides it.
 //
-// Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a request token, an access
-// token, its last use, the state of the nonce log (package record says how these change), a segment of the nonce
-// log and its counts (package noncelog). A program reads every version from 1 to its own, and writes its own;
-// nothing is converted when the store is opened. A program refuses a record of a later version with an error that names
-// its kind and both versions, and every other record works. A segment of a later version is not an error: timestamps up
-// to now and a window are refused, as after damage, and the log goes on in the older form. So to go back, stop the newer
-// program cleanly and start the older one, with a backup made before. testdata/stores holds stores of every format,
-// which oldstores_test.go opens.
+// Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a
+// request token, an access token, its last use, the state of the nonce log (package record says how
+// these change), a segment of the nonce log and its counts (package noncelog). A program reads
+// every version from 1 to its own, and writes its own; nothing is converted when the store is
+// opened. A program refuses a record of a later version with an error that names its kind and both
+// versions, and every other record works. A segment of a later version is not an error: timestamps
+// up to now and a window are refused, as after damage, and the log goes on in the older form. So to
+// go back, stop the newer program cleanly and start the older one, with a backup made before.
+// testdata/stores holds stores of every format, which oldstores_test.go opens.
 package badgerstore

@@ -30,22 +30,24 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// Badger makes of a damaged directory what it can: it removes tables that its MANIFEST does not name, passes over those whose
-// index is damaged, and ends a log where it can't be read further. So the directory is looked at first, without a change
-// to any file. It has everything when
+// Badger makes of a damaged directory what it can: it removes tables that its MANIFEST does not
+// name, passes over those whose index is damaged, and ends a log where it can't be read further. So
+// the directory is looked at first, without a change to any file. It has everything when
 //
 //   - the MANIFEST can be read, and every table that it names is there and can be read;
 //   - every key that tables and logs (.mem) are encrypted with is in the KEYREGISTRY;
 //   - the versions of the tables and then of the logs have no gap, up to what the ledger says was acknowledged;
 //   - no table that the MANIFEST does not name is newer than all of that.
 //
-// Every transaction writes a marker, whose newest version no compaction drops; so the highest version of the tables is
-// that of the last transaction in them, and the versions of later ones are in the logs, one after the other.
+// Every transaction writes a marker, whose newest version no compaction drops; so the highest
+// version of the tables is that of the last transaction in them, and the versions of later ones are
+// in the logs, one after the other.
 
 // errLost: the store does not have everything that was acknowledged.
 var errLost = errors.New("nothing was changed: restore a backup of the whole store")
 
-// verifyAtOpen is how many bytes of tables are read before the store opens. The rest is read afterwards.
+// verifyAtOpen is how many bytes of tables are read before the store opens. The rest is read
+// afterwards.
 const verifyAtOpen = 256 << 20
 
 // An examination is what was found in a directory of Badger's.
@@ -59,8 +61,8 @@ type examination struct {
 
 	names   []string
 	version atomic.Uint64 // the highest of the tables
-	// redundant are files that Badger need not see: logs without a change that is not in a table, and the value log, which
-	// holds nothing.
+	// redundant are files that Badger need not see: logs without a change that is not in a table,
+	// and the value log, which holds nothing.
 	redundant []string
 	// unreadable are logs that hold something of which nothing can be read, where no ledger tells
 	// whether it is needed.
@@ -271,7 +273,8 @@ func newIndexCache() (*ristretto.Cache[uint64, *fb.TableIndex], error) {
 	return ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{NumCounters: 1000, MaxCost: 8 << 20, BufferItems: 64})
 }
 
-// readTable returns the table's highest version. A table that panics or can't be read from the disk is an error.
+// readTable returns the table's highest version. A table that panics or can't be read from the disk
+// is an error.
 func (x *examination) readTable(f tableFile, whole bool) (version uint64, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -293,7 +296,8 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	if err != nil {
 		return 0, err
 	}
-	// OpenTable itself closes the file only after a wrong checksum, which it is not told to look for.
+	// OpenTable itself closes the file only after a wrong checksum, which it is not told to look
+	// for.
 	defer func() {
 		if closed := m.Close(-1); err == nil {
 			err = closed
@@ -310,9 +314,9 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	return t.MaxVersion(), err
 }
 
-// verifyTables reads the tables that were not read to their ends when the store was opened. holds reports
-// whether Badger still has a table: it lets go of one before it truncates and removes the file, so
-// what can't be read of such a file is no damage.
+// verifyTables reads the tables that were not read to their ends when the store was opened. holds
+// reports whether Badger still has a table: it lets go of one before it truncates and removes the
+// file, so what can't be read of such a file is no damage.
 func (x *examination) verifyTables(stop <-chan struct{}, holds func(id uint64) bool) error {
 	for _, f := range x.unverified {
 		if isClosed(stop) {
@@ -381,8 +385,8 @@ func (x *examination) lookAtLogs() error {
 	return x.lookAtOtherTables(end)
 }
 
-// lookAtOtherTables looks for tables that Badger would remove, and that hold what nothing else does. Those that an
-// interrupted compaction or flush left hold nothing new, or can't be read.
+// lookAtOtherTables looks for tables that Badger would remove, and that hold what nothing else
+// does. Those that an interrupted compaction or flush left hold nothing new, or can't be read.
 func (x *examination) lookAtOtherTables(end uint64) error {
 	for _, name := range x.names {
 		id, ok := table.ParseFileID(name)

@@ -22,7 +22,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestGrowth measures a store with as many access tokens as TOKENS says, or live nonces as NONCES says:
+// TestGrowth measures a store with as many access tokens as TOKENS says, or live nonces as NONCES
+// says:
 //
 //	TOKENS=10000000 NONCES=5000000 go test -v -run TestGrowth ./tokenstore/badgerstore
 //

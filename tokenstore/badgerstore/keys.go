@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 )
 
-// The first byte of every key says what it is. The last part of a key stands as it is, so that records are in the order
-// of their keys; what stands before it begins with its length, so that no two names run into each other.
+// The first byte of every key says what it is. The last part of a key stands as it is, so that
+// records are in the order of their keys; what stands before it begins with its length, so that no
+// two names run into each other.
 const (
 	prefixConsumer     = 'c' // key -> record
 	prefixRequestToken = 'r' // key -> record

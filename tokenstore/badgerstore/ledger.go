@@ -14,11 +14,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A ledger is a small file that says up to which version of the tokens database changes were acknowledged. Badger opens
-// what is left of a damaged log or list of tables as if it were all: with the ledger a loss is noticed.
+// A ledger is a small file that says up to which version of the tokens database changes were
+// acknowledged. Badger opens what is left of a damaged log or list of tables as if it were all:
+// with the ledger a loss is noticed.
 //
-// It is written after each commit and before the answer, and not synced: after kill -9 it is exact. After a power cut it may
-// be a second old, and is never ahead of the database, whose commits are synced.
+// It is written after each commit and before the answer, and not synced: after kill -9 it is exact.
+// After a power cut it may be a second old, and is never ahead of the database, whose commits are
+// synced.
 //
 //	0 magic (8)   8 version (4)   16 the first version with a marker (8)   60 CRC-32C of all before
 //	64 version that was acknowledged (8)   72 its complement (8)   80, 88 the same: they are written in turn
@@ -42,7 +44,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // ledgerState is what a ledger says.
 type ledgerState struct {
-	// since is the version from which on every transaction has a marker, and so the versions have no gap.
+	// since is the version from which on every transaction has a marker, and so the versions have
+	// no gap.
 	since uint64
 	// acknowledged is the last version that a caller was told of.
 	acknowledged uint64

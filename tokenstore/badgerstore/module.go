@@ -22,39 +22,47 @@ func init() {
 	caddy.RegisterModule(Module{})
 }
 
-// Module keeps consumers, tokens and nonces in an embedded Badger database, in a directory that one process has for
-// itself. It is the default store, and not one that several replicas of a service can share.
+// Module keeps consumers, tokens and nonces in an embedded Badger database, in a directory that one
+// process has for itself. It is the default store, and not one that several replicas of a service
+// can share.
 //
-// An acknowledged consumer, token, review, exchange or revocation survives the end of the process and a power cut; an
-// accepted nonce survives the end of the process. No used nonce is accepted again after a power cut either: with `sync`
-// because it is on disk, without because requests from before the restart are refused.
+// An acknowledged consumer, token, review, exchange or revocation survives the end of the process
+// and a power cut; an accepted nonce survives the end of the process. No used nonce is accepted
+// again after a power cut either: with `sync` because it is on disk, without because requests from
+// before the restart are refused.
 //
-// A directory that lacks something that was acknowledged, because a file is missing, damaged or an older copy, is not
-// opened: the error names the file, and nothing is changed. Only damage to the log of nonces costs no more than one timestamp
-// window, in which every request is refused. Copy the directory as a whole, while no process uses it.
+// A directory that lacks something that was acknowledged, because a file is missing, damaged or an
+// older copy, is not opened: the error names the file, and nothing is changed. Only damage to the
+// log of nonces costs no more than one timestamp window, in which every request is refused. Copy
+// the directory as a whole, while no process uses it.
 type Module struct {
-	// The directory. It is made, readable for its owner alone, if it is not there. Placeholders such as `{env.X}` are
-	// expanded when the configuration is loaded. Default: the folder `oauth1` in Caddy's data directory.
+	// The directory. It is made, readable for its owner alone, if it is not there. Placeholders
+	// such as `{env.X}` are expanded when the configuration is loaded. Default: the folder `oauth1`
+	// in Caddy's data directory.
 	//
-	// The directory holds every secret of every consumer and token, unencrypted unless `encryption_key` is given.
+	// The directory holds every secret of every consumer and token, unencrypted unless
+	// `encryption_key` is given.
 	Path string `json:"path,omitempty"`
 
-	// Whether a request waits until its nonce is on disk (fsync; requests of the same moment share one). Default: false:
-	// then only a request waits whose timestamp is some 10 seconds or more ahead of the server's clock. After a power
-	// cut, or a crash of the operating system, requests are refused whose timestamps lie before it, or up to 20 seconds
-	// after it: when the machine is up again, a client whose clock is right notices nothing, and one whose clock is slow
-	// gets `Timestamp appears to come from bad system clock.` for as long as it is slow. With `sync` none of this happens.
-	// Consumers and tokens are always synced. A reload may change it.
+	// Whether a request waits until its nonce is on disk (fsync; requests of the same moment share
+	// one). Default: false: then only a request waits whose timestamp is some 10 seconds or more
+	// ahead of the server's clock. After a power cut, or a crash of the operating system, requests
+	// are refused whose timestamps lie before it, or up to 20 seconds after it: when the machine is
+	// up again, a client whose clock is right notices nothing, and one whose clock is slow gets
+	// `Timestamp appears to come from bad system clock.` for as long as it is slow. With `sync`
+	// none of this happens. Consumers and tokens are always synced. A reload may change it.
 	Sync bool `json:"sync,omitempty"`
 
-	// Encrypts consumers and tokens on disk with AES: 16, 24 or 32 bytes, in hexadecimal or base64. It may hold placeholders, such as
-	// `{file./run/secrets/oauth1.key}` or `{env.X}`; better that than the key itself, which Caddy would store with the
-	// configuration. Default: none, not encrypted.
+	// Encrypts consumers and tokens on disk with AES: 16, 24 or 32 bytes, in hexadecimal or base64.
+	// It may hold placeholders, such as `{file./run/secrets/oauth1.key}` or `{env.X}`; better that
+	// than the key itself, which Caddy would store with the configuration. Default: none, not
+	// encrypted.
 	//
-	// The log of used nonces is not encrypted: it holds keyed hashes, whose key is encrypted, and when requests came.
+	// The log of used nonces is not encrypted: it holds keyed hashes, whose key is encrypted, and
+	// when requests came.
 	//
-	// Who loses the key loses the store. It must be given from the first start on: it can't be added, changed or
-	// removed later.
+	// Who loses the key loses the store. It must be given from the first start on: it can't be
+	// added, changed or removed later.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
 	key    []byte

@@ -8,7 +8,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/noncelog"
 )
 
-// A nonceKeeper keeps the state of the nonce log in the database, where it is encrypted if anything is.
+// A nonceKeeper keeps the state of the nonce log in the database, where it is encrypted if anything
+// is.
 type nonceKeeper struct{ db *database }
 
 func (k nonceKeeper) Load() (state []byte, err error) {

@@ -161,8 +161,8 @@ func TestOpenDamaged(t *testing.T) {
 	})
 }
 
-// A process may end just when it has made a file of Badger's, which has no size yet. With everything that was acknowledged
-// on disk, that must not keep the next one from its store.
+// A process may end just when it has made a file of Badger's, which has no size yet. With
+// everything that was acknowledged on disk, that must not keep the next one from its store.
 func TestOpenWithAnEmptyMemtable(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, Options{Path: dir})

@@ -55,8 +55,8 @@ type revocations struct {
 	// Only the goroutine that removes looks at them. A mark that is made again is tried again, and
 	// so are all when the store is opened.
 	held marks
-	// sweeping says that request tokens which ended are being removed: disk space is given back when
-	// that is over, and not half of it before.
+	// sweeping says that request tokens which ended are being removed: disk space is given back
+	// when that is over, and not half of it before.
 	sweeping atomic.Bool
 	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last
 	// cleaned up.
@@ -248,8 +248,8 @@ func (s *Store) removeRevoked() error {
 	return nil
 }
 
-// removeAllMarked removes what the marks match, and then the marks: those of one commit together. Those
-// that hide a record of a later version stay.
+// removeAllMarked removes what the marks match, and then the marks: those of one commit together.
+// Those that hide a record of a later version stay.
 func (s *Store) removeAllMarked(pending marks) error {
 	for filters := pending.inOrder(); len(filters) > 0; {
 		group := make(marks)
@@ -356,8 +356,8 @@ type span struct {
 	pick func(txn *badger.Txn, b *removal, index []byte) error
 }
 
-// removeAll removes what is picked of the spans, some at a time and with a rest after each. It holds
-// no lock that others need while it reads.
+// removeAll removes what is picked of the spans, some at a time and with a rest after each. It
+// holds no lock that others need while it reads.
 func (s *Store) removeAll(spans []span) (err error) {
 	for len(spans) > 0 && !isClosed(s.stop) {
 		start := time.Now()

@@ -17,19 +17,20 @@ import (
 const (
 	// forgetAfter is how long a self-registered consumer is remembered without an access token.
 	forgetAfter = 24 * time.Hour
-	// forgottenAtOnce consumers are forgotten in a transaction. Every change waits for as long as that
-	// takes.
+	// forgottenAtOnce consumers are forgotten in a transaction. Every change waits for as long as
+	// that takes.
 	forgottenAtOnce = 100
 	// sweepEvery is how often consumers are looked for whose last access token expired.
 	sweepEvery = time.Hour
 )
 
-// selfRegistered knows since when which self-registered consumers are without an access token. The same is on disk
-// below prefixIdle. It may hold too many after calls at the same time, never too few for longer than sweepEvery: before
-// a consumer is forgotten its tokens are looked for.
+// selfRegistered knows since when which self-registered consumers are without an access token. The
+// same is on disk below prefixIdle. It may hold too many after calls at the same time, never too
+// few for longer than sweepEvery: before a consumer is forgotten its tokens are looked for.
 type selfRegistered struct {
 	mu sync.RWMutex
-	// idle holds them by key, and order so that the first is the one that is idle for longest: a heap.
+	// idle holds them by key, and order so that the first is the one that is idle for longest: a
+	// heap.
 	idle  map[string]*idleConsumer
 	order idleOrder
 	// swept is when all consumers were last looked at.
@@ -82,8 +83,8 @@ func (r *selfRegistered) due(key string, now time.Time) bool {
 	return ok && c.due(now)
 }
 
-// someDue returns some consumers that it is time to forget, no more than most. It looks at no others, but for those that
-// stand below them in the heap.
+// someDue returns some consumers that it is time to forget, no more than most. It looks at no
+// others, but for those that stand below them in the heap.
 func (r *selfRegistered) someDue(now time.Time, most int) (keys []string) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -186,7 +187,8 @@ func (s *Store) forgottenConsumer(c *tokenstore.Consumer) (bool, error) {
 	return !live, err
 }
 
-// sweepConsumers forgets the consumers that are due, and once in a while finds those whose last access token is gone.
+// sweepConsumers forgets the consumers that are due, and once in a while finds those whose last
+// access token is gone.
 func (s *Store) sweepConsumers(now time.Time, stop <-chan struct{}) error {
 	if s.self.sweepDue(now) {
 		if err := s.findIdle(now, stop); err != nil {
@@ -286,8 +288,8 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 	return s.removeConsumers(idle, others, now)
 }
 
-// liveAccessToken reports whether the consumer has an access token other than `except` that has not expired, and
-// else when the last one of those that are remembered did.
+// liveAccessToken reports whether the consumer has an access token other than `except` that has not
+// expired, and else when the last one of those that are remembered did.
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
 	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.revocations.pending()
 	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all

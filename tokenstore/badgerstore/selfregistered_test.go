@@ -51,7 +51,8 @@ func TestOutdatedNotesForgetNobody(t *testing.T) {
 	}
 }
 
-// The consumers that are due are found by when they became idle, in whichever order they were noted, changed and dropped.
+// The consumers that are due are found by when they became idle, in whichever order they were
+// noted, changed and dropped.
 func TestDueConsumersAreFoundInOrder(t *testing.T) {
 	now := time.Now()
 	r := &selfRegistered{idle: make(map[string]*idleConsumer)}

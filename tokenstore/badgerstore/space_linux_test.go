@@ -34,8 +34,8 @@ func mountSmall(t *testing.T, mib int) string {
 	return dir
 }
 
-// Where there is room to remove but not to add, a revocation is not refused because of what others want to add at the
-// same time.
+// Where there is room to remove but not to add, a revocation is not refused because of what others
+// want to add at the same time.
 func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 	dir := mountSmall(t, 120)
 	s := openTest(t, Options{Path: filepath.Join(dir, "store")})
@@ -76,7 +76,8 @@ func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 
 const fullDiskEnv = "BADGERSTORE_TEST_FULL_DISK"
 
-// TestFullDisk fills a disk with a store and with something else, in a process of its own: a signal would end it.
+// TestFullDisk fills a disk with a store and with something else, in a process of its own: a signal
+// would end it.
 func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
 	if dir == "" {

@@ -13,8 +13,9 @@ import (
 // countedAtOnce is how many keys are counted before requests get their turn.
 const countedAtOnce = 1 << 13
 
-// Stats counts what is in the store. Millions of tokens take seconds; it holds no snapshot while it rests. What changes
-// meanwhile may be counted or not; what was revoked counts until it has left the disk.
+// Stats counts what is in the store. Millions of tokens take seconds; it holds no snapshot while it
+// rests. What changes meanwhile may be counted or not; what was revoked counts until it has left
+// the disk.
 func (s *Store) Stats(ctx context.Context) (stats []tokenstore.Stat, err error) {
 	if err := s.usable(); err != nil {
 		return nil, err
@@ -38,8 +39,8 @@ func (s *Store) Stats(ctx context.Context) (stats []tokenstore.Stat, err error) 
 	return append(stats, tokenstore.Stat{Name: "nonces", Value: nonces}), err
 }
 
-// countKeys counts the keys that begin with prefix. It has the door open only while it reads, so that the store can be
-// closed in between.
+// countKeys counts the keys that begin with prefix. It has the door open only while it reads, so
+// that the store can be closed in between.
 func (s *Store) countKeys(ctx context.Context, prefix byte) (n int64, err error) {
 	for after := []byte(nil); ; {
 		begin, counted := time.Now(), 0

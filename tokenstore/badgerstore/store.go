@@ -27,28 +27,30 @@ import (
 type Options struct {
 	// Path is the store's directory. It is made, for its owner alone, if it is not there.
 	Path string
-	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch of requests.
-	// Consumers and tokens always do. Without it, requests from before the restart are refused after one.
+	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch
+	// of requests. Consumers and tokens always do. Without it, requests from before the restart are
+	// refused after one.
 	Sync bool
 	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
 	EncryptionKey []byte
-	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its tokens may have as many
-	// as are still free: half of them alone, a third each of two that are greedy.
+	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its
+	// tokens may have as many as are still free: half of them alone, a third each of two that are
+	// greedy.
 	MaxNonces int
 	// Logger is told what Badger has to say; nil means nobody is.
 	Logger *zap.Logger
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 
-	// For tests: the machine's boot id, what sees the files of the nonce log that are on disk, and what changes
-	// Badger's options.
+	// For tests: the machine's boot id, what sees the files of the nonce log that are on disk, and
+	// what changes Badger's options.
 	bootID    string
 	afterSync func(path string) error
 	tune      func(*badger.Options)
 }
 
-// DefaultMaxNonces is how many live nonces a consumer may have where Options don't say: some 3,000 requests a second
-// through a timestamp window of five minutes.
+// DefaultMaxNonces is how many live nonces a consumer may have where Options don't say: some 3,000
+// requests a second through a timestamp window of five minutes.
 const DefaultMaxNonces = 1_000_000
 
 // A Store is a tokenstore.Store in a directory.
@@ -65,10 +67,11 @@ type Store struct {
 	requests     requestCounts
 	revocations  revocations
 
-	// gate is held shared by a change of one record, alone by what revokes many. So what Revoke hits is all there was,
-	// including the token of an exchange that began before.
+	// gate is held shared by a change of one record, alone by what revokes many. So what Revoke
+	// hits is all there was, including the token of an exchange that began before.
 	gate sync.RWMutex
-	// The locks of single records, below the gate and taken in this order; below them that of revocations.
+	// The locks of single records, below the gate and taken in this order; below them that of
+	// revocations.
 	consumerLocks, requestLocks, accessLocks stripes
 	secretLock                               sync.Mutex
 
@@ -80,8 +83,9 @@ type Store struct {
 	stopped sync.WaitGroup
 }
 
-// Open opens the store at o.Path, and makes it if it is not there. A store that does not have everything that was
-// acknowledged is refused with an error that names the file, and nothing in it is changed.
+// Open opens the store at o.Path, and makes it if it is not there. A store that does not have
+// everything that was acknowledged is refused with an error that names the file, and nothing in it
+// is changed.
 func Open(o Options) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
@@ -209,7 +213,8 @@ func (s *Store) enter(ctx context.Context) error {
 
 func (s *Store) leave() { s.door.RUnlock() }
 
-// maintain forgets what need not be kept any more: looked after every few seconds, and when a call says so.
+// maintain forgets what need not be kept any more: looked after every few seconds, and when a call
+// says so.
 func (s *Store) maintain() {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -329,8 +334,8 @@ func (s *stripes) of(key string) *sync.Mutex {
 	return &s[maphash.String(stripeSeed, key)%uint64(len(s))]
 }
 
-// ttl is when Badger may drop an entry; the zero time means never. It only cleans up: what is expired is judged by
-// Store's clock.
+// ttl is when Badger may drop an entry; the zero time means never. It only cleans up: what is
+// expired is judged by Store's clock.
 func ttl(t time.Time) uint64 {
 	if t.IsZero() {
 		return 0

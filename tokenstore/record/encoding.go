@@ -11,21 +11,23 @@ import (
 var (
 	// ErrDamaged: the bytes are not what Encode returned.
 	ErrDamaged = errors.New("damaged record")
-	// ErrVersion: the record is of a later version of its kind, or what a store keeps beside its records is.
+	// ErrVersion: the record is of a later version of its kind, or what a store keeps beside its
+	// records is.
 	ErrVersion = errors.New("of a version that this program does not know")
 )
 
 // Unreadable reports whether err says that the record is there, and is of no use to this program.
 func Unreadable(err error) bool { return errors.Is(err, ErrVersion) || errors.Is(err, ErrDamaged) }
 
-// A Kind is what a record is of. A store that keeps more than tokenstore's values gives them a Kind of its own.
+// A Kind is what a record is of. A store that keeps more than tokenstore's values gives them a Kind
+// of its own.
 type Kind[T any] struct {
 	// Name is what errors call it.
 	Name string
 	// Version is what is written. All from 1 to it can be read.
 	Version byte
-	// Fields calls one method of f for each field of v, always in the same order. It must not write to v itself: v is
-	// shared while it is encoded.
+	// Fields calls one method of f for each field of v, always in the same order. It must not write
+	// to v itself: v is shared while it is encoded.
 	Fields func(f *Fields, v *T)
 }
 
@@ -62,7 +64,8 @@ const checksumSize = 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Fields writes the fields of a value, or reads them into it. After its first error it reads zero values.
+// Fields writes the fields of a value, or reads them into it. After its first error it reads zero
+// values.
 type Fields struct {
 	written []byte
 
@@ -72,8 +75,8 @@ type Fields struct {
 	err    error
 }
 
-// Required says that every record has the fields before it: without one of them it is damaged. The fields after it were
-// added later.
+// Required says that every record has the fields before it: without one of them it is damaged. The
+// fields after it were added later.
 func (f *Fields) Required() {
 	if f.missed {
 		f.fail()

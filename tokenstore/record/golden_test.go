@@ -13,7 +13,8 @@ import (
 //go:embed testdata/golden.txt
 var golden string
 
-// TestGoldenRecords: what any program wrote is read, and what this one writes are the same bytes as before.
+// TestGoldenRecords: what any program wrote is read, and what this one writes are the same bytes as
+// before.
 func TestGoldenRecords(t *testing.T) {
 	early := *someConsumer
 	early.CallbacksIgnoreQuery, early.DefaultCallback = false, false

@@ -65,8 +65,8 @@ var AccessToken = Kind[tokenstore.AccessToken]{"access token", 1, func(f *Fields
 	f.Required()
 }}
 
-// LastUsed is the kind of the time when an access token was last used, where a store keeps it beside the token: it is
-// written often.
+// LastUsed is the kind of the time when an access token was last used, where a store keeps it
+// beside the token: it is written often.
 var LastUsed = Kind[time.Time]{"last use of an access token", 1, func(f *Fields, t *time.Time) {
 	f.Time(t)
 	f.Required()

@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// An Opener opens a store that takes the time from clock. Where it needs closing or removing at the end of the test,
-// it sees to that with t.Cleanup; Close may have been called by then.
+// An Opener opens a store that takes the time from clock. Where it needs closing or removing at the
+// end of the test, it sees to that with t.Cleanup; Close may have been called by then.
 type Opener func(t *testing.T, clock func() time.Time) tokenstore.Store
 
 // Run tests a store. Each case opens a store that must be empty.
@@ -26,8 +26,8 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) tokenstor
 	}
 }
 
-// RunDurable tests that a store keeps what it has when it is closed. fresh is called once in each case; what it
-// returns opens the same store each time: an empty one first.
+// RunDurable tests that a store keeps what it has when it is closed. fresh is called once in each
+// case; what it returns opens the same store each time: an empty one first.
 func RunDurable(t *testing.T, fresh func(t *testing.T) Opener) {
 	for _, c := range durableCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -53,8 +53,8 @@ func concat(lists ...[]testCase) (all []testCase) {
 	return all
 }
 
-// A clock stands still until it is told to move. It begins at the real time, since a store may let a database forget
-// by itself what expired in the past.
+// A clock stands still until it is told to move. It begins at the real time, since a store may let
+// a database forget by itself what expired in the past.
 type clock struct{ now atomic.Int64 }
 
 func newClock() *clock {

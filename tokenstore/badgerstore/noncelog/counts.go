@@ -15,9 +15,10 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// counts are a small file that says how many records were written to each segment that is not full and on disk yet.
-// A record is counted when it is written, with no system call where files can be mapped; so after kill -9 a segment that
-// holds fewer is damaged. After a power cut the file proves nothing, and is not read. There is one for each process.
+// counts are a small file that says how many records were written to each segment that is not full
+// and on disk yet. A record is counted when it is written, with no system call where files can be
+// mapped; so after kill -9 a segment that holds fewer is damaged. After a power cut the file proves
+// nothing, and is not read. There is one for each process.
 //
 //	header  0 magic (8)   8 version (4)   16 serial number of the process's first segment (8)   60 CRC-32C of all before
 //	slots   64 bytes each: 0 serial number of the segment, and one (8)   8 records (8), both in the machine's byte order
@@ -88,7 +89,8 @@ func newCounts(dir string, serial uint64) (*counts, error) {
 
 func slotOf(serial uint64) int { return countsHeader + int(serial%countSlots)*countSize }
 
-// take begins to count the records of a segment. That it does is on disk, where a disk loses power and the machine does not.
+// take begins to count the records of a segment. That it does is on disk, where a disk loses power
+// and the machine does not.
 func (c *counts) take(serial uint64) (counter, error) {
 	at := slotOf(serial)
 	if c.data != nil {
@@ -164,8 +166,8 @@ type segmentRecord struct {
 
 const openSegment = -1
 
-// missing returns what is wrong with the segments that were loaded, by what was durable of them. counts is nil where
-// nothing is known of open ones.
+// missing returns what is wrong with the segments that were loaded, by what was durable of them.
+// counts is nil where nothing is known of open ones.
 func missing(listed []segmentRecord, counts map[uint64]int64, loaded []*segment) error {
 	bySerial := make(map[uint64]*segment, len(loaded))
 	for _, s := range loaded {

@@ -36,8 +36,8 @@ func zeroPage(page int) func([]byte) []byte {
 	}
 }
 
-// TestNonceLogLosesNothingInSilence: whatever a bad disk or a person does to a file of the log, no used nonce passes, and
-// an ERROR says so where something is missing.
+// TestNonceLogLosesNothingInSilence: whatever a bad disk or a person does to a file of the log, no
+// used nonce passes, and an ERROR says so where something is missing.
 func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	t.Parallel()
 	const begin, early, all = 1_800_000_000, 400, segmentRecords + 2000

@@ -35,8 +35,8 @@ func (k fileKeeper) Save(state []byte) error {
 
 func (k fileKeeper) Usable() error { return nil }
 
-// testOptions are Options with the defaults of a store. Below the path are the log, in "nonces", and then the state, so
-// that a copy has no older state than its log.
+// testOptions are Options with the defaults of a store. Below the path are the log, in "nonces",
+// and then the state, so that a copy has no older state than its log.
 type testOptions struct {
 	Path      string
 	Sync      bool

@@ -17,18 +17,18 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// A journal keeps used nonces on disk, in segments that are filled one after the other and removed when nothing in them
-// is needed any more. To keep a nonce is to copy it to memory that is the kernel's: no system call, no lock, no other
-// goroutine.
+// A journal keeps used nonces on disk, in segments that are filled one after the other and removed
+// when nothing in them is needed any more. To keep a nonce is to copy it to memory that is the
+// kernel's: no system call, no lock, no other goroutine.
 //
-// The log is not encrypted. It holds hashes made with a key that lies elsewhere: who reads it learns how
-// many requests came when, and which of them were of one consumer, whichever that is.
+// The log is not encrypted. It holds hashes made with a key that lies elsewhere: who reads it
+// learns how many requests came when, and which of them were of one consumer, whichever that is.
 type journal struct {
 	dir   string
 	key   uint64 // tells what key the digests are made with
 	syncs *batch.Batcher[*segment]
-	// keep makes durable what segments there are. It is called before a new one is used, when a full one is on disk, and
-	// before one is removed. Nil while the log is opened.
+	// keep makes durable what segments there are. It is called before a new one is used, when a
+	// full one is on disk, and before one is removed. Nil while the log is opened.
 	keep func([]segmentRecord) error
 	// filled is called when a segment is full.
 	filled func()
@@ -60,7 +60,8 @@ func newJournal(o Options, key uint64, filled func()) *journal {
 	return l
 }
 
-// append keeps the nonce: until it is forgotten if the process ends, with sync also if the machine does.
+// append keeps the nonce: until it is forgotten if the process ends, with sync also if the machine
+// does.
 func (l *journal) append(n loggedNonce, sync bool) error {
 	if l.failed.Load() != nil {
 		return l.usable()
@@ -84,7 +85,8 @@ func (l *journal) append(n loggedNonce, sync bool) error {
 	}
 }
 
-// usable returns the error after which the log may not be used: what the kernel could not write it forgets.
+// usable returns the error after which the log may not be used: what the kernel could not write it
+// forgets.
 func (l *journal) usable() error {
 	if err := l.failed.Load(); err != nil {
 		return fmt.Errorf("the store must be opened again, since nonces could not be written: %w", *err)
@@ -259,7 +261,8 @@ func (l *journal) prepare() error {
 	return err
 }
 
-// settle brings full segments to disk and gives their memory back, once all their records are written.
+// settle brings full segments to disk and gives their memory back, once all their records are
+// written.
 func (l *journal) settle() error {
 	l.mu.Lock()
 	sealed := slices.Clone(l.sealed)
@@ -393,8 +396,8 @@ type loaded struct {
 	damage   error
 }
 
-// load calls f with every nonce that is there, from several goroutines. Damage is no error of its own: what could be
-// read is given all the same.
+// load calls f with every nonce that is there, from several goroutines. Damage is no error of its
+// own: what could be read is given all the same.
 func (l *journal) load(f func(loggedNonce)) (loaded, error) {
 	found := loaded{newest: noBucket}
 	entries, err := os.ReadDir(l.dir)

@@ -17,8 +17,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestPowerCut opens what was synced of the nonce log when the power went, at a moment of many, in a machine that was
-// started again: whatever was accepted is refused, and a client whose clock is right soon passes.
+// TestPowerCut opens what was synced of the nonce log when the power went, at a moment of many, in
+// a machine that was started again: whatever was accepted is refused, and a client whose clock is
+// right soon passes.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -62,8 +63,8 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	for worker := range 4 {
 		all.Go(func() {
 			for i := 0; !cut.Load(); i++ {
-				// Clocks that are slow, right and fast, up to the window. Few are fast: each of those has all that
-				// came before it synced.
+				// Clocks that are slow, right and fast, up to the window. Few are fast: each of
+				// those has all that came before it synced.
 				ahead := int64(i * 37 % testWindow)
 				if i%25 != 0 {
 					ahead = -ahead
@@ -316,7 +317,8 @@ func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 	}
 }
 
-// Segments are given back when their nonces are forgotten, and a restart leaves none that is mostly empty.
+// Segments are given back when their nonces are forgotten, and a restart leaves none that is mostly
+// empty.
 func TestSegmentsAreGivenBack(t *testing.T) {
 	const n = 3*segmentRecords + 1000
 	var now atomic.Int64
@@ -390,8 +392,8 @@ func TestFailedSync(t *testing.T) {
 	s.journal.failed.Store(nil)
 }
 
-// TestStateAfterKill: a process that comes after one that was killed knows at once what that one knew. Otherwise it would
-// sync a while for nothing, and take a lock for every nonce.
+// TestStateAfterKill: a process that comes after one that was killed knows at once what that one
+// knew. Otherwise it would sync a while for nothing, and take a lock for every nonce.
 func TestStateAfterKill(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	o := testOptions{Path: t.TempDir(), Clock: func() time.Time { return now }, bootID: "same"}
@@ -413,8 +415,8 @@ func TestStateAfterKill(t *testing.T) {
 	}
 }
 
-// Whatever the clock does, and whenever the store looks after its log, is killed or closed, no nonce is accepted twice while
-// its timestamp is acceptable, nor when the window has become wider.
+// Whatever the clock does, and whenever the store looks after its log, is killed or closed, no
+// nonce is accepted twice while its timestamp is acceptable, nor when the window has become wider.
 func TestClockJumpsAndRestarts(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -440,7 +442,8 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 				case 6, 7:
 					window = testWindow * (1 + random.Int64N(3))
 				case 8:
-					// kill -9: nothing says that it ended. Half of the time the machine is started again, too.
+					// kill -9: nothing says that it ended. Half of the time the machine is started
+					// again, too.
 					s.kill()
 					if err := errors.Join(s.journal.active.Load().pages.close(), s.journal.counts.close()); err != nil {
 						t.Fatal(err)

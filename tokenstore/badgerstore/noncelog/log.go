@@ -24,8 +24,8 @@ const (
 	// bucketSeconds is how many seconds of oauth_timestamp are forgotten together.
 	bucketSeconds = 60
 
-	// lookEvery is how often the log is looked after, and lead how far the ceiling is raised above the clock: so
-	// that requests don't reach it before the next tick, or the one after that.
+	// lookEvery is how often the log is looked after, and lead how far the ceiling is raised above
+	// the clock: so that requests don't reach it before the next tick, or the one after that.
 	lookEvery = 5 * time.Second
 	lead      = 20 // seconds
 
@@ -38,18 +38,19 @@ const (
 type Options struct {
 	// Dir is the log's directory, which must be there and have nothing else in it.
 	Dir string
-	// Secret is what hashes in the log are keyed with. It must always be the same for one log, and must not lie beside it.
+	// Secret is what hashes in the log are keyed with. It must always be the same for one log, and
+	// must not lie beside it.
 	Secret [32]byte
 	// State keeps what must be known of the log when it is opened.
 	State Keeper
-	// MaxNonces is how many live nonces one consumer may have. One of its tokens may have as many as are still free:
-	// half of them alone, a third each of two that are greedy.
+	// MaxNonces is how many live nonces one consumer may have. One of its tokens may have as many
+	// as are still free: half of them alone, a third each of two that are greedy.
 	MaxNonces int
-	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch of requests.
-	// Without it, requests from before the restart are refused after one.
+	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch
+	// of requests. Without it, requests from before the restart are refused after one.
 	Sync bool
-	// Reserve is how many bytes of the disk must be free when the log grows, and ReserveToOpen when it is opened
-	// (beside what it takes then).
+	// Reserve is how many bytes of the disk must be free when the log grows, and ReserveToOpen when
+	// it is opened (beside what it takes then).
 	Reserve, ReserveToOpen uint64
 	// Logger is told of what was lost, and of what went wrong in Maintain.
 	Logger *zap.Logger
@@ -58,25 +59,25 @@ type Options struct {
 
 	// Boot names this run of the machine. Empty means what the system says. Tests set it.
 	Boot string
-	// Synced is called with the path of each file that was brought to disk, before anything relies on it; its error counts
-	// as that of the disk. Tests set it.
+	// Synced is called with the path of each file that was brought to disk, before anything relies
+	// on it; its error counts as that of the disk. Tests set it.
 	Synced func(path string) error
 }
 
-// A Keeper keeps one small record beside the log, where it is encrypted if anything is. It is never called twice at
-// the same time.
+// A Keeper keeps one small record beside the log, where it is encrypted if anything is. It is never
+// called twice at the same time.
 type Keeper interface {
 	// Load returns what Save was last given, or nil if it never was.
 	Load() ([]byte, error)
-	// Save returns when the record is on disk. A full disk should not keep it from that for as long as possible: it
-	// is needed to forget, which makes room.
+	// Save returns when the record is on disk. A full disk should not keep it from that for as long
+	// as possible: it is needed to forget, which makes room.
 	Save(record []byte) error
 	// Usable returns the error after which the keeper must not be used any more, or nil.
 	Usable() error
 }
 
-// A Log decides in memory whether a nonce was used, and keeps a journal that memory is restored from. A nonce is used from
-// the moment it is in memory, and accepted when it is in the journal.
+// A Log decides in memory whether a nonce was used, and keeps a journal that memory is restored
+// from. A nonce is used from the moment it is in memory, and accepted when it is in the journal.
 type Log struct {
 	keeper  Keeper
 	journal *journal
@@ -100,7 +101,8 @@ type Log struct {
 	raised int64
 }
 
-// Open opens the log in a directory, and makes it where the directory is empty. Damage is no error: see restore.
+// Open opens the log in a directory, and makes it where the directory is empty. Damage is no error:
+// see restore.
 func Open(o Options) (*Log, error) {
 	key := sha256.Sum256(append([]byte("oauth1 nonces\x00"), o.Secret[:]...))
 	n := &Log{
@@ -158,8 +160,9 @@ func (n *Log) Use(nonce *tokenstore.Nonce) error {
 	return n.journal.append(l, sync)
 }
 
-// digest is what is kept of a nonce. Every part begins with its length, so that no two nonces are written alike. SHA-256
-// with a secret key in front is as good as an HMAC where half of the hash is never shown.
+// digest is what is kept of a nonce. Every part begins with its length, so that no two nonces are
+// written alike. SHA-256 with a secret key in front is as good as an HMAC where half of the hash is
+// never shown.
 func (n *Log) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 	expires := max(ceilUnix(nonce.Expires), nonce.Timestamp)
 	if nonce.Timestamp < 0 || expires > math.MaxUint32-bucketSeconds {
@@ -213,8 +216,8 @@ type hashedConsumer struct {
 // endpointID stands for all the request tokens of a consumer.
 const endpointID tokenID = 1<<tokenBits - 1
 
-// tokenID need be no cryptographic hash: two tokens of one consumer that are alike would share what one may have, and
-// nobody chooses the tokens that a server gives out.
+// tokenID need be no cryptographic hash: two tokens of one consumer that are alike would share what
+// one may have, and nobody chooses the tokens that a server gives out.
 func (n *Log) tokenID(token string) tokenID {
 	h := binary.LittleEndian.Uint64(n.hashKey[:]) ^ uint64(len(token))
 	k := binary.LittleEndian.Uint64(n.hashKey[8:]) ^ 0xa0761d6478bd642f | 1
@@ -229,7 +232,8 @@ func (n *Log) tokenID(token string) tokenID {
 	return min(max(tokenID(h>>(64-tokenBits)), 1), endpointID-1)
 }
 
-// Maintain does beforehand what requests would have to wait for, and forgets what has expired, until stop is closed.
+// Maintain does beforehand what requests would have to wait for, and forgets what has expired,
+// until stop is closed.
 func (n *Log) Maintain(stop <-chan struct{}) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -246,7 +250,8 @@ func (n *Log) Maintain(stop <-chan struct{}) {
 	}
 }
 
-// LookAfter does at once what Maintain does every few seconds, as if it were now. It ends early when stop is closed.
+// LookAfter does at once what Maintain does every few seconds, as if it were now. It ends early
+// when stop is closed.
 func (n *Log) LookAfter(now time.Time, stop <-chan struct{}) error {
 	n.looking.Lock()
 	defer n.looking.Unlock()
@@ -297,8 +302,8 @@ func (n *Log) lowerCeiling(now time.Time) error {
 	return nil
 }
 
-// forget drops the buckets that are over, the oldest first, and no further than to the first that is still needed: all
-// below the floor is forgotten. The floor is on disk before anything goes.
+// forget drops the buckets that are over, the oldest first, and no further than to the first that
+// is still needed: all below the floor is forgotten. The floor is on disk before anything goes.
 func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
 	expires := n.set.buckets()
 	var over []int32
@@ -320,12 +325,14 @@ func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
 			n.set.drop(bucket)
 		}
 	}
-	// A use that passed the old floor may still be on its way to the log. What it leaves there does no harm.
+	// A use that passed the old floor may still be on its way to the log. What it leaves there does
+	// no harm.
 	return n.journal.remove(bucketBelow(n.floor.Load()), stop)
 }
 
-// rest sleeps so that requests can run on a single CPU; Gosched alone does not poll the network. Without it, the removal of
-// a segment, a system call of two milliseconds, holds the CPU for ten or more.
+// rest sleeps so that requests can run on a single CPU; Gosched alone does not poll the network.
+// Without it, the removal of a segment, a system call of two milliseconds, holds the CPU for ten or
+// more.
 func rest() { time.Sleep(time.Millisecond) }
 
 // Close brings everything to disk. Nobody uses the log any more, and Maintain has returned.

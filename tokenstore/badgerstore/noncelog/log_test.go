@@ -55,8 +55,9 @@ func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
 	}
 }
 
-// TestClockThatJumps: forth, so that all is forgotten, and back, so that it would be in the window again. Nothing is new again,
-// in memory, after a crash and after a clean stop; and what comes before the clock is where it was is refused, new or not.
+// TestClockThatJumps: forth, so that all is forgotten, and back, so that it would be in the window
+// again. Nothing is new again, in memory, after a crash and after a clean stop; and what comes
+// before the clock is where it was is refused, new or not.
 func TestClockThatJumps(t *testing.T) {
 	const begin, jump = 1_800_000_000, 3600
 	now := int64(begin)
@@ -132,8 +133,8 @@ func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 	}
 }
 
-// A bucket is forgotten when all its timestamps are over, so that a client whose timestamp is acceptable is not refused
-// because of others whose were older.
+// A bucket is forgotten when all its timestamps are over, so that a client whose timestamp is
+// acceptable is not refused because of others whose were older.
 func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	const begin = 1_800_000_000 / bucketSeconds * bucketSeconds
 	var now atomic.Int64
@@ -161,7 +162,8 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	after(359, "first", begin, tokenstore.ErrNonceUsed)
 	after(360, "too late", begin+59, tokenstore.ErrNonceForgotten)
 
-	// The window became narrower meanwhile: the bucket stays for as long as the first of the two needs it.
+	// The window became narrower meanwhile: the bucket stays for as long as the first of the two
+	// needs it.
 	if err := use("wide", begin+600, 600); err != nil {
 		t.Fatal(err)
 	}

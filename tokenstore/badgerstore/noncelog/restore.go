@@ -11,7 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// manyNonces are so many that what is left of loading them is worth a run of the garbage collector, a few milliseconds.
+// manyNonces are so many that what is left of loading them is worth a run of the garbage collector,
+// a few milliseconds.
 const manyNonces = 500_000
 
 // restore loads the log, and decides what an end that was not clean may have cost:

@@ -16,19 +16,21 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A segment is one file of the nonce log: a header, and records of fixed size that are written once, in any order. All
-// numbers are little-endian.
+// A segment is one file of the nonce log: a header, and records of fixed size that are written
+// once, in any order. All numbers are little-endian.
 //
 //	header   0 magic (8)   8 version (4)   12 capacity in records (4)   16 serial number (8)
 //	        24 what key the digests are made with (8)   32 zeros (28)   60 CRC-32C of all before
 //	record   0 digest (12)   12 consumer (5)   17 token (3)   20 timestamp (4)   24 expiry (4)   28 checksum (4)
 //
-// Times are seconds since 1970. The checksum is written last, at once, and is never 0: a record with 0 there was not
-// finished, so its request was never let through. Any other checksum that is wrong is damage, and so are fewer records than
-// were written (counts.go). No record crosses a disk's sector.
+// Times are seconds since 1970. The checksum is written last, at once, and is never 0: a record
+// with 0 there was not finished, so its request was never let through. Any other checksum that is
+// wrong is damage, and so are fewer records than were written (counts.go). No record crosses a
+// disk's sector.
 //
-// Nothing that can be changed in the program decides how a segment is read. Version 1 had eight bytes of the consumer's
-// hash, a bucket of 60 seconds for the timestamp, and the expiry of the whole bucket.
+// Nothing that can be changed in the program decides how a segment is read. Version 1 had eight
+// bytes of the consumer's hash, a bucket of 60 seconds for the timestamp, and the expiry of the
+// whole bucket.
 const (
 	segmentMagic   = "oa1nonce"
 	segmentVersion = 2
@@ -48,7 +50,8 @@ var errDamaged = errors.New("damaged nonce log")
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 type (
-	// digest is the beginning of a keyed hash: 96 bits, so that no two nonces of millions are ever alike.
+	// digest is the beginning of a keyed hash: 96 bits, so that no two nonces of millions are ever
+	// alike.
 	digest [12]byte
 	// consumerID is 40 bits of a keyed hash of the consumer's key.
 	consumerID uint64
@@ -101,8 +104,8 @@ type segment struct {
 	done   atomic.Int64 // records that nobody is at any more, the failed ones too
 }
 
-// pages are the bytes of a segment's file. Its space is there from the beginning: put can't meet a full disk where it
-// writes to memory.
+// pages are the bytes of a segment's file. Its space is there from the beginning: put can't meet a
+// full disk where it writes to memory.
 type pages interface {
 	// put writes record i of the segment with the number, its checksum last.
 	put(i int64, serial uint64, n loggedNonce) error
@@ -160,7 +163,8 @@ func openPages(path string, reserved bool) (pages, error) {
 	return &written{f}, nil
 }
 
-// put writes record i. Then it must be counted: at once, or when it is on disk where that is asked for.
+// put writes record i. Then it must be counted: at once, or when it is on disk where that is asked
+// for.
 func (s *segment) put(i int64, n loggedNonce) error {
 	bucket := n.bucket()
 	for {
@@ -216,8 +220,8 @@ type segmentInfo struct {
 	records  int // those that can be read
 }
 
-// decodeSegment calls f with every record of a segment's file. An error, which is errDamaged, says that there was more
-// than can be read.
+// decodeSegment calls f with every record of a segment's file. An error, which is errDamaged, says
+// that there was more than can be read.
 func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segmentInfo, err error) {
 	if len(b) < segmentHeader || string(b[:8]) != segmentMagic ||
 		crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
@@ -273,7 +277,8 @@ func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segm
 	return info, err
 }
 
-// v1Nonces calls f with what stands for a record of version 1, once for each bucket that its timestamp may be in.
+// v1Nonces calls f with what stands for a record of version 1, once for each bucket that its
+// timestamp may be in.
 func v1Nonces(n loggedNonce, bucket int32, width int64, f func(loggedNonce)) {
 	first := int64(bucket) * v1BucketWidth
 	last := first + v1BucketWidth - 1

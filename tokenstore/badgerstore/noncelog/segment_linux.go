@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapped is a file in memory: what is copied there is the kernel's at once, and outlives the process.
+// mapped is a file in memory: what is copied there is the kernel's at once, and outlives the
+// process.
 type mapped struct {
 	file *os.File
 	data []byte
@@ -25,8 +26,8 @@ func reserve(f *os.File, size int64) (reserved bool, err error) {
 	return err == nil, err
 }
 
-// mapPages maps a file whose space is reserved: without that, to write to memory would end the process when the disk is
-// full.
+// mapPages maps a file whose space is reserved: without that, to write to memory would end the
+// process when the disk is full.
 func mapPages(f *os.File, size int64) (pages, error) {
 	data, err := mapFile(f, size)
 	if err != nil {

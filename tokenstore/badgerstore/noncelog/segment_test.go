@@ -78,7 +78,8 @@ func TestDecodeSegment(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSegment: whatever a file holds, it is read without harm, and what is read is what would be written.
+// FuzzDecodeSegment: whatever a file holds, it is read without harm, and what is read is what would
+// be written.
 func FuzzDecodeSegment(f *testing.F) {
 	f.Add(segmentBytes(5, 6), true)
 	f.Add(segmentBytes(5, 6)[:100], false)
@@ -138,8 +139,8 @@ func TestPagesAreAlike(t *testing.T) {
 	}
 }
 
-// A record of version 1 knows a minute only. With buckets of any width it is found where its nonce would be looked for, and
-// kept for as long as it was.
+// A record of version 1 knows a minute only. With buckets of any width it is found where its nonce
+// would be looked for, and kept for as long as it was.
 func TestNoncesOfVersion1(t *testing.T) {
 	const bucket, window = 30_000_000, 300
 	stored := loggedNonce{expires: uint32(bucket*v1BucketWidth + v1BucketWidth - 1 + window)}

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// setShards is so large that a shard's table grows in well below a millisecond with millions of nonces.
+	// setShards is so large that a shard's table grows in well below a millisecond with millions of
+	// nonces.
 	setShards   = 256
 	countShards = 256
 	// noBucket is below all buckets.
@@ -20,20 +21,20 @@ const (
 	droppedAtOnce = 4096
 )
 
-// A set knows the nonces that are used, and how many each consumer and each of its tokens has. A nonce takes 16
-// bytes in a table that is at least half full.
+// A set knows the nonces that are used, and how many each consumer and each of its tokens has. A
+// nonce takes 16 bytes in a table that is at least half full.
 type set struct {
 	limit  int64 // nonces of one consumer
 	shards [setShards]setShard
-	// The counts stand by themselves, so that the nonces of one consumer are in all shards. Those of its tokens are
-	// in all shards too: they may be many.
+	// The counts stand by themselves, so that the nonces of one consumer are in all shards. Those
+	// of its tokens are in all shards too: they may be many.
 	tokens    [countShards]tokenShard
 	consumers [countShards]consumerShard
 }
 
-// A setShard holds the nonces whose digests begin alike, in a table for each bucket. The last one that was asked for
-// lies in the shard itself: requests come with timestamps of the same minute, and each of them finds the processor's
-// caches full of other things.
+// A setShard holds the nonces whose digests begin alike, in a table for each bucket. The last one
+// that was asked for lies in the shard itself: requests come with timestamps of the same minute,
+// and each of them finds the processor's caches full of other things.
 type setShard struct {
 	mu     sync.Mutex
 	last   table
@@ -56,8 +57,8 @@ type entry struct {
 	holder uint32 // tokenCount.ref; 0 is an entry that is free
 }
 
-// A holder has nonces: a token of a consumer, or the consumer itself where the token is 0. It is one number, since maps of
-// those are the fastest.
+// A holder has nonces: a token of a consumer, or the consumer itself where the token is 0. It is
+// one number, since maps of those are the fastest.
 type holder uint64
 
 func newHolder(consumer consumerID, token tokenID) holder {
@@ -109,12 +110,13 @@ func newSet(limit int) *set {
 	return s
 }
 
-// use adds the nonce, unless its timestamp is below the floor, or it is there, or its consumer or its token has too
-// many. A token may have as many as are free for its consumer. So one alone leaves half of the limit to the others, and n
-// of them together leave 1/(n+1). The consumer's requests to the endpoints have a part of their own.
+// use adds the nonce, unless its timestamp is below the floor, or it is there, or its consumer or
+// its token has too many. A token may have as many as are free for its consumer. So one alone
+// leaves half of the limit to the others, and n of them together leave 1/(n+1). The consumer's
+// requests to the endpoints have a part of their own.
 func (s *set) use(n *loggedNonce, floor *atomic.Int64) error {
-	// The counts go up before anybody looks whether the nonce is new. So a consumer that sends one nonce twice at
-	// the same time, with room for one more, may hear that there is none.
+	// The counts go up before anybody looks whether the nonce is new. So a consumer that sends one
+	// nonce twice at the same time, with room for one more, may hear that there is none.
 	count, live, consumerLive := s.acquire(newHolder(n.consumer, n.token))
 	e := entry{a: binary.LittleEndian.Uint64(n.digest[:]), b: binary.LittleEndian.Uint32(n.digest[8:]), holder: count.ref}
 	shard := &s.shards[e.a%setShards]
@@ -157,7 +159,8 @@ func (s *set) use(n *loggedNonce, floor *atomic.Int64) error {
 	return err
 }
 
-// table returns the table for the bucket, which is the last one from then on; nil where there is none.
+// table returns the table for the bucket, which is the last one from then on; nil where there is
+// none.
 func (s *setShard) table(bucket int32) *table {
 	if s.last.bucket == bucket && s.last.entries != nil {
 		return &s.last
@@ -187,7 +190,8 @@ func (s *setShard) take(bucket int32) (taken table) {
 	return taken
 }
 
-// find returns where the entry is, or where it would be. Shards go by the digest's last bits, places by its first.
+// find returns where the entry is, or where it would be. Shards go by the digest's last bits,
+// places by its first.
 func (t *table) find(e entry) int {
 	place, _ := bits.Mul64(e.a, uint64(len(t.entries)))
 	i := int(place)
@@ -219,7 +223,8 @@ func (t *table) add(e entry) bool {
 	return true
 }
 
-// acquire counts one nonce more, and returns how many there are with it, of the holder and of its consumer.
+// acquire counts one nonce more, and returns how many there are with it, of the holder and of its
+// consumer.
 func (s *set) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
 	shard := &s.tokens[h.shard()]
 	shard.mu.RLock()

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestNonceSet: whatever the order in which nonces of several buckets come, come again, and are dropped, the set knows
-// what a map would know, and counts what each consumer has.
+// TestNonceSet: whatever the order in which nonces of several buckets come, come again, and are
+// dropped, the set knows what a map would know, and counts what each consumer has.
 func TestNonceSet(t *testing.T) {
 	const buckets, consumers = 4, 3
 	random := rand.New(rand.NewPCG(1, 2))
@@ -81,7 +81,8 @@ func TestNonceSet(t *testing.T) {
 	}
 }
 
-// TestShareOfAToken: a token may have as many nonces as are free for its consumer; what is forgotten frees both.
+// TestShareOfAToken: a token may have as many nonces as are free for its consumer; what is
+// forgotten frees both.
 func TestShareOfAToken(t *testing.T) {
 	const limit = 120
 	for tokens, want := range map[int]int{1: 60, 2: 40, 3: 30, 5: 20} {

@@ -23,7 +23,8 @@ type logState struct {
 	boot string
 	// clean says that all was brought to disk and the log closed.
 	clean bool
-	// counts names the counts of the process that wrote this: their serial number, and one; 0 where it has none.
+	// counts names the counts of the process that wrote this: their serial number, and one; 0 where
+	// it has none.
 	counts uint64
 	// segments are those of the log. A file that is not among them holds nothing that is needed.
 	segments []segmentRecord

@@ -22,7 +22,8 @@ func stateWithChecksum(body []byte) []byte {
 	return binary.BigEndian.AppendUint32(body, crc32.Checksum(body, castagnoli))
 }
 
-// TestGoldenStates: what any program wrote is read, and what this one writes are the same bytes as before.
+// TestGoldenStates: what any program wrote is read, and what this one writes are the same bytes as
+// before.
 func TestGoldenStates(t *testing.T) {
 	earlier := someState()
 	earlier.counts, earlier.segments = 0, nil
@@ -69,8 +70,8 @@ func TestStatesOfOtherPrograms(t *testing.T) {
 	}
 }
 
-// FuzzState gives the decoder bytes that pass the checksum: it refuses them or reads a state, which is written and read
-// again alike.
+// FuzzState gives the decoder bytes that pass the checksum: it refuses them or reads a state, which
+// is written and read again alike.
 func FuzzState(f *testing.F) {
 	for _, s := range []logState{someState(), {floor: none, ceiling: 1_800_000_000, window: 301, boot: "b", clean: true}, {}} {
 		b := stateKind.Encode(&s)

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// A Batcher collects what concurrent callers want written while the previous batch is being written, and writes it
-// at once: one fsync for all of them.
+// A Batcher collects what concurrent callers want written while the previous batch is being
+// written, and writes it at once: one fsync for all of them.
 type Batcher[T any] struct {
 	write func([]T) error
 	max   int // items of one batch
@@ -72,8 +72,9 @@ func (b *Batcher[T]) run() {
 
 		next.err = b.write(next.items)
 		close(next.done)
-		// First whoever is ready: some have something for the next batch. The busier the processor, the longer that takes,
-		// and the fewer batches it and the disk have to do; where it is idle nobody waits.
+		// First whoever is ready: some have something for the next batch. The busier the processor,
+		// the longer that takes, and the fewer batches it and the disk have to do; where it is idle
+		// nobody waits.
 		runtime.Gosched()
 	}
 }

@@ -1,4 +1,5 @@
-// Package disk is what a store that keeps files needs of a file system: room that is left, and names that are durable.
+// Package disk is what a store that keeps files needs of a file system: room that is left, and
+// names that are durable.
 package disk
 
 import (
@@ -22,8 +23,8 @@ func HasRoom(dir string, reserve uint64) error {
 	return nil
 }
 
-// MakeDir makes the directory, and those above it that are not there, for their owner alone. It calls sync with each
-// directory that holds the name of a new one.
+// MakeDir makes the directory, and those above it that are not there, for their owner alone. It
+// calls sync with each directory that holds the name of a new one.
 func MakeDir(dir string, sync func(string) error) error {
 	parent := filepath.Dir(dir)
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || parent == dir {
