@@ -1,6 +1,5 @@
-// Package tokenstore is the model that an OAuth 1.0a provider keeps, and the interface of what
-// keeps it: consumers, request tokens and their reviews, access tokens, and the nonces that were
-// used.
+// Package tokenstore is the model of an OAuth 1.0a provider, and the interface of its stores:
+// consumers, request tokens and their reviews, access tokens, and the nonces that were used.
 //
 // It knows neither OAuth's wire format (see package oauth1) nor Caddy. The stores are its
 // sub-packages; each keeps its values as the bytes of package record, and passes the suite in
@@ -14,6 +13,6 @@
 //
 // imports_test.go holds what each of these packages may import.
 //
-// Records that a Store returns are shared: read them, never write to them. What is to change is
-// copied, changed and given back.
+// Records that a Store returns are shared: never write to them. To change one, change a copy and
+// give that back.
 package tokenstore

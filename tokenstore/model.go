@@ -20,8 +20,7 @@ type Consumer struct {
 	// RSAPublicKey is a PEM SubjectPublicKeyInfo or certificate. A consumer that has one is
 	// verified with RSA only.
 	RSAPublicKey string
-	// SignatureMethods limits what the consumer may sign with; empty means whatever the site
-	// accepts.
+	// SignatureMethods limits the signature methods; empty means all that the site accepts.
 	SignatureMethods []string
 	// Callbacks are the only callbacks that the consumer may name, as exact URLs or with one * at
 	// the end. Empty means any that is safe at the request token, and none at the authorize page.
@@ -39,7 +38,7 @@ type Consumer struct {
 	// Disabled refuses every request of the consumer and keeps what it has.
 	Disabled bool
 	// SelfRegistered marks a consumer that no person added: it came by an unknown key while
-	// registration was open, is forgotten when it holds no access token for a day, and may keep few
+	// registration was open. It is forgotten after a day without an access token, and may have few
 	// request tokens waiting.
 	SelfRegistered bool
 	Created        time.Time
@@ -72,9 +71,9 @@ type RequestToken struct {
 	Callback string
 	Created  time.Time
 	// Expires is when the token can no longer be reviewed or exchanged. A store remembers it for
-	// RequestRetention after, so that its consumer learns what happened.
+	// RequestRetention after, so that its consumer can be told what happened.
 	Expires time.Time
-	// Review is what the user said; nil while the token waits.
+	// Review is the user's answer; nil while the token waits.
 	Review *Review
 	// VerifierFailures counts the wrong verifiers since the review.
 	VerifierFailures int
@@ -88,11 +87,11 @@ type Review struct {
 	// Context limits the grant to a part of the API, by a name that only the upstream understands;
 	// empty means none.
 	Context string
-	// Verifier is what the consumer must show at the exchange (oauth_verifier), since the browser
-	// brought it there; empty where nothing did.
+	// Verifier is the oauth_verifier that the browser brought to the consumer, and that the
+	// consumer must send at the exchange; empty if there is none.
 	Verifier string
 	Time     time.Time
-	// Expires is when the access token ends that comes of this review; zero means never.
+	// Expires is when the access token of this review ends; zero means never.
 	Expires time.Time
 }
 
@@ -133,7 +132,7 @@ const EndpointShare = 10
 // its timestamp, and lie as far in the future.
 const MaxWindow = 10 * 365 * 24 * time.Hour
 
-// A Nonce is what makes a signed request unlike every other (RFC 5849 section 3.3).
+// A Nonce makes a signed request different from all others (RFC 5849 section 3.3).
 type Nonce struct {
 	Consumer string
 	// Token is empty for a request without one.
@@ -142,8 +141,7 @@ type Nonce struct {
 	Timestamp int64
 	Value     string
 	// Endpoint marks a request to an endpoint. A consumer can make any number of those without a
-	// single grant, so that they have a share of the consumer's nonces for themselves: one part of
-	// EndpointShare.
+	// grant. So they have a share of the consumer's nonces, one part of EndpointShare, and no more.
 	Endpoint bool
 	// Expires is when Timestamp stops being acceptable: from then on the nonce need not be
 	// remembered.

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// MaxVerifierFailures is the wrong verifier that ends a request token.
+// MaxVerifierFailures is how many wrong verifiers end a request token.
 const MaxVerifierFailures = 5
 
-// Retention is how long a store remembers an access token after it expired, so that its consumer is
-// told that it expired and not that it never was.
+// Retention is how long a store remembers an access token after it expired, so that the consumer is
+// told that it expired, and not that it is unknown.
 const Retention = 24 * time.Hour
 
-// RequestRetention is how long a store remembers a request token after it expired, a refused one
-// too, so that a consumer that asks again and again is told what became of it. Then a store removes
-// it within minutes, from its disk too.
+// RequestRetention is how long a store remembers a request token after it expired, also if it was
+// refused, so that a consumer that polls is told what happened to it. After that a store removes it
+// within minutes, from its disk too.
 const RequestRetention = 10 * time.Minute
 
 // WithReview returns the request token as the review leaves it. ErrExpired, ErrAlreadyReviewed.

@@ -35,13 +35,13 @@ func removeAccessToken(c *change, t *tokenstore.AccessToken) {
 	}
 }
 
-// putLastUsed writes when the token was last used, which its own record only says of the time
-// before it came here.
+// putLastUsed writes when the token was last used. The token's own record has only the time that it
+// was created with.
 func putLastUsed(c *change, t *tokenstore.AccessToken) {
 	c.put(recordKey(prefixLastUsed, t.Key), record.LastUsed.Encode(&t.LastUsed), ttl(retained(t.Expires)))
 }
 
-// accessTokenIn returns the access token with all that is known of it.
+// accessTokenIn returns the access token, with its last use.
 func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error) {
 	if t, err = accessRecordIn(txn, key); err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error
 	return t, nil
 }
 
-// accessRecordIn does not look when the access token was last used.
+// accessRecordIn returns the access token, without its last use.
 func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 	var t *tokenstore.AccessToken
 	version, err := getVersion(txn, recordKey(prefixAccessToken, key), func(v []byte) (err error) {
@@ -73,8 +73,8 @@ func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 	return &storedAccessToken{*t, version}, nil
 }
 
-// AccessToken returns the access token with the key. Its LastUsed is what this process was told, or
-// the record says.
+// AccessToken returns the access token with the key. Its LastUsed is what this process noted, or
+// what the record has.
 func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.AccessToken, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
@@ -101,8 +101,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	return &t.token, nil
 }
 
-// gone reports whether nobody may see the token any more: it is revoked or forgotten, and only not
-// removed yet.
+// gone reports whether the token is revoked or forgotten, and only not removed from disk yet.
 func (t *storedAccessToken) gone(pending *marks, now time.Time) bool {
 	return pending.hide(t.token.User, t.token.Consumer, t.version) || forgotten(t.token.Expires, now)
 }
@@ -124,7 +123,7 @@ func (s *Store) LastUsed(ctx context.Context, key string) (time.Time, error) {
 	return t.token.LastUsed, nil
 }
 
-// accessTokenSize is what the strings of a token take in memory.
+// accessTokenSize is how many bytes the strings of a token take in memory.
 func accessTokenSize(t *tokenstore.AccessToken) int {
 	return len(t.Key) + len(t.Secret) + len(t.Consumer) + len(t.User) + len(t.Permission) + len(t.Context)
 }
@@ -182,7 +181,7 @@ func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	return err
 }
 
-// removeUnseenAccessToken removes one that is gone for everybody else.
+// removeUnseenAccessToken removes a token that is gone.
 func (s *Store) removeUnseenAccessToken(key string) error {
 	s.revocations.mu.Lock()
 	defer s.revocations.mu.Unlock()
@@ -198,7 +197,7 @@ func (s *Store) removeUnseenAccessToken(key string) error {
 	return r.commit()
 }
 
-// AccessTokens lists those that match.
+// AccessTokens lists the access tokens that match.
 func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after string, limit int) (page []*tokenstore.AccessToken, next string, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, "", err
@@ -245,7 +244,7 @@ func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*s
 	})
 }
 
-// accessTokensOf is the beginning of the keys of the index, or of the records, that has all that
+// accessTokensOf returns the prefix of the index, or of the records, that holds all tokens that
 // match.
 func accessTokensOf(f tokenstore.Filter) []byte {
 	switch {
@@ -293,8 +292,7 @@ func (s *Store) RevokeToken(ctx context.Context, key string) error {
 	return err
 }
 
-// nowIdle reports whether the consumer is a self-registered one that has no access token besides
-// `except`.
+// nowIdle reports whether the consumer is self-registered and has no access token besides `except`.
 func (s *Store) nowIdle(consumer, except string) (idle bool, now time.Time, err error) {
 	now = s.clock()
 	c, err := s.storedConsumer(consumer)
@@ -322,8 +320,7 @@ func (s *Store) Revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 	return s.countMatching(snapshot.txn, f, before)
 }
 
-// revoke marks what is revoked. It returns what was revoked before, and the tokens as they were
-// before.
+// revoke writes the mark. It returns the marks and the snapshot from before it.
 func (s *Store) revoke(f tokenstore.Filter) (before *marks, tokens *snapshot, err error) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -367,8 +364,8 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 	return s.countMatching(snapshot.txn, f, before)
 }
 
-// countMatching counts the access tokens that match and were not revoked before. It reads an index
-// alone where that says enough.
+// countMatching counts the access tokens that match and were not revoked before. Where an index has
+// all that it needs, it reads no records.
 func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *marks) (n int, err error) {
 	now, prefix := s.clock(), accessTokensOf(f)
 	exact := before != nil || (f.User != "" && f.Consumer != "")
@@ -384,7 +381,7 @@ func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *mark
 		if err == nil && !t.gone(before, now) && matches(f, t.token.User, t.token.Consumer) {
 			n++
 		}
-		if errors.Is(err, tokenstore.ErrNotFound) || record.Unreadable(err) { // it is revoked all the same
+		if errors.Is(err, tokenstore.ErrNotFound) || record.Unreadable(err) { // it counts as revoked all the same
 			err = nil
 		}
 		return true, err
@@ -409,9 +406,9 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 	return nil
 }
 
-// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment
-// ago are in it. When the others were used is not read first: that is later only when the clock was
-// set back, and then it is wrong.
+// touch updates tokens in the cache, where most of those are that were used a moment ago. It does
+// not read the last use of the others: that is later than now only if the clock was set back, and
+// then it is wrong.
 func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()

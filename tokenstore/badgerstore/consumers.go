@@ -45,8 +45,8 @@ func goneIf(gone bool) error {
 	return nil
 }
 
-// readConsumer reads the consumer from disk, one that is due to be forgotten too, and keeps it in
-// the cache.
+// readConsumer reads the consumer from disk, even if it is due to be forgotten, and keeps it in the
+// cache.
 func (s *Store) readConsumer(key string, version uint64) (c *tokenstore.Consumer, err error) {
 	size := 0
 	err = s.tokens.view(func(txn *badger.Txn) error {
@@ -104,8 +104,8 @@ func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t 
 	})
 }
 
-// addConsumer gives commit the change that adds the consumer. Everything else is undone if commit
-// fails.
+// addConsumer calls commit with the change that adds the consumer. If commit fails, it undoes all
+// else.
 func (s *Store) addConsumer(c *tokenstore.Consumer, commit func(ch change, selfRegistered bool) error) error {
 	now := s.clock()
 	if s.self.due(c.Key, now) {
@@ -191,7 +191,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 		s.self.drop(key)
 	}
 	s.requests.adopt(key, next.SelfRegistered)
-	return cloneConsumer(next), nil // what update may have kept is the caller's own
+	return cloneConsumer(next), nil // update may have kept the other
 }
 
 func cloneConsumer(c *tokenstore.Consumer) *tokenstore.Consumer {
@@ -232,7 +232,7 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 	return goneIf(gone)
 }
 
-// removeConsumers removes consumers and revokes all their tokens, if they have any; of others it
+// removeConsumers removes the consumers of keys and revokes all their tokens. Of those in notes it
 // only removes the note that they are idle. The caller holds the gate alone.
 func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
 	var c change
@@ -288,7 +288,7 @@ func hasTokens(txn *badger.Txn, consumer string) (some bool, err error) {
 	return false, nil
 }
 
-// Consumers lists.
+// Consumers lists the consumers.
 func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []*tokenstore.Consumer, next string, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, "", err
@@ -324,7 +324,7 @@ func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []
 	return page, next, nil
 }
 
-// wrapRead says what could not be read, except where it is simply not there.
+// wrapRead adds what could not be read to the error, unless that is ErrNotFound.
 func wrapRead(kind, key string, err error) error {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return err

@@ -14,9 +14,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A ledger is a small file that says up to which version of the tokens database changes were
-// acknowledged. Badger opens what is left of a damaged log or list of tables as if it were all:
-// with the ledger a loss is noticed.
+// A ledger is a small file with the last version of the tokens database that was acknowledged.
+// Badger opens what is left of a damaged log or manifest as if it were all. The ledger shows that
+// something is missing.
 //
 // It is written after each commit and before the answer, and not synced: after kill -9 it is exact.
 // After a power cut it may be a second old, and is never ahead of the database, whose commits are
@@ -42,12 +42,12 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ledgerState is what a ledger says.
+// ledgerState is the content of a ledger.
 type ledgerState struct {
 	// since is the version from which on every transaction has a marker, and so the versions have
 	// no gap.
 	since uint64
-	// acknowledged is the last version that a caller was told of.
+	// acknowledged is the last version of which a caller knows.
 	acknowledged uint64
 }
 
@@ -65,7 +65,7 @@ func ledgerSlot(acknowledged uint64) (b [16]byte) {
 	return b
 }
 
-// readLedger returns nil where there is none, or none that can be read.
+// readLedger returns nil if there is none, or none that can be read.
 func readLedger(path string) (*ledgerState, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,7 +95,7 @@ func readLedger(path string) (*ledgerState, error) {
 	return state, nil
 }
 
-// newLedger makes the file, or one in its place.
+// newLedger makes the file, or replaces it.
 func newLedger(path string, state ledgerState) error {
 	h, slot := ledgerHead(state.since), ledgerSlot(state.acknowledged)
 	b := append(append(h[:], slot[:]...), slot[:]...)

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// putRequestToken writes the record and its indexes. Badger is not told when it may drop them: they
-// are counted until they are removed.
+// putRequestToken writes the record and its indexes. They have no TTL, since request tokens are
+// counted until the store removes them.
 func putRequestToken(c *change, t *tokenstore.RequestToken) {
 	c.put(recordKey(prefixRequestToken, t.Key), record.RequestToken.Encode(t), 0)
 	c.put(requestOfConsumerKey(t), encodeRequestIndex(t), 0)
@@ -39,7 +39,7 @@ func requestForgotten(t *tokenstore.RequestToken, now time.Time) bool {
 	return !now.Before(t.Expires.Add(tokenstore.RequestRetention))
 }
 
-// readRequestToken reads one that is still remembered, and its version.
+// readRequestToken reads a request token that is still remembered, and its version.
 func (s *Store) readRequestToken(key string) (*tokenstore.RequestToken, uint64, error) {
 	pending := s.revocations.pending()
 	t, version, err := s.storedRequestToken(key)
@@ -52,7 +52,7 @@ func (s *Store) readRequestToken(key string) (*tokenstore.RequestToken, uint64, 
 	return t, version, nil
 }
 
-// storedRequestToken reads what is on disk, revoked and forgotten ones too.
+// storedRequestToken reads a request token from disk, even if it is revoked or forgotten.
 func (s *Store) storedRequestToken(key string) (t *tokenstore.RequestToken, version uint64, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) (err error) {
 		t, version, err = requestTokenIn(txn, key)
@@ -72,7 +72,7 @@ func requestTokenIn(txn *badger.Txn, key string) (t *tokenstore.RequestToken, ve
 	return t, version, notFound(err)
 }
 
-// RoomForRequestToken returns the error of one request token too many.
+// RoomForRequestToken returns the error if one request token more is too many.
 func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestToken, register bool) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -86,12 +86,12 @@ func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestTo
 	if err != nil {
 		return err
 	}
-	return s.noteFull(s.requests.room(t, register || selfRegistered, now))
+	return s.wakeIfFull(s.requests.room(t, register || selfRegistered, now))
 }
 
-// noteFull has what is over removed now, where there is no room: it may be what is stored that is
-// too much.
-func (s *Store) noteFull(err error) error {
+// wakeIfFull starts the removal of expired request tokens if err says that there is no room: perhaps
+// they take it.
+func (s *Store) wakeIfFull(err error) error {
 	if errors.Is(err, tokenstore.ErrTooManyInAll) || errors.Is(err, tokenstore.ErrTooMany) {
 		s.wake()
 	}
@@ -134,7 +134,7 @@ func existsUnless(err error) error {
 }
 
 // addRequestToken commits c and the new request token together, if there is room. The caller has
-// its lock, and knows that there is none that anybody could see.
+// its lock, and knows that no visible token has its key.
 func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegistered bool) error {
 	switch _, _, err := s.storedRequestToken(t.Key); {
 	case err == nil:
@@ -146,7 +146,7 @@ func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegist
 	}
 	since := s.revocations.pending().since(t.Consumer)
 	if err := s.requests.reserve(t, selfRegistered, s.clock(), since); err != nil {
-		return s.noteFull(err)
+		return s.wakeIfFull(err)
 	}
 	putRequestToken(&c, t)
 	if err := s.tokens.commit(c); err != nil {
@@ -156,7 +156,7 @@ func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegist
 	return nil
 }
 
-// removeUnseenRequestToken removes one that is revoked or forgotten, and only not removed yet.
+// removeUnseenRequestToken removes a token that is revoked or forgotten, if it is still on disk.
 func (s *Store) removeUnseenRequestToken(key string) error {
 	s.revocations.mu.Lock()
 	defer s.revocations.mu.Unlock()

@@ -20,20 +20,20 @@ const (
 	// forgottenAtOnce consumers are forgotten in a transaction. Every change waits for as long as
 	// that takes.
 	forgottenAtOnce = 100
-	// sweepEvery is how often consumers are looked for whose last access token expired.
+	// sweepEvery is how often the store looks for consumers whose last access token expired.
 	sweepEvery = time.Hour
 )
 
-// selfRegistered knows since when which self-registered consumers are without an access token. The
-// same is on disk below prefixIdle. It may hold too many after calls at the same time, never too
-// few for longer than sweepEvery: before a consumer is forgotten its tokens are looked for.
+// selfRegistered knows which self-registered consumers have no access token, and since when. The
+// same is on disk below prefixIdle. After concurrent calls it may hold too many of them, which does
+// no harm: before a consumer is forgotten, its tokens are looked for. It never holds too few for
+// longer than sweepEvery.
 type selfRegistered struct {
 	mu sync.RWMutex
-	// idle holds them by key, and order so that the first is the one that is idle for longest: a
-	// heap.
+	// idle holds them by key. order is a heap of the same, the longest idle first.
 	idle  map[string]*idleConsumer
 	order idleOrder
-	// swept is when all consumers were last looked at.
+	// swept is when the store last looked at all consumers.
 	swept time.Time
 }
 
@@ -83,8 +83,8 @@ func (r *selfRegistered) due(key string, now time.Time) bool {
 	return ok && c.due(now)
 }
 
-// someDue returns some consumers that it is time to forget, no more than most. It looks at no
-// others, but for those that stand below them in the heap.
+// someDue returns at most so many consumers that it is time to forget. It looks at these in the
+// heap, and at their children.
 func (r *selfRegistered) someDue(now time.Time, most int) (keys []string) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -173,7 +173,8 @@ func (s *Store) loadIdle() error {
 	})
 }
 
-// forgottenConsumer reports whether the consumer is one that a sweep has only not come to yet.
+// forgottenConsumer reports whether the next sweep forgets the consumer, so that it counts as gone
+// already.
 func (s *Store) forgottenConsumer(c *tokenstore.Consumer) (bool, error) {
 	if !c.SelfRegistered {
 		return false, nil
@@ -208,7 +209,7 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 				c, err = record.Consumer.Decode(v)
 				return err
 			}); record.Unreadable(err) {
-				return true, nil // it is kept: whoever reads it is told
+				return true, nil // it is kept, and a call that reads it gets the error
 			} else if err != nil {
 				return false, wrapRead("consumer", key, err)
 			}
@@ -241,9 +242,9 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 	return nil
 }
 
-// forgetDue removes the consumers that had no access token for long enough, some at a time and with
-// a rest after each. It stops where there are many marks, and is called again when what they match
-// is gone.
+// forgetDue removes the consumers that had no access token for long enough, a few at a time and
+// with rests. It stops if there are many marks, and is called again when those have been worked
+// off.
 func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
 	for !isClosed(stop) && !s.revocations.many() {
 		some := s.self.someDue(now, forgottenAtOnce)
@@ -259,7 +260,8 @@ func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
 	return nil
 }
 
-// forgetConsumers forgets those that are due. What it does not forget is no longer noted as idle.
+// forgetConsumers forgets those of the consumers that are due. The others are no longer noted as
+// idle.
 func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 	if len(keys) == 0 {
 		return nil
@@ -279,7 +281,7 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 		if err != nil && !record.Unreadable(err) {
 			return err
 		}
-		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while somebody noted that it is idle
+		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while a call noted it as idle
 			others = append(others, key)
 			continue
 		}
@@ -288,8 +290,8 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 	return s.removeConsumers(idle, others, now)
 }
 
-// liveAccessToken reports whether the consumer has an access token other than `except` that has not
-// expired, and else when the last one of those that are remembered did.
+// liveAccessToken reports whether the consumer has an access token, other than `except`, that has
+// not expired. If it has none, last is when the last one expired of those that are remembered.
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
 	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.revocations.pending()
 	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all
@@ -328,7 +330,7 @@ func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bo
 	return live, last, err
 }
 
-// never is the end of what has none, in an index.
+// never stands in an index for no expiry.
 const never = math.MaxInt64
 
 func encodeTime(t time.Time) []byte {
