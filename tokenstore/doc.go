@@ -6,9 +6,9 @@
 // storetest:
 //
 //	model.go        Consumer, RequestToken, Review, AccessToken, Nonce: plain records
-//	transition.go   what a request token may become: the rules of a review and of an exchange, in one place for all stores
+//	transition.go   the rules of a review and of an exchange, in one place for all stores
 //	store.go        the Store interface, its limits and the sentinel errors
-//	module.go       what a store's Caddy module must do, and may do: start here to write another store
+//	module.go       what a store's Caddy module must do, and may do: how to write another store
 //	key.go          new keys and secrets, from crypto/rand
 //
 // imports_test.go holds what each of these packages may import.

@@ -15,20 +15,21 @@ const DefaultModule = "badger"
 // A Module is a guest module of the namespace: it reads the configuration of a store, and opens it.
 // To write one:
 //
-//   - Register a caddy.Module whose ID is ModuleNamespace, a dot, and the store's name. It has a logger of its own
-//     (ctx.Logger()). Fields with JSON tags are its options. Implement caddyfile.Unmarshaler, so that it can be used in a
-//     Caddyfile.
-//   - Provision sets defaults and expands placeholders. Provision and Validate open nothing: `caddy validate` calls them
-//     beside a server that runs.
-//   - The Store that Open returns passes the suite in storetest, and keeps its values as package record writes them.
-//   - Whoever builds Caddy with the module's package has the store. Nothing else is registered anywhere.
+//   - Register a caddy.Module whose ID is ModuleNamespace, a dot, and the store's name. It has a
+//     logger of its own (ctx.Logger()). Fields with JSON tags are its options. Implement
+//     caddyfile.Unmarshaler, so that it can be used in a Caddyfile.
+//   - Provision sets defaults and expands placeholders. Provision and Validate open nothing:
+//     `caddy validate` calls them beside a server that runs.
+//   - The Store that Open returns passes the suite in storetest, and keeps its values as package
+//     record writes them.
+//   - A Caddy that is built with the module's package has the store. Nothing else is registered.
 //
-// Caddy loads a configuration beside the one that runs. The app opens a store when the first
-// configuration with its PoolKey starts, shares it among all that have the same, and closes it
-// (Store.Close) with the last of them.
+// Caddy loads a new configuration beside the one that runs. The app opens a store when the first
+// configuration with its PoolKey starts, shares it among all configurations with the same key, and
+// closes it (Store.Close) with the last of them.
 //
-// A Module, or its Store, may have more methods than it must: optional capabilities. Describer and
-// Statter are those that the app looks for, by type assertion.
+// A Module, or its Store, may have optional capabilities, which the app finds by type assertion:
+// see Describer and Statter.
 type Module interface {
 	// PoolKey names what must not be opened twice: a directory, a cluster. It begins with the
 	// store's name, and has nothing in it that can be changed by a reload. It is called before

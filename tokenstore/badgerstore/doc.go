@@ -9,7 +9,8 @@
 //	store.go          Open, Close, and the door that every call comes through
 //	database.go       Badger's options, its errors in words, its log lines; the transaction that
 //	                  readers share; what happens after a failed write
-//	examine.go        what the database must hold, looked at before Badger opens it; ledger.go: what was acknowledged
+//	examine.go        what the database must hold, looked at before Badger opens it;
+//	                  ledger.go: what was acknowledged
 //	keys.go           keys and indexes as bytes; the values are package record's
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
 //	requestcounts.go  how many request tokens there are, and when they are to be removed
@@ -21,7 +22,7 @@
 //	noncekeeper.go    the state of the nonce log, in the database
 //	module.go         the Caddy module
 //	noncelog/         the used nonces: memory, log, segments; it knows nothing of Badger
-//	internal/batch/   group commit: calls of the same moment share one transaction, and so one fsync
+//	internal/batch/   group commit: concurrent calls share one transaction, and so one fsync
 //	internal/disk/    free space, durable names
 //
 // The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule

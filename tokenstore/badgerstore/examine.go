@@ -36,7 +36,8 @@ import (
 //
 //   - the MANIFEST can be read, and every table that it names is there and can be read;
 //   - every key that tables and logs (.mem) are encrypted with is in the KEYREGISTRY;
-//   - the versions of the tables and then of the logs have no gap, up to what the ledger says was acknowledged;
+//   - the versions of the tables and then of the logs have no gap, up to the last that the ledger
+//     says was acknowledged;
 //   - no table that the MANIFEST does not name is newer than all of that.
 //
 // Every transaction writes a marker, whose newest version no compaction drops; so the highest

@@ -22,8 +22,8 @@ import (
 // After a power cut it may be a second old, and is never ahead of the database, whose commits are
 // synced.
 //
-//	0 magic (8)   8 version (4)   16 the first version with a marker (8)   60 CRC-32C of all before
-//	64 version that was acknowledged (8)   72 its complement (8)   80, 88 the same: they are written in turn
+//	0 magic (8)   8 version (4)   16 the first version with a marker (8)   60 CRC-32C before it
+//	64 version that was acknowledged (8)   72 its complement (8)   80, 88 the same, in turn
 type ledger struct {
 	file     *os.File
 	writes   int
@@ -78,8 +78,8 @@ func readLedger(path string) (*ledgerState, error) {
 		return nil, nil
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v > ledgerVersion {
-		return nil, fmt.Errorf("%q is %w: version %d, and it knows 1 to %d: run the program that wrote it, or a newer one",
-			path, record.ErrVersion, v, ledgerVersion)
+		return nil, fmt.Errorf("%q is %w: version %d, and it knows 1 to %d: "+
+			"run the program that wrote it, or a newer one", path, record.ErrVersion, v, ledgerVersion)
 	}
 	state := &ledgerState{since: binary.LittleEndian.Uint64(b[16:])}
 	good := false

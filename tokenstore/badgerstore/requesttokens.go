@@ -89,8 +89,7 @@ func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestTo
 	return s.wakeIfFull(s.requests.room(t, register || selfRegistered, now))
 }
 
-// wakeIfFull starts the removal of expired request tokens if err says that there is no room: perhaps
-// they take it.
+// wakeIfFull starts the removal of expired request tokens if err says that there is no room.
 func (s *Store) wakeIfFull(err error) error {
 	if errors.Is(err, tokenstore.ErrTooManyInAll) || errors.Is(err, tokenstore.ErrTooMany) {
 		s.wake()

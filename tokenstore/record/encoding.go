@@ -48,8 +48,8 @@ func (k Kind[T]) Decode(b []byte) (*T, error) {
 		return nil, ErrDamaged
 	}
 	if v := body[0]; v == 0 || v > k.Version {
-		return nil, fmt.Errorf("a %s %w: version %d, and it knows 1 to %d: run the program that wrote it, or a newer one",
-			k.Name, ErrVersion, v, k.Version)
+		return nil, fmt.Errorf("a %s %w: version %d, and it knows 1 to %d: "+
+			"run the program that wrote it, or a newer one", k.Name, ErrVersion, v, k.Version)
 	}
 	f := &Fields{reads: true, rest: string(body[1:])} // the one copy; every text is a part of it
 	v := new(T)

@@ -7,7 +7,9 @@ import (
 )
 
 // Consumer is the kind of a consumer.
-var Consumer = Kind[tokenstore.Consumer]{"consumer", 1, func(f *Fields, c *tokenstore.Consumer) {
+var Consumer = Kind[tokenstore.Consumer]{"consumer", 1, consumer}
+
+func consumer(f *Fields, c *tokenstore.Consumer) {
 	f.Text(&c.Key)
 	f.Text(&c.Name)
 	f.Text(&c.Homepage)
@@ -29,10 +31,12 @@ var Consumer = Kind[tokenstore.Consumer]{"consumer", 1, func(f *Fields, c *token
 	f.Required()
 	f.Bool(&c.CallbacksIgnoreQuery)
 	f.Bool(&c.DefaultCallback)
-}}
+}
 
 // RequestToken is the kind of a request token.
-var RequestToken = Kind[tokenstore.RequestToken]{"request token", 1, func(f *Fields, t *tokenstore.RequestToken) {
+var RequestToken = Kind[tokenstore.RequestToken]{"request token", 1, requestToken}
+
+func requestToken(f *Fields, t *tokenstore.RequestToken) {
 	f.Text(&t.Key)
 	f.Text(&t.Secret)
 	f.Text(&t.Consumer)
@@ -49,10 +53,12 @@ var RequestToken = Kind[tokenstore.RequestToken]{"request token", 1, func(f *Fie
 	})
 	Int(f, &t.VerifierFailures)
 	f.Required()
-}}
+}
 
 // AccessToken is the kind of an access token.
-var AccessToken = Kind[tokenstore.AccessToken]{"access token", 1, func(f *Fields, t *tokenstore.AccessToken) {
+var AccessToken = Kind[tokenstore.AccessToken]{"access token", 1, accessToken}
+
+func accessToken(f *Fields, t *tokenstore.AccessToken) {
 	f.Text(&t.Key)
 	f.Text(&t.Secret)
 	f.Text(&t.Consumer)
@@ -63,11 +69,13 @@ var AccessToken = Kind[tokenstore.AccessToken]{"access token", 1, func(f *Fields
 	f.Time(&t.Expires)
 	f.Time(&t.LastUsed)
 	f.Required()
-}}
+}
 
 // LastUsed is the kind of the time when an access token was last used, where a store keeps it
 // beside the token: it is written often.
-var LastUsed = Kind[time.Time]{"last use of an access token", 1, func(f *Fields, t *time.Time) {
+var LastUsed = Kind[time.Time]{"last use of an access token", 1, lastUsed}
+
+func lastUsed(f *Fields, t *time.Time) {
 	f.Time(t)
 	f.Required()
-}}
+}

@@ -15,13 +15,15 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// counts are a small file that says how many records were written to each segment that is not full
-// and on disk yet. A record is counted when it is written, with no system call where files can be
-// mapped; so after kill -9 a segment that holds fewer is damaged. After a power cut the file proves
-// nothing, and is not read. There is one for each process.
+// counts is a small file with the number of records that were written to each segment that is not
+// full and on disk yet. A record is counted when it is written, without a system call if files can
+// be mapped. So after kill -9, a segment that holds fewer is damaged. After a power cut the file
+// proves nothing, and is not read. Each process makes its own.
 //
-//	header  0 magic (8)   8 version (4)   16 serial number of the process's first segment (8)   60 CRC-32C of all before
-//	slots   64 bytes each: 0 serial number of the segment, and one (8)   8 records (8), both in the machine's byte order
+//	header  0 magic (8)   8 version (4)   16 serial number of the process's first segment (8)
+//	        60 CRC-32C of all before
+//	slots   64 bytes each, in the machine's byte order: 0 serial number of the segment, plus one (8)
+//	        8 records (8)
 type counts struct {
 	path   string
 	serial uint64
@@ -37,14 +39,14 @@ const (
 	countsHeader  = 64
 	countSize     = 64
 	countsSize    = 4096
-	// countSlots is how many segments there may be at once that are not on disk.
+	// countSlots is how many segments may not be on disk at the same time.
 	countSlots = (countsSize - countsHeader) / countSize
 )
 
 // A counter counts the records of a segment.
 type counter struct {
 	n *atomic.Int64
-	// write is nil where n is the file's memory.
+	// write is nil if n is in the file's memory.
 	write func() error
 }
 
@@ -89,8 +91,8 @@ func newCounts(dir string, serial uint64) (*counts, error) {
 
 func slotOf(serial uint64) int { return countsHeader + int(serial%countSlots)*countSize }
 
-// take begins to count the records of a segment. That it does is on disk, where a disk loses power
-// and the machine does not.
+// take begins to count the records of a segment. The slot is synced, for a disk that loses power
+// while the machine does not.
 func (c *counts) take(serial uint64) (counter, error) {
 	at := slotOf(serial)
 	if c.data != nil {
@@ -122,7 +124,7 @@ func (c *counts) close() error {
 	return errors.Join(err, c.file.Close())
 }
 
-// readCounts returns how many records there were at least, by the segments' serial numbers.
+// readCounts returns how many records each segment has at least, by serial number.
 func readCounts(dir string, serial uint64) (map[uint64]int64, error) {
 	b, err := os.ReadFile(countsPath(dir, serial))
 	if err != nil {
@@ -137,7 +139,8 @@ func readCounts(dir string, serial uint64) (map[uint64]int64, error) {
 		switch {
 		case segment == 0:
 		case slotOf(segment-1) != at:
-			return nil, fmt.Errorf("%w: %q counts segment %x in a wrong place", errDamaged, countsPath(dir, serial), segment-1)
+			return nil, fmt.Errorf("%w: %q counts segment %x in a wrong place",
+				errDamaged, countsPath(dir, serial), segment-1)
 		default:
 			counts[segment-1] = int64(binary.NativeEndian.Uint64(b[at+8:]))
 		}
@@ -145,7 +148,7 @@ func readCounts(dir string, serial uint64) (map[uint64]int64, error) {
 	return counts, nil
 }
 
-// removeCounts removes those of earlier processes.
+// removeCounts removes the counts of earlier processes.
 func removeCounts(dir string, except uint64) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -157,17 +160,17 @@ func removeCounts(dir string, except uint64) error {
 	return err
 }
 
-// A segmentRecord is what the state says of a segment.
+// A segmentRecord describes a segment in the state.
 type segmentRecord struct {
 	serial uint64
-	// records is how many it holds, or openSegment while the counts say that.
+	// records is how many records it holds, or openSegment while counts has the number.
 	records int64
 }
 
 const openSegment = -1
 
-// missing returns what is wrong with the segments that were loaded, by what was durable of them.
-// counts is nil where nothing is known of open ones.
+// missing compares the segments that were loaded with those of the state, and returns what is
+// missing. counts is nil if nothing is known of open ones.
 func missing(listed []segmentRecord, counts map[uint64]int64, loaded []*segment) error {
 	bySerial := make(map[uint64]*segment, len(loaded))
 	for _, s := range loaded {
@@ -188,7 +191,8 @@ func missing(listed []segmentRecord, counts map[uint64]int64, loaded []*segment)
 		case s == nil:
 			errs = append(errs, fmt.Errorf("%w: segment %x is gone", errDamaged, l.serial))
 		case s.records < want:
-			errs = append(errs, fmt.Errorf("%w: %q holds %d records, and %d were written", errDamaged, s.path, s.records, want))
+			errs = append(errs, fmt.Errorf("%w: %q holds %d records, and %d were written",
+				errDamaged, s.path, s.records, want))
 		}
 	}
 	return errors.Join(errs...)

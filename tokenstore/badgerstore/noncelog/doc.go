@@ -11,7 +11,7 @@
 //	segment*.go   one file of it: its bytes, and how they are written on which system
 //	counts.go     how many records a segment must have, so that a missing one is noticed
 //	state.go      what is durable beside the log
-//	restore.go    what is loaded when the log is opened, and what an end that was not clean may have cost
+//	restore.go    what Open loads, and what an end that was not clean may have cost
 //
 // The way of a nonce: Use -> digest (log.go) -> the set decides -> the journal keeps it ->
 // accepted. With Options.Sync, or with a timestamp above the ceiling, it is synced before that.

@@ -17,25 +17,26 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// A journal keeps used nonces on disk, in segments that are filled one after the other and removed
-// when nothing in them is needed any more. To keep a nonce is to copy it to memory that is the
-// kernel's: no system call, no lock, no other goroutine.
+// A journal keeps used nonces on disk, in segments. They are filled one after the other, and
+// removed when all their nonces have expired. Appending a nonce copies it to memory of the kernel
+// (a memory map), without a system call, a lock or another goroutine.
 //
-// The log is not encrypted. It holds hashes made with a key that lies elsewhere: who reads it
-// learns how many requests came when, and which of them were of one consumer, whichever that is.
+// The journal is not encrypted. It holds keyed hashes, and the key is elsewhere. A reader of the
+// files learns the times of requests, and which requests are of the same consumer, but not of which
+// one.
 type journal struct {
 	dir   string
-	key   uint64 // tells what key the digests are made with
+	key   uint64 // identifies the key of the digests
 	syncs *batch.Batcher[*segment]
-	// keep makes durable what segments there are. It is called before a new one is used, when a
-	// full one is on disk, and before one is removed. Nil while the log is opened.
+	// keep makes the list of segments durable. It is called before a new one is used, when a full
+	// one is on disk, and before one is removed. It is nil while the log is opened.
 	keep func([]segmentRecord) error
 	// filled is called when a segment is full.
 	filled func()
 
-	// ceiling is the timestamp above which a nonce is on disk before append returns. It may be
-	// lowered: append looks after the nonce is written, so what it does not sync is seen by who
-	// lowers the ceiling and then syncs.
+	// ceiling is the timestamp above which append syncs a nonce. It may be lowered: append reads it
+	// after it has written the nonce, so a nonce that append does not sync is synced by
+	// lowerCeiling.
 	ceiling atomic.Int64
 
 	active atomic.Pointer[segment]
@@ -43,7 +44,7 @@ type journal struct {
 
 	mu     sync.Mutex
 	spare  *segment   // the next one, made before it is needed
-	sealed []*segment // those that are only kept
+	sealed []*segment // full ones, and those of earlier processes
 	serial uint64     // of the next segment
 	unused *segment   // the spare one of a log that was closed
 	counts *counts
@@ -60,8 +61,7 @@ func newJournal(o Options, key uint64, filled func()) *journal {
 	return l
 }
 
-// append keeps the nonce: until it is forgotten if the process ends, with sync also if the machine
-// does.
+// append writes the nonce, so that it survives the end of the process; with sync, also a power cut.
 func (l *journal) append(n loggedNonce, sync bool) error {
 	if l.failed.Load() != nil {
 		return l.usable()
@@ -74,7 +74,7 @@ func (l *journal) append(n loggedNonce, sync bool) error {
 				err = l.syncs.Do(context.Background(), s)
 			}
 			if err == nil {
-				err = s.count.add() // when it is on disk: the count must not be ahead there
+				err = s.count.add() // after the sync: on disk, the count must not be ahead of the records
 			}
 			s.done.Add(1)
 			return err
@@ -85,8 +85,8 @@ func (l *journal) append(n loggedNonce, sync bool) error {
 	}
 }
 
-// usable returns the error after which the log may not be used: what the kernel could not write it
-// forgets.
+// usable returns the error after which the journal must not be used: the kernel drops pages that it
+// could not write.
 func (l *journal) usable() error {
 	if err := l.failed.Load(); err != nil {
 		return fmt.Errorf("the store must be opened again, since nonces could not be written: %w", *err)
@@ -94,13 +94,13 @@ func (l *journal) usable() error {
 	return nil
 }
 
-// position changes with every nonce.
+// position returns a number that changes with every nonce.
 func (l *journal) position() int64 {
 	s := l.active.Load()
 	return int64(s.serial)<<32 + s.next.Load()
 }
 
-// check makes sure that there is room for a nonce.
+// check makes a new segment if there is no room for a nonce.
 func (l *journal) check() error {
 	if s := l.active.Load(); s.next.Load() >= segmentRecords {
 		return errors.Join(l.usable(), l.advance(s))
@@ -108,7 +108,7 @@ func (l *journal) check() error {
 	return l.usable()
 }
 
-// advance makes another segment the active one, unless that is done already.
+// advance makes another segment the active one, unless another call did so already.
 func (l *journal) advance(full *segment) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,16 +135,16 @@ func (l *journal) advance(full *segment) error {
 	return nil
 }
 
-// make makes a segment, if that leaves what others need of the disk.
+// make makes a segment, if that leaves the reserve of the disk free.
 func (l *journal) make() (*segment, error) {
 	reserve := l.reserve
-	if l.keep == nil { // being opened
+	if l.keep == nil { // the log is being opened
 		reserve = l.reserveToOpen + segmentSize
 	}
 	if err := disk.HasRoom(l.dir, reserve); err != nil {
 		return nil, err
 	}
-	if n := len(l.sealed); n > 0 && slices.ContainsFunc(l.sealed, func(s *segment) bool { return !s.synced && s.serial+countSlots <= l.serial }) {
+	if slices.ContainsFunc(l.sealed, func(s *segment) bool { return !s.synced && s.serial+countSlots <= l.serial }) {
 		return nil, fmt.Errorf("the disk is too slow: %d full segments are not on it", countSlots)
 	}
 	if l.counts == nil {
@@ -173,7 +173,7 @@ func (l *journal) make() (*segment, error) {
 	return s, nil
 }
 
-// list returns what is known of each segment that is needed. The caller holds mu, or is alone.
+// list returns the segments that are needed, for the state. The caller holds mu, or is alone.
 func (l *journal) list() []segmentRecord {
 	var list []segmentRecord
 	for _, s := range append(slices.Clone(l.sealed), l.active.Load(), l.spare) {
@@ -188,7 +188,7 @@ func (l *journal) list() []segmentRecord {
 	return list
 }
 
-// keepList makes durable what has changed.
+// keepList changes segments under the lock, and makes their list durable.
 func (l *journal) keepList(change func()) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,7 +206,7 @@ func (l *journal) synced(s *segment) error {
 	return l.onDisk(s.path)
 }
 
-// syncAll brings to disk what is in the segments.
+// syncAll syncs the segments, each once.
 func (l *journal) syncAll(segments []*segment) error {
 	slices.SortFunc(segments, func(a, b *segment) int { return int(int64(a.serial - b.serial)) })
 	for _, s := range slices.Compact(segments) {
@@ -233,7 +233,7 @@ func (l *journal) sync(s *segment) error {
 	return nil
 }
 
-// syncWritten brings to disk all that is written now. Nobody settles at the same time.
+// syncWritten brings to disk all that has been written. It must not run beside settle.
 func (l *journal) syncWritten() error {
 	l.mu.Lock()
 	segments := append(slices.Clone(l.sealed), l.active.Load())
@@ -249,7 +249,7 @@ func (l *journal) syncWritten() error {
 	return nil
 }
 
-// prepare makes the next segment while there is time.
+// prepare makes the next segment before it is needed.
 func (l *journal) prepare() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -361,7 +361,8 @@ func (l *journal) close() error {
 	return errors.Join(err, l.counts.close())
 }
 
-// tidy removes what a log that was closed does not need, when the list without it is durable.
+// tidy removes the counts and the spare segment of a closed journal, when the list without them is
+// durable.
 func (l *journal) tidy() error {
 	err := disk.Remove(l.counts.path)
 	if l.unused != nil {
@@ -370,7 +371,7 @@ func (l *journal) tidy() error {
 	return err
 }
 
-// trim gives back the space of the records that nobody took.
+// trim gives back the space of the records that were not used.
 func (l *journal) trim(path string, version uint32, serial uint64, records int) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -379,7 +380,7 @@ func (l *journal) trim(path string, version uint32, serial uint64, records int) 
 	header := encodeHeader(version, uint32(records), serial, l.key)
 	_, err = f.WriteAt(header[:], 0)
 	if err == nil {
-		err = f.Sync() // first this: a file that is shorter than its header says is damaged
+		err = f.Sync() // the header first: a file that is shorter than its header says is damaged
 	}
 	if err == nil {
 		err = f.Truncate(segmentHeader + int64(records)*recordSize)
@@ -387,7 +388,7 @@ func (l *journal) trim(path string, version uint32, serial uint64, records int) 
 	return errors.Join(err, f.Close())
 }
 
-// loaded is what load found.
+// loaded is the result of load.
 type loaded struct {
 	segments int
 	records  int64
@@ -396,8 +397,8 @@ type loaded struct {
 	damage   error
 }
 
-// load calls f with every nonce that is there, from several goroutines. Damage is no error of its
-// own: what could be read is given all the same.
+// load calls f with every nonce that is there, from several goroutines. Damage is not an error: f
+// gets all that can be read, and the result has the damage.
 func (l *journal) load(f func(loggedNonce)) (loaded, error) {
 	found := loaded{newest: noBucket}
 	entries, err := os.ReadDir(l.dir)

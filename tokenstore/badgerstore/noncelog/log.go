@@ -24,8 +24,9 @@ const (
 	// bucketSeconds is how many seconds of oauth_timestamp are forgotten together.
 	bucketSeconds = 60
 
-	// lookEvery is how often the log is looked after, and lead how far the ceiling is raised above
-	// the clock: so that requests don't reach it before the next tick, or the one after that.
+	// lookEvery is how often Maintain looks after the log. lead is how far it raises the ceiling
+	// above the clock, so that requests don't reach the ceiling before the next tick, or the one
+	// after it.
 	lookEvery = 5 * time.Second
 	lead      = 20 // seconds
 
@@ -36,48 +37,47 @@ const (
 
 // Options say where a log is and how it is kept. Boot and Synced may be empty.
 type Options struct {
-	// Dir is the log's directory, which must be there and have nothing else in it.
+	// Dir is the log's directory, which must exist. The log ignores other files in it.
 	Dir string
-	// Secret is what hashes in the log are keyed with. It must always be the same for one log, and
-	// must not lie beside it.
+	// Secret is the key of the hashes in the log. It must always be the same for one log, and must
+	// not be stored in Dir.
 	Secret [32]byte
-	// State keeps what must be known of the log when it is opened.
+	// State keeps the log's state, which Open needs.
 	State Keeper
 	// MaxNonces is how many live nonces one consumer may have. One of its tokens may have as many
 	// as are still free: half of them alone, a third each of two that are greedy.
 	MaxNonces int
 	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch
-	// of requests. Without it, requests from before the restart are refused after one.
+	// of requests. Without Sync, requests from before the power cut are refused after it.
 	Sync bool
-	// Reserve is how many bytes of the disk must be free when the log grows, and ReserveToOpen when
-	// it is opened (beside what it takes then).
+	// Reserve is how many bytes of the disk must be free when the log grows. ReserveToOpen is how
+	// many must be free, beside one segment, when it is opened.
 	Reserve, ReserveToOpen uint64
-	// Logger is told of what was lost, and of what went wrong in Maintain.
+	// Logger gets what was lost, and the errors of Maintain.
 	Logger *zap.Logger
 	// Clock tells the time.
 	Clock func() time.Time
 
-	// Boot names this run of the machine. Empty means what the system says. Tests set it.
+	// Boot names this run of the machine. Empty means that the system is asked. Tests set it.
 	Boot string
-	// Synced is called with the path of each file that was brought to disk, before anything relies
-	// on it; its error counts as that of the disk. Tests set it.
+	// Synced is called with the path of each file after it was synced. Its error counts as an error
+	// of the sync. Tests set it; nil does nothing.
 	Synced func(path string) error
 }
 
-// A Keeper keeps one small record beside the log, where it is encrypted if anything is. It is never
-// called twice at the same time.
+// A Keeper keeps the state of the log, a small record. No two calls happen at the same time.
 type Keeper interface {
 	// Load returns what Save was last given, or nil if it never was.
 	Load() ([]byte, error)
-	// Save returns when the record is on disk. A full disk should not keep it from that for as long
-	// as possible: it is needed to forget, which makes room.
+	// Save returns when the record is on disk. On a nearly full disk it should succeed for as long
+	// as possible: removing a segment needs it, and makes room.
 	Save(record []byte) error
-	// Usable returns the error after which the keeper must not be used any more, or nil.
+	// Usable returns nil, or the error after which nothing can be saved any more.
 	Usable() error
 }
 
-// A Log decides in memory whether a nonce was used, and keeps a journal that memory is restored
-// from. A nonce is used from the moment it is in memory, and accepted when it is in the journal.
+// A Log looks nonces up in memory, and keeps a journal that memory is restored from. A nonce is
+// used from the moment it is in memory. It is accepted when it is in the journal.
 type Log struct {
 	keeper  Keeper
 	journal *journal
@@ -88,26 +88,27 @@ type Log struct {
 	log     *zap.Logger
 	sync    atomic.Bool
 
-	// What logState says, for those who only read; its ceiling is the journal's.
+	// Copies of fields of state, for lock-free reads. The ceiling's copy is the journal's.
 	floor, window atomic.Int64
 	stateLock     sync.Mutex
 	state         logState
-	// lowered is below the ceiling of the state while that is being lowered, else none.
+	// lowered is the ceiling to be while the state's is being lowered; else none.
 	lowered int64
 
 	nudge   chan struct{}
 	looking sync.Mutex
-	// raised is the journal's position when the ceiling was last raised, or the journal opened.
+	// raised is the journal's position when the ceiling was last raised, or when the log was
+	// opened.
 	raised int64
 }
 
-// Open opens the log in a directory, and makes it where the directory is empty. Damage is no error:
-// see restore.
+// Open opens the log in a directory, or makes one if there is none. Damage is not an error: see
+// restore.
 func Open(o Options) (*Log, error) {
 	key := sha256.Sum256(append([]byte("oauth1 nonces\x00"), o.Secret[:]...))
 	n := &Log{
 		keeper:  o.State,
-		set:     newSet(math.MaxInt), // what was accepted is loaded, however much it is
+		set:     newSet(math.MaxInt), // all that was accepted is loaded, whatever the limit
 		hashKey: [16]byte(key[:16]),
 		clock:   o.Clock,
 		log:     o.Logger,
@@ -135,7 +136,7 @@ func (n *Log) Syncs() bool { return n.sync.Load() }
 // Live returns how many nonces are remembered.
 func (n *Log) Live() int64 { return n.set.live() }
 
-// Check returns what is wrong with the log, and makes sure that there is room for a nonce.
+// Check returns the error that the next Use would get because of the disk.
 func (n *Log) Check() error { return n.journal.check() }
 
 // Use remembers the nonce until it expires. See tokenstore.Store.UseNonce for its errors.
@@ -155,18 +156,19 @@ func (n *Log) Use(nonce *tokenstore.Nonce) error {
 	sync := n.sync.Load()
 	if !sync && nonce.Timestamp > n.journal.ceiling.Load() &&
 		nonce.Timestamp <= n.clock().Unix()+lead {
-		n.wake() // it is synced: after a power cut nobody would refuse it
+		n.wake() // it is above the ceiling, and so it is synced
 	}
 	return n.journal.append(l, sync)
 }
 
-// digest is what is kept of a nonce. Every part begins with its length, so that no two nonces are
-// written alike. SHA-256 with a secret key in front is as good as an HMAC where half of the hash is
-// never shown.
+// digest returns what is kept of a nonce. Every part begins with its length, so that no two nonces
+// give the same input. SHA-256 of a secret key and the input is as good as an HMAC here, since half
+// of the hash is dropped.
 func (n *Log) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 	expires := max(ceilUnix(nonce.Expires), nonce.Timestamp)
 	if nonce.Timestamp < 0 || expires > math.MaxUint32-bucketSeconds {
-		return l, fmt.Errorf("nonce of timestamp %d that expires %v: out of range", nonce.Timestamp, nonce.Expires)
+		return l, fmt.Errorf("nonce of timestamp %d that expires %v: out of range",
+			nonce.Timestamp, nonce.Expires)
 	}
 	l.timestamp, l.expires = uint32(nonce.Timestamp), uint32(expires)
 
@@ -191,7 +193,7 @@ func (n *Log) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 	return l, nil
 }
 
-// consumerID is kept for those who sign most.
+// consumerID returns the ID of the consumer. Those of frequent consumers are cached.
 func (n *Log) consumerID(consumer string) consumerID {
 	place := &n.hashed[maphash.String(hashedSeed, consumer)%uint64(len(n.hashed))]
 	if h := place.Load(); h != nil && h.consumer == consumer {
@@ -199,8 +201,9 @@ func (n *Log) consumerID(consumer string) consumerID {
 	}
 	b := append(append(n.hashKey[:len(n.hashKey):len(n.hashKey)], 'c'), consumer...)
 	sum := sha256.Sum256(b)
-	h := &hashedConsumer{strings.Clone(consumer), consumerID(binary.LittleEndian.Uint64(sum[:])) & (1<<consumerBits - 1)}
-	if len(consumer) <= 256 { // longer ones would take memory
+	id := consumerID(binary.LittleEndian.Uint64(sum[:])) & (1<<consumerBits - 1)
+	h := &hashedConsumer{strings.Clone(consumer), id}
+	if len(consumer) <= 256 { // longer ones would take too much memory
 		place.Store(h)
 	}
 	return h.id
@@ -213,11 +216,11 @@ type hashedConsumer struct {
 	id       consumerID
 }
 
-// endpointID stands for all the request tokens of a consumer.
+// endpointID stands for all requests of a consumer to the endpoints.
 const endpointID tokenID = 1<<tokenBits - 1
 
-// tokenID need be no cryptographic hash: two tokens of one consumer that are alike would share what
-// one may have, and nobody chooses the tokens that a server gives out.
+// tokenID is not a cryptographic hash: two tokens of one consumer with the same ID only share one
+// token's part of the nonces, and clients do not choose tokens.
 func (n *Log) tokenID(token string) tokenID {
 	h := binary.LittleEndian.Uint64(n.hashKey[:]) ^ uint64(len(token))
 	k := binary.LittleEndian.Uint64(n.hashKey[8:]) ^ 0xa0761d6478bd642f | 1
@@ -232,8 +235,8 @@ func (n *Log) tokenID(token string) tokenID {
 	return min(max(tokenID(h>>(64-tokenBits)), 1), endpointID-1)
 }
 
-// Maintain does beforehand what requests would have to wait for, and forgets what has expired,
-// until stop is closed.
+// Maintain does work in advance that requests would wait for, and forgets expired nonces, until
+// stop is closed.
 func (n *Log) Maintain(stop <-chan struct{}) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -250,8 +253,8 @@ func (n *Log) Maintain(stop <-chan struct{}) {
 	}
 }
 
-// LookAfter does at once what Maintain does every few seconds, as if it were now. It ends early
-// when stop is closed.
+// LookAfter does once what Maintain does every few seconds, at the given time. It ends early if
+// stop is closed.
 func (n *Log) LookAfter(now time.Time, stop <-chan struct{}) error {
 	n.looking.Lock()
 	defer n.looking.Unlock()
@@ -267,7 +270,7 @@ func (n *Log) wake() {
 	}
 }
 
-// raiseCeiling keeps the ceiling ahead of the clock while requests come.
+// raiseCeiling keeps the ceiling ahead of the clock while there are requests.
 func (n *Log) raiseCeiling(now time.Time) error {
 	position := n.journal.position()
 	if n.sync.Load() || position == n.raised || n.journal.ceiling.Load() > now.Unix()+lead/2 {
@@ -277,9 +280,9 @@ func (n *Log) raiseCeiling(now time.Time) error {
 	return n.change(func(s *logState) { s.ceiling = max(s.ceiling, now.Unix()+lead) })
 }
 
-// lowerCeiling brings back a ceiling that a clock which was ahead has raised: after a power cut
-// every client would be refused until then. What was written below it is brought to disk first;
-// what is written from now on is synced above the new one already.
+// lowerCeiling lowers a ceiling that was raised while the clock was ahead: after a power cut, every
+// client would be refused until then. First append begins to sync above the new ceiling; then the
+// earlier nonces are synced; then the state has the new ceiling.
 func (n *Log) lowerCeiling(now time.Time) error {
 	ceiling := now.Unix() + lead
 	if n.journal.ceiling.Load() <= ceiling+ceilingSlack {
@@ -302,8 +305,8 @@ func (n *Log) lowerCeiling(now time.Time) error {
 	return nil
 }
 
-// forget drops the buckets that are over, the oldest first, and no further than to the first that
-// is still needed: all below the floor is forgotten. The floor is on disk before anything goes.
+// forget drops the buckets that have expired, the oldest first, up to the first that is still
+// needed: everything below the floor is forgotten. The floor is on disk before a bucket is dropped.
 func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
 	expires := n.set.buckets()
 	var over []int32
@@ -325,8 +328,7 @@ func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
 			n.set.drop(bucket)
 		}
 	}
-	// A use that passed the old floor may still be on its way to the log. What it leaves there does
-	// no harm.
+	// A Use that passed the old floor may append its nonce after this. That does no harm.
 	return n.journal.remove(bucketBelow(n.floor.Load()), stop)
 }
 
@@ -335,13 +337,13 @@ func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
 // more.
 func rest() { time.Sleep(time.Millisecond) }
 
-// Close brings everything to disk. Nobody uses the log any more, and Maintain has returned.
+// Close brings everything to disk. No other call may be under way, and Maintain must have returned.
 func (n *Log) Close() error {
 	if err := n.journal.close(); err != nil {
 		return err
 	}
 	if n.keeper.Usable() != nil {
-		return nil // said long ago; and so the end is not clean
+		return nil // reported earlier; and so the end is not clean
 	}
 	err := n.change(func(s *logState) { s.clean, s.counts, s.segments = true, 0, n.journal.list() })
 	if err != nil {

@@ -11,19 +11,21 @@ import (
 	"go.uber.org/zap"
 )
 
-// manyNonces are so many that what is left of loading them is worth a run of the garbage collector,
-// a few milliseconds.
+// With manyNonces or more, the garbage of loading them is worth a run of the garbage collector, a
+// few milliseconds.
 const manyNonces = 500_000
 
 // restore loads the log, and decides what an end that was not clean may have cost:
 //
-//   - The process ended, the machine did not (its boot id is the same): nothing, the kernel has it all.
-//   - The machine ended too: perhaps the nonces up to the ceiling. They are all refused from now on; those above it are
-//     in the log. The ceiling was a few seconds ahead of the clock, so when the machine is up again a client whose clock
-//     is right is not refused at all; one whose clock is slow is, for as long as it is slow.
-//   - The log is damaged, or less of it is there than was written: nobody knows what was lost.
-//     Whatever can have been accepted is refused: every timestamp up to
-//     now and a window, so every client for that long. (To ask an administrator first would take longer.)
+//   - The process ended, the machine did not (its boot id is the same): nothing. The kernel has
+//     everything.
+//   - The machine ended too: perhaps the nonces up to the ceiling. All of those are refused from
+//     now on; the nonces above it are in the log. The ceiling was a few seconds ahead of the clock.
+//     So when the machine is up again, a client whose clock is right is not refused at all, and a
+//     client whose clock is slow is refused for as many seconds.
+//   - The log is damaged, or less of it is there than was written: it is not known what was lost.
+//     So every nonce that may have been accepted is refused: every timestamp up to now and a
+//     window, and so every client for that long. (To ask an administrator first would take longer.)
 func (n *Log) restore(o Options) error {
 	now := o.Clock().Unix()
 	boot := o.Boot
@@ -39,21 +41,22 @@ func (n *Log) restore(o Options) error {
 		state = *known
 	}
 	n.state = state
-	if known != nil && !state.clean && (boot == "" || boot != state.boot) && state.ceiling != none && state.ceiling >= state.floor {
+	rebooted := boot == "" || boot != state.boot
+	if known != nil && !state.clean && rebooted && state.ceiling != none && state.ceiling >= state.floor {
 		state.floor = state.ceiling + 1
 		warnOfPowerCut(o.Logger, state.floor, now)
 	}
 	n.floor.Store(state.floor)
 
 	found, err := n.journal.load(func(l loggedNonce) {
-		// What is below the floor or there already is no news.
+		// The error of a nonce that is below the floor, or in the set already, does not matter.
 		_ = n.set.use(&l, &n.floor)
 	})
 	if err != nil {
 		return err
 	}
 	if found.records > manyNonces {
-		debug.FreeOSMemory() // the tables that others took the place of are as large as those
+		debug.FreeOSMemory() // the tables that were replaced as they grew are as large as those that are left
 	}
 	damage := errors.Join(found.damage, n.lost(state, boot))
 	switch {
@@ -74,17 +77,18 @@ func (n *Log) restore(o Options) error {
 	inherited := n.journal.sealed
 	if damage != nil {
 		n.journal.sealed = nil
-	} else if err := n.journal.settle(); err != nil { // what is on disk can be counted for ever
+	} else if err := n.journal.settle(); err != nil { // records on disk are counted in the state
 		return err
 	}
 	if err := n.journal.advance(nil); err != nil {
 		return err
 	}
 	n.raised = n.journal.position()
-	if damage == nil { // all that is there is on disk
+	if damage == nil { // all that was loaded is on disk
 		state.ceiling = min(state.ceiling, now+lead)
 	}
-	state.boot, state.clean, state.counts, state.segments = boot, false, n.journal.counts.serial+1, n.journal.list()
+	state.boot, state.clean = boot, false
+	state.counts, state.segments = n.journal.counts.serial+1, n.journal.list()
 	if err := n.change(func(s *logState) { *s = state }); err != nil {
 		return errors.Join(err, n.journal.close())
 	}
@@ -98,8 +102,8 @@ func (n *Log) restore(o Options) error {
 	return nil
 }
 
-// warnOfPowerCut says which requests are refused, and where those of now are among them, what can
-// be done.
+// warnOfPowerCut logs which requests are refused, and what can be done if current ones are among
+// them.
 func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
 	before := zap.Time("before", time.Unix(floor, 0))
 	if floor <= now+lead+ceilingSlack {
@@ -114,7 +118,7 @@ func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
 		before, zap.Duration("for", time.Duration(floor-now)*time.Second))
 }
 
-// lost returns what the state tells of the log and the log does not have.
+// lost returns what is missing in the journal, by the state and the counts.
 func (n *Log) lost(state logState, boot string) error {
 	for _, l := range state.segments {
 		n.journal.serial = max(n.journal.serial, l.serial+1)
@@ -129,7 +133,7 @@ func (n *Log) lost(state logState, boot string) error {
 	return missing(state.segments, counts, n.journal.sealed)
 }
 
-// machineBoot names this run of the machine, where Linux tells.
+// machineBoot names this run of the machine; empty if the system does not tell.
 func machineBoot() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

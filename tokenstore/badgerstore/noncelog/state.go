@@ -8,32 +8,32 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A logState is what must be known of the nonce log when it is opened. A Keeper has it, each
-// change on disk before anything is done that relies on it.
+// A logState is the state of the nonce log that Open needs. The Keeper saves each change before
+// anything relies on it.
 type logState struct {
-	// floor is the timestamp below which everything is forgotten, and so refused. It only rises.
+	// floor is the timestamp below which all nonces are forgotten, and so refused. It only rises.
 	floor int64
-	// ceiling: a nonce with a timestamp above it was brought to disk before it was accepted; up to
-	// it, perhaps not. So it stays a little ahead of the clock, and after a power cut it is the
-	// floor. It is lowered, when what it covers is on disk, after the clock was wrong.
+	// ceiling is the timestamp above which a nonce is synced before it is accepted. Nonces up to it
+	// may be lost in a power cut, and so it becomes the floor then. It stays a little ahead of the
+	// clock. If the clock was ahead, it is lowered when the nonces up to it are on disk.
 	ceiling int64
 	// window is the longest time from a nonce's timestamp to its expiry, in seconds.
 	window int64
-	// boot is when the machine was started, as a name, or empty where that is not known.
+	// boot names the run of the machine; empty if that is not known.
 	boot string
-	// clean says that all was brought to disk and the log closed.
+	// clean says that the log was closed, and everything is on disk.
 	clean bool
-	// counts names the counts of the process that wrote this: their serial number, and one; 0 where
-	// it has none.
+	// counts is the serial number of the counts of the process that saved this, plus one; 0 if it
+	// has none.
 	counts uint64
-	// segments are those of the log. A file that is not among them holds nothing that is needed.
+	// segments lists the segments of the log. Other files hold nothing that is needed.
 	segments []segmentRecord
 }
 
 // none is below every timestamp.
 const none = math.MinInt64
 
-// stateKind is the kind of its record.
+// stateKind is the kind of the state's record.
 var stateKind = record.Kind[logState]{
 	Name:    "state of the nonce log",
 	Version: 1,
@@ -85,7 +85,7 @@ func (n *Log) change(f func(*logState)) error {
 	return nil
 }
 
-// publish tells those who only read what the state says.
+// publish copies fields of the state for lock-free reads.
 func (n *Log) publish() {
 	n.floor.Store(n.state.floor)
 	if n.lowered != none {

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// A Batcher collects what concurrent callers want written while the previous batch is being
-// written, and writes it at once: one fsync for all of them.
+// A Batcher collects the items of concurrent callers while the previous batch is being written, and
+// writes them together: one fsync for all.
 type Batcher[T any] struct {
 	write func([]T) error
 	max   int // items of one batch
@@ -32,7 +32,7 @@ func New[T any](limit int, write func([]T) error) *Batcher[T] {
 	return b
 }
 
-// Do returns when the item was written, or when ctx ends: the item is written then all the same.
+// Do returns when the item was written, or when ctx ends. The item is written in both cases.
 func (b *Batcher[T]) Do(ctx context.Context, item T) error {
 	b.mu.Lock()
 	var mine *batch[T]
@@ -72,9 +72,9 @@ func (b *Batcher[T]) run() {
 
 		next.err = b.write(next.items)
 		close(next.done)
-		// First whoever is ready: some have something for the next batch. The busier the processor,
-		// the longer that takes, and the fewer batches it and the disk have to do; where it is idle
-		// nobody waits.
+		// Goroutines that are ready run first: some of them add an item to the next batch. The
+		// busier the CPU, the longer that takes, and the fewer batches it has to do. On an idle CPU
+		// nothing waits.
 		runtime.Gosched()
 	}
 }

@@ -18,7 +18,8 @@ func HasRoom(dir string, reserve uint64) error {
 		return fmt.Errorf("free space of %q: %w", dir, err)
 	}
 	if free < reserve {
-		return fmt.Errorf("%q: %d MiB of disk are free and %d are needed: %w", dir, free>>20, reserve>>20, syscall.ENOSPC)
+		return fmt.Errorf("%q: %d MiB of disk are free and %d are needed: %w",
+			dir, free>>20, reserve>>20, syscall.ENOSPC)
 	}
 	return nil
 }
