@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -18,9 +19,9 @@ func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error
 		token, problem = h.exchange(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointAccessToken, problem.of(c.named()))
+		return h.refuse(w, r, endpointAccessToken, problem.Of(c.named()))
 	}
-	h.metrics.answered(endpointAccessToken)
+	h.events.exchanged()
 	pairs := [][2]string{{"oauth_token", token.Key}, {"oauth_token_secret", token.Secret}}
 	if token.Context != "" {
 		pairs = append(pairs, [2]string{"lp.context", token.Context})
@@ -28,7 +29,7 @@ func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error
 	return h.answerForm(w, pairs...)
 }
 
-func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.AccessToken, *Problem) {
+func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.AccessToken, *refusal.Problem) {
 	ctx := r.Context()
 	request, problem := h.findRequestToken(ctx, c)
 	if problem != nil {
@@ -38,7 +39,7 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 		return nil, problem
 	}
 	if h.RequireCallback && request.Callback == "" {
-		return nil, problemNoCallback // another site on the same store made it
+		return nil, refusal.NoCallback // another site on the same store made it
 	}
 	if err := ended(request, h.app.now()); err != nil {
 		return nil, storeProblem(err)
@@ -65,18 +66,18 @@ func ended(request *tokenstore.RequestToken, now time.Time) error {
 }
 
 // findRequestToken finds the request token that the consumer means, if it is the consumer's own.
-func (h *Handler) findRequestToken(ctx context.Context, c *consumerRequest) (*tokenstore.RequestToken, *Problem) {
+func (h *Handler) findRequestToken(ctx context.Context, c *consumerRequest) (*tokenstore.RequestToken, *refusal.Problem) {
 	if c.params.Token == "" {
-		return nil, problemNoRequestToken
+		return nil, refusal.NoRequestToken
 	}
 	request, err := h.app.requestToken(ctx, c.store, c.params.Token)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return nil, problemUnknownRequestToken
+		return nil, refusal.UnknownRequestToken
 	case err != nil:
-		return nil, problemStore.because(err)
+		return nil, refusal.Store.Because(err)
 	case request.Consumer != c.consumer.Key:
-		return nil, problemUnknownRequestToken
+		return nil, refusal.UnknownRequestToken
 	}
 	return request, nil
 }

@@ -98,7 +98,7 @@ type adminCall struct {
 	*http.Request
 	app    *App
 	store  tokenstore.Store
-	logger *zap.Logger
+	events *events
 }
 
 // maxAdminBody is in bytes.
@@ -126,7 +126,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 			return storeFailure("", err)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		status, answer, err := do(&adminCall{Request: r, app: app, store: store, logger: a.logger})
+		status, answer, err := do(&adminCall{Request: r, app: app, store: store, events: &events{app.metrics, a.logger}})
 		if err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ type healthView struct {
 
 // done leaves a line in the log about a change. It must never be given a secret.
 func (c *adminCall) done(what string, fields ...zap.Field) {
-	c.logger.Info(what, append(fields, zap.String("remote", c.RemoteAddr))...)
+	c.events.changed(what, c.RemoteAddr, fields...)
 }
 
 // decode reads the JSON object in the request's body. No body at all is an object without fields.

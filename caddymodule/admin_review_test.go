@@ -60,3 +60,31 @@ func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminReviewAgain: a page that tells the same answer twice, since its button was clicked
+// twice, sends the browser to the same place with the same verifier.
+func TestAdminReviewAgain(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
+	a.requestToken("req", "app", "https://app.example.com/ready")
+	answer := func(permission string) map[string]any {
+		t.Helper()
+		body := `{"user":"u","permission":"` + permission + `","lifetime":"1h"}`
+		return a.must("POST", "/oauth1/request-tokens/req/review", body)
+	}
+	first, second := answer("READ_PUBLIC"), answer("READ_PUBLIC")
+	same := first["verifier"] == second["verifier"] && first["redirect"] == second["redirect"]
+	if first["verifier"] == nil || !same {
+		t.Errorf("got %v and then %v", first, second)
+	}
+	for name, body := range map[string]string{
+		"another level":    `{"user":"u","permission":"WRITE_PUBLIC","lifetime":"1h"}`,
+		"another lifetime": `{"user":"u","permission":"READ_PUBLIC","lifetime":"2h"}`,
+		"another user":     `{"user":"v","permission":"READ_PUBLIC","lifetime":"1h"}`,
+		"a refusal":        `{"user":"u","permission":"UNAUTHORIZED"}`,
+	} {
+		if w := a.call("POST", "/oauth1/request-tokens/req/review", body); w.Code != 409 {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}

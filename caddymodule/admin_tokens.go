@@ -248,7 +248,7 @@ func (c *adminCall) showRequestToken() (int, any, error) {
 }
 
 // reviewRequestToken records a user's answer that was given elsewhere, at a page of the platform's own. Who may speak for
-// the user is for the caller to know.
+// the user is for the caller to know. The same answer again gets the same verifier and redirect.
 func (c *adminCall) reviewRequestToken() (int, any, error) {
 	var body reviewBody
 	if err := c.decode(&body); err != nil {
@@ -283,6 +283,7 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	if token, err = c.store.Review(c.Context(), token.Key, review); err != nil {
 		return 0, nil, c.requestTokenFailure(err)
 	}
+	review = *token.Review // the first one's, if the same was said twice
 	c.done("request token reviewed",
 		zap.String("token", token.Key),
 		zap.String("consumer", token.Consumer),

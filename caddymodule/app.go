@@ -134,12 +134,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
-	if len(a.Permissions) == 0 {
+	builtin := len(a.Permissions) == 0
+	if builtin {
 		a.Permissions = defaultPermissionLevels
 	}
 	if a.levels, err = newLevels(a.Permissions); err != nil {
 		return err
 	}
+	a.levels.builtin = builtin
 	if err := a.provisionConsumers(); err != nil {
 		return err
 	}

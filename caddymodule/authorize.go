@@ -3,15 +3,16 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -33,99 +34,48 @@ func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 		return h.showDone(w, r, user, store, query)
 	}
 	a, n := h.findAuthorization(r.Context(), user, store, query)
+	if n == nil && a.token.Review != nil {
+		n = h.answeredNotice(a)
+	}
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.metrics.answered(endpointAuthorize)
-	return h.show(w, r, http.StatusOK, pageAuthorize, user, h.authorizeView(a), formTarget(a.callback))
+	h.events.shown(endpointAuthorize)
+	view, err := h.authorizeView(h.language(r), a)
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	return h.show(w, r, http.StatusOK, user, view, formTarget(a.callback))
 }
 
 var (
-	noticeNoToken = &notice{
-		Problem: &Problem{Status: 400, Reason: "token_absent", Text: "The link that led here does not name a request."},
-		title:   "There is nothing to decide",
-		advice:  "Go back to the application and start again there.",
-	}
-	noticeUnknownToken = &notice{
-		Problem: &Problem{Status: 404, Reason: "token_unknown", Text: "The request is not known here. It may be finished already, or the link is incomplete."},
-		title:   "This request does not exist",
-		advice:  "If the application does not work yet, go back to it and start again there.",
-	}
-	noticeExpiredToken = &notice{
-		Problem: &Problem{Status: 410, Reason: "token_expired", Text: "Nobody answered the request in time, so it was dropped. The application got no access."},
-		title:   "This request has expired",
-		advice:  "Go back to the application and start again there.",
-	}
-	noticeUnfinished = &notice{
-		Problem: &Problem{Status: 410, Reason: "token_expired", Text: "You said yes, but the application did not finish in time. It got no access."},
-		title:   "This request has expired",
-		advice:  "Go back to the application and start again there.",
-	}
-	noticeReviewed = &notice{
-		Problem: &Problem{Status: 409, Reason: "already_reviewed", Text: "Every request is answered once, and this one has its answer."},
-		title:   "This request was answered already",
-		advice:  "If that was not you, go back to the application and start again there.",
-	}
-	noticeReviewedByYou = &notice{
-		Problem:  &Problem{Status: 409, Reason: "already_reviewed", Text: "Every request is answered once, and you have answered this one. Your answer stands."},
-		title:    "You have answered this request already",
-		advice:   "To change your mind, revoke the access in your list of applications, or start again in the application.",
-		linkText: "See your answer",
-	}
-	noticeNoApplication = &notice{
-		Problem: &Problem{Status: 404, Reason: "consumer_unknown", Text: "The application %s is not registered here any more."},
-		title:   "The application is gone",
-		advice:  "Nothing was granted. Ask whoever runs this site if you still need the application.",
-	}
-	noticeApplicationDisabled = &notice{
-		Problem: &Problem{Status: 403, Reason: "consumer_disabled", Text: "The operator of this site does not let the application %s in at the moment."},
-		title:   "The application is disabled",
-		advice:  "Nothing was granted. Ask whoever runs this site if you need the application.",
-	}
-	noticeNoLevels = &notice{
-		Problem: &Problem{Status: 403, Reason: "permission_none", Text: "There is no permission that the application %s could be given here."},
-		title:   "Nothing can be granted",
-		advice:  "Ask whoever runs this site if you need the application.",
-	}
-	noticeContext = &notice{
-		Problem: &Problem{Status: 400, Reason: "context_invalid", Text: "The link that led here is wrong. %s."},
-		title:   "This link does not work",
-		advice:  "Nothing was granted. Tell the makers of the application.",
-	}
-	noticeCallback = &notice{
-		Problem: &Problem{Status: 400, Reason: "callback_invalid", Text: "The address that the application wants you to be sent to afterwards is not allowed: %s."},
-		title:   "This link is not safe",
-		advice:  "Nothing was granted, and you will not be sent there. Tell the makers of the application, or whoever gave you the link.",
-	}
-	noticeNoCallback = &notice{
-		Problem: &Problem{Status: 400, Reason: "callback_absent", Text: "The application did not say where you go afterwards, which this site requires."},
-		title:   "This request can not be answered here",
-		advice:  "Nothing was granted. Tell the makers of the application.",
-	}
-	noticeNoChoice = &notice{
-		Problem: &Problem{Status: 400, Reason: "choice_absent", Text: "You did not say what the application may do. Nothing was granted."},
-		title:   "Please choose first",
-		advice:  "Go back and choose, or choose No Access.",
-	}
-	noticeNotOffered = &notice{
-		Problem: &Problem{Status: 400, Reason: "choice_not_offered", Text: "The answer is not one that this request offers. Nothing was granted."},
-		title:   "This can not be chosen here",
-		advice:  "Go back, reload the page and choose again.",
-	}
-	noticeDone = &notice{
-		Problem: &Problem{Status: 403, Reason: "proof_invalid", Text: "The address of this page is incomplete, or belongs to somebody else."},
-		title:   "There is nothing to see here",
-		advice:  "Your list of applications shows what you have granted.",
-	}
+	noticeNoToken             = newNotice(400, "token_absent", "no_token")
+	noticeUnknownToken        = newNotice(404, "token_unknown", "unknown_token")
+	noticeExpiredToken        = newNotice(410, "token_expired", "expired_token")
+	noticeUnfinished          = newNotice(410, "token_expired", "unfinished")
+	noticeOver                = newNotice(410, "already_reviewed", "over")
+	noticeReviewed            = newNotice(409, "already_reviewed", "reviewed")
+	noticeReviewedByYou       = newNotice(409, "already_reviewed", "reviewed_by_you")
+	noticeNoApplication       = newNotice(404, "consumer_unknown", "no_application")
+	noticeApplicationDisabled = newNotice(403, "consumer_disabled", "application_disabled")
+	noticeNoLevels            = newNotice(403, "permission_none", "no_levels")
+	noticeContexts            = newNotice(400, "context_invalid", "contexts")
+	noticeContext             = newNotice(400, "context_invalid", "context")
+	noticeCallback            = newNotice(400, "callback_invalid", "callback")
+	noticeNoCallback          = newNotice(400, "callback_absent", "no_callback")
+	noticeNoChoice            = newNotice(400, "choice_absent", "no_choice").about(phrase("button.refuse"))
+	noticeNotOffered          = newNotice(400, "choice_not_offered", "not_offered")
+	noticeDone                = newNotice(403, "proof_invalid", "done")
 )
 
-// authorization is a request token that waits for its review, and what the answer may be.
+// authorization is a request token that waits for its review, or has that of the same user, and
+// what the answer may be.
 type authorization struct {
 	user     string
 	token    *tokenstore.RequestToken
 	consumer *tokenstore.Consumer
 	levels   []PermissionLevel
-	computer *computer
+	computer *pages.Computer
 	context  string
 	callback string // where the browser goes then: a URL, outOfBand, or empty
 }
@@ -142,56 +92,86 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 	var err error
 	a.token, err = h.app.requestToken(ctx, store, query.Get("oauth_token"))
 	if err != nil {
-		return nil, h.reviewNotice(err, user, nil)
+		return nil, h.reviewNotice(err, nil, nil)
 	}
-	if a.token.Review != nil {
-		return nil, h.reviewNotice(tokenstore.ErrAlreadyReviewed, user, a.token)
+	review := a.token.Review
+	if review != nil && review.User != user {
+		return nil, noticeReviewed
 	}
-	if !h.app.now().Before(a.token.Expires) {
-		return nil, noticeExpiredToken
+	n := h.examine(ctx, store, a, query)
+	if n != nil && review != nil && n.key != "" { // what has its answer is not refused
+		n = noticeReviewedByYou.to(h.doneLink(a.token))
 	}
-	if h.RequireCallback && a.token.Callback == "" {
-		return nil, noticeNoCallback // another site on the same store made it
-	}
-	a.consumer, err = h.app.consumer(ctx, store, a.token.Consumer)
-	switch {
-	case errors.Is(err, tokenstore.ErrNotFound):
-		return nil, noticeNoApplication.about(a.token.Consumer)
-	case err != nil:
-		return nil, storeNotice(err)
-	case a.consumer.Disabled, a.consumer.Expired(h.app.now()):
-		return nil, noticeApplicationDisabled.about(a.token.Consumer)
-	}
-	if len(query["lp.context"]) > 1 {
-		return nil, noticeContext.about("It names more than one context")
-	}
-	if a.context != "" {
-		if err := checkText("The context", a.context); err != nil {
-			return nil, noticeContext.about(err.Error())
-		}
-	}
-	if a.callback, err = pageCallback(a.consumer, a.token, query["oauth_callback"]); err != nil {
-		return nil, noticeCallback.about(err.Error())
-	}
-	if a.levels, a.computer = h.offeredLevels(a.consumer, query["allow_permission"]); len(a.levels) == 0 {
-		return nil, noticeNoLevels.about(a.consumer.Key)
+	if n != nil {
+		return nil, n
 	}
 	return a, nil
 }
 
-// reviewNotice is the notice for an error of the store about a request token, which may be nil.
-func (h *Handler) reviewNotice(err error, user string, token *tokenstore.RequestToken) *notice {
+// examine finds what the answer to a request token may be, or why there can't be one.
+func (h *Handler) examine(
+	ctx context.Context, store tokenstore.Store, a *authorization, query url.Values,
+) *notice {
+	if !h.app.now().Before(a.token.Expires) {
+		return noticeExpiredToken
+	}
+	if h.RequireCallback && a.token.Callback == "" {
+		return noticeNoCallback // another site on the same store made it
+	}
+	var err error
+	a.consumer, err = h.app.consumer(ctx, store, a.token.Consumer)
 	switch {
+	case errors.Is(err, tokenstore.ErrNotFound):
+		return noticeNoApplication.about(a.token.Consumer)
+	case err != nil:
+		return storeNotice(err)
+	case a.consumer.Disabled, a.consumer.Expired(h.app.now()):
+		return noticeApplicationDisabled.about(a.token.Consumer)
+	}
+	if len(query["lp.context"]) > 1 {
+		return noticeContexts
+	}
+	if a.context != "" {
+		if err := textFault(a.context); err != nil {
+			return noticeContext.about(err)
+		}
+	}
+	if a.callback, err = pageCallback(a.consumer, a.token, query["oauth_callback"]); err != nil {
+		return noticeCallback.about(err)
+	}
+	if a.levels, a.computer = h.offeredLevels(a.consumer, query["allow_permission"]); len(a.levels) == 0 {
+		return noticeNoLevels.about(a.consumer.Key)
+	}
+	return nil
+}
+
+// reviewNotice is the notice for an error of the store about the request token of an authorization,
+// if there is one, and what the store has of it now, if anything.
+func (h *Handler) reviewNotice(err error, a *authorization, token *tokenstore.RequestToken) *notice {
+	switch {
+	case errors.Is(err, tokenstore.ErrNotFound) && a != nil: // it was there a moment ago
+		return noticeOver.about(a.consumer.Key)
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return noticeUnknownToken
 	case errors.Is(err, tokenstore.ErrExpired):
 		return noticeExpiredToken
 	case !errors.Is(err, tokenstore.ErrAlreadyReviewed):
 		return storeNotice(err)
-	case token != nil && token.Review != nil && token.Review.User == user:
-		return noticeReviewedByYou.to(h.doneLink(token))
+	case a != nil && token != nil && token.Review != nil && token.Review.User == a.user:
+		answered := *a
+		answered.token = token
+		return h.answeredNotice(&answered)
 	}
 	return noticeReviewed
+}
+
+// answeredNotice is for the user who answered: it leads where the answer led, until the exchange.
+func (h *Handler) answeredNotice(a *authorization) *notice {
+	n := noticeReviewedByYou.to(h.destinationURL(a, *a.token.Review))
+	if hasDestination(a.callback) {
+		n.linkKey, n.linkArg = "reviewed_by_you.continue", newApplicationView(a.consumer).Name
+	}
+	return n
 }
 
 // pageCallback finds where the browser goes after the review. What the consumer signed with its request token counts, and
@@ -206,7 +186,7 @@ func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked
 		return token.Callback, checkCallback(c, token.Callback)
 	}
 	if len(linked) > 1 {
-		return "", errors.New("there is more than one")
+		return "", reason("there is more than one")
 	}
 	if len(linked) == 0 || linked[0] == "" || linked[0] == outOfBand {
 		return "", nil
@@ -222,7 +202,7 @@ func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked
 
 // offeredLevels are the levels that the user may choose from. What the application asks for limits them; asking for
 // nothing that there is to offer asks for all.
-func (h *Handler) offeredLevels(c *tokenstore.Consumer, asked []string) ([]PermissionLevel, *computer) {
+func (h *Handler) offeredLevels(c *tokenstore.Consumer, asked []string) ([]PermissionLevel, *pages.Computer) {
 	if len(asked) == 1 && asked[0] == desktopIntegration && h.offers(c, desktopIntegration) {
 		if found := parseComputer(c.Key); found != nil {
 			level, _ := h.app.levels.declared(desktopIntegration)
@@ -245,103 +225,79 @@ func (h *Handler) offeredLevels(c *tokenstore.Consumer, asked []string) ([]Permi
 	return limited, nil
 }
 
-// A computer is what a system-wide consumer stands for.
-type computer struct{ Type, Host string }
-
 var systemWide = regexp.MustCompile(`^System-wide: (.+) \(([^)]+)\)$`)
 
 // parseComputer reads the key of a system-wide consumer, or returns nil.
-func parseComputer(key string) *computer {
+func parseComputer(key string) *pages.Computer {
 	found := systemWide.FindStringSubmatch(key)
 	if found == nil {
 		return nil
 	}
-	return &computer{Type: found[1], Host: found[2]}
+	return &pages.Computer{Type: found[1], Host: found[2]}
+}
+
+// A lifetimeChoice is how long a user may let an application act.
+type lifetimeChoice struct {
+	value  string
+	length time.Duration // 0: until the user revokes it
 }
 
 // lifetimes are what a user may choose from, beside the operator's limit.
-var lifetimes = []struct {
-	value, title string
-	length       time.Duration
-}{
-	{"unlimited", "Until I disable it", 0},
-	{"hour", "For one hour", time.Hour},
-	{"day", "For one day", 24 * time.Hour},
-	{"week", "For one week", 7 * 24 * time.Hour},
+var lifetimes = []lifetimeChoice{
+	{"unlimited", 0},
+	{"hour", time.Hour},
+	{"day", 24 * time.Hour},
+	{"week", 7 * 24 * time.Hour},
 }
 
 // offeredLifetimes are the lifetimes that make a difference under the operator's limit (0: none).
-func offeredLifetimes(most time.Duration) []choiceView {
-	var offered []choiceView
+// The one that is proposed (0: for ever) is chosen already; where it is not offered, the longest
+// that is shorter.
+func offeredLifetimes(l *pages.Language, most, proposed time.Duration) ([]pages.Choice, error) {
+	var offered []pages.Choice
+	chosen, longest := 0, time.Duration(0)
 	for _, lifetime := range lifetimes {
-		title := lifetime.title
+		key, args := "lifetime."+lifetime.value, []any(nil)
 		switch {
 		case lifetime.length == 0 && most > 0:
-			title += ", at most " + spell(most)
+			spelled, err := l.Duration(most)
+			if err != nil {
+				return nil, err
+			}
+			key, args = "lifetime.limited", []any{spelled}
 		case most > 0 && lifetime.length >= most:
 			continue
 		}
-		offered = append(offered, choiceView{Value: lifetime.value, Title: title, Checked: lifetime.length == 0})
-	}
-	return offered
-}
-
-// spell writes a duration as people say it.
-func spell(d time.Duration) string {
-	for _, unit := range []struct {
-		length time.Duration
-		name   string
-	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
-		if n := d / unit.length; n > 0 && d%unit.length == 0 {
-			if n == 1 {
-				return "1 " + unit.name
-			}
-			return fmt.Sprintf("%d %ss", n, unit.name)
+		title := l.Plain(key, args...)
+		if proposed != most && lifetime.length > longest && lifetime.length <= proposed {
+			chosen, longest = len(offered), lifetime.length
 		}
+		offered = append(offered, pages.Choice{Value: lifetime.value, Title: title})
 	}
-	return d.String()
+	offered[chosen].Checked = true
+	return offered, nil
 }
 
-// An authorizeView is the page that asks.
-type authorizeView struct {
-	Application applicationView
-	// Computer is set where the whole computer is meant, and not one application.
-	Computer  *computer
-	Context   string
-	Levels    []choiceView // sent as "permission"
-	Lifetimes []choiceView // sent as "lifetime"
-	// Destination is where the browser is sent then, in words; empty for nowhere.
-	Destination string
-	// Polling says that the request did not say where it came from.
-	Polling bool
-	// OutOfBand says that the user will get a code to type in.
-	OutOfBand bool
-	CSRF      string // sent as "csrf"
-}
-
-// A choiceView is one of several answers.
-type choiceView struct {
-	Value, Title, Description string
-	Checked                   bool
-}
-
-func (h *Handler) authorizeView(a *authorization) authorizeView {
-	v := authorizeView{
+func (h *Handler) authorizeView(l *pages.Language, a *authorization) (pages.Authorize, error) {
+	offered, err := offeredLifetimes(l, time.Duration(h.app.AccessTokenLifetime), h.Pages.lifetime)
+	v := pages.Authorize{
 		Application: newApplicationView(a.consumer),
 		Computer:    a.computer,
 		Context:     a.context,
-		Lifetimes:   offeredLifetimes(time.Duration(h.app.AccessTokenLifetime)),
+		Lifetimes:   offered,
 		Destination: destination(a.callback),
 		Polling:     a.callback == "",
 		OutOfBand:   a.callback == outOfBand,
 		CSRF:        h.csrfToken(a.binding()...),
+		Proof:       h.proof("asked", a.user, a.token.Key, a.consumer.Key),
 	}
 	for _, level := range a.levels {
-		v.Levels = append(v.Levels, choiceView{
-			Value: level.Name, Title: level.Title, Description: level.Description, Checked: len(a.levels) == 1,
-		})
+		choice := pages.Choice{Value: level.Name}
+		choice.Checked = len(a.levels) == 1 || level.Name == h.Pages.DefaultPermission
+		choice.Title, choice.Description = h.app.levels.in(l, level)
+		v.Levels = append(v.Levels, choice)
 	}
-	return v
+	return v, err
 }
 
 // binding is all that a form is about: it may be sent for nothing else.
@@ -360,18 +316,32 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	if n == nil {
 		a, n = h.findAuthorization(r.Context(), user, store, query)
 	}
+	if n == noticeUnknownToken && h.asked(user, query, form) {
+		n = noticeOver.about(form.Get("consumer"))
+		if form.Get("decision") == "allow" {
+			return h.showFinished(w, r, user, store, form.Get("consumer"))
+		}
+	}
 	var review tokenstore.Review
 	if n == nil {
-		review, n = h.readReview(a, form, "?"+r.URL.RawQuery)
+		if review, n = h.readReview(a, form, "?"+r.URL.RawQuery); n != nil && a.token.Review != nil {
+			n = h.answeredNotice(a)
+		}
 	}
 	if n == nil {
-		n = h.review(r.Context(), store, a, review)
+		review, n = h.review(r.Context(), store, a, review)
 	}
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.metrics.answered(endpointAuthorize)
+	h.events.shown(endpointAuthorize)
 	return h.leave(w, h.destinationURL(a, review))
+}
+
+// asked reports whether the form is of a page that asked the user about the request token, whatever
+// became of it since.
+func (h *Handler) asked(user string, query, form url.Values) bool {
+	return h.proofValid(form.Get("proof"), "asked", user, query.Get("oauth_token"), form.Get("consumer"))
 }
 
 // readReview reads the answer from the page's form.
@@ -417,32 +387,25 @@ func readLifetime(values []string) (time.Duration, bool) {
 	return 0, false
 }
 
-// review stores the answer.
-func (h *Handler) review(ctx context.Context, store tokenstore.Store, a *authorization, review tokenstore.Review) *notice {
-	if _, err := store.Review(ctx, a.token.Key, review); err != nil {
+// review stores the answer, and returns what is stored: the first of several that are the same.
+func (h *Handler) review(
+	ctx context.Context, store tokenstore.Store, a *authorization, review tokenstore.Review,
+) (tokenstore.Review, *notice) {
+	token, err := store.Review(ctx, a.token.Key, review)
+	if err != nil {
 		token, _ := store.RequestToken(ctx, a.token.Key) // by whom was it answered?
-		return h.reviewNotice(err, a.user, token)
+		return review, h.reviewNotice(err, a, token)
 	}
-	text, expires := "access granted", zap.Skip()
-	if review.Permission == tokenstore.Unauthorized {
-		text = "access refused"
+	if stored := *token.Review; !stored.Time.Equal(review.Time) || stored.Verifier != review.Verifier {
+		return stored, nil // it was said before, and told then
 	}
-	if !review.Expires.IsZero() {
-		expires = zap.Time("expires", review.Expires)
-	}
-	h.logger.Info(text,
-		zap.String("consumer", a.consumer.Key),
-		zap.String("user", review.User),
-		zap.String("permission", review.Permission),
-		zap.String("context", review.Context),
-		expires,
-	)
-	return nil
+	h.events.reviewed(a.consumer.Key, review)
+	return review, nil
 }
 
 // destinationURL is where the browser goes after the answer.
 func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) string {
-	if a.callback == "" || a.callback == outOfBand {
+	if !hasDestination(a.callback) {
 		return h.doneLink(&tokenstore.RequestToken{Key: a.token.Key, Consumer: a.token.Consumer, Review: &review})
 	}
 	return answeredCallback(a.callback, a.token.Key, review)
@@ -459,14 +422,6 @@ func (h *Handler) doneLink(t *tokenstore.RequestToken) string {
 	})
 }
 
-// A doneView is the page that says how it ended.
-type doneView struct {
-	Application applicationView
-	Granted     bool
-	// Verifier is what the user must type into the application; empty if there is nothing to type.
-	Verifier string
-}
-
 // showDone shows how it ended.
 func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, query url.Values) error {
 	permission, key, token := query.Get("done"), query.Get("oauth_consumer_key"), query.Get("oauth_token")
@@ -475,26 +430,52 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	}
 	app, err := h.application(r.Context(), store, key)
 	if err != nil {
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	}
-	view := doneView{Application: app, Granted: permission != tokenstore.Unauthorized}
+	view := pages.Done{Application: app, Granted: permission != tokenstore.Unauthorized}
 	request, err := h.app.requestToken(r.Context(), store, token)
 	switch {
-	case errors.Is(err, tokenstore.ErrNotFound): // exchanged by now
+	case view.Granted && errors.Is(err, tokenstore.ErrNotFound):
+		return h.showFinished(w, r, user, store, key)
+	case errors.Is(err, tokenstore.ErrNotFound): // refused long ago
 	case err != nil:
-		return h.refuse(w, r, endpointAuthorize, problemStore.because(err))
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	case view.Granted && !h.app.now().Before(request.Expires):
 		return h.refusePage(w, r, endpointAuthorize, user, noticeUnfinished)
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
 		view.Verifier = request.Review.Verifier
 	}
-	h.metrics.answered(endpointAuthorize)
-	return h.show(w, r, http.StatusOK, pageDone, user, view, "")
+	h.events.shown(endpointAuthorize)
+	return h.show(w, r, http.StatusOK, user, view, "")
 }
+
+// showFinished is for an answer whose request token is forgotten: the consumer has its access token
+// by now, unless that was revoked again.
+func (h *Handler) showFinished(
+	w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, consumer string,
+) error {
+	filter := tokenstore.Filter{User: user, Consumer: consumer}
+	tokens, _, err := h.liveTokens(r.Context(), store, filter, "")
+	if err == nil && len(tokens) == 0 {
+		return h.refusePage(w, r, endpointAuthorize, user, noticeOver.about(consumer))
+	}
+	var app pages.Application
+	if err == nil {
+		app, err = h.application(r.Context(), store, consumer)
+	}
+	if err != nil {
+		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
+	}
+	h.events.shown(endpointAuthorize)
+	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")
+}
+
+// hasDestination reports whether the callback is somewhere to send a browser to.
+func hasDestination(callback string) bool { return callback != "" && callback != outOfBand }
 
 // destination is a callback in words: where it leads.
 func destination(callback string) string {
-	if callback == "" || callback == outOfBand {
+	if !hasDestination(callback) {
 		return ""
 	}
 	u, err := url.Parse(callback)
@@ -510,7 +491,7 @@ func destination(callback string) string {
 // formTarget is the source for form-action that lets the redirect after the form through. Chrome holds every step that
 // follows to it, and nobody knows where the callback leads on to, so it is the scheme and not the host.
 func formTarget(callback string) string {
-	if callback == "" || callback == outOfBand {
+	if !hasDestination(callback) {
 		return ""
 	}
 	u, err := url.Parse(callback)

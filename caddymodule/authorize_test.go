@@ -1,17 +1,16 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -93,8 +92,12 @@ func TestAuthorizeSays(t *testing.T) {
 consumer bare {
 	secret s
 }`, "")
-	if err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "own", SelfRegistered: true, Created: site.clock}); err != nil {
-		t.Fatal(err)
+	for _, c := range []*tokenstore.Consumer{
+		{Key: "own", SelfRegistered: true, Created: site.clock}, {Key: "added", Secret: "s"},
+	} {
+		if err := site.store().CreateConsumer(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const polling = "did not say where it came from"
 	for _, test := range []struct {
@@ -104,17 +107,19 @@ consumer bare {
 	}{
 		{
 			"a declared consumer", "demo", "https://dashboard.example.com/done", "&lp.context=firefox",
-			[]string{"Release dashboard", "<code><bdi>demo</bdi></code>", `href="https://dashboard.example.com/" rel="noopener noreferrer"`, "own claim",
-				"Logged in as <strong><bdi>alice</bdi></strong>", "<bdi>firefox</bdi>", "<dd>https://dashboard.example.com</dd>",
+			[]string{"Release dashboard", "<code><bdi>demo</bdi></code>", `href="https://dashboard.example.com/" rel="noopener noreferrer"`, "The operator of this site has added this application.",
+				"Logged in as <strong><bdi>alice</bdi></strong>", "<bdi>firefox</bdi>", "<dd><bdi>https://dashboard.example.com</bdi></dd>",
 				"Read Anything", "private data too, and change nothing."},
 			polling,
 		},
-		{"a custom scheme", "demo", "myapp:/done", "", []string{"<dd>myapp:</dd>"}, polling},
+		{"a custom scheme", "demo", "myapp:/done", "", []string{"<dd><bdi>myapp:</bdi></dd>"}, polling},
 		{"a code to type in", "demo", outOfBand, "", []string{"You will get a code to type into the application"}, "You will be sent to"},
 		{"a request that does not say where it came from", "demo", "", "", []string{polling}, "You will be sent to"},
-		{"one with a registered callback in the link", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{"<dd>https://dashboard.example.com</dd>"}, polling},
+		{"one with a registered callback in the link", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{"<dd><bdi>https://dashboard.example.com</bdi></dd>"}, polling},
 		{"a consumer without a name has its key", "bare", "", "", []string{"Allow <bdi>bare</bdi>"}, "Website"},
-		{"one that nobody has checked", "own", "", "", []string{"Nobody has checked who is behind this"}, ""},
+		{"one that the operator declared claims nothing", "bare", "", "", []string{"The operator of this site has added this application."}, "claim."},
+		{"one that nobody has checked", "own", "", "", []string{"Nobody has checked who is behind this", "its name is its own claim"}, "The operator"},
+		{"one that the operator added", "added", "", "", []string{"The operator of this site has added this application."}, "claim."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := site.open("/+authorize-token?oauth_token="+site.waiting(test.consumer, test.callback).Key+test.more, "alice")
@@ -153,16 +158,16 @@ func TestAuthorizeRefusals(t *testing.T) {
 		{"an empty token", "oauth_token=", 400, "There is nothing to decide"},
 		{"two tokens", "oauth_token=" + key + "&oauth_token=" + key, 400, "There is nothing to decide"},
 		{"a query that is none", "oauth_token=%zz", 400, "There is nothing to decide"},
-		{"an unknown token", "oauth_token=nonesuch", 404, "This request does not exist"},
-		{"a token of control characters", "oauth_token=%00", 404, "This request does not exist"},
-		{"a huge token", "oauth_token=" + strings.Repeat("x", 70_000), 404, "This request does not exist"},
+		{"an unknown token", "oauth_token=nonesuch", 404, "This request is over, or was never here"},
+		{"a token of control characters", "oauth_token=%00", 404, "This request is over, or was never here"},
+		{"a huge token", "oauth_token=" + strings.Repeat("x", 70_000), 404, "This request is over, or was never here"},
 		{"an expired token", "oauth_token=" + expired.Key, 410, "This request has expired"},
 		{"one that somebody answered", "oauth_token=" + reviewed("bob"), 409, "This request was answered already"},
 		{"one that the user answered", "oauth_token=" + reviewed("alice"), 409, "You have answered this request already"},
-		{"a consumer that is gone", "oauth_token=" + site.waiting("gone", "").Key, 404, "The application gone is not registered here any more"},
+		{"a consumer that is gone", "oauth_token=" + site.waiting("gone", "").Key, 404, "The application <bdi>gone</bdi> is not registered here any more"},
 		{"a disabled consumer", "oauth_token=" + site.waiting("off", "").Key, 403, "The application is disabled"},
 		{"an expired consumer", "oauth_token=" + site.waiting("old", "").Key, 403, "The application is disabled"},
-		{"two contexts", "oauth_token=" + key + "&lp.context=a&lp.context=b", 400, "It names more than one context"},
+		{"two contexts", "oauth_token=" + key + "&lp.context=a&lp.context=b", 400, "it names more than one context"},
 		{"a context with a line break", "oauth_token=" + key + "&lp.context=a%0Ab", 400, "holds a control character"},
 		{"a context that is too long", "oauth_token=" + key + "&lp.context=" + strings.Repeat("x", 300), 400, "is longer than 255 bytes"},
 		{"a done page without its proof", "oauth_token=" + key + "&done=READ_PUBLIC&oauth_consumer_key=demo", 403, "There is nothing to see here"},
@@ -332,36 +337,165 @@ func TestReview(t *testing.T) {
 	}
 }
 
-// TestReviewOnce: the second of two tabs learns that the first was there, and by whom.
-func TestReviewOnce(t *testing.T) {
+// answer sends an answer of the page that asks, and returns where the browser goes then.
+func (s *testSite) answer(t *testing.T, target, user, csrf string, more ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	form := url.Values{
+		"csrf": {csrf}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"hour"},
+	}
+	for i := 0; i < len(more); i += 2 {
+		form.Set(more[i], more[i+1])
+	}
+	return s.send(target, user, form)
+}
+
+// TestReviewAgain: the same answer of the same user leads to the same place until the exchange;
+// another answer, or somebody else's, is told that the request was answered.
+func TestReviewAgain(t *testing.T) {
+	const registered = "consumer registered {\n secret s\n callbacks https://app.example.com/oauth/*\n}\n"
+	site := newTestSite(t, demoConsumer+registered, "")
+	for _, test := range []struct {
+		name, consumer, callback, more string
+		link                           string // of the page of the answered request, for who answered
+	}{
+		{"a callback", "demo", "https://app.example.com/cb?a=b", "", "Continue to <bdi>demo</bdi>"},
+		{"a callback in the link", "registered", "", "&oauth_callback=https%3A%2F%2Fapp.example.com%2Foauth%2Fx",
+			"Continue to <bdi>registered</bdi>"},
+		{"a code", "demo", outOfBand, "", "See your answer"},
+		{"neither", "demo", "", "", "See your answer"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			token := site.waiting(test.consumer, test.callback)
+			target := "/+authorize-token?oauth_token=" + token.Key + test.more
+			csrf, bobs := csrfToken(t, site.open(target, "alice")), csrfToken(t, site.open(target, "bob"))
+			first := site.answer(t, target, "alice", csrf)
+			site.clock = site.clock.Add(20 * time.Millisecond)
+			second := site.answer(t, target, "alice", csrf)
+			place := first.Header().Get("Location")
+			if first.Code != 303 || second.Code != 303 || second.Header().Get("Location") != place {
+				t.Fatalf("%d to %q, and then %d to %q", first.Code, place, second.Code, second.Header().Get("Location"))
+			}
+			link := fmt.Sprintf(`<a class="button" href="%s">%s</a>`, place, test.link)
+			wantPage(t, site.open(target, "alice"), 409, "You have answered this request already", link)
+			for name, more := range map[string][]string{
+				"another level":    {"permission", "WRITE_PUBLIC"},
+				"another lifetime": {"lifetime", "day"},
+				"a refusal":        {"decision", "refuse"},
+			} {
+				t.Run(name, func(t *testing.T) {
+					wantPage(t, site.answer(t, target, "alice", csrf, more...), 409, "You have answered this request already", link)
+				})
+			}
+			stored, err := site.store().RequestToken(t.Context(), token.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			verifier := stored.Review.Verifier
+			for name, w := range map[string]*httptest.ResponseRecorder{
+				"opens it":        site.open(target, "bob"),
+				"says the same":   site.answer(t, target, "bob", bobs),
+				"has the form":    site.answer(t, target, "bob", csrf),
+				"has the address": site.open("/+authorize-token"+place[strings.Index(place, "?"):], "bob"),
+			} {
+				page := w.Body.String()
+				leads := strings.Contains(page, `class="onward"`) || verifier != "" && strings.Contains(page, verifier)
+				if w.Code < 400 || leads {
+					t.Errorf("somebody else %s: %d %s", name, w.Code, page)
+				}
+			}
+			site.redeem(token.Key, verifier)
+			wantPage(t, site.open(target, "alice"), 404, "This request is over, or was never here")
+			wantPage(t, site.answer(t, target, "alice", csrf), 404, "This request is over, or was never here")
+		})
+	}
+	t.Run("a refusal", func(t *testing.T) {
+		target := "/+authorize-token?oauth_token=" + site.waiting("demo", "https://app.example.com/cb").Key
+		csrf := csrfToken(t, site.open(target, "alice"))
+		first := site.answer(t, target, "alice", csrf, "decision", "refuse").Header().Get("Location")
+		second := site.answer(t, target, "alice", csrf, "decision", "refuse", "permission", "WRITE_PUBLIC")
+		got := second.Header().Get("Location")
+		if second.Code != 303 || got != first || !strings.HasSuffix(got, "&oauth_problem=permission_denied") {
+			t.Errorf("%d to %q, and the first to %q", second.Code, got, first)
+		}
+		wantPage(t, site.answer(t, target, "alice", csrf), 409, "You have answered this request already")
+	})
+	t.Run("an answered request of a disabled consumer leads to no application", func(t *testing.T) {
+		late := &tokenstore.Consumer{Key: "late", Secret: "s"}
+		if err := site.store().CreateConsumer(t.Context(), late); err != nil {
+			t.Fatal(err)
+		}
+		target := "/+authorize-token?oauth_token=" + site.waiting("late", "https://app.example.com/cb").Key
+		csrf := csrfToken(t, site.open(target, "alice"))
+		site.answer(t, target, "alice", csrf)
+		_, err := site.store().UpdateConsumer(t.Context(), "late", func(c *tokenstore.Consumer) error {
+			c.Disabled = true
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range []*httptest.ResponseRecorder{
+			site.open(target, "alice"), site.answer(t, target, "alice", csrf),
+		} {
+			wantPage(t, w, 409, "You have answered this request already", `href="?done=READ_PUBLIC&`)
+			if strings.Contains(w.Body.String(), "app.example.com") {
+				t.Error("the page leads to the application")
+			}
+		}
+	})
+}
+
+// redeem gets the access token of a request token that was reviewed.
+func (s *testSite) redeem(key, verifier string) *tokenstore.AccessToken {
+	s.t.Helper()
+	access, err := s.store().Exchange(s.t.Context(), key, verifier, tokenstore.NewKey(), tokenstore.NewSecret())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return access
+}
+
+// TestReviewedThenExchanged: the page of an answer says so when the application has its access, and
+// when that was taken back.
+func TestReviewedThenExchanged(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	token := site.waiting("demo", outOfBand)
 	target := "/+authorize-token?oauth_token=" + token.Key
-	allow := func(user string) url.Values {
-		return url.Values{"csrf": {csrfToken(t, site.open(target, user))}, "decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"}}
+	asked := site.open(target, "alice")
+	proof := offered(asked.Body.String(), "proof")
+	form := url.Values{
+		"csrf": {csrfToken(t, asked)}, "proof": proof, "consumer": {"demo"},
+		"decision": {"allow"}, "permission": {"READ_PUBLIC"}, "lifetime": {"hour"},
 	}
-	first, second, other := allow("alice"), allow("alice"), allow("bob")
-	done := site.send(target, "alice", first)
-	again := site.send(target, "alice", second)
-	wantPage(t, again, 409, "You have answered this request already")
-	wantPage(t, site.send(target, "bob", other), 409, "This request was answered already")
-
+	done := "/+authorize-token" + site.send(target, "alice", form).Header().Get("Location")
 	stored, err := site.store().RequestToken(t.Context(), token.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := "/+authorize-token" + done.Header().Get("Location")
-	wantPage(t, site.open(address, "alice"), 200, `id="verifier">`+stored.Review.Verifier+"<")
-	if !strings.Contains(again.Body.String(), strings.ReplaceAll(done.Header().Get("Location"), "&", "&amp;")) {
-		t.Error("the second tab does not lead to the code")
-	}
-	if w := site.open(address, "bob"); w.Code != 403 || strings.Contains(w.Body.String(), stored.Review.Verifier) {
+	wantPage(t, site.open(done, "alice"), 200, `id="verifier" dir="ltr">`+stored.Review.Verifier+"<")
+	if w := site.open(done, "bob"); w.Code != 403 || strings.Contains(w.Body.String(), stored.Review.Verifier) {
 		t.Errorf("somebody else sees the code: %d", w.Code)
 	}
-	if _, err := site.store().Exchange(t.Context(), token.Key, stored.Review.Verifier, tokenstore.NewKey(), tokenstore.NewSecret()); err != nil {
+	access := site.redeem(token.Key, stored.Review.Verifier)
+	wantPage(t, site.open(done, "alice"), 200, "<h1>Finished</h1>", "may act for you now")
+	wantPage(t, site.send(target, "alice", form), 200, "<h1>Finished</h1>", "may act for you now")
+	refusal := url.Values{"proof": proof, "consumer": {"demo"}, "decision": {"refuse"}}
+	const over = "whether <bdi>demo</bdi> may act for you"
+	wantPage(t, site.send(target, "alice", refusal), 410, "This request is over", over)
+	for name, w := range map[string]*httptest.ResponseRecorder{
+		"somebody else":        site.send(target, "bob", form),
+		"another consumer":     site.send(target, "alice", url.Values{"proof": proof, "consumer": {"other"}}),
+		"another request":      site.send(target+"x", "alice", form),
+		"a form without proof": site.send(target, "alice", url.Values{"consumer": {"demo"}}),
+	} {
+		t.Run(name, func(t *testing.T) { wantPage(t, w, 404, "was never here") })
+	}
+	if err := site.store().RevokeToken(t.Context(), access.Key); err != nil {
 		t.Fatal(err)
 	}
-	wantPage(t, site.open(address, "alice"), 200, "Almost finished")
+	for _, w := range []*httptest.ResponseRecorder{site.open(done, "alice"), site.send(target, "alice", form)} {
+		wantPage(t, w, 410, "This request is over", over)
+	}
 	if err := site.store().Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -389,61 +523,122 @@ func TestDoneTooLate(t *testing.T) {
 	}
 }
 
-// TestReviewAtOnce: of any number of answers at the same time one is taken.
+// TestReviewAtOnce: of any number of answers at the same time one is taken, as often as it was given.
 func TestReviewAtOnce(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
-	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "").Key
+	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "https://app.example.com/cb").Key
 	csrf := csrfToken(t, site.open(target, "alice"))
-	codes := make(chan int)
+	type outcome struct {
+		code  int
+		place string
+	}
+	outcomes := make(chan outcome)
 	const many = 8
 	for i := range many {
-		form := url.Values{"csrf": {csrf}, "decision": {[]string{"allow", "refuse"}[i%2]}, "permission": {"READ_PUBLIC"}, "lifetime": {"unlimited"}}
-		go func() { codes <- site.send(target, "alice", form).Code }()
+		go func() {
+			w := site.answer(t, target, "alice", csrf, "decision", []string{"allow", "refuse"}[i%2])
+			outcomes <- outcome{w.Code, w.Header().Get("Location")}
+		}()
 	}
-	count := make(map[int]int)
+	count := make(map[outcome]int)
 	for range many {
-		count[<-codes]++
+		count[<-outcomes]++
 	}
-	if count[303] != 1 || count[409] != many-1 {
-		t.Errorf("statuses %v", count)
+	if len(count) != 2 || count[outcome{409, ""}] != many/2 {
+		t.Errorf("got %v; want one place as often as its answer was given, and 409 for the other", count)
 	}
 }
 
+// TestOfferedLifetimes: what makes a difference under the operator's limit, and what is chosen already.
 func TestOfferedLifetimes(t *testing.T) {
+	set, err := pages.New(pages.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const never, week = 0, 7 * 24 * time.Hour
 	for _, test := range []struct {
-		most   time.Duration
-		values string
-		first  string
+		most, proposed time.Duration
+		values, chosen string
+		first          string
 	}{
-		{0, "unlimited hour day week", "Until I disable it"},
-		{30 * 24 * time.Hour, "unlimited hour day week", "Until I disable it, at most 30 days"},
-		{7 * 24 * time.Hour, "unlimited hour day", "Until I disable it, at most 7 days"},
-		{12 * time.Hour, "unlimited hour", "Until I disable it, at most 12 hours"},
-		{time.Hour, "unlimited", "Until I disable it, at most 1 hour"},
-		{90 * time.Second, "unlimited", "Until I disable it, at most 90 seconds"},
-		{1500 * time.Millisecond, "unlimited", "Until I disable it, at most 1.5s"},
+		{0, week, "unlimited hour day week", "week", "Until I disable it"},
+		{0, never, "unlimited hour day week", "unlimited", "Until I disable it"},
+		{0, time.Hour, "unlimited hour day week", "hour", "Until I disable it"},
+		{30 * 24 * time.Hour, week, "unlimited hour day week", "week", "Until I disable it, at most 30 days"},
+		{30 * 24 * time.Hour, never, "unlimited hour day week", "unlimited", "Until I disable it, at most 30 days"},
+		{week, week, "unlimited hour day", "unlimited", "Until I disable it, at most 7 days"},
+		{48 * time.Hour, week, "unlimited hour day", "day", "Until I disable it, at most 2 days"},
+		{12 * time.Hour, week, "unlimited hour", "hour", "Until I disable it, at most 12 hours"},
+		{time.Hour, week, "unlimited", "unlimited", "Until I disable it, at most 1 hour"},
+		{90 * time.Second, week, "unlimited", "unlimited", "Until I disable it, at most 90 seconds"},
+		{1500 * time.Millisecond, week, "unlimited", "unlimited", "Until I disable it, at most 2 seconds"},
 	} {
-		offered := offeredLifetimes(test.most)
-		var values []string
+		offered, err := offeredLifetimes(set.Language(nil), test.most, test.proposed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var values, chosen []string
 		for _, choice := range offered {
 			values = append(values, choice.Value)
+			if choice.Checked {
+				chosen = append(chosen, choice.Value)
+			}
 		}
-		if got := strings.Join(values, " "); got != test.values || offered[0].Title != test.first || !offered[0].Checked {
-			t.Errorf("%v: %q, %+v", test.most, got, offered[0])
+		got := fmt.Sprintf("%s; %s; %s", strings.Join(values, " "), strings.Join(chosen, " "), offered[0].Title)
+		if want := fmt.Sprintf("%s; %s; %s", test.values, test.chosen, test.first); got != want {
+			t.Errorf("at most %v, %v proposed: got %q, want %q", test.most, test.proposed, got, want)
 		}
 	}
-	site := newTestSite(t, demoConsumer, "")
-	site.app.AccessTokenLifetime = caddy.Duration(time.Hour)
-	w := site.open("/+authorize-token?oauth_token="+site.waiting("demo", "").Key, "alice")
-	if got := offered(w.Body.String(), "lifetime"); !slices.Equal(got, []string{"unlimited"}) {
-		t.Errorf("the page offers %q", got)
+}
+
+// checked lists what is chosen already in a page's field.
+func checked(page, field string) string {
+	var values []string
+	radio := regexp.MustCompile(`name="` + field + `" value="([^"]*)" required checked`)
+	for _, found := range radio.FindAllStringSubmatch(page, -1) {
+		values = append(values, found[1])
+	}
+	return strings.Join(values, " ")
+}
+
+// TestAuthorizeProposes: what is chosen already when the page opens: nothing longer than a week,
+// and no level, unless the operator says so.
+func TestAuthorizeProposes(t *testing.T) {
+	for _, test := range []struct {
+		name, global, pages, asked string
+		level, lifetime            string
+	}{
+		{"nothing configured", "", "", "", "", "week"},
+		{"a limit below a week", "access_token_lifetime 48h", "", "", "", "day"},
+		{"a limit of a week", "access_token_lifetime 7d", "", "", "", "unlimited"},
+		{"a level", "", "default_permission READ_PRIVATE", "", "READ_PRIVATE", "week"},
+		{"a level that is not asked for", "", "default_permission READ_PRIVATE", "READ_PUBLIC WRITE_PUBLIC", "", "week"},
+		{"an hour", "", "default_lifetime 1h", "", "", "hour"},
+		{"a day", "", "default_lifetime 1d", "", "", "day"},
+		{"never", "", "default_lifetime never", "", "", "unlimited"},
+		{"never, under a limit", "access_token_lifetime 30d", "default_lifetime never", "", "", "unlimited"},
+		{"the limit", "access_token_lifetime 7d", "default_lifetime 7d", "", "", "unlimited"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			directive := ""
+			if test.pages != "" {
+				directive = "pages {\n" + test.pages + "\n}"
+			}
+			site := newTestSite(t, demoConsumer+test.global+"\n", directive)
+			query := url.Values{"oauth_token": {site.waiting("demo", "").Key}, "allow_permission": strings.Fields(test.asked)}
+			page := site.open("/+authorize-token?"+query.Encode(), "alice").Body.String()
+			level, lifetime := checked(page, "permission"), checked(page, "lifetime")
+			if level != test.level || lifetime != test.lifetime {
+				t.Errorf("chosen are %q and %q; want %q and %q", level, lifetime, test.level, test.lifetime)
+			}
+		})
 	}
 }
 
 func TestParseComputer(t *testing.T) {
-	for key, want := range map[string]*computer{
-		"System-wide: Ubuntu (laptop)":       {"Ubuntu", "laptop"},
-		"System-wide: Debian 13 (x) (my pc)": {"Debian 13 (x)", "my pc"},
+	for key, want := range map[string]*pages.Computer{
+		"System-wide: Ubuntu (laptop)":       {Type: "Ubuntu", Host: "laptop"},
+		"System-wide: Debian 13 (x) (my pc)": {Type: "Debian 13 (x)", Host: "my pc"},
 		"System-wide: Ubuntu":                nil,
 		"System-wide:  ()":                   nil,
 		"not System-wide: Ubuntu (laptop)":   nil,

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // formType is the media type of a body that is part of the signature (RFC 5849 section 3.4.1.3.1).
@@ -23,13 +25,13 @@ const formType = "application/x-www-form-urlencoded"
 //
 // A POST that does not say what its body is sends a form if the OAuth parameters are in it: Launchpad's
 // own client does not say so. Any other such body is streamed, and not signed.
-func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte, isForm bool, problem *Problem) {
+func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte, isForm bool, problem *refusal.Problem) {
 	if !hasBody(r) {
 		return nil, false, nil
 	}
 	contentTypes := r.Header["Content-Type"]
 	if len(contentTypes) > 1 {
-		return nil, false, problemMalformed.about("Content-Type: sent twice.")
+		return nil, false, refusal.Malformed.About("Content-Type: sent twice.")
 	}
 	switch {
 	case encodedBody(r):
@@ -75,46 +77,46 @@ func encodedBody(r *http.Request) bool {
 // checkFraming refuses a signed request whose body, or a header, is one thing here and another for
 // the upstream. The signature covers neither Content-Type nor Connection, so anybody on the way may
 // have changed them where there is no TLS.
-func checkFraming(r *http.Request, isForm bool) *Problem {
+func checkFraming(r *http.Request, isForm bool) *refusal.Problem {
 	if !isForm && hasBody(r) {
 		if values := r.Header["Content-Type"]; len(values) == 1 {
 			kind, subtype, ok := strings.Cut(mediaType(values[0]), "/")
 			if textproto.TrimString(values[0]) != "" && (!ok || !httpguts.ValidHeaderFieldName(kind) || !httpguts.ValidHeaderFieldName(subtype)) {
-				return problemMalformed.about("Content-Type: is no media type.")
+				return refusal.Malformed.About("Content-Type: is no media type.")
 			}
 			switch name := mediaType(values[0]); {
 			case encodedBody(r) && equalASCII(name, formType):
-				return problemMalformed.about("Content-Encoding: a signed form must be sent as it is.")
+				return refusal.Malformed.About("Content-Encoding: a signed form must be sent as it is.")
 			case len(name) > len(formType) && equalASCII(name[:len(formType)], formType):
-				return problemMalformed.about("Content-Type: some servers would take this for a form.")
+				return refusal.Malformed.About("Content-Type: some servers would take this for a form.")
 			}
 		}
 	}
 	for name := range listedHeaders(r) {
-		return problemMalformed.about("Connection: " + name + " is not of this connection alone.")
+		return refusal.Malformed.About("Connection: " + name + " is not of this connection alone.")
 	}
 	return nil
 }
 
 // checkBodyHash verifies oauth_body_hash, for which it holds the body in memory (OAuth Request Body Hash, section 3). A
 // body that it covers need not be signed as a form.
-func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *Problem {
+func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *refusal.Problem {
 	if !s.params.HasBodyHash {
 		if h.RequireBodyHash && !isForm && hasBody(r) {
-			return absent("oauth_body_hash")
+			return refusal.Absent("oauth_body_hash")
 		}
 		return nil
 	}
 	body := s.request.Form
 	if !isForm {
-		var problem *Problem
+		var problem *refusal.Problem
 		if body, problem = h.hold(r); problem != nil {
 			return problem
 		}
 	}
 	want := oauth1.BodyHash(s.params.SignatureMethod, body)
 	if subtle.ConstantTimeCompare([]byte(want), []byte(s.params.BodyHash)) == 0 {
-		return problemBodyHash
+		return refusal.BodyHash
 	}
 	if isForm && s.params.Source != oauth1.SourceForm {
 		s.hashedForm, s.request.Form = s.request.Form, nil
@@ -123,16 +125,16 @@ func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *Proble
 }
 
 // hold reads the whole body, and puts it back for whoever comes next.
-func (h *Handler) hold(r *http.Request) ([]byte, *Problem) {
+func (h *Handler) hold(r *http.Request) ([]byte, *refusal.Problem) {
 	if !hasBody(r) {
 		return nil, nil
 	}
 	if r.ContentLength > h.MaxFormBody {
-		return nil, problemFormTooLarge
+		return nil, refusal.FormTooLarge
 	}
 	body, whole, problem := h.peek(r)
 	if problem == nil && !whole {
-		problem = problemFormTooLarge
+		problem = refusal.FormTooLarge
 	}
 	if problem != nil {
 		return nil, problem
@@ -142,7 +144,7 @@ func (h *Handler) hold(r *http.Request) ([]byte, *Problem) {
 
 // peek reads a body as far as a form may be long, and puts back what it read, before the rest if
 // there is more.
-func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *Problem) {
+func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *refusal.Problem) {
 	if r.ContentLength > h.MaxFormBody {
 		return nil, false, nil
 	}
@@ -150,9 +152,9 @@ func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *Probl
 	body, err := io.ReadAll(io.LimitReader(r.Body, oneMore))
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return nil, false, problemFormTooLarge
+			return nil, false, refusal.FormTooLarge
 		}
-		return nil, false, problemBody.because(err)
+		return nil, false, refusal.Body.Because(err)
 	}
 	if int64(len(body)) > h.MaxFormBody {
 		r.Body = heldBody{io.MultiReader(bytes.NewReader(body), r.Body), r.Body}

@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 )
 
 func init() {
@@ -253,6 +255,9 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        logo        <file>
 //	        accent      <colour>
 //	        accent_dark <colour>
+//	        language    en|de|fr|es|pt|ja|zh-Hans|ar
+//	        default_permission <level>
+//	        default_lifetime   1h|1d|7d|never
 //	        templates   <folder>
 //	    }
 //	}
@@ -365,7 +370,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 		return nil
 	case "identity_headers":
 		h.IdentityHeaders = new(IdentityHeaders)
-		return unmarshalBlock(d, checkIdentityHeader, map[string]*string{
+		return unmarshalBlock(d, ofValue(checkIdentityHeader), map[string]*string{
 			"user":       &h.IdentityHeaders.User,
 			"consumer":   &h.IdentityHeaders.Consumer,
 			"permission": &h.IdentityHeaders.Permission,
@@ -375,16 +380,44 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *levels) erro
 	case "keep_authorization":
 		return toggle(d, &h.KeepAuthorization)
 	case "pages":
-		h.Pages = new(Pages)
-		return unmarshalBlock(d, nil, map[string]*string{
-			"name":        &h.Pages.Name,
-			"logo":        &h.Pages.Logo,
-			"accent":      &h.Pages.Accent,
-			"accent_dark": &h.Pages.AccentDark,
-			"templates":   &h.Pages.Templates,
-		})
+		return h.unmarshalPages(d, declared)
 	default:
 		return d.Errf("oauth1: unknown option %q", option)
+	}
+}
+
+func (h *Handler) unmarshalPages(d *caddyfile.Dispenser, declared *levels) error {
+	h.Pages = new(Pages)
+	return unmarshalBlock(d, checkPagesOption(declared), map[string]*string{
+		"name":               &h.Pages.Name,
+		"logo":               &h.Pages.Logo,
+		"accent":             &h.Pages.Accent,
+		"accent_dark":        &h.Pages.AccentDark,
+		"language":           &h.Pages.Language,
+		"default_permission": &h.Pages.DefaultPermission,
+		"default_lifetime":   &h.Pages.DefaultLifetime,
+		"templates":          &h.Pages.Templates,
+	})
+}
+
+// checkPagesOption looks at what needs no file, unless it holds a placeholder.
+func checkPagesOption(declared *levels) func(option, value string) error {
+	return func(option, value string) (err error) {
+		if strings.Contains(value, "{") {
+			return nil
+		}
+		switch option {
+		case "language":
+			err = pages.CheckLanguage(value)
+		case "default_permission":
+			err = checkDefaultPermission(value, declared)
+		case "default_lifetime":
+			_, err = parseDefaultLifetime(value)
+		}
+		if err != nil {
+			return fmt.Errorf("pages: %w", err)
+		}
+		return nil
 	}
 }
 
@@ -397,7 +430,7 @@ func (h *Handler) unmarshalEndpoints(d *caddyfile.Dispenser) error {
 		h.Endpoints.Off = true
 		return nil
 	}
-	return unmarshalBlock(d, checkEndpoint, map[string]*string{
+	return unmarshalBlock(d, ofValue(checkEndpoint), map[string]*string{
 		"request_token": &h.Endpoints.RequestToken,
 		"authorize":     &h.Endpoints.Authorize,
 		"access_token":  &h.Endpoints.AccessToken,
@@ -493,7 +526,9 @@ func (o options) first(d *caddyfile.Dispenser) error {
 }
 
 // unmarshalBlock reads a block of options that have one text each, which check looks at.
-func unmarshalBlock(d *caddyfile.Dispenser, check func(string) error, fields map[string]*string) error {
+func unmarshalBlock(
+	d *caddyfile.Dispenser, check func(option, value string) error, fields map[string]*string,
+) error {
 	block := d.Val()
 	if d.NextArg() {
 		return d.Errf("%s: takes a block, and not %q", block, d.Val())
@@ -503,17 +538,15 @@ func unmarshalBlock(d *caddyfile.Dispenser, check func(string) error, fields map
 		if err := seen.first(d); err != nil {
 			return err
 		}
-		field, ok := fields[d.Val()]
+		option := d.Val()
+		field, ok := fields[option]
 		if !ok {
-			return d.Errf("%s: unknown option %q", block, d.Val())
+			return d.Errf("%s: unknown option %q", block, option)
 		}
 		if err := text(d, field); err != nil {
 			return err
 		}
-		if check == nil {
-			continue
-		}
-		if err := check(*field); err != nil {
+		if err := check(option, *field); err != nil {
 			return d.WrapErr(err)
 		}
 	}
@@ -521,6 +554,11 @@ func unmarshalBlock(d *caddyfile.Dispenser, check func(string) error, fields map
 		return d.Errf("%s: is empty", block)
 	}
 	return nil
+}
+
+// ofValue is a check that is the same for all options of a block.
+func ofValue(check func(string) error) func(option, value string) error {
+	return func(_, value string) error { return check(value) }
 }
 
 // text reads the one argument of an option.

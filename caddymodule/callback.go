@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
@@ -24,12 +25,12 @@ func checkCallback(c *tokenstore.Consumer, callback string) error {
 	}
 	if len(c.Callbacks) == 0 {
 		if u.Scheme != "http" && u.Scheme != "https" {
-			return fmt.Errorf("the scheme %q must be registered with the consumer", u.Scheme)
+			return reason("the scheme %s must be registered with the consumer", strconv.Quote(u.Scheme))
 		}
 		return nil
 	}
 	if !registeredCallback(c, callback) {
-		return errors.New("it is not among those that the consumer registered")
+		return reason("it is not among those that the consumer registered")
 	}
 	return nil
 }
@@ -100,41 +101,41 @@ func climbs(callback string) bool {
 func parseCallback(callback string) (*url.URL, error) {
 	const most = 2048
 	if callback == "" {
-		return nil, errors.New("it is empty")
+		return nil, reason("it is empty")
 	}
 	if len(callback) > most {
-		return nil, fmt.Errorf("it is longer than %d bytes", most)
+		return nil, reason("it is longer than %d bytes", most)
 	}
 	for i := range len(callback) {
 		switch c := callback[i]; {
 		case c <= ' ' || c > '~':
-			return nil, errors.New("it holds a space, a control character or non-ASCII text")
+			return nil, reason("it holds a space, a control character or non-ASCII text")
 		case strings.IndexByte("\\\"<>^`{|}", c) >= 0:
-			return nil, fmt.Errorf("it holds the character %q", c)
+			return nil, reason("it holds the character %s", strconv.QuoteRune(rune(c)))
 		case c == '#':
-			return nil, errors.New("it holds a fragment")
+			return nil, reason("it holds a fragment")
 		}
 	}
 	u, err := url.Parse(callback)
 	if err != nil {
-		return nil, errors.New("it is not a URL")
+		return nil, reason("it is not a URL")
 	}
 	switch u.Scheme {
 	case "":
-		return nil, errors.New("it is not an absolute URL")
+		return nil, reason("it is not an absolute URL")
 	case "http", "https":
 		if u.Hostname() == "" || u.Opaque != "" {
-			return nil, errors.New("it names no host")
+			return nil, reason("it names no host")
 		}
 	case "javascript", "data", "vbscript", "blob", "file", "about", "filesystem", "view-source":
-		return nil, fmt.Errorf("the scheme %q is forbidden", u.Scheme)
+		return nil, reason("the scheme %s is forbidden", strconv.Quote(u.Scheme))
 	}
 	if u.User != nil {
-		return nil, errors.New("it holds user information")
+		return nil, reason("it holds user information")
 	}
 	// An escaped name would be read on the page as what it only looks like. Browsers show xn-- where names look alike.
 	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' || r == '%' }) {
-		return nil, errors.New("its host is escaped: write it as xn--")
+		return nil, reason("its host is escaped: write it as xn--")
 	}
 	return u, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -122,7 +123,7 @@ func apiError(err error) error {
 		Error string `json:"error"`
 	}
 	if json.Unmarshal([]byte(body), &said) != nil || said.Error == "" {
-		err = fmt.Errorf("the admin API answered %s %s", status, printable(body))
+		err = fmt.Errorf("the admin API answered %s %s", status, refusal.Printable(body))
 	} else {
 		err = errors.New(said.Error)
 	}

@@ -185,17 +185,29 @@ const maxText = 255
 // checkText refuses what can't go out as a header value or be read on a page: keys, names, users and contexts are checked
 // with it before they are stored.
 func checkText(what, s string) error {
+	switch err := textFault(s); {
+	case err == nil:
+		return nil
+	case s == "", len(s) > maxText, !utf8.ValidString(s):
+		return fmt.Errorf("%s: %w", what, err)
+	default:
+		return fmt.Errorf("%s %q: %w", what, s, err)
+	}
+}
+
+// textFault is what is wrong with a text, as pages say it.
+func textFault(s string) error {
 	switch {
 	case s == "":
-		return fmt.Errorf("%s: is empty", what)
+		return errors.New("is empty")
 	case len(s) > maxText:
-		return fmt.Errorf("%s: is longer than %d bytes", what, maxText)
+		return reason("is longer than %d bytes", maxText)
 	case !utf8.ValidString(s):
-		return fmt.Errorf("%s: is not UTF-8", what)
+		return reason("is not UTF-8")
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Errorf("%s %q: holds a control character", what, s)
+		return reason("holds a control character")
 	case s != strings.TrimSpace(s):
-		return fmt.Errorf("%s %q: begins or ends with a space", what, s)
+		return reason("begins or ends with a space")
 	}
 	return nil
 }

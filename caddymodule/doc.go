@@ -15,8 +15,8 @@
 //	                an upstream may take the request for; unreachable.go: which policies leave nothing to another
 //	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones; upgrade.go: and
 //	                upgrades that nobody allowed
-//	problem.go      every refusal: status, text, oauth_problem word and reason, in one table; errorroutes.go: what
-//	                handle_errors makes of them; placeholders.go: what it and the access log can say of them
+//	refuse.go       answers a refusal, of which package refusal has the table; errorroutes.go: what handle_errors
+//	                makes of it; placeholders.go: what that and the access log can say of it
 //
 // Beside it:
 //
@@ -26,7 +26,7 @@
 //	                one, by the configuration, the API and the flags
 //	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
-//	                page.go: what both share; pages.go: how they look; pages/: templates and stylesheet;
+//	                page.go: what both share; pages.go: their options; package pages: templates and texts;
 //	                callback.go: where they may send a browser
 //	admin.go        the admin API
 //	command.go      the commands that use it; command_exit.go: how they end; command_input.go: what
@@ -39,7 +39,9 @@
 //	                reaches; routewalk.go: the way of a request to the handler that judges it; namespace.go:
 //	                the sites that share users, though their logins differ
 //	caddyfile.go    the Caddyfile's syntax
+//	event.go        what happened, told once; metrics and logs hear of it there
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //
-// The package imports oauth1 (RFC 5849) and tokenstore (the model and its stores); neither knows of it.
+// The package imports refusal (why a request is refused), oauth1 (RFC 5849), pages (what people see) and
+// tokenstore (the model and its stores); none of them knows of it.
 package caddymodule

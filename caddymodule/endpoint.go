@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -28,18 +29,18 @@ func (c *consumerRequest) named() (consumer, token string) {
 // readConsumerRequest reads a request to an endpoint, and finds its consumer. A problem comes with the
 // request: open registration can think otherwise of an unknown consumer, and the refusal tells which keys
 // were named.
-func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *Problem) {
+func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refusal.Problem) {
 	s := new(signed)
 	c := &consumerRequest{signed: s}
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return c, problemMethodNotAllowed
+		return c, refusal.MethodNotAllowed
 	}
 	problem := h.read(r, s, true)
 	if problem != nil && s.params.Source == oauth1.SourceNone {
 		return c, problem // the parameters could not be read at all
 	}
 	if s.params.ConsumerKey == "" {
-		return c, problemEndpointNoConsumer
+		return c, refusal.EndpointNoConsumer
 	}
 	if problem != nil {
 		return c, problem
@@ -49,23 +50,23 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *Probl
 	}
 	var err error
 	if c.store, err = h.app.open(r.Context()); err != nil {
-		return c, problemStore.because(err)
+		return c, refusal.Store.Because(err)
 	}
-	unknown := func(string) *Problem { return problemEndpointUnknownConsumer }
+	unknown := func(string) *refusal.Problem { return refusal.EndpointUnknownConsumer }
 	c.consumer, problem = h.findConsumer(r.Context(), c.store, s, unknown)
 	return c, problem
 }
 
 // verifyEndpoint checks the signature of a request to an endpoint.
-func (h *Handler) verifyEndpoint(c *consumerRequest, tokenSecret string) *Problem {
+func (h *Handler) verifyEndpoint(c *consumerRequest, tokenSecret string) *refusal.Problem {
 	if !h.verified(c.signed, c.consumer, tokenSecret) {
-		return problemEndpointSignature
+		return refusal.EndpointSignature
 	}
 	return nil
 }
 
 // useEndpointNonce refuses a request to an endpoint that was there before.
-func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *Problem {
+func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal.Problem {
 	if c.timestamp == 0 {
 		return nil
 	}
@@ -94,23 +95,23 @@ func (h *Handler) answerJSON(w http.ResponseWriter, value any) error {
 }
 
 // storeProblem is the refusal for an error of the store at an endpoint.
-func storeProblem(err error) *Problem {
+func storeProblem(err error) *refusal.Problem {
 	for _, known := range []struct {
 		err     error
-		problem *Problem
+		problem *refusal.Problem
 	}{
-		{tokenstore.ErrNotFound, problemUnknownRequestToken},
-		{tokenstore.ErrNotReviewed, problemNotReviewed},
-		{tokenstore.ErrRefused, problemRefused},
-		{tokenstore.ErrExpired, problemRequestTokenExpired},
-		{tokenstore.ErrVerifier, problemVerifier},
-		{tokenstore.ErrTooMany, problemTooManyWaiting},
-		{tokenstore.ErrTooManyInAll, problemTooManyInAll},
-		{tokenstore.ErrTooManyConsumers, problemTooManyConsumers},
+		{tokenstore.ErrNotFound, refusal.UnknownRequestToken},
+		{tokenstore.ErrNotReviewed, refusal.NotReviewed},
+		{tokenstore.ErrRefused, refusal.Refused},
+		{tokenstore.ErrExpired, refusal.RequestTokenExpired},
+		{tokenstore.ErrVerifier, refusal.Verifier},
+		{tokenstore.ErrTooMany, refusal.TooManyWaiting},
+		{tokenstore.ErrTooManyInAll, refusal.TooManyInAll},
+		{tokenstore.ErrTooManyConsumers, refusal.TooManyConsumers},
 	} {
 		if errors.Is(err, known.err) {
 			return known.problem
 		}
 	}
-	return problemStore.because(err)
+	return refusal.Store.Because(err)
 }

@@ -6,13 +6,15 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // answerError gives the site's error routes (handle_errors) the chance to answer a refusal. Where there
 // are none, or none of them answers, fallback does. To return the error to Caddy's server would do only
 // the first half: it writes an empty body then, and clients read the reason in ours. The routes get the
 // text without anything that could be markup, since clients send a part of it.
-func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *Problem, fallback func(http.ResponseWriter) error) error {
+func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal.Problem, fallback func(http.ResponseWriter) error) error {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Errors == nil || len(server.Errors.Routes) == 0 {
 		return fallback(w)
@@ -22,7 +24,7 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *Problem
 		r.RequestURI = original.URL.RequestURI() // the request line itself still has the credentials that its URL lost
 		*r.URL = *original.URL
 	}
-	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(safe(p.Text))))
+	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(refusal.Safe(p.Text))))
 
 	watched := &watchedWriter{ResponseWriter: w}
 	nobody := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -126,12 +127,12 @@ type Handler struct {
 	// from the query. Danger: an upstream that logs them can be impersonated with PLAINTEXT.
 	KeepAuthorization bool `json:"keep_authorization,omitempty"`
 
-	// How the pages look.
+	// How the pages look, in which language they are, and what they propose.
 	Pages *Pages `json:"pages,omitempty"`
 
 	app      *App
 	logger   *zap.Logger
-	metrics  *metrics
+	events   *events
 	baseURL  *url.URL
 	basePath string // of baseURL, escaped: what is in front of every path that a client signs
 	stripper *stripper
@@ -164,7 +165,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the oauth1 app: %w", err)
 	}
 	h.app = app.(*App)
-	h.metrics = h.app.metrics
+	h.events = &events{h.app.metrics, h.logger}
 	h.csrf = http.NewCrossOriginProtection()
 
 	repl := caddy.NewReplacer()
@@ -252,6 +253,10 @@ func (h *Handler) Validate() error {
 	if err := h.checkPaths(); err != nil {
 		return err
 	}
+	most := time.Duration(h.app.AccessTokenLifetime)
+	if err := h.Pages.validate(h.app.levels, h.Permissions, most); err != nil {
+		return err
+	}
 	return validatePolicies(h.Policies, h.Permissions)
 }
 
@@ -277,14 +282,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which look at what the upstream will see
 		if problem = h.allow(r, &id); problem != nil {
-			problem = problem.of(cmp.Or(id.Consumer, id.tokenless), id.Token)
+			problem = problem.Of(cmp.Or(id.Consumer, id.tokenless), id.Token)
 		}
 	}
 	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)
 	}
 	h.identify(r, &id)
-	h.metrics.passed(id.Anonymous())
+	h.events.forwarded(&id)
 	return next.ServeHTTP(w, r)
 }
 

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // counted is what a configuration's registry shows of our counter, by "endpoint result".
@@ -115,13 +117,13 @@ func TestMetricsSurviveReloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.refused(endpointAPI, problemDenied.Reason)
+	m.refused(endpointAPI, refusal.Denied.Reason)
 	before := counted(t, first)["api policy_deny"]
 	second := newCounted(t)
 	if got := counted(t, second)["api policy_deny"]; got != before || got < 1 {
 		t.Errorf("after a reload %v, before %v", got, before)
 	}
-	m.refused(endpointAPI, problemDenied.Reason) // by a request that began before
+	m.refused(endpointAPI, refusal.Denied.Reason) // by a request that began before
 	if got := counted(t, second)["api policy_deny"]; got != before+1 {
 		t.Errorf("a request that began before the reload: %v, want %v", got, before+1)
 	}

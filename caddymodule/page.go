@@ -20,48 +20,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// pageFuncs are the functions that templates have beside Go's own.
-var pageFuncs = template.FuncMap{
-	"date":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
-	"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-}
-
-// A pageView is what a template gets.
-type pageView struct {
-	file string
-
-	Site    string // how the site is called
-	Initial string // its first letter
-	Logo    template.URL
-	Style   template.CSS
-	User    string // who is logged in
-	Tokens  string // link to the list of grants; empty on that page
-	// What the page is about, by its file: an authorizeView, a doneView, a messageView or a tokensView.
-	Page any
-}
-
-// A messageView is the page of a refusal.
-type messageView struct {
-	Title, Text, Advice string
-	// Link leads on, if there is anywhere to go; LinkText says where.
-	Link, LinkText string
-}
-
-// An applicationView is a consumer as the pages show it.
-type applicationView struct {
-	Key, Name, Homepage string
-	// Initial and Hue (0 to 7) stand for the logo that an application has not got.
-	Initial string
-	Hue     int
-	// SelfRegistered says that nobody has looked at the consumer: it came by itself.
-	SelfRegistered bool
-}
-
-func newApplicationView(c *tokenstore.Consumer) applicationView {
-	v := applicationView{Key: c.Key, Name: c.Name, Homepage: c.Homepage, SelfRegistered: c.SelfRegistered}
+func newApplicationView(c *tokenstore.Consumer) pages.Application {
+	v := pages.Application{Key: c.Key, Name: c.Name, Homepage: c.Homepage, SelfRegistered: c.SelfRegistered}
 	if v.Name == "" {
 		v.Name = c.Key
 	}
@@ -82,56 +47,125 @@ func initial(name string) string {
 	return "?"
 }
 
-// A notice is a refusal that a person reads: its Text says what happened, its advice what to do.
+// A notice is a refusal that a person reads. Its texts are in the pages' catalogues: what it is
+// called, what happened, and what to do.
 type notice struct {
-	*Problem
-	title, advice  string
-	link, linkText string
+	*refusal.Problem
+	// key is what the keys of its texts begin with, behind "notice."; empty for a refusal that is
+	// no page.
+	key string
+	// arg is what its texts name, if anything: a name, an error for which there is a text, or a phrase.
+	arg any
+	// link leads on, and linkKey is the key of the text that says where, which may name linkArg.
+	link             template.URL
+	linkKey, linkArg string
 }
 
+// newNotice returns a notice that may have a link, whose text is its own.
+func newNotice(status int, reason, key string) *notice {
+	return &notice{Problem: &refusal.Problem{Status: status, Reason: reason}, key: key, linkKey: key + ".link"}
+}
+
+// A phrase is the key of a text within another.
+type phrase string
+
+// A reasonError is an error that pages say in the language of who reads them: its format is a key
+// of their catalogues. The arguments are texts and whole numbers.
+type reasonError struct {
+	format string
+	args   []any
+}
+
+// Error is the reason in English.
+func (e *reasonError) Error() string { return fmt.Sprintf(e.format, e.args...) }
+
+func reason(format string, args ...any) error { return &reasonError{format, args} }
+
 var (
-	noticeCrossOrigin = &notice{
-		Problem: &Problem{Status: 403, Reason: "cross_origin", Text: "The form was sent by another website, not by this page. Nothing was changed."},
-		title:   "This did not come from our page",
-		advice:  "If you did not expect to be here, somebody may have tried to decide in your name. You can close this page.",
-	}
-	noticeForm = &notice{
-		Problem: &Problem{Status: 400, Reason: "form_malformed", Text: "The form could not be read. Nothing was changed."},
-		title:   "Something is missing",
-		advice:  "Go back, reload the page and try again.",
-	}
-	noticeFormTooLarge = &notice{
-		Problem: &Problem{Status: 413, Reason: "body_too_large", Text: "The form is too large to be read. Nothing was changed."},
-		title:   "Too much",
-		advice:  "Go back, reload the page and try again.",
-	}
-	noticeStale = &notice{
-		Problem:  &Problem{Status: 403, Reason: "csrf_invalid", Text: "The page was open for too long, belongs to somebody else who was logged in, or was changed. Nothing was changed on the server."},
-		title:    "Please look again",
-		advice:   "Reload the page and decide again.",
-		linkText: "Reload the page",
-	}
+	noticeCrossOrigin  = newNotice(403, "cross_origin", "cross_origin")
+	noticeForm         = newNotice(400, "form_malformed", "form")
+	noticeFormTooLarge = newNotice(413, "body_too_large", "form_too_large")
+	noticeStale        = newNotice(403, "csrf_invalid", "stale")
 )
 
-// about returns the notice with the value that its text names.
-func (n *notice) about(value string) *notice {
+// about returns the notice with what its texts name.
+func (n *notice) about(arg any) *notice {
 	named := *n
-	named.Problem = n.Problem.about(value)
+	if name, ok := arg.(string); ok {
+		arg = refusal.Printable(name)
+	}
+	named.arg = arg
 	return &named
 }
 
-// to returns the notice with another link.
+// to returns the notice with another link, which is safe to follow.
 func (n *notice) to(link string) *notice {
 	linked := *n
-	linked.link = link
+	linked.link = template.URL(link)
 	return &linked
 }
 
 // storeNotice is for an error of the store: such refusals are no page.
-func storeNotice(err error) *notice { return &notice{Problem: problemStore.because(err)} }
+func storeNotice(err error) *notice { return &notice{Problem: refusal.Store.Because(err)} }
+
+// args are the arguments of its texts in a language, of which a name becomes part by way of asName.
+func (n *notice) args(l *pages.Language, asName func(string) any) []any {
+	switch arg := n.arg.(type) {
+	case string:
+		return []any{asName(arg)}
+	case phrase:
+		return []any{l.Plain(string(arg))}
+	case error:
+		return []any{inLanguage(l, arg)}
+	}
+	return nil
+}
+
+// view is the page of the notice in a language.
+func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
+	args := n.args(l, func(name string) any { return pages.Name(name) })
+	for _, text := range []struct {
+		value *template.HTML
+		key   string
+	}{{&view.Title, "title"}, {&view.Text, "text"}, {&view.Advice, "advice"}} {
+		if *text.value, err = l.Text("notice."+n.key+"."+text.key, args...); err != nil {
+			return view, err
+		}
+	}
+	if n.link != "" {
+		view.Link = n.link
+		view.LinkText, err = l.Text("notice."+n.linkKey, pages.Name(n.linkArg))
+	}
+	return view, err
+}
+
+// problem is the notice for the operator, whose logs and placeholders are English.
+func (n *notice) problem(l *pages.Language) *refusal.Problem {
+	english, p := l.English(), *n.Problem
+	args := n.args(english, func(name string) any { return name })
+	p.Text = english.Plain("notice."+n.key+".text", args...)
+	return &p
+}
+
+// inLanguage is an error in a language, if there is a text for it; else it is English.
+func inLanguage(l *pages.Language, err error) any {
+	if known := new(reasonError); errors.As(err, &known) {
+		if text, err := l.Text(known.format, known.args...); err == nil {
+			return text
+		}
+	}
+	return err.Error()
+}
+
+// language is the one of the pages that the browser gets.
+func (h *Handler) language(r *http.Request) *pages.Language {
+	return h.Pages.set.Language(r.Header["Accept-Language"])
+}
 
 // show answers with a page. A form on it may lead to formTarget, a source of the Content-Security-Policy, if there is one.
-func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, file, user string, page any, formTarget string) error {
+func (h *Handler) show(
+	w http.ResponseWriter, r *http.Request, status int, user string, page any, formTarget string,
+) error {
 	site := h.Pages.Name
 	if site == "" {
 		site = h.origin(r).host
@@ -140,22 +174,26 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, file,
 	if list := h.endpoint(endpointTokens); h.endpointOf(r) != list {
 		tokens = h.linkTo(r, list)
 	}
+	language := h.language(r)
 	var body bytes.Buffer
-	err := h.Pages.templates[file].Execute(&body, &pageView{
+	err := h.Pages.set.Render(&body, language, pages.View{
 		Site:    site,
 		Initial: initial(site),
-		Logo:    h.Pages.logo,
-		Style:   h.Pages.style,
 		User:    user,
 		Tokens:  tokens,
 		Page:    page,
 	})
 	if err != nil {
-		return caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("page %s: %w", file, err))
+		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	header := w.Header()
 	h.protect(header)
-	header.Set("Content-Security-Policy", strings.TrimSuffix(h.Pages.policy+"; form-action 'self' "+formTarget, " "))
+	header.Set("Content-Language", language.Tag())
+	if h.Pages.set.Varies() {
+		header.Add("Vary", "Accept-Language")
+	}
+	policy := h.Pages.set.ContentSecurityPolicy() + "; form-action 'self' " + formTarget
+	header.Set("Content-Security-Policy", strings.TrimSuffix(policy, " "))
 	return h.answer(w, status, "text/html; charset=utf-8", body.Bytes())
 }
 
@@ -181,22 +219,24 @@ func (h *Handler) leave(w http.ResponseWriter, location string) error {
 
 // refusePage answers with the page of a notice, and tells the operator.
 func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, user string, n *notice) error {
-	if n.title == "" {
+	if n.key == "" {
 		return h.refuse(w, r, endpoint, n.Problem)
 	}
-	h.metrics.refused(endpoint, n.Reason)
-	h.logRefusal(r, endpoint, n.Problem)
-	return h.show(w, r, n.Status, pageMessage, user, messageView{
-		Title: n.title, Text: n.Text, Advice: n.advice, Link: n.link, LinkText: n.linkText,
-	}, "")
+	language := h.language(r)
+	h.events.refused(r, endpoint, n.problem(language))
+	view, err := n.view(language)
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	return h.show(w, r, n.Status, user, view, "")
 }
 
 // openPage is the beginning of both pages: who is logged in, and the store.
-func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *Problem) {
+func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *refusal.Problem) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
-		return "", nil, problemMethodNotAllowed
+		return "", nil, refusal.MethodNotAllowed
 	}
 	// A placeholder that is empty is nobody, whatever text stands around it.
 	user, err := replacer(r).ReplaceOrErr(h.User, true, true)
@@ -204,11 +244,11 @@ func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *Problem)
 		err = checkText("user", user)
 	}
 	if err != nil {
-		return "", nil, problemLoginRequired.because(err)
+		return "", nil, refusal.LoginRequired.Because(err)
 	}
 	store, err := h.app.open(r.Context())
 	if err != nil {
-		return "", nil, problemStore.because(err)
+		return "", nil, refusal.Store.Because(err)
 	}
 	return user, store, nil
 }

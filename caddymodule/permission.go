@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -58,6 +59,9 @@ var defaultPermissionLevels = []PermissionLevel{
 type levels struct {
 	ordered []PermissionLevel
 	holds   map[string][]string
+	// builtin says that these are the default levels, for which the pages have texts in their
+	// languages.
+	builtin bool
 }
 
 // levelError is a mistake in the declaration of a level.
@@ -132,6 +136,16 @@ func (l *levels) declared(name string) (PermissionLevel, bool) {
 		return PermissionLevel{}, false
 	}
 	return l.ordered[i], true
+}
+
+// in returns what people read of a level in a language. What the operator declared is as it was
+// written.
+func (l *levels) in(language *pages.Language, level PermissionLevel) (title, description string) {
+	if !l.builtin {
+		return level.Title, level.Description
+	}
+	key := "level." + level.Name
+	return language.Plain(key + ".title"), language.Plain(key + ".description")
 }
 
 // allows reports whether a holder of one level has another. A level that is no longer declared allows nothing.

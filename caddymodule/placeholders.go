@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"net/http"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // The placeholders of a refusal. handle_errors answers with them in another provider's words, and
@@ -28,7 +30,7 @@ func noRefusal(key string) (value any, known bool) {
 
 // publish sets the placeholders of a refusal. Clients write a part of them, and sites put them into
 // JSON, HTML and headers, so all of it is safe text. A secret or a signature is in none of them.
-func publish(r *http.Request, endpoint string, p *Problem) {
+func publish(r *http.Request, endpoint string, p *refusal.Problem) {
 	token := p.Token
 	if endpoint == endpointAuthorize {
 		token = r.URL.Query().Get("oauth_token")
@@ -36,9 +38,9 @@ func publish(r *http.Request, endpoint string, p *Problem) {
 	repl := replacer(r)
 	repl.Set(placeholderReason, p.Reason)
 	repl.Set(placeholderProblem, p.Word)
-	repl.Set(placeholderText, safe(p.Text))
-	repl.Set(placeholderConsumer, safe(printable(p.Consumer)))
-	repl.Set(placeholderToken, safe(printable(token)))
-	repl.Set(placeholderParameter, safe(p.Parameter))
+	repl.Set(placeholderText, refusal.Safe(p.Text))
+	repl.Set(placeholderConsumer, refusal.Safe(refusal.Printable(p.Consumer)))
+	repl.Set(placeholderToken, refusal.Safe(refusal.Printable(token)))
+	repl.Set(placeholderParameter, refusal.Safe(p.Parameter))
 	repl.Set(placeholderTimestamps, p.AcceptableTimestamps)
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // refusalPlaceholders are all of them, in the order of the manual.
@@ -131,7 +133,7 @@ func TestRefusalPlaceholders(t *testing.T) {
 			"policy_permission|permission_denied|This request needs the permission WRITE_PUBLIC.|robot|||"},
 
 		{"no token, and not two-legged", site.sign(client, "GET", "http://api.test/x", ""),
-			"token_absent|parameter_absent|" + problemTokenRequired.Text + "|demo||oauth_token|"},
+			"token_absent|parameter_absent|" + refusal.TokenRequired.Text + "|demo||oauth_token|"},
 
 		{"endpoint: method", httptest.NewRequest("PUT", "http://api.test/+request-token", nil),
 			"method_not_allowed|method_not_allowed|Method not allowed.||||"},
@@ -154,8 +156,8 @@ func TestRefusalPlaceholders(t *testing.T) {
 		{"page: nobody is logged in", get("/+authorize-token?oauth_token=rt"),
 			"login_required|user_refused|You need to be logged in to see this page.||rt||"},
 		{"page: token", page("/+authorize-token?oauth_token=rt"),
-			"token_unknown||The request is not known here. It may be finished already, or the link is incomplete." +
-				"||rt||"},
+			"token_unknown||Every request is answered once and then forgotten. If the application works, all is done. " +
+				"Otherwise the link may be incomplete.||rt||"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, w, passed := site.published(test.request)

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // The values of the option paths.
@@ -20,7 +22,7 @@ const (
 // checkPlain refuses a request whose URL is not in its plain form, so far as s looks at it: such a
 // URL is one thing for Caddy's matchers and another for some upstreams. It looks at the URL that the
 // upstream gets, and at the one that the client sent, which FastCGI hands on as well.
-func (s sight) checkPlain(r *http.Request) *Problem {
+func (s sight) checkPlain(r *http.Request) *refusal.Problem {
 	if !s.path && !s.query {
 		return nil
 	}
@@ -37,19 +39,19 @@ func (s sight) checkPlain(r *http.Request) *Problem {
 	return s.checkPlainURL(splitTarget(original.RequestURI))
 }
 
-func (s sight) checkPlainURL(path, query string) *Problem {
+func (s sight) checkPlainURL(path, query string) *refusal.Problem {
 	if s.path {
 		what := unplainPath(path)
 		if what == "" && s.exact && endsEarly.MatchString(path) {
 			what = "an encoded question mark or number sign"
 		}
 		if what != "" {
-			return problemPath.about(what)
+			return refusal.Path.About(what)
 		}
 	}
 	if s.query {
 		if what := unplainQuery(query); what != "" {
-			return problemQuery.about(what)
+			return refusal.Query.About(what)
 		}
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // Policy says who may make the requests that its matcher selects.
@@ -182,7 +184,7 @@ func (p *Policy) needed(method string) (string, bool) {
 }
 
 // allow says whether the identity may make the request, however the upstream may read it.
-func (h *Handler) allow(r *http.Request, id *Identity) *Problem {
+func (h *Handler) allow(r *http.Request, id *Identity) *refusal.Problem {
 	defer asForwarded(r)()
 	if !h.ambiguous(r) {
 		return h.permit(r, id)
@@ -192,10 +194,10 @@ func (h *Handler) allow(r *http.Request, id *Identity) *Problem {
 }
 
 // permitReadings is permit, for all that the request could be taken for. It returns the reading that decided, too.
-func (h *Handler) permitReadings(r *http.Request, id Identity) (*http.Request, *Problem) {
+func (h *Handler) permitReadings(r *http.Request, id Identity) (*http.Request, *refusal.Problem) {
 	others, ok := h.otherReadings(r)
 	if !ok {
-		return r, problemReadings
+		return r, refusal.Readings
 	}
 	for other := range others {
 		if problem := h.permit(other, &id); problem != nil {
@@ -206,23 +208,23 @@ func (h *Handler) permitReadings(r *http.Request, id Identity) (*http.Request, *
 }
 
 // permit finds the policy of a request, and what it says of the identity.
-func (h *Handler) permit(r *http.Request, id *Identity) *Problem {
+func (h *Handler) permit(r *http.Request, id *Identity) *refusal.Problem {
 	_, p, problem := h.policyOf(r)
 	switch {
 	case problem != nil:
 		return problem
 	case p == nil:
-		return problemNoPolicy
+		return refusal.NoPolicy
 	}
 	return p.judge(r, id)
 }
 
 // policyOf finds the policy that decides about a request, and its number from 1; nil where there is none.
-func (h *Handler) policyOf(r *http.Request) (int, *Policy, *Problem) {
+func (h *Handler) policyOf(r *http.Request) (int, *Policy, *refusal.Problem) {
 	for i, p := range h.Policies {
 		matched, err := p.matchers.AnyMatchWithError(r)
 		if err != nil {
-			return 0, nil, problemMatcher.because(err)
+			return 0, nil, refusal.Matcher.Because(err)
 		}
 		if matched {
 			return i + 1, p, nil
@@ -232,33 +234,33 @@ func (h *Handler) policyOf(r *http.Request) (int, *Policy, *Problem) {
 }
 
 // judge says what the policy thinks of a request that it is about.
-func (p *Policy) judge(r *http.Request, id *Identity) *Problem {
+func (p *Policy) judge(r *http.Request, id *Identity) *refusal.Problem {
 	switch {
 	case p.Deny:
-		return problemDenied
+		return refusal.Denied
 	case p.Anonymous:
 		return nil
 	case id.tokenless != "":
-		return problemTokenRequired
+		return refusal.TokenRequired
 	case id.Anonymous():
-		return problemCredentialsRequired
+		return refusal.CredentialsRequired
 	case len(p.Consumers) > 0 && !slices.ContainsFunc(p.Consumers, func(pattern string) bool {
 		matched, _ := path.Match(pattern, id.Consumer) // validate has seen the pattern
 		return matched
 	}):
-		return problemConsumerDenied
+		return refusal.ConsumerDenied
 	case len(p.Users) > 0 && !slices.Contains(p.Users, id.User):
-		return problemUserDenied
+		return refusal.UserDenied
 	}
 	level, ok := p.needed(r.Method)
 	if !ok {
-		return problemNoPolicy
+		return refusal.NoPolicy
 	}
 	if !p.levels.allows(id.Permission, level) {
-		return problemPermissionDenied.about(level)
+		return refusal.PermissionDenied.About(level)
 	}
 	if p.Context != "" && id.Context != "" && replacer(r).ReplaceAll(p.Context, "") != id.Context {
-		return problemContextDenied
+		return refusal.ContextDenied
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -192,7 +193,7 @@ func TestWithdrawnLevels(t *testing.T) {
 		if w.Code != test.status || w.Body.String() != text || (upstream != nil) != (test.status == 200) {
 			t.Errorf("%s of %v: %d %s", test.level, test.allowed, w.Code, w.Body)
 		}
-		if w, _ := site.serve(r); w.Code != 401 || w.Body.String() != problemNonceUsed.Text {
+		if w, _ := site.serve(r); w.Code != 401 || w.Body.String() != refusal.NonceUsed.Text {
 			t.Errorf("%s of %v, again: %d %s; the nonce comes before the level", test.level, test.allowed, w.Code, w.Body)
 		}
 	}
@@ -241,9 +242,9 @@ func TestManyLevels(t *testing.T) {
 }
 
 // judge asks the policies, with the request's placeholders set up.
-func (s *testSite) judge(r *http.Request, id Identity) *Problem {
+func (s *testSite) judge(r *http.Request, id Identity) *refusal.Problem {
 	s.t.Helper()
-	var problem *Problem
+	var problem *refusal.Problem
 	s.inRequest(r, func(r *http.Request, _ *caddy.Replacer) { problem = s.handler.allow(r, &id) })
 	return problem
 }

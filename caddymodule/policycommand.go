@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -228,19 +229,19 @@ func imagined(method, target string) (*http.Request, error) {
 }
 
 // imagine completes an identity that was only described, and refuses one that could not be.
-func (h *Handler) imagine(id *Identity) *Problem {
+func (h *Handler) imagine(id *Identity) *refusal.Problem {
 	consumer, declared := h.app.declared[id.Consumer]
 	if !declared {
 		consumer = &tokenstore.Consumer{Key: id.Consumer}
 	}
 	if consumer.Expired(h.app.now()) {
-		return problemExpiredConsumer.about(id.Consumer)
+		return refusal.ExpiredConsumer.About(id.Consumer)
 	}
 	if id.User == "" && consumer.TwoLegged != nil {
 		id.User, id.Permission = consumer.TwoLegged.User, consumer.TwoLegged.Permission
 	}
 	if id.User != "" && !h.offers(consumer, id.Permission) {
-		return problemPermissionWithdrawn.about(id.Permission)
+		return refusal.PermissionWithdrawn.About(id.Permission)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -13,7 +14,7 @@ import (
 // 2.1).
 func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) error {
 	c, problem := h.readConsumerRequest(r)
-	if problem == problemEndpointUnknownConsumer && h.app.Registration == registrationOpen {
+	if problem == refusal.EndpointUnknownConsumer && h.app.Registration == registrationOpen {
 		problem = h.registrable(c)
 	}
 	var token *tokenstore.RequestToken
@@ -21,9 +22,9 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		token, problem = h.createRequestToken(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointRequestToken, problem.of(c.named()))
+		return h.refuse(w, r, endpointRequestToken, problem.Of(c.named()))
 	}
-	h.metrics.answered(endpointRequestToken)
+	h.events.requestTokenIssued()
 	if !c.params.HasCallback && wantsOnlyJSON(r) { // Launchpad's own client
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
@@ -39,7 +40,7 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 
 // registrable takes an unknown consumer for a new one. It is stored only when its signature turns
 // out to be good.
-func (h *Handler) registrable(c *consumerRequest) *Problem {
+func (h *Handler) registrable(c *consumerRequest) *refusal.Problem {
 	c.consumer = &tokenstore.Consumer{
 		Key:            c.params.ConsumerKey,
 		SelfRegistered: true,
@@ -47,14 +48,14 @@ func (h *Handler) registrable(c *consumerRequest) *Problem {
 	}
 	c.registers = true
 	if err := checkConsumer(c.consumer, h.app.levels); err != nil {
-		return rejected("oauth_consumer_key", "oauth_consumer_"+err.Error()+".")
+		return refusal.Rejected("oauth_consumer_key", "oauth_consumer_"+err.Error()+".")
 	}
 	return nil
 }
 
 // createRequestToken looks at everything that could refuse the request before it stores anything of
 // it: a nonce only for what may have a request token, a new consumer only together with one.
-func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*tokenstore.RequestToken, *Problem) {
+func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*tokenstore.RequestToken, *refusal.Problem) {
 	if problem := h.verifyEndpoint(c, ""); problem != nil {
 		return nil, problem
 	}
@@ -63,10 +64,10 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	case callback == outOfBand:
 	case c.params.HasCallback || callback != "":
 		if err := checkCallback(c.consumer, callback); err != nil {
-			return nil, rejected("oauth_callback", "oauth_callback: "+err.Error()+".")
+			return nil, refusal.Rejected("oauth_callback", "oauth_callback: "+err.Error()+".")
 		}
 	case h.RequireCallback:
-		return nil, absent("oauth_callback")
+		return nil, refusal.Absent("oauth_callback")
 	}
 	now := h.app.now()
 	token := &tokenstore.RequestToken{
@@ -92,7 +93,7 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 // addRequestToken stores the token, and with it the consumer if it registers itself. Another
 // request may have registered it by now; a consumer that somebody else added meanwhile has a secret
 // that this request does not know.
-func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.RequestToken) *Problem {
+func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.RequestToken) *refusal.Problem {
 	if c.registers {
 		err := c.store.RegisterConsumer(ctx, c.consumer, token)
 		if err == nil {
@@ -103,10 +104,10 @@ func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.
 		}
 		stored, err := c.store.Consumer(ctx, c.consumer.Key)
 		if err != nil {
-			return problemStore.because(err)
+			return refusal.Store.Because(err)
 		}
 		if !stored.SelfRegistered {
-			return problemEndpointSignature
+			return refusal.EndpointSignature
 		}
 	}
 	if err := c.store.CreateRequestToken(ctx, token); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -126,7 +127,7 @@ func TestNobodyRegistersAnAddedConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := &tokenstore.RequestToken{Key: "r", Consumer: "k", Expires: site.clock.Add(time.Hour)}
-	if problem := addRequestToken(t.Context(), c, token); problem != problemEndpointSignature {
+	if problem := addRequestToken(t.Context(), c, token); problem != refusal.EndpointSignature {
 		t.Errorf("got %+v", problem)
 	}
 	if _, err := site.store().RequestToken(t.Context(), "r"); err != tokenstore.ErrNotFound {

@@ -10,6 +10,8 @@ import (
 	maphandler "github.com/caddyserver/caddy/v2/modules/caddyhttp/map"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // routeWalk takes an imagined request through the routes of a server, as Caddy would, up to the
@@ -20,10 +22,10 @@ type routeWalk struct {
 	request *http.Request // which the walk rewrites
 
 	// What was met, when the walk has ended:
-	judge    *Handler // the oauth1 handler
-	problem  *Problem // why it judges nothing
-	answers  string   // where there is none, the name of the handler that answers, or may answer
-	redirect string   // where Caddy's own redirect to HTTPS sends the client
+	judge    *Handler         // the oauth1 handler
+	problem  *refusal.Problem // why it judges nothing
+	answers  string           // where there is none, the name of the handler that answers, or may answer
+	redirect string           // where Caddy's own redirect to HTTPS sends the client
 
 	groups map[string]bool // those whose one route has been taken
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // judgedVar is the variable that holds the oauth1 handler which has judged a request: another one that
@@ -37,7 +39,7 @@ func (h *Handler) provisionScope(ctx caddy.Context) error {
 }
 
 // receive says whether a request is for this handler to judge, or refuses one that it can't tell of.
-func (h *Handler) receive(r *http.Request) (judges bool, problem *Problem) {
+func (h *Handler) receive(r *http.Request) (judges bool, problem *refusal.Problem) {
 	if problem := h.admit(r); problem != nil {
 		return false, problem
 	}
@@ -58,10 +60,10 @@ func (h *Handler) receive(r *http.Request) (judges bool, problem *Problem) {
 }
 
 // selected asks the directive's own matcher, with each method that an upstream may take the request's for.
-func (h *Handler) selected(r *http.Request) (bool, *Problem) {
+func (h *Handler) selected(r *http.Request) (bool, *refusal.Problem) {
 	methods := methodsOf(r)
 	if len(methods) > mostReadings {
-		return false, problemReadings
+		return false, refusal.Readings
 	}
 	for i, method := range methods {
 		asked := r
@@ -70,7 +72,7 @@ func (h *Handler) selected(r *http.Request) (bool, *Problem) {
 		}
 		matched, err := h.matchers.AnyMatchWithError(asked)
 		if err != nil {
-			return false, problemMatcher.because(err)
+			return false, refusal.Matcher.Because(err)
 		}
 		if matched {
 			return true, nil

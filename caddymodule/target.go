@@ -6,12 +6,14 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // admit refuses what is no request for a resource in its plain form: before the directive's own
 // matcher, the endpoints, the signature or a policy looks at anything. What it lets through has the
 // same path and method for all of them and for the upstream.
-func (h *Handler) admit(r *http.Request) *Problem {
+func (h *Handler) admit(r *http.Request) *refusal.Problem {
 	method, target := r.Method, r.RequestURI
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if ok {
@@ -24,16 +26,16 @@ func (h *Handler) admit(r *http.Request) *Problem {
 			*original.URL = url.URL{Path: "/"}
 		}
 		r.RequestURI = "/"
-		return problemTarget
+		return refusal.Target
 	}
 	if !upperCase(method) {
-		return problemMethod.about(method)
+		return refusal.Method.About(method)
 	}
 	if !upperCase(r.Method) {
-		return problemMethod.about(r.Method) // the work of a rewrite
+		return refusal.Method.About(r.Method) // the work of a rewrite
 	}
 	if r.Method == http.MethodConnect && !(extendedConnect(r) && h.upgrades(websocket)) {
-		return problemConnect
+		return refusal.Connect
 	}
 	if r.URL.Path == "" { // as in http://host?query
 		r.URL.Path, r.URL.RawPath = "/", ""

@@ -8,10 +8,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -31,43 +30,18 @@ func (h *Handler) serveTokens(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost {
 		return h.revoke(w, r, user, store, query)
 	}
-	view, err := h.tokensView(r.Context(), user, store, query)
+	view, err := h.tokensView(r.Context(), h.language(r), user, store, query)
 	if err != nil {
-		return h.refuse(w, r, endpointTokens, problemStore.because(err))
+		return h.refuse(w, r, endpointTokens, refusal.Store.Because(err))
 	}
-	h.metrics.answered(endpointTokens)
-	return h.show(w, r, http.StatusOK, pageTokens, user, view, "")
+	h.events.shown(endpointTokens)
+	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
-// A tokensView is the page that lists what a user has granted.
-type tokensView struct {
-	// Revoked is the name of the application that has just lost what it had, or one of it; empty if none did.
-	Revoked string
-	// Applications are sorted by name.
-	Applications []grantsView
-	// First and Next link to other pages, where there are any.
-	First, Next string
-}
-
-// A grantsView is what a user has granted to one application, so far as it stands on this page.
-type grantsView struct {
-	Application applicationView
-	Grants      []grantView
-	// CSRF goes with the Application's Key, sent as "consumer", to revoke all of it.
-	CSRF string
-}
-
-// A grantView is an access token. Times that are zero mean never.
-type grantView struct {
-	Key string // sent as "token"
-	// Title is the permission level's.
-	Title, Context             string
-	Created, LastUsed, Expires time.Time
-	CSRF                       string
-}
-
-func (h *Handler) tokensView(ctx context.Context, user string, store tokenstore.Store, query url.Values) (tokensView, error) {
-	var view tokensView
+func (h *Handler) tokensView(
+	ctx context.Context, l *pages.Language, user string, store tokenstore.Store, query url.Values,
+) (pages.Tokens, error) {
+	var view pages.Tokens
 	if key := query.Get("revoked"); h.proofValid(query.Get("proof"), "revoked", user, key) {
 		app, err := h.application(ctx, store, key)
 		if err != nil {
@@ -76,10 +50,10 @@ func (h *Handler) tokensView(ctx context.Context, user string, store tokenstore.
 		view.Revoked = app.Name
 	}
 	after := query.Get("after")
-	tokens, next, err := h.liveTokens(ctx, user, store, after)
+	tokens, next, err := h.liveTokens(ctx, store, tokenstore.Filter{User: user}, after)
 	if err == nil && len(tokens) == 0 && after != "" { // the last grant of the last page was revoked
 		after = ""
-		tokens, next, err = h.liveTokens(ctx, user, store, after)
+		tokens, next, err = h.liveTokens(ctx, store, tokenstore.Filter{User: user}, after)
 	}
 	if err != nil {
 		return view, err
@@ -92,31 +66,33 @@ func (h *Handler) tokensView(ctx context.Context, user string, store tokenstore.
 		view.Next = here(url.Values{"after": {next}})
 	}
 	for _, token := range tokens {
-		i := slices.IndexFunc(view.Applications, func(g grantsView) bool { return g.Application.Key == token.Consumer })
+		i := slices.IndexFunc(view.Applications, func(g pages.Grants) bool { return g.Application.Key == token.Consumer })
 		if i < 0 {
 			app, err := h.application(ctx, store, token.Consumer)
 			if err != nil {
 				return view, err
 			}
 			i = len(view.Applications)
-			view.Applications = append(view.Applications, grantsView{
+			view.Applications = append(view.Applications, pages.Grants{
 				Application: app, CSRF: h.csrfToken(endpointTokens, user, "consumer", token.Consumer),
 			})
 		}
 		app := &view.Applications[i]
-		app.Grants = append(app.Grants, h.grantView(user, token))
+		app.Grants = append(app.Grants, h.grantView(l, user, token))
 	}
-	slices.SortStableFunc(view.Applications, func(a, b grantsView) int {
+	slices.SortStableFunc(view.Applications, func(a, b pages.Grants) int {
 		return cmp.Compare(strings.ToLower(a.Application.Name), strings.ToLower(b.Application.Name))
 	})
 	return view, nil
 }
 
-// liveTokens returns a page of the user's access tokens without the expired ones: an empty one only if no more are behind
-// after.
-func (h *Handler) liveTokens(ctx context.Context, user string, store tokenstore.Store, after string) ([]*tokenstore.AccessToken, string, error) {
+// liveTokens returns a page of the access tokens that match, without the expired ones: an empty one
+// only if no more are behind after.
+func (h *Handler) liveTokens(
+	ctx context.Context, store tokenstore.Store, f tokenstore.Filter, after string,
+) ([]*tokenstore.AccessToken, string, error) {
 	for {
-		page, next, err := store.AccessTokens(ctx, tokenstore.Filter{User: user}, after, grantsPerPage)
+		page, next, err := store.AccessTokens(ctx, f, after, grantsPerPage)
 		if err != nil {
 			return nil, "", err
 		}
@@ -135,19 +111,21 @@ func (h *Handler) liveTokens(ctx context.Context, user string, store tokenstore.
 }
 
 // application is the consumer with the key, which may be gone by now.
-func (h *Handler) application(ctx context.Context, store tokenstore.Store, key string) (applicationView, error) {
+func (h *Handler) application(
+	ctx context.Context, store tokenstore.Store, key string,
+) (pages.Application, error) {
 	consumer, err := h.app.consumer(ctx, store, key)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return newApplicationView(&tokenstore.Consumer{Key: key}), nil
 	}
 	if err != nil {
-		return applicationView{}, err
+		return pages.Application{}, err
 	}
 	return newApplicationView(consumer), nil
 }
 
-func (h *Handler) grantView(user string, token *tokenstore.AccessToken) grantView {
-	view := grantView{
+func (h *Handler) grantView(l *pages.Language, user string, token *tokenstore.AccessToken) pages.Grant {
+	view := pages.Grant{
 		Key:      token.Key,
 		Title:    token.Permission,
 		Context:  token.Context,
@@ -157,7 +135,7 @@ func (h *Handler) grantView(user string, token *tokenstore.AccessToken) grantVie
 		CSRF:     h.csrfToken(endpointTokens, user, "token", token.Key),
 	}
 	if level, ok := h.app.levels.declared(token.Permission); ok {
-		view.Title = level.Title
+		view.Title, _ = h.app.levels.in(l, level)
 	}
 	return view
 }
@@ -172,7 +150,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, st
 	if n != nil {
 		return h.refusePage(w, r, endpointTokens, user, n)
 	}
-	h.metrics.answered(endpointTokens)
+	h.events.shown(endpointTokens)
 	back := url.Values{}
 	if after := query.Get("after"); after != "" {
 		back.Set("after", after)
@@ -206,7 +184,7 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 	case err != nil:
 		return "", storeNotice(err)
 	}
-	h.logger.Info("access revoked", zap.String("consumer", filter.Consumer), zap.String("user", user), zap.Int("tokens", count))
+	h.events.revoked(filter.Consumer, user, count)
 	return filter.Consumer, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // maxCookies is how many cookies a request may have where one of them matters: Go finds none among 3,000 and
@@ -16,16 +18,16 @@ const maxCookies = 2000
 
 // checkValues refuses a request of which the matchers see another value than some servers: whatever
 // the option paths says, since no other reading of these can be judged.
-func (s sight) checkValues(r *http.Request) *Problem {
+func (s sight) checkValues(r *http.Request) *refusal.Problem {
 	if s.host && !plainHost(r.Host) {
-		return problemHost
+		return refusal.Host
 	}
 	if s.query { // Go's parser, and so Caddy, gives up on more, empty ones counted
 		if strings.Count(r.URL.RawQuery, "&") >= oauth1.MaxParams {
-			return problemParameters
+			return refusal.TooManyParameters
 		}
 		if name := repeated(s.parameters, r.URL.RawQuery); name != "" {
-			return problemRepeated.about("parameter " + name)
+			return refusal.Repeated.About("parameter " + name)
 		}
 	}
 	if len(s.cookies) == 0 {
@@ -36,12 +38,12 @@ func (s sight) checkValues(r *http.Request) *Problem {
 		count += strings.Count(field, ";") + 1
 	}
 	if count > maxCookies {
-		return problemCookies
+		return refusal.Cookies
 	}
 	for _, name := range s.cookies {
 		cookies := r.CookiesNamed(name)
 		if slices.ContainsFunc(cookies, func(c *http.Cookie) bool { return c.Value != cookies[0].Value }) {
-			return problemRepeated.about("cookie " + name)
+			return refusal.Repeated.About("cookie " + name)
 		}
 	}
 	return nil

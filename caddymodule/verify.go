@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -33,7 +34,7 @@ func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext
 // read finds the OAuth parameters of a request, to an endpoint or to the API, and what its signature
 // covers. It reads the body where that is a form, and puts it back. A request without OAuth parameters
 // is no problem: its Source is oauth1.SourceNone.
-func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *Problem {
+func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *refusal.Problem {
 	method, target := originalTarget(r)
 	path, query := splitTarget(target)
 	form, isForm, problem := h.signedForm(r, method, query)
@@ -47,9 +48,9 @@ func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *Problem {
 	params, err := parse(r.Header["Authorization"], query, form)
 	switch {
 	case errors.Is(err, oauth1.ErrTooManyParams):
-		return problemParameters
+		return refusal.TooManyParameters
 	case err != nil:
-		return malformed(err)
+		return refusal.Parameters(err)
 	case params.Source == oauth1.SourceNone:
 		return nil
 	}
@@ -80,27 +81,27 @@ func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *Problem {
 }
 
 // checkShape refuses a signed request that lacks what every one needs.
-func (h *Handler) checkShape(s *signed, o origin) *Problem {
+func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 	p := &s.params
 	for _, required := range []struct{ name, value string }{
 		{"oauth_signature_method", p.SignatureMethod},
 		{"oauth_signature", p.Signature},
 	} {
 		if required.value == "" {
-			return absent(required.name)
+			return refusal.Absent(required.name)
 		}
 	}
 	if !slices.Contains(h.SignatureMethods, p.SignatureMethod) {
-		return problemMethodRejected.about(p.SignatureMethod)
+		return refusal.MethodRejected.About(p.SignatureMethod)
 	}
 	if s.plaintext() && !o.secure && !h.InsecurePlaintextOverHTTP {
-		return problemPlaintext
+		return refusal.Plaintext
 	}
 	return nil
 }
 
 // authenticate judges a request by its signature alone. The refusal of one that is signed names its keys.
-func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
+func (h *Handler) authenticate(r *http.Request) (Identity, *refusal.Problem) {
 	if preflight(r) {
 		stripQuery(r) // whatever keep_authorization says: nobody has verified what stands there
 		return Identity{}, nil
@@ -108,7 +109,7 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 	s := new(signed)
 	id, problem := h.authenticateSigned(r, s)
 	if problem != nil {
-		problem = problem.of(s.params.ConsumerKey, s.params.Token)
+		problem = problem.Of(s.params.ConsumerKey, s.params.Token)
 	}
 	return id, problem
 }
@@ -116,7 +117,7 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *Problem) {
 // authenticateSigned reads the request into s, and judges it. The checks come in this order: shape,
 // timestamp, consumer, token, signature, nonce. The text of a refusal tells which keys are unknown, so time
 // need not hide it.
-func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Problem) {
+func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *refusal.Problem) {
 	if problem := h.read(r, s, false); problem != nil {
 		return Identity{}, problem
 	}
@@ -124,7 +125,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Pro
 		return Identity{}, nil
 	}
 	if s.params.ConsumerKey == "" {
-		return Identity{}, absent("oauth_consumer_key")
+		return Identity{}, refusal.Absent("oauth_consumer_key")
 	}
 	timestamp, problem := h.checkFreshness(s, false)
 	if problem != nil {
@@ -132,7 +133,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Pro
 	}
 	store, err := h.app.open(r.Context())
 	if err != nil {
-		return Identity{}, problemStore.because(err)
+		return Identity{}, refusal.Store.Because(err)
 	}
 	consumer, token, problem := h.lookUp(r.Context(), store, s)
 	if problem != nil {
@@ -143,7 +144,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Pro
 		tokenSecret = token.Secret
 	}
 	if !h.verified(s, consumer, tokenSecret) {
-		return Identity{}, problemInvalidSignature
+		return Identity{}, refusal.InvalidSignature
 	}
 	id := identity(consumer, token)
 	id.source = s.params.Source
@@ -157,7 +158,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Pro
 		}
 	}
 	if !h.offers(consumer, id.Permission) {
-		return Identity{}, problemPermissionWithdrawn.about(id.Permission)
+		return Identity{}, refusal.PermissionWithdrawn.About(id.Permission)
 	}
 	if token != nil {
 		h.app.usage.note(token, s.now)
@@ -166,11 +167,11 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *Pro
 }
 
 // lookUp finds who signs. The token is nil where the request has an empty one or none.
-func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed) (*tokenstore.Consumer, *tokenstore.AccessToken, *Problem) {
+func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed) (*tokenstore.Consumer, *tokenstore.AccessToken, *refusal.Problem) {
 	p := &s.params
-	consumer, problem := h.findConsumer(ctx, store, s, problemUnknownConsumer.about)
+	consumer, problem := h.findConsumer(ctx, store, s, refusal.UnknownConsumer.About)
 	switch {
-	case problem != nil && consumer == nil && problem.Kind == KindClient && anonymous(p):
+	case problem != nil && consumer == nil && problem.Kind == refusal.KindClient && anonymous(p):
 		return new(tokenstore.Consumer), nil, nil
 	case problem != nil:
 		return nil, nil, problem
@@ -180,13 +181,13 @@ func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed)
 	token, err := h.app.accessToken(ctx, store, p.Token)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return nil, nil, problemUnknownToken.about(p.Token)
+		return nil, nil, refusal.UnknownToken.About(p.Token)
 	case err != nil:
-		return nil, nil, problemStore.because(err)
+		return nil, nil, refusal.Store.Because(err)
 	case token.Consumer != consumer.Key:
-		return nil, nil, problemUnknownToken.about(p.Token)
+		return nil, nil, refusal.UnknownToken.About(p.Token)
 	case token.Expired(s.now):
-		return nil, nil, problemExpiredToken.about(p.Token)
+		return nil, nil, refusal.ExpiredToken.About(p.Token)
 	}
 	return consumer, token, nil
 }
@@ -199,18 +200,18 @@ func anonymous(p *oauth1.Params) bool {
 
 // findConsumer finds the consumer that signed. It is nil where there is none, with the problem that unknown makes of its
 // key; one that may not sign comes with a problem.
-func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown func(key string) *Problem) (*tokenstore.Consumer, *Problem) {
+func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown func(key string) *refusal.Problem) (*tokenstore.Consumer, *refusal.Problem) {
 	key := s.params.ConsumerKey
 	consumer, err := h.app.consumer(ctx, store, key)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return nil, unknown(key)
 	case err != nil:
-		return nil, problemStore.because(err)
+		return nil, refusal.Store.Because(err)
 	case consumer.Disabled:
-		return consumer, problemDisabledConsumer.about(key)
+		return consumer, refusal.DisabledConsumer.About(key)
 	case consumer.Expired(s.now):
-		return consumer, problemExpiredConsumer.about(key)
+		return consumer, refusal.ExpiredConsumer.About(key)
 	}
 	return consumer, nil
 }
@@ -268,27 +269,27 @@ func matchesForm(s *signed, r *oauth1.Request, key *oauth1.Key) bool {
 
 // checkFreshness judges timestamp and nonce. PLAINTEXT may omit both (RFC 5849 section 3.1), and at the endpoints what
 // it sends is ignored. The timestamp is 0 where there is none to check.
-func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *Problem) {
+func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *refusal.Problem) {
 	p := &s.params
 	if s.plaintext() && (endpoint || p.Timestamp == "" || p.Nonce == "") {
 		return 0, nil
 	}
 	timestamp, err := p.Unix()
 	if err != nil {
-		return 0, malformed(err)
+		return 0, refusal.Parameters(err)
 	}
 	if err := p.CheckNonce(); err != nil {
-		return 0, malformed(err)
+		return 0, refusal.Parameters(err)
 	}
 	window := int64(time.Duration(h.app.TimestampWindow) / time.Second)
 	if lowest, highest := s.now.Unix()-window, s.now.Unix()+window; timestamp < lowest || timestamp > highest {
-		return 0, problemTimestamp.outside(lowest, highest)
+		return 0, refusal.Timestamp.Outside(lowest, highest)
 	}
 	return timestamp, nil
 }
 
 // useNonce refuses a request that was there before.
-func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth1.Params, timestamp int64, endpoint bool) *Problem {
+func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth1.Params, timestamp int64, endpoint bool) *refusal.Problem {
 	err := store.UseNonce(ctx, tokenstore.Nonce{
 		Consumer:  p.ConsumerKey,
 		Token:     p.Token,
@@ -302,17 +303,17 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 	case err == nil:
 		return nil
 	case errors.Is(err, tokenstore.ErrNonceUsed):
-		return problemNonceUsed
+		return refusal.NonceUsed
 	case errors.Is(err, tokenstore.ErrNonceForgotten):
-		return problemTimestamp.because(err)
+		return refusal.Timestamp.Because(err)
 	case errors.Is(err, tokenstore.ErrTokenNoncesFull): // is the next one, too
-		return problemTokenNonces.because(err)
+		return refusal.TokenNonces.Because(err)
 	case errors.Is(err, tokenstore.ErrEndpointNoncesFull):
-		return problemEndpointNonces.because(err)
+		return refusal.EndpointNonces.Because(err)
 	case errors.Is(err, tokenstore.ErrNoncesFull):
-		return problemNoncesFull.because(err)
+		return refusal.NoncesFull.Because(err)
 	default:
-		return problemStore.because(err)
+		return refusal.Store.Because(err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
@@ -675,13 +676,13 @@ func TestFullReplayMemory(t *testing.T) {
 	}
 	pass(signer)
 	for range 3 {
-		full(signer, problemTokenNonces.Text)
+		full(signer, refusal.TokenNonces.Text)
 	}
 	another := site.grant("demo", "bob", "WRITE_PRIVATE")
 	second := signer
 	second.Token, second.TokenSecret = another.Key, another.Secret
 	pass(second)
-	full(second, problemTokenNonces.Text)
+	full(second, refusal.TokenNonces.Text)
 	if w, upstream := site.serve(first); w.Code != 401 || upstream != nil {
 		t.Errorf("full, and a replay: %d %s", w.Code, w.Body)
 	}
@@ -689,7 +690,7 @@ func TestFullReplayMemory(t *testing.T) {
 	for range 4 { // another consumer, which has them all without a token
 		pass(other)
 	}
-	full(other, problemNoncesFull.Text)
+	full(other, refusal.NoncesFull.Text)
 }
 
 // TestEndpointsDoNotFillTheReplayMemory: whoever has only a consumer's secret, and no grant, can't lock out its users: by
@@ -709,7 +710,7 @@ func TestEndpointsDoNotFillTheReplayMemory(t *testing.T) {
 			passed++
 			token, _ := url.ParseQuery(w.Body.String())
 			waiting.Token, waiting.TokenSecret = token.Get("oauth_token"), token.Get("oauth_token_secret")
-		case w.Code != 503 || w.Body.String() != problemEndpointNonces.Text || w.Header().Get("Retry-After") == "":
+		case w.Code != 503 || w.Body.String() != refusal.EndpointNonces.Text || w.Header().Get("Retry-After") == "":
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	}

@@ -2,10 +2,13 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -95,14 +98,14 @@ func TestAttackPages(t *testing.T) {
 		w := walker{t, srv, "registered", "s"}
 		for _, callback := range []string{
 			"https://client.example/", "https://client.example/oauth/../evil", "https://client.example/oauth/%2e%2e/evil", "https://client.example/oauth/..%2fevil", "https://client.example/oauth/%2E./x", "https://client.example/oauth/..%5cevil",
-			"https://client.example.evil.example/oauth/", "http://client.example/oauth/x", "https://client.example:8443/oauth/x", "https://CLIENT.example/oauth/x", "https://client.example/OAUTH/x", "https://exact.example/cb/", "https://exact.example/cb?x", "https://exact.example/cbx",
+			"https://client.example.evil.example/oauth/", "http://client.example/oauth/x", "https://client.example:8443/oauth/x", "https://client.example/OAUTH/x", "https://exact.example/cb/", "https://exact.example/cb?x", "https://exact.example/cbx",
 			"https://client.example/oauth", "https://evil.example/https://client.example/oauth/", "https://client.example/oauth/./x",
 		} {
 			if got := w.post("/+request-token", w.params(token{}, pair{"oauth_callback", callback})); got.Status != http.StatusBadRequest {
 				t.Errorf("the callback %q is not registered: %d %s", callback, got.Status, got.Body)
 			}
 		}
-		for _, callback := range []string{"https://client.example/oauth/a", "https://exact.example/cb", "myapp://done/x"} {
+		for _, callback := range []string{"https://client.example/oauth/a", "https://CLIENT.example/oauth/x", "https://exact.example/cb", "myapp://done/x"} {
 			tok := w.requestToken(pair{"oauth_callback", callback})
 			got := srv.approve(t, authorize+"?oauth_token="+tok.Key, "alice", "READ_PUBLIC").Redirect
 			if !strings.HasPrefix(got, callback+"?oauth_token=") || strings.Count(got, "oauth_verifier=") != 1 {
@@ -195,4 +198,55 @@ func TestAttackPages(t *testing.T) {
 func merged(o object, name string, value any) object {
 	o[name] = value
 	return o
+}
+
+// TestDoublePost sends a form of the authorize page twice, one after the other and at the same
+// time, as a button does that is clicked twice. All of the answers lead to the same place, which
+// works; an answer that is not the same leads nowhere.
+func TestDoublePost(t *testing.T) {
+	srv := startServer(t, site{Handler: "respond ok"}, "")
+	w := walker{t, srv, demoKey, demoSecret}
+	for _, callback := range []string{"https://client.example/cb", "oob"} {
+		for _, many := range []int{2, 16} {
+			t.Run(fmt.Sprintf("%s, %d times", callback, many), func(t *testing.T) {
+				tok := w.requestToken(pair{"oauth_callback", callback})
+				address := srv.origin() + "/+authorize-token?oauth_token=" + tok.Key
+				fields := fillIn(srv.asUser(t, "GET", address, "alice", nil).Body, "READ_PUBLIC")
+				places := make([]string, many)
+				var all sync.WaitGroup
+				for i := range places {
+					all.Go(func() {
+						r := srv.asUser(t, "POST", address, "alice", fields)
+						places[i] = fmt.Sprint(r.Status, " ", r.Header.Get("Location"))
+					})
+				}
+				all.Wait()
+				slices.Sort(places)
+				if found := slices.Compact(slices.Clone(places)); len(found) != 1 || !strings.HasPrefix(found[0], "303 ") {
+					t.Fatalf("led to %q", found)
+				}
+				other := maps.Clone(fields)
+				other.Set("permission", "WRITE_PUBLIC")
+				if r := srv.asUser(t, "POST", address, "alice", other); r.Status != http.StatusConflict {
+					t.Errorf("another answer: %d %s", r.Status, r.Body)
+				}
+				target, err := mustParse(t, address).Parse(strings.TrimPrefix(places[0], "303 "))
+				if err != nil {
+					t.Fatal(err)
+				}
+				verifier := target.Query().Get("oauth_verifier")
+				if callback == "oob" {
+					code := regexp.MustCompile(`id="verifier"[^>]*>([^<]+)<`).FindStringSubmatch(srv.asUser(t, "GET", target.String(), "alice", nil).Body)
+					if code == nil {
+						t.Fatalf("no code at %s", target)
+					}
+					verifier = code[1]
+				}
+				w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusOK, "")
+				if r := srv.asUser(t, "POST", address, "alice", fields); r.Status != http.StatusOK || !strings.Contains(r.Body, "<h1>Finished</h1>") {
+					t.Errorf("the same answer after the exchange: %d %s", r.Status, r.Body)
+				}
+			})
+		}
+	}
 }

@@ -198,7 +198,7 @@ func TestBrowserKeyboard(t *testing.T) {
 			way = append(way, script[string](tb, where))
 		}
 	}
-	want := []string{"https://dashboard.example.com/", "READ_PUBLIC", "WRITE_PUBLIC", "unlimited", "refuse", "allow", "Applications that act for you"}
+	want := []string{"https://dashboard.example.com/", "READ_PUBLIC", "WRITE_PUBLIC", "week", "refuse", "allow", "Applications that act for you"}
 	if got := strings.Join(way, ", "); got != strings.Join(want, ", ") {
 		t.Errorf("Tab leads to %s; want %s", got, strings.Join(want, ", "))
 	}
@@ -210,11 +210,107 @@ func TestBrowserKeyboard(t *testing.T) {
 	}
 }
 
+// TestBrowserFold: in a window of 1280 by 1000 both buttons are in sight as soon as the page opens,
+// with all that it may have to say, with six levels, and in the languages that say it at the
+// greatest length.
+func TestBrowserFold(t *testing.T) {
+	levels := ""
+	for i, name := range []string{"READ_PUBLIC", "WRITE_PUBLIC", "LEVEL_3", "LEVEL_4", "LEVEL_5", "LEVEL_6"} {
+		levels += fmt.Sprintf("permission %s \"Level %d of the project's data\" {\n\tdescription %q\n}\n", name, i,
+			"The application may read and change all your data of that kind, private data too.")
+	}
+	for name, b := range map[string]*browser{
+		"default levels": startBrowser(t, site{App: browserApp}),
+		"six levels":     startBrowser(t, site{App: browserApp + levels}),
+	} {
+		for _, language := range []string{"en", "de", "fr", "ja", "ar"} {
+			for kind, callback := range map[string]string{"callback": "https://dashboard.example.com/callback", "oob": "oob", "polling": ""} {
+				t.Run(name+", "+kind+", "+language, func(t *testing.T) {
+					var more []pair
+					if callback != "" {
+						more = append(more, pair{"oauth_callback", callback})
+					}
+					tok := b.walker(t, "demo").requestToken(more...)
+					tb := b.tab(t, "salgado").speak("salgado", language)
+					tb.do(chromedp.EmulateViewport(1280, 1000))
+					tb.open(b.page(tok, "lp.context", "firefox"))
+					for _, button := range []string{allow, refuse} {
+						bottom := script[float64](tb, fmt.Sprintf(`document.querySelector(%q).getBoundingClientRect().bottom`, button))
+						if bottom > 1000 || bottom < 100 {
+							t.Errorf("%s ends at %v", button, bottom)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestBrowserLanguages looks at the pages in every language, as TestBrowserAccessibility does in
+// English.
+func TestBrowserLanguages(t *testing.T) {
+	b := startBrowser(t, site{App: browserApp + "registration open\n", OAuth1: "pages {\n\tname \"Example Forge\"\n}"})
+	demo := b.walker(t, "demo")
+	for _, permission := range []string{"READ_PUBLIC", "WRITE_PRIVATE"} {
+		b.srv.issue(t, "demo", "salgado", permission, object{"context": "firefox", "lifetime": "48h"})
+	}
+	for _, language := range []string{"de", "fr", "es", "pt", "ja", "zh-CN", "ar"} {
+		tb := b.tab(t, "salgado").speak("salgado", language)
+		lookAt(t, tb, []look{
+			{language + "-authorize", func(tb *tab) {
+				tb.open(b.page(demo.requestToken(pair{"oauth_callback", "https://dashboard.example.com/callback"}), "lp.context", "firefox"))
+			}},
+			{language + "-polling-self-registered", func(tb *tab) {
+				tb.open(b.page(walker{t, b.srv, "somebody's script", ""}.requestToken()))
+			}},
+			{language + "-computer", func(tb *tab) {
+				tok := b.walker(t, "System-wide: Ubuntu (laptop)").requestToken()
+				tb.open(b.page(tok, "allow_permission", "DESKTOP_INTEGRATION"))
+			}},
+			{language + "-code", func(tb *tab) {
+				tb.open(b.page(demo.requestToken(pair{"oauth_callback", "oob"})))
+				tb.choose("permission", "READ_PUBLIC")
+				tb.press(allow)
+			}},
+			{language + "-answered", func(tb *tab) {
+				tok := demo.requestToken(pair{"oauth_callback", "https://dashboard.example.com/callback"})
+				b.srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
+				tb.open(b.page(tok))
+			}},
+			{language + "-tokens", func(tb *tab) { tb.open(b.srv.origin() + "/+oauth-tokens") }},
+		})
+	}
+	t.Run("Arabic runs from right to left, and a code from left to right", func(t *testing.T) {
+		tb := b.tab(t, "salgado").speak("salgado", "ar")
+		tb.open(b.page(demo.requestToken(pair{"oauth_callback", "oob"})))
+		if !script[bool](tb, `document.querySelector(".about").getBoundingClientRect().left > document.querySelector(".answer").getBoundingClientRect().right - 1`) {
+			t.Error("who asks stands on the left of what it may do")
+		}
+		tb.choose("permission", "READ_PUBLIC")
+		tb.press(allow)
+		if got := script[string](tb, `getComputedStyle(document.documentElement).direction + getComputedStyle(document.getElementById("verifier")).direction`); got != "rtlltr" {
+			t.Errorf("the directions of the page and of the code are %s", got)
+		}
+	})
+}
+
+// speak says who is logged in, and which language the browser asks for.
+func (tb *tab) speak(user, language string) *tab {
+	tb.t.Helper()
+	headers := network.Headers{"X-Test-User": user, "Accept-Language": language}
+	tb.do(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: headers}))
+	return tb
+}
+
 func (tb *tab) screenshot(path string, width int64) {
 	tb.t.Helper()
 	height := map[int64]int64{390: 844, 1280: 900}[width]
 	tb.do(chromedp.EmulateViewport(width, height))
-	picture, err := chromedp.Run(tb.ctx, chromedp.FullScreenshot(100))
+	// A window as high as the page: Chromium's own way to picture a whole page shifts those that
+	// run from right to left.
+	height = max(height, script[int64](tb, "document.documentElement.scrollHeight"))
+	tb.do(chromedp.EmulateViewport(width, height))
+	picture, err := chromedp.Run(tb.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		tb.t.Fatal(err)
 	}

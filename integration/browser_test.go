@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -139,6 +140,28 @@ func (tb *tab) press(selector string) {
 	}
 }
 
+// doubleClick presses the mouse on a button twice, wherever the first click leads meanwhile.
+func (tb *tab) doubleClick(selector string, apart time.Duration) {
+	tb.t.Helper()
+	type point struct{ X, Y float64 }
+	at := script[point](tb, fmt.Sprintf(`(() => {
+		const button = document.querySelector(%q);
+		button.scrollIntoView({block: "center"});
+		const r = button.getBoundingClientRect();
+		return {X: r.x + r.width / 2, Y: r.y + r.height / 2};
+	})()`, selector))
+	mouse := func(kind input.DispatchMouseEventType, count int64) chromedp.Action[chromedp.Void] {
+		return command(input.DispatchMouseEvent, input.DispatchMouseEventParams{
+			Type: kind, X: at.X, Y: at.Y, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: count,
+		})
+	}
+	tb.do(
+		mouse(input.DispatchMouseEventTypeMousePressed, 1), mouse(input.DispatchMouseEventTypeMouseReleased, 1),
+		chromedp.Sleep(apart),
+		mouse(input.DispatchMouseEventTypeMousePressed, 2), mouse(input.DispatchMouseEventTypeMouseReleased, 2),
+	)
+}
+
 func (tb *tab) choose(name, value string) {
 	tb.t.Helper()
 	tb.do(chromedp.Click(chromedp.CSS(fmt.Sprintf("input[name=%q][value=%q]", name, value))))
@@ -246,7 +269,8 @@ func TestBrowserReview(t *testing.T) {
 		tb.wantText("Almost finished")
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusOK, "")
 		tb.do(chromedp.Reload())
-		tb.wantText("Almost finished") // the token is gone by now
+		tb.wantText("Finished") // the token is gone by now
+		tb.wantText("The application has its access.")
 	})
 	t.Run("nothing is sent before a level is chosen", func(t *testing.T) {
 		tok := b.walker(t, "demo").requestToken()
@@ -361,7 +385,7 @@ func TestBrowserReview(t *testing.T) {
 	})
 	t.Run("an unknown token gets a page that says so", func(t *testing.T) {
 		tb := b.tab(t, "salgado").open(b.page(token{Key: "nonesuch"}))
-		tb.wantText("This request does not exist")
+		tb.wantText("This request is over, or was never here")
 	})
 	t.Run("a used token gets a page that says so", func(t *testing.T) {
 		tok := b.walker(t, "demo").requestToken()
@@ -370,7 +394,7 @@ func TestBrowserReview(t *testing.T) {
 		tb.wantText("You have answered this request already")
 		b.tab(t, "somebody").open(b.page(tok)).wantText("This request was answered already")
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusOK, "")
-		tb.open(b.page(tok)).wantText("This request does not exist")
+		tb.open(b.page(tok)).wantText("This request is over, or was never here")
 	})
 	t.Run("two tabs at once: the first answer stands", func(t *testing.T) {
 		tok := b.walker(t, "demo").requestToken()
@@ -381,20 +405,74 @@ func TestBrowserReview(t *testing.T) {
 		second.wantText("You have answered this request already")
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
 	})
-	t.Run("the back button leads to a page that says so", func(t *testing.T) {
+	t.Run("the back button, and the same answer again, lead to the same code", func(t *testing.T) {
 		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
 		tb := b.tab(t, "salgado").open(b.page(tok))
 		tb.choose("permission", "READ_PUBLIC")
 		tb.press(allow)
 		tb.wantText("Your code")
+		code := script[string](tb, `document.getElementById("verifier").textContent`)
+		tb.do(chromedp.Reload())
+		tb.wantText(code)
 		// Chromium may bring back the old page as it was: then the form's answer is what counts.
 		tb.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
 		tb.waitFor(`document.querySelector("form, .onward") !== null`)
-		tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('button[value="allow"]')?.click()`))
-		tb.waitFor(`document.querySelector(".onward") !== null`)
-		tb.wantText("You have answered this request already")
-		tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".onward a").click()`))
-		tb.waitFor(`document.getElementById("verifier") !== null`) // it is not lost
+		tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('button[value="allow"], .onward a').click()`))
+		tb.waitFor(`document.getElementById("verifier") !== null`)
+		tb.wantText(code) // it is not lost
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", code}), http.StatusOK, "")
+		tb.do(chromedp.Reload())
+		tb.wantText("Finished")
+		tb.open(b.page(tok)).wantText("If the application works, all is done.")
+	})
+	t.Run("the page of an answered request leads on to the application", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", app.URL + "/callback?state=2"})
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.choose("permission", "READ_PUBLIC")
+		tb.press(allow)
+		tb.wantText("This is the application.")
+		first := app.last(t)
+		tb.open(b.page(tok)).wantText("You have answered this request already")
+		tb.press(".onward a")
+		tb.wantText("This is the application.")
+		if got := app.last(t); got.Encode() != first.Encode() || got.Get("oauth_verifier") == "" {
+			t.Errorf("callback got %v and then %v", first, got)
+		}
+		other := b.tab(t, "somebody").open(b.page(tok))
+		other.wantText("This request was answered already")
+		if strings.Contains(script[string](other, "document.documentElement.outerHTML"), first.Get("oauth_verifier")) {
+			t.Error("somebody else gets the verifier")
+		}
+	})
+	for _, apart := range []time.Duration{0, 5, 20, 50, 200} {
+		apart *= time.Millisecond
+		t.Run(fmt.Sprintf("a double click on Allow, %v apart, reaches the callback", apart), func(t *testing.T) {
+			for _, button := range []string{allow, refuse} {
+				tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", app.URL + "/callback"})
+				tb := b.tab(t, "salgado").open(b.page(tok))
+				tb.choose("permission", "READ_PUBLIC")
+				tb.doubleClick(button, apart)
+				tb.waitFor(`document.body !== null && document.body.innerText.includes("This is the application.")`)
+				got := app.last(t)
+				if got.Get("oauth_token") != tok.Key {
+					t.Fatalf("callback got %v", got)
+				}
+				if button == refuse {
+					b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+					continue
+				}
+				b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
+			}
+		})
+	}
+	t.Run("a double click shows a code that works", func(t *testing.T) {
+		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
+		tb := b.tab(t, "salgado").open(b.page(tok))
+		tb.choose("permission", "READ_PUBLIC")
+		tb.doubleClick(allow, 20*time.Millisecond)
+		tb.waitFor(`document.getElementById("verifier") !== null`)
+		code := script[string](tb, `document.getElementById("verifier").textContent`)
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", code}), http.StatusOK, "")
 	})
 	t.Run("a whole computer has a page of its own", func(t *testing.T) {
 		tok := b.walker(t, "System-wide: Ubuntu (laptop)").requestToken()

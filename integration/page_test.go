@@ -37,7 +37,7 @@ func (srv *server) approve(t *testing.T, address, user, permission string) appro
 	if last.Status != http.StatusOK {
 		t.Fatalf("the last page: %d %s", last.Status, last.Body)
 	}
-	if code := regexp.MustCompile(`id="verifier">([^<]+)<`).FindStringSubmatch(last.Body); code != nil {
+	if code := regexp.MustCompile(`id="verifier"[^>]*>([^<]+)<`).FindStringSubmatch(last.Body); code != nil {
 		return approval{Verifier: code[1]}
 	}
 	return approval{}

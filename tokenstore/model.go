@@ -6,7 +6,7 @@ import "time"
 type Consumer struct {
 	// Key names the consumer on the wire (oauth_consumer_key).
 	Key string
-	// Name is what people read on the authorize page. It is the application's own claim.
+	// Name is what people read on the authorize page; where it is empty, they read the key.
 	Name string
 	// Homepage is an http or https URL that the authorize page shows, or empty.
 	Homepage string

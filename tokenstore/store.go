@@ -127,8 +127,10 @@ type Store interface {
 	// RequestToken returns the request token with the key, until RequestRetention after it expired,
 	// or ErrNotFound.
 	RequestToken(ctx context.Context, key string) (*RequestToken, error)
-	// Review records the user's answer, once: see RequestToken.WithReview for its errors, and
-	// ErrNotFound.
+	// Review records the user's answer, once, and returns the request token with it. The same
+	// answer of the same user again, also at the same time, changes nothing: it returns the token
+	// with the review that is stored, and so with the first verifier. See RequestToken.WithReview
+	// for its errors, and ErrNotFound.
 	Review(ctx context.Context, key string, r Review) (*RequestToken, error)
 	// Exchange turns a reviewed request token into the access token whose key and secret are given,
 	// and forgets the request token. Of any number of calls at the same time, one succeeds.

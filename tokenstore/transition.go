@@ -17,8 +17,13 @@ const Retention = 24 * time.Hour
 // within minutes, from its disk too.
 const RequestRetention = 10 * time.Minute
 
-// WithReview returns the request token as the review leaves it. ErrExpired, ErrAlreadyReviewed.
+// WithReview returns the request token as the review leaves it. The same answer again changes
+// nothing: it returns t itself, with the verifier of the first, until the token expires.
+// ErrExpired, ErrAlreadyReviewed.
 func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error) {
+	if t.Review != nil && t.Review.sameAnswer(r) && now.Before(t.Expires) {
+		return t, nil
+	}
 	if t.Review != nil {
 		return nil, ErrAlreadyReviewed
 	}
@@ -28,6 +33,21 @@ func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error
 	next := *t
 	next.Review = &r
 	return &next, nil
+}
+
+// sameAnswer reports whether both are the same user's same answer, at whatever time: a browser
+// sends a form twice when a button is clicked twice.
+func (r *Review) sameAnswer(other Review) bool {
+	return r.User == other.User && r.Permission == other.Permission && r.Context == other.Context &&
+		r.Expires.IsZero() == other.Expires.IsZero() && r.lifetime() == other.lifetime()
+}
+
+// lifetime returns how long the access token lives; 0 means for ever.
+func (r *Review) lifetime() time.Duration {
+	if r.Expires.IsZero() {
+		return 0
+	}
+	return r.Expires.Sub(r.Time)
 }
 
 // Exchange returns the access token that the request token turns into. In this order:

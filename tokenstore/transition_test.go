@@ -17,7 +17,7 @@ func TestWithReview(t *testing.T) {
 	}{
 		"a waiting token is reviewed":              {RequestToken{Expires: now.Add(1)}, nil},
 		"at its end it is expired":                 {RequestToken{Expires: now}, ErrExpired},
-		"a token is reviewed once":                 {RequestToken{Expires: now.Add(1), Review: &review}, ErrAlreadyReviewed},
+		"a token is reviewed once":                 {RequestToken{Expires: now.Add(1), Review: &Review{User: "bob", Permission: "READ_PUBLIC"}}, ErrAlreadyReviewed},
 		"reviewed comes before expired":            {RequestToken{Expires: now, Review: &review}, ErrAlreadyReviewed},
 		"a refusal is a review":                    {RequestToken{Expires: now.Add(1), Review: &Review{Permission: Unauthorized}}, ErrAlreadyReviewed},
 		"a token without an end is one that ended": {RequestToken{}, ErrExpired},
@@ -33,6 +33,49 @@ func TestWithReview(t *testing.T) {
 			}
 			if err == nil && (*got.Review != review || !got.Expires.Equal(before.Expires)) {
 				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// The same user's same answer leaves the token as the first one did; every other answer is refused.
+func TestWithReviewAgain(t *testing.T) {
+	first := Review{User: "alice", Permission: "READ_PUBLIC", Context: "c", Verifier: "first", Time: now, Expires: now.Add(time.Hour)}
+	later := now.Add(20 * time.Millisecond)
+	answer := func(change func(*Review)) Review {
+		r := first
+		r.Verifier, r.Time, r.Expires = "second", later, later.Add(time.Hour)
+		change(&r)
+		return r
+	}
+	for name, c := range map[string]struct {
+		first  Review
+		second Review
+		want   error
+	}{
+		"the same, a moment later":           {first, answer(func(*Review) {}), nil},
+		"the same refusal":                   {Review{User: "alice", Permission: Unauthorized, Time: now}, Review{User: "alice", Permission: Unauthorized, Time: later}, nil},
+		"for ever, both times":               {Review{User: "alice", Permission: "P", Time: now}, Review{User: "alice", Permission: "P", Time: later}, nil},
+		"another user":                       {first, answer(func(r *Review) { r.User = "bob" }), ErrAlreadyReviewed},
+		"another level":                      {first, answer(func(r *Review) { r.Permission = "WRITE_PUBLIC" }), ErrAlreadyReviewed},
+		"a refusal of what was granted":      {first, answer(func(r *Review) { r.Permission = Unauthorized }), ErrAlreadyReviewed},
+		"another context":                    {first, answer(func(r *Review) { r.Context = "d" }), ErrAlreadyReviewed},
+		"another lifetime":                   {first, answer(func(r *Review) { r.Expires = later.Add(2 * time.Hour) }), ErrAlreadyReviewed},
+		"for ever, after a while":            {first, answer(func(r *Review) { r.Expires = time.Time{} }), ErrAlreadyReviewed},
+		"an end at once is not for ever":     {Review{User: "a", Time: now, Expires: now}, Review{User: "a", Time: now}, ErrAlreadyReviewed},
+		"for a while, where it was for ever": {answer(func(r *Review) { r.Expires = time.Time{} }), first, ErrAlreadyReviewed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := &RequestToken{Key: "k", Expires: now.Add(time.Hour), Review: &c.first}
+			got, err := token.WithReview(c.second, later)
+			if !errors.Is(err, c.want) {
+				t.Fatalf("got error %v, want %v", err, c.want)
+			}
+			if err == nil && (got != token || got.Review.Verifier != c.first.Verifier) {
+				t.Errorf("got %+v, want the token as it was", got)
+			}
+			if _, err := token.WithReview(c.second, token.Expires); !errors.Is(err, ErrAlreadyReviewed) {
+				t.Errorf("when it has expired: got error %v, want %v", err, ErrAlreadyReviewed)
 			}
 		})
 	}

@@ -196,8 +196,8 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 		return nil, err
 	}
 	next, err := t.WithReview(r, s.clock())
-	if err != nil {
-		return nil, err
+	if err != nil || next == t { // the same answer again: the first is on disk since its lock was given back
+		return next, err
 	}
 	var c change
 	putRequestToken(&c, next)

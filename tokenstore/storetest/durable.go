@@ -147,6 +147,8 @@ var durableCases = []struct {
 		_, err = s.Exchange(t.Context(), "exchanged", "", "c", "secret")
 		wantErr(t, err, tokenstore.ErrNotFound)
 		_, err = s.Review(t.Context(), "r", review(c, "u", "READ_PUBLIC"))
+		must(t, err) // the same answer again
+		_, err = s.Review(t.Context(), "r", review(c, "u", "WRITE_PUBLIC"))
 		wantErr(t, err, tokenstore.ErrAlreadyReviewed)
 		_, err = s.Exchange(t.Context(), "r", "", "c", "secret")
 		must(t, err)

@@ -58,6 +58,57 @@ var tokenCases = []testCase{
 			}), tokenstore.ErrAlreadyReviewed)
 		}
 	}},
+	{"the same answer of the same user, at the same time too, is one review with one verifier", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for round := range rounds {
+			key := numbered("r", round)
+			r := requestToken(c, key, "k")
+			r.Callback = "https://example.com/cb"
+			must(t, s.CreateRequestToken(t.Context(), r))
+			answer := func(i int, permission string) (string, error) {
+				v := review(c, "u", permission)
+				v.Time = v.Time.Add(time.Duration(i) * time.Millisecond)
+				v.Expires = v.Time.Add(time.Hour)
+				v.Verifier = numbered("v", i)
+				got, err := s.Review(t.Context(), key, v)
+				if err != nil {
+					return "", err
+				}
+				return got.Review.Verifier, nil
+			}
+			verifiers := make([]string, racers)
+			got := race(func(i int) (err error) {
+				verifiers[i], err = answer(i, "READ_PUBLIC")
+				return err
+			})
+			if got[nil] != racers {
+				t.Fatalf("of %d same answers at the same time: got %v, want no error", racers, got)
+			}
+			slices.Sort(verifiers)
+			if verifiers = slices.Compact(verifiers); len(verifiers) != 1 {
+				t.Fatalf("got the verifiers %q, want one", verifiers)
+			}
+			_, err := answer(0, "WRITE_PUBLIC")
+			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
+			_, err = answer(0, tokenstore.Unauthorized)
+			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
+			_, err = s.Review(t.Context(), key, review(c, "somebody else", "READ_PUBLIC"))
+			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
+			_, err = s.Exchange(t.Context(), key, verifiers[0], numbered("a", round), "secret")
+			must(t, err)
+			_, err = answer(0, "READ_PUBLIC")
+			wantErr(t, err, tokenstore.ErrNotFound)
+		}
+	}},
+	{"of different answers of one user at the same time one is taken", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for round := range rounds {
+			key := numbered("r", round)
+			must(t, s.CreateRequestToken(t.Context(), requestToken(c, key, "k")))
+			wantRace(t, race(func(i int) error {
+				_, err := s.Review(t.Context(), key, review(c, "u", numbered("LEVEL", i)))
+				return err
+			}), tokenstore.ErrAlreadyReviewed)
+		}
+	}},
 	{"a request token is exchanged once", func(t *testing.T, s tokenstore.Store, c *clock) {
 		for round := range rounds {
 			key, consumer := numbered("r", round), numbered("k", round)

@@ -1,0 +1,87 @@
+package caddymodule
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// events is told each fact once, by the code that made it so. Everything that listens is called from here:
+// the metrics, the logs, and the placeholders of a refusal. It is never given a secret or a signature.
+type events struct {
+	metrics *metrics
+	logger  *zap.Logger
+}
+
+// refused: a request got a refusal. A client's mistake is no error of the server.
+func (e *events) refused(r *http.Request, endpoint string, p *refusal.Problem) {
+	e.metrics.refused(endpoint, p.Reason)
+	publish(r, endpoint, p)
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Add(zap.String("oauth_refusal", p.Reason))
+	}
+	level := zap.DebugLevel
+	if p.Kind == refusal.KindStore {
+		level = zap.ErrorLevel
+	}
+	if c := e.logger.Check(level, "request refused"); c != nil {
+		c.Write(
+			zap.String("endpoint", endpoint),
+			zap.String("reason", p.Reason),
+			zap.Int("status", p.Status),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+			zap.String("path", r.URL.Path),
+			zap.String("remote", r.RemoteAddr),
+			zap.Error(p.Cause),
+		)
+	}
+}
+
+// forwarded: an API request goes on to the next handler, as the identity.
+func (e *events) forwarded(id *Identity) { e.metrics.passed(id.Anonymous()) }
+
+// shown: a user got one of the pages of an endpoint, or was sent on from it.
+func (e *events) shown(endpoint string) { e.metrics.answered(endpoint) }
+
+// requestTokenIssued: a consumer got a request token.
+func (e *events) requestTokenIssued() { e.metrics.answered(endpointRequestToken) }
+
+// exchanged: a consumer got an access token for its request token.
+func (e *events) exchanged() { e.metrics.answered(endpointAccessToken) }
+
+// reviewed: a user granted or refused what a consumer asked for.
+func (e *events) reviewed(consumer string, review tokenstore.Review) {
+	text, expires := "access granted", zap.Skip()
+	if review.Permission == tokenstore.Unauthorized {
+		text = "access refused"
+	}
+	if !review.Expires.IsZero() {
+		expires = zap.Time("expires", review.Expires)
+	}
+	e.logger.Info(text,
+		zap.String("consumer", consumer),
+		zap.String("user", review.User),
+		zap.String("permission", review.Permission),
+		zap.String("context", review.Context),
+		expires,
+	)
+}
+
+// revoked: a user took back a number of access tokens of a consumer.
+func (e *events) revoked(consumer, user string, tokens int) {
+	e.logger.Info("access revoked",
+		zap.String("consumer", consumer),
+		zap.String("user", user),
+		zap.Int("tokens", tokens),
+	)
+}
+
+// changed: somebody changed something by the admin API, from the address.
+func (e *events) changed(what, remote string, fields ...zap.Field) {
+	e.logger.Info(what, append(fields, zap.String("remote", remote))...)
+}

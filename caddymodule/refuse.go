@@ -1,0 +1,105 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
+)
+
+// refuse answers a request with a problem, and tells the operator.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
+	h.events.refused(r, endpoint, p)
+	h.disown(r)
+
+	header := w.Header()
+	switch p.Status {
+	case http.StatusUnauthorized:
+		header.Set("WWW-Authenticate", h.challenge(r))
+	case http.StatusServiceUnavailable:
+		header.Set("Retry-After", "5")
+	case http.StatusMethodNotAllowed:
+		header.Set("Allow", allowedMethods(endpoint))
+	}
+	return h.answerError(w, r, p, func(w http.ResponseWriter) error {
+		if !wantsJSON(r) || readByLaunchpadlib(r, p) {
+			return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(p.Text))
+		}
+		body, err := json.Marshal(struct {
+			Error   string `json:"error"`
+			Problem string `json:"oauth_problem"`
+		}{p.Text, p.Word})
+		if err != nil {
+			return caddyhttp.Error(http.StatusInternalServerError, err)
+		}
+		return h.answer(w, p.Status, "application/json", body)
+	})
+}
+
+// allowedMethods are the methods of an endpoint: the pages are there for HEAD, too.
+func allowedMethods(endpoint string) string {
+	switch endpoint {
+	case endpointAuthorize, endpointTokens:
+		return "GET, HEAD, POST"
+	}
+	return "GET, POST"
+}
+
+// answer writes a whole response that no cache may keep and no browser may guess the type of.
+func (h *Handler) answer(w http.ResponseWriter, status int, contentType string, body []byte) error {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, err := w.Write(body)
+	return err
+}
+
+// challenge is the WWW-Authenticate of a 401 (RFC 5849 section 3.5.1).
+func (h *Handler) challenge(r *http.Request) string {
+	realm := h.Realm
+	if realm == "" {
+		realm = h.origin(r).host
+	}
+	return `OAuth realm="` + quotedString.Replace(realm) + `"`
+}
+
+var quotedString = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// readByLaunchpadlib reports whether Launchpad's own client, lazr.restfulclient, has to read the text of a refusal. It asks
+// for JSON with every request, and yet gets new credentials only where a body begins with the plain words.
+func readByLaunchpadlib(r *http.Request, p *refusal.Problem) bool {
+	return (p.Reason == refusal.UnknownToken.Reason || p.Reason == refusal.ExpiredToken.Reason) &&
+		strings.Contains(r.UserAgent(), "lazr.restfulclient")
+}
+
+// wantsJSON reports whether JSON is among the types that the client names as acceptable.
+func wantsJSON(r *http.Request) bool { return slices.ContainsFunc(acceptable(r), isJSON) }
+
+// wantsOnlyJSON reports whether JSON is the only one.
+func wantsOnlyJSON(r *http.Request) bool {
+	types := acceptable(r)
+	return len(types) > 0 && !slices.ContainsFunc(types, func(name string) bool { return !isJSON(name) })
+}
+
+func isJSON(mediaType string) bool { return equalASCII(mediaType, "application/json") }
+
+// acceptable are the media ranges of Accept (RFC 9110 section 12.5.1), without their parameters.
+func acceptable(r *http.Request) []string {
+	var types []string
+	for _, field := range r.Header["Accept"] {
+		for element := range strings.SplitSeq(field, ",") {
+			if name := mediaType(element); name != "" {
+				types = append(types, name)
+			}
+		}
+	}
+	return types
+}
