@@ -1,6 +1,9 @@
 package tokenstore
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Consumer is an application that signs requests (RFC 5849 section 1.1: the client).
 type Consumer struct {
@@ -49,6 +52,19 @@ type Consumer struct {
 // Expired reports whether the consumer has ended at now.
 func (c *Consumer) Expired(now time.Time) bool {
 	return ended(c.Expires, now)
+}
+
+// Clone returns a copy that shares no memory with c that can be written to.
+func (c *Consumer) Clone() *Consumer {
+	next := *c
+	next.SignatureMethods = slices.Clone(c.SignatureMethods)
+	next.Callbacks = slices.Clone(c.Callbacks)
+	next.Permissions = slices.Clone(c.Permissions)
+	if c.TwoLegged != nil {
+		two := *c.TwoLegged
+		next.TwoLegged = &two
+	}
+	return &next
 }
 
 // TwoLegged is the user that a consumer acts as when it signs without a token. It has a JSON form,

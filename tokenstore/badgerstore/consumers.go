@@ -169,7 +169,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 	if gone, err := s.forgottenConsumer(stored); err != nil || gone {
 		return nil, errors.Join(err, goneIf(gone))
 	}
-	next := cloneConsumer(stored)
+	next := stored.Clone()
 	if err := update(next); err != nil {
 		return nil, err
 	}
@@ -191,19 +191,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 		s.self.drop(key)
 	}
 	s.requests.adopt(key, next.SelfRegistered)
-	return cloneConsumer(next), nil // update may have kept the other
-}
-
-func cloneConsumer(c *tokenstore.Consumer) *tokenstore.Consumer {
-	next := *c
-	next.SignatureMethods = slices.Clone(c.SignatureMethods)
-	next.Callbacks = slices.Clone(c.Callbacks)
-	next.Permissions = slices.Clone(c.Permissions)
-	if c.TwoLegged != nil {
-		two := *c.TwoLegged
-		next.TwoLegged = &two
-	}
-	return &next
+	return next.Clone(), nil // update may have kept the other
 }
 
 // DeleteConsumer removes a consumer and all its tokens.
