@@ -53,8 +53,9 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 // storeID is the ID of the module of the store with the name.
 func storeID(name string) string { return tokenstore.ModuleNamespace + "." + name }
 
-// acquireStore opens the store, or goes on with the one that another configuration opened. The pool counts the app from
-// then on, also where an error is returned because the open store could not be configured.
+// acquireStore opens the store, or goes on with the one that another configuration opened. The pool
+// counts the app from then on, also where an error is returned because the open store could not be
+// configured.
 func (a *App) acquireStore() (tokenstore.Store, error) {
 	key, err := a.module.PoolKey()
 	if err != nil {
@@ -96,8 +97,8 @@ func (a *App) releaseStore() error {
 // openedMessage is the line in the log.
 const openedMessage = "token store is open"
 
-// logOpened says in the log which store was opened, and how much is in it, as far as both are known. It is called in the
-// background: a store may count for seconds.
+// logOpened says in the log which store was opened, and how much is in it, as far as both are
+// known. It is called in the background: a store may count for seconds.
 func logOpened(ctx context.Context, logger *zap.Logger, module tokenstore.Module, store tokenstore.Store) {
 	var fields []zap.Field
 	if m, ok := module.(caddy.Module); ok {

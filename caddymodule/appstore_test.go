@@ -19,9 +19,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
-// TestTheDefaultStoreIsLoadedByCaddy: as any other store, with its own logger, Validate and Cleanup.
+// TestTheDefaultStoreIsLoadedByCaddy: as any other store, with its own logger, Validate and
+// Cleanup.
 func TestTheDefaultStoreIsLoadedByCaddy(t *testing.T) {
-	for name, raw := range map[string]json.RawMessage{"default": nil, "named": json.RawMessage(`{"module":"badger"}`)} {
+	for name, raw := range map[string]json.RawMessage{
+		"default": nil,
+		"named":   json.RawMessage(`{"module":"badger"}`),
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("XDG_DATA_HOME", filepath.Join(t.TempDir(), "data"))
 			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
@@ -66,7 +70,8 @@ func (describedModule) Describe() []slog.Attr {
 	return []slog.Attr{slog.String("path", "/p"), slog.Bool("sync", true)}
 }
 
-// TestTheLogTellsWhatTheStoreKnows: an operator sees that the right store was opened, as far as the store can tell.
+// TestTheLogTellsWhatTheStoreKnows: an operator sees that the right store was opened, as far as the
+// store can tell.
 func TestTheLogTellsWhatTheStoreKnows(t *testing.T) {
 	t.Parallel()
 	stats := []tokenstore.Stat{{Name: "consumers", Value: 3}, {Name: "cats", Value: 4}}
@@ -78,7 +83,8 @@ func TestTheLogTellsWhatTheStoreKnows(t *testing.T) {
 	}{
 		{"nothing", silentModule{}, silentStore{}, map[string]any{}},
 		{"its place", describedModule{}, silentStore{}, map[string]any{"path": "/p", "sync": true}},
-		{"how much is in it", silentModule{}, statStore{stats: stats}, map[string]any{"consumers": int64(3), "cats": int64(4)}},
+		{"how much is in it", silentModule{}, statStore{stats: stats},
+			map[string]any{"consumers": int64(3), "cats": int64(4)}},
 		{"some of what is in it", silentModule{}, statStore{stats: stats[:1], err: errors.New("broken")},
 			map[string]any{"consumers": int64(3), "uncounted": "broken"}},
 		{"the default store's name and place", &badgerstore.Module{Path: "/nowhere/at/all"}, silentStore{},
@@ -99,7 +105,8 @@ func TestTheLogTellsWhatTheStoreKnows(t *testing.T) {
 		core, logs := observer.New(zap.InfoLevel)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		logOpened(ctx, zap.New(core), silentModule{}, statStore{err: fmt.Errorf("count: %w", context.Canceled)})
+		store := statStore{err: fmt.Errorf("count: %w", context.Canceled)}
+		logOpened(ctx, zap.New(core), silentModule{}, store)
 		if logs.Len() > 0 {
 			t.Errorf("got %v", logs.All())
 		}
@@ -132,8 +139,8 @@ func (m endlessModule) PoolKey() (string, error)         { return "endless", nil
 func (m endlessModule) Open() (tokenstore.Store, error)  { return m.store, nil }
 func (m endlessModule) Configure(tokenstore.Store) error { return nil }
 
-// TestAStoreThatIsCountedCanBeClosed: a stop does not wait until millions of tokens are counted, and counting does not go
-// on in a closed store.
+// TestAStoreThatIsCountedCanBeClosed: a stop does not wait until millions of tokens are counted,
+// and counting does not go on in a closed store.
 func TestAStoreThatIsCountedCanBeClosed(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	closed := false

@@ -110,7 +110,8 @@ func TestImports(t *testing.T) {
 				}
 				for _, forbidden := range mustNotDependOn[name] {
 					i := slices.IndexFunc(p.Deps, func(path string) bool {
-						return strings.HasPrefix(path, forbidden) && !strings.HasPrefix(path, module+"tokenstore")
+						return strings.HasPrefix(path, forbidden) &&
+							!strings.HasPrefix(path, module+"tokenstore")
 					})
 					if i >= 0 { // one is enough: it brings others
 						t.Errorf("%s depends on %s", name, p.Deps[i])

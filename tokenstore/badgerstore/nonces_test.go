@@ -28,7 +28,8 @@ const (
 )
 
 func windowNonce(timestamp int64, value string) tokenstore.Nonce {
-	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp+1+testWindow, 0)}
+	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value,
+		Expires: time.Unix(timestamp+1+testWindow, 0)}
 }
 
 // crash copies the store as another process would find it now.
@@ -83,7 +84,8 @@ func TestRestart(t *testing.T) {
 	}{
 		{"kill -9 costs nothing", false, false, "same", nil, -testWindow, ""},
 		{"a clean stop before the machine's costs nothing", true, false, "another", nil, -testWindow, ""},
-		{"a power cut costs what is below the ceiling", false, false, "another", nil, nonceLead + 1, "the machine stopped"},
+		{"a power cut costs what is below the ceiling", false, false, "another", nil,
+			nonceLead + 1, "the machine stopped"},
 		{"a power cut with sync on costs nothing", false, true, "another", nil, -testWindow, ""},
 		{"a flipped bit costs a window", false, false, "same", flip, testWindow + 2, "record 0"},
 		{"a truncated segment costs a window", true, false, "same", func(t *testing.T, path string) {
@@ -106,12 +108,14 @@ func TestRestart(t *testing.T) {
 			}
 		}, testWindow + 2, "it belongs to another store"},
 		{"files of others are nothing to us", true, false, "same", func(t *testing.T, path string) {
-			if err := os.WriteFile(filepath.Join(path, "nonces", "lost+found"), []byte("x"), 0o600); err != nil {
+			name := filepath.Join(path, "nonces", "lost+found")
+			if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, -testWindow, ""},
 		{"a segment that was never finished is removed", false, false, "same", func(t *testing.T, path string) {
-			if err := os.WriteFile(filepath.Join(path, "nonces", "00000000000000ff"+segmentSuffix+".new"), []byte("x"), 0o600); err != nil {
+			name := filepath.Join(path, "nonces", "00000000000000ff"+segmentSuffix+".new")
+			if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, -testWindow, ""},
@@ -153,7 +157,8 @@ func TestRestart(t *testing.T) {
 					t.Errorf("timestamp %d: a used nonce passed", i)
 				}
 			}
-			if err := s.UseNonce(t.Context(), windowNonce(begin+c.passes-1, "new")); c.passes > -testWindow && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+			err = s.UseNonce(t.Context(), windowNonce(begin+c.passes-1, "new"))
+			if c.passes > -testWindow && !errors.Is(err, tokenstore.ErrNonceForgotten) {
 				t.Errorf("timestamp %d: got %v, want %v", c.passes-1, err, tokenstore.ErrNonceForgotten)
 			}
 			if err := s.UseNonce(t.Context(), windowNonce(begin+c.passes, "new")); err != nil {

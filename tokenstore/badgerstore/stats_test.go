@@ -52,15 +52,18 @@ func TestStats(t *testing.T) {
 	o.Sync = true
 	s = openTest(t, o)
 	stats, err := s.Stats(t.Context())
-	want := []tokenstore.Stat{{Name: "consumers", Value: 2}, {Name: "access_tokens", Value: countedAtOnce + 1},
-		{Name: "request_tokens", Value: 1}, {Name: "nonces", Value: 3}}
+	want := []tokenstore.Stat{
+		{Name: "consumers", Value: 2}, {Name: "access_tokens", Value: countedAtOnce + 1},
+		{Name: "request_tokens", Value: 1}, {Name: "nonces", Value: 3},
+	}
 	if err != nil || !slices.Equal(stats, want) {
 		t.Errorf("got %v, %v; want %v", stats, err, want)
 	}
 
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if stats, err := s.Stats(ended); !errors.Is(err, context.Canceled) || len(stats) != 1 || stats[0].Name != "nonces" {
+	stats, err = s.Stats(ended)
+	if !errors.Is(err, context.Canceled) || len(stats) != 1 || stats[0].Name != "nonces" {
 		t.Errorf("when it has no time: %v, %v; want the nonces alone, and %v", stats, err, context.Canceled)
 	}
 	if err := s.Close(); err != nil {

@@ -18,19 +18,22 @@ var (
 	someTime     = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
 	someConsumer = &tokenstore.Consumer{
 		Key: "k", Name: "n", Homepage: "h", Secret: "s", PreviousSecret: "p", PreviousSecretExpires: someTime,
-		RSAPublicKey: "r", SignatureMethods: []string{"a", ""}, Callbacks: []string{"c"}, Permissions: []string{"p", "q"},
+		RSAPublicKey: "r", SignatureMethods: []string{"a", ""},
+		Callbacks: []string{"c"}, Permissions: []string{"p", "q"},
 		TwoLegged: &tokenstore.TwoLegged{User: "u", Permission: "p"}, Disabled: true, SelfRegistered: true,
 		CallbacksIgnoreQuery: true, DefaultCallback: true,
 		Created: someTime, Expires: someTime,
 	}
 	someRequestToken = &tokenstore.RequestToken{
 		Key: "k", Secret: "s", Consumer: "c", Callback: "b", Created: someTime, Expires: someTime,
-		Review:           &tokenstore.Review{User: "u", Permission: "p", Context: "c", Verifier: "v", Time: someTime, Expires: someTime},
+		Review: &tokenstore.Review{
+			User: "u", Permission: "p", Context: "c", Verifier: "v", Time: someTime, Expires: someTime,
+		},
 		VerifierFailures: 3,
 	}
 	someAccessToken = &tokenstore.AccessToken{
-		Key: "k", Secret: "s", Consumer: "c", User: "u", Permission: "p", Context: "x", Created: someTime, Expires: someTime,
-		LastUsed: someTime,
+		Key: "k", Secret: "s", Consumer: "c", User: "u", Permission: "p", Context: "x",
+		Created: someTime, Expires: someTime, LastUsed: someTime,
 	}
 )
 
@@ -127,13 +130,16 @@ func TestRecordsOfOtherPrograms(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.kind, func(t *testing.T) {
 			record := k.encode(k.full)
-			if got, err := k.decode(addField(addField(record, 0xff), 1)); err != nil || !reflect.DeepEqual(got, k.full) {
+			got, err := k.decode(addField(addField(record, 0xff), 1))
+			if err != nil || !reflect.DeepEqual(got, k.full) {
 				t.Errorf("fields that were added: got %+v, %v; want %+v", got, err, k.full)
 			}
 			for _, v := range []byte{k.version + 1, 0xff, 0} {
 				_, err := k.decode(setVersion(record, v))
-				if !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), fmt.Sprintf("a %s of a version", k.kind)) ||
-					!strings.Contains(err.Error(), fmt.Sprintf("version %d, and it knows 1 to %d", v, k.version)) {
+				kind := fmt.Sprintf("a %s of a version", k.kind)
+				versions := fmt.Sprintf("version %d, and it knows 1 to %d", v, k.version)
+				if !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), kind) ||
+					!strings.Contains(err.Error(), versions) {
 					t.Errorf("version %d: got %v", v, err)
 				}
 				if !Unreadable(err) {
@@ -211,7 +217,8 @@ func FuzzRecord(f *testing.F) {
 }
 
 func BenchmarkDecodeAccessToken(b *testing.B) {
-	r := AccessToken.Encode(&tokenstore.AccessToken{Key: tokenstore.NewKey(), Secret: tokenstore.NewSecret(), Consumer: "consumer",
+	r := AccessToken.Encode(&tokenstore.AccessToken{
+		Key: tokenstore.NewKey(), Secret: tokenstore.NewSecret(), Consumer: "consumer",
 		User: "alice", Permission: "READ_PUBLIC", Created: someTime})
 	b.ReportAllocs()
 	for b.Loop() {

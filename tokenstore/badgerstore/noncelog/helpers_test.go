@@ -62,7 +62,8 @@ func openAlone(o testOptions) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return Open(Options{Dir: dir, State: fileKeeper{filepath.Join(o.Path, "state")}, MaxNonces: o.MaxNonces, Sync: o.Sync,
+	return Open(Options{Dir: dir, State: fileKeeper{filepath.Join(o.Path, "state")},
+		MaxNonces: o.MaxNonces, Sync: o.Sync,
 		Logger: o.Logger, Clock: o.Clock, Boot: o.bootID, Synced: o.afterSync})
 }
 
@@ -123,7 +124,8 @@ func (s *testLog) Close() error {
 const testWindow = 300
 
 func windowNonce(timestamp int64, value string) tokenstore.Nonce {
-	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp+1+testWindow, 0)}
+	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value,
+		Expires: time.Unix(timestamp+1+testWindow, 0)}
 }
 
 // crash copies the store as another process would find it now.

@@ -60,8 +60,9 @@ func TestStatesOfOtherPrograms(t *testing.T) {
 	}
 	for _, v := range []byte{2, 0xff, 0} {
 		_, err := stateKind.Decode(stateWithChecksum(append([]byte{v}, body[1:]...)))
-		if want := fmt.Sprintf("a state of the nonce log of a version that this program does not know: version %d, "+
-			"and it knows 1 to 1", v); !errors.Is(err, record.ErrVersion) || !strings.Contains(err.Error(), want) {
+		want := fmt.Sprintf("a state of the nonce log of a version that this program does not know: "+
+			"version %d, and it knows 1 to 1", v)
+		if !errors.Is(err, record.ErrVersion) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
@@ -73,7 +74,8 @@ func TestStatesOfOtherPrograms(t *testing.T) {
 // FuzzState gives the decoder bytes that pass the checksum: it refuses them or reads a state, which
 // is written and read again alike.
 func FuzzState(f *testing.F) {
-	for _, s := range []logState{someState(), {floor: none, ceiling: 1_800_000_000, window: 301, boot: "b", clean: true}, {}} {
+	early := logState{floor: none, ceiling: 1_800_000_000, window: 301, boot: "b", clean: true}
+	for _, s := range []logState{someState(), early, {}} {
 		b := stateKind.Encode(&s)
 		f.Add(b[:len(b)-4])
 	}
