@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// TestCloneOfAConsumer: whatever fields there are, a change of the clone is no change of the
-// original.
+// TestCloneOfAConsumer: a change of any field of the clone does not change the original.
 func TestCloneOfAConsumer(t *testing.T) {
 	var c Consumer
 	fields := reflect.ValueOf(&c).Elem()

@@ -35,7 +35,7 @@ func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error
 	return &next, nil
 }
 
-// sameAnswer reports whether both are the same user's same answer, at whatever time: a browser
+// sameAnswer reports whether both are the same user's same answer, at any two times: a browser
 // sends a form twice when a button is clicked twice.
 func (r *Review) sameAnswer(other Review) bool {
 	return r.User == other.User && r.Permission == other.Permission && r.Context == other.Context &&

@@ -403,7 +403,7 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
-// Without a backup, who removes the ledger opens what is left, and is told.
+// Without a backup, an operator can remove the ledger to open what is left. The log tells of it.
 func TestOpenWhatIsLeft(t *testing.T) {
 	_, killed, _ := saveStores(t, nil)
 	files := maps.Clone(killed.files)

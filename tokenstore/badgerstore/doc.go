@@ -27,7 +27,7 @@
 //
 // The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule
 // (tokenstore's transition.go) -> commit (internal/batch) -> cache. What revokes many tokens takes
-// the gate alone for one commit, of a mark; they are removed later (removals.go). Whoever reads a
+// the gate alone for one commit, of a mark; they are removed later (removals.go). A reader of a
 // token takes the marks first, and then looks whether one hides it.
 //
 // Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a

@@ -179,7 +179,7 @@ func TestRestart(t *testing.T) {
 }
 
 // A nonce that could not be brought to disk is not accepted, and from then on the store says that
-// it must be opened again: nobody knows what the kernel has dropped.
+// it must be opened again: the kernel may have dropped any of its pages.
 func TestFailedSyncOfANonce(t *testing.T) {
 	broken := errors.New("broken disk")
 	var breaks atomic.Bool

@@ -81,7 +81,7 @@ func wantCounts(t *testing.T, s *Store, when string) {
 	}
 }
 
-// Whatever becomes of request tokens, at the same time, the counts are what is on disk, and the
+// After concurrent changes of request tokens of all kinds, the counts are those on disk, and the
 // same after opening the store again.
 func TestRequestTokensAreCountedExactly(t *testing.T) {
 	var offset atomic.Int64
@@ -275,7 +275,7 @@ func TestLimitsAfterTheClockWasAhead(t *testing.T) {
 	}
 }
 
-// What one consumer's user refuses takes the room of nobody else.
+// Request tokens that a consumer's users refuse take no room from other consumers.
 func TestRefusalsOfOneConsumer(t *testing.T) {
 	s := openTest(t, Options{})
 	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 200})

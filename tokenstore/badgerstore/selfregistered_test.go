@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// What is noted of idle consumers may be out of date. Nobody is forgotten because of it.
+// The notes of idle consumers may be out of date. No consumer is forgotten because of that.
 func TestOutdatedNotesForgetNobody(t *testing.T) {
 	s := openTest(t, Options{})
 	for _, c := range []tokenstore.Consumer{{Key: "has a token", SelfRegistered: true}, {Key: "added"}} {

@@ -145,7 +145,7 @@ func Open(o Options) (_ *Store, err error) {
 		MaxNonces: o.MaxNonces,
 		Sync:      o.Sync,
 		Reserve:   reserveToAdd,
-		// Without a log the store does not open, and then nobody could revoke anything.
+		// Without a log the store does not open, and nothing can be revoked.
 		ReserveToOpen: reserveToRemove,
 		Logger:        o.Logger,
 		Clock:         o.Clock,

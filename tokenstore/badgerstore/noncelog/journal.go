@@ -338,7 +338,7 @@ func (l *journal) remove(below int32, stop <-chan struct{}) error {
 	return nil
 }
 
-// close brings everything to disk. Nobody appends any more.
+// close brings everything to disk. No append may be under way.
 func (l *journal) close() error {
 	l.syncs.Flush()
 	active := l.active.Swap(nil)

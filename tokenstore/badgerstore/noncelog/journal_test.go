@@ -378,7 +378,7 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 	}
 }
 
-// After a sync that failed nobody knows what the kernel has dropped.
+// After a sync that failed, the kernel may have dropped any pages.
 func TestFailedSync(t *testing.T) {
 	s := openTest(t, testOptions{Sync: true})
 	broken := errors.New("broken disk")

@@ -78,8 +78,8 @@ func TestDecodeSegment(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSegment: whatever a file holds, it is read without harm, and what is read is what would
-// be written.
+// FuzzDecodeSegment: a file with any content is read without harm, and each record that is read is
+// the one that would be written.
 func FuzzDecodeSegment(f *testing.F) {
 	f.Add(segmentBytes(5, 6), true)
 	f.Add(segmentBytes(5, 6)[:100], false)

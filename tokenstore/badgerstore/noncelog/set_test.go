@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestNonceSet: whatever the order in which nonces of several buckets come, come again, and are
-// dropped, the set knows what a map would know, and counts what each consumer has.
+// TestNonceSet: nonces of several buckets come, come again and are dropped in any order. The set
+// has what a map would have, and counts the nonces of each consumer.
 func TestNonceSet(t *testing.T) {
 	const buckets, consumers = 4, 3
 	random := rand.New(rand.NewPCG(1, 2))
