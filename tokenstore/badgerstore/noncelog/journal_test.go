@@ -214,7 +214,7 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 				look()
 				use(windowNonce(now.Load()-1, "ahead, and below the ceiling"))
 			}
-			now.Add(60 - year)
+			now.Add(bucketSeconds - year)
 			look()
 			use(windowNonce(now.Load(), "b"))
 			if !judged { // it would bring what came before it to disk

@@ -137,6 +137,7 @@ func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 // acceptable is not refused because of others whose were older.
 func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	const begin = 1_800_000_000 / bucketSeconds * bucketSeconds
+	const last = bucketSeconds - 1 // of a bucket
 	var now atomic.Int64
 	now.Store(begin)
 	clock := func() time.Time { return time.Unix(now.Load(), 0) }
@@ -157,23 +158,24 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	if err := use("first", begin, 300); err != nil {
 		t.Fatal(err)
 	}
-	after(301, "late", begin+59, nil)
-	after(359, "later", begin+59, nil)
-	after(359, "first", begin, tokenstore.ErrNonceUsed)
-	after(360, "too late", begin+59, tokenstore.ErrNonceForgotten)
+	after(301, "late", begin+last, nil)
+	after(300+last, "later", begin+last, nil)
+	after(300+last, "first", begin, tokenstore.ErrNonceUsed)
+	after(300+last+1, "too late", begin+last, tokenstore.ErrNonceForgotten)
 
 	// The window became narrower meanwhile: the bucket stays for as long as the first of the two
 	// needs it.
-	if err := use("wide", begin+600, 600); err != nil {
+	const later = 10 * bucketSeconds
+	if err := use("wide", begin+later, 600); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5000 { // some of them are where "wide" is
-		if err := use(fmt.Sprint("narrow ", i), begin+600, 10); err != nil {
+		if err := use(fmt.Sprint("narrow ", i), begin+later, 10); err != nil {
 			t.Fatal(err)
 		}
 	}
-	after(1259, "wide", begin+600, tokenstore.ErrNonceUsed)
-	after(1260, "wide", begin+600, tokenstore.ErrNonceForgotten)
+	after(later+600+last, "wide", begin+later, tokenstore.ErrNonceUsed)
+	after(later+600+last+1, "wide", begin+later, tokenstore.ErrNonceForgotten)
 }
 
 // TestForgettingRests: requests wait for a little of it at the most, in memory and on disk.
