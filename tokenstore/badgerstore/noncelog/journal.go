@@ -54,24 +54,24 @@ type journal struct {
 }
 
 func newJournal(o Options, key uint64, filled func()) *journal {
-	l := &journal{dir: o.Dir, key: key, filled: filled,
+	j := &journal{dir: o.Dir, key: key, filled: filled,
 		reserve: o.Reserve, reserveToOpen: o.ReserveToOpen, onDisk: o.Synced}
-	l.syncs = batch.New(8192, l.syncAll)
-	l.ceiling.Store(math.MaxInt64)
-	return l
+	j.syncs = batch.New(8192, j.syncAll)
+	j.ceiling.Store(math.MaxInt64)
+	return j
 }
 
 // append writes the nonce, so that it survives the end of the process; with sync, also a power cut.
-func (l *journal) append(n loggedNonce, sync bool) error {
-	if l.failed.Load() != nil {
-		return l.usable()
+func (j *journal) append(n loggedNonce, sync bool) error {
+	if j.failed.Load() != nil {
+		return j.usable()
 	}
 	for {
-		s := l.active.Load()
+		s := j.active.Load()
 		if i := s.next.Add(1) - 1; i < segmentRecords {
 			err := s.put(i, n)
-			if err == nil && (sync || int64(n.timestamp) > l.ceiling.Load()) {
-				err = l.syncs.Do(context.Background(), s)
+			if err == nil && (sync || int64(n.timestamp) > j.ceiling.Load()) {
+				err = j.syncs.Do(context.Background(), s)
 			}
 			if err == nil {
 				err = s.count.add() // after the sync: on disk, the count must not be ahead of the records
@@ -79,7 +79,7 @@ func (l *journal) append(n loggedNonce, sync bool) error {
 			s.done.Add(1)
 			return err
 		}
-		if err := l.advance(s); err != nil {
+		if err := j.advance(s); err != nil {
 			return err
 		}
 	}
@@ -87,86 +87,86 @@ func (l *journal) append(n loggedNonce, sync bool) error {
 
 // usable returns the error after which the journal must not be used: the kernel drops pages that it
 // could not write.
-func (l *journal) usable() error {
-	if err := l.failed.Load(); err != nil {
+func (j *journal) usable() error {
+	if err := j.failed.Load(); err != nil {
 		return fmt.Errorf("the store must be opened again, since nonces could not be written: %w", *err)
 	}
 	return nil
 }
 
 // position returns a number that changes with every nonce.
-func (l *journal) position() int64 {
-	s := l.active.Load()
+func (j *journal) position() int64 {
+	s := j.active.Load()
 	return int64(s.serial)<<32 + s.next.Load()
 }
 
 // check makes a new segment if there is no room for a nonce.
-func (l *journal) check() error {
-	if s := l.active.Load(); s.next.Load() >= segmentRecords {
-		return errors.Join(l.usable(), l.advance(s))
+func (j *journal) check() error {
+	if s := j.active.Load(); s.next.Load() >= segmentRecords {
+		return errors.Join(j.usable(), j.advance(s))
 	}
-	return l.usable()
+	return j.usable()
 }
 
 // advance makes another segment the active one, unless another call did so already.
-func (l *journal) advance(full *segment) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.active.Load() != full {
+func (j *journal) advance(full *segment) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.active.Load() != full {
 		return nil
 	}
-	if err := l.usable(); err != nil {
+	if err := j.usable(); err != nil {
 		return err
 	}
-	next := l.spare
+	next := j.spare
 	if next == nil {
 		var err error
-		if next, err = l.make(); err != nil {
+		if next, err = j.make(); err != nil {
 			return fmt.Errorf("nonce log: %w", err)
 		}
 	}
-	l.spare = nil
+	j.spare = nil
 	if full != nil {
 		full.reserved = segmentRecords
-		l.sealed = append(l.sealed, full)
+		j.sealed = append(j.sealed, full)
 	}
-	l.active.Store(next)
-	l.filled()
+	j.active.Store(next)
+	j.filled()
 	return nil
 }
 
 // make makes a segment, if that leaves the reserve of the disk free.
-func (l *journal) make() (*segment, error) {
-	reserve := l.reserve
-	if l.keep == nil { // the log is being opened
-		reserve = l.reserveToOpen + segmentSize
+func (j *journal) make() (*segment, error) {
+	reserve := j.reserve
+	if j.keep == nil { // the log is being opened
+		reserve = j.reserveToOpen + segmentSize
 	}
-	if err := disk.HasRoom(l.dir, reserve); err != nil {
+	if err := disk.HasRoom(j.dir, reserve); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(l.sealed, func(s *segment) bool { return !s.synced && s.serial+countSlots <= l.serial }) {
+	if slices.ContainsFunc(j.sealed, func(s *segment) bool { return !s.synced && s.serial+countSlots <= j.serial }) {
 		return nil, fmt.Errorf("the disk is too slow: %d full segments are not on it", countSlots)
 	}
-	if l.counts == nil {
+	if j.counts == nil {
 		var err error
-		if l.counts, err = newCounts(l.dir, l.serial); err != nil {
+		if j.counts, err = newCounts(j.dir, j.serial); err != nil {
 			return nil, err
 		}
 	}
-	s, err := newSegment(l.dir, l.serial, l.key)
+	s, err := newSegment(j.dir, j.serial, j.key)
 	if err != nil {
 		return nil, err
 	}
-	if s.count, err = l.counts.take(s.serial); err != nil {
+	if s.count, err = j.counts.take(s.serial); err != nil {
 		return nil, errors.Join(err, s.pages.close(), disk.Remove(s.path))
 	}
-	l.serial++
-	if err := l.synced(s); err != nil {
+	j.serial++
+	if err := j.synced(s); err != nil {
 		return nil, errors.Join(err, s.pages.close(), disk.Remove(s.path))
 	}
-	if l.keep != nil {
-		list := append(l.list(), segmentRecord{s.serial, openSegment})
-		if err := l.keep(list); err != nil {
+	if j.keep != nil {
+		list := append(j.list(), segmentRecord{s.serial, openSegment})
+		if err := j.keep(list); err != nil {
 			return nil, errors.Join(err, s.pages.close(), disk.Remove(s.path))
 		}
 	}
@@ -174,9 +174,9 @@ func (l *journal) make() (*segment, error) {
 }
 
 // list returns the segments that are needed, for the state. The caller holds mu, or is alone.
-func (l *journal) list() []segmentRecord {
+func (j *journal) list() []segmentRecord {
 	var list []segmentRecord
-	for _, s := range append(slices.Clone(l.sealed), l.active.Load(), l.spare) {
+	for _, s := range append(slices.Clone(j.sealed), j.active.Load(), j.spare) {
 		switch {
 		case s == nil || s.over:
 		case s.synced:
@@ -189,60 +189,60 @@ func (l *journal) list() []segmentRecord {
 }
 
 // keepList changes segments under the lock, and makes their list durable.
-func (l *journal) keepList(change func()) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (j *journal) keepList(change func()) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	change()
-	if l.keep == nil {
+	if j.keep == nil {
 		return nil
 	}
-	return l.keep(l.list())
+	return j.keep(j.list())
 }
 
-func (l *journal) synced(s *segment) error {
-	if l.onDisk == nil {
+func (j *journal) synced(s *segment) error {
+	if j.onDisk == nil {
 		return nil
 	}
-	return l.onDisk(s.path)
+	return j.onDisk(s.path)
 }
 
 // syncAll syncs the segments, each once.
-func (l *journal) syncAll(segments []*segment) error {
+func (j *journal) syncAll(segments []*segment) error {
 	slices.SortFunc(segments, func(a, b *segment) int { return int(int64(a.serial - b.serial)) })
 	for _, s := range slices.Compact(segments) {
-		if err := l.sync(s); err != nil {
+		if err := j.sync(s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *journal) sync(s *segment) error {
-	if err := l.usable(); err != nil {
+func (j *journal) sync(s *segment) error {
+	if err := j.usable(); err != nil {
 		return err
 	}
 	err := s.pages.sync()
 	if err == nil {
-		err = l.synced(s)
+		err = j.synced(s)
 	}
 	if err != nil {
 		err = fmt.Errorf("sync %q: %w", s.path, err)
-		l.failed.CompareAndSwap(nil, &err)
+		j.failed.CompareAndSwap(nil, &err)
 		return err
 	}
 	return nil
 }
 
 // syncWritten brings to disk all that has been written. It must not run beside settle.
-func (l *journal) syncWritten() error {
-	l.mu.Lock()
-	segments := append(slices.Clone(l.sealed), l.active.Load())
-	l.mu.Unlock()
+func (j *journal) syncWritten() error {
+	j.mu.Lock()
+	segments := append(slices.Clone(j.sealed), j.active.Load())
+	j.mu.Unlock()
 	for _, s := range segments {
 		if s.synced {
 			continue
 		}
-		if err := errors.Join(l.reopen(s), l.sync(s)); err != nil {
+		if err := errors.Join(j.reopen(s), j.sync(s)); err != nil {
 			return err
 		}
 	}
@@ -250,32 +250,32 @@ func (l *journal) syncWritten() error {
 }
 
 // prepare makes the next segment before it is needed.
-func (l *journal) prepare() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.spare != nil || l.active.Load().next.Load() < segmentRecords/4 {
+func (j *journal) prepare() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.spare != nil || j.active.Load().next.Load() < segmentRecords/4 {
 		return nil
 	}
 	var err error
-	l.spare, err = l.make()
+	j.spare, err = j.make()
 	return err
 }
 
 // settle brings full segments to disk and gives their memory back, once all their records are
 // written.
-func (l *journal) settle() error {
-	l.mu.Lock()
-	sealed := slices.Clone(l.sealed)
-	l.mu.Unlock()
+func (j *journal) settle() error {
+	j.mu.Lock()
+	sealed := slices.Clone(j.sealed)
+	j.mu.Unlock()
 	var full []*segment
 	for _, s := range sealed {
 		if s.synced || s.done.Load() < s.reserved {
 			continue
 		}
-		if err := l.reopen(s); err != nil {
+		if err := j.reopen(s); err != nil {
 			return err
 		}
-		if err := l.sync(s); err != nil {
+		if err := j.sync(s); err != nil {
 			return err
 		}
 		if err := s.pages.close(); err != nil {
@@ -287,7 +287,7 @@ func (l *journal) settle() error {
 	if len(full) == 0 {
 		return nil
 	}
-	return l.keepList(func() {
+	return j.keepList(func() {
 		for _, s := range full {
 			s.records, s.synced = max(s.records, s.count.value()), true
 		}
@@ -295,7 +295,7 @@ func (l *journal) settle() error {
 }
 
 // reopen makes a segment of an earlier process one that can be synced.
-func (l *journal) reopen(s *segment) error {
+func (j *journal) reopen(s *segment) error {
 	if s.pages != nil {
 		return nil
 	}
@@ -308,15 +308,15 @@ func (l *journal) reopen(s *segment) error {
 }
 
 // remove removes the segments that hold nothing but what is below the bucket.
-func (l *journal) remove(below int32, stop <-chan struct{}) error {
-	l.mu.Lock()
-	sealed := slices.Clone(l.sealed)
-	l.mu.Unlock()
+func (j *journal) remove(below int32, stop <-chan struct{}) error {
+	j.mu.Lock()
+	sealed := slices.Clone(j.sealed)
+	j.mu.Unlock()
 	over := slices.DeleteFunc(sealed, func(s *segment) bool { return !s.synced || s.newest.Load() >= below })
 	if len(over) == 0 {
 		return nil
 	}
-	if err := l.keepList(func() {
+	if err := j.keepList(func() {
 		for _, s := range over {
 			s.over = true
 		}
@@ -330,54 +330,54 @@ func (l *journal) remove(below int32, stop <-chan struct{}) error {
 		if err := disk.Remove(s.path); err != nil {
 			return err
 		}
-		l.mu.Lock()
-		l.sealed = slices.DeleteFunc(l.sealed, func(o *segment) bool { return o == s })
-		l.mu.Unlock()
+		j.mu.Lock()
+		j.sealed = slices.DeleteFunc(j.sealed, func(o *segment) bool { return o == s })
+		j.mu.Unlock()
 		rest()
 	}
 	return nil
 }
 
 // close brings everything to disk. No append may be under way.
-func (l *journal) close() error {
-	l.syncs.Flush()
-	active := l.active.Swap(nil)
+func (j *journal) close() error {
+	j.syncs.Flush()
+	active := j.active.Swap(nil)
 	if active == nil {
 		return nil
 	}
-	l.keep = nil // the caller keeps the list when all is done
+	j.keep = nil // the caller keeps the list when all is done
 	active.reserved = min(active.next.Load(), segmentRecords)
-	l.sealed = append(l.sealed, active)
-	l.unused, l.spare = l.spare, nil
-	err := l.settle()
-	for _, s := range append(slices.Clone(l.sealed), l.unused) {
+	j.sealed = append(j.sealed, active)
+	j.unused, j.spare = j.spare, nil
+	err := j.settle()
+	for _, s := range append(slices.Clone(j.sealed), j.unused) {
 		if s != nil && s.pages != nil {
 			err = errors.Join(err, s.pages.close())
 		}
 	}
 	if err == nil {
-		err = l.trim(active.path, segmentVersion, active.serial, int(active.reserved))
+		err = j.trim(active.path, segmentVersion, active.serial, int(active.reserved))
 	}
-	return errors.Join(err, l.counts.close())
+	return errors.Join(err, j.counts.close())
 }
 
 // tidy removes the counts and the spare segment of a closed journal, when the list without them is
 // durable.
-func (l *journal) tidy() error {
-	err := disk.Remove(l.counts.path)
-	if l.unused != nil {
-		err = errors.Join(err, disk.Remove(l.unused.path))
+func (j *journal) tidy() error {
+	err := disk.Remove(j.counts.path)
+	if j.unused != nil {
+		err = errors.Join(err, disk.Remove(j.unused.path))
 	}
 	return err
 }
 
 // trim gives back the space of the records that were not used.
-func (l *journal) trim(path string, version uint32, serial uint64, records int) error {
+func (j *journal) trim(path string, version uint32, serial uint64, records int) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	header := encodeHeader(version, uint32(records), serial, l.key)
+	header := encodeHeader(version, uint32(records), serial, j.key)
 	_, err = f.WriteAt(header[:], 0)
 	if err == nil {
 		err = f.Sync() // the header first: a file that is shorter than its header says is damaged
@@ -399,22 +399,22 @@ type loaded struct {
 
 // load calls f with every nonce that is there, from several goroutines. Damage is not an error: f
 // gets all that can be read, and the result has the damage.
-func (l *journal) load(f func(loggedNonce)) (loaded, error) {
+func (j *journal) load(f func(loggedNonce)) (loaded, error) {
 	found := loaded{newest: noBucket}
-	entries, err := os.ReadDir(l.dir)
+	entries, err := os.ReadDir(j.dir)
 	if err != nil {
 		return found, err
 	}
 	queue := make(chan *segment, len(entries))
 	for _, e := range entries {
-		path := filepath.Join(l.dir, e.Name())
+		path := filepath.Join(j.dir, e.Name())
 		if strings.HasSuffix(e.Name(), segmentSuffix+unfinishedSuffix) {
 			if err := os.Remove(path); err != nil {
 				return found, err
 			}
 		}
 		if serial, ok := segmentSerial(e.Name()); ok {
-			l.serial = max(l.serial, serial+1)
+			j.serial = max(j.serial, serial+1)
 			found.segments++
 			queue <- &segment{path: path, serial: serial, count: counter{n: new(atomic.Int64)}}
 		}
@@ -426,12 +426,12 @@ func (l *journal) load(f func(loggedNonce)) (loaded, error) {
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			for s := range queue {
-				one, err := l.loadSegment(s, f)
-				l.mu.Lock()
+				one, err := j.loadSegment(s, f)
+				j.mu.Lock()
 				failed = errors.Join(failed, err)
 				found.add(one)
-				l.sealed = append(l.sealed, s)
-				l.mu.Unlock()
+				j.sealed = append(j.sealed, s)
+				j.mu.Unlock()
 			}
 		})
 	}
@@ -446,13 +446,13 @@ func (found *loaded) add(one loaded) {
 	found.damage = errors.Join(found.damage, one.damage)
 }
 
-func (l *journal) loadSegment(s *segment, f func(loggedNonce)) (loaded, error) {
+func (j *journal) loadSegment(s *segment, f func(loggedNonce)) (loaded, error) {
 	one := loaded{newest: noBucket}
 	b, err := os.ReadFile(s.path)
 	if err != nil {
 		return one, err
 	}
-	info, err := decodeSegment(b, s.serial, l.key, func(n loggedNonce) {
+	info, err := decodeSegment(b, s.serial, j.key, func(n loggedNonce) {
 		one.newest = max(one.newest, n.bucket())
 		one.window = max(one.window, int64(n.expires)-int64(n.timestamp))
 		f(n)
@@ -465,13 +465,13 @@ func (l *journal) loadSegment(s *segment, f func(loggedNonce)) (loaded, error) {
 		return one, nil
 	}
 	if info.taken < info.capacity {
-		return one, l.trim(s.path, info.version, s.serial, info.taken)
+		return one, j.trim(s.path, info.version, s.serial, info.taken)
 	}
 	return one, nil
 }
 
 // discard removes segments of earlier processes.
-func (l *journal) discard(segments []*segment) error {
+func (j *journal) discard(segments []*segment) error {
 	var err error
 	for _, s := range segments {
 		err = errors.Join(err, disk.Remove(s.path))

@@ -106,7 +106,7 @@ type Log struct {
 // restore.
 func Open(o Options) (*Log, error) {
 	key := sha256.Sum256(append([]byte("oauth1 nonces\x00"), o.Secret[:]...))
-	n := &Log{
+	l := &Log{
 		keeper:  o.State,
 		set:     newSet(math.MaxInt), // all that was accepted is loaded, whatever the limit
 		hashKey: [16]byte(key[:16]),
@@ -115,65 +115,65 @@ func Open(o Options) (*Log, error) {
 		nudge:   make(chan struct{}, 1),
 		lowered: none,
 	}
-	n.journal = newJournal(o, binary.LittleEndian.Uint64(key[16:]), n.wake)
-	n.sync.Store(o.Sync)
-	if err := n.restore(o); err != nil {
+	l.journal = newJournal(o, binary.LittleEndian.Uint64(key[16:]), l.wake)
+	l.sync.Store(o.Sync)
+	if err := l.restore(o); err != nil {
 		return nil, fmt.Errorf("load nonces: %w", err)
 	}
-	n.journal.keep = func(list []segmentRecord) error {
-		return n.change(func(s *logState) { s.segments = list })
+	l.journal.keep = func(list []segmentRecord) error {
+		return l.change(func(s *logState) { s.segments = list })
 	}
-	n.set.limit = int64(o.MaxNonces)
-	return n, nil
+	l.set.limit = int64(o.MaxNonces)
+	return l, nil
 }
 
 // SetSync changes Options.Sync while the log is open.
-func (n *Log) SetSync(sync bool) { n.sync.Store(sync) }
+func (l *Log) SetSync(sync bool) { l.sync.Store(sync) }
 
 // Syncs reports whether accepted nonces are synced.
-func (n *Log) Syncs() bool { return n.sync.Load() }
+func (l *Log) Syncs() bool { return l.sync.Load() }
 
 // Live returns how many nonces are remembered.
-func (n *Log) Live() int64 { return n.set.live() }
+func (l *Log) Live() int64 { return l.set.live() }
 
 // Check returns the error that the next Use would get because of the disk.
-func (n *Log) Check() error { return n.journal.check() }
+func (l *Log) Check() error { return l.journal.check() }
 
 // Use remembers the nonce until it expires. See tokenstore.Store.UseNonce for its errors.
-func (n *Log) Use(nonce *tokenstore.Nonce) error {
-	l, err := n.digest(nonce)
+func (l *Log) Use(nonce *tokenstore.Nonce) error {
+	r, err := l.digest(nonce)
 	if err != nil {
 		return err
 	}
-	if window := ceilUnix(nonce.Expires) - nonce.Timestamp; window > n.window.Load() {
-		if err := n.change(func(s *logState) { s.window = max(s.window, window) }); err != nil {
+	if window := ceilUnix(nonce.Expires) - nonce.Timestamp; window > l.window.Load() {
+		if err := l.change(func(s *logState) { s.window = max(s.window, window) }); err != nil {
 			return err
 		}
 	}
-	if err := n.set.use(&l, &n.floor); err != nil {
+	if err := l.set.use(&r, &l.floor); err != nil {
 		return err
 	}
-	sync := n.sync.Load()
-	if !sync && nonce.Timestamp > n.journal.ceiling.Load() &&
-		nonce.Timestamp <= n.clock().Unix()+lead {
-		n.wake() // it is above the ceiling, and so it is synced
+	sync := l.sync.Load()
+	if !sync && nonce.Timestamp > l.journal.ceiling.Load() &&
+		nonce.Timestamp <= l.clock().Unix()+lead {
+		l.wake() // it is above the ceiling, and so it is synced
 	}
-	return n.journal.append(l, sync)
+	return l.journal.append(r, sync)
 }
 
 // digest returns what is kept of a nonce. Every part begins with its length, so that no two nonces
 // give the same input. SHA-256 of a secret key and the input is as good as an HMAC here, since half
 // of the hash is dropped.
-func (n *Log) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
+func (l *Log) digest(nonce *tokenstore.Nonce) (r loggedNonce, err error) {
 	expires := max(ceilUnix(nonce.Expires), nonce.Timestamp)
 	if nonce.Timestamp < 0 || expires > math.MaxUint32-bucketSeconds {
-		return l, fmt.Errorf("nonce of timestamp %d that expires %v: out of range",
+		return r, fmt.Errorf("nonce of timestamp %d that expires %v: out of range",
 			nonce.Timestamp, nonce.Expires)
 	}
-	l.timestamp, l.expires = uint32(nonce.Timestamp), uint32(expires)
+	r.timestamp, r.expires = uint32(nonce.Timestamp), uint32(expires)
 
 	var buf [512]byte
-	b := append(buf[:0], n.hashKey[:]...)
+	b := append(buf[:0], l.hashKey[:]...)
 	b = append(b, 'n')
 	b = binary.AppendVarint(b, nonce.Timestamp)
 	for _, part := range [...]string{nonce.Consumer, nonce.Token, nonce.Value} {
@@ -181,25 +181,25 @@ func (n *Log) digest(nonce *tokenstore.Nonce) (l loggedNonce, err error) {
 		b = append(b, part...)
 	}
 	sum := sha256.Sum256(b)
-	copy(l.digest[:], sum[:])
+	copy(r.digest[:], sum[:])
 
-	l.consumer = n.consumerID(nonce.Consumer)
+	r.consumer = l.consumerID(nonce.Consumer)
 	switch {
 	case nonce.Endpoint:
-		l.token = endpointID
+		r.token = endpointID
 	case nonce.Token != "":
-		l.token = n.tokenID(nonce.Token)
+		r.token = l.tokenID(nonce.Token)
 	}
-	return l, nil
+	return r, nil
 }
 
 // consumerID returns the ID of the consumer. Those of frequent consumers are cached.
-func (n *Log) consumerID(consumer string) consumerID {
-	place := &n.hashed[maphash.String(hashedSeed, consumer)%uint64(len(n.hashed))]
+func (l *Log) consumerID(consumer string) consumerID {
+	place := &l.hashed[maphash.String(hashedSeed, consumer)%uint64(len(l.hashed))]
 	if h := place.Load(); h != nil && h.consumer == consumer {
 		return h.id
 	}
-	b := append(append(n.hashKey[:len(n.hashKey):len(n.hashKey)], 'c'), consumer...)
+	b := append(append(l.hashKey[:len(l.hashKey):len(l.hashKey)], 'c'), consumer...)
 	sum := sha256.Sum256(b)
 	id := consumerID(binary.LittleEndian.Uint64(sum[:])) & (1<<consumerBits - 1)
 	h := &hashedConsumer{strings.Clone(consumer), id}
@@ -221,9 +221,9 @@ const endpointID tokenID = 1<<tokenBits - 1
 
 // tokenID is not a cryptographic hash: two tokens of one consumer with the same ID only share one
 // token's part of the nonces, and clients do not choose tokens.
-func (n *Log) tokenID(token string) tokenID {
-	h := binary.LittleEndian.Uint64(n.hashKey[:]) ^ uint64(len(token))
-	k := binary.LittleEndian.Uint64(n.hashKey[8:]) ^ 0xa0761d6478bd642f | 1
+func (l *Log) tokenID(token string) tokenID {
+	h := binary.LittleEndian.Uint64(l.hashKey[:]) ^ uint64(len(token))
+	k := binary.LittleEndian.Uint64(l.hashKey[8:]) ^ 0xa0761d6478bd642f | 1
 	for len(token) > 0 {
 		var word [8]byte
 		token = token[copy(word[:], token):]
@@ -237,7 +237,7 @@ func (n *Log) tokenID(token string) tokenID {
 
 // Maintain does work in advance that requests would wait for, and forgets expired nonces, until
 // stop is closed.
-func (n *Log) Maintain(stop <-chan struct{}) {
+func (l *Log) Maintain(stop <-chan struct{}) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -245,60 +245,60 @@ func (n *Log) Maintain(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-tick.C:
-		case <-n.nudge:
+		case <-l.nudge:
 		}
-		if err := n.LookAfter(n.clock(), stop); err != nil {
-			n.log.Error("looking after the nonces", zap.Error(err))
+		if err := l.LookAfter(l.clock(), stop); err != nil {
+			l.log.Error("looking after the nonces", zap.Error(err))
 		}
 	}
 }
 
 // LookAfter does once what Maintain does every few seconds, at the given time. It ends early if
 // stop is closed.
-func (n *Log) LookAfter(now time.Time, stop <-chan struct{}) error {
-	n.looking.Lock()
-	defer n.looking.Unlock()
-	return errors.Join(n.lowerCeiling(now), n.raiseCeiling(now),
-		n.journal.settle(), n.forget(now, stop), n.journal.prepare())
+func (l *Log) LookAfter(now time.Time, stop <-chan struct{}) error {
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	return errors.Join(l.lowerCeiling(now), l.raiseCeiling(now),
+		l.journal.settle(), l.forget(now, stop), l.journal.prepare())
 }
 
 // wake makes Maintain look now.
-func (n *Log) wake() {
+func (l *Log) wake() {
 	select {
-	case n.nudge <- struct{}{}:
+	case l.nudge <- struct{}{}:
 	default:
 	}
 }
 
 // raiseCeiling keeps the ceiling ahead of the clock while there are requests.
-func (n *Log) raiseCeiling(now time.Time) error {
-	position := n.journal.position()
-	if n.sync.Load() || position == n.raised || n.journal.ceiling.Load() > now.Unix()+lead/2 {
+func (l *Log) raiseCeiling(now time.Time) error {
+	position := l.journal.position()
+	if l.sync.Load() || position == l.raised || l.journal.ceiling.Load() > now.Unix()+lead/2 {
 		return nil
 	}
-	n.raised = position
-	return n.change(func(s *logState) { s.ceiling = max(s.ceiling, now.Unix()+lead) })
+	l.raised = position
+	return l.change(func(s *logState) { s.ceiling = max(s.ceiling, now.Unix()+lead) })
 }
 
 // lowerCeiling lowers a ceiling that was raised while the clock was ahead: after a power cut, every
 // client would be refused until then. First append begins to sync above the new ceiling; then the
 // earlier nonces are synced; then the state has the new ceiling.
-func (n *Log) lowerCeiling(now time.Time) error {
+func (l *Log) lowerCeiling(now time.Time) error {
 	ceiling := now.Unix() + lead
-	if n.journal.ceiling.Load() <= ceiling+ceilingSlack {
+	if l.journal.ceiling.Load() <= ceiling+ceilingSlack {
 		return nil
 	}
 	lower := func(to int64) {
-		n.stateLock.Lock()
-		defer n.stateLock.Unlock()
-		n.lowered = to
-		n.publish()
+		l.stateLock.Lock()
+		defer l.stateLock.Unlock()
+		l.lowered = to
+		l.publish()
 	}
 	lower(ceiling)
-	if err := n.journal.syncWritten(); err != nil {
+	if err := l.journal.syncWritten(); err != nil {
 		return err
 	}
-	if err := n.change(func(s *logState) { s.ceiling = ceiling }); err != nil {
+	if err := l.change(func(s *logState) { s.ceiling = ceiling }); err != nil {
 		return err
 	}
 	lower(none)
@@ -307,8 +307,8 @@ func (n *Log) lowerCeiling(now time.Time) error {
 
 // forget drops the buckets that have expired, the oldest first, up to the first that is still
 // needed: everything below the floor is forgotten. The floor is on disk before a bucket is dropped.
-func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
-	expires := n.set.buckets()
+func (l *Log) forget(now time.Time, stop <-chan struct{}) error {
+	expires := l.set.buckets()
 	var over []int32
 	for _, bucket := range slices.Sorted(maps.Keys(expires)) {
 		if int64(expires[bucket]) > now.Unix() {
@@ -318,18 +318,18 @@ func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
 	}
 	if len(over) > 0 {
 		floor := bucketEnd(over[len(over)-1]) + 1
-		if err := n.change(func(s *logState) { s.floor = max(s.floor, floor) }); err != nil {
+		if err := l.change(func(s *logState) { s.floor = max(s.floor, floor) }); err != nil {
 			return err
 		}
 		for _, bucket := range over {
 			if isClosed(stop) {
 				return nil
 			}
-			n.set.drop(bucket)
+			l.set.drop(bucket)
 		}
 	}
 	// A Use that passed the old floor may append its nonce after this. That does no harm.
-	return n.journal.remove(bucketBelow(n.floor.Load()), stop)
+	return l.journal.remove(bucketBelow(l.floor.Load()), stop)
 }
 
 // rest sleeps so that requests can run on a single CPU; Gosched alone does not poll the network.
@@ -338,18 +338,18 @@ func (n *Log) forget(now time.Time, stop <-chan struct{}) error {
 func rest() { time.Sleep(time.Millisecond) }
 
 // Close brings everything to disk. No other call may be under way, and Maintain must have returned.
-func (n *Log) Close() error {
-	if err := n.journal.close(); err != nil {
+func (l *Log) Close() error {
+	if err := l.journal.close(); err != nil {
 		return err
 	}
-	if n.keeper.Usable() != nil {
+	if l.keeper.Usable() != nil {
 		return nil // reported earlier; and so the end is not clean
 	}
-	err := n.change(func(s *logState) { s.clean, s.counts, s.segments = true, 0, n.journal.list() })
+	err := l.change(func(s *logState) { s.clean, s.counts, s.segments = true, 0, l.journal.list() })
 	if err != nil {
 		return err
 	}
-	return n.journal.tidy()
+	return l.journal.tidy()
 }
 
 // bucketEnd is the last timestamp of a bucket.

@@ -26,13 +26,13 @@ const manyNonces = 500_000
 //   - The log is damaged, or less of it is there than was written: it is not known what was lost.
 //     So every nonce that may have been accepted is refused: every timestamp up to now and a
 //     window, and so every client for that long. (To ask an administrator first would take longer.)
-func (n *Log) restore(o Options) error {
+func (l *Log) restore(o Options) error {
 	now := o.Clock().Unix()
 	boot := o.Boot
 	if boot == "" {
 		boot = machineBoot()
 	}
-	known, err := readState(n.keeper)
+	known, err := readState(l.keeper)
 	if err != nil {
 		return err
 	}
@@ -40,17 +40,17 @@ func (n *Log) restore(o Options) error {
 	if known != nil {
 		state = *known
 	}
-	n.state = state
+	l.state = state
 	rebooted := boot == "" || boot != state.boot
 	if known != nil && !state.clean && rebooted && state.ceiling != none && state.ceiling >= state.floor {
 		state.floor = state.ceiling + 1
 		warnOfPowerCut(o.Logger, state.floor, now)
 	}
-	n.floor.Store(state.floor)
+	l.floor.Store(state.floor)
 
-	found, err := n.journal.load(func(l loggedNonce) {
+	found, err := l.journal.load(func(r loggedNonce) {
 		// The error of a nonce that is below the floor, or in the set already, does not matter.
-		_ = n.set.use(&l, &n.floor)
+		_ = l.set.use(&r, &l.floor)
 	})
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (n *Log) restore(o Options) error {
 	if found.records > manyNonces {
 		debug.FreeOSMemory() // the tables that were replaced as they grew are as large as those that are left
 	}
-	damage := errors.Join(found.damage, n.lost(state, boot))
+	damage := errors.Join(found.damage, l.lost(state, boot))
 	switch {
 	case known == nil && found.records > 0:
 		damage = errors.Join(damage, fmt.Errorf("%w: the tokens database does not know it", errDamaged))
@@ -70,34 +70,34 @@ func (n *Log) restore(o Options) error {
 			state.window = found.window
 		}
 		state.floor = max(state.floor, state.ceiling, now+state.window, bucketEnd(found.newest)) + 1
-		n.set = newSet(0)
+		l.set = newSet(0)
 		o.Logger.Error("requests with timestamps before this are refused, since used nonces can't be read",
 			zap.Time("before", time.Unix(state.floor, 0)), zap.Error(damage))
 	}
-	inherited := n.journal.sealed
+	inherited := l.journal.sealed
 	if damage != nil {
-		n.journal.sealed = nil
-	} else if err := n.journal.settle(); err != nil { // records on disk are counted in the state
+		l.journal.sealed = nil
+	} else if err := l.journal.settle(); err != nil { // records on disk are counted in the state
 		return err
 	}
-	if err := n.journal.advance(nil); err != nil {
+	if err := l.journal.advance(nil); err != nil {
 		return err
 	}
-	n.raised = n.journal.position()
+	l.raised = l.journal.position()
 	if damage == nil { // all that was loaded is on disk
 		state.ceiling = min(state.ceiling, now+lead)
 	}
 	state.boot, state.clean = boot, false
-	state.counts, state.segments = n.journal.counts.serial+1, n.journal.list()
-	if err := n.change(func(s *logState) { *s = state }); err != nil {
-		return errors.Join(err, n.journal.close())
+	state.counts, state.segments = l.journal.counts.serial+1, l.journal.list()
+	if err := l.change(func(s *logState) { *s = state }); err != nil {
+		return errors.Join(err, l.journal.close())
 	}
-	if err := removeCounts(n.journal.dir, n.journal.counts.serial); err != nil {
-		return errors.Join(err, n.journal.close())
+	if err := removeCounts(l.journal.dir, l.journal.counts.serial); err != nil {
+		return errors.Join(err, l.journal.close())
 	}
-	n.publish() // after kill -9 nothing has changed
+	l.publish() // after kill -9 nothing has changed
 	if damage != nil {
-		return n.journal.discard(inherited)
+		return l.journal.discard(inherited)
 	}
 	return nil
 }
@@ -119,18 +119,18 @@ func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
 }
 
 // lost returns what is missing in the journal, by the state and the counts.
-func (n *Log) lost(state logState, boot string) error {
-	for _, l := range state.segments {
-		n.journal.serial = max(n.journal.serial, l.serial+1)
+func (l *Log) lost(state logState, boot string) error {
+	for _, r := range state.segments {
+		l.journal.serial = max(l.journal.serial, r.serial+1)
 	}
 	if state.clean || state.counts == 0 || boot == "" || boot != state.boot {
-		return missing(state.segments, nil, n.journal.sealed)
+		return missing(state.segments, nil, l.journal.sealed)
 	}
-	counts, err := readCounts(n.journal.dir, state.counts-1)
+	counts, err := readCounts(l.journal.dir, state.counts-1)
 	if err != nil {
 		return err
 	}
-	return missing(state.segments, counts, n.journal.sealed)
+	return missing(state.segments, counts, l.journal.sealed)
 }
 
 // machineBoot names this run of the machine; empty if the system does not tell.

@@ -45,9 +45,9 @@ var stateKind = record.Kind[logState]{
 		f.Bool(&s.clean)
 		f.Required()
 		record.Int(f, &s.counts)
-		record.List(f, &s.segments, func(f *record.Fields, l *segmentRecord) {
-			record.Int(f, &l.serial)
-			record.Int(f, &l.records)
+		record.List(f, &s.segments, func(f *record.Fields, r *segmentRecord) {
+			record.Int(f, &r.serial)
+			record.Int(f, &r.records)
 		})
 	},
 }
@@ -69,29 +69,29 @@ func readState(k Keeper) (*logState, error) {
 }
 
 // change changes the state durably.
-func (n *Log) change(f func(*logState)) error {
-	n.stateLock.Lock()
-	defer n.stateLock.Unlock()
-	next := n.state
+func (l *Log) change(f func(*logState)) error {
+	l.stateLock.Lock()
+	defer l.stateLock.Unlock()
+	next := l.state
 	f(&next)
-	if reflect.DeepEqual(next, n.state) {
+	if reflect.DeepEqual(next, l.state) {
 		return nil
 	}
-	if err := n.keeper.Save(stateKind.Encode(&next)); err != nil {
+	if err := l.keeper.Save(stateKind.Encode(&next)); err != nil {
 		return err
 	}
-	n.state = next
-	n.publish()
+	l.state = next
+	l.publish()
 	return nil
 }
 
 // publish copies fields of the state for lock-free reads.
-func (n *Log) publish() {
-	n.floor.Store(n.state.floor)
-	if n.lowered != none {
-		n.journal.ceiling.Store(min(n.state.ceiling, n.lowered))
+func (l *Log) publish() {
+	l.floor.Store(l.state.floor)
+	if l.lowered != none {
+		l.journal.ceiling.Store(min(l.state.ceiling, l.lowered))
 	} else {
-		n.journal.ceiling.Store(n.state.ceiling)
+		l.journal.ceiling.Store(l.state.ceiling)
 	}
-	n.window.Store(n.state.window)
+	l.window.Store(l.state.window)
 }
