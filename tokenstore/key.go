@@ -6,7 +6,8 @@ import (
 	"unicode"
 )
 
-// alphabet is Launchpad's: digits, and letters without vowels or look-alikes. No character needs encoding.
+// alphabet is Launchpad's: digits, and letters without vowels or look-alikes. No character needs
+// encoding.
 const alphabet = "0123456789bcdfghjklmnpqrstvwxzBCDFGHJKLMNPQRSTVWXZ"
 
 // NewKey returns a new random key of a token or consumer: 20 characters, 112 bits.
@@ -32,7 +33,8 @@ func Legible(key string) bool {
 const brailleBlank = '\u2800'
 
 func randomString(n int) string {
-	// The largest multiple of the alphabet's length that a byte holds: what lies above would favour its beginning.
+	// The largest multiple of the alphabet's length that a byte holds. Bytes above it would make
+	// the first letters more frequent.
 	const fair = 256 / len(alphabet) * len(alphabet)
 	out := make([]byte, 0, n)
 	var buf [128]byte
