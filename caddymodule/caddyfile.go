@@ -141,7 +141,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	if !d.Args(&name) {
 		return d.ArgErr()
 	}
-	id := "oauth1.stores." + name
+	id := storeID(name)
 	if _, err := caddy.GetModule(id); err != nil {
 		return d.Errf("store %q: there is no such store", name)
 	}
@@ -258,7 +258,7 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        logo        <file>
 //	        accent      <colour>
 //	        accent_dark <colour>
-//	        language    en|de|fr|es|pt|ja|zh-Hans|ar
+//	        language    en|de|fr|es|pt-BR|ja|zh-Hans|ar
 //	        default_permission <level>
 //	        default_lifetime   1h|1d|7d|never
 //	        templates   <folder>

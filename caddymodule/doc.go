@@ -18,7 +18,8 @@
 //
 // Beside it:
 //
-//	app.go          the app: the store, the lifetimes, the permission levels
+//	app.go          the app: the lifetimes, the permission levels; appstore.go: its store, which it
+//	                knows by tokenstore.Module alone
 //	consumer.go     declared consumers and what any may be; consumersettings.go: the settings of
 //	                one, which adminapi defines, in the Caddyfile and with placeholders
 //	endpoints.go    the option of that name; endpoint.go: what the consumers' endpoints share:
@@ -26,7 +27,8 @@
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
 //	                page.go: what both share; pages.go: their options; package pages: templates and texts;
 //	                callback.go: where they may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes;
+//	                jsonfields.go: the names of fields in what it is sent
 //	adminapi/       what goes over the wire of it, and a client
 //	command/        the commands: clients of the admin API, and those for people who debug signatures
 //	                and policies. policyverdict.go: what a configuration decides about a request,

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -145,6 +146,9 @@ func (l *Levels) Find(name string) (PermissionLevel, bool) {
 
 // Check refuses a level that nobody declared.
 func (l *Levels) Check(name string) error {
+	if name == "" {
+		return errors.New("permission: is missing")
+	}
 	if _, ok := l.Find(name); !ok {
 		return fmt.Errorf("permission %q: is not declared", name)
 	}

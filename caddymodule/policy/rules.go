@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -102,6 +103,11 @@ func (rules *Rules) ScopeSeesPath() bool { return rules.scopeSight.path }
 
 // ScopeSeesHeaders reports whether the directive's own matcher looks at headers.
 func (rules *Rules) ScopeSeesHeaders() bool { return rules.scopeSight.header }
+
+// LookAtContexts reports whether any policy does. Otherwise a context is the API's to judge.
+func (rules *Rules) LookAtContexts() bool {
+	return slices.ContainsFunc(rules.policies, func(p *Policy) bool { return p.Context != "" })
+}
 
 // CheckArrival refuses a request that servers could take for different ones: of which any matcher
 // or context sees a value that others see differently, or whose URL is not plain where the
