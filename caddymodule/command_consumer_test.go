@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"encoding/json"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,15 +25,6 @@ func TestConsumerSettingsAreAllNamed(t *testing.T) {
 		if got, want := consumerSettings[j].value(&s),
 			reflect.ValueOf(&s).Elem().Field(i).Addr().Interface(); got != want {
 			t.Errorf("%s is the option of another field", name)
-		}
-	}
-	manual, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, setting := range consumerSettings {
-		if !strings.Contains(string(manual), "\n                "+setting.option) {
-			t.Errorf("the README's Caddyfile has no %s", setting.option)
 		}
 	}
 	if len(consumerSettings) != fields.NumField() {
