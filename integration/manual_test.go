@@ -306,21 +306,21 @@ func (r *reader) stop() {
 	r.server = nil
 }
 
-// site writes the page's Caddyfile for a site of the API, and starts it.
-func (r *reader) site(page string, more ...string) {
+// site writes the README's Caddyfile, for an API of the test's own.
+func (r *reader) site() {
 	r.Helper()
 	r.up = newUpstream(r.T)
 	hash := strings.TrimSpace(r.shellOutput("echo secret | caddy-oauth1 hash-password"))
-	for _, b := range fences(r.T, "../"+page) {
-		if b.language == "caddyfile" && strings.HasPrefix(b.text, "api.example.com {") {
-			r.write("Caddyfile", strings.NewReplacer(append(more,
+	for _, b := range fences(r.T, "../README.md") {
+		if b.language == "caddyfile" {
+			r.write("Caddyfile", strings.NewReplacer(
 				"api.example.com", "http://127.0.0.1:"+r.ports["api.example.com"],
 				"localhost:9000", strings.TrimPrefix(r.up.URL, "http://"), "$2a$14$...", hash,
-			)...).Replace(b.text))
+			).Replace(b.text))
 			return
 		}
 	}
-	r.Fatalf("%s has no site", page)
+	r.Fatal("README.md has no Caddyfile")
 }
 
 func (r *reader) shellOutput(commands string) string {
@@ -390,7 +390,7 @@ var insteadInReadme = map[string]func(*reader, string){
 	// The harness has built it in the same way. The reader's next step is the site.
 	goBuild: func(r *reader, block string) {
 		r.stop()
-		r.site("README.md")
+		r.site()
 		r.start("caddy-oauth1 run")
 	},
 	wholeTest: (*reader).isInCI,
@@ -425,17 +425,16 @@ var insteadInQuickStart = map[string]func(*reader, string){
 		r.run(block)
 		r.stdin = ""
 	},
-	goBuild: func(r *reader, block string) {
-		r.stop()
-		r.site("docs/quickstart.md")
-	},
 	`GOPROXY="$(go env GOPROXY | cut -d, -f1)|file://$(go env GOMODCACHE)/cache/download" \`: (*reader).isInCI,
-	"caddy-oauth1 hash-password": func(r *reader, block string) { // site has used it
+	"caddy-oauth1 hash-password": func(r *reader, block string) { // for the README's site
 		r.stdin = "secret\n"
 		if hash := r.run(block); !strings.HasPrefix(hash, "$2a$") {
 			r.Errorf("%s: %q", block, hash)
 		}
 		r.stdin = ""
+		r.run("caddy-oauth1 oauth1 consumer add printer")
+		r.stop()
+		r.site()
 	},
 }
 
@@ -497,12 +496,12 @@ func beginPolicies(r *reader) {
 }
 
 func beginProtocol(r *reader) {
-	r.site("README.md")
+	r.site()
 	r.start("caddy-oauth1 run")
 }
 
 func beginOperating(r *reader) {
-	r.site("README.md")
+	r.site()
 	text, err := os.ReadFile(filepath.Join(r.dir, "Caddyfile"))
 	if err != nil {
 		r.Fatal(err)
@@ -520,7 +519,7 @@ func endOfOperating(r *reader) {
 }
 
 func beginMigration(r *reader) {
-	r.site("README.md")
+	r.site()
 	r.start("caddy-oauth1 run")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
