@@ -2,6 +2,9 @@ module github.com/caddy-oauth1/caddy-oauth1
 
 go 1.26.0
 
+// npm packages may hold Go files.
+ignore node_modules
+
 require (
 	github.com/caddyserver/caddy/v2 v2.11.9
 	github.com/chromedp/cdproto v0.159.0

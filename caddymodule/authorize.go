@@ -7,10 +7,12 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -194,10 +196,17 @@ func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked
 	if _, err := parseCallback(linked[0]); err != nil {
 		return "", err
 	}
-	if !registeredCallback(c, linked[0]) {
+	if !registeredCallback(c, linked[0]) || answersItself(c, linked[0]) {
 		return "", nil
 	}
 	return linked[0], nil
+}
+
+// answersItself reports whether a link's callback holds what is appended to it, where the consumer has
+// not registered just that: an application may read the first of two oauth_token.
+func answersItself(c *tokenstore.Consumer, callback string) bool {
+	_, query, _ := strings.Cut(callback, "?")
+	return oauth1.HasParams([]byte(query)) && !slices.Contains(c.Callbacks, callback)
 }
 
 // offeredLevels are the levels that the user may choose from. What the application asks for limits them; asking for

@@ -25,7 +25,7 @@ const formType = "application/x-www-form-urlencoded"
 //
 // A POST that does not say what its body is sends a form if the OAuth parameters are in it: Launchpad's
 // own client does not say so. Any other such body is streamed, and not signed.
-func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte, isForm bool, problem *refusal.Problem) {
+func (h *Handler) signedForm(r *http.Request, method, query string, parse parser) (form []byte, isForm bool, problem *refusal.Problem) {
 	if !hasBody(r) {
 		return nil, false, nil
 	}
@@ -45,7 +45,7 @@ func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte
 	case method != http.MethodPost:
 		return nil, false, nil
 	}
-	if params, err := oauth1.Parse(r.Header["Authorization"], query, nil); err != nil || params.Source != oauth1.SourceNone {
+	if params, err := parse(r.Header["Authorization"], query, nil); err != nil || params.Source != oauth1.SourceNone {
 		return nil, false, nil // they are elsewhere
 	}
 	body, whole, problem := h.peek(r)
@@ -59,6 +59,19 @@ func (h *Handler) signedForm(r *http.Request, method, query string) (form []byte
 // tells, and not http.NoBody, which Caddy's server wraps.
 func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodConnect
+}
+
+// turnsOutEmpty reads so much of a body without a length that it is known to be one, and puts it back.
+// HTTP/3 tells no length where there is no body. It is asked only about what else is refused: a client
+// may wait for the answer before it sends anything.
+func turnsOutEmpty(r *http.Request) bool {
+	if r.ContentLength > 0 {
+		return false
+	}
+	var first [1]byte
+	n, err := io.ReadFull(r.Body, first[:])
+	r.Body = heldBody{io.MultiReader(bytes.NewReader(first[:n]), r.Body), r.Body}
+	return n == 0 && err == io.EOF
 }
 
 // mediaType is a Content-Type without its parameters.
@@ -79,17 +92,8 @@ func encodedBody(r *http.Request) bool {
 // have changed them where there is no TLS.
 func checkFraming(r *http.Request, isForm bool) *refusal.Problem {
 	if !isForm && hasBody(r) {
-		if values := r.Header["Content-Type"]; len(values) == 1 {
-			kind, subtype, ok := strings.Cut(mediaType(values[0]), "/")
-			if textproto.TrimString(values[0]) != "" && (!ok || !httpguts.ValidHeaderFieldName(kind) || !httpguts.ValidHeaderFieldName(subtype)) {
-				return refusal.Malformed.About("Content-Type: is no media type.")
-			}
-			switch name := mediaType(values[0]); {
-			case encodedBody(r) && equalASCII(name, formType):
-				return refusal.Malformed.About("Content-Encoding: a signed form must be sent as it is.")
-			case len(name) > len(formType) && equalASCII(name[:len(formType)], formType):
-				return refusal.Malformed.About("Content-Type: some servers would take this for a form.")
-			}
+		if problem := checkType(r); problem != nil && !turnsOutEmpty(r) {
+			return problem
 		}
 	}
 	for name := range listedHeaders(r) {
@@ -98,11 +102,32 @@ func checkFraming(r *http.Request, isForm bool) *refusal.Problem {
 	return nil
 }
 
+// checkType refuses a body of which it is not sure that it is no form.
+func checkType(r *http.Request) *refusal.Problem {
+	values := r.Header["Content-Type"]
+	if len(values) != 1 {
+		return nil
+	}
+	name := mediaType(values[0])
+	kind, subtype, ok := strings.Cut(name, "/")
+	switch {
+	case name == "" && textproto.TrimString(values[0]) == "":
+		return nil
+	case !ok || !httpguts.ValidHeaderFieldName(kind) || !httpguts.ValidHeaderFieldName(subtype):
+		return refusal.Malformed.About("Content-Type: is no media type.")
+	case encodedBody(r) && equalASCII(name, formType):
+		return refusal.Malformed.About("Content-Encoding: a signed form must be sent as it is.")
+	case len(name) > len(formType) && equalASCII(name[:len(formType)], formType):
+		return refusal.Malformed.About("Content-Type: some servers would take this for a form.")
+	}
+	return nil
+}
+
 // checkBodyHash verifies oauth_body_hash, for which it holds the body in memory (OAuth Request Body Hash, section 3). A
 // body that it covers need not be signed as a form.
 func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *refusal.Problem {
 	if !s.params.HasBodyHash {
-		if h.RequireBodyHash && !isForm && hasBody(r) {
+		if h.RequireBodyHash && !isForm && hasBody(r) && !turnsOutEmpty(r) {
 			return refusal.Absent("oauth_body_hash")
 		}
 		return nil
@@ -122,6 +147,29 @@ func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *refusa
 		s.hashedForm, s.request.Form = s.request.Form, nil
 	}
 	return nil
+}
+
+// dropSecretForm takes the body from a refused request if it is a form with OAuth parameters, or too
+// large or too broken to tell: with PLAINTEXT they are the secrets, and error routes may lead to an
+// upstream.
+func (h *Handler) dropSecretForm(r *http.Request) {
+	if h.KeepAuthorization || !hasBody(r) {
+		return
+	}
+	types := r.Header["Content-Type"]
+	mayBeForm := func(contentType string) bool {
+		name := mediaType(contentType)
+		return name == "" || len(name) >= len(formType) && equalASCII(name[:len(formType)], formType)
+	}
+	if len(types) > 0 && !slices.ContainsFunc(types, mayBeForm) {
+		return
+	}
+	body, whole, problem := h.peek(r)
+	if problem == nil && whole && !encodedBody(r) && !oauth1.HasParams(body) {
+		return
+	}
+	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
+	r.Header.Del("Content-Length")
 }
 
 // hold reads the whole body, and puts it back for whoever comes next.

@@ -40,6 +40,7 @@ func registeredCallback(c *tokenstore.Consumer, callback string) bool {
 	asked := inParts(callback, c.CallbacksIgnoreQuery)
 	for _, pattern := range c.Callbacks {
 		prefix, open := strings.CutSuffix(pattern, "*")
+		open = open && !strings.Contains(pattern, "?") // no such pattern is accepted any more
 		registered := inParts(prefix, c.CallbacksIgnoreQuery)
 		switch {
 		case asked.origin != registered.origin:
@@ -88,13 +89,20 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
-// climbs reports whether a path may leave the folder that it seems to be in.
+// climbs reports whether a path may leave the folder that it seems to be in, for a server that decodes
+// it, once or more often, or takes a path parameter off a segment.
 func climbs(callback string) bool {
-	path, _, _ := strings.Cut(callback, "?")
-	path = strings.ReplaceAll(strings.ToLower(path), "%2e", ".")
-	path = strings.ReplaceAll(path, "%2f", "/")
-	path = strings.ReplaceAll(path, "%5c", "/")
-	return strings.Contains(path+"/", "/../") || strings.Contains(path+"/", "/./")
+	path, _, _ := strings.Cut(strings.ToLower(callback), "?")
+	for strings.Contains(path, "%25") {
+		path = strings.ReplaceAll(path, "%25", "%")
+	}
+	path = strings.NewReplacer("%2e", ".", "%2f", "/", "%5c", "/", "%3b", ";").Replace(path)
+	for segment := range strings.SplitSeq(path, "/") {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // parseCallback refuses what no callback may be.
@@ -143,6 +151,9 @@ func parseCallback(callback string) (*url.URL, error) {
 // checkCallbackPattern refuses a registered callback that is none, or whose * would let its host be chosen.
 func checkCallbackPattern(pattern string) error {
 	prefix, open := strings.CutSuffix(pattern, "*")
+	if strings.Contains(prefix, "?") && open {
+		return fmt.Errorf("callbacks %q: a * may stand in the path only", pattern)
+	}
 	if strings.Contains(prefix, "*") {
 		return fmt.Errorf("callbacks %q: a * may stand at the end only", pattern)
 	}

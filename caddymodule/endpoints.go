@@ -90,6 +90,9 @@ func (h *Handler) validateEndpoints() error {
 	return nil
 }
 
+// pageParameters are those that the pages read from the query, beside the OAuth parameters.
+var pageParameters = []string{"after", "allow_permission", "done", "lp.context", "proof", "revoked"}
+
 // parseEndpoint reads the place of an endpoint: a path, not encoded, and a query, if there is one.
 func parseEndpoint(place string) (path string, query url.Values, err error) {
 	path, raw, _ := strings.Cut(place, "?")
@@ -103,8 +106,11 @@ func parseEndpoint(place string) (path string, query url.Values, err error) {
 		return "", nil, errors.New("its query is malformed")
 	}
 	for name, values := range query {
-		if strings.HasPrefix(name, "oauth_") || len(values) > 1 {
-			return "", nil, fmt.Errorf("its query must not hold %s, or hold it once", name)
+		if strings.HasPrefix(name, "oauth_") || slices.Contains(pageParameters, name) {
+			return "", nil, fmt.Errorf("its query must not hold %s, which has a meaning there", name)
+		}
+		if len(values) > 1 {
+			return "", nil, fmt.Errorf("its query must hold %s once", name)
 		}
 	}
 	return path, query, nil

@@ -19,6 +19,7 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal
 	if !ok || server.Errors == nil || len(server.Errors.Routes) == 0 {
 		return fallback(w)
 	}
+	h.dropSecretForm(r)
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		r.Method, r.RemoteAddr = original.Method, original.RemoteAddr
 		r.RequestURI = original.URL.RequestURI() // the request line itself still has the credentials that its URL lost

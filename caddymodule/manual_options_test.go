@@ -3,7 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"go/ast"
-	"go/parser"
+	goparser "go/parser"
 	"go/token"
 	"maps"
 	"path/filepath"
@@ -98,7 +98,7 @@ func commentOf(t *testing.T, folder, function string) string {
 		t.Fatal(err)
 	}
 	for _, path := range paths {
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		file, err := goparser.ParseFile(token.NewFileSet(), path, nil, goparser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
 		}

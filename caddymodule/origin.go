@@ -37,7 +37,8 @@ func (h *Handler) origin(r *http.Request) origin {
 		if host := lastValue(r.Header["X-Forwarded-Host"]); host != "" {
 			o.host = host
 		}
-		if port := lastValue(r.Header["X-Forwarded-Port"]); isPort(port) && (&url.URL{Host: o.host}).Port() == "" {
+		port := lastValue(r.Header["X-Forwarded-Port"])
+		if isPort(port) && !ofOtherScheme(o.scheme, port) && (&url.URL{Host: o.host}).Port() == "" {
 			o.host = strings.TrimSuffix(o.host, ":") + ":" + port
 		}
 	}
@@ -50,6 +51,12 @@ func (h *Handler) origin(r *http.Request) origin {
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && n > 0 && s[0] != '0'
+}
+
+// ofOtherScheme reports whether a port is the default one of the other scheme: that of a connection
+// between two proxies, and not the client's.
+func ofOtherScheme(scheme, port string) bool {
+	return scheme == "https" && port == "80" || scheme == "http" && port == "443"
 }
 
 // lastValue returns the last element of a header that is a comma-separated list.

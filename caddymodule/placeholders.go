@@ -31,13 +31,16 @@ func noRefusal(key string) (value any, known bool) {
 // publish sets the placeholders of a refusal. Clients write a part of them, and sites put them into
 // JSON, HTML and headers, so all of it is safe text. A secret or a signature is in none of them.
 func publish(r *http.Request, endpoint string, p *refusal.Problem) {
-	token := p.Token
+	token, word := p.Token, p.Word
 	if endpoint == endpointAuthorize {
 		token = r.URL.Query().Get("oauth_token")
 	}
+	if endpoint == endpointAuthorize || endpoint == endpointTokens {
+		word = "" // people see these, and not clients
+	}
 	repl := replacer(r)
 	repl.Set(placeholderReason, p.Reason)
-	repl.Set(placeholderProblem, p.Word)
+	repl.Set(placeholderProblem, word)
 	repl.Set(placeholderText, refusal.Safe(p.Text))
 	repl.Set(placeholderConsumer, refusal.Safe(refusal.Printable(p.Consumer)))
 	repl.Set(placeholderToken, refusal.Safe(refusal.Printable(token)))

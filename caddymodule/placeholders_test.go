@@ -154,7 +154,7 @@ func TestRefusalPlaceholders(t *testing.T) {
 				request.Key + "||"},
 
 		{"page: nobody is logged in", get("/+authorize-token?oauth_token=rt"),
-			"login_required|user_refused|You need to be logged in to see this page.||rt||"},
+			"login_required||You need to be logged in to see this page.||rt||"},
 		{"page: token", page("/+authorize-token?oauth_token=rt"),
 			"token_unknown||Every request is answered once and then forgotten. If the application works, all is done. " +
 				"Otherwise the link may be incomplete.||rt||"},

@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -14,6 +16,9 @@ import (
 
 // refuse answers a request with a problem, and tells the operator.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
+	if p.Kind == refusal.KindStore && errors.Is(p.Cause, context.Canceled) && r.Context().Err() != nil {
+		p = refusal.ClientGone.Because(p.Cause) // which is no fault of the store
+	}
 	h.events.refused(r, endpoint, p)
 	h.disown(r)
 

@@ -25,7 +25,7 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		return h.refuse(w, r, endpointRequestToken, problem.Of(c.named()))
 	}
 	h.events.requestTokenIssued()
-	if !c.params.HasCallback && wantsOnlyJSON(r) { // Launchpad's own client
+	if token.Callback == "" && wantsOnlyJSON(r) { // Launchpad's own client
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
 	if token.Callback == "" {

@@ -134,3 +134,14 @@ func TestNobodyRegistersAnAddedConsumer(t *testing.T) {
 		t.Errorf("there is a request token (%v)", err)
 	}
 }
+
+// TestDefaultCallbackIsConfirmed: the answer in JSON is for clients that poll, and those get no verifier.
+func TestDefaultCallbackIsConfirmed(t *testing.T) {
+	site := newTestSite(t, "consumer app {\n secret s\n callbacks https://app.test/back\n default_callback\n}",
+		"insecure_plaintext_over_http")
+	r := plain("/+request-token", "app", "s", "", "")
+	r.Header.Set("Accept", "application/json")
+	if w, _ := site.serve(r); !strings.Contains(w.Body.String(), "oauth_callback_confirmed=true") {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+}

@@ -31,19 +31,22 @@ type signed struct {
 // plaintext reports whether the signature is PLAINTEXT, which covers nothing.
 func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext }
 
+// parser reads OAuth parameters: oauth1.Parse or oauth1.ParseTokenRequest.
+type parser func(authorization []string, query string, form []byte) (oauth1.Params, error)
+
 // read finds the OAuth parameters of a request, to an endpoint or to the API, and what its signature
 // covers. It reads the body where that is a form, and puts it back. A request without OAuth parameters
 // is no problem: its Source is oauth1.SourceNone.
 func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *refusal.Problem {
 	method, target := originalTarget(r)
 	path, query := splitTarget(target)
-	form, isForm, problem := h.signedForm(r, method, query)
-	if problem != nil {
-		return problem
-	}
-	parse := oauth1.Parse
+	var parse parser = oauth1.Parse
 	if endpoint {
 		parse = oauth1.ParseTokenRequest
+	}
+	form, isForm, problem := h.signedForm(r, method, query, parse)
+	if problem != nil {
+		return problem
 	}
 	params, err := parse(r.Header["Authorization"], query, form)
 	switch {

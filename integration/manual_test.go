@@ -506,7 +506,7 @@ func beginOperating(r *reader) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.write("Caddyfile", r.here("{\n\tmetrics\n\toauth1 {\n\t\tstore badger /var/lib/caddy/oauth1\n"+
+	r.write("Caddyfile", r.here("{\n\toauth1 {\n\t\tstore badger /var/lib/caddy/oauth1\n"+
 		"\t\tconsumer demo {\n\t\t\tsecret secret\n\t\t\ttwo_legged demo READ_PUBLIC\n\t\t}\n\t}\n}\n")+string(text))
 	r.start("caddy-oauth1 run")
 	address := "http://127.0.0.1:" + r.ports["api.example.com"] + "/"

@@ -94,6 +94,16 @@ func Verify(r *Request, p *Params, k *Key) error {
 	if m.kind == kindPlaintext {
 		return b.verifyPlaintext(p.Signature, k)
 	}
+	err := b.verify(r, p, k, m)
+	if err == nil || !p.again {
+		return err
+	}
+	twice := *p // as the RFC has it, where it is sent twice
+	twice.again = false
+	return b.verify(r, &twice, k, m)
+}
+
+func (b *buffers) verify(r *Request, p *Params, k *Key, m method) error {
 	if err := b.setBaseString(r, p); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ type Params struct {
 	header string // what follows the scheme in the Authorization header, when that is the source and holds more than we know
 	sent   sent
 	apart  sent // those that were sent, but not in Source: see ParseTokenRequest
-	again  bool // the token is in the header and, as the same, elsewhere; it is signed once
+	again  bool // the token is in the header and, as the same, elsewhere; it is signed once, or else twice
 }
 
 // sent is the set of the known parameters that were sent.
@@ -156,7 +156,7 @@ func Parse(authorization []string, query string, form []byte) (Params, error) {
 // clients sign with the header, and send these two in the form or the query, where they are signed
 // like every other parameter (section 3.4.1.3.1). Each may be sent once, wherever it is; alone they make
 // no request with OAuth parameters. An oauth_token in the header may be there once more with the same
-// value: twitter-api-v2 sends it so, and signs it once.
+// value, signed once or twice: twitter-api-v2 sends it so, and signs it once.
 func ParseTokenRequest(authorization []string, query string, form []byte) (Params, error) {
 	r := reader{mayRoam: sentCallback | sentVerifier}
 	return r.parse(authorization, query, string(form))

@@ -102,6 +102,7 @@ var (
 	BodyHash          = &Problem{Status: 401, Text: "Invalid body hash.", Word: "body_hash_invalid", Reason: "body_hash_invalid", Parameter: "oauth_body_hash"}
 	MethodRejected    = &Problem{Status: 400, Text: "oauth_signature_method: %s is not accepted here.", Word: "signature_method_rejected", Reason: "signature_method_rejected", Parameter: "oauth_signature_method"}
 	Plaintext         = &Problem{Status: 400, Text: "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.", Word: "signature_method_rejected", Reason: "plaintext_over_http", Parameter: "oauth_signature_method"}
+	ClientGone        = &Problem{Status: 400, Text: "The client has gone.", Word: "parameter_rejected", Reason: "client_gone"}
 	NoncesFull        = &Problem{Status: 503, Text: "Too many requests of this consumer are remembered. Try again later.", Word: "consumer_key_refused", Reason: "nonces_full", Kind: KindLimit}
 	TokenNonces       = &Problem{Status: 503, Text: "Too many requests with this token are remembered. Try again later.", Word: "consumer_key_refused", Reason: "token_nonces_full", Kind: KindLimit}
 	EndpointNonces    = &Problem{Status: 503, Text: "Too many requests of this consumer for tokens are remembered. Try again later.", Word: "consumer_key_refused", Reason: "endpoint_nonces_full", Kind: KindLimit}
