@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -31,7 +32,8 @@ func init() {
 // adminAPI serves the part of Caddy's admin endpoint that is below /oauth1/: consumers, tokens, and what an operator
 // needs to know of them. It speaks JSON; every error is a caddy.APIError. A secret is shown once, to whoever made it.
 //
-// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go.
+// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go; what goes
+// over the wire is in adminapi.
 type adminAPI struct {
 	logger *zap.Logger
 	// Until then a call waits for an app that is not there yet.
@@ -75,19 +77,23 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 
 // adminRoutes are all routes, by the patterns of net/http.ServeMux and by method. HEAD goes with GET.
 var adminRoutes = map[string]map[string]adminFunc{
-	"/oauth1/consumers":                   {"GET": (*adminCall).listConsumers, "POST": (*adminCall).createConsumer},
-	"/oauth1/consumers/{key}":             {"GET": (*adminCall).showConsumer, "PATCH": (*adminCall).changeConsumer, "DELETE": (*adminCall).deleteConsumer},
-	"/oauth1/consumers/{key}/rotate":      {"POST": (*adminCall).rotateSecret},
-	"/oauth1/tokens":                      {"GET": (*adminCall).listTokens, "POST": (*adminCall).issueToken},
-	"/oauth1/tokens/{key}":                {"GET": (*adminCall).showToken, "DELETE": (*adminCall).revokeToken},
-	"/oauth1/request-tokens/{key}":        {"GET": (*adminCall).showRequestToken},
-	"/oauth1/request-tokens/{key}/review": {"POST": (*adminCall).reviewRequestToken},
-	"/oauth1/revoke":                      {"POST": (*adminCall).revoke},
-	"/oauth1/health":                      {"GET": (*adminCall).health},
+	adminapi.ConsumersPath: {"GET": (*adminCall).listConsumers, "POST": (*adminCall).createConsumer},
+	adminapi.ConsumersPath + "/{key}": {
+		"GET":    (*adminCall).showConsumer,
+		"PATCH":  (*adminCall).changeConsumer,
+		"DELETE": (*adminCall).deleteConsumer,
+	},
+	adminapi.ConsumersPath + "/{key}/" + adminapi.ActionRotate: {"POST": (*adminCall).rotateSecret},
+	adminapi.TokensPath:                                            {"GET": (*adminCall).listTokens, "POST": (*adminCall).issueToken},
+	adminapi.TokensPath + "/{key}":                                 {"GET": (*adminCall).showToken, "DELETE": (*adminCall).revokeToken},
+	adminapi.RequestTokensPath + "/{key}":                          {"GET": (*adminCall).showRequestToken},
+	adminapi.RequestTokensPath + "/{key}/" + adminapi.ActionReview: {"POST": (*adminCall).reviewRequestToken},
+	adminapi.RevokePath:                                            {"POST": (*adminCall).revoke},
+	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
 }
 
 // listRoutes are those whose GET takes query parameters: see listQuery.
-var listRoutes = map[string]bool{"/oauth1/consumers": true, "/oauth1/tokens": true}
+var listRoutes = map[string]bool{adminapi.ConsumersPath: true, adminapi.TokensPath: true}
 
 // An adminFunc answers a call: with a status and what is encoded as the body, or with an error. A nil answer is an
 // empty body.
@@ -117,7 +123,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 		if r.URL.RawQuery != "" && !(lists && reads) {
 			return failure(http.StatusBadRequest, "query parameters: there are none here")
 		}
-		app := running.await(r.Context(), a.patient)
+		app := appsStarted.await(r.Context(), a.patient)
 		if app == nil {
 			return failure(http.StatusServiceUnavailable, "no oauth1 app is running")
 		}
@@ -163,18 +169,11 @@ func (c *adminCall) health() (int, any, error) {
 	if err := c.store.Check(ctx); err != nil {
 		return 0, nil, storeFailure("", err)
 	}
-	view := healthView{Status: "ok", Registration: c.app.Registration}
+	view := adminapi.Health{Status: "ok", Registration: c.app.Registration}
 	for _, level := range c.app.levels.ordered {
 		view.Permissions = append(view.Permissions, level.Name)
 	}
 	return http.StatusOK, view, nil
-}
-
-// healthView says that all is well, and what the running app is set to.
-type healthView struct {
-	Status       string   `json:"status"`
-	Registration string   `json:"registration"`
-	Permissions  []string `json:"permissions"`
 }
 
 // done leaves a line in the log about a change. It must never be given a secret.
@@ -266,16 +265,6 @@ func decodeStrictly(body []byte, into any) error {
 	return failure(http.StatusBadRequest, "the request body is not a JSON object")
 }
 
-// listView is a part of a list, ordered by key.
-type listView[T any] struct {
-	Items []T `json:"items"`
-	// Next is what to give as `after` for the next page; empty at the end.
-	Next string `json:"next,omitempty"`
-}
-
-// maxPage is how many items a page of a list has, unless fewer are asked for.
-const maxPage = 100
-
 // listQuery reads the query of a list: limit, after, and the given filters. Another parameter is an error: a filter that is
 // misspelled would silently list everything.
 func (c *adminCall) listQuery(filters ...string) (query url.Values, after string, limit int, err error) {
@@ -283,7 +272,7 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 	if err != nil {
 		return nil, "", 0, failure(http.StatusBadRequest, "the query is malformed")
 	}
-	limit = maxPage
+	limit = adminapi.MaxPage
 	for name, values := range query {
 		if name != "limit" && name != "after" && !slices.Contains(filters, name) {
 			return nil, "", 0, failure(http.StatusBadRequest, "unknown query parameter %q", name)
@@ -297,8 +286,8 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 	}
 	if text := query.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)
-		if err != nil || limit < 1 || limit > maxPage {
-			return nil, "", 0, failure(http.StatusBadRequest, "limit %q: must be a number from 1 to %d", text, maxPage)
+		if err != nil || limit < 1 || limit > adminapi.MaxPage {
+			return nil, "", 0, failure(http.StatusBadRequest, "limit %q: must be a number from 1 to %d", text, adminapi.MaxPage)
 		}
 	}
 	return query, query.Get("after"), limit, nil
@@ -347,14 +336,6 @@ func parseLifetime(field, text string) (time.Duration, error) {
 	return d, nil
 }
 
-// shownTime is a time as the API shows it.
-func shownTime(t time.Time) time.Time {
-	if t.IsZero() {
-		return time.Time{}
-	}
-	return t.UTC().Truncate(time.Second)
-}
-
 // startedApps knows the apps that have started and are not cleaned up, the newest last. During a reload there are two;
 // when the new configuration fails, the old one goes on.
 type startedApps struct {
@@ -366,8 +347,8 @@ type startedApps struct {
 	changed chan struct{}
 }
 
-// running is the app that the admin API works on.
-var running startedApps
+// appsStarted are those of this process. The admin API works on one of them.
+var appsStarted startedApps
 
 // expect says that the app will start, or be cleaned up.
 func (s *startedApps) expect(a *App) {

@@ -12,49 +12,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
-
-// storedSettings is what can be said about a consumer in the store when it is added, and changed
-// later.
-type storedSettings struct {
-	ConsumerSettings
-	// Disabled refuses every request of the consumer, and keeps what it has.
-	Disabled bool `json:"disabled,omitempty"`
-}
-
-// consumerView is a consumer as the API shows it: without its secrets.
-type consumerView struct {
-	Key string `json:"key"`
-	storedSettings
-	// Declared says that the consumer lives in the configuration: the API can't change it.
-	Declared       bool      `json:"declared,omitempty"`
-	SelfRegistered bool      `json:"self_registered,omitempty"`
-	Created        time.Time `json:"created,omitzero"`
-	// PreviousSecretExpires is until when the secret before the last rotation works.
-	PreviousSecretExpires time.Time `json:"previous_secret_expires,omitzero"`
-}
-
-// newSecretView is the one answer that holds a consumer's secret: to the call that made it. An RSA consumer has none.
-type newSecretView struct {
-	consumerView
-	Secret *string `json:"secret,omitempty"`
-}
-
-// newConsumerBody is a consumer to be added. Without a key one is made; without a secret, and
-// without an RSA key, one is made too. A secret that is there and empty means that the consumer has
-// none, as Launchpad's; a key that is there and empty is an error.
-type newConsumerBody struct {
-	Key    string  `json:"key,omitempty"`
-	Secret *string `json:"secret,omitempty"`
-	storedSettings
-}
-
-// rotateBody is a new secret, given or made, and how long the old one works on: not at all by default.
-type rotateBody struct {
-	Overlap string  `json:"overlap,omitempty"`
-	Secret  *string `json:"secret,omitempty"`
-}
 
 func (c *adminCall) listConsumers() (int, any, error) {
 	_, after, limit, err := c.listQuery()
@@ -70,7 +30,7 @@ func (c *adminCall) listConsumers() (int, any, error) {
 		consumers = consumers[:limit]
 		next = consumers[limit-1].Key
 	}
-	answer := listView[consumerView]{Items: make([]consumerView, len(consumers)), Next: next}
+	answer := adminapi.List[adminapi.Consumer]{Items: make([]adminapi.Consumer, len(consumers)), Next: next}
 	for i, consumer := range consumers {
 		answer.Items[i] = c.viewConsumer(consumer)
 	}
@@ -104,7 +64,7 @@ func (c *adminCall) showConsumer() (int, any, error) {
 }
 
 func (c *adminCall) createConsumer() (int, any, error) {
-	var body newConsumerBody
+	var body adminapi.NewConsumer
 	if err := c.decode(&body); err != nil {
 		return 0, nil, err
 	}
@@ -124,7 +84,7 @@ func (c *adminCall) createConsumer() (int, any, error) {
 	if err := checkSecret(consumer.Secret); err != nil {
 		return 0, nil, refuse(err)
 	}
-	if err := body.apply(consumer, c.app.levels); err != nil {
+	if err := applySettings(&body.StoredSettings, consumer, c.app.levels); err != nil {
 		return 0, nil, refuse(err)
 	}
 	if consumer.Expired(consumer.Created) {
@@ -148,8 +108,8 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 		return 0, nil, err
 	}
 	changed, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
-		before := storedSettings{settingsOf(consumer), consumer.Disabled}
-		settings, err := before.patched(patch)
+		before := storedSettings(consumer)
+		settings, err := patched(before, patch)
 		if err != nil {
 			return err
 		}
@@ -160,7 +120,7 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 		if !hadKey && settings.RSAPublicKey != "" {
 			forgetSecrets(consumer)
 		}
-		if err := settings.apply(consumer, c.app.levels); err != nil {
+		if err := applySettings(&settings, consumer, c.app.levels); err != nil {
 			return refuse(err)
 		}
 		if settings.Expires != before.Expires && consumer.Expired(c.app.now()) {
@@ -190,7 +150,7 @@ func (c *adminCall) deleteConsumer() (int, any, error) {
 
 // rotateSecret gives a consumer a new secret. The old one ends at once, or works on for the overlap that is asked for.
 func (c *adminCall) rotateSecret() (int, any, error) {
-	var body rotateBody
+	var body adminapi.Rotation
 	if err := c.decode(&body); err != nil {
 		return 0, nil, err
 	}
@@ -253,29 +213,33 @@ func declaredFailure(key string) error {
 	return failure(http.StatusConflict, "consumer %q: is declared in Caddy's configuration, among the consumers of the oauth1 app; change it there", key)
 }
 
-func (c *adminCall) viewConsumer(consumer *tokenstore.Consumer) consumerView {
-	return consumerView{
+func (c *adminCall) viewConsumer(consumer *tokenstore.Consumer) adminapi.Consumer {
+	return adminapi.Consumer{
 		Key:                   consumer.Key,
-		storedSettings:        storedSettings{settingsOf(consumer), consumer.Disabled},
+		StoredSettings:        storedSettings(consumer),
 		Declared:              c.app.declared[consumer.Key] != nil,
 		SelfRegistered:        consumer.SelfRegistered,
-		Created:               shownTime(consumer.Created),
-		PreviousSecretExpires: shownTime(consumer.PreviousSecretExpires),
+		Created:               adminapi.ShownTime(consumer.Created),
+		PreviousSecretExpires: adminapi.ShownTime(consumer.PreviousSecretExpires),
 	}
 }
 
-func (c *adminCall) viewNewSecret(consumer *tokenstore.Consumer) newSecretView {
-	view := newSecretView{consumerView: c.viewConsumer(consumer)}
+func (c *adminCall) viewNewSecret(consumer *tokenstore.Consumer) adminapi.ConsumerWithSecret {
+	view := adminapi.ConsumerWithSecret{Consumer: c.viewConsumer(consumer)}
 	if consumer.RSAPublicKey == "" {
 		view.Secret = &consumer.Secret
 	}
 	return view
 }
 
-// apply writes the settings to a consumer, and checks what it becomes.
-func (s *storedSettings) apply(c *tokenstore.Consumer, l *levels) error {
+func storedSettings(c *tokenstore.Consumer) adminapi.StoredSettings {
+	return adminapi.StoredSettings{ConsumerSettings: adminapi.SettingsOf(c), Disabled: c.Disabled}
+}
+
+// applySettings writes the settings to a consumer, and checks what it becomes.
+func applySettings(s *adminapi.StoredSettings, c *tokenstore.Consumer, l *levels) error {
 	c.Disabled = s.Disabled
-	return s.ConsumerSettings.apply(c, l)
+	return applyConsumerSettings(&s.ConsumerSettings, c, l)
 }
 
 // pastFailure refuses an end that has come already: who means that disables the consumer, and who
@@ -285,8 +249,8 @@ func pastFailure(expires string) error {
 }
 
 // patched returns the settings after a JSON Merge Patch. Its errors are failures.
-func (s storedSettings) patched(patch json.RawMessage) (storedSettings, error) {
-	var next storedSettings
+func patched(s adminapi.StoredSettings, patch json.RawMessage) (adminapi.StoredSettings, error) {
+	var next adminapi.StoredSettings
 	if len(bytes.TrimSpace(patch)) == 0 {
 		return s, nil
 	}
@@ -301,7 +265,7 @@ func (s storedSettings) patched(patch json.RawMessage) (storedSettings, error) {
 	if err != nil {
 		return next, err
 	}
-	next = storedSettings{}
+	next = adminapi.StoredSettings{}
 	return next, decodeStrictly(merged, &next)
 }
 

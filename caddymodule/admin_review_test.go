@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -53,7 +54,7 @@ func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 					t.Errorf("got %d %s, want %d and %s", w.Code, w.Body, c.status, want)
 				}
 				state := a.must("GET", "/oauth1/request-tokens/req", "")["state"]
-				if (state == stateWaiting) != (c.status != 200) {
+				if (state == adminapi.StateWaiting) != (c.status != 200) {
 					t.Errorf("then it is %v", state)
 				}
 			})

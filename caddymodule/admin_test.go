@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -344,12 +345,12 @@ func TestAdminKeysMayHoldAnything(t *testing.T) {
 		if created["key"] != key {
 			t.Errorf("key %q was created as %q", key, created["key"])
 		}
-		if shown := a.must("GET", resource("consumers", key, ""), ""); shown["key"] != key {
+		if shown := a.must("GET", adminapi.ResourcePath(adminapi.ConsumersPath, key, ""), ""); shown["key"] != key {
 			t.Errorf("key %q is shown as %q", key, shown["key"])
 		}
-		a.must("POST", resource("consumers", key, "rotate"), "")
-		a.must("DELETE", resource("consumers", key, ""), "")
-		if w := a.call("GET", resource("consumers", key, ""), ""); w.Code != 404 {
+		a.must("POST", adminapi.ResourcePath(adminapi.ConsumersPath, key, "rotate"), "")
+		a.must("DELETE", adminapi.ResourcePath(adminapi.ConsumersPath, key, ""), "")
+		if w := a.call("GET", adminapi.ResourcePath(adminapi.ConsumersPath, key, ""), ""); w.Code != 404 {
 			t.Errorf("key %q after its removal: %d", key, w.Code)
 		}
 	}
@@ -402,7 +403,7 @@ func TestAdminListsInPages(t *testing.T) {
 
 func TestAdminConsumerPatch(t *testing.T) {
 	a := newTestAdmin(t, "")
-	full := `{"key":"app","name":"App","homepage":"https://a.example/","signature_methods":["HMAC-SHA1"],"callbacks":["https://a.example/*"],` +
+	full := `{"key":"app","name":"App","homepage":"https://a.example/","contact":"a@a.example","signature_methods":["HMAC-SHA1"],"callbacks":["https://a.example/*"],` +
 		`"permissions":["READ_PUBLIC"],"two_legged":{"user":"u","permission":"READ_PUBLIC"},"disabled":true,"expires":"2027-01-31"}`
 	a.must("POST", "/oauth1/consumers", full)
 	before := a.must("GET", "/oauth1/consumers/app", "")
@@ -586,7 +587,7 @@ func TestAdminReviewLeadsToTheAccessToken(t *testing.T) {
 	if answer["redirect"] != nil || answer["callback"] != "oob" {
 		t.Errorf("out of band: %v", answer)
 	}
-	if shown := a.must("GET", "/oauth1/request-tokens/req", ""); shown["verifier"] != nil || shown["state"] != stateReviewed {
+	if shown := a.must("GET", "/oauth1/request-tokens/req", ""); shown["verifier"] != nil || shown["state"] != adminapi.StateReviewed {
 		t.Errorf("shown later: %v", shown)
 	}
 	verifier, _ := answer["verifier"].(string)
@@ -609,12 +610,12 @@ func TestAdminRequestTokenStates(t *testing.T) {
 		expires time.Time
 		want    string
 	}{
-		{"new", nil, now.Add(time.Hour), stateWaiting},
-		{"nobody answered in time", nil, now, stateExpired},
-		{"granted", granted, now.Add(time.Hour), stateReviewed},
-		{"granted and not exchanged in time", granted, now, stateExpired},
-		{"refused", refused, now.Add(time.Hour), stateRefused},
-		{"refused and expired", refused, now, stateRefused},
+		{"new", nil, now.Add(time.Hour), adminapi.StateWaiting},
+		{"nobody answered in time", nil, now, adminapi.StateExpired},
+		{"granted", granted, now.Add(time.Hour), adminapi.StateReviewed},
+		{"granted and not exchanged in time", granted, now, adminapi.StateExpired},
+		{"refused", refused, now.Add(time.Hour), adminapi.StateRefused},
+		{"refused and expired", refused, now, adminapi.StateRefused},
 	} {
 		if got := requestTokenState(&tokenstore.RequestToken{Review: c.review, Expires: c.expires}, now); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
@@ -693,9 +694,9 @@ func TestAdminShowsNoSecrets(t *testing.T) {
 }
 
 func TestAdminWithoutAnApp(t *testing.T) {
-	apps, coming := running.apps, running.coming
-	running.apps, running.coming = nil, nil
-	t.Cleanup(func() { running.apps, running.coming = apps, coming })
+	apps, coming := appsStarted.apps, appsStarted.coming
+	appsStarted.apps, appsStarted.coming = nil, nil
+	t.Cleanup(func() { appsStarted.apps, appsStarted.coming = apps, coming })
 	w := httptest.NewRecorder()
 	adminHandler(&adminAPI{logger: zap.NewNop()}).ServeHTTP(w, httptest.NewRequest("GET", "/oauth1/health", nil))
 	if w.Code != 503 || !strings.Contains(w.Body.String(), "no oauth1 app is running") {
@@ -767,10 +768,10 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := newTestAdmin(t, "") // with a store, whose goroutines have no place in a bubble
 			store := a.store()
-			apps, coming := running.apps, running.coming
-			t.Cleanup(func() { running = startedApps{apps: apps, coming: coming} })
+			apps, coming := appsStarted.apps, appsStarted.coming
+			t.Cleanup(func() { appsStarted = startedApps{apps: apps, coming: coming} })
 			synctest.Test(t, func(t *testing.T) {
-				running = startedApps{}
+				appsStarted = startedApps{}
 				app := &App{Registration: registrationClosed, ready: make(chan struct{}),
 					levels: a.app.levels}
 				go func() {
@@ -778,10 +779,10 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 						return
 					}
 					time.Sleep(c.comes)
-					running.expect(app)
+					appsStarted.expect(app)
 					if time.Sleep(c.starts); c.starts >= 0 {
 						app.store = wellStore{store}
-						running.add(app)
+						appsStarted.add(app)
 					}
 					close(app.ready)
 				}()

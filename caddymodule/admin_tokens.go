@@ -9,87 +9,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
-
-// tokenView is an access token as the API shows it: without its secret.
-type tokenView struct {
-	Key        string    `json:"key"`
-	Consumer   string    `json:"consumer"`
-	User       string    `json:"user"`
-	Permission string    `json:"permission"`
-	Context    string    `json:"context,omitempty"`
-	Created    time.Time `json:"created"`
-	Expires    time.Time `json:"expires,omitzero"`
-	LastUsed   time.Time `json:"last_used,omitzero"`
-}
-
-// newTokenView is the one answer that holds a token's secret: to the call that issued it.
-type newTokenView struct {
-	tokenView
-	Secret string `json:"secret"`
-}
-
-// grantBody is what a user allows a consumer. Without a lifetime it lasts as long as the app's
-// access_token_lifetime allows; one that is longer is an error. `never` is one too, where the app
-// has a limit.
-type grantBody struct {
-	User       string `json:"user"`
-	Permission string `json:"permission"`
-	Context    string `json:"context,omitempty"`
-	Lifetime   string `json:"lifetime,omitempty"`
-}
-
-// reviewBody is a user's answer. Callback is what the link to the platform's page named, if the consumer sent none with its
-// request token: the consumer must have registered it.
-type reviewBody struct {
-	grantBody
-	Callback string `json:"callback,omitempty"`
-}
-
-// newTokenBody is an access token to be issued without a request token. With a secret it is brought
-// along from another provider, and lives as long as the body says, whatever the app's
-// access_token_lifetime: without a lifetime and an expires until it is revoked, as it did there.
-type newTokenBody struct {
-	Consumer string  `json:"consumer"`
-	Key      string  `json:"key,omitempty"`
-	Secret   *string `json:"secret,omitempty"`
-	// Expires is an RFC 3339 time, or a date, in place of a lifetime.
-	Expires string `json:"expires,omitempty"`
-	grantBody
-}
-
-// The states of a request token.
-const (
-	stateWaiting  = "waiting"
-	stateReviewed = "reviewed"
-	stateRefused  = "refused"
-	stateExpired  = "expired"
-)
-
-// requestTokenView is a request token as the API shows it: without its secret and its verifier.
-type requestTokenView struct {
-	Key      string    `json:"key"`
-	Consumer string    `json:"consumer"`
-	State    string    `json:"state"`
-	Callback string    `json:"callback,omitempty"`
-	Created  time.Time `json:"created"`
-	Expires  time.Time `json:"expires"`
-	// What the review said.
-	User         string    `json:"user,omitempty"`
-	Permission   string    `json:"permission,omitempty"`
-	Context      string    `json:"context,omitempty"`
-	Reviewed     time.Time `json:"reviewed,omitzero"`
-	TokenExpires time.Time `json:"token_expires,omitzero"`
-}
-
-// reviewView is the answer to a review. A platform whose own page asked the user sends the browser to Redirect, or shows
-// Verifier where the callback is "oob".
-type reviewView struct {
-	requestTokenView
-	Verifier string `json:"verifier,omitempty"`
-	Redirect string `json:"redirect,omitempty"`
-}
 
 func (c *adminCall) listTokens() (int, any, error) {
 	query, after, limit, err := c.listQuery("user", "consumer")
@@ -101,7 +23,7 @@ func (c *adminCall) listTokens() (int, any, error) {
 	if err != nil {
 		return 0, nil, storeFailure("", err)
 	}
-	answer := listView[tokenView]{Items: make([]tokenView, len(tokens)), Next: next}
+	answer := adminapi.List[adminapi.Token]{Items: make([]adminapi.Token, len(tokens)), Next: next}
 	for i, token := range tokens {
 		answer.Items[i] = viewToken(token)
 	}
@@ -118,12 +40,12 @@ func (c *adminCall) showToken() (int, any, error) {
 	if err != nil {
 		return 0, nil, c.tokenFailure(err)
 	}
-	view.LastUsed = shownTime(lastUsed)
+	view.LastUsed = adminapi.ShownTime(lastUsed)
 	return http.StatusOK, view, nil
 }
 
 func (c *adminCall) issueToken() (int, any, error) {
-	var body newTokenBody
+	var body adminapi.NewToken
 	if err := c.decode(&body); err != nil {
 		return 0, nil, err
 	}
@@ -159,7 +81,7 @@ func (c *adminCall) issueToken() (int, any, error) {
 	if token.Expires, err = grantEnds(body.Lifetime, body.Expires, token.Created, most); err != nil {
 		return 0, nil, err
 	}
-	if err := c.checkGrant(body.Consumer, &body.grantBody); err != nil {
+	if err := c.checkGrant(body.Consumer, &body.Grant); err != nil {
 		return 0, nil, err
 	}
 	if err := c.store.CreateAccessToken(c.Context(), token); err != nil {
@@ -171,7 +93,7 @@ func (c *adminCall) issueToken() (int, any, error) {
 		zap.String("user", token.User),
 		zap.String("permission", token.Permission),
 	)
-	return http.StatusCreated, newTokenView{viewToken(token), token.Secret}, nil
+	return http.StatusCreated, adminapi.TokenWithSecret{Token: viewToken(token), Secret: token.Secret}, nil
 }
 
 func (c *adminCall) revokeToken() (int, any, error) {
@@ -185,7 +107,7 @@ func (c *adminCall) revokeToken() (int, any, error) {
 
 // revoke ends all grants of a user, of a consumer, or of a user to a consumer.
 func (c *adminCall) revoke() (int, any, error) {
-	var body revokeBody
+	var body adminapi.Revocation
 	if err := c.decode(&body); err != nil {
 		return 0, nil, err
 	}
@@ -211,7 +133,7 @@ func (c *adminCall) revoke() (int, any, error) {
 		if err != nil {
 			return 0, nil, storeFailure("", err)
 		}
-		return http.StatusOK, revokedView{Matching: &n}, nil
+		return http.StatusOK, adminapi.Revoked{Matching: &n}, nil
 	}
 	n, err := c.store.Revoke(c.Context(), filter)
 	if err != nil {
@@ -222,21 +144,7 @@ func (c *adminCall) revoke() (int, any, error) {
 		zap.String("consumer", filter.Consumer),
 		zap.Int("revoked", n),
 	)
-	return http.StatusOK, revokedView{Revoked: n}, nil
-}
-
-// revokeBody says whose. What is there and empty is a mistake, and not everybody.
-type revokeBody struct {
-	User     *string `json:"user,omitempty"`
-	Consumer *string `json:"consumer,omitempty"`
-	// DryRun revokes nothing, and tells how many there are.
-	DryRun bool `json:"dry_run,omitempty"`
-}
-
-// revokedView says how many access tokens were revoked, or with dry_run how many match.
-type revokedView struct {
-	Revoked  int  `json:"revoked"`
-	Matching *int `json:"matching,omitempty"`
+	return http.StatusOK, adminapi.Revoked{Revoked: n}, nil
 }
 
 func (c *adminCall) showRequestToken() (int, any, error) {
@@ -250,7 +158,7 @@ func (c *adminCall) showRequestToken() (int, any, error) {
 // reviewRequestToken records a user's answer that was given elsewhere, at a page of the platform's own. Who may speak for
 // the user is for the caller to know. The same answer again gets the same verifier and redirect.
 func (c *adminCall) reviewRequestToken() (int, any, error) {
-	var body reviewBody
+	var body adminapi.Review
 	if err := c.decode(&body); err != nil {
 		return 0, nil, err
 	}
@@ -269,8 +177,8 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 		Time:       c.app.now(),
 	}
 	if review.Permission == tokenstore.Unauthorized {
-		err = body.checkTexts()
-	} else if err = c.checkGrant(token.Consumer, &body.grantBody); err == nil {
+		err = checkGrantTexts(&body.Grant)
+	} else if err = c.checkGrant(token.Consumer, &body.Grant); err == nil {
 		review.Expires, err = grantEnds(body.Lifetime, "", review.Time,
 			time.Duration(c.app.AccessTokenLifetime))
 	}
@@ -290,7 +198,7 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 		zap.String("user", review.User),
 		zap.String("permission", review.Permission),
 	)
-	answer := reviewView{requestTokenView: c.viewRequestToken(token), Verifier: review.Verifier}
+	answer := adminapi.ReviewedToken{RequestToken: c.viewRequestToken(token), Verifier: review.Verifier}
 	if callback != "" && callback != outOfBand {
 		answer.Redirect = answeredCallback(callback, token.Key, review)
 	}
@@ -318,8 +226,8 @@ func (c *adminCall) checkReviewable(token *tokenstore.RequestToken, linked strin
 }
 
 // checkGrant refuses what the consumer can't be granted. Its errors are failures.
-func (c *adminCall) checkGrant(consumerKey string, grant *grantBody) error {
-	if err := grant.checkTexts(); err != nil {
+func (c *adminCall) checkGrant(consumerKey string, grant *adminapi.Grant) error {
+	if err := checkGrantTexts(grant); err != nil {
 		return err
 	}
 	if err := checkText("consumer", consumerKey); err != nil {
@@ -347,7 +255,7 @@ func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (end
 	case lifetime != "" && expires != "":
 		return ends, failure(http.StatusBadRequest, "lifetime and expires: give one of them")
 	case expires != "":
-		if ends, err = parseExpires(expires); err != nil {
+		if ends, err = adminapi.ParseExpires(expires); err != nil {
 			return ends, refuse(err)
 		}
 		if !ends.After(now) {
@@ -355,7 +263,7 @@ func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (end
 		}
 	case lifetime == "" && most > 0:
 		return now.Add(most), nil
-	case lifetime != "" && lifetime != never:
+	case lifetime != "" && lifetime != adminapi.Never:
 		d, err := parseLifetime("lifetime", lifetime)
 		if err != nil {
 			return ends, err
@@ -373,9 +281,6 @@ func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (end
 	return ends, nil
 }
 
-// never is the lifetime of what lives until it is revoked.
-const never = "never"
-
 // askedFor names what said how long a grant lives.
 func askedFor(lifetime, expires string) string {
 	if expires != "" {
@@ -384,8 +289,8 @@ func askedFor(lifetime, expires string) string {
 	return fmt.Sprintf("lifetime %q", lifetime)
 }
 
-// checkTexts refuses a user or a context that could not go out as a header value. Its errors are failures.
-func (g *grantBody) checkTexts() error {
+// checkGrantTexts refuses a user or a context that could not go out as a header value. Its errors are failures.
+func checkGrantTexts(g *adminapi.Grant) error {
 	if err := checkText("user", g.User); err != nil {
 		return refuse(err)
 	}
@@ -406,34 +311,34 @@ func (c *adminCall) requestTokenFailure(err error) error {
 	return storeFailure(fmt.Sprintf("request token %q", c.PathValue("key")), err)
 }
 
-func viewToken(t *tokenstore.AccessToken) tokenView {
-	return tokenView{
+func viewToken(t *tokenstore.AccessToken) adminapi.Token {
+	return adminapi.Token{
 		Key:        t.Key,
 		Consumer:   t.Consumer,
 		User:       t.User,
 		Permission: t.Permission,
 		Context:    t.Context,
-		Created:    shownTime(t.Created),
-		Expires:    shownTime(t.Expires),
-		LastUsed:   shownTime(t.LastUsed),
+		Created:    adminapi.ShownTime(t.Created),
+		Expires:    adminapi.ShownTime(t.Expires),
+		LastUsed:   adminapi.ShownTime(t.LastUsed),
 	}
 }
 
-func (c *adminCall) viewRequestToken(t *tokenstore.RequestToken) requestTokenView {
-	view := requestTokenView{
+func (c *adminCall) viewRequestToken(t *tokenstore.RequestToken) adminapi.RequestToken {
+	view := adminapi.RequestToken{
 		Key:      t.Key,
 		Consumer: t.Consumer,
 		State:    requestTokenState(t, c.app.now()),
 		Callback: t.Callback,
-		Created:  shownTime(t.Created),
-		Expires:  shownTime(t.Expires),
+		Created:  adminapi.ShownTime(t.Created),
+		Expires:  adminapi.ShownTime(t.Expires),
 	}
 	if r := t.Review; r != nil {
 		view.User = r.User
 		view.Permission = r.Permission
 		view.Context = r.Context
-		view.Reviewed = shownTime(r.Time)
-		view.TokenExpires = shownTime(r.Expires)
+		view.Reviewed = adminapi.ShownTime(r.Time)
+		view.TokenExpires = adminapi.ShownTime(r.Expires)
 	}
 	return view
 }
@@ -443,11 +348,11 @@ func requestTokenState(t *tokenstore.RequestToken, now time.Time) string {
 	expired := !now.Before(t.Expires)
 	switch {
 	case t.Review != nil && t.Review.Permission == tokenstore.Unauthorized:
-		return stateRefused
+		return adminapi.StateRefused
 	case expired:
-		return stateExpired
+		return adminapi.StateExpired
 	case t.Review != nil:
-		return stateReviewed
+		return adminapi.StateReviewed
 	}
-	return stateWaiting
+	return adminapi.StateWaiting
 }

@@ -130,7 +130,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.ready = make(chan struct{})
-	running.expect(a)
+	appsStarted.expect(a)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -270,7 +270,7 @@ func (a *App) Start() error {
 	store.SetLimits(a.limits())
 	a.store = store
 	a.usage.start(store, a.logger)
-	running.add(a)
+	appsStarted.add(a)
 	return nil
 }
 
@@ -304,13 +304,13 @@ func (a *App) Cleanup() error {
 	if a.ready != nil {
 		a.settle.Do(func() { close(a.ready) })
 	}
-	running.remove(a)
+	appsStarted.remove(a)
 	if a.poolKey == "" {
 		return nil
 	}
 	a.usage.end()
 	var err error
-	if other := running.on(a.poolKey); other != nil { // a reload that failed has left its options
+	if other := appsStarted.on(a.poolKey); other != nil { // a reload that failed has left its options
 		err = other.module.Configure(other.store)
 		other.store.SetLimits(other.limits())
 	}

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
@@ -123,7 +124,7 @@ func TestAnExpiredDeclaredConsumerIsToldOf(t *testing.T) {
 	}
 	now := time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
 	consumer := func(key, expires string) *DeclaredConsumer {
-		return &DeclaredConsumer{Key: key, Secret: "s", ConsumerSettings: ConsumerSettings{Expires: expires}}
+		return &DeclaredConsumer{Key: key, Secret: "s", ConsumerSettings: adminapi.ConsumerSettings{Expires: expires}}
 	}
 	a := &App{
 		logger: zap.New(core),

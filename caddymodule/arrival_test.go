@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 )
 
 // TestPolicyCommandSites: which sites of a configuration a URL reaches. Cases with several servers
@@ -228,7 +230,7 @@ func TestPolicyCommandSites(t *testing.T) {
 					t.Fatal(err)
 				}
 				var out strings.Builder
-				err = explainPolicy(&out, config, r, Identity{})
+				err = explainPolicy(&out, config, r, command.Caller{})
 				if got := fmt.Sprint(err); got != test.want && (err != nil || test.want != "") {
 					t.Fatalf("run %d: error %v", i, err)
 				}

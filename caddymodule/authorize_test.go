@@ -86,11 +86,13 @@ func TestAuthorizeSays(t *testing.T) {
 	site := newTestSite(t, `consumer demo {
 	name "Release dashboard"
 	homepage https://dashboard.example.com/
+	contact a?cc=b@example.com
 	secret s
 	callbacks https://dashboard.example.com/* myapp:/done
 }
 consumer bare {
 	secret s
+	contact https://help.example.com/?app=bare
 }`, "")
 	for _, c := range []*tokenstore.Consumer{
 		{Key: "own", SelfRegistered: true, Created: site.clock}, {Key: "added", Secret: "s"},
@@ -107,7 +109,8 @@ consumer bare {
 	}{
 		{
 			"a declared consumer", "demo", "https://dashboard.example.com/done", "&lp.context=firefox",
-			[]string{"Release dashboard", "<code><bdi>demo</bdi></code>", `href="https://dashboard.example.com/" rel="noopener noreferrer"`, "The operator of this site has added this application.",
+			[]string{"Release dashboard", "<code><bdi>demo</bdi></code>", `href="https://dashboard.example.com/" rel="noopener noreferrer"`,
+				`<a href="mailto:a%3Fcc=b@example.com" rel="noopener noreferrer" target="_blank"><bdi>a?cc=b@example.com</bdi></a>`, "The operator of this site has added this application.",
 				"Logged in as <strong><bdi>alice</bdi></strong>", "<bdi>firefox</bdi>", "<dd><bdi>https://dashboard.example.com</bdi></dd>",
 				"Read Anything", "private data too, and change nothing."},
 			polling,
@@ -118,6 +121,9 @@ consumer bare {
 		{"one with a registered callback in the link", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{"<dd><bdi>https://dashboard.example.com</bdi></dd>"}, polling},
 		{"a consumer without a name has its key", "bare", "", "", []string{"Allow <bdi>bare</bdi>"}, "Website"},
 		{"one that the operator declared claims nothing", "bare", "", "", []string{"The operator of this site has added this application."}, "claim."},
+		{"a contact that is a URL", "bare", "", "",
+			[]string{"<dt>Contact</dt>", `<a href="https://help.example.com/?app=bare" rel="noopener noreferrer"`}, "mailto:"},
+		{"no contact", "added", "", "", nil, "Contact"},
 		{"one that nobody has checked", "own", "", "", []string{"Nobody has checked who is behind this", "its name is its own claim"}, "The operator"},
 		{"one that the operator added", "added", "", "", []string{"The operator of this site has added this application."}, "claim."},
 	} {

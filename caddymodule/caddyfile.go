@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 )
 
@@ -37,6 +38,7 @@ func init() {
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
+//	        contact            <address>
 //	        secret             <text>
 //	        rsa_public_key     <pem>
 //	        signature_methods  <method...>
@@ -170,7 +172,7 @@ func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 			continue
 		}
 		option := d.Val()
-		known, err := c.ConsumerSettings.unmarshal(d)
+		known, err := unmarshalSetting(&c.ConsumerSettings, d)
 		if !known {
 			return d.Errf("consumer %q: unknown option %q", c.Key, option)
 		}
@@ -626,7 +628,7 @@ func duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 func lifetime(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	if d.CountRemainingArgs() == 1 {
 		d.NextArg()
-		if d.Val() == never {
+		if d.Val() == adminapi.Never {
 			*value = 0
 			return nil
 		}

@@ -245,6 +245,8 @@ func TestProvisionErrors(t *testing.T) {
 		{"consumer a {\n secret s\n permissions READ_MINDS\n}", "", `consumer "a": permission "READ_MINDS": is not declared, at Caddyfile:5`},
 		{"consumer a {\n secret s\n callbacks https://a.test*\n}", "", `callbacks "https://a.test*": a * may stand in the path only, behind a slash`},
 		{"consumer a {\n secret s\n expires tomorrow\n}", "", `expires "tomorrow": must be a time`},
+		{"consumer a {\n secret s\n contact nobody\n}", "",
+			`contact "nobody": must be an e-mail address, or an http or https URL`},
 		{"consumer a {\n secret s\n homepage javascript:alert(1)\n}", "", `homepage "javascript:alert(1)": must be an http or https URL`},
 		{"consumer a {\n secret s\n signature_methods RSA-SHA1\n}", "", `signature_methods "RSA-SHA1": the consumer has no key for it`},
 		{"timestamp_window 1ms", "", `timestamp_window 1ms: must be from a second to ten years`},
@@ -386,13 +388,13 @@ func TestConsumerPlaceholders(t *testing.T) {
 	for name, value := range map[string]string{"T_NAME": "A", "T_SECRET": "s", "T_USER": "alice", "T_LEVEL": "READ_PUBLIC", "T_URL": "https://a.test", "T_TIME": "2040-01-02", "T_METHOD": "HMAC-SHA256"} {
 		t.Setenv(name, value)
 	}
-	site, err := provisionTestSite(t, "consumer a-{env.T_NAME} {\n name {env.T_NAME}\n homepage {env.T_URL}/\n secret {env.T_SECRET}\n callbacks {env.T_URL}/* x:y\n"+
+	site, err := provisionTestSite(t, "consumer a-{env.T_NAME} {\n name {env.T_NAME}\n homepage {env.T_URL}/\n contact {env.T_URL}\n secret {env.T_SECRET}\n callbacks {env.T_URL}/* x:y\n"+
 		"permissions {env.T_LEVEL}\n two_legged {env.T_USER} {env.T_LEVEL}\n expires {env.T_TIME}\n signature_methods HMAC-SHA256\n}", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &tokenstore.Consumer{
-		Key: "a-A", Name: "A", Homepage: "https://a.test/", Secret: "s", SignatureMethods: []string{"HMAC-SHA256"}, Callbacks: []string{"https://a.test/*", "x:y"},
+		Key: "a-A", Name: "A", Homepage: "https://a.test/", Contact: "https://a.test", Secret: "s", SignatureMethods: []string{"HMAC-SHA256"}, Callbacks: []string{"https://a.test/*", "x:y"},
 		Permissions: []string{"READ_PUBLIC"}, TwoLegged: &tokenstore.TwoLegged{User: "alice", Permission: "READ_PUBLIC"}, Expires: time.Date(2040, 1, 2, 0, 0, 0, 0, time.UTC),
 	}
 	if got := site.app.declared["a-A"]; !reflect.DeepEqual(got, want) {

@@ -3,32 +3,53 @@ package caddymodule
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"reflect"
-	"slices"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestConsumerSettingsAreAllNamed: every field of the settings has its option, under the name that
-// it has in JSON, and the record keeps it.
-func TestConsumerSettingsAreAllNamed(t *testing.T) {
+// TestConsumerSyntaxHasEverySetting: the comment of parseGlobalOption, which the manual repeats, has
+// a line for each setting of a consumer, with the arguments that its kind takes.
+func TestConsumerSyntaxHasEverySetting(t *testing.T) {
 	t.Parallel()
-	fields := reflect.TypeFor[ConsumerSettings]()
-	var s ConsumerSettings
-	for i := range fields.NumField() {
-		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
-		j := slices.IndexFunc(consumerSettings, func(c consumerSetting) bool { return c.option == name })
-		if j < 0 {
-			t.Errorf("%s is no option", name)
-			continue
-		}
-		if got, want := consumerSettings[j].value(&s),
-			reflect.ValueOf(&s).Elem().Field(i).Addr().Interface(); got != want {
-			t.Errorf("%s is the option of another field", name)
-		}
+	source, err := os.ReadFile("caddyfile.go")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(consumerSettings) != fields.NumField() {
-		t.Errorf("there are %d options for %d fields", len(consumerSettings), fields.NumField())
+	_, block, found := strings.Cut(string(source), "//\t    consumer <key> {\n")
+	block, _, ended := strings.Cut(block, "//\t    }\n")
+	if !found || !ended {
+		t.Fatal("the comment has no block of a consumer")
+	}
+	syntax := make(map[string]string)
+	for line := range strings.Lines(block) {
+		option, arguments, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "//")), " ")
+		syntax[option] = strings.TrimSpace(arguments)
+	}
+	delete(syntax, "secret") // which is no setting: nothing shows it
+	for _, setting := range adminapi.Settings {
+		form := `^<[a-z]+>$`
+		switch setting.Value(new(adminapi.ConsumerSettings)).(type) {
+		case *[]string:
+			form = `^<[a-z]+\.\.\.>$`
+		case *bool:
+			form = `^$`
+		case **tokenstore.TwoLegged:
+			form = `^<user> <level>$`
+		}
+		arguments, found := syntax[setting.Option]
+		if !found || !regexp.MustCompile(form).MatchString(arguments) {
+			t.Errorf("%s: found %v, arguments %q, want %s", setting.Option, found, arguments, form)
+		}
+		delete(syntax, setting.Option)
+	}
+	if len(syntax) > 0 {
+		t.Errorf("these are no settings: %v", syntax)
 	}
 }
 
@@ -50,6 +71,7 @@ func TestConsumerUpdate(t *testing.T) {
 		{"name", []string{"--name", "New"}, `"New"`, "name", ""},
 		{"homepage", []string{"--homepage", "https://app.example.com/"}, `"https://app.example.com/"`,
 			"homepage", ""},
+		{"contact", []string{"--contact", "ops@example.com"}, `"ops@example.com"`, "contact", ""},
 		{"signature_methods", []string{"--signature-method", "HMAC-SHA1", "--signature-method",
 			"PLAINTEXT"}, `["HMAC-SHA1","PLAINTEXT"]`, "signature-method", ""},
 		{"callbacks", []string{"--callback", "https://a.test/x,y", "--callback", "https://b.test/*"},
@@ -76,7 +98,7 @@ func TestConsumerUpdate(t *testing.T) {
 			}
 			delete(shown, c.option)
 			if c.also != "" {
-				delete(shown, optionOfFlag(c.also))
+				delete(shown, adminapi.SettingByFlag(c.also).Option)
 			}
 			if !maps.EqualFunc(shown, bare, reflect.DeepEqual) {
 				t.Errorf("the others: %v, want %v", shown, bare)
@@ -103,9 +125,9 @@ func TestConsumerUpdate(t *testing.T) {
 			}
 		})
 	}
-	for _, setting := range consumerSettings {
-		if !seen[setting.option] {
-			t.Errorf("%s was not tried", setting.option)
+	for _, setting := range adminapi.Settings {
+		if !seen[setting.Option] {
+			t.Errorf("%s was not tried", setting.Option)
 		}
 	}
 }

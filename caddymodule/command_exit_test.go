@@ -1,26 +1,12 @@
 package caddymodule
 
 import (
-	"errors"
-	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-)
 
-// exitCode is what the program would end with, but for the type of Caddy's own that says so:
-// TestExitCodes, in integration, sees the real one.
-func exitCode(err error) int {
-	var ends *exitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &ends):
-		return ends.code
-	}
-	return 1
-}
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
+)
 
 func TestCommandExitCodes(t *testing.T) {
 	a := newTestAdmin(t, declaredConsumers)
@@ -89,14 +75,14 @@ func TestCommandExitCodes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out, err := run("", c.args...)
-			if exitCode(err) != c.code || c.code != 0 && !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %d, %v, want %d, %q\n%s", exitCode(err), err, c.code, c.want, out)
+			if command.ExitCode(err) != c.code || c.code != 0 && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %d, %v, want %d, %q\n%s", command.ExitCode(err), err, c.code, c.want, out)
 			}
 		})
 	}
 	for _, args := range [][]string{{"consumer", "destroy"}, {"token", "list", "--user"}, {"sign", "GET"},
 		{"sign", "", "http://h/", "--consumer", "k"}, {"policy", "GET", "/x"}} {
-		if out, err := runCommand("", args...); exitCode(err) != 2 {
+		if out, err := runCommand("", args...); command.ExitCode(err) != 2 {
 			t.Errorf("%q: got %v\n%s", args, err, out)
 		}
 	}
@@ -109,42 +95,12 @@ func TestCommandExitCodes(t *testing.T) {
 	if err := a.store().Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run("", "consumer", "list"); exitCode(err) != 1 {
+	if _, err := run("", "consumer", "list"); command.ExitCode(err) != 1 {
 		t.Errorf("a store that is out of reach: %v", err)
 	}
-	if _, err := runCommand("", "consumer", "list", "--address", "127.0.0.1:1"); exitCode(err) != 1 ||
+	if _, err := runCommand("", "consumer", "list", "--address", "127.0.0.1:1"); command.ExitCode(err) != 1 ||
 		!strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("no server: %v", err)
-	}
-}
-
-// TestCommandsOfAServerWithoutTheApp: what any other server says is no answer about a consumer.
-func TestCommandsOfAServerWithoutTheApp(t *testing.T) {
-	for _, c := range []struct {
-		status     int
-		body, want string
-		code       int
-	}{
-		{404, `{"error":"consumer \"x\": not found"}`, `consumer "x": not found`, 3},
-		{404, `{"error":"resource not found: /oauth1/consumers/x"}`,
-			"resource not found: /oauth1/consumers/x", 1},
-		{404, "404 page not found\n", "the admin API answered 404 404 page not found?", 1},
-		{403, `{"error":"host not allowed: x"}`, "host not allowed: x", 4},
-		{409, `{"error":"no: such"}`, "no: such", 4},
-		{410, `{"error":"expired"}`, "expired", 4},
-		{502, "<html>", "the admin API answered 502 <html>", 1},
-		{403, `{"error":"","x":"host bad"}`, `the admin API answered 403 {"error":"","x":"host bad"}`, 4},
-	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(c.status)
-			fmt.Fprint(w, c.body)
-		}))
-		_, err := runCommand("", "consumer", "show", "x", "--address",
-			strings.TrimPrefix(server.URL, "http://"))
-		server.Close()
-		if err == nil || err.Error() != c.want || exitCode(err) != c.code {
-			t.Errorf("%d %s: got %d %v, want %d %s", c.status, c.body, exitCode(err), err, c.code, c.want)
-		}
 	}
 }
 
@@ -178,7 +134,7 @@ func TestCommandsAskBeforeTheyRevoke(t *testing.T) {
 			args := append(c.args, "--address", strings.TrimPrefix(server.URL, "http://"))
 			for _, typed := range []string{"", "\n", "n\n", "no\n", "yes please\n"} {
 				out, err := runCommandWith(keyboard{strings.NewReader(typed)}, args...)
-				if exitCode(err) != 1 || err.Error() != "nothing was changed" || out != c.asks {
+				if command.ExitCode(err) != 1 || err.Error() != "nothing was changed" || out != c.asks {
 					t.Errorf("%q: got %q, %v", typed, out, err)
 				}
 			}

@@ -3,15 +3,14 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -24,7 +23,7 @@ type DeclaredConsumer struct {
 	// The shared secret of HMAC and PLAINTEXT signatures. A consumer has either a secret or an RSA key. A secret that
 	// is written here in clear is as secret as this configuration.
 	Secret string `json:"secret,omitempty"`
-	ConsumerSettings
+	adminapi.ConsumerSettings
 	// Where the consumer is declared, for error messages. The Caddyfile adapter sets it.
 	Source string `json:"source,omitempty"`
 }
@@ -32,15 +31,15 @@ type DeclaredConsumer struct {
 // consumer expands the placeholders, checks, and returns the consumer.
 func (d *DeclaredConsumer) consumer(l *levels) (*tokenstore.Consumer, error) {
 	e := expander{repl: caddy.NewReplacer()}
-	c := &tokenstore.Consumer{Key: e.text("key", d.Key), Secret: e.text("secret", d.Secret)}
-	settings := d.ConsumerSettings.expanded(&e)
+	c := &tokenstore.Consumer{Key: e.expand("key", d.Key), Secret: e.expand("secret", d.Secret)}
+	settings := expandedSettings(d.ConsumerSettings, &e)
 	if e.failed != nil {
 		return nil, e.failed
 	}
 	if c.Secret == "" && settings.RSAPublicKey == "" {
 		return nil, fmt.Errorf("needs a secret or an rsa_public_key")
 	}
-	if err := settings.apply(c, l); err != nil {
+	if err := applyConsumerSettings(&settings, c, l); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -52,7 +51,7 @@ type expander struct {
 	failed error
 }
 
-func (e *expander) text(option, text string) string {
+func (e *expander) expand(option, text string) string {
 	if text == "" || e.failed != nil {
 		return ""
 	}
@@ -70,10 +69,10 @@ func (e *expander) text(option, text string) string {
 	return ""
 }
 
-func (e *expander) texts(option string, texts []string) []string {
+func (e *expander) expandAll(option string, texts []string) []string {
 	var values []string
 	for _, text := range texts {
-		values = append(values, e.text(option, text))
+		values = append(values, e.expand(option, text))
 	}
 	return values
 }
@@ -91,17 +90,6 @@ func (d *DeclaredConsumer) at() string {
 	return ", at " + d.Source
 }
 
-func parseTime(text string) (time.Time, error) {
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
-		return t, nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err == nil && t.UTC().Year() > 9999 {
-		return t, errors.New("the year in UTC has five digits, which RFC 3339 can't write")
-	}
-	return t, err
-}
-
 // checkConsumer refuses a consumer that could do harm or never work, declared ones and those of the admin API alike.
 func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 	if err := checkKey(c.Key); err != nil {
@@ -112,19 +100,11 @@ func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 			return err
 		}
 	}
-	if c.Homepage != "" {
-		u, err := url.Parse(c.Homepage)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
-			return fmt.Errorf("homepage %q: must be an http or https URL", c.Homepage)
-		}
+	if c.Secret != "" && c.RSAPublicKey != "" {
+		return errors.New("has a secret and an rsa_public_key: a consumer is verified with one of them only")
 	}
-	if c.RSAPublicKey != "" {
-		if c.Secret != "" {
-			return fmt.Errorf("has a secret and an rsa_public_key: a consumer is verified with one of them only")
-		}
-		if _, err := oauth1.ParseRSAPublicKey(c.RSAPublicKey); err != nil {
-			return fmt.Errorf("rsa_public_key: %w", err)
-		}
+	if err := adminapi.CheckSettings(c); err != nil {
+		return err
 	}
 	for _, method := range c.SignatureMethods {
 		if err := checkSignatureMethod(method); err != nil {

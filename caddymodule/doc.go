@@ -21,19 +21,18 @@
 // Beside it:
 //
 //	app.go          the app: the store, the lifetimes, the permission levels
-//	consumer.go     declared consumers and what any may be; consumersettings.go: what can be said of
-//	                one, by the configuration, the API and the flags
-//	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
+//	consumer.go     declared consumers and what any may be; consumersettings.go: the settings of
+//	                one, which adminapi defines, in the Caddyfile and with placeholders
+//	endpoints.go    the option of that name; endpoint.go: what the consumers' endpoints share:
+//	                requesttoken.go, accesstoken.go
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
 //	                page.go: what both share; pages.go: their options; package pages: templates and texts;
 //	                callback.go: where they may send a browser
-//	admin.go        the admin API
-//	command.go      the commands that use it; command_exit.go: how they end; command_input.go: what
-//	                they ask and read; command_complete.go: what a shell completes; version.go: what
-//	                the program is and is called
-//	sign.go         and explain.go: the commands for people who debug signatures; mistakes.go: what
-//	                clients do wrong with base strings; policycommand.go: the command for those who
-//	                test policies
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	adminapi/       what goes over the wire of it, and a client
+//	command/        the commands: clients of the admin API, and those for people who debug signatures
+//	                and policies. policyverdict.go: what a configuration decides about a request,
+//	                which the package registers the commands with
 //	sites.go        where the handlers stand among a configuration's routes; arrival.go: which servers a URL
 //	                reaches; routewalk.go: the way of a request to the handler that judges it; namespace.go:
 //	                the sites that share users, though their logins differ
@@ -41,6 +40,7 @@
 //	event.go        what happened, told once; metrics and logs hear of it there
 //	metrics.go      what was decided, counted; usage.go: when tokens were last used
 //
-// The package imports refusal (why a request is refused), oauth1 (RFC 5849), pages (what people see) and
-// tokenstore (the model and its stores); none of them knows of it.
+// The package imports all of its own: refusal (why a request is refused), oauth1 (RFC 5849), pages
+// (what people see), adminapi, command, and tokenstore (the model and its stores). None of them
+// imports it.
 package caddymodule

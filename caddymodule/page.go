@@ -26,7 +26,13 @@ import (
 )
 
 func newApplicationView(c *tokenstore.Consumer) pages.Application {
-	v := pages.Application{Key: c.Key, Name: c.Name, Homepage: c.Homepage, SelfRegistered: c.SelfRegistered}
+	v := pages.Application{
+		Key:            c.Key,
+		Name:           c.Name,
+		Homepage:       c.Homepage,
+		Contact:        c.Contact,
+		SelfRegistered: c.SelfRegistered,
+	}
 	if v.Name == "" {
 		v.Name = c.Key
 	}

@@ -123,7 +123,10 @@ func TestPageHeaders(t *testing.T) {
 func TestPagesEscape(t *testing.T) {
 	const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>`
 	site := newTestSite(t, "permission LEVEL \"<script>alert(1)</script>\" {\n description \"<script>alert(2)</script>\"\n}", "policy {\n permission LEVEL\n}")
-	if err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: evil, Name: evil, Homepage: "https://example.com/" + evil, Secret: "s"}); err != nil {
+	err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{
+		Key: evil, Name: evil, Homepage: "https://example.com/" + evil, Contact: "javascript://" + evil, Secret: "s",
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	grant := site.grant(evil, evil, "LEVEL")
@@ -145,7 +148,8 @@ func TestPagesEscape(t *testing.T) {
 		"a refused callback": site.open("/+authorize-token?oauth_token="+site.waiting(evil, "").Key+"&oauth_callback=<script>://", evil),
 	}
 	for name, w := range pages {
-		if strings.Contains(w.Body.String(), "<script") || strings.Contains(w.Body.String(), "<img") || w.Code == 500 {
+		if strings.Contains(w.Body.String(), "<script") || strings.Contains(w.Body.String(), "<img") ||
+			strings.Contains(w.Body.String(), `"javascript:`) || w.Code == 500 {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}

@@ -59,7 +59,7 @@ func pageTexts(t *testing.T, page string) []string {
 func TestPagesInEveryLanguage(t *testing.T) {
 	const desktop = "System-wide: Ubuntu (laptop)"
 	site := newTestSite(t, "registration open\naccess_token_lifetime 30d\n"+
-		"consumer demo {\n name \"Release dashboard\"\n homepage https://dashboard.example.com/\n secret s\n}\nconsumer old {\n secret s\n expires 2001-01-01\n}\n"+
+		"consumer demo {\n name \"Release dashboard\"\n homepage https://dashboard.example.com/\n contact ops@example.com\n secret s\n}\nconsumer old {\n secret s\n expires 2001-01-01\n}\n"+
 		"consumer none {\n secret s\n permissions READ_PRIVATE\n}\nconsumer \""+desktop+"\" {\n secret s\n}\n",
 		"permissions READ_PUBLIC WRITE_PUBLIC WRITE_PRIVATE DESKTOP_INTEGRATION")
 	for _, key := range []string{"own", "System-wide: Own (pc)"} {
@@ -99,7 +99,7 @@ func TestPagesInEveryLanguage(t *testing.T) {
 		site.grant("demo", "many", "READ_PUBLIC")
 	}
 	names := []string{
-		"api.test", "alice", "many", "demo", "own", "Release dashboard", "https://dashboard.example.com/", "https://app.example.com", "firefox", "R", "A", "O",
+		"api.test", "alice", "many", "demo", "own", "Release dashboard", "https://dashboard.example.com/", "ops@example.com", "https://app.example.com", "firefox", "R", "A", "O",
 		desktop, "System-wide: Own (pc)", "Ubuntu", "Own", "laptop", "pc", "gone", "old", "none", used.Key,
 	}
 	verifier := regexp.MustCompile(`^[0-9A-Za-z]{12}$`)

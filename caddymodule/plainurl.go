@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
@@ -36,7 +37,7 @@ func (s sight) checkPlain(r *http.Request) *refusal.Problem {
 	if original.RequestURI != r.RequestURI {
 		s.path = true // what was rewritten may have the path in its query
 	}
-	return s.checkPlainURL(splitTarget(original.RequestURI))
+	return s.checkPlainURL(oauth1.SplitTarget(original.RequestURI))
 }
 
 func (s sight) checkPlainURL(path, query string) *refusal.Problem {

@@ -79,21 +79,6 @@ func equalASCII(s, ascii string) bool {
 	return len(s) == len(ascii) && strings.EqualFold(s, ascii)
 }
 
-// splitTarget cuts a plain request target into path and query, both as they were sent. An empty path
-// is a slash (RFC 9110 section 4.2.3).
-func splitTarget(target string) (path, query string) {
-	path, query, _ = strings.Cut(target, "?")
-	if strings.HasPrefix(path, "/") {
-		return path, query
-	}
-	if _, rest, ok := cutScheme(path); ok {
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			return rest[i:], query
-		}
-	}
-	return "/", query
-}
-
 // upperCase reports whether a method is written as it is meant, in the characters that a policy can
 // name: many upstreams take `delete` for DELETE, as the signature base string does (RFC 5849 section
 // 3.4.1.1), and no policy does.

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
 // TestTargets: RFC 9112 section 3.2. Only the origin form, and the absolute form of http, are judged.
@@ -43,7 +45,7 @@ func FuzzSplitTarget(f *testing.F) {
 		if !plain {
 			return
 		}
-		path, query := splitTarget(target)
+		path, query := oauth1.SplitTarget(target)
 		judged := r.URL.Path
 		if judged == "" {
 			judged = "/"

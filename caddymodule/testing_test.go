@@ -211,7 +211,7 @@ func (s *testSite) sign(signer oauth1.Signer, method, target, form string) *http
 		r = httptest.NewRequest(method, target, strings.NewReader(form))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	path, query := splitTarget(r.RequestURI)
+	path, query := oauth1.SplitTarget(r.RequestURI)
 	if signer.Timestamp == 0 {
 		signer.Timestamp = s.clock.Unix()
 	}

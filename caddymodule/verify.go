@@ -39,7 +39,7 @@ type parser func(authorization []string, query string, form []byte) (oauth1.Para
 // is no problem: its Source is oauth1.SourceNone.
 func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *refusal.Problem {
 	method, target := originalTarget(r)
-	path, query := splitTarget(target)
+	path, query := oauth1.SplitTarget(target)
 	var parse parser = oauth1.Parse
 	if endpoint {
 		parse = oauth1.ParseTokenRequest

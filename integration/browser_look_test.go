@@ -137,7 +137,9 @@ func TestBrowserBranding(t *testing.T) {
 	}
 	long := strings.Repeat("Unbroken", 255/8)
 	b := startBrowser(t, site{
-		App: levels + fmt.Sprintf("consumer %s {\n\tname %s\n\thomepage https://%s.example.com/%s\n\tsecret %s\n}\n", long, long, long[:60], long, demoSecret) +
+		App: levels + fmt.Sprintf(
+			"consumer %s {\n\tname %s\n\thomepage https://%s.example.com/%s\n\tcontact %s@%s.example.com\n\tsecret %s\n}\n",
+			long, long, long[:60], long, long[:64], long[:60], demoSecret) +
 			"consumer rtl {\n\tname \"لوحة الإصدارات\"\n\tsecret " + demoSecret + "\n}\n",
 		OAuth1: fmt.Sprintf("pages {\n\tname \"Example Forge\"\n\tlogo %s\n\taccent ffd500\n\ttemplates %s/templates\n}", logo, dir),
 	})

@@ -10,6 +10,8 @@ type Consumer struct {
 	Name string `json:"name,omitempty"`
 	// Homepage is an http or https URL that the authorize page shows, or empty.
 	Homepage string `json:"homepage,omitempty"`
+	// Contact is an e-mail address or an http or https URL, or empty.
+	Contact string `json:"contact,omitempty"`
 	// Secret is the shared secret of HMAC and PLAINTEXT signatures. It may be empty: Launchpad's consumers have none.
 	// It has no meaning while RSAPublicKey is set.
 	Secret string `json:"secret,omitempty"`

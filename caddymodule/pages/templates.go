@@ -231,7 +231,8 @@ func (s *Set) parse(files map[string]string) error {
 // samples are pages with all that templates may meet, to try them with.
 func samples() []View {
 	app := Application{
-		Key: "key", Name: "Name", Homepage: "https://example.com/", Initial: "N", SelfRegistered: true,
+		Key: "key", Name: "Name", Homepage: "https://example.com/", Contact: "a@example.com",
+		Initial: "N", SelfRegistered: true,
 	}
 	at := time.Unix(1, 0)
 	grant := Grant{

@@ -2,6 +2,8 @@ package pages
 
 import (
 	"html/template"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -24,11 +26,21 @@ type View struct {
 // An Application is a consumer as the pages show it.
 type Application struct {
 	Key, Name, Homepage string
+	// Contact is an e-mail address, or an http or https URL.
+	Contact string
 	// Initial and Hue (0 to 7) stand for the logo that an application has not got.
 	Initial string
 	Hue     int
 	// SelfRegistered says that nobody has looked at the consumer: it came by itself.
 	SelfRegistered bool
+}
+
+// ContactLink is the link to the contact.
+func (a Application) ContactLink() string {
+	if strings.Contains(a.Contact, "://") { // no e-mail address has a colon
+		return a.Contact
+	}
+	return "mailto:" + url.PathEscape(a.Contact)
 }
 
 // A Computer is what a system-wide consumer stands for.

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +14,8 @@ import (
 	"sync"
 	"text/template"
 	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
 
 // A site is what a peer changes in the Caddyfile.
@@ -71,19 +73,9 @@ func (l *lab) startCaddy(name string, s site, c credential) (*target, error) {
 	}
 	ready := "/config/"
 	if s.app != "" {
-		ready = "/oauth1/consumers" // the sites listen before it does
+		ready = adminapi.ConsumersPath // the sites listen before it does
 	}
-	return t, l.until(p, func() error {
-		resp, err := adminClient.Get("http://" + t.admin + ready)
-		if err != nil {
-			return err
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return errors.New(resp.Status)
-		}
-		return nil
-	})
+	return t, l.until(p, func() error { return t.callAdmin(http.MethodGet, ready, nil) })
 }
 
 // launchCaddy does not wait.
@@ -123,7 +115,7 @@ func (l *lab) launchCaddy(name string, s site, c credential) (*target, *process,
 	if err != nil {
 		return nil, nil, err
 	}
-	return &target{addr: "127.0.0.1:" + port, admin: "127.0.0.1:" + admin, credential: c, proxy: []*process{p}}, p, nil
+	return &target{addr: "127.0.0.1:" + port, admin: &adminapi.Client{Address: "127.0.0.1:" + admin}, credential: c, proxy: []*process{p}}, p, nil
 }
 
 // hashPassword is what basic_auth wants. Its cost is low, since it is paid once: the result is cached.
@@ -133,35 +125,29 @@ func (l *lab) hashPassword() (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// adminPost calls Caddy's admin API.
-func (t *target) adminPost(path string, body map[string]any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	resp, err := adminClient.Post("http://"+t.admin+path, "application/json", bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if answer, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusCreated {
-		return errors.Join(fmt.Errorf("POST %s: %s: %s", path, resp.Status, answer), err)
+// callAdmin calls the admin API, and does not look at the answer.
+func (t *target) callAdmin(method, path string, body any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := t.admin.Do(ctx, method, path, body, nil); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	return nil
 }
 
-var adminClient = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-
 // introduce makes the consumers and tokens known, through the admin API.
 func (t *target) introduce(tokens int, rsa *rsaPair) error {
 	if rsa != nil {
-		if err := t.adminPost("/oauth1/consumers", map[string]any{"key": rsaConsumerKey, "rsa_public_key": rsa.public}); err != nil {
+		consumer := adminapi.NewConsumer{Key: rsaConsumerKey}
+		consumer.RSAPublicKey = rsa.public
+		if err := t.callAdmin(http.MethodPost, adminapi.ConsumersPath, consumer); err != nil {
 			return err
 		}
 	} else {
 		for i := range consumers {
 			c := hmacConsumer(i)
-			if err := t.adminPost("/oauth1/consumers", map[string]any{"key": c.Key, "secret": c.Secret}); err != nil {
+			consumer := adminapi.NewConsumer{Key: c.Key, Secret: &c.Secret}
+			if err := t.callAdmin(http.MethodPost, adminapi.ConsumersPath, consumer); err != nil {
 				return err
 			}
 		}
@@ -177,9 +163,9 @@ func (t *target) introduce(tokens int, rsa *rsaPair) error {
 				if rsa != nil {
 					token = rsaToken(i)
 				}
-				failures[worker] = t.adminPost("/oauth1/tokens", map[string]any{
-					"consumer": token.Consumer, "key": token.Key, "secret": token.Secret,
-					"user": token.User, "permission": token.Permission,
+				failures[worker] = t.callAdmin(http.MethodPost, adminapi.TokensPath, adminapi.NewToken{
+					Key: token.Key, Secret: &token.Secret, Consumer: token.Consumer,
+					Grant: adminapi.Grant{User: token.User, Permission: token.Permission},
 				})
 			}
 		})
@@ -192,7 +178,7 @@ func (t *target) introduce(tokens int, rsa *rsaPair) error {
 func (l *lab) profile(t *target, file string, seconds int) error {
 	done := make(chan error, 1)
 	go func() {
-		resp, err := (&http.Client{}).Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", t.admin, seconds))
+		resp, err := (&http.Client{}).Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", t.admin.Address, seconds))
 		if err != nil {
 			done <- err
 			return

@@ -126,7 +126,7 @@ func (c *comparison) profile(l *lab, o *options, targets map[string]*target) err
 		return err
 	}
 	for _, p := range c.peers {
-		if targets[p.name].admin == "" {
+		if targets[p.name].admin == nil {
 			continue
 		}
 		file := filepath.Join(o.profile, p.name+".pprof")

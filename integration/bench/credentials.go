@@ -21,9 +21,9 @@ const (
 	password = "correct-horse-battery-staple"
 )
 
-// Credentials follow from their number, so that nobody has to hold ten million of them. They look like those that the
-// product makes.
-func text(kind byte, number, length int) string {
+// credentialText is a key or a secret. Credentials follow from their number, so that nobody has to
+// hold ten million of them. They look like those that the product makes.
+func credentialText(kind byte, number, length int) string {
 	const alphabet = "0123456789bcdfghjklmnpqrstvwxzBCDFGHJKLMNPQRSTVWXZ"
 	seed := sha256.Sum256(binary.BigEndian.AppendUint64([]byte{kind}, uint64(number)))
 	random := randv2.NewChaCha8(seed)
@@ -37,21 +37,23 @@ func text(kind byte, number, length int) string {
 func userName(i int) string { return fmt.Sprintf("user-%d", i) }
 
 func hmacConsumer(i int) *tokenstore.Consumer {
-	return &tokenstore.Consumer{Key: text('c', i, 20), Secret: text('C', i, 80), Name: fmt.Sprintf("Consumer %d", i)}
+	return &tokenstore.Consumer{
+		Key: credentialText('c', i, 20), Secret: credentialText('C', i, 80), Name: fmt.Sprintf("Consumer %d", i),
+	}
 }
 
 // hmacToken is the token of user i, whom a consumer with a secret signs for.
 func hmacToken(i int) *tokenstore.AccessToken {
 	return &tokenstore.AccessToken{
-		Key: text('t', i, 20), Secret: text('T', i, 80),
-		Consumer: text('c', i%consumers, 20), User: userName(i), Permission: "WRITE_PRIVATE",
+		Key: credentialText('t', i, 20), Secret: credentialText('T', i, 80),
+		Consumer: credentialText('c', i%consumers, 20), User: userName(i), Permission: "WRITE_PRIVATE",
 	}
 }
 
 // rsaToken is the token of user i, whom the consumer with an RSA key signs for.
 func rsaToken(i int) *tokenstore.AccessToken {
 	return &tokenstore.AccessToken{
-		Key: text('r', i, 20), Secret: text('R', i, 80),
+		Key: credentialText('r', i, 20), Secret: credentialText('R', i, 80),
 		Consumer: rsaConsumerKey, User: userName(i), Permission: "WRITE_PRIVATE",
 	}
 }

@@ -20,7 +20,7 @@ func startJWT(name string) func(*lab) (*target, error) {
 		if err := l.sameCaddy(binary); err != nil {
 			return nil, err
 		}
-		key := text('j', 0, 32)
+		key := credentialText('j', 0, 32)
 		credential, algorithm := hs256([]byte(key)), "HS256"
 		if name == "jwt-rs256" {
 			key, credential, algorithm = l.rsa.public, rs256(l.rsa.key), "RS256"

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
 
 // A lab is where a benchmark runs: a folder, and the processes that were started.
@@ -42,8 +44,8 @@ type target struct {
 	addr       string
 	credential credential
 	proxy      []*process
-	beside     []*process // that the proxy asks
-	admin      string     // the address of Caddy's admin endpoint, if it is one
+	beside     []*process       // that the proxy asks
+	admin      *adminapi.Client // of Caddy's admin endpoint; nil if it is no Caddy
 
 	// When the last run ended, and the CPU time that the proxy had used by then.
 	ended     time.Time

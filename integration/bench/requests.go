@@ -141,7 +141,7 @@ func twoLegged(host string, i int) (string, string, error) {
 }
 
 var (
-	noncePrefix = text('n', int(time.Now().UnixNano()), 8)
+	noncePrefix = credentialText('n', int(time.Now().UnixNano()), 8)
 	nonceCount  atomic.Int64
 )
 

@@ -212,6 +212,7 @@ func encodeConsumer(c *tokenstore.Consumer) []byte {
 	e.time(c.Expires)
 	e.bool(c.CallbacksIgnoreQuery)
 	e.bool(c.DefaultCallback)
+	e.string(c.Contact)
 	return e.finish()
 }
 
@@ -239,6 +240,7 @@ func decodeConsumer(b []byte) (*tokenstore.Consumer, error) {
 	d.required()
 	c.CallbacksIgnoreQuery = d.bool()
 	c.DefaultCallback = d.bool()
+	c.Contact = d.string()
 	if err := d.finish(); err != nil {
 		return nil, err
 	}

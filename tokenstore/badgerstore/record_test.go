@@ -20,7 +20,7 @@ var (
 		Key: "k", Name: "n", Homepage: "h", Secret: "s", PreviousSecret: "p", PreviousSecretExpires: someTime,
 		RSAPublicKey: "r", SignatureMethods: []string{"a", ""}, Callbacks: []string{"c"}, Permissions: []string{"p", "q"},
 		TwoLegged: &tokenstore.TwoLegged{User: "u", Permission: "p"}, Disabled: true, SelfRegistered: true,
-		CallbacksIgnoreQuery: true, DefaultCallback: true,
+		CallbacksIgnoreQuery: true, DefaultCallback: true, Contact: "a@example.com",
 		Created: someTime, Expires: someTime,
 	}
 	someRequestToken = &tokenstore.RequestToken{

@@ -19,7 +19,7 @@ var consumerCases = []testCase{
 			PreviousSecret: "p", PreviousSecretExpires: c.Now().Add(time.Hour), RSAPublicKey: "pem",
 			SignatureMethods: []string{"RSA-SHA256", "HMAC-SHA1"}, Callbacks: []string{"https://ci.example.com/*"},
 			Permissions: []string{"READ_PUBLIC"}, TwoLegged: &tokenstore.TwoLegged{User: "alice", Permission: "READ_PUBLIC"},
-			Disabled: true, CallbacksIgnoreQuery: true, DefaultCallback: true, Created: c.Now(), Expires: c.Now().Add(time.Hour),
+			Disabled: true, CallbacksIgnoreQuery: true, DefaultCallback: true, Contact: "a@example.com", Created: c.Now(), Expires: c.Now().Add(time.Hour),
 		}
 		must(t, s.CreateConsumer(t.Context(), want))
 		for range 2 { // the second may come from a cache

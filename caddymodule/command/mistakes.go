@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"net/url"
@@ -8,13 +8,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// A mistake is one that clients make with a base string: what is said of it, and what it makes of a
-// piece. A piece that was signed rightly is known; so each mistake is tried on it, and the one
-// whose outcome is the client's piece was made. (To decode the client's piece would not tell: with
-// too few encodings as with the right ones the same text is left.)
+// A mistake is a wrong way to make a base string. The right piece of the base string is known, so
+// each mistake is tried on it; a mistake that results in the client's piece explains that piece.
+// (Decoding the client's piece would not tell the mistake: too few encodings decode to the same
+// text as the right number.)
 type mistake struct {
 	said string
-	// param makes what may stand for a parameter, of its decoded name and value.
+	// param returns the pieces that the mistake makes of a parameter's decoded name and value.
 	param func(name, value string) []string
 }
 
@@ -49,7 +49,7 @@ const (
 // paramMistakes are in the order in which they are tried.
 var paramMistakes = []mistake{
 	{saidSentTooOften, func(n, v string) []string {
-		// As encoded once too few, of a value that looks encoded.
+		// A value that looks encoded, and is encoded once too few.
 		var pieces []string
 		if decoded := decodeText(v); decoded != v {
 			pieces = append(pieces, joined(twice(n), twice(decoded)))
@@ -98,20 +98,20 @@ var paramMistakes = []mistake{
 // twice is how a name or a value stands in a base string.
 func twice(s string) string { return oauth1.Encode(oauth1.Encode(s)) }
 
-// unreserved undoes the encoding of what JavaScript's encodeURIComponent leaves as it is, and OAuth
-// does not.
+// unreserved undoes the encoding of the characters that OAuth encodes and JavaScript's
+// encodeURIComponent does not.
 var unreserved = strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
 
-// partly is twice, by a client that encodes by itself with encodeURIComponent, and the whole
-// rightly.
+// partly is twice as a client does it that encodes names and values with encodeURIComponent, and
+// the whole rightly.
 func partly(s string) string { return oauth1.Encode(unreserved.Replace(oauth1.Encode(s))) }
 
 // joined joins the name and the value of a parameter as they stand in a base string.
 func joined(name, value string) string { return name + "%3D" + value }
 
-// paramMistake says what made one or more of the client's pieces, which follow each other, of the
-// server's piece: a value with an & that is encoded too few looks like several. It says where they
-// begin, and how many they are; said is empty where nothing is known that would have made any.
+// paramMistake finds the mistake that turns the server's piece into n of the client's, from
+// position at on. There are several pieces when a value holds an & and is encoded once too few. An
+// empty said means that no known mistake explains any.
 func paramMistake(server string, client []string) (said string, at, n int) {
 	name, value := decodeParam(server)
 	for _, m := range paramMistakes {
@@ -131,10 +131,10 @@ func paramMistake(server string, client []string) (said string, at, n int) {
 	return "", 0, 0
 }
 
-// urlMistake says what made the client's base string URI of the server's; empty where nothing is
-// known that would.
+// urlMistake finds the mistake that turns the server's base string URI into the client's; it is
+// empty if no known mistake does.
 func urlMistake(server, client string) string {
-	signed := decodeText(server) // as it is before the base string encodes it
+	signed := decodeText(server) // without the encoding of the base string
 	origin, path := cutOrigin(signed)
 	segments := strings.Split(path, "/")
 	for i := range segments {
@@ -167,11 +167,11 @@ func cutOrigin(u string) (origin, path string) {
 	return scheme + "://" + host, path
 }
 
-// mistaken is a parameter of the server's, what the client has in its place, and why.
+// A mistaken parameter is the server's, with the client's in its place and the reason.
 type mistaken struct{ server, client, said string }
 
-// pairMistaken finds the parameters of both sides that a mistake has made different, and returns
-// the rest.
+// pairMistaken pairs the parameters of both sides that differ by a known mistake, and returns the
+// others.
 func pairMistaken(server, client []string) (pairs []mistaken, onlyServer, onlyClient []string) {
 	onlyServer, onlyClient = onlyIn(server, client), onlyIn(client, server)
 	onlyServer = slices.DeleteFunc(onlyServer, func(ours string) bool {
@@ -186,7 +186,7 @@ func pairMistaken(server, client []string) (pairs []mistaken, onlyServer, onlyCl
 	return pairs, onlyServer, onlyClient
 }
 
-// onlyIn are the elements that the other side has not, or not so many times.
+// onlyIn returns the elements that the other side lacks, or has fewer times.
 func onlyIn(have, other []string) (only []string) {
 	left := make(map[string]int)
 	for _, s := range other {

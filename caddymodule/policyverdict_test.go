@@ -3,11 +3,12 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 )
 
 // TestPolicyCommand: what the command says of a configuration, which it never starts and whose secrets are not there.
@@ -70,25 +71,25 @@ http://other.test:8080 {
 	}
 	for _, test := range []struct {
 		name, method, url string
-		id                Identity
+		caller            command.Caller
 		refused           bool
 		says              string
 	}{
-		{"anonymous by policy", "GET", "http://api.test/v1/open/x", Identity{}, false, "policy:  1 of 3: anonymous\nanswer:  passes"},
-		{"the path after handle_path", "GET", "http://api.test/v1/admin/x", Identity{User: "alice", Consumer: "ops-1", Permission: "READ_PRIVATE"}, false, "request: GET /admin/x\nwho:     user alice with READ_PRIVATE, by consumer ops-1\npolicy:  3 of 3: consumers ops-*; permission GET READ_PRIVATE\nanswer:  passes"},
-		{"the level", "GET", "http://api.test/v1/admin/x", Identity{User: "alice", Consumer: "ops-1", Permission: "READ_PUBLIC"}, true, "answer:  403 This request needs the permission READ_PRIVATE."},
-		{"a level nobody declared", "GET", "http://api.test/v1/admin/x", Identity{User: "alice", Permission: "READ_MINDS"}, true, "answer:  403 The permission READ_MINDS is not accepted here."},
-		{"the context", "GET", "http://api.test/v1/projects/a/x", Identity{User: "alice", Permission: "READ_PUBLIC", Context: "b"}, true, "answer:  403 The access token was granted for another context."},
-		{"no policy", "GET", "http://api.test/v1/else", Identity{User: "alice", Permission: "READ_PUBLIC"}, true, "policy:  none of 3 matches\nanswer:  403"},
-		{"the default policy, two-legged", "GET", "http://api.test/x", Identity{Consumer: "ci-bot"}, false, "user robot with READ_PUBLIC, by consumer ci-bot"},
-		{"the default policy writes with more", "POST", "http://api.test/x", Identity{Consumer: "ci-bot"}, true, "needs the permission WRITE_PUBLIC"},
-		{"anonymous", "GET", "http://api.test/x", Identity{}, true, "nobody (anonymous)"},
-		{"a way past oauth1", "GET", "http://api.test/health", Identity{}, false, "no oauth1 directive is on the way"},
-		{"an endpoint", "GET", "http://api.test/+request-token", Identity{}, false, "is an endpoint"},
-		{"a rewrite", "GET", "http://other.test:8080/old/x", Identity{}, true, "request: GET /admin/old/x"},
-		{"a method in lower case", "get", "http://api.test/x", Identity{Consumer: "ci-bot"}, true, "answer:  400 The method get must be written in upper case."},
-		{"a path that is not plain", "GET", "http://api.test/v1/open/../admin/x", Identity{}, true, "answer:  400 The path holds a dot segment"},
-		{"another site", "GET", "http://other.test:8080/x", Identity{}, false, "policy:  2 of 2: anonymous"},
+		{"anonymous by policy", "GET", "http://api.test/v1/open/x", command.Caller{}, false, "policy:  1 of 3: anonymous\nanswer:  passes"},
+		{"the path after handle_path", "GET", "http://api.test/v1/admin/x", command.Caller{User: "alice", Consumer: "ops-1", Permission: "READ_PRIVATE"}, false, "request: GET /admin/x\nwho:     user alice with READ_PRIVATE, by consumer ops-1\npolicy:  3 of 3: consumers ops-*; permission GET READ_PRIVATE\nanswer:  passes"},
+		{"the level", "GET", "http://api.test/v1/admin/x", command.Caller{User: "alice", Consumer: "ops-1", Permission: "READ_PUBLIC"}, true, "answer:  403 This request needs the permission READ_PRIVATE."},
+		{"a level nobody declared", "GET", "http://api.test/v1/admin/x", command.Caller{User: "alice", Permission: "READ_MINDS"}, true, "answer:  403 The permission READ_MINDS is not accepted here."},
+		{"the context", "GET", "http://api.test/v1/projects/a/x", command.Caller{User: "alice", Permission: "READ_PUBLIC", Context: "b"}, true, "answer:  403 The access token was granted for another context."},
+		{"no policy", "GET", "http://api.test/v1/else", command.Caller{User: "alice", Permission: "READ_PUBLIC"}, true, "policy:  none of 3 matches\nanswer:  403"},
+		{"the default policy, two-legged", "GET", "http://api.test/x", command.Caller{Consumer: "ci-bot"}, false, "user robot with READ_PUBLIC, by consumer ci-bot"},
+		{"the default policy writes with more", "POST", "http://api.test/x", command.Caller{Consumer: "ci-bot"}, true, "needs the permission WRITE_PUBLIC"},
+		{"anonymous", "GET", "http://api.test/x", command.Caller{}, true, "nobody (anonymous)"},
+		{"a way past oauth1", "GET", "http://api.test/health", command.Caller{}, false, "no oauth1 directive is on the way"},
+		{"an endpoint", "GET", "http://api.test/+request-token", command.Caller{}, false, "is an endpoint"},
+		{"a rewrite", "GET", "http://other.test:8080/old/x", command.Caller{}, true, "request: GET /admin/old/x"},
+		{"a method in lower case", "get", "http://api.test/x", command.Caller{Consumer: "ci-bot"}, true, "answer:  400 The method get must be written in upper case."},
+		{"a path that is not plain", "GET", "http://api.test/v1/open/../admin/x", command.Caller{}, true, "answer:  400 The path holds a dot segment"},
+		{"another site", "GET", "http://other.test:8080/x", command.Caller{}, false, "policy:  2 of 2: anonymous"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r, err := imagined(test.method, test.url)
@@ -96,7 +97,7 @@ http://other.test:8080 {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			err = explainPolicy(&out, config, r, test.id)
+			err = explainPolicy(&out, config, r, test.caller)
 			if errors.Is(err, errRefused) != test.refused || (err != nil && !test.refused) {
 				t.Errorf("error %v", err)
 			}
@@ -202,21 +203,21 @@ https://secure.test {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alice := Identity{User: "alice", Consumer: "c", Permission: "READ_PUBLIC"}
+	alice := command.Caller{User: "alice", Consumer: "c", Permission: "READ_PUBLIC"}
 	for _, test := range []struct {
 		name, method, url string
-		id                Identity
+		caller            command.Caller
 		want              string // how the error begins; "" passes
 		says              string
 	}{
-		{"behind forward_auth", "GET", "http://api.test/login/x", Identity{}, "", "policy:  2 of 2: anonymous"},
+		{"behind forward_auth", "GET", "http://api.test/login/x", command.Caller{}, "", "policy:  2 of 2: anonymous"},
 		{"behind forward_auth, refused", "GET", "http://api.test/login/deny/x", alice, "the request is refused", "answer:  403 This request is denied."},
 		{"another reading is refused", "GET", "http://api.test/login/x/..;/deny/y", alice, "the request is refused", "request: GET /login/x/..;/deny/y\nreading: GET /login/x/../deny/y (as an upstream could take it)\nwho:     user alice with READ_PUBLIC, by consumer c\npolicy:  1 of 2: deny\nanswer:  403 This request is denied."},
 		{"behind files that pass on", "GET", "http://api.test/files/x", alice, "", "policy:  1 of 1"},
 		{"behind files", "GET", "http://api.test/static/x", alice, "", "no oauth1 directive is on the way"},
 		{"behind an error", "GET", "http://api.test/teapot", alice, "", "no oauth1 directive is on the way"},
 		{"in a named route", "POST", "http://api.test/invoked/x", alice, "the request is refused", "needs the permission WRITE_PUBLIC"},
-		{"a consumer that has expired", "GET", "http://api.test/x", Identity{Consumer: "old"}, "the request is refused", "answer:  401 Expired consumer (old)."},
+		{"a consumer that has expired", "GET", "http://api.test/x", command.Caller{Consumer: "old"}, "the request is refused", "answer:  401 Expired consumer (old)."},
 		{"the ports of the configuration", "GET", "http://api.test:8000/x", alice, "", "policy:  1 of 1"},
 		{"TLS", "GET", "https://secure.test/x", alice, "", "policy:  1 of 1"},
 		{"TLS, its port", "GET", "https://secure.test:8443/x", alice, "", "policy:  1 of 1"},
@@ -228,7 +229,7 @@ https://secure.test {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			err = explainPolicy(&out, config, r, test.id)
+			err = explainPolicy(&out, config, r, test.caller)
 			if got := fmt.Sprint(err); (test.want == "") != (err == nil) || !strings.HasPrefix(got, test.want) && err != nil {
 				t.Errorf("error %v", err)
 			}
@@ -259,11 +260,8 @@ func TestPolicyCommandArguments(t *testing.T) {
 		{[]string{"GET", "http://api.test/x", "--user", "alice", "--permission", "READ_PUBLIC"}, ""},
 		{[]string{"get", "http://api.test/x", "--user", "alice", "--permission", "READ_PUBLIC"}, "refused"},
 	} {
-		cmd := policyCommand()
-		cmd.SilenceUsage, cmd.SilenceErrors = true, true
-		cmd.SetOut(io.Discard)
-		cmd.SetArgs(append(test.args, "--config", file))
-		if err := cmd.Execute(); (test.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), test.want)) {
+		args := append([]string{"policy"}, append(test.args, "--config", file)...)
+		if _, err := runCommand("", args...); (test.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%q: %v", test.args, err)
 		}
 	}

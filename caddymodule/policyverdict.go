@@ -13,69 +13,13 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/spf13/cobra"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
-
-func policyCommand() *cobra.Command {
-	var id Identity
-	cmd := &cobra.Command{
-		Use:   "policy <method> <url> [--consumer <key>] [--user <name> --permission <level>] [--context <name>]",
-		Short: "Tells which policy decides about a request, and what it decides",
-		Long: `
-Tells which policy of a configuration decides about a request, and what it
-decides, without a running Caddy, a store or a secret: so that policies can be
-tested before they are loaded.
-
-The request is anonymous unless --user and --permission say whom it acts for,
-or --consumer names a declared consumer with two_legged. Matchers and rewrites
-see a request with this method and URL, without other headers, from 127.0.0.1.
-
-The URL is the one that clients use. It is looked for at every server that
-listens on its port and has its host, and at every site whose base_url it is,
-as it arrives behind the proxy there. Where there are several, each is told,
-with its name and addresses.
-
-The exit status is 0 where the request passes at all of them: by a policy, to an
-endpoint, or because no oauth1 directive is on its way to what answers it. It is
-1 where one of them refuses it, redirects it to HTTPS, or has nothing that
-answers it; where no site listens on its port, speaks its scheme, or serves its
-host; and where the configuration is wrong. It is 2 where an argument is.`,
-		Example: `  $ caddy oauth1 policy GET https://api.example.com/admin/users --consumer ops-1 --user alice --permission READ_PRIVATE
-  $ caddy oauth1 policy DELETE https://api.example.com/items/1 || echo refused`,
-		Args: cobra.ExactArgs(2),
-	}
-	flags := cmd.Flags()
-	flags.StringP("config", "c", "", "Configuration file (default: Caddyfile in this folder)")
-	flags.StringP("adapter", "a", "", "Name of config adapter to apply")
-	flags.StringVar(&id.Consumer, "consumer", "", "The consumer that signs")
-	flags.StringVar(&id.User, "user", "", "The user whom the access token acts for")
-	flags.StringVar(&id.Permission, "permission", "", "The level of the access token")
-	flags.StringVar(&id.Context, "context", "", "The context that the access token is limited to")
-	cmd.MarkFlagsRequiredTogether("user", "permission")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if id.Context != "" && id.User == "" {
-			return misused("--context needs --user and --permission: it belongs to an access token")
-		}
-		r, err := imagined(args[0], args[1])
-		if err != nil {
-			return misuse(err)
-		}
-		config, _, _, err := caddycmd.LoadConfig(flagText(cmd, "config"), flagText(cmd, "adapter"))
-		if err != nil {
-			return err
-		}
-		if config == nil {
-			return errors.New("there is no Caddyfile in this folder; name a configuration with --config")
-		}
-		return explainPolicy(cmd.OutOrStdout(), config, r, id)
-	}
-	return cmd
-}
 
 // What makes the exit status 1, beside errors. Its reasons are in the output.
 var (
@@ -84,8 +28,19 @@ var (
 	errRedirect = errors.New("the request is redirected")
 )
 
-// explainPolicy says what a configuration thinks of a request, at each server that it reaches.
-func explainPolicy(out io.Writer, config []byte, r *http.Request, id Identity) error {
+func init() {
+	command.Register(command.Policies{Imagine: imagined, Explain: explainPolicy})
+}
+
+// explainPolicy says what a configuration decides about a request, at each server that it reaches:
+// the answer of the command `oauth1 policy`.
+func explainPolicy(out io.Writer, config []byte, r *http.Request, caller command.Caller) error {
+	id := Identity{
+		User:       caller.User,
+		Consumer:   caller.Consumer,
+		Permission: caller.Permission,
+		Context:    caller.Context,
+	}
 	ctx, cancel, err := provisionWithoutSecrets(config)
 	if err != nil {
 		return err
@@ -204,7 +159,7 @@ func provisionWithoutSecrets(config []byte) (caddy.Context, context.CancelFunc, 
 	return ctx, cancel, nil
 }
 
-// imagined makes a request that nobody sent.
+// imagined makes a request that nobody sent: from this computer, and without headers.
 func imagined(method, target string) (*http.Request, error) {
 	r, err := http.NewRequest(method, target, nil)
 	if err != nil {
@@ -216,7 +171,7 @@ func imagined(method, target string) (*http.Request, error) {
 	if r.URL.Scheme == "https" {
 		r.TLS = new(tls.ConnectionState)
 	}
-	path, query := splitTarget(target)
+	path, query := oauth1.SplitTarget(target)
 	if r.RequestURI = path; query != "" || r.URL.ForceQuery {
 		r.RequestURI += "?" + query
 	}

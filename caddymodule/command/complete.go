@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"net/http"
@@ -9,31 +9,30 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
 const (
-	// completionPatience is how long a shell waits for the running server before it completes
-	// nothing.
+	// completionPatience limits the wait for the running server; a shell then gets no completions.
 	completionPatience = 2 * time.Second
-	// mostCompletions is how many a shell is given. Who wants another types more of it.
+	// mostCompletions limits the words of one answer. Typing more letters leads to the others.
 	mostCompletions = 500
 )
 
-// harmless are the texts that a shell is given to complete. Caddy's script for bash expands them
-// once more, $(...) included, and where registration is open the key of a consumer is written by
-// whoever comes.
+// harmless matches the words that a shell may get. Caddy's script for bash expands each word once
+// more, $(...) included, and with open registration any stranger can write the key of a consumer.
 var harmless = regexp.MustCompile(`^[A-Za-z0-9._@+,/][A-Za-z0-9._@+,/:=%-]*$`)
 
-// A completer lists what may stand in the place of a text that was begun.
-type completer func(c *adminClient, begun string) ([]string, error)
+// A completer lists the words that may complete a word that was begun.
+type completer func(s *session, begun string) ([]string, error)
 
 func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, cobra.ShellCompDirective) {
-	found := make(chan []string, 1) // so that nobody waits for who gave up
+	found := make(chan []string, 1) // the send must not block after the timeout
 	go func() {
 		var offered []string
-		if c, err := newAdminClient(cmd); err == nil {
-			all, _ := complete(c, begun)
+		if s, err := newSession(cmd); err == nil {
+			all, _ := complete(s, begun)
 			for _, text := range all {
 				if strings.HasPrefix(text, begun) && harmless.MatchString(text) &&
 					len(offered) < mostCompletions {
@@ -46,7 +45,7 @@ func (complete completer) forShell(cmd *cobra.Command, begun string) ([]string, 
 	select {
 	case offered := <-found:
 		return offered, cobra.ShellCompDirectiveNoFileComp
-	case <-time.After(completionPatience): // the process ends with its answer
+	case <-time.After(completionPatience): // the goroutine ends with the process
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 }
@@ -72,66 +71,56 @@ func completeFlag(cmd *cobra.Command, flag string, complete completer) {
 			return complete.forShell(cmd, begun)
 		})
 	if err != nil {
-		panic(err) // there is no such flag: a mistake of ours
+		panic(err) // the command has no such flag, which is a bug
 	}
 }
 
-// joinAddress gives the flag --address the port again that bash took from it, and returns the
-// arguments that are left. Caddy's script lets bash cut words at a colon: HOST, ":" and PORT
-// arrive, of which the last two look like arguments.
+// joinAddress puts the port back into the flag --address, and returns the other arguments. Caddy's
+// script lets bash cut words at a colon: HOST, ":" and PORT arrive as three words, and the last two
+// look like arguments.
 func joinAddress(cmd *cobra.Command, args []string) []string {
 	address := cmd.Flag("address")
 	if address == nil || address.Value.String() == "" || len(args) < 2 || args[0] != ":" {
 		return args
 	}
-	_ = address.Value.Set(address.Value.String() + ":" + args[1]) // any text is one
+	_ = address.Value.Set(address.Value.String() + ":" + args[1]) // any text is an address here
 	return args[2:]
 }
 
 // fixed completes words that are known without a server.
 func fixed(words ...string) completer {
-	return func(*adminClient, string) ([]string, error) { return words, nil }
+	return func(*session, string) ([]string, error) { return words, nil }
 }
 
 var signatureMethodNames = fixed(oauth1.SignatureMethods...)
 
 // consumerKeys, accessTokenKeys and permissionNames ask the running server.
-func consumerKeys(c *adminClient, begun string) ([]string, error) {
-	return keysOf(c, "/oauth1/consumers", begun, func(v consumerView) string { return v.Key })
+func consumerKeys(s *session, begun string) ([]string, error) {
+	return keysOf(s, adminapi.ConsumersPath, begun, func(v adminapi.Consumer) string { return v.Key })
 }
 
-func accessTokenKeys(c *adminClient, begun string) ([]string, error) {
-	return keysOf(c, "/oauth1/tokens", begun, func(v tokenView) string { return v.Key })
+func accessTokenKeys(s *session, begun string) ([]string, error) {
+	return keysOf(s, adminapi.TokensPath, begun, func(v adminapi.Token) string { return v.Key })
 }
 
-func permissionNames(c *adminClient, _ string) ([]string, error) {
-	var health healthView
-	err := c.call(http.MethodGet, "/oauth1/health", nil, &health)
+func permissionNames(s *session, _ string) ([]string, error) {
+	var health adminapi.Health
+	err := s.call(http.MethodGet, adminapi.HealthPath, nil, &health)
 	return health.Permissions, err
 }
 
 // keysOf reads the keys of a list that begin with a text. Lists are in the order of their keys, so
 // those follow it.
-func keysOf[T any](c *adminClient, uri, begun string, key func(T) string) (keys []string, err error) {
+func keysOf[T any](s *session, path, begun string, key func(T) string) (keys []string, err error) {
 	query := make(url.Values)
 	if begun != "" {
 		query.Set("after", begun)
 	}
-	for len(keys) < mostCompletions {
-		var page listView[T]
-		if err := c.call(http.MethodGet, uri+"?"+query.Encode(), nil, &page); err != nil {
+	for item, err := range adminapi.Items[T](s.cmd.Context(), s.api, path, query) {
+		if err != nil || !strings.HasPrefix(key(item), begun) || len(keys) == mostCompletions {
 			return keys, err
 		}
-		for _, item := range page.Items {
-			if !strings.HasPrefix(key(item), begun) {
-				return keys, nil
-			}
-			keys = append(keys, key(item))
-		}
-		if page.Next == "" {
-			break
-		}
-		query.Set("after", page.Next)
+		keys = append(keys, key(item))
 	}
 	return keys, nil
 }

@@ -1,47 +1,44 @@
-package caddymodule
+package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
-	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
 
-// The exit codes of the commands, which scripts may rely on. 0 is success; 1 is every failure that
-// has no code of its own: nobody answers at the admin address, the store is out of reach, somebody
-// said no to a question.
+// The exit codes of the commands, which scripts may rely on. 0 is success. 1 is every failure
+// without a code of its own: no answer at the admin address, a store that is out of reach, a
+// question that was answered with no.
 const (
 	exitUsage    = 2 // the command line or standard input is wrong, and nothing was asked of a server
 	exitNotFound = 3 // there is no such consumer, token or request token
-	exitRefused  = 4 // the server said no
+	exitRefused  = 4 // the server refused
 )
 
-// exitCodesHelp is part of the help of the command that all others are below.
+// exitCodesHelp is a part of the help of the command oauth1.
 const exitCodesHelp = `Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 there is no such
 consumer or token, 4 the server refused.`
 
-// An exitError is an error that the program ends with in a certain way.
+// An exitError is an error with the exit code that the program ends with.
 type exitError struct {
 	error
 	code int
 }
 
-// Unwrap has the error of Caddy's own type too, which Caddy's main looks for, and which nothing but
-// this function makes.
+// Unwrap returns the error, and one of the type by which Caddy's main finds the exit code. Only
+// WrapCommandFuncForCobra makes that type.
 func (e *exitError) Unwrap() []error {
 	caddys := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return e.code, nil })
 	return []error{e.error, caddys(new(cobra.Command), nil)}
 }
 
-// misuse makes an error one of the command line's, unless it is one with a code already.
+// misuse gives an error the exit code for a wrong command line, unless it has a code already.
 func misuse(err error) error {
 	if err == nil || errors.As(err, new(*exitError)) {
 		return err
@@ -51,15 +48,15 @@ func misuse(err error) error {
 
 func misused(format string, args ...any) error { return misuse(fmt.Errorf(format, args...)) }
 
-// checkUsage makes what is wrong with the command line an error with exitUsage, for a command and
-// all below it.
+// checkUsage lets a command and all its subcommands end with exitUsage when the command line is
+// wrong.
 func checkUsage(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := emptyFlag(cmd.Flags()); err != nil {
 			return misuse(err)
 		}
-		if err := cmd.ValidateRequiredFlags(); err != nil { // cobra does it again, without a code
+		if err := cmd.ValidateRequiredFlags(); err != nil { // before cobra does, whose error has no exit code
 			return misuse(err)
 		}
 		return misuse(cmd.ValidateFlagGroups())
@@ -87,12 +84,11 @@ func checkArguments(cmd *cobra.Command) {
 	}
 }
 
-// mayBeEmpty marks a flag of which an empty value means the same as to everybody else, such as
-// curl.
+// mayBeEmpty marks a flag that may have an empty value, as in curl.
 const mayBeEmpty = "oauth1_may_be_empty"
 
-// emptyFlag is an error where a flag was given with nothing: a script whose variable is not set
-// means something else than the default.
+// emptyFlag returns an error for a flag whose value is empty. A script with an unset variable would
+// otherwise get the default, which it did not ask for.
 func emptyFlag(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		values := []string{"set"}
@@ -111,30 +107,30 @@ func emptyFlag(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// apiError finds the API's own message, and the exit code for its status, in an error of
-// caddycmd.AdminAPIRequest, which holds the body of the answer.
-func apiError(err error) error {
-	_, answer, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
-	if !ok {
-		return err
-	}
-	status, body, _ := strings.Cut(answer, ": ")
-	var said struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal([]byte(body), &said) != nil || said.Error == "" {
-		err = fmt.Errorf("the admin API answered %s %s", status, refusal.Printable(body))
-	} else {
-		err = errors.New(said.Error)
-	}
+// ExitCode is the code that the program ends with after an error of a command: 0 for none, and 1
+// for one that has no code of its own.
+func ExitCode(err error) int {
+	var ends *exitError
 	switch {
-	case status == fmt.Sprint(http.StatusNotFound):
-		// A Caddy without the oauth1 app does not know the whole path.
-		if !strings.HasSuffix(said.Error, ": "+tokenstore.ErrNotFound.Error()) {
-			return err
-		}
+	case err == nil:
+		return 0
+	case errors.As(err, &ends):
+		return ends.code
+	}
+	return 1
+}
+
+// apiError gives an error of the admin API's client its exit code.
+func apiError(err error) error {
+	var said *adminapi.Error
+	switch {
+	case !errors.As(err, &said):
+		return err
+	case said.NotFound():
 		return &exitError{err, exitNotFound}
-	case strings.HasPrefix(status, "4"):
+	case said.Status == http.StatusNotFound: // a Caddy without the oauth1 app does not know the path
+		return err
+	case said.Refused():
 		return &exitError{err, exitRefused}
 	}
 	return err

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ import (
 const modulePath = "github.com/caddy-oauth1/caddy-oauth1"
 
 func init() {
-	// The names in help texts, and the one that a shell's completion is for. Caddy's own default is
-	// "caddy", whatever the program is called.
+	// The name in help texts and in a shell's completion script. Caddy's default is "caddy",
+	// whatever the program is called.
 	if caddy.CustomBinaryName == "" {
 		caddy.CustomBinaryName = programName()
 	}
@@ -25,7 +25,7 @@ func init() {
 
 var programWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// programName is what the program is called by, or caddy where that is no plain name.
+// programName is the name that the program was started with, or caddy if that is no plain word.
 func programName() string {
 	if len(os.Args) > 0 {
 		name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
@@ -36,7 +36,8 @@ func programName() string {
 	return "caddy"
 }
 
-// nameProgram makes the examples of a command, and of those below it, such that they can be copied.
+// nameProgram puts the program's name into the examples of a command and its subcommands, so that
+// they can be copied.
 func nameProgram(cmd *cobra.Command, name string) {
 	cmd.Example = strings.ReplaceAll(cmd.Example, "caddy oauth1 ", name+" oauth1 ")
 	for _, sub := range cmd.Commands() {
@@ -44,9 +45,9 @@ func nameProgram(cmd *cobra.Command, name string) {
 	}
 }
 
-// tellVersion adds a line to what Caddy's `version` prints. Caddy's own line stays the first, as
-// scripts know it. Caddy has no place for a module's version, so this is done when a command has
-// ended, and only if it was that one.
+// tellVersion adds a line to the output of Caddy's `version`, behind Caddy's own, which scripts
+// read. Caddy has no place for a module's version, so the line is printed when a command has ended,
+// if it was that one.
 func tellVersion(oauth1 *cobra.Command) {
 	cobra.OnFinalize(func() {
 		for _, cmd := range oauth1.Root().Commands() {
@@ -58,9 +59,9 @@ func tellVersion(oauth1 *cobra.Command) {
 	})
 }
 
-// moduleVersion is the version of this module in a program: the main module where that is built
-// from our repository, one of many where xcaddy has built it. A module of a folder has no version
-// but what the repository there says.
+// moduleVersion is the version of this module in a program. The module is the main one in a program
+// built from our repository, and a dependency in one built by xcaddy. A module from a folder has no
+// version but the commit of its repository.
 func moduleVersion(info *debug.BuildInfo) string {
 	if info == nil {
 		return "unknown"
@@ -90,7 +91,7 @@ func moduleVersion(info *debug.BuildInfo) string {
 	return strings.TrimSpace(version)
 }
 
-// revision tells what the program was built from, where its version does not.
+// revision names the commit that the program was built from; empty if it is not known.
 func revision(settings []debug.BuildSetting) string {
 	about := make(map[string]string)
 	for _, s := range settings {

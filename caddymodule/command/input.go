@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bufio"
@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// isTerminal reports whether a person can be asked. /dev/null is a character device and no
-// terminal.
+// isTerminal reports whether a person can answer a question. /dev/null is a character device, but
+// no terminal.
 func isTerminal(in io.Reader) bool {
 	switch in := in.(type) {
 	case *os.File:
@@ -28,17 +28,17 @@ func yesFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolP("yes", "y", false, "Don't ask")
 }
 
-// confirm says what is about to happen, and asks whether it may. It needs a terminal, or --yes.
-func (c *adminClient) confirm(what string) error {
-	if c.flag("yes") == "true" {
+// confirm tells what the command will do, and asks for consent. It needs a terminal, or --yes.
+func (s *session) confirm(what string) error {
+	if s.flag("yes") == "true" {
 		return nil
 	}
-	in := c.cmd.InOrStdin()
+	in := s.cmd.InOrStdin()
 	if !isTerminal(in) {
 		return misused("%s, and standard input is no terminal where somebody could agree to it: give --yes",
 			what)
 	}
-	fmt.Fprintf(c.cmd.ErrOrStderr(), "%s. Go on? [y/N] ", onScreen(what))
+	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s. Go on? [y/N] ", onScreen(what))
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("reading the answer: %w", err)
@@ -50,8 +50,8 @@ func (c *adminClient) confirm(what string) error {
 	return errors.New("nothing was changed")
 }
 
-// readSecrets reads secrets from standard input, one a line, and asks for them at a terminal. what
-// names them, in order; one that is missing or empty is an error that names it, and ends with the
+// readSecrets reads secrets from standard input, one a line, and asks for each at a terminal. Their
+// names are in what, in order. The error for a missing or empty secret names it, and ends with the
 // hint.
 func readSecrets(cmd *cobra.Command, hint string, what ...string) ([]string, error) {
 	in := cmd.InOrStdin()

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// Where the secrets may be instead of on standard input.
+// The environment variables that may hold the secrets in place of standard input.
 const (
 	envConsumerSecret = "OAUTH1_CONSUMER_SECRET"
 	envTokenSecret    = "OAUTH1_TOKEN_SECRET"
@@ -42,7 +42,8 @@ consumer signs with RSA, and no secret is needed.`,
 	flags := cmd.Flags()
 	flags.String("consumer", "", "The consumer key")
 	flags.String("token", "", "The key of the access token or request token (default: none is sent)")
-	flags.String("signature-method", "", "One of "+strings.Join(oauth1.SignatureMethods, ", ")+" (default: HMAC-SHA256, or RSA-SHA256 with --private-key)")
+	flags.String("signature-method", "",
+		"One of "+strings.Join(oauth1.SignatureMethods, ", ")+" (default: HMAC-SHA256, or RSA-SHA256 with --private-key)")
 	flags.String("private-key", "", "A PEM file with the consumer's RSA private key")
 	flags.Bool("no-secret", false, "The consumer's secret is empty")
 	dataFlag(cmd)
@@ -97,8 +98,8 @@ func runSign(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// readSigningKeys finds the private key or the secrets. Whether a secret is empty is said, never
-// guessed: a signature with an empty one that was meant to be another is refused far from here.
+// readSigningKeys reads the private key or the secrets. A missing secret is an error, and not taken
+// for an empty one: the server would refuse the signature without saying why.
 func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 	if file := flagText(cmd, "private-key"); file != "" {
 		pem, err := os.ReadFile(file)
@@ -141,15 +142,15 @@ func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 	return nil
 }
 
-// A secret is one that a signature needs, and where it may come from.
+// A secret is one that a signature needs: its name, its environment variable, and its place.
 type secret struct {
 	name, variable string
 	into           *string
 }
 
-// signedRequest is what a signature covers of the request that the arguments and --data describe.
+// signedRequest returns the signed parts of the request that the arguments and --data describe.
 func signedRequest(cmd *cobra.Command, method, target string) (*oauth1.Request, error) {
-	target, _, _ = strings.Cut(target, "#") // never sent
+	target, _, _ = strings.Cut(target, "#") // clients do not send the fragment
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, misused("URL %q: %w", target, errors.Unwrap(err))
@@ -160,7 +161,7 @@ func signedRequest(cmd *cobra.Command, method, target string) (*oauth1.Request, 
 	if strings.Contains(target, " ") {
 		return nil, misused("URL %q: holds a space; encode it as it is sent, %%20 or +", target)
 	}
-	path, query := splitTarget(target)
+	path, query := oauth1.SplitTarget(target)
 	request := &oauth1.Request{Method: method, Scheme: u.Scheme, Host: u.Host, Path: path, Query: query}
 	data, err := cmd.Flags().GetStringArray("data")
 	if err != nil {

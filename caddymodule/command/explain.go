@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
@@ -33,7 +33,8 @@ a text or as a file's name (- is standard input), to see where the two differ.`,
 	}
 	cmd.Flags().StringArray("header", nil, "The Authorization header")
 	dataFlag(cmd)
-	cmd.Flags().String("base-string", "", "The base string that the client signed: a text, a file, or - for standard input")
+	cmd.Flags().String("base-string", "",
+		"The base string that the client signed: a text, a file, or - for standard input")
 	return cmd
 }
 
@@ -102,7 +103,7 @@ func readBaseString(cmd *cobra.Command) ([]byte, error) {
 	if value == "-" {
 		return io.ReadAll(cmd.InOrStdin())
 	}
-	if strings.Count(value, "&") >= 2 { // a base string has two, a wrong one more, and no file name should
+	if strings.Count(value, "&") >= 2 { // a base string has two, a wrong one more, a file name hardly any
 		return []byte(value), nil
 	}
 	text, err := os.ReadFile(value)
@@ -112,7 +113,7 @@ func readBaseString(cmd *cobra.Command) ([]byte, error) {
 	return text, nil
 }
 
-// baseString is a signature base string in its parts: method, base string URI, and parameters.
+// A baseString is a signature base string, cut into method, base string URI, and parameters.
 type baseString struct {
 	text        string
 	method, uri string
@@ -122,7 +123,8 @@ type baseString struct {
 func parseBaseString(text string) (*baseString, error) {
 	parts := strings.Split(text, "&")
 	if len(parts) != 3 {
-		return nil, fmt.Errorf("has %d parts joined by &, and must have 3: method, URL and parameters, each percent-encoded", len(parts))
+		return nil, fmt.Errorf("has %d parts joined by &, and must have 3: "+
+			"method, URL and parameters, each percent-encoded", len(parts))
 	}
 	return &baseString{
 		text:   text,
@@ -132,32 +134,32 @@ func parseBaseString(text string) (*baseString, error) {
 	}, nil
 }
 
-// A part is a piece of a base string, encoded as it stands there.
-type part struct {
+// A stretch is a piece of a base string, encoded as it stands there.
+type stretch struct {
 	name string
 	text string
 	// shown is the text without the encoding of the base string.
 	shown string
 }
 
-// partAt finds the part that a position lies in.
-func (b *baseString) partAt(position int) part {
+// stretchAt finds the stretch that a position lies in.
+func (b *baseString) stretchAt(position int) stretch {
 	if position <= len(b.method) {
-		return part{"the method", b.method, b.method}
+		return stretch{"the method", b.method, b.method}
 	}
 	position -= len(b.method) + len("&")
 	if position <= len(b.uri) {
-		return part{"the URL", b.uri, decodeText(b.uri)}
+		return stretch{"the URL", b.uri, decodeText(b.uri)}
 	}
 	position -= len(b.uri) + len("&")
 	for _, param := range b.params {
 		if position < len(param)+len("%26") {
 			name, value := decodeParam(param)
-			return part{"the parameter " + name, param, name + "=" + value}
+			return stretch{"the parameter " + name, param, name + "=" + value}
 		}
 		position -= len(param) + len("%26")
 	}
-	return part{name: "nothing"}
+	return stretch{name: "nothing"}
 }
 
 // decodeParam undoes the two encodings of a parameter.
@@ -166,7 +168,7 @@ func decodeParam(param string) (name, value string) {
 	return decodeText(name), decodeText(value)
 }
 
-// decodeText is Decode, of a client's text that may be anything.
+// decodeText is Decode for a client's text; it returns a malformed text as it is.
 func decodeText(s string) string {
 	decoded, err := oauth1.Decode(s)
 	if err != nil {
@@ -177,10 +179,11 @@ func decodeText(s string) string {
 
 func explainRequest(out io.Writer, params *oauth1.Params, server *baseString) {
 	fmt.Fprintf(out, "The OAuth parameters are in the %s.\n", params.Source)
-	if params.SignatureMethod == plaintext {
+	if params.SignatureMethod == "PLAINTEXT" {
 		fmt.Fprintln(out, "The signature method is PLAINTEXT: it covers nothing of what follows.")
 	}
-	fmt.Fprintf(out, "\nSigned are\n  the method      %s\n  the URL         %s\n", server.method, decodeText(server.uri))
+	fmt.Fprintf(out, "\nSigned are\n  the method      %s\n  the URL         %s\n",
+		server.method, decodeText(server.uri))
 	fmt.Fprintf(out, "  %d parameters, in this order:\n", len(server.params))
 	for _, param := range server.params {
 		name, value := decodeParam(param)
@@ -189,10 +192,11 @@ func explainRequest(out io.Writer, params *oauth1.Params, server *baseString) {
 	fmt.Fprintf(out, "\nThe signature base string:\n%s\n", server.text)
 }
 
-// explainDifference tells where the client's base string leaves the server's.
+// explainDifference tells where the client's base string begins to differ from the server's.
 func explainDifference(out io.Writer, server, client *baseString) {
 	if server.text == client.text {
-		fmt.Fprintln(out, "\nThe client's base string is the same. If the signature is refused nevertheless, the secrets or the key are wrong, or the signature is encoded wrongly.")
+		fmt.Fprintln(out, "\nThe client's base string is the same. "+
+			"If the signature is refused nevertheless, the secrets or the key are wrong, or the signature is encoded wrongly.")
 		return
 	}
 	position := 0
@@ -209,7 +213,7 @@ func explainDifference(out io.Writer, server, client *baseString) {
 		indent += len("...")
 	}
 	fmt.Fprintf(out, "          %s^\n", strings.Repeat(" ", indent))
-	ours, theirs := server.partAt(position), client.partAt(position)
+	ours, theirs := server.stretchAt(position), client.stretchAt(position)
 	if ours.shown != theirs.shown {
 		fmt.Fprintf(out, "  server  %q\n  client  %q\n", ours.shown, theirs.shown)
 	}
@@ -222,7 +226,7 @@ func explainDifference(out io.Writer, server, client *baseString) {
 	explainParams(out, server.params, client.params)
 }
 
-// explainParams tells in which parameters the two differ, and by which mistake of the client's.
+// explainParams tells which parameters differ, and which mistake of the client explains it.
 func explainParams(out io.Writer, server, client []string) {
 	if sameInOtherOrder(server, client) {
 		fmt.Fprintln(out, "The parameters are the same: the client sorts them in another order.")
@@ -237,14 +241,14 @@ func explainParams(out io.Writer, server, client []string) {
 	explainOnly(out, "client", onlyClient)
 	for i, pair := range pairs {
 		fmt.Fprintf(out, "For  %s  the client has  %s\n", pair.server, onScreen(pair.client))
-		if i == len(pairs)-1 || pairs[i+1].said != pair.said { // once for those that follow each other
+		if i == len(pairs)-1 || pairs[i+1].said != pair.said { // said once for neighbours with the same mistake
 			fmt.Fprintln(out, pair.said)
 		}
 	}
 }
 
-// joinedHint recognizes a base string whose parameters were not encoded as a whole, so that it has
-// too many parts.
+// joinedHint recognizes a base string whose parameters were not encoded as a whole, and which
+// therefore has more than three parts.
 func joinedHint(server *baseString, client string) string {
 	_, params, _ := strings.Cut(client, "&")
 	_, params, _ = strings.Cut(params, "&")
@@ -255,7 +259,7 @@ func joinedHint(server *baseString, client string) string {
 	return ""
 }
 
-// differenceAt says where and how the two part.
+// differenceAt says where the two begin to differ, and how.
 func differenceAt(server, client *baseString, position int) string {
 	switch position {
 	case len(client.text):
@@ -263,7 +267,7 @@ func differenceAt(server, client *baseString, position int) string {
 	case len(server.text):
 		return fmt.Sprintf("goes on where the server's ends, after %d characters", position)
 	}
-	ours, theirs := server.partAt(position), client.partAt(position)
+	ours, theirs := server.stretchAt(position), client.stretchAt(position)
 	text := fmt.Sprintf("differs at character %d, in %s", position+1, ours.name)
 	if theirs.name != ours.name {
 		text += ", where the client has " + theirs.name

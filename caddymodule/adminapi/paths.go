@@ -1,0 +1,35 @@
+package adminapi
+
+import (
+	"net/url"
+	"strings"
+)
+
+// The paths of the API, below the admin endpoint.
+const (
+	ConsumersPath     = "/oauth1/consumers"
+	TokensPath        = "/oauth1/tokens"
+	RequestTokensPath = "/oauth1/request-tokens"
+	RevokePath        = "/oauth1/revoke"
+	HealthPath        = "/oauth1/health"
+)
+
+// The actions on a consumer and on a request token, for ResourcePath.
+const (
+	ActionRotate = "rotate"
+	ActionReview = "review"
+)
+
+// ResourcePath is the path of one consumer, token or request token, whose key may hold any
+// character, and of an action on it; an empty action is the resource itself.
+func ResourcePath(collection, key, action string) string {
+	escaped := url.PathEscape(key)
+	if key == "." || key == ".." {
+		escaped = strings.ReplaceAll(key, ".", "%2E") // the server would clean the path of it
+	}
+	path := collection + "/" + escaped
+	if action != "" {
+		path += "/" + action
+	}
+	return path
+}

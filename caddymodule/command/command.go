@@ -1,0 +1,75 @@
+package command
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+// Register adds `oauth1` to Caddy's commands, and may be called once. What a configuration decides
+// about a request comes from policies.
+func Register(policies Policies) {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "oauth1",
+		Usage: "<command>",
+		Short: "Manages OAuth 1.0a consumers and tokens, debugs signatures, tests policies",
+		Long: `
+Manages the consumers and tokens of the oauth1 app, and helps to debug
+OAuth 1.0a signatures.
+
+The commands that manage work on a running Caddy, by way of its admin API at
+'` + caddy.DefaultAdminListen + `'. Name another --address, or use --config to have it
+read from your configuration. All of them print text for people, or with
+--json what the API answered.
+
+A secret is shown once, by the command that made it. Secrets that you have
+already are read from standard input, never from the command line, where other
+users of the computer could see them; they are not shown again.
+
+'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' work by themselves, without
+a running Caddy.
+
+` + exitCodesHelp,
+		CobraFunc: func(root *cobra.Command) { Build(root, policies) },
+	})
+}
+
+// Build adds the subcommands to the command `oauth1`.
+func Build(root *cobra.Command, policies Policies) {
+	root.Example = `  $ caddy oauth1 consumer add --name "CI bot" --callback 'https://ci.example.com/oauth/*'
+  $ caddy oauth1 token list --user salgado
+  $ curl -H "$(caddy oauth1 sign GET https://api.example.com/items --consumer ci-bot)" https://api.example.com/items`
+	addSubcommands(root,
+		commandGroup("consumer", "Manages the applications that sign requests", consumerCommands()...),
+		commandGroup("token", "Manages access tokens: what users have granted", tokenCommands()...),
+		commandGroup("request-token", "Looks at requests for a grant, and answers them", requestTokenCommands()...),
+		revokeCommand(),
+		healthCommand(),
+		signCommand(),
+		explainCommand(),
+		policyCommand(policies),
+	)
+	checkUsage(root)
+	nameProgram(root, programName())
+	tellVersion(root)
+}
+
+func commandGroup(name, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: name + " <command>", Short: short}
+	addSubcommands(cmd, commands...)
+	return cmd
+}
+
+// addSubcommands makes a command one that only has subcommands. A name that none of them has is an
+// error; cobra alone would show the help and succeed.
+func addSubcommands(cmd *cobra.Command, commands ...*cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return misused("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	cmd.AddCommand(commands...)
+}

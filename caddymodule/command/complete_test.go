@@ -1,0 +1,16 @@
+package command
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCompletionIsQuick: where nobody answers, a shell must not hang.
+func TestCompletionIsQuick(t *testing.T) {
+	begun := time.Now()
+	out, err := runCobra("", "__complete", "oauth1", "consumer", "show", "--address", "127.0.0.1:1", "")
+	if err != nil || !strings.HasPrefix(out, ":4\n") || time.Since(begun) > completionPatience+time.Second {
+		t.Errorf("%v: %v\n%s", time.Since(begun), err, out)
+	}
+}

@@ -1,0 +1,21 @@
+// Package command is `caddy oauth1 ...`: the commands for operators, and those for people who debug
+// signatures and policies.
+//
+//	command.go      Register, and the tree of the commands
+//	session.go      a command that works on a running Caddy: its flags, and the calls that it makes
+//	show.go         answers, as text for people or as JSON
+//	consumer.go     the commands about consumers; consumersettings.go: the settings of one as flags,
+//	                and as text; token.go and requesttoken.go: about tokens; revoke.go: about all
+//	                tokens of somebody; health.go
+//	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
+//	                string differs; mistakes.go: what clients do wrong with base strings
+//	policy.go       asks what a configuration decides about a request
+//	input.go        what is asked at a terminal, and read from standard input; exit.go: how a command
+//	                ends; complete.go: what a shell completes; version.go: the program's name and
+//	                version
+//
+// A command that manages is a client of adminapi, as any other program could be; sign.go,
+// explain.go and mistakes.go need oauth1 alone. The package never imports caddymodule, a store or
+// Caddy's HTTP server: only caddymodule can decide about a request by a configuration, so it hands
+// that in when it registers the commands.
+package command

@@ -1,0 +1,57 @@
+package command
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// runCommand runs `caddy oauth1` with arguments, and returns what it prints.
+func runCommand(stdin string, args ...string) (string, error) {
+	return runCommandWith(strings.NewReader(stdin), args...)
+}
+
+func runCommandWith(stdin io.Reader, args ...string) (string, error) {
+	return runCobraWith(stdin, append([]string{"oauth1"}, args...)...)
+}
+
+// runCobra runs `caddy` with arguments.
+func runCobra(stdin string, args ...string) (string, error) {
+	return runCobraWith(strings.NewReader(stdin), args...)
+}
+
+func runCobraWith(stdin io.Reader, args ...string) (string, error) {
+	root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}
+	cmd := &cobra.Command{Use: "oauth1 <command>"}
+	Build(cmd, Policies{})
+	root.AddCommand(cmd)
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetIn(stdin)
+	root.SetArgs(args)
+	err := root.Execute()
+	return out.String(), err
+}
+
+// keyboard is a terminal at which something is typed.
+type keyboard struct{ io.Reader }
+
+func (keyboard) IsTerminal() bool { return true }
+
+func writeFile(t testing.TB, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
