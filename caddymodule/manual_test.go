@@ -224,43 +224,75 @@ func TestManualLinesAreShort(t *testing.T) {
 	}
 }
 
-// TestSecurityNamesRealTests: each test that SECURITY.md names is in the package that it is said to
-// be in. In a cell of the table, packages are separated by a semicolon; one without a name in
-// parentheses is integration.
+// TestSecurityNamesRealTests: each test that SECURITY.md names exists, in the package that it is said
+// to be in. -update writes the packages anew, after tests have moved.
 func TestSecurityNamesRealTests(t *testing.T) {
 	declared := testFunctions(t)
 	named := 0
+	var b strings.Builder
 	for line := range strings.Lines(manualPages(t)["SECURITY.md"]) {
-		if !strings.HasPrefix(line, "|") {
-			for _, name := range testNames(line) {
-				if len(declared[name]) == 0 {
-					t.Errorf("SECURITY.md: there is no %s", name)
-				}
-			}
-			continue
-		}
-		cells := strings.Split(strings.Trim(line, "|\n "), "|")
-		for group := range strings.SplitSeq(cells[len(cells)-1], ";") {
-			group = strings.TrimSpace(group)
-			where := "integration"
-			if i := strings.LastIndex(group, " ("); i >= 0 && strings.HasSuffix(group, ")") {
-				where = group[i+2 : len(group)-1]
-			}
-			for _, name := range testNames(group) {
-				named++
-				if !slices.Contains(declared[name], where) {
-					t.Errorf("SECURITY.md: %s is in %q, want %s", name, declared[name], where)
-				}
+		names := testNames(line)
+		named += len(names)
+		for _, name := range names {
+			if len(declared[name]) == 0 {
+				t.Errorf("SECURITY.md: there is no %s", name)
 			}
 		}
+		if i := strings.LastIndex(line, " | "); len(names) > 0 && strings.HasPrefix(line, "|") && i > 0 {
+			cell := strings.TrimSuffix(line[i+3:], " |\n")
+			if want := byPackage(cell, declared); want != cell {
+				if !*update {
+					t.Errorf("SECURITY.md (-update mends it):\n%s\nwant\n%s", cell, want)
+				}
+				line = line[:i+3] + want + " |\n"
+			}
+		}
+		b.WriteString(line)
 	}
 	if named < 100 {
 		t.Errorf("found %d names only", named)
+	}
+	if *update && !t.Failed() {
+		if err := os.WriteFile("../SECURITY.md", []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
 func testNames(text string) []string {
 	return regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1)
+}
+
+// byPackage writes the tests of a cell in SECURITY.md by their packages: those of integration first,
+// then those of each other one, with its name in parentheses. Of packages with a test of the same name
+// it takes one that the cell names.
+func byPackage(cell string, declared map[string][]string) string {
+	tests := make(map[string][]string)
+	packages := []string{"integration"}
+	for _, name := range testNames(cell) {
+		of := "integration"
+		if where := declared[name]; len(where) > 0 && !slices.Contains(where, of) {
+			of = where[0]
+			for _, other := range where {
+				if strings.Contains(cell, "("+other+")") {
+					of = other
+				}
+			}
+		}
+		if !slices.Contains(packages, of) {
+			packages = append(packages, of)
+		}
+		tests[of] = append(tests[of], "`"+name+"`")
+	}
+	var groups []string
+	for _, of := range packages {
+		if group := strings.Join(tests[of], ", "); of == "integration" && group != "" {
+			groups = append(groups, group)
+		} else if group != "" {
+			groups = append(groups, group+" ("+of+")")
+		}
+	}
+	return strings.Join(groups, "; ")
 }
 
 // testFunctions returns the packages (the folders' names) of every test in the repository.

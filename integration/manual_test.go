@@ -534,7 +534,7 @@ func beginMigration(r *reader) {
 	r.write("ci-bot.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
 	r.write("old-app.secret", "oldsecret\n")
 	r.write("tokens.tsv", "oldkey\toldtokensecret\told-app\tsalgado\tREAD_PUBLIC\n"+
-		"other\tothersecret\told-app\tana\tWRITE_PUBLIC\n")
+		"other\tothersecret\told-app\tana\tWRITE_PUBLIC") // without a line end, as editors leave it
 }
 
 func endOfMigration(r *reader) {
