@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
-	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
 func init() {
@@ -77,7 +76,7 @@ type App struct {
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
-	module   storeModule
+	module   tokenstore.Module
 	levels   *levels
 	declared map[string]*tokenstore.Consumer
 	now      func() time.Time
@@ -92,25 +91,6 @@ type App struct {
 	hmacKeys *hmacKeys
 	usage    usage
 }
-
-// storeModule is what a guest module of the namespace `oauth1.stores` does.
-type storeModule interface {
-	// PoolKey names what must not be opened twice: a directory, a cluster.
-	PoolKey() (string, error)
-	// Open opens the store.
-	Open() (tokenstore.Store, error)
-	// Configure applies the module's options to a store that is open already.
-	Configure(tokenstore.Store) error
-}
-
-// stores holds the open stores, so that a reload goes on with the one it finds.
-var stores = caddy.NewUsagePool()
-
-// pooledStore is a store in the pool.
-type pooledStore struct{ tokenstore.Store }
-
-// Destruct closes the store when nobody uses it any more.
-func (s pooledStore) Destruct() error { return s.Close() }
 
 const (
 	registrationClosed = "closed"
@@ -188,24 +168,6 @@ func (a *App) provisionConsumers() error {
 	return nil
 }
 
-func (a *App) provisionStore(ctx caddy.Context) error {
-	if a.StoreRaw == nil {
-		module := new(badgerstore.Module)
-		a.module = module
-		return module.Provision(ctx)
-	}
-	module, err := ctx.LoadModule(a, "StoreRaw")
-	if err != nil {
-		return fmt.Errorf("loading the store's module: %w", err)
-	}
-	opener, ok := module.(storeModule)
-	if !ok {
-		return fmt.Errorf("module %T is no token store", module)
-	}
-	a.module = opener
-	return nil
-}
-
 // Validate looks at the values.
 func (a *App) Validate() error {
 	if a.RequestTokenLifetime < 0 {
@@ -240,26 +202,9 @@ func (a *App) Start() error {
 		}
 		a.warnOfSharedUsers(app.(*caddyhttp.App))
 	}
-	key, err := a.module.PoolKey()
+	store, err := a.acquireStore()
 	if err != nil {
 		return err
-	}
-	value, loaded, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
-		store, err := a.module.Open()
-		if err != nil {
-			return nil, err
-		}
-		return pooledStore{store}, nil
-	})
-	if err != nil {
-		return err
-	}
-	a.poolKey = key
-	store := value.(pooledStore).Store
-	if loaded {
-		if err := a.module.Configure(store); err != nil {
-			return err
-		}
 	}
 	if err := a.checkDeclared(store); err != nil {
 		return err
@@ -309,14 +254,7 @@ func (a *App) Cleanup() error {
 		return nil
 	}
 	a.usage.end()
-	var err error
-	if other := appsStarted.on(a.poolKey); other != nil { // a reload that failed has left its options
-		err = other.module.Configure(other.store)
-		other.store.SetLimits(other.limits())
-	}
-	_, closing := stores.Delete(a.poolKey)
-	a.poolKey = ""
-	return errors.Join(err, closing)
+	return a.releaseStore()
 }
 
 // open returns the store, and waits for it while Caddy starts its apps, in no certain order.
@@ -390,5 +328,4 @@ var (
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.Validator    = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
-	_ storeModule        = (*badgerstore.Module)(nil)
 )

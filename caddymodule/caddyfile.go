@@ -140,7 +140,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	if !d.Args(&name) {
 		return d.ArgErr()
 	}
-	id := "oauth1.stores." + name
+	id := storeID(name)
 	if _, err := caddy.GetModule(id); err != nil {
 		return d.Errf("store %q: there is no such store", name)
 	}

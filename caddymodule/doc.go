@@ -20,7 +20,8 @@
 //
 // Beside it:
 //
-//	app.go          the app: the store, the lifetimes, the permission levels
+//	app.go          the app: the lifetimes, the permission levels; appstore.go: its store, which it
+//	                knows by tokenstore.Module alone
 //	consumer.go     declared consumers and what any may be; consumersettings.go: the settings of
 //	                one, which adminapi defines, in the Caddyfile and with placeholders
 //	endpoints.go    the option of that name; endpoint.go: what the consumers' endpoints share:

@@ -1,14 +1,18 @@
-// Package tokenstore is the model that an OAuth 1.0a provider keeps, and the interface of what keeps it:
+// Package tokenstore is the model of an OAuth 1.0a provider, and the interface of its stores:
 // consumers, request tokens and their reviews, access tokens, and the nonces that were used.
 //
-// It knows neither OAuth's wire format (see package oauth1) nor Caddy. The stores are its sub-packages, and each
-// passes the suite in storetest:
+// It knows neither OAuth's wire format (see package oauth1) nor Caddy. The stores are its
+// sub-packages; each keeps its values as the bytes of package record, and passes the suite in
+// storetest:
 //
 //	model.go        Consumer, RequestToken, Review, AccessToken, Nonce: plain records
-//	transition.go   what a request token may become: the rules of a review and of an exchange, in one place for all stores
+//	transition.go   the rules of a review and of an exchange, in one place for all stores
 //	store.go        the Store interface, its limits and the sentinel errors
+//	module.go       what a store's Caddy module must do, and may do: how to write another store
 //	key.go          new keys and secrets, from crypto/rand
 //
-// Records that a Store returns are shared: read them, never write to them. What is to change is copied, changed
-// and given back.
+// imports_test.go holds what each of these packages may import.
+//
+// Records that a Store returns are shared: never write to them. To change one, change a copy and
+// give that back.
 package tokenstore

@@ -2,7 +2,8 @@ package tokenstore
 
 import "crypto/rand"
 
-// alphabet is Launchpad's: digits, and letters without vowels or look-alikes. No character needs encoding.
+// alphabet is Launchpad's: digits, and letters without vowels or look-alikes. No character needs
+// encoding.
 const alphabet = "0123456789bcdfghjklmnpqrstvwxzBCDFGHJKLMNPQRSTVWXZ"
 
 // NewKey returns a new random key of a token or consumer: 20 characters, 112 bits.
@@ -15,7 +16,8 @@ func NewSecret() string { return randomString(80) }
 func NewVerifier() string { return randomString(12) }
 
 func randomString(n int) string {
-	// The largest multiple of the alphabet's length that a byte holds: what lies above would favour its beginning.
+	// The largest multiple of the alphabet's length that a byte holds. Bytes above it would make
+	// the first letters more frequent.
 	const fair = 256 / len(alphabet) * len(alphabet)
 	out := make([]byte, 0, n)
 	var buf [128]byte

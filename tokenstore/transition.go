@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// MaxVerifierFailures is the wrong verifier that ends a request token.
+// MaxVerifierFailures is how many wrong verifiers end a request token.
 const MaxVerifierFailures = 5
 
-// Retention is how long a store remembers an access token after it expired, so that its consumer is told that it expired
-// and not that it never was.
+// Retention is how long a store remembers an access token after it expired, so that the consumer is
+// told that it expired, and not that it is unknown.
 const Retention = 24 * time.Hour
 
-// RequestRetention is how long a store remembers a request token after it expired, a refused one too, so that a consumer
-// that asks again and again is told what became of it. Then a store removes it within minutes, from its disk too.
+// RequestRetention is how long a store remembers a request token after it expired, also if it was
+// refused, so that a consumer that polls is told what happened to it. After that a store removes it
+// within minutes, from its disk too.
 const RequestRetention = 10 * time.Minute
 
 // WithReview returns the request token as the review leaves it. The same answer again changes
@@ -34,14 +35,14 @@ func (t *RequestToken) WithReview(r Review, now time.Time) (*RequestToken, error
 	return &next, nil
 }
 
-// sameAnswer reports whether the user of both said the same, at whatever time: a browser sends a
-// form twice when a button is clicked twice.
+// sameAnswer reports whether both are the same user's same answer, at any two times: a browser
+// sends a form twice when a button is clicked twice.
 func (r *Review) sameAnswer(other Review) bool {
 	return r.User == other.User && r.Permission == other.Permission && r.Context == other.Context &&
 		r.Expires.IsZero() == other.Expires.IsZero() && r.lifetime() == other.lifetime()
 }
 
-// lifetime is how long the access token is to live; 0 stands for ever.
+// lifetime returns how long the access token lives; 0 means for ever.
 func (r *Review) lifetime() time.Duration {
 	if r.Expires.IsZero() {
 		return 0
@@ -49,8 +50,9 @@ func (r *Review) lifetime() time.Duration {
 	return r.Expires.Sub(r.Time)
 }
 
-// Exchange returns the access token that the request token turns into. In this order: ErrNotReviewed, ErrRefused,
-// ErrExpired, ErrVerifier (where the token has a callback, or its review a verifier: OAuth Core 1.0a section 6.3.1).
+// Exchange returns the access token that the request token turns into. In this order:
+// ErrNotReviewed, ErrRefused, ErrExpired, ErrVerifier (where the token has a callback, or its
+// review a verifier: OAuth Core 1.0a section 6.3.1).
 func (t *RequestToken) Exchange(verifier, accessKey, accessSecret string, now time.Time) (*AccessToken, error) {
 	if t.Review == nil {
 		return nil, ErrNotReviewed
@@ -77,7 +79,8 @@ func (t *RequestToken) Exchange(verifier, accessKey, accessSecret string, now ti
 	}, nil
 }
 
-// WithVerifierFailure returns the request token after a wrong verifier, or nil when that was the last one allowed.
+// WithVerifierFailure returns the request token after a wrong verifier, or nil when that was the
+// last one allowed.
 func (t *RequestToken) WithVerifierFailure() *RequestToken {
 	if t.VerifierFailures+1 >= MaxVerifierFailures {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // A storedAccessToken knows the version of the commit that wrote it.
@@ -20,7 +21,7 @@ type storedAccessToken struct {
 
 func putAccessToken(c *change, t *tokenstore.AccessToken) {
 	until := ttl(retained(t.Expires))
-	c.put(recordKey(prefixAccessToken, t.Key), encodeAccessToken(t), until)
+	c.put(recordKey(prefixAccessToken, t.Key), record.AccessToken.Encode(t), until)
 	c.put(indexKey(prefixTokenOfUser, t.User, t.Key), nil, until)
 	c.put(indexKey(prefixTokenOfConsumer, t.Consumer, t.Key), encodeTime(t.Expires), until)
 }
@@ -34,23 +35,24 @@ func removeAccessToken(c *change, t *tokenstore.AccessToken) {
 	}
 }
 
-// putLastUsed writes when the token was last used, which its own record only says of the time before it came here.
+// putLastUsed writes when the token was last used. The token's own record has only the time that it
+// was created with.
 func putLastUsed(c *change, t *tokenstore.AccessToken) {
-	e := newEncoder(kindLastUsed)
-	e.time(t.LastUsed)
-	c.put(recordKey(prefixLastUsed, t.Key), e.finish(), ttl(retained(t.Expires)))
+	c.put(recordKey(prefixLastUsed, t.Key), record.LastUsed.Encode(&t.LastUsed), ttl(retained(t.Expires)))
 }
 
-// accessTokenIn returns the access token with all that is known of it.
+// accessTokenIn returns the access token, with its last use.
 func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error) {
 	if t, err = accessRecordIn(txn, key); err != nil {
 		return nil, err
 	}
 	err = get(txn, recordKey(prefixLastUsed, key), func(v []byte) error {
-		d := newDecoder(kindLastUsed, v)
-		t.token.LastUsed = d.time()
-		d.required()
-		return d.finish()
+		used, err := record.LastUsed.Decode(v)
+		if err != nil {
+			return err
+		}
+		t.token.LastUsed = *used
+		return nil
 	})
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, err
@@ -58,11 +60,11 @@ func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error
 	return t, nil
 }
 
-// accessRecordIn does not look when the access token was last used.
+// accessRecordIn returns the access token, without its last use.
 func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 	var t *tokenstore.AccessToken
 	version, err := getVersion(txn, recordKey(prefixAccessToken, key), func(v []byte) (err error) {
-		t, err = decodeAccessToken(v)
+		t, err = record.AccessToken.Decode(v)
 		return err
 	})
 	if err != nil {
@@ -71,12 +73,13 @@ func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 	return &storedAccessToken{*t, version}, nil
 }
 
-// AccessToken returns the access token with the key. Its LastUsed is what this process was told, or the record says.
+// AccessToken returns the access token with the key. Its LastUsed is what this process noted, or
+// what the record has.
 func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.AccessToken, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, version := s.accessTokens.get(key)
 	if t == nil {
 		if err := s.enter(ctx); err != nil {
@@ -98,7 +101,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	return &t.token, nil
 }
 
-// gone reports whether nobody may see the token any more: it is revoked or forgotten, and only not removed yet.
+// gone reports whether the token is revoked or forgotten, and only not removed from disk yet.
 func (t *storedAccessToken) gone(pending *marks, now time.Time) bool {
 	return pending.hide(t.token.User, t.token.Consumer, t.version) || forgotten(t.token.Expires, now)
 }
@@ -109,7 +112,7 @@ func (s *Store) LastUsed(ctx context.Context, key string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer s.leave()
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if err != nil {
 		return time.Time{}, err
@@ -120,7 +123,7 @@ func (s *Store) LastUsed(ctx context.Context, key string) (time.Time, error) {
 	return t.token.LastUsed, nil
 }
 
-// accessTokenSize is what the strings of a token take in memory.
+// accessTokenSize is how many bytes the strings of a token take in memory.
 func accessTokenSize(t *tokenstore.AccessToken) int {
 	return len(t.Key) + len(t.Secret) + len(t.Consumer) + len(t.User) + len(t.Permission) + len(t.Context)
 }
@@ -150,10 +153,11 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 	return s.addAccessToken(change{}, t)
 }
 
-// addAccessToken commits c and the new access token together. A self-registered consumer stays from now on.
+// addAccessToken commits c and the new access token together. A self-registered consumer stays from
+// now on.
 func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	defer s.accessLocks.lock(t.Key).Unlock()
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	switch old, err := s.readAccessToken(t.Key, accessTokenIn); {
 	case err == nil && !old.gone(pending, s.clock()):
 		return tokenstore.ErrExists
@@ -177,10 +181,10 @@ func (s *Store) addAccessToken(c change, t *tokenstore.AccessToken) error {
 	return err
 }
 
-// removeUnseenAccessToken removes one that is gone for everybody else.
+// removeUnseenAccessToken removes a token that is gone.
 func (s *Store) removeUnseenAccessToken(key string) error {
-	s.removals.mu.Lock()
-	defer s.removals.mu.Unlock()
+	s.revocations.mu.Lock()
+	defer s.revocations.mu.Unlock()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return nil
@@ -193,7 +197,7 @@ func (s *Store) removeUnseenAccessToken(key string) error {
 	return r.commit()
 }
 
-// AccessTokens lists those that match.
+// AccessTokens lists the access tokens that match.
 func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after string, limit int) (page []*tokenstore.AccessToken, next string, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, "", err
@@ -219,7 +223,7 @@ func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after str
 // eachAccessToken calls f with the matching tokens that are remembered, in the order of their keys.
 func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*storedAccessToken) bool) error {
 	prefix := accessTokensOf(f)
-	now, pending := s.clock(), s.removals.pending()
+	now, pending := s.clock(), s.revocations.pending()
 	return s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, prefix, []byte(after), false, func(item *badger.Item) (bool, error) {
 			key := string(item.Key()[len(prefix):])
@@ -240,7 +244,8 @@ func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*s
 	})
 }
 
-// accessTokensOf is the beginning of the keys of the index, or of the records, that has all that match.
+// accessTokensOf returns the prefix of the index, or of the records, that holds all tokens that
+// match.
 func accessTokensOf(f tokenstore.Filter) []byte {
 	switch {
 	case f.User != "":
@@ -261,7 +266,7 @@ func (s *Store) RevokeToken(ctx context.Context, key string) error {
 	defer s.gate.RUnlock()
 	defer s.accessLocks.lock(key).Unlock()
 
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, err := s.readAccessToken(key, accessTokenIn)
 	if err != nil {
 		return err
@@ -287,7 +292,7 @@ func (s *Store) RevokeToken(ctx context.Context, key string) error {
 	return err
 }
 
-// nowIdle reports whether the consumer is a self-registered one that has no access token besides `except`.
+// nowIdle reports whether the consumer is self-registered and has no access token besides `except`.
 func (s *Store) nowIdle(consumer, except string) (idle bool, now time.Time, err error) {
 	now = s.clock()
 	c, err := s.storedConsumer(consumer)
@@ -315,7 +320,7 @@ func (s *Store) Revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 	return s.countMatching(snapshot.txn, f, before)
 }
 
-// revoke marks what is revoked. It returns what was revoked before, and the tokens as they were before.
+// revoke writes the mark. It returns the marks and the snapshot from before it.
 func (s *Store) revoke(f tokenstore.Filter) (before *marks, tokens *snapshot, err error) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -330,7 +335,7 @@ func (s *Store) revoke(f tokenstore.Filter) (before *marks, tokens *snapshot, er
 	if idle {
 		c.put(recordKey(prefixIdle, f.Consumer), encodeTime(now), 0)
 	}
-	before = s.removals.pending()
+	before = s.revocations.pending()
 	if tokens, err = s.tokens.pin(); err != nil {
 		return nil, nil, err
 	}
@@ -350,7 +355,7 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 		return 0, err
 	}
 	defer s.leave()
-	before := s.removals.pending()
+	before := s.revocations.pending()
 	snapshot, err := s.tokens.pin()
 	if err != nil {
 		return 0, err
@@ -359,8 +364,8 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 	return s.countMatching(snapshot.txn, f, before)
 }
 
-// countMatching counts the access tokens that match and were not revoked before. It reads an index alone where that says
-// enough.
+// countMatching counts the access tokens that match and were not revoked before. Where an index has
+// all that it needs, it reads no records.
 func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *marks) (n int, err error) {
 	now, prefix := s.clock(), accessTokensOf(f)
 	exact := before != nil || (f.User != "" && f.Consumer != "")
@@ -376,7 +381,7 @@ func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *mark
 		if err == nil && !t.gone(before, now) && matches(f, t.token.User, t.token.Consumer) {
 			n++
 		}
-		if errors.Is(err, tokenstore.ErrNotFound) || unreadable(err) { // it is revoked all the same
+		if errors.Is(err, tokenstore.ErrNotFound) || record.Unreadable(err) { // it counts as revoked all the same
 			err = nil
 		}
 		return true, err
@@ -401,14 +406,15 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 	return nil
 }
 
-// touch takes what it can from the cache, and leaves it there: most tokens that were used a moment ago are in it. When
-// the others were used is not read first: that is later only when the clock was set back, and then it is wrong.
+// touch updates tokens in the cache, where most of those are that were used a moment ago. It does
+// not read the last use of the others: that is later than now only if the clock was set back, and
+// then it is wrong.
 func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	var c change
 	var touched []*storedAccessToken
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	for _, key := range keys {
 		t, _ := s.accessTokens.get(key)
 		if t == nil {

@@ -7,7 +7,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// When a token was used is beside its record, where no request looks: it is there for who asks, and goes with the token.
+// The last use of a token is beside its record, where no request reads it: LastUsed returns it, and
+// goes with the token.
 func TestLastUsedIsKeptBesideTheToken(t *testing.T) {
 	path := t.TempDir()
 	token := &tokenstore.AccessToken{Key: "a", Consumer: "k", User: "u"}

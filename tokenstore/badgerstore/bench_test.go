@@ -30,8 +30,8 @@ func benchTokens(b *testing.B, s *Store, n int) []string {
 	return keys
 }
 
-// reportCPU adds what the operation costs of processor time, which other processes don't change as much as the time
-// that passes. The function that it returns is called at the end.
+// reportCPU adds what the operation costs of processor time, which other processes don't change as
+// much as the time that passes. The function that it returns is called at the end.
 func reportCPU(b *testing.B) func() {
 	before := cpuTime(b)
 	return func() { b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op") }
@@ -83,7 +83,8 @@ func BenchmarkAccessTokenMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkTouch is what a token costs that is noted, in batches of a thousand that were used a moment ago.
+// BenchmarkTouch is what a token costs that is noted, in batches of a thousand that were used a
+// moment ago.
 func BenchmarkTouch(b *testing.B) {
 	s := openTest(b, Options{})
 	keys := benchTokens(b, s, 1000)
@@ -126,7 +127,8 @@ func BenchmarkUseNonce(b *testing.B) {
 	}
 }
 
-// BenchmarkUseNonceAlone is one goroutine's, so it shows latency. The nonces are new, and never too many for a window.
+// BenchmarkUseNonceAlone is one goroutine's, so it shows latency. The nonces are new, and never too
+// many for a window.
 func BenchmarkUseNonceAlone(b *testing.B) {
 	for name, live := range map[string]int{"no nonces live": 0, "5 M nonces live": 5_000_000} {
 		b.Run(name, func(b *testing.B) {

@@ -8,14 +8,15 @@ import (
 
 const (
 	cacheShards = 64
-	// cacheBytes is how much memory the records of a kind may take, more or less: some 120,000 access tokens.
+	// cacheBytes is about how much memory the records of a kind may take: some 120,000 access
+	// tokens.
 	cacheBytes = 64 << 20
-	// cacheOverhead is what a record takes beyond its strings.
+	// cacheOverhead is how many bytes a record takes beyond its strings.
 	cacheOverhead = 320
 )
 
-// A cache holds decoded records. Every write removes or replaces its record in the cache after the commit and before it
-// returns, so no call sees what was there before a write that was acknowledged.
+// A cache holds decoded records. Every write removes or replaces its record in the cache after the
+// commit and before it returns, so no call sees a record from before a write that was acknowledged.
 type cache[T any] struct {
 	seed   maphash.Seed
 	limit  int // bytes of a shard
@@ -26,10 +27,12 @@ type cacheShard[T any] struct {
 	mu      sync.RWMutex
 	records map[string]*cached[T]
 	bytes   int
-	// ring holds the same records, for the hand that goes round and evicts those that nobody used since it passed.
+	// ring holds the same records. The hand goes round and evicts those that were not used since it
+	// passed.
 	ring []*cached[T]
 	hand int
-	// version counts writes: what was read from disk before one may be older than it, and is not kept.
+	// version counts writes. A record that was read from disk before a write may be older than it,
+	// and is not kept.
 	version uint64
 	_       [64]byte
 }
@@ -69,8 +72,9 @@ func (c *cache[T]) get(key string) (*T, uint64) {
 	return &r.record, s.version
 }
 
-// fill keeps a record that was read after get returned the version. size is what it takes on disk. The key is kept, too: it
-// should be the record's own, lest it keep alive what it was cut from.
+// fill keeps a record that was read after get returned the version. size is what it takes on disk.
+// The key is kept, too: it should be the record's own, not a part of a longer string, which would
+// stay in memory.
 func (c *cache[T]) fill(key string, record *T, size int, version uint64) {
 	size += len(key) + cacheOverhead
 	s := c.shard(key)
@@ -81,7 +85,7 @@ func (c *cache[T]) fill(key string, record *T, size int, version uint64) {
 	}
 }
 
-// replace puts what was written in the place of the record that is there, if there is one.
+// replace replaces a record that is in the cache by what was written.
 func (c *cache[T]) replace(key string, record *T, size int) {
 	size += len(key) + cacheOverhead
 	s := c.shard(key)
@@ -93,7 +97,7 @@ func (c *cache[T]) replace(key string, record *T, size int) {
 	}
 }
 
-// keep makes room for a record in its shard, whose lock is held, and puts it there.
+// keep makes room for a record in its shard, whose lock is held, and adds it.
 func (c *cache[T]) keep(s *cacheShard[T], key string, record *T, size int) {
 	s.drop(key)
 	if size > c.limit/4 {
@@ -114,7 +118,7 @@ func (s *cacheShard[T]) evict() {
 		if s.hand >= len(s.ring) {
 			s.hand = 0
 		}
-		// The newest record takes the place of the one that goes, and the hand passes it by.
+		// The newest record takes the place of the evicted one, and the hand skips it.
 		if r := s.ring[s.hand]; !r.used.Swap(false) {
 			s.drop(r.key)
 			evicted = true

@@ -94,7 +94,8 @@ func TestCacheSparesWhatIsUsed(t *testing.T) {
 	}
 }
 
-// What was read before a record was removed is not kept, since it may be older than what was written.
+// What was read before a record was removed is not kept, since it may be older than what was
+// written.
 func TestCacheKeepsNothingOld(t *testing.T) {
 	c := newCache[int](cacheBytes)
 	_, version := c.get("k")
@@ -110,7 +111,8 @@ func TestCacheKeepsNothingOld(t *testing.T) {
 	}
 }
 
-// What replaces a record is kept where the record was, and nowhere else; what was read before it was written is not.
+// What replaces a record is kept where the record was, and nowhere else; what was read before it
+// was written is not.
 func TestCacheReplaces(t *testing.T) {
 	c := newCache[int](cacheBytes)
 	c.replace("k", new(int), 1)
@@ -127,7 +129,8 @@ func TestCacheReplaces(t *testing.T) {
 	}
 }
 
-// A key that somebody asked with is part of a whole request, often. The cache must not keep that alive.
+// A key that somebody asked with is part of a whole request, often. The cache must not keep that
+// alive.
 func TestCacheKeepsNothingOfTheRequest(t *testing.T) {
 	s := openTest(t, Options{})
 	if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "token", Consumer: "consumer", User: "u"}); err != nil {
@@ -157,7 +160,8 @@ func TestCacheKeepsNothingOfTheRequest(t *testing.T) {
 	}
 }
 
-// To note when tokens were used costs their next request nothing: they stay in the cache, as they are on disk.
+// To note when tokens were used costs their next request nothing: they stay in the cache, as they
+// are on disk.
 func TestTouchedTokensStayInTheCache(t *testing.T) {
 	s := openTest(t, Options{})
 	used := make(map[string]time.Time)

@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // Consumer returns the consumer with the key.
@@ -44,13 +45,14 @@ func goneIf(gone bool) error {
 	return nil
 }
 
-// readConsumer reads the consumer from disk, one that is due to be forgotten too, and keeps it in the cache.
+// readConsumer reads the consumer from disk, even if it is due to be forgotten, and keeps it in the
+// cache.
 func (s *Store) readConsumer(key string, version uint64) (c *tokenstore.Consumer, err error) {
 	size := 0
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return get(txn, recordKey(prefixConsumer, key), func(v []byte) error {
 			size = len(v)
-			c, err = decodeConsumer(v)
+			c, err = record.Consumer.Decode(v)
 			return err
 		})
 	})
@@ -102,7 +104,8 @@ func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t 
 	})
 }
 
-// addConsumer gives commit the change that adds the consumer. Everything else is undone if commit fails.
+// addConsumer calls commit with the change that adds the consumer. If commit fails, it undoes all
+// else.
 func (s *Store) addConsumer(c *tokenstore.Consumer, commit func(ch change, selfRegistered bool) error) error {
 	now := s.clock()
 	if s.self.due(c.Key, now) {
@@ -126,7 +129,7 @@ func (s *Store) addConsumer(c *tokenstore.Consumer, commit func(ch change, selfR
 		return tokenstore.ErrExists
 	}
 	var ch change
-	ch.put(recordKey(prefixConsumer, c.Key), encodeConsumer(c), 0)
+	ch.put(recordKey(prefixConsumer, c.Key), record.Consumer.Encode(c), 0)
 	if c.SelfRegistered {
 		since := now
 		if !s.self.reserve(c.Key, since) {
@@ -166,7 +169,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 	if gone, err := s.forgottenConsumer(stored); err != nil || gone {
 		return nil, errors.Join(err, goneIf(gone))
 	}
-	next := cloneConsumer(stored)
+	next := stored.Clone()
 	if err := update(next); err != nil {
 		return nil, err
 	}
@@ -174,7 +177,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 		return nil, fmt.Errorf("update consumer %q: its key can't change", key)
 	}
 	var ch change
-	ch.put(recordKey(prefixConsumer, key), encodeConsumer(next), 0)
+	ch.put(recordKey(prefixConsumer, key), record.Consumer.Encode(next), 0)
 	adopted := !next.SelfRegistered && s.self.has(key)
 	if adopted {
 		ch.remove(recordKey(prefixIdle, key))
@@ -188,19 +191,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 		s.self.drop(key)
 	}
 	s.requests.adopt(key, next.SelfRegistered)
-	return cloneConsumer(next), nil // what update may have kept is the caller's own
-}
-
-func cloneConsumer(c *tokenstore.Consumer) *tokenstore.Consumer {
-	next := *c
-	next.SignatureMethods = slices.Clone(c.SignatureMethods)
-	next.Callbacks = slices.Clone(c.Callbacks)
-	next.Permissions = slices.Clone(c.Permissions)
-	if c.TwoLegged != nil {
-		two := *c.TwoLegged
-		next.TwoLegged = &two
-	}
-	return &next
+	return next.Clone(), nil // update may have kept the other
 }
 
 // DeleteConsumer removes a consumer and all its tokens.
@@ -229,7 +220,7 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 	return goneIf(gone)
 }
 
-// removeConsumers removes consumers and revokes all their tokens, if they have any; of others it
+// removeConsumers removes the consumers of keys and revokes all their tokens. Of those in notes it
 // only removes the note that they are idle. The caller holds the gate alone.
 func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
 	var c change
@@ -285,7 +276,7 @@ func hasTokens(txn *badger.Txn, consumer string) (some bool, err error) {
 	return false, nil
 }
 
-// Consumers lists.
+// Consumers lists the consumers.
 func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []*tokenstore.Consumer, next string, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, "", err
@@ -299,7 +290,7 @@ func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []
 		return scan(txn, []byte{prefixConsumer}, []byte(after), true, func(item *badger.Item) (bool, error) {
 			var c *tokenstore.Consumer
 			if err := item.Value(func(v []byte) (err error) {
-				c, err = decodeConsumer(v)
+				c, err = record.Consumer.Decode(v)
 				return err
 			}); err != nil {
 				return false, wrapRead("consumer", string(item.Key()[1:]), err)
@@ -321,7 +312,7 @@ func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []
 	return page, next, nil
 }
 
-// wrapRead says what could not be read, except where it is simply not there.
+// wrapRead adds what could not be read to the error, unless that is ErrNotFound.
 func wrapRead(kind, key string, err error) error {
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return err

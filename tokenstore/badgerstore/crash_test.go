@@ -36,8 +36,8 @@ func crashNonce(value string, timestamp int64) tokenstore.Nonce {
 	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp, 0).Add(time.Hour)}
 }
 
-// writeUntilKilled writes a line `what key` for each write after it was acknowledged. A line is one write to the pipe,
-// so it comes whole or not at all.
+// writeUntilKilled writes a line `what key` for each write after it was acknowledged. A line is one
+// write to the pipe, so it comes whole or not at all.
 func writeUntilKilled(path string) {
 	fail := func(err error) {
 		if err != nil {
@@ -82,12 +82,12 @@ func writeUntilKilled(path string) {
 	select {}
 }
 
-// What a child process acknowledged before it was killed is there when the store is opened again. (A power cut can't be
-// tested this way: the kernel keeps what was not synced.)
+// What a child process acknowledged before it was killed is there when the store is opened again.
+// (A power cut can't be tested this way: the kernel keeps what was not synced.)
 func TestKill(t *testing.T) { testKill(t, 5, false) }
 
-// TestKillWhileTablesAreMade: with tables that are written and merged all the time, a process that is killed leaves files that
-// Badger has not come to remove, or to name. None of that is damage.
+// TestKillWhileTablesAreMade: with tables that are written and merged all the time, a process that
+// is killed leaves files that Badger has not come to remove, or to name. None of that is damage.
 func TestKillWhileTablesAreMade(t *testing.T) {
 	rounds := 10
 	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
@@ -170,7 +170,8 @@ func testKill(t *testing.T, rounds int, small bool) {
 	t.Logf("%d tokens and %d nonces in %d rounds", len(last), len(nonces), rounds)
 }
 
-// checkAcknowledged fails the test where the token is not as far as was acknowledged. It may be one step further.
+// checkAcknowledged fails the test where the token is not as far as was acknowledged. It may be one
+// step further.
 func checkAcknowledged(t *testing.T, s *Store, key, what string) {
 	t.Helper()
 	r, rerr := s.RequestToken(t.Context(), key)

@@ -144,7 +144,8 @@ func tuneSmall(o *badger.Options) {
 	o.NumLevelZeroTablesStall = 4
 }
 
-// saveStores makes a store and returns its files at an earlier moment, after kill -9, and after it was closed.
+// saveStores makes a store and returns its files at an earlier moment, after kill -9, and after it
+// was closed.
 func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
 	now := time.Unix(1_800_000_000, 0)
 	o := Options{Path: t.TempDir(), EncryptionKey: key, bootID: "same", Clock: func() time.Time { return now }, tune: tuneSmall}
@@ -255,7 +256,8 @@ func damages(older map[string]savedFile, file string) []damage {
 	}
 }
 
-// openDamaged opens a store with these files, and fails the test where it neither has everything nor is refused untouched.
+// openDamaged opens a store with these files, and fails the test where it neither has everything
+// nor is refused untouched.
 func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (opened bool) {
 	t.Helper()
 	o := saved.o
@@ -315,8 +317,8 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 	return true
 }
 
-// TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was acknowledged, or does not open, says
-// in one line what is wrong, and has changed nothing.
+// TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was
+// acknowledged, or does not open, says in one line what is wrong, and has changed nothing.
 func TestEveryDamageToEveryFile(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": bytes.Repeat([]byte("k"), 32)} {
@@ -401,7 +403,7 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
-// Without a backup, who removes the ledger opens what is left, and is told.
+// Without a backup, an operator can remove the ledger to open what is left. The log tells of it.
 func TestOpenWhatIsLeft(t *testing.T) {
 	_, killed, _ := saveStores(t, nil)
 	files := maps.Clone(killed.files)
@@ -447,7 +449,8 @@ func TestLedgerOfALaterProgram(t *testing.T) {
 	wantOpenError(t, Options{Path: path}, "ledger", "version 2, and it knows 1 to 1")
 }
 
-// What is too much to read before the store opens is read afterwards, and damage that shows then ends the use of the store.
+// What is too much to read before the store opens is read afterwards, and damage that shows then
+// ends the use of the store.
 func TestDamageThatShowsLater(t *testing.T) {
 	_, _, closed := saveStores(t, nil)
 	o := closed.o
@@ -482,24 +485,24 @@ func TestDamageThatShowsLater(t *testing.T) {
 	good := look()
 	held := true
 	holds := func(uint64) bool { return held }
-	if err := good.verify(stop, holds); err != nil {
+	if err := good.verifyTables(stop, holds); err != nil {
 		t.Errorf("undamaged: %v", err)
 	}
 	editFile(t, tables[0], func(b []byte) []byte {
 		b[100] ^= 1
 		return b
 	})
-	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
+	if err := good.verifyTables(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("damaged: %v", err)
 	}
 	if err := os.Remove(tables[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := good.verify(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
+	if err := good.verifyTables(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
 		t.Errorf("a table that somebody else has removed: %v", err)
 	}
 	held = false
-	if err := good.verify(stop, holds); err != nil {
+	if err := good.verifyTables(stop, holds); err != nil {
 		t.Errorf("a table that Badger has removed: %v", err)
 	}
 
@@ -515,7 +518,7 @@ func TestDamageThatShowsLater(t *testing.T) {
 	defer d.close()
 	d.found.unverified = []tableFile{{id: d.db.Tables()[0].ID, path: opt.Dir, size: 1}}
 	core, logs := observer.New(zapcore.ErrorLevel)
-	d.verify(stop, zap.New(core))
+	d.verifyTables(stop, zap.New(core))
 	if err := d.usable(); err == nil || !strings.Contains(err.Error(), "is damaged: restore a backup") || logs.Len() != 1 {
 		t.Errorf("after damage was found: %v, %d lines of log", err, logs.Len())
 	}
@@ -636,5 +639,16 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 				t.Errorf("said %d times", n)
 			}
 		})
+	}
+}
+
+func editFile(t testing.TB, path string, f func(b []byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, f(b), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,13 +13,17 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/batch"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
 const (
 	memTableSize = 8 << 20
-	// tableSize is that of the tables of every level. A compaction builds up to 13 tables in memory,
-	// each in twice its size: tables that double from level to level, as Badger's do by default,
-	// would let its memory grow with the store. What a memtable leaves fits into the same buffers.
+	// tableSize is the size of a table, on every level. A compaction builds up to 13 tables in
+	// memory, each in a buffer of twice its size. With tables that double from level to level,
+	// Badger's default, its memory would grow with the store. A flushed memtable fits into the same
+	// buffers.
 	tableSize = 4 << 20
 	// maxTxnSize and maxTxnEntries stay below Badger's own limits, 15% of the memtable.
 	maxTxnSize    = 768 << 10
@@ -29,34 +31,34 @@ const (
 	// maxKeySize is Badger's limit of 65,000 with room to spare.
 	maxKeySize = 60_000
 
-	// Badger writes through memory maps of sparse files. When the disk is full such a write is no error: it is SIGBUS,
-	// which ends the process. So the store stops adding while there is still room for what Badger does by itself.
-	// Removing (revocations!) goes on for longer.
+	// Badger writes through memory maps of sparse files. On a full disk such a write is not an
+	// error but SIGBUS, which ends the process. So the store stops adding while there is still room
+	// for Badger's own work. It goes on removing for longer, so that revocations are possible.
 	reserveToAdd    = 64 << 20
 	reserveToRemove = 32 << 20
 )
 
-// A database is one Badger database whose writes are grouped. After a write that failed, what Badger holds in memory
-// and what is on disk may differ, and Badger itself may panic when it is used further: so nothing is read or written
-// any more until the store is opened again.
+// A database is one Badger database whose writes are grouped. After a write that failed, Badger's
+// memory and disk may differ, and Badger may panic. So nothing is read or written until the store
+// is opened again.
 type database struct {
 	db       *badger.DB
 	dir      string
 	ledger   *ledger
 	found    *examination
-	writes   *batcher[change]
+	writes   *batch.Batcher[change]
 	snapshot atomic.Pointer[snapshot] // nil: closed
 	failed   atomic.Pointer[error]
 }
 
-// A snapshot is a transaction of Badger that all who read share until the next write. Each would otherwise begin and end
-// one of its own, and wake a goroutine of Badger's for it twice.
+// A snapshot is a read transaction of Badger that all readers share until the next write. A
+// transaction for each reader would wake a goroutine of Badger's twice.
 type snapshot struct {
 	txn   *badger.Txn
-	users atomic.Int64 // the database is one of them; without any the transaction has ended
+	users atomic.Int64 // the database is one of them; at 0 the transaction has ended
 }
 
-// use reports whether the snapshot has not ended; release must be called then.
+// use adds a user, unless the snapshot has ended. If it returns true, release must be called.
 func (s *snapshot) use() bool {
 	for {
 		n := s.users.Load()
@@ -75,7 +77,7 @@ func (s *snapshot) release() {
 	}
 }
 
-// A change is what must be written together or not at all, in this order.
+// A change is a list of writes that happen together or not at all, in this order.
 type change struct {
 	ops  []op
 	size int
@@ -99,7 +101,7 @@ func (c *change) remove(key []byte) {
 	c.frees = true
 }
 
-// databaseOptions are Badger's options. Its log is synced once in a transaction.
+// databaseOptions are Badger's options. Its log is synced once for a transaction.
 func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options {
 	o := badger.DefaultOptions(dir)
 	o.SyncWrites = true
@@ -110,13 +112,13 @@ func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options 
 	o.BaseTableSize = tableSize
 	o.TableSizeMultiplier = 1
 	o.NumCompactors = 2
-	o.NumLevelZeroTables = 2 // what is removed leaves the disk when tables are merged: see reclaim
+	o.NumLevelZeroTables = 2 // removed records leave the disk when tables are merged: see reclaim
 	o.CompactL0OnClose = false
 	o.ValueLogFileSize = 2 << 20 // stays empty: no value is as large as ValueThreshold
 	o.Compression = options.None // the values are short and mostly random
 	o.BlockCacheSize = 0
-	o.ChecksumVerificationMode = options.OnBlockRead // to look at all tables when they are opened takes as long as to read them
-	o.DetectConflicts = false                        // the locks of Store see to it
+	o.ChecksumVerificationMode = options.OnBlockRead // to verify all tables at open takes as long as to read them
+	o.DetectConflicts = false                        // the locks of Store prevent conflicts
 	if len(key) > 0 {
 		o.EncryptionKey = key
 		o.BlockCacheSize = 8 << 20
@@ -125,13 +127,14 @@ func databaseOptions(dir string, key []byte, logger *zap.Logger) badger.Options 
 	return o
 }
 
-// openDatabase opens the Badger database in dir, if it has everything that was acknowledged. The ledger is beside it.
+// openDatabase opens the Badger database in dir, if it has everything that was acknowledged. The
+// ledger is beside it.
 func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.Options)) (*database, error) {
 	o := databaseOptions(dir, key, logger)
 	if tune != nil {
 		tune(&o)
 	}
-	if err := enoughSpace(dir, reserveToRemove); err != nil {
+	if err := disk.HasRoom(dir, reserveToRemove); err != nil {
 		return nil, err
 	}
 	d := &database{dir: dir}
@@ -149,11 +152,11 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 		d.found.close()
 		return nil, openError(err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := disk.SyncDir(dir); err != nil {
 		d.found.close()
 		return nil, errors.Join(err, d.db.Close())
 	}
-	d.writes = newBatcher(1000, d.write)
+	d.writes = batch.New(1000, d.write)
 	d.renew()
 	if err := d.openLedger(path, state, logger); err != nil {
 		return nil, errors.Join(err, d.close())
@@ -161,7 +164,7 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 	return d, nil
 }
 
-// examine looks whether everything is there, while nobody else changes it.
+// examine examines the directory, while no other process can change it.
 func (d *database) examine(o badger.Options, path string) (state *ledgerState, err error) {
 	unlock, err := lockDirectory(d.dir)
 	if err != nil {
@@ -181,7 +184,7 @@ func (d *database) examine(o badger.Options, path string) (state *ledgerState, e
 	return state, nil
 }
 
-// openBadger makes a panic an error: Badger has some for what it finds.
+// openBadger turns a panic into an error: Badger panics at some kinds of damage.
 func openBadger(o badger.Options) (db *badger.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -191,8 +194,8 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 	return badger.Open(o)
 }
 
-// openLedger opens the ledger, and makes one where there is none: for a new store, one of an older program, or when
-// somebody took it away.
+// openLedger opens the ledger, and makes one if there is none: for a new store, a store of an older
+// program, or after it was deleted.
 func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logger) (err error) {
 	if state == nil {
 		marked := false
@@ -211,8 +214,8 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
 				zap.String("ledger", path))
 		}
-		// Before the first marker: else a start that ends in between leaves what looks like a
-		// ledger that is lost.
+		// Before the first marker: a start that ends in between must not look as if a ledger were
+		// lost.
 		if err := newLedger(path, ledgerState{since: d.version() + 1}); err != nil {
 			return err
 		}
@@ -223,12 +226,13 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 	return d.write([]change{{}})
 }
 
-// version is that of the last change.
+// version returns the version of the last change.
 func (d *database) version() uint64 { return d.snapshot.Load().txn.ReadTs() }
 
-// verify reads what was not read when the store was opened. After damage the store is not used any more.
-func (d *database) verify(stop <-chan struct{}, logger *zap.Logger) {
-	if err := d.found.verify(stop, d.holds); err != nil {
+// verifyTables reads the tables that were not read when the store was opened. If one is damaged,
+// the store is not used any more.
+func (d *database) verifyTables(stop <-chan struct{}, logger *zap.Logger) {
+	if err := d.found.verifyTables(stop, d.holds); err != nil {
 		d.failed.CompareAndSwap(nil, &err)
 		logger.Error("the store is damaged, and refuses every request", zap.Error(err))
 	}
@@ -239,7 +243,7 @@ func (d *database) holds(id uint64) bool {
 	return slices.ContainsFunc(d.db.Tables(), func(t badger.TableInfo) bool { return t.ID == id })
 }
 
-// renew lets those who read from now on see what was written until now.
+// renew begins a snapshot of what has been written, for the next readers.
 func (d *database) renew() {
 	next := &snapshot{txn: d.db.NewTransaction(false)}
 	next.users.Store(1)
@@ -248,7 +252,7 @@ func (d *database) renew() {
 	}
 }
 
-// openError says in words what can be done about Badger's error.
+// openError adds to Badger's error what can be done about it.
 func openError(err error) error {
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Another process is using this Badger database"):
@@ -261,8 +265,8 @@ func openError(err error) error {
 	return err
 }
 
-// commit writes the change durably, together with those of other callers. It does not end early with a context: the
-// caller must know what became of it.
+// commit writes the change durably, together with those of other callers. It takes no context: the
+// caller must know whether it was written.
 func (d *database) commit(c change) error {
 	if c.size > maxTxnSize || len(c.ops) > maxTxnEntries {
 		return fmt.Errorf("record of %d bytes is too large", c.size)
@@ -272,20 +276,20 @@ func (d *database) commit(c change) error {
 			return fmt.Errorf("key of %d bytes is too long", len(o.entry.Key))
 		}
 	}
-	if !c.frees { // here, and not for the batch, where it would refuse the removals of others
-		if err := enoughSpace(d.dir, reserveToAdd); err != nil {
+	if !c.frees { // not for the whole batch, which may have removals of other callers
+		if err := disk.HasRoom(d.dir, reserveToAdd); err != nil {
 			return err
 		}
 	}
-	return d.writes.do(context.Background(), c)
+	return d.writes.Do(context.Background(), c)
 }
 
-// write is the only one that writes to Badger.
+// Only write writes to Badger.
 func (d *database) write(changes []change) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
-	if err := enoughSpace(d.dir, reserveToRemove); err != nil {
+	if err := disk.HasRoom(d.dir, reserveToRemove); err != nil {
 		return err
 	}
 	for len(changes) > 0 {
@@ -306,7 +310,7 @@ func (d *database) write(changes []change) error {
 		changes = changes[n:]
 	}
 	d.renew()
-	if d.ledger == nil { // it is only being opened
+	if d.ledger == nil { // the store is being opened
 		return nil
 	}
 	if err := d.ledger.acknowledge(d.version()); err != nil {
@@ -340,7 +344,7 @@ func (d *database) transact(changes []change) error {
 	return txn.Commit()
 }
 
-// usable returns the error after which the database may not be used.
+// usable returns the error after which the database must not be used.
 func (d *database) usable() error {
 	if err := d.failed.Load(); err != nil {
 		return fmt.Errorf("the store must be opened again, since it failed: %w", *err)
@@ -348,7 +352,7 @@ func (d *database) usable() error {
 	return nil
 }
 
-// view calls f with a transaction that reads, and that others use at the same time.
+// view calls f with the shared snapshot.
 func (d *database) view(f func(*badger.Txn) error) error {
 	if err := d.usable(); err != nil {
 		return err
@@ -366,7 +370,7 @@ func (d *database) view(f func(*badger.Txn) error) error {
 }
 
 func (d *database) close() error {
-	d.writes.flush()
+	d.writes.Flush()
 	if s := d.snapshot.Swap(nil); s != nil {
 		s.release()
 	}
@@ -387,7 +391,8 @@ func get(txn *badger.Txn, key []byte, f func([]byte) error) error {
 	return item.Value(f)
 }
 
-// scan calls f with each key below prefix that comes after `after`, until f returns false or an error.
+// scan calls f with each key below prefix that comes after `after`, until f returns false or an
+// error.
 func scan(txn *badger.Txn, prefix, after []byte, values bool, f func(item *badger.Item) (bool, error)) error {
 	o := badger.DefaultIteratorOptions
 	o.Prefix = prefix
@@ -406,50 +411,7 @@ func scan(txn *badger.Txn, prefix, after []byte, values bool, f func(item *badge
 	return nil
 }
 
-func enoughSpace(dir string, reserve uint64) error {
-	free, err := freeSpace(dir)
-	if err != nil {
-		return fmt.Errorf("free space of %q: %w", dir, err)
-	}
-	if free < reserve {
-		return fmt.Errorf("%q: %d MiB of disk are free and %d are needed: %w", dir, free>>20, reserve>>20, syscall.ENOSPC)
-	}
-	return nil
-}
-
-// makeDir makes the directory, and those above it that are not there, for their owner alone. sync is told what holds the
-// name of a new one.
-func makeDir(dir string, sync func(string) error) error {
-	parent := filepath.Dir(dir)
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || parent == dir {
-		return os.MkdirAll(dir, 0o700) // says what is wrong
-	}
-	if err := makeDir(parent, sync); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return sync(parent)
-}
-
-// syncDir makes the names of new files durable: Badger does not for its log.
-func syncDir(dir string) error {
-	f, err := os.Open(filepath.Clean(dir))
-	if errors.Is(err, os.ErrPermission) {
-		return nil // one above the store, where this process may make names but not read them
-	}
-	if err != nil {
-		return err
-	}
-	err = f.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, os.ErrPermission) {
-		err = nil // a file system, or Windows, where a directory can't be synced
-	}
-	return errors.Join(err, f.Close())
-}
-
-// badgerLogger is Badger's log. What it calls INFO nobody needs to see.
+// badgerLogger is Badger's log. Badger's INFO lines are of no use to operators.
 type badgerLogger struct{ log *zap.SugaredLogger }
 
 func (l badgerLogger) Errorf(f string, v ...any)   { l.log.Errorf(strings.TrimSpace(f), v...) }

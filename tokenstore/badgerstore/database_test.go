@@ -38,7 +38,8 @@ func getTest(t *testing.T, txn *badger.Txn, key string) (value string) {
 	return value
 }
 
-// Who reads sees one state until it is done, however much is written meanwhile, and who begins after a write sees that.
+// A reader sees one state until it is done, however much is written meanwhile. A reader that begins
+// after a write sees the write.
 func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 	d := openTestDatabase(t)
 	putTest(t, d, "key", "old")

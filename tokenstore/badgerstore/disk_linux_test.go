@@ -152,8 +152,8 @@ func TestRemovalMemory(t *testing.T) {
 	removalMemory(t, n, tune)
 }
 
-// removalMemory looks at the heap that is alive while n tokens are revoked, counted and removed, and
-// Badger cleans up.
+// removalMemory looks at the heap that is alive while n tokens are revoked, counted and removed,
+// and Badger cleans up.
 func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	path := t.TempDir()
 	loadTokensOf(t, path, n, tune)
@@ -176,7 +176,7 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 		}
 		revoked <- err
 	}()
-	cleaned := func() bool { return removed(s) && s.removals.garbage.Load() < garbageAtLeast }
+	cleaned := func() bool { return removed(s) && s.revocations.garbage.Load() < garbageAtLeast }
 	for done := false; !done || !cleaned(); time.Sleep(20 * time.Millisecond) {
 		growth = max(growth, liveHeap()-before)
 		select {
@@ -191,8 +191,8 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 			t.Fatal("not removed yet")
 		}
 	}
-	// Each of two compactions builds 13 tables at most, in twice their size, and 8 more such buffers
-	// are kept. Of memtables there are 3, each with some room for what is written at once.
+	// Each of two compactions builds 13 tables at most, in twice their size, and 8 more such
+	// buffers are kept. Of memtables there are 3, each with some room for what is written at once.
 	most := (2*13+8)*2*o.BaseTableSize + 3*o.MemTableSize*4/3
 	t.Logf("%d tokens: %d KiB more are alive at most, want %d; %v", n, growth>>10, most>>10, time.Since(begin))
 	if growth > most {

@@ -1,40 +1,42 @@
-// Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked by one process.
+// Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked
+// by one process.
 //
-// It knows package tokenstore and Badger; of Caddy only what registers a guest module, and that in module.go alone.
-// Below the directory are a Badger database, `tokens`, whose every commit is synced to disk before it is acknowledged, and
-// `nonces`, an append log of our own: a Badger transaction for each nonce costs twenty times as much.
+// It knows packages tokenstore and record, and Badger; of Caddy only what registers a guest module,
+// and that in module.go alone. Below the directory are a Badger database, `tokens`, whose every
+// commit is synced to disk before it is acknowledged, the ledger of what was, and the log of
+// nonces, `nonces`, which is package noncelog's.
 //
 //	store.go          Open, Close, and the door that every call comes through
 //	database.go       Badger's options, its errors in words, its log lines; the transaction that
 //	                  readers share; what happens after a failed write
-//	examine.go        what the database must hold, looked at before Badger opens it; ledger.go: what was acknowledged
-//	batch.go          group commit: calls of the same moment share one transaction, and so one fsync
-//	record.go         records as bytes; keys.go: keys and indexes as bytes
+//	examine.go        what the database must hold, looked at before Badger opens it;
+//	                  ledger.go: what was acknowledged
+//	keys.go           keys and indexes as bytes; the values are package record's
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
 //	requestcounts.go  how many request tokens there are, and when they are to be removed
 //	selfregistered.go the consumers that nobody added, and when they are forgotten
 //	removals.go       what is revoked but still on disk; how it is removed, and what has ended
 //	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
-//	nonces.go         the way of a nonce: its digest, memory decides (nonceset.go), the log keeps it; what is forgotten
-//	noncelog.go       the log: segments are made, filled, synced, loaded and removed
-//	noncecount.go     how many records a segment must have, so that a missing one is noticed
-//	noncestate.go     what is durable beside the log, and what an end that was not clean may have cost
-//	segment*.go       one file of the log: its bytes, and how they are written on which system
-//	contents.go       what the log says of a store that was opened
+//	stats.go          how much is in it
+//	noncekeeper.go    the state of the nonce log, in the database
 //	module.go         the Caddy module
+//	noncelog/         the used nonces: memory, log, segments; it knows nothing of Badger
+//	internal/batch/   group commit: concurrent calls share one transaction, and so one fsync
+//	internal/disk/    free space, durable names
 //
-// The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule (tokenstore's
-// transition.go) -> commit (batch.go) -> cache. What revokes many tokens takes the gate alone for one commit, of a mark; they
-// are removed later (removals.go). Whoever reads a token takes the marks first, and then looks whether one hides it.
+// The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule
+// (tokenstore's transition.go) -> commit (internal/batch) -> cache. What revokes many tokens takes
+// the gate alone for one commit, of a mark; they are removed later (removals.go). A reader of a
+// token takes the marks first, and then looks whether one hides it.
 //
-// Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a request token, an access
-// token, its last use, the state of the nonce log (record.go), a segment of the log (segment.go), the counts
-// (noncecount.go). A program reads every version from 1 to its own, and writes its own; nothing is converted when
-// the store is opened. Fields are added to a record without a new version: an older program passes over them, and writes
-// the record without them when it changes it. A field whose loss would be unsafe raises the version. An older program
-// then refuses the record with an error that names its kind and both versions, and every other record works. A segment of
-// a later version is not an error: timestamps up to now and a window are refused, as after damage, and the log goes on in
-// the older form. So to go back, stop the newer program cleanly and start the older one, with a backup
-// made before. testdata/stores holds stores of every format, which oldstores_test.go opens.
+// Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a
+// request token, an access token, its last use, the state of the nonce log (package record says how
+// these change), a segment of the nonce log and its counts (package noncelog). A program reads
+// every version from 1 to its own, and writes its own; nothing is converted when the store is
+// opened. A program refuses a record of a later version with an error that names its kind and both
+// versions, and every other record works. A segment of a later version is not an error: timestamps
+// up to now and a window are refused, as after damage, and the log goes on in the older form. So to
+// go back, stop the newer program cleanly and start the older one, with a backup made before.
+// testdata/stores holds stores of every format, which oldstores_test.go opens.
 package badgerstore

@@ -26,27 +26,32 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 	"github.com/dgraph-io/ristretto/v2"
 	"github.com/dgraph-io/ristretto/v2/z"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// Badger makes of a damaged directory what it can: it removes tables that its MANIFEST does not name, passes over those whose
-// index is damaged, and ends a log where it can't be read further. So the directory is looked at first, without a change
-// to any file. It has everything when
+// Badger opens a damaged directory as well as it can: it removes tables that its MANIFEST does not
+// name, skips those whose index is damaged, and cuts a log where it can't be read further. So the
+// store examines the directory first, and changes no file. Nothing is missing if
 //
 //   - the MANIFEST can be read, and every table that it names is there and can be read;
 //   - every key that tables and logs (.mem) are encrypted with is in the KEYREGISTRY;
-//   - the versions of the tables and then of the logs have no gap, up to what the ledger says was acknowledged;
+//   - the versions of the tables and then of the logs have no gap, up to the last that the ledger
+//     says was acknowledged;
 //   - no table that the MANIFEST does not name is newer than all of that.
 //
-// Every transaction writes a marker, whose newest version no compaction drops; so the highest version of the tables is
-// that of the last transaction in them, and the versions of later ones are in the logs, one after the other.
+// Every transaction writes a marker, whose newest version no compaction drops; so the highest
+// version of the tables is that of the last transaction in them, and the logs have those of all
+// later ones.
 
 // errLost: the store does not have everything that was acknowledged.
 var errLost = errors.New("nothing was changed: restore a backup of the whole store")
 
-// verifyAtOpen is how many bytes of tables are read before the store opens. The rest is read afterwards.
+// verifyAtOpen is how many bytes of tables are read before the store opens. Verification goes on
+// afterwards.
 const verifyAtOpen = 256 << 20
 
-// An examination is what was found in a directory of Badger's.
+// An examination is the result of looking at a directory of Badger's.
 type examination struct {
 	dir      string
 	opt      badger.Options
@@ -57,10 +62,10 @@ type examination struct {
 
 	names   []string
 	version atomic.Uint64 // the highest of the tables
-	// redundant are files that Badger need not see: logs without a change that is not in a table, and the value log, which
-	// holds nothing.
+	// redundant are files that Badger does not need: logs whose changes are all in tables, and the
+	// value log, which is empty.
 	redundant []string
-	// unreadable are logs that hold something of which nothing can be read, where no ledger tells
+	// unreadable are logs with content that can't be read at all, if there is no ledger that tells
 	// whether it is needed.
 	unreadable []string
 	// unverified are the tables that were not read to their ends.
@@ -74,7 +79,7 @@ type tableFile struct {
 	badger.TableManifest
 }
 
-// lost is the error for a file, in one line.
+// lost returns the error for a file, in one line.
 func (x *examination) lost(name, reason string, args ...any) error {
 	return fmt.Errorf("%q %s: %w", filepath.Join(x.dir, name), oneLine(fmt.Sprintf(reason, args...)), errLost)
 }
@@ -86,7 +91,7 @@ func oneLine(s string) string {
 	return s
 }
 
-// examine returns an error where the directory does not have everything.
+// examine returns an error if something is missing in the directory.
 func examine(o badger.Options, ledger *ledgerState) (_ *examination, err error) {
 	x := &examination{dir: o.Dir, opt: o, ledger: ledger}
 	defer func() {
@@ -163,7 +168,7 @@ func (x *examination) readRegistry() (fresh bool, err error) {
 	case !missing && len(b) < 16+len(registrySanityText):
 		return false, x.lost(badger.KeyRegistryFileName, "has %d bytes only", len(b))
 	}
-	if !missing { // Badger would take as much memory as a damaged length says
+	if !missing { // Badger would allocate a damaged length
 		for rest := b[16+len(registrySanityText):]; len(rest) > 0; {
 			if len(rest) < 8 || int64(len(rest))-8 < int64(binary.BigEndian.Uint32(rest)) {
 				return false, x.lost(badger.KeyRegistryFileName, "is truncated or damaged")
@@ -269,12 +274,13 @@ func newIndexCache() (*ristretto.Cache[uint64, *fb.TableIndex], error) {
 	return ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{NumCounters: 1000, MaxCost: 8 << 20, BufferItems: 64})
 }
 
-// readTable returns the table's highest version. A table that panics or can't be read from the disk is an error.
+// readTable returns the table's highest version. A table that panics or can't be read from the disk
+// is an error.
 func (x *examination) readTable(f tableFile, whole bool) (version uint64, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = errors.New("its index can't be read") // Badger's words are many lines
+			err = errors.New("its index can't be read") // Badger's error has many lines
 			if fault, ok := p.(runtime.Error); ok {
 				err = fmt.Errorf("it can't be read: %s", oneLine(fault.Error()))
 			}
@@ -291,7 +297,7 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	if err != nil {
 		return 0, err
 	}
-	// OpenTable itself closes the file only after a wrong checksum, which it is not told to look for.
+	// OpenTable closes the file only after a wrong checksum, which it does not verify here.
 	defer func() {
 		if closed := m.Close(-1); err == nil {
 			err = closed
@@ -308,10 +314,10 @@ func (x *examination) readTable(f tableFile, whole bool) (version uint64, err er
 	return t.MaxVersion(), err
 }
 
-// verify reads the tables that were not read to their ends when the store was opened. holds reports
-// whether Badger still has a table: it lets go of one before it truncates and removes the file, so
-// what can't be read of such a file is no damage.
-func (x *examination) verify(stop <-chan struct{}, holds func(id uint64) bool) error {
+// verifyTables reads the tables that were not read to their ends when the store was opened. holds
+// reports whether Badger still has a table. Badger drops a table before it truncates and removes
+// the file, so a read error of such a file is not damage.
+func (x *examination) verifyTables(stop <-chan struct{}, holds func(id uint64) bool) error {
 	for _, f := range x.unverified {
 		if isClosed(stop) {
 			return nil
@@ -320,12 +326,12 @@ func (x *examination) verify(stop <-chan struct{}, holds func(id uint64) bool) e
 		if _, err := x.readTable(f, true); err != nil && holds(f.id) {
 			return fmt.Errorf("%q is damaged: restore a backup: %s", f.path, oneLine(err.Error()))
 		}
-		time.Sleep(time.Since(start)) // requests have the processor and the disk for half of the time at least
+		time.Sleep(time.Since(start)) // requests have the CPU and the disk for half of the time at least
 	}
 	return nil
 }
 
-// lookAtLogs finds what is in the logs, and whether it goes on where the tables end.
+// lookAtLogs reads the logs, and checks that they continue where the tables end.
 func (x *examination) lookAtLogs() error {
 	var logs []walFile
 	for _, name := range x.names {
@@ -379,8 +385,8 @@ func (x *examination) lookAtLogs() error {
 	return x.lookAtOtherTables(end)
 }
 
-// lookAtOtherTables looks for tables that Badger would remove, and that hold what nothing else does. Those that an
-// interrupted compaction or flush left hold nothing new, or can't be read.
+// lookAtOtherTables looks for tables that Badger would remove although they hold versions that no
+// other file has. Tables of an interrupted compaction or flush hold nothing new, or can't be read.
 func (x *examination) lookAtOtherTables(end uint64) error {
 	for _, name := range x.names {
 		id, ok := table.ParseFileID(name)
@@ -404,7 +410,7 @@ func (x *examination) lookAtOtherTables(end uint64) error {
 	return nil
 }
 
-// keyIDs are the keys of the tables that the MANIFEST names.
+// keyIDs returns the encryption keys of the tables that the MANIFEST names.
 func (x *examination) keyIDs() []uint64 {
 	ids := []uint64{0}
 	for _, m := range x.manifest.Tables {
@@ -422,12 +428,12 @@ func (x *examination) keyIDs() []uint64 {
 type walFile struct {
 	name string
 	id   int64
-	// first and last are the versions of its transactions; 0 where it has none.
+	// first and last are the versions of its transactions; 0 if it has none.
 	first, last uint64
-	// gap is the version before which some are missing.
+	// gap is the version before which others are missing.
 	gap  uint64
 	size int
-	// damaged says that something stands behind what can be read.
+	// damaged says that there are bytes after the last entry that can be read.
 	damaged bool
 }
 
@@ -509,7 +515,7 @@ type logEntry struct {
 	kv     []byte
 }
 
-// decodeLogEntry reads one entry; ok is false where there is none, or none that is whole.
+// decodeLogEntry reads one entry; ok is false if there is none, or it is not whole.
 func decodeLogEntry(b []byte) (e logEntry, size int, ok bool) {
 	if len(b) < 2 {
 		return e, 0, false
@@ -537,11 +543,11 @@ func decodeLogEntry(b []byte) (e logEntry, size int, ok bool) {
 	return e, end + crc32.Size, true
 }
 
-// damagedSuffix is what the name of a log has that was put aside.
+// damagedSuffix is added to the name of a log that was put aside.
 const damagedSuffix = ".damaged"
 
-// removeRedundant removes what Badger need not see, when it is known that nothing is lost. Badger
-// would remove a log of which it can read nothing: it is put aside.
+// removeRedundant removes the redundant files, when it is known that nothing is lost. It puts
+// unreadable logs aside, which Badger would remove.
 func (x *examination) removeRedundant() error {
 	for _, name := range x.unreadable {
 		path := filepath.Join(x.dir, name)
@@ -550,7 +556,7 @@ func (x *examination) removeRedundant() error {
 		}
 	}
 	for _, name := range x.redundant {
-		if err := removeAny(filepath.Join(x.dir, name)); err != nil {
+		if err := disk.Remove(filepath.Join(x.dir, name)); err != nil {
 			return err
 		}
 	}

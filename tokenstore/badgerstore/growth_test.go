@@ -22,7 +22,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestGrowth measures a store with as many access tokens as TOKENS says, or live nonces as NONCES says:
+// TestGrowth measures a store with as many access tokens as TOKENS says, or live nonces as NONCES
+// says:
 //
 //	TOKENS=10000000 NONCES=5000000 go test -v -run TestGrowth ./tokenstore/badgerstore
 //
@@ -179,7 +180,7 @@ func growNonces(t *testing.T, n int) {
 	t.Logf("memory: %.1f bytes a nonce (bar: 48)", float64(memory()-before)/float64(n))
 
 	start = time.Now()
-	if err := s.nonces.lookAfter(time.Now().Add(time.Hour), nil); err != nil {
+	if err := s.nonces.LookAfter(time.Now().Add(time.Hour), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("forget all: %v", time.Since(start))

@@ -1,23 +1,26 @@
 package badgerstore
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+)
 
-// The first byte of every key says what it is. The last part of a key stands as it is, so that records are in the order
-// of their keys; what stands before it begins with its length, so that no two names run into each other.
+// The first byte of a key is its kind. The last part has no length before it, so that records are
+// in the order of their keys. Each part before it begins with its length, so that no two keys are
+// the same.
 const (
 	prefixConsumer     = 'c' // key -> record
 	prefixRequestToken = 'r' // key -> record
 	prefixAccessToken  = 't' // key -> record
-	prefixLastUsed     = 'l' // access token -> when it was last used, if that is known: small, since it is often written
+	prefixLastUsed     = 'l' // access token -> when it was last used: small, since it is often written
 
 	prefixTokenOfUser       = 'u' // user, access token
 	prefixTokenOfConsumer   = 'k' // consumer, access token
 	prefixRequestOfConsumer = 'q' // consumer, when it expires, request token -> what it counts
 	prefixRequestOfUser     = 'v' // reviewing user, request token
 
-	prefixIdle    = 'i' // self-registered consumer without an access token -> since when
-	prefixRemoval = 'x' // user, consumer -> since when what they have together is revoked; one of them may be empty
-	prefixFiller  = 'f' // nothing: see reclaim
+	prefixIdle       = 'i' // self-registered consumer without an access token -> since when
+	prefixRevocation = 'x' // user, consumer -> since when what they have together is revoked; one of them may be empty
+	prefixFiller     = 'f' // nothing: see reclaim
 
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
@@ -30,7 +33,7 @@ func recordKey(prefix byte, key string) []byte {
 	return append(append(b, prefix), key...)
 }
 
-// indexPrefix is the beginning of every key of the index that is for name.
+// indexPrefix is the beginning of all keys of the index that belong to name.
 func indexPrefix(prefix byte, name string) []byte {
 	b := make([]byte, 0, 1+binary.MaxVarintLen32+len(name)+24)
 	b = append(b, prefix)

@@ -9,16 +9,21 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A ledger is a small file that says up to which version of the tokens database changes were acknowledged. Badger opens
-// what is left of a damaged log or list of tables as if it were all: with the ledger a loss is noticed.
+// A ledger is a small file with the last version of the tokens database that was acknowledged.
+// Badger opens what is left of a damaged log or manifest as if it were all. The ledger shows that
+// something is missing.
 //
-// It is written after each commit and before the answer, and not synced: after kill -9 it is exact. After a power cut it may
-// be a second old, and is never ahead of the database, whose commits are synced.
+// It is written after each commit and before the answer, and not synced: after kill -9 it is exact.
+// After a power cut it may be a second old, and is never ahead of the database, whose commits are
+// synced.
 //
-//	0 magic (8)   8 version (4)   16 the first version with a marker (8)   60 CRC-32C of all before
-//	64 version that was acknowledged (8)   72 its complement (8)   80, 88 the same: they are written in turn
+//	0 magic (8)   8 version (4)   16 the first version with a marker (8)   60 CRC-32C before it
+//	64 version that was acknowledged (8)   72 its complement (8)   80, 88 the same, in turn
 type ledger struct {
 	file     *os.File
 	writes   int
@@ -31,13 +36,18 @@ const (
 	ledgerVersion = 1
 	ledgerHeader  = 64
 	ledgerSize    = ledgerHeader + 2*16
+
+	unfinishedSuffix = ".new"
 )
 
-// ledgerState is what a ledger says.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ledgerState is the content of a ledger.
 type ledgerState struct {
-	// since is the version from which on every transaction has a marker, and so the versions have no gap.
+	// since is the version from which on every transaction has a marker, and so the versions have
+	// no gap.
 	since uint64
-	// acknowledged is the last version that a caller was told of.
+	// acknowledged is the last version of which a caller knows.
 	acknowledged uint64
 }
 
@@ -55,7 +65,7 @@ func ledgerSlot(acknowledged uint64) (b [16]byte) {
 	return b
 }
 
-// readLedger returns nil where there is none, or none that can be read.
+// readLedger returns nil if there is none, or none that can be read.
 func readLedger(path string) (*ledgerState, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -68,8 +78,8 @@ func readLedger(path string) (*ledgerState, error) {
 		return nil, nil
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v > ledgerVersion {
-		return nil, fmt.Errorf("%q is %w: version %d, and it knows 1 to %d: run the program that wrote it, or a newer one",
-			path, errVersion, v, ledgerVersion)
+		return nil, fmt.Errorf("%q is %w: version %d, and it knows 1 to %d: "+
+			"run the program that wrote it, or a newer one", path, record.ErrVersion, v, ledgerVersion)
 	}
 	state := &ledgerState{since: binary.LittleEndian.Uint64(b[16:])}
 	good := false
@@ -85,7 +95,7 @@ func readLedger(path string) (*ledgerState, error) {
 	return state, nil
 }
 
-// newLedger makes the file, or one in its place.
+// newLedger makes the file, or replaces it.
 func newLedger(path string, state ledgerState) error {
 	h, slot := ledgerHead(state.since), ledgerSlot(state.acknowledged)
 	b := append(append(h[:], slot[:]...), slot[:]...)
@@ -103,7 +113,7 @@ func newLedger(path string, state ledgerState) error {
 	if err := os.Rename(path+unfinishedSuffix, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return disk.SyncDir(filepath.Dir(path))
 }
 
 func openLedger(path string) (*ledger, error) {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDirectory takes the lock that Badger takes, until the function that it returns is called.
+// lockDirectory takes the lock that Badger takes. The function that it returns releases it.
 func lockDirectory(dir string) (unlock func() error, err error) {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -21,39 +22,46 @@ func init() {
 	caddy.RegisterModule(Module{})
 }
 
-// Module keeps consumers, tokens and nonces in an embedded Badger database, in a directory that one process has for
-// itself. It is the default store, and not one that several replicas of a service can share.
+// Module keeps consumers, tokens and nonces in an embedded Badger database, in a directory that one
+// process has for itself. It is the default store. Several replicas of a service can't share it.
 //
-// An acknowledged consumer, token, review, exchange or revocation survives the end of the process and a power cut; an
-// accepted nonce survives the end of the process. No used nonce is accepted again after a power cut either: with `sync`
-// because it is on disk, without because requests from before the restart are refused.
+// An acknowledged consumer, token, review, exchange or revocation survives the end of the process
+// and a power cut; an accepted nonce survives the end of the process. No used nonce is accepted
+// again after a power cut either: with `sync` it is on disk, and without, requests from before the
+// power cut are refused.
 //
-// A directory that lacks something that was acknowledged, because a file is missing, damaged or an older copy, is not
-// opened: the error names the file, and nothing is changed. Only damage to the log of nonces costs no more than one timestamp
-// window, in which every request is refused. Copy the directory as a whole, while no process uses it.
+// If a file is missing, damaged or an older copy, so that something that was acknowledged is lost,
+// the store does not open: the error names the file, and nothing is changed. Damage to the log of
+// nonces is the exception: every request is refused for one timestamp window. Copy the directory as
+// a whole, while no process uses it.
 type Module struct {
-	// The directory. It is made, readable for its owner alone, if it is not there. Placeholders such as `{env.X}` are
-	// expanded when the configuration is loaded. Default: the folder `oauth1` in Caddy's data directory.
+	// The directory. If it does not exist it is made, readable for its owner alone. Placeholders
+	// such as `{env.X}` are expanded when the configuration is loaded. Default: the folder `oauth1`
+	// in Caddy's data directory.
 	//
-	// The directory holds every secret of every consumer and token, unencrypted unless `encryption_key` is given.
+	// The directory holds every secret of every consumer and token, unencrypted unless
+	// `encryption_key` is given.
 	Path string `json:"path,omitempty"`
 
-	// Whether a request waits until its nonce is on disk (fsync; requests of the same moment share one). Default: false:
-	// then only a request waits whose timestamp is some 10 seconds or more ahead of the server's clock. After a power
-	// cut, or a crash of the operating system, requests are refused whose timestamps lie before it, or up to 20 seconds
-	// after it: when the machine is up again, a client whose clock is right notices nothing, and one whose clock is slow
-	// gets `Timestamp appears to come from bad system clock.` for as long as it is slow. With `sync` none of this happens.
-	// Consumers and tokens are always synced. A reload may change it.
+	// Whether a request waits until its nonce is on disk (fsync; concurrent requests share one).
+	// Default: false. Then a request waits only if its timestamp is some 10 seconds or more ahead
+	// of the server's clock. After a power cut, or a crash of the operating system, requests are
+	// refused if their timestamps lie before it, or up to 20 seconds after it. When the machine is
+	// up again, a client whose clock is right notices nothing. A client whose clock is slow gets
+	// `Timestamp appears to come from bad system clock.` for as many seconds. With `sync`, no
+	// request is refused for that reason. Consumers and tokens are always synced. A reload may
+	// change it.
 	Sync bool `json:"sync,omitempty"`
 
-	// Encrypts consumers and tokens on disk with AES: 16, 24 or 32 bytes, in hexadecimal or base64. It may hold placeholders, such as
-	// `{file./run/secrets/oauth1.key}` or `{env.X}`; better that than the key itself, which Caddy would store with the
-	// configuration. Default: none, not encrypted.
+	// Encrypts consumers and tokens on disk with AES: 16, 24 or 32 bytes, in hexadecimal or base64.
+	// Use a placeholder, such as `{file./run/secrets/oauth1.key}` or `{env.X}`: the key itself
+	// would be stored with Caddy's configuration. Default: none, not encrypted.
 	//
-	// The log of used nonces is not encrypted: it holds keyed hashes, whose key is encrypted, and when requests came.
+	// The log of used nonces is not encrypted: it holds the times of requests, and keyed hashes,
+	// whose key is encrypted.
 	//
-	// Who loses the key loses the store. It must be given from the first start on: it can't be added, changed or
-	// removed later.
+	// Without the key, the store can't be read. It must be given from the first start on: it can't
+	// be added, changed or removed later.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
 	key    []byte
@@ -63,7 +71,7 @@ type Module struct {
 // CaddyModule returns the Caddy module information.
 func (Module) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  "oauth1.stores.badger",
+		ID:  tokenstore.ModuleNamespace + ".badger",
 		New: func() caddy.Module { return new(Module) },
 	}
 }
@@ -118,7 +126,7 @@ func parseKey(text string) ([]byte, error) {
 	return nil, fmt.Errorf("%d characters that are not 16, 24 or 32 bytes in hexadecimal or base64", len(text))
 }
 
-// PoolKey returns what two configurations of the same store have in common: the directory.
+// PoolKey names the directory, which all configurations of the same store have in common.
 func (m *Module) PoolKey() (string, error) {
 	path, err := resolve(m.Path)
 	if err != nil {
@@ -127,7 +135,8 @@ func (m *Module) PoolKey() (string, error) {
 	return "badger:" + path, nil
 }
 
-// resolve returns the absolute path without symbolic links. What is not there yet has none.
+// resolve returns the absolute path without symbolic links. The part of it that does not exist
+// stays as it is.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -156,12 +165,12 @@ func (m *Module) Open() (tokenstore.Store, error) {
 	}
 	s, err := Open(Options{Path: path, Sync: m.Sync, EncryptionKey: m.key, Logger: m.logger})
 	if err != nil {
-		return nil, err // not s: a nil *Store is no nil tokenstore.Store
+		return nil, err // not s: a nil *Store is not a nil tokenstore.Store
 	}
 	return s, nil
 }
 
-// Configure applies the configuration to the store that an earlier one opened.
+// Configure applies the options that can be changed to a store that is open.
 func (m *Module) Configure(store tokenstore.Store) error {
 	s, ok := store.(*Store)
 	if !ok {
@@ -172,6 +181,19 @@ func (m *Module) Configure(store tokenstore.Store) error {
 	}
 	s.SetSync(m.Sync)
 	return nil
+}
+
+// Describe says where the store is.
+func (m *Module) Describe() []slog.Attr {
+	path, err := resolve(m.Path)
+	if err != nil {
+		path = m.Path
+	}
+	return []slog.Attr{
+		slog.String("path", path),
+		slog.Bool("encrypted", len(m.key) > 0),
+		slog.Bool("sync", m.Sync),
+	}
 }
 
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
@@ -227,7 +249,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		}
 		if d.NextArg() {
-			return d.Errf("store badger: %s takes one value", option) // the rest may be of a secret
+			return d.Errf("store badger: %s takes one value", option) // the rest may be part of a secret
 		}
 		if d.NextBlock(nesting + 1) {
 			return d.Errf("store badger: %s takes no block", option)
@@ -241,4 +263,6 @@ var (
 	_ caddy.Module          = Module{}
 	_ caddy.Provisioner     = (*Module)(nil)
 	_ caddyfile.Unmarshaler = (*Module)(nil)
+	_ tokenstore.Module     = (*Module)(nil)
+	_ tokenstore.Describer  = (*Module)(nil)
 )

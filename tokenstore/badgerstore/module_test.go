@@ -161,7 +161,7 @@ func TestConfigure(t *testing.T) {
 	if err := reload.Configure(s); err != nil {
 		t.Fatal(err)
 	}
-	if !s.(*Store).nonces.sync.Load() {
+	if !s.(*Store).nonces.Syncs() {
 		t.Error("sync did not change")
 	}
 	for _, key := range []string{"", strings.Repeat("cd", 16)} {

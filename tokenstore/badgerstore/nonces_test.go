@@ -1,286 +1,210 @@
 package badgerstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	s := openTest(t, Options{MaxNonces: 10, Clock: func() time.Time { return now }})
-	use := func(consumer string, i int, timestamp int64) error {
-		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: consumer, Value: fmt.Sprint(i), Timestamp: timestamp,
-			Expires: time.Unix(timestamp+300, 0)})
-	}
-	for i := range 10 {
-		if err := use("k", i, now.Unix()+int64(i)*30); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := use("k", 10, now.Unix()); !errors.Is(err, tokenstore.ErrNoncesFull) {
-		t.Errorf("got %v, want %v", err, tokenstore.ErrNoncesFull)
-	}
-	if err := use("k", 0, now.Unix()); !errors.Is(err, tokenstore.ErrNonceUsed) {
-		t.Errorf("got %v, want %v", err, tokenstore.ErrNonceUsed)
-	}
-	if err := use("other", 0, now.Unix()); err != nil {
-		t.Errorf("another consumer: %v", err)
-	}
-	// What expires makes room, and only that.
-	if err := s.nonces.lookAfter(now.Add(390*time.Second), nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := use("k", 0, now.Unix()); !errors.Is(err, tokenstore.ErrNonceForgotten) {
-		t.Errorf("got %v, want %v", err, tokenstore.ErrNonceForgotten)
-	}
-	made := 0
-	for i := range 10 {
-		if err := use("k", 100+i, now.Unix()+300); err == nil {
-			made++
-		}
-	}
-	if made == 0 || made == 10 {
-		t.Errorf("there was room for %d", made)
-	}
+const testWindow = 300
+
+// What noncelog does: its lead, and its files' names and headers.
+const (
+	nonceLead     = 20
+	segmentSuffix = ".nonces"
+	segmentHeader = 64
+)
+
+func windowNonce(timestamp int64, value string) tokenstore.Nonce {
+	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value,
+		Expires: time.Unix(timestamp+1+testWindow, 0)}
 }
 
-// TestClockThatJumps: forth, so that all is forgotten, and back, so that it would be in the window again. Nothing is new again,
-// in memory, after a crash and after a clean stop; and what comes before the clock is where it was is refused, new or not.
-func TestClockThatJumps(t *testing.T) {
-	const begin, jump = 1_800_000_000, 3600
-	now := int64(begin)
-	o := Options{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "same"}
-	s := openTest(t, o)
-	var used []tokenstore.Nonce
-	for i := int64(-testWindow); i <= testWindow; i += 10 {
-		n := windowNonce(begin+i, fmt.Sprint(i))
-		if err := s.UseNonce(t.Context(), n); err != nil {
-			t.Fatal(err)
+// crash copies the store as another process would find it now.
+func crash(t *testing.T, path string) string {
+	t.Helper()
+	for try := range 100 {
+		to := filepath.Join(t.TempDir(), fmt.Sprint("crashed", try))
+		err := os.CopyFS(to, os.DirFS(path))
+		if err == nil {
+			return to
 		}
-		used = append(used, n)
-	}
-	look := func() {
-		t.Helper()
-		if err := s.nonces.lookAfter(time.Unix(now, 0), nil); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
 			t.Fatal(err)
 		}
 	}
-	now -= jump // back: nothing is forgotten
-	look()
-	if err := s.UseNonce(t.Context(), used[0]); !errors.Is(err, tokenstore.ErrNonceUsed) {
-		t.Errorf("when the clock has gone back: got %v, want %v", err, tokenstore.ErrNonceUsed)
+	t.Fatal("the store never rests")
+	return ""
+}
+
+func segmentsOf(t *testing.T, path string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(path, "nonces", "*"+segmentSuffix))
+	if err != nil {
+		t.Fatal(err)
 	}
-	now = begin + jump
-	look()
-	if b := s.nonces.set.buckets(); len(b) > 0 {
-		t.Fatalf("nothing is forgotten: %v", b)
+	return found
+}
+
+// TestRestart: the nonce log and its state in the database, together, after an end of each kind.
+func TestRestart(t *testing.T) {
+	const begin = 1_800_000_000
+	flip := func(t *testing.T, path string) {
+		for _, name := range segmentsOf(t, path) {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[segmentHeader] ^= 1
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	now = begin
-	for _, how := range []string{"in memory", "after a crash", "after a clean stop"} {
-		switch how {
-		case "after a crash":
-			o.Path = crash(t, o.Path)
-			s = openTest(t, o)
-		case "after a clean stop":
+	for _, c := range []struct {
+		name   string
+		clean  bool
+		sync   bool
+		boot   string
+		harm   func(t *testing.T, path string)
+		passes int64 // seconds from the clock of the first of the timestamps that pass
+		log    string
+	}{
+		{"kill -9 costs nothing", false, false, "same", nil, -testWindow, ""},
+		{"a clean stop before the machine's costs nothing", true, false, "another", nil, -testWindow, ""},
+		{"a power cut costs what is below the ceiling", false, false, "another", nil,
+			nonceLead + 1, "the machine stopped"},
+		{"a power cut with sync on costs nothing", false, true, "another", nil, -testWindow, ""},
+		{"a flipped bit costs a window", false, false, "same", flip, testWindow + 2, "record 0"},
+		{"a truncated segment costs a window", true, false, "same", func(t *testing.T, path string) {
+			for _, name := range segmentsOf(t, path) {
+				if err := os.Truncate(name, segmentHeader+10); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, testWindow + 2, "10 bytes of records where 64 should be"},
+		{"lost segments cost a window", true, false, "same", func(t *testing.T, path string) {
+			if err := os.RemoveAll(filepath.Join(path, "nonces")); err != nil {
+				t.Fatal(err)
+			}
+		}, testWindow + 2, "its files are gone"},
+		{"another store's log costs a window", true, false, "same", func(t *testing.T, path string) {
+			for _, name := range []string{"tokens", ledgerName} {
+				if err := os.RemoveAll(filepath.Join(path, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, testWindow + 2, "it belongs to another store"},
+		{"files of others are nothing to us", true, false, "same", func(t *testing.T, path string) {
+			name := filepath.Join(path, "nonces", "lost+found")
+			if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, -testWindow, ""},
+		{"a segment that was never finished is removed", false, false, "same", func(t *testing.T, path string) {
+			name := filepath.Join(path, "nonces", "00000000000000ff"+segmentSuffix+".new")
+			if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, -testWindow, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			clock := func() time.Time { return time.Unix(begin, 0) }
+			path := t.TempDir()
+			s, err := Open(Options{Path: path, Sync: c.sync, bootID: "same", Clock: clock})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The first one makes the ceiling rise, and the second one comes below it.
+			for i := range int64(2) {
+				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.nonces.LookAfter(clock(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			crashed := ""
+			if !c.clean {
+				crashed = crash(t, path)
+			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = openTest(t, o)
-		}
-		for _, n := range used {
-			if err := s.UseNonce(t.Context(), n); !errors.Is(err, tokenstore.ErrNonceForgotten) {
-				t.Fatalf("%s: timestamp %+d: got %v, want %v", how, n.Timestamp-begin, err, tokenstore.ErrNonceForgotten)
+			if c.clean {
+				crashed = path
 			}
-		}
-		if err := s.UseNonce(t.Context(), windowNonce(begin, "new")); !errors.Is(err, tokenstore.ErrNonceForgotten) {
-			t.Errorf("%s: a new one that can't be told from a forgotten one: got %v, want %v", how, err, tokenstore.ErrNonceForgotten)
-		}
-	}
-	// Refused is what the timestamps that were forgotten reach to, and nothing later.
-	if err := s.UseNonce(t.Context(), windowNonce(begin+testWindow+bucketSeconds, "new")); err != nil {
-		t.Errorf("a new one behind all that was forgotten: %v", err)
-	}
-}
-
-func TestNonceDigestHasNoAmbiguity(t *testing.T) {
-	n := new(nonces)
-	seen := make(map[nonceDigest]tokenstore.Nonce)
-	for _, nonce := range []tokenstore.Nonce{
-		{Consumer: "ab", Token: "c"}, {Consumer: "a", Token: "bc"}, {Consumer: "abc"}, {Token: "abc"}, {Value: "abc"},
-		{Consumer: string(binary.AppendUvarint([]byte("a"), 1)) + "b"}, {Consumer: "a", Token: "b"}, {Timestamp: 1}, {Timestamp: 2}, {},
-		{Value: strings.Repeat("x", 1000)},
-	} {
-		l, err := n.digest(&nonce)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if old, ok := seen[l.digest]; ok {
-			t.Errorf("%+v and %+v are alike", old, nonce)
-		}
-		seen[l.digest] = nonce
-	}
-}
-
-// A bucket is forgotten when all its timestamps are over, so that a client whose timestamp is acceptable is not refused
-// because of others whose were older.
-func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
-	const begin = 1_800_000_000 / bucketSeconds * bucketSeconds
-	var now atomic.Int64
-	now.Store(begin)
-	clock := func() time.Time { return time.Unix(now.Load(), 0) }
-	s := openTest(t, Options{Clock: clock})
-	use := func(value string, timestamp, window int64) error {
-		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Value: value, Timestamp: timestamp, Expires: time.Unix(timestamp+1+window, 0)})
-	}
-	after := func(seconds int64, value string, timestamp int64, want error) {
-		t.Helper()
-		now.Store(begin + seconds)
-		if err := s.nonces.lookAfter(clock(), nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := use(value, timestamp, 300); !errors.Is(err, want) {
-			t.Errorf("timestamp %d after %d seconds: got %v, want %v", timestamp-begin, seconds, err, want)
-		}
-	}
-	if err := use("first", begin, 300); err != nil {
-		t.Fatal(err)
-	}
-	after(301, "late", begin+59, nil)
-	after(359, "later", begin+59, nil)
-	after(359, "first", begin, tokenstore.ErrNonceUsed)
-	after(360, "too late", begin+59, tokenstore.ErrNonceForgotten)
-
-	// The window became narrower meanwhile: the bucket stays for as long as the first of the two needs it.
-	if err := use("wide", begin+600, 600); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 5000 { // some of them are where "wide" is
-		if err := use(fmt.Sprint("narrow ", i), begin+600, 10); err != nil {
-			t.Fatal(err)
-		}
-	}
-	after(1259, "wide", begin+600, tokenstore.ErrNonceUsed)
-	after(1260, "wide", begin+600, tokenstore.ErrNonceForgotten)
-}
-
-// TestForgettingRests: requests wait for a little of it at the most, in memory and on disk.
-func TestForgettingRests(t *testing.T) {
-	const consumer = 7
-	s := newNonceSet(math.MaxInt)
-	for i := range uint64(10 * droppedAtOnce) {
-		n := loggedNonce{consumer: consumer, token: tokenID(i % 3)}
-		binary.LittleEndian.PutUint64(n.digest[:], i*0x9e3779b97f4a7c15)
-		if err := s.use(&n, new(atomic.Int64)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	live := &s.consumers[consumer].counts[consumer].live
-
-	log := new(nonceLog)
-	dir := t.TempDir()
-	for i := range 10 {
-		path := filepath.Join(dir, fmt.Sprint(i))
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		log.sealed = append(log.sealed, &segment{path: path, synced: true})
-	}
-
-	for _, c := range []struct {
-		name   string
-		atOnce int
-		forget func()
-		left   func() int
-	}{
-		{"nonces", 2 * droppedAtOnce, func() { s.drop(0) }, func() int { return int(live.Load()) }},
-		{"files", 1, func() {
-			if err := log.remove(1, nil); err != nil {
-				t.Error(err)
+			if c.harm != nil {
+				c.harm(t, crashed)
 			}
-		}, func() int {
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				t.Error(err)
-			}
-			return len(entries)
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				before := c.left()
-				go c.forget()
-				for left := before; left > 0; before = left {
-					synctest.Wait() // until it rests
-					if left = c.left(); left < before-c.atOnce {
-						t.Errorf("from %d to %d without a rest", before, left)
-					}
-					time.Sleep(time.Millisecond)
+			core, logs := observer.New(zapcore.WarnLevel)
+			s = openTest(t, Options{Path: crashed, bootID: c.boot, Clock: clock, Logger: zap.New(core)})
+			for i := range int64(2) {
+				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err == nil {
+					t.Errorf("timestamp %d: a used nonce passed", i)
 				}
-			})
+			}
+			err = s.UseNonce(t.Context(), windowNonce(begin+c.passes-1, "new"))
+			if c.passes > -testWindow && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+				t.Errorf("timestamp %d: got %v, want %v", c.passes-1, err, tokenstore.ErrNonceForgotten)
+			}
+			if err := s.UseNonce(t.Context(), windowNonce(begin+c.passes, "new")); err != nil {
+				t.Errorf("timestamp %d: %v", c.passes, err)
+			}
+			text := ""
+			for _, l := range logs.All() {
+				text += fmt.Sprintln(l.Message, l.ContextMap())
+			}
+			if !strings.Contains(text, c.log) || c.log == "" && text != "" {
+				t.Errorf("logged %q, want %q", text, c.log)
+			}
+			if left, _ := filepath.Glob(filepath.Join(crashed, "nonces", "*.new")); len(left) > 0 {
+				t.Errorf("there is still %q", left)
+			}
 		})
 	}
 }
 
-// TestShareOfATokenIsKept: what a token has used counts after the store was opened again, too.
-func TestShareOfATokenIsKept(t *testing.T) {
-	const limit = 20
-	now := time.Unix(1_800_000_000, 0)
-	o := Options{Path: t.TempDir(), MaxNonces: limit, Clock: func() time.Time { return now }, bootID: "same"}
-	use := func(s *Store, token, value string) error {
-		n := windowNonce(now.Unix(), value)
-		n.Token = token
-		return s.UseNonce(t.Context(), n)
+// A nonce that could not be brought to disk is not accepted, and from then on the store says that
+// it must be opened again: the kernel may have dropped any of its pages.
+func TestFailedSyncOfANonce(t *testing.T) {
+	broken := errors.New("broken disk")
+	var breaks atomic.Bool
+	s := openTest(t, Options{Sync: true, afterSync: func(string) error {
+		if breaks.Load() {
+			return broken
+		}
+		return nil
+	}})
+	now := time.Now().Unix()
+	if err := s.UseNonce(t.Context(), windowNonce(now, "before")); err != nil {
+		t.Fatal(err)
 	}
-	s := openTest(t, o)
-	for i := range limit / 2 {
-		if err := use(s, "greedy", fmt.Sprint(i)); err != nil {
-			t.Fatal(err)
-		}
+	breaks.Store(true)
+	if err := s.UseNonce(t.Context(), windowNonce(now, "n")); !errors.Is(err, broken) {
+		t.Errorf("use: got %v", err)
 	}
-	o.Path = crash(t, o.Path)
-	for _, how := range []string{"after kill -9", "after a clean stop"} {
-		s, err := Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := use(s, "greedy", how); !errors.Is(err, tokenstore.ErrTokenNoncesFull) {
-			t.Errorf("%s: got %v, want %v", how, err, tokenstore.ErrTokenNoncesFull)
-		}
-		if err := use(s, "other", how); err != nil {
-			t.Errorf("%s: another token: %v", how, err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
+	breaks.Store(false)
+	if err := s.UseNonce(t.Context(), windowNonce(now, "after")); !errors.Is(err, broken) {
+		t.Errorf("use, later: got %v", err)
 	}
-}
-
-func TestTokenIDs(t *testing.T) {
-	n := &nonces{hashKey: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9}}
-	seen := make(map[tokenID]bool)
-	alike := 0
-	for i := range 20_000 {
-		id := n.tokenID(fmt.Sprint("token ", i))
-		if id == 0 || id >= 1<<tokenBits {
-			t.Fatalf("token %d is %x", i, id)
-		}
-		if seen[id] {
-			alike++
-		}
-		seen[id] = true
+	if err := s.Check(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("check: got %v", err)
 	}
-	if alike > 40 { // 12 are to be expected
-		t.Errorf("%d of 20,000 are like another one", alike)
+	if err := s.Close(); !errors.Is(err, broken) {
+		t.Errorf("close: got %v", err)
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// makeStoresEnv makes TestMakeStores keep stores as the program of today leaves them, in testdata/stores, with names that begin
-// with its value. Run it before a format changes:
+// makeStoresEnv makes TestMakeStores keep stores as the program of today leaves them, in
+// testdata/stores, with names that begin with its value. Run it before a format changes:
 //
 //	OAUTH1_MAKE_STORES=2 go test ./tokenstore/badgerstore -run TestMakeStores
 const makeStoresEnv = "OAUTH1_MAKE_STORES"
@@ -82,7 +82,8 @@ func keptTouched() map[string]time.Time {
 	return map[string]time.Time{"access 0": keptNow.Add(-time.Minute), "access 1": keptNow.Add(-time.Second)}
 }
 
-// keptNonces have timestamps of every second of a while, so that they lie on both sides of many buckets' ends.
+// keptNonces have timestamps of every second of a while, so that they lie on both sides of many
+// buckets' ends.
 func keptNonces() (nonces []tokenstore.Nonce) {
 	for i := range int64(240) {
 		at := keptNow.Unix() - 300 + 3*i

@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// accessTokenOnDisk is what a removed one leaves, more or less: itself, its indexes, and the
-	// notes that they are gone.
+	// accessTokenOnDisk is about how many bytes a removed access token leaves: its record, its
+	// indexes, and Badger's tombstones.
 	accessTokenOnDisk = 600
-	// Badger is made to clean up when it has so much garbage, and that is so large a part of what
-	// it holds. So the work is never much more than what made it necessary.
+	// Badger cleans up when it has garbageAtLeast bytes of garbage, and they are one garbagePart-th
+	// of its tables or more. So the work stays in proportion to what was removed.
 	garbageAtLeast = memTableSize
 	garbagePart    = 8
-	// flattenAtMost is how large the tables may be that are merged at once: that can't be
-	// interrupted, and Close waits for it. In a larger store what is gone sinks through the levels
-	// as more is written, and goes at the last one.
+	// flattenAtMost is how many bytes of tables may be merged at once: that can't be interrupted,
+	// and Close waits for it. In a larger store the tombstones sink through the levels as more is
+	// written, and go with the records at the last one.
 	flattenAtMost = 1 << 30
-	// flushPatience is how long a cleaning waits for what is to be cleaned.
+	// flushPatience is how long a cleaning waits for a memtable to be written.
 	flushPatience = 10 * time.Second
 )
 
-// reclaim makes Badger forget on disk what was removed. By itself it does that only when as much is
-// written again: what says that a record is gone stays in memory, and beside the record on disk,
-// until a level is full.
+// reclaim makes Badger drop removed records from disk. By itself Badger does that only when as much
+// is written again: the tombstone stays in memory, and then beside the record on disk, until a
+// level is full.
 func (s *Store) reclaim() error {
-	garbage := s.removals.garbage.Load()
-	if garbage < garbageAtLeast || s.removals.sweeping.Load() || len(s.removals.working()) > 0 || isClosed(s.stop) {
+	garbage := s.revocations.garbage.Load()
+	if garbage < garbageAtLeast || s.revocations.sweeping.Load() || len(s.revocations.working()) > 0 || isClosed(s.stop) {
 		return nil
 	}
 	if garbage < tablesSize(s.tokens.db.Levels())/garbagePart {
@@ -49,7 +49,7 @@ func (s *Store) reclaim() error {
 			return err
 		}
 	}
-	s.removals.garbage.Add(-garbage)
+	s.revocations.garbage.Add(-garbage)
 	return nil
 }
 
@@ -60,8 +60,7 @@ func tablesSize(levels []badger.LevelInfo) (size int64) {
 	return size
 }
 
-// fillMemtable writes until Badger has written to a table what it holds in memory now. Badger has
-// no call for that.
+// fillMemtable writes fillers until Badger flushes its memtable, since Badger has no call for that.
 func (s *Store) fillMemtable() error {
 	key, value := []byte{prefixFiller}, make([]byte, s.tokens.db.Opts().MemTableSize/32)
 	rand.Read(value)
@@ -101,8 +100,8 @@ func (s *Store) fillMemtable() error {
 	return s.tokens.commit(c)
 }
 
-// newestMemtable returns the name of the file that Badger writes to now: the largest number of five
-// digits or more.
+// newestMemtable returns the name of the file that Badger writes to now: the one with the largest
+// number, of five digits or more.
 func (s *Store) newestMemtable() (newest string, err error) {
 	files, err := os.ReadDir(s.tokens.dir)
 	for _, file := range files {
@@ -123,7 +122,7 @@ func (s *Store) versionOf(key []byte) (version uint64, err error) {
 	return version, err
 }
 
-// inTable reports whether what was committed with the version is in a table.
+// inTable reports whether the commit with the version is in a table.
 func (s *Store) inTable(version uint64) bool {
 	for _, t := range s.tokens.db.Tables() {
 		if t.MaxVersion >= version {

@@ -15,55 +15,56 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 const (
-	// removedAtOnce records are removed in a transaction, out of no more than lookedAtOnce. What
-	// others write waits for as long as that takes.
+	// A transaction removes up to removedAtOnce records, and looks at up to lookedAtOnce. Other
+	// writes wait for it.
 	removedAtOnce = 30
 	lookedAtOnce  = 500
-	// restAfterRemoval, in parts of the time that the removal took, is for everybody else.
+	// restAfterRemoval is how long the goroutine rests after a transaction, in multiples of the
+	// time that it took.
 	restAfterRemoval = 2
-	// While Badger has so many tables that it has not merged yet, nothing is removed, for
-	// mergePatience at most. Badger merges four of them into one where the level below is full, and
-	// takes a buffer of 256 MiB for it.
+	// Nothing is removed while Badger has unmergedTables or more that it has not merged yet, for
+	// mergePatience at most. If there were four, and the level below were full, Badger would merge
+	// them with a buffer of 256 MiB.
 	unmergedTables = 3
 	mergePatience  = 10 * time.Second
-	// maxMarks is how many there may be while consumers are still forgotten: every change of the
-	// marks copies them.
+	// With maxMarks or more, no further consumers are forgotten: every change of the marks copies
+	// them all.
 	maxMarks = 1000
 	// maxIdleNoted is how many self-registered consumers are looked at when a user's tokens are
-	// gone. The sweep of the hour finds any others.
+	// gone. The hourly sweep finds the others.
 	maxIdleNoted = 10_000
 )
 
-// removals are the revocations whose tokens are still on disk. A revocation of many is one durable
-// mark, below prefixRemoval, made while no change is under way. What it matches and is older, by
-// Badger's version of the record, is not there for anybody: nobody reads or changes it any more but
-// who removes it. Then the mark goes.
+// revocations are those whose tokens are still on disk. A revocation of many tokens is one durable
+// mark, below prefixRevocation, made while no change is under way. Records that match it and are
+// older, by Badger's version, are hidden from every call. When the background goroutine has removed
+// them, it removes the mark.
 //
-// A version is the commit's number. It rises with every commit, across restarts too, over all that
-// is still there.
-type removals struct {
+// A version is the number of a commit. It rises with every commit, also across restarts.
+type revocations struct {
 	marks atomic.Pointer[marks]
 	nudge chan struct{}
-	// mu is held while records are removed that nobody can see, and by who puts another in the
-	// place of one.
+	// mu is held while hidden records are removed, and while a call puts a new record in the place
+	// of one.
 	mu sync.Mutex
-	// held are marks that still hide a record of a later version, which this program can't remove.
-	// Only the goroutine that removes looks at them. A mark that is made again is tried again, and
-	// so are all when the store is opened.
+	// held are marks that hide a record of a later format version, which this program can't remove.
+	// Only the background goroutine uses them. A mark is tried again when it is made again, and
+	// when the store is opened.
 	held marks
-	// sweeping says that request tokens which ended are being removed: disk space is given back when
-	// that is over, and not half of it before.
+	// sweeping says that expired request tokens are being removed. Disk space is given back when
+	// that is over, not before and only for half of them.
 	sweeping atomic.Bool
-	// garbage is how many bytes on disk belong to what was removed, more or less, since Badger last
-	// cleaned up.
+	// garbage is about how many bytes were removed since Badger last cleaned up, and are still on
+	// disk.
 	garbage atomic.Int64
 }
 
-// marks are never changed. They are taken before what they may hide is read: so long as the reader
-// has them it does not matter that a mark goes when its tokens are gone.
+// marks are never changed. A reader takes them before it reads a record that they may hide. So it
+// knows of a revocation even if the mark is removed meanwhile.
 type marks map[tokenstore.Filter]mark
 
 type mark struct {
@@ -71,14 +72,14 @@ type mark struct {
 	at      time.Time
 }
 
-// many reports whether what is revoked has to be removed before more consumers are forgotten.
-func (r *removals) many() bool {
+// many reports whether revoked tokens must be removed before more consumers are forgotten.
+func (r *revocations) many() bool {
 	m := r.pending()
 	return m != nil && len(*m) >= maxMarks
 }
 
-// pending returns the marks; nil means none, which costs a request one look at memory.
-func (r *removals) pending() *marks { return r.marks.Load() }
+// pending returns the marks; nil means none, as for most requests.
+func (r *revocations) pending() *marks { return r.marks.Load() }
 
 // hide reports whether a token of that version was revoked. user is empty for a request token
 // without a review.
@@ -94,7 +95,7 @@ func (m *marks) match(user, consumer string, version uint64) bool {
 		version < (*m)[tokenstore.Filter{User: user, Consumer: consumer}].version)
 }
 
-// since is the version below which all of the consumer's tokens are being removed.
+// since returns the version below which all tokens of the consumer are being removed.
 func (m *marks) since(consumer string) uint64 {
 	if m == nil {
 		return 0
@@ -102,15 +103,15 @@ func (m *marks) since(consumer string) uint64 {
 	return (*m)[tokenstore.Filter{Consumer: consumer}].version
 }
 
-// inOrder returns what the marks match, the oldest first, and of one commit in the order of the
-// indexes: so nobody who removes it passes what he has removed already.
+// inOrder returns the filters of the marks, the oldest first, and those of one commit in the order
+// of the indexes: so that a removal does not scan again what it has removed.
 func (m marks) inOrder() []tokenstore.Filter {
 	return slices.SortedFunc(maps.Keys(m), func(a, b tokenstore.Filter) int {
-		return cmp.Or(cmp.Compare(m[a].version, m[b].version), bytes.Compare(removalKey(a), removalKey(b)))
+		return cmp.Or(cmp.Compare(m[a].version, m[b].version), bytes.Compare(revocationKey(a), revocationKey(b)))
 	})
 }
 
-// ofUsers reports whether there is a mark that needs to know a token's user.
+// ofUsers reports whether a mark has a user, so that a token's user must be known.
 func (m *marks) ofUsers() bool {
 	if m == nil {
 		return false
@@ -123,34 +124,34 @@ func (m *marks) ofUsers() bool {
 	return false
 }
 
-func removalKey(f tokenstore.Filter) []byte { return indexKey(prefixRemoval, f.User, f.Consumer) }
+func revocationKey(f tokenstore.Filter) []byte { return indexKey(prefixRevocation, f.User, f.Consumer) }
 
-func (s *Store) loadRemovals() error {
+func (s *Store) loadRevocations() error {
 	found := make(marks)
 	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixRemoval}, nil, true, func(item *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixRevocation}, nil, true, func(item *badger.Item) (bool, error) {
 			key := item.Key()
 			n, used := binary.Uvarint(key[1:])
 			if used <= 0 || uint64(len(key)-1-used) < n {
-				return false, errDamaged
+				return false, record.ErrDamaged
 			}
 			rest := string(key[1+used:])
 			f := tokenstore.Filter{User: rest[:n], Consumer: rest[n:]}
 			return true, item.Value(func(v []byte) error {
 				if len(v) != 8 {
-					return errDamaged
+					return record.ErrDamaged
 				}
 				found[f] = mark{version: item.Version(), at: time.UnixMilli(decodeTime(v))}
 				return nil
 			})
 		})
 	})
-	s.removals.nudge = make(chan struct{}, 1)
-	s.removals.set(found)
+	s.revocations.nudge = make(chan struct{}, 1)
+	s.revocations.set(found)
 	return err
 }
 
-func (r *removals) set(m marks) {
+func (r *revocations) set(m marks) {
 	if len(m) == 0 {
 		r.marks.Store(nil)
 		return
@@ -158,51 +159,51 @@ func (r *removals) set(m marks) {
 	r.marks.Store(&m)
 }
 
-func (r *removals) copy() marks {
+func (r *revocations) copy() marks {
 	if m := r.pending(); m != nil {
 		return maps.Clone(*m)
 	}
 	return make(marks)
 }
 
-// mark commits c and revokes all that the filters match now. The caller holds the gate alone: no
-// change that began before is under way.
+// mark commits c and revokes all that the filters match now. The caller holds the gate alone, so
+// that no change is under way.
 func (s *Store) mark(c change, now time.Time, filters ...tokenstore.Filter) error {
 	for _, f := range filters {
-		c.put(removalKey(f), encodeTime(now), 0)
+		c.put(revocationKey(f), encodeTime(now), 0)
 	}
 	c.frees = true
 	if err := s.tokens.commit(c); err != nil {
 		return err
 	}
-	version, err := s.versionOf(removalKey(filters[0]))
+	version, err := s.versionOf(revocationKey(filters[0]))
 	if err != nil {
 		return err
 	}
-	next := s.removals.copy()
+	next := s.revocations.copy()
 	for _, f := range filters {
 		next[f] = mark{version, now}
 	}
-	s.removals.set(next)
+	s.revocations.set(next)
 	for _, f := range filters {
 		if f.User == "" {
 			s.requests.detach(f.Consumer, version)
 		}
 	}
-	s.removals.wake()
+	s.revocations.wake()
 	return nil
 }
 
-// wake makes the goroutine that removes look now.
-func (r *removals) wake() {
+// wake makes the background goroutine look now.
+func (r *revocations) wake() {
 	select {
 	case r.nudge <- struct{}{}:
 	default:
 	}
 }
 
-// remove removes from disk what is revoked, and lets Badger clean up after it.
-func (s *Store) remove() {
+// removeInBackground removes revoked records from disk, and makes Badger clean up after it.
+func (s *Store) removeInBackground() {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	for {
@@ -216,13 +217,13 @@ func (s *Store) remove() {
 		case <-s.stop:
 			return
 		case <-tick.C:
-		case <-s.removals.nudge:
+		case <-s.revocations.nudge:
 		}
 	}
 }
 
-// working returns the marks that can be worked off.
-func (r *removals) working() marks {
+// working returns the marks that are not held.
+func (r *revocations) working() marks {
 	working := r.copy()
 	for f, m := range r.held {
 		if working[f] == m {
@@ -235,7 +236,7 @@ func (r *removals) working() marks {
 // removeRevoked works off the marks, the oldest first, until there are none.
 func (s *Store) removeRevoked() error {
 	for !isClosed(s.stop) {
-		working := s.removals.working()
+		working := s.revocations.working()
 		if len(working) == 0 {
 			return nil
 		}
@@ -247,8 +248,8 @@ func (s *Store) removeRevoked() error {
 	return nil
 }
 
-// removeAllMarked removes what the marks match, and then the marks: those of one commit together. Those
-// that hide a record of a later version stay.
+// removeAllMarked removes what the marks match, and then the marks, those of one commit together.
+// Marks that hide a record of a later format version stay.
 func (s *Store) removeAllMarked(pending marks) error {
 	for filters := pending.inOrder(); len(filters) > 0; {
 		group := make(marks)
@@ -267,7 +268,7 @@ func (s *Store) removeAllMarked(pending marks) error {
 			return err
 		}
 		if later != nil {
-			s.removals.hold(group)
+			s.revocations.hold(group)
 			s.log.Error("a revoked token stays on disk, where nobody sees it", zap.Error(later))
 			continue
 		}
@@ -278,8 +279,8 @@ func (s *Store) removeAllMarked(pending marks) error {
 	return nil
 }
 
-// hold passes over marks from now on, and forgets those that are gone.
-func (r *removals) hold(group marks) {
+// hold adds the marks to those that are held, and drops those that no longer exist.
+func (r *revocations) hold(group marks) {
 	held := maps.Clone(group)
 	if pending := r.pending(); pending != nil {
 		for f, m := range r.held {
@@ -291,8 +292,9 @@ func (r *removals) hold(group marks) {
 	r.held = held
 }
 
-// spansOf returns where that is which a mark matches. The consumers of a user's tokens are added to
-// idle when they are removed. later says of a record that the mark hides, and that can't be read.
+// spansOf returns the spans of the indexes that hold what a mark matches. When tokens of a user are
+// removed, their consumers are added to idle. later is set to the error of a hidden record of a
+// later format version.
 func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error) []span {
 	hidden := func(txn *badger.Txn, key []byte, err error) error {
 		version, notRead := getVersion(txn, key, func([]byte) error { return nil })
@@ -310,7 +312,7 @@ func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error
 		{prefix: access, pick: func(txn *badger.Txn, b *removal, index []byte) error {
 			key := string(index[len(access):])
 			t, err := accessTokenIn(txn, key)
-			if errors.Is(err, errVersion) {
+			if errors.Is(err, record.ErrVersion) {
 				return hidden(txn, recordKey(prefixAccessToken, key), wrapRead("access token", key, err))
 			}
 			if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
@@ -325,7 +327,7 @@ func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error
 		{prefix: requests, pick: func(txn *badger.Txn, b *removal, index []byte) error {
 			key := string(index[min(len(requests)+before, len(index)):])
 			t, version, err := requestTokenIn(txn, key)
-			if errors.Is(err, errVersion) {
+			if errors.Is(err, record.ErrVersion) {
 				return hidden(txn, recordKey(prefixRequestToken, key), wrapRead("request token", key, err))
 			}
 			if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
@@ -348,15 +350,16 @@ func reviewer(t *tokenstore.RequestToken) string {
 	return t.Review.User
 }
 
-// A span is what an index has with a prefix, after one entry and before another if they are given.
+// A span is the part of an index with a prefix, after one entry and before another if they are
+// given.
 type span struct {
 	prefix, after, until []byte
-	// pick is shown every entry, and adds to the removal what is to go.
+	// pick gets every entry, and adds to the removal what must be removed.
 	pick func(txn *badger.Txn, b *removal, index []byte) error
 }
 
-// removeAll removes what is picked of the spans, some at a time and with a rest after each. It holds
-// no lock that others need while it reads.
+// removeAll removes what the spans pick, a few at a time and with rests. It holds no lock that
+// others need while it reads.
 func (s *Store) removeAll(spans []span) (err error) {
 	for len(spans) > 0 && !isClosed(s.stop) {
 		start := time.Now()
@@ -369,7 +372,7 @@ func (s *Store) removeAll(spans []span) (err error) {
 	return nil
 }
 
-// rest leaves the store to everybody else after work that took so long.
+// rest sleeps after work that took so long, so that other calls proceed.
 func (s *Store) rest(took time.Duration, stop <-chan struct{}) {
 	select {
 	case <-stop:
@@ -377,8 +380,8 @@ func (s *Store) rest(took time.Duration, stop <-chan struct{}) {
 	}
 }
 
-// awaitMerge waits until Badger has merged the tables that were written last, so that it keeps pace
-// with the removal.
+// awaitMerge waits until Badger has merged the newest tables, so that it keeps pace with the
+// removal.
 func (s *Store) awaitMerge() {
 	deadline := time.Now().Add(mergePatience)
 	for s.unmerged() >= unmergedTables && time.Now().Before(deadline) && !isClosed(s.stop) {
@@ -386,13 +389,13 @@ func (s *Store) awaitMerge() {
 	}
 }
 
-// unmerged is how many tables of Badger are as they came from memory.
+// unmerged returns how many tables were written from memory and not merged yet.
 func (s *Store) unmerged() int { return s.tokens.db.Levels()[0].NumTables }
 
-// removeSome returns what is left of the spans.
+// removeSome removes some records, and returns what is left of the spans.
 func (s *Store) removeSome(spans []span) (left []span, err error) {
-	s.removals.mu.Lock()
-	defer s.removals.mu.Unlock()
+	s.revocations.mu.Lock()
+	defer s.revocations.mu.Unlock()
 	b, looked := &removal{s: s}, 0
 	full := func() bool {
 		return looked >= lookedAtOnce || b.records >= removedAtOnce || b.c.size > maxTxnSize/4
@@ -408,8 +411,8 @@ func (s *Store) removeSome(spans []span) (left []span, err error) {
 				}
 				err := p.pick(txn, b, key)
 				switch {
-				case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, errDamaged):
-					b.c.remove(key) // it leads to nothing that anybody could read
+				case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, record.ErrDamaged):
+					b.c.remove(key) // the entry leads to no record that can be read
 				case err != nil:
 					return false, err
 				}
@@ -427,8 +430,7 @@ func (s *Store) removeSome(spans []span) (left []span, err error) {
 	return spans, errors.Join(err, b.commit())
 }
 
-// unmark removes marks whose tokens are gone, but for those of which there was another revocation
-// since.
+// unmark removes marks whose tokens are gone, unless the same filter was revoked again since.
 func (s *Store) unmark(done marks) error {
 	if len(done) == 0 {
 		return nil
@@ -436,10 +438,10 @@ func (s *Store) unmark(done marks) error {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	var c change
-	next := s.removals.copy()
+	next := s.revocations.copy()
 	for f, m := range done {
 		if next[f] == m {
-			c.remove(removalKey(f))
+			c.remove(revocationKey(f))
 			delete(next, f)
 		}
 	}
@@ -449,11 +451,11 @@ func (s *Store) unmark(done marks) error {
 	if err := s.tokens.commit(c); err != nil {
 		return err
 	}
-	s.removals.set(next)
+	s.revocations.set(next)
 	return nil
 }
 
-// noteIdle notes those self-registered consumers that have no access token any more.
+// noteIdle notes which of the self-registered consumers have no access token any more.
 func (s *Store) noteIdle(consumers map[string]struct{}, since time.Time) {
 	for consumer := range consumers {
 		if err := s.noteIfIdle(consumer, since); err != nil {
@@ -479,15 +481,14 @@ func (s *Store) noteIfIdle(consumer string, since time.Time) error {
 	return nil
 }
 
-// A removal removes records that nobody can see any more, each with its indexes, in one
-// transaction.
+// A removal removes hidden records, each with its indexes, in one transaction.
 type removal struct {
-	s       *Store
-	locked  map[*sync.Mutex]struct{} // until the commit
-	c       change
-	records int
-	bytes   int64    // on disk, more or less
-	done    []func() // what follows from the commit
+	s           *Store
+	locked      map[*sync.Mutex]struct{} // until the commit
+	c           change
+	records     int
+	bytes       int64    // on disk, about
+	afterCommit []func() // changes memory when the removal is on disk
 }
 
 func (r *removal) accessToken(t *storedAccessToken) {
@@ -495,18 +496,18 @@ func (r *removal) accessToken(t *storedAccessToken) {
 	r.records++
 	r.bytes += accessTokenOnDisk
 	key := t.token.Key
-	r.done = append(r.done, func() { r.s.accessTokens.remove(key) })
+	r.afterCommit = append(r.afterCommit, func() { r.s.accessTokens.remove(key) })
 }
 
 func (r *removal) requestToken(t *tokenstore.RequestToken, version uint64) {
 	removeRequestToken(&r.c, t)
 	r.records++
 	r.bytes += int64(requestUnits(t)) * tokenstore.RequestTokenSize
-	r.done = append(r.done, func() { r.s.requests.remove(t, version) })
+	r.afterCommit = append(r.afterCommit, func() { r.s.requests.remove(t, version) })
 }
 
-// lockRequestToken reports whether nobody else can change the request token until the commit. It
-// does not wait: who has the lock may wait for that of removals.
+// lockRequestToken tries to lock the request token until the commit. It does not wait, since a call
+// that has the lock may wait for revocations.mu.
 func (r *removal) lockRequestToken(key string) bool {
 	m := r.s.requestLocks.of(key)
 	if _, ok := r.locked[m]; ok {
@@ -534,14 +535,14 @@ func (r *removal) commit() error {
 	if err := r.s.tokens.commit(r.c); err != nil {
 		return err
 	}
-	for _, f := range r.done {
+	for _, f := range r.afterCommit {
 		f()
 	}
-	r.s.removals.garbage.Add(r.bytes)
+	r.s.revocations.garbage.Add(r.bytes)
 	return nil
 }
 
-// sweepRequests removes the request tokens whose time to be remembered is over.
+// sweepRequests removes the request tokens that need not be remembered any more.
 func (s *Store) sweepRequests(now time.Time) error {
 	over := now.Add(-tokenstore.RequestRetention)
 	last := encodeTime(over.Add(time.Millisecond))
@@ -551,11 +552,11 @@ func (s *Store) sweepRequests(now time.Time) error {
 		first := encodeTime(time.Unix(second, 0))
 		spans = append(spans, span{prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
 			key := string(index[min(len(prefix)+8, len(index)):])
-			if !b.lockRequestToken(key) { // an exchange began before the clock jumped: the next sweep has it
+			if !b.lockRequestToken(key) { // an exchange began before the clock jumped: the next sweep removes it
 				return nil
 			}
-			t, version, err := s.storedRequestToken(key) // what it is under the lock
-			if errors.Is(err, errVersion) {
+			t, version, err := s.storedRequestToken(key) // as it is under the lock
+			if errors.Is(err, record.ErrVersion) {
 				return nil // a program that knows it removes it
 			}
 			if err != nil || !requestForgotten(t, now) {
@@ -568,14 +569,14 @@ func (s *Store) sweepRequests(now time.Time) error {
 	if len(spans) == 0 {
 		return nil
 	}
-	s.removals.sweeping.Store(true)
+	s.revocations.sweeping.Store(true)
 	err := s.removeAll(spans)
-	s.removals.sweeping.Store(false)
-	s.removals.wake()
+	s.revocations.sweeping.Store(false)
+	s.revocations.wake()
 	return err
 }
 
-// pin returns what everybody reads now, for somebody who reads it for long; release must be called.
+// pin returns the current snapshot, for a long read; release must be called.
 func (d *database) pin() (*snapshot, error) {
 	for {
 		if err := d.usable(); err != nil {

@@ -106,7 +106,7 @@ func TestKillWhileRemoving(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.removals.pending() != nil {
+		if s.revocations.pending() != nil {
 			interrupted++
 		}
 		for round, what := range state {
@@ -198,7 +198,7 @@ func TestRevokeCountsWithoutTheGate(t *testing.T) {
 			return
 		default:
 		}
-		if s.removals.pending() == nil {
+		if s.revocations.pending() == nil {
 			continue // not revoked yet
 		}
 		key := fmt.Sprint("new", i)
@@ -260,4 +260,4 @@ func TestMarks(t *testing.T) {
 }
 
 // removed reports whether all that was revoked is gone from the database.
-func removed(s *Store) bool { return s.removals.pending() == nil }
+func removed(s *Store) bool { return s.revocations.pending() == nil }

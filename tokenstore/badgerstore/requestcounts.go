@@ -11,46 +11,48 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // requestCounts counts request tokens, in units of tokenstore.RequestTokenSize, so that no request
-// has to count them on disk. It is made anew from an index when the store is opened.
+// has to count them on disk. It is rebuilt from an index when the store is opened.
 type requestCounts struct {
 	mu        sync.Mutex
 	limits    tokenstore.Limits
 	consumers map[string]*requestCount
-	// What is stored, whether it waits or not: of all consumers, and of those that registered
-	// themselves.
+	// all and selfRegistered count what is stored, waiting or not: of all consumers, and of those
+	// that registered themselves.
 	all, selfRegistered int
-	// ends holds what is stored by the second of its expiry.
+	// ends holds what is stored, by the second in which it expires.
 	ends map[int64]map[*requestCount]*requestEnd
-	// What ends until the second `over` waits no longer, unless the clock goes back, and what ends
-	// until `swept` was removed from disk.
+	// Request tokens that end until the second `over` wait no longer, unless the clock goes back.
+	// Those that end until `swept` were removed from disk.
 	over, swept int64
 }
 
-// A requestCount is what one consumer has. It is there while something of it is stored.
+// A requestCount is what one consumer has. It exists while a request token of the consumer is
+// stored.
 type requestCount struct {
 	consumer string
-	// waiting is the sum of what waits in its ends after `over`.
+	// waiting is the sum of waits() of its ends after `over`.
 	waiting, stored int
 	selfRegistered  bool
-	// seconds are those of its ends.
+	// seconds are the keys of its ends.
 	seconds map[int64]struct{}
 	// since is the version below which the consumer's request tokens were revoked: they count for
 	// `all` alone.
 	since uint64
 }
 
-// A requestEnd is what a consumer has that expires in one second, and what of it was refused.
+// A requestEnd counts a consumer's request tokens that expire in one second, and those of them that
+// were refused.
 type requestEnd struct{ stored, refused int }
 
-// waits is what waits until then.
+// waits returns how much waits until then.
 func (e *requestEnd) waits() int { return max(e.stored-e.refused, 0) }
 
-// requestUnits is how many units a request token counts: by what may be on disk of it while Badger
-// merges tables, and so has half of them twice. It depends on what never changes in a request
-// token.
+// requestUnits returns how many units a request token counts: by its size on disk while Badger
+// merges tables, and has half of them twice. It uses only fields that never change.
 func requestUnits(t *tokenstore.RequestToken) int {
 	// The key stands in the record, its key and two indexes, the consumer in the record and an
 	// index. The rest is what a review adds, the times, and what Badger adds to each of four
@@ -59,8 +61,10 @@ func requestUnits(t *tokenstore.RequestToken) int {
 	return (size*3/2 + tokenstore.RequestTokenSize - 1) / tokenstore.RequestTokenSize
 }
 
-// endSecond is the second in which a request token expires, so far as the index knows.
-func endSecond(expires time.Time) int64 { return floorDiv(decodeTime(encodeTime(expires)), 1000) }
+// endSecond is the second in which a request token expires, with the precision of the index.
+func endSecond(expires time.Time) int64 {
+	return time.UnixMilli(decodeTime(encodeTime(expires))).Unix()
+}
 
 func (r *requestCounts) setLimits(l tokenstore.Limits) {
 	if l.RequestTokensOfConsumer < 1 {
@@ -74,7 +78,7 @@ func (r *requestCounts) setLimits(l tokenstore.Limits) {
 	r.limits = l
 }
 
-// room returns the error for one request token too many.
+// room returns the error if one request token more is too many.
 func (r *requestCounts) room(t *tokenstore.RequestToken, selfRegistered bool, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,7 +145,7 @@ func (r *requestCounts) add(consumer string, selfRegistered bool, since uint64, 
 	r.change(c, second, units, refused)
 }
 
-// change adds to what the consumer has that expires in the second, and to what of it was refused.
+// change adds to the consumer's count of the second: to what is stored, and to what was refused.
 func (r *requestCounts) change(c *requestCount, second int64, stored, refused int) {
 	end := r.ends[second][c]
 	if end == nil {
@@ -158,8 +162,8 @@ func (r *requestCounts) change(c *requestCount, second int64, stored, refused in
 	}
 }
 
-// remove counts a request token no more that is removed from disk. version is its record's;
-// math.MaxUint64 where it never came to be.
+// remove takes a request token from the counts that was removed from disk. version is its record's;
+// math.MaxUint64 if it was never written.
 func (r *requestCounts) remove(t *tokenstore.RequestToken, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,7 +186,7 @@ func (r *requestCounts) remove(t *tokenstore.RequestToken, version uint64) {
 	}
 }
 
-// refuse counts a request token no more as one that waits. It was refused.
+// refuse takes a request token that was refused from those that wait.
 func (r *requestCounts) refuse(t *tokenstore.RequestToken) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,7 +203,7 @@ func (r *requestCounts) drop(second int64, c *requestCount) {
 	}
 }
 
-// detach lets a consumer begin anew whose request tokens before the version were revoked.
+// detach starts a new count for a consumer whose request tokens before the version were revoked.
 func (r *requestCounts) detach(consumer string, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -214,7 +218,7 @@ func (r *requestCounts) detach(consumer string, version uint64) {
 	}
 }
 
-// adopt notes whether a consumer is one that registered itself.
+// adopt notes whether a consumer registered itself.
 func (r *requestCounts) adopt(consumer string, selfRegistered bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -234,7 +238,7 @@ func (r *requestCounts) register(c *requestCount, selfRegistered bool) {
 	c.selfRegistered = selfRegistered
 }
 
-// pass takes from what waits all that has expired, and adds it again where the clock went back.
+// pass takes all that has expired from what waits, and adds it again if the clock went back.
 func (r *requestCounts) pass(now time.Time) {
 	until, sign := now.Unix(), -1
 	if until < r.over {
@@ -248,7 +252,7 @@ func (r *requestCounts) pass(now time.Time) {
 	r.over = until
 }
 
-// eachEnd calls f with what ends after one second and until another.
+// eachEnd calls f with all that ends after one second and until another.
 func (r *requestCounts) eachEnd(after, until int64, f func(second int64, ends map[*requestCount]*requestEnd)) {
 	if until-after > int64(len(r.ends)) {
 		for second, ends := range r.ends {
@@ -265,8 +269,8 @@ func (r *requestCounts) eachEnd(after, until int64, f func(second int64, ends ma
 	}
 }
 
-// due returns the consumers that have something to be removed by now, each with the first second of
-// it.
+// due returns the consumers of which request tokens can be removed, each with the first second of
+// those.
 func (r *requestCounts) due(until int64) map[string]int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -287,8 +291,8 @@ func (r *requestCounts) due(until int64) map[string]int64 {
 	return due
 }
 
-// loadRequestCounts counts what the index of the consumers' request tokens says. What an earlier
-// version refused stands at its beginning, and is put where it expires.
+// loadRequestCounts counts what the index of the consumers' request tokens says. Tokens that an
+// earlier version refused stand at its beginning; they are counted where they expire.
 func (s *Store) loadRequestCounts() error {
 	now := s.clock()
 	r := &s.requests
@@ -296,7 +300,7 @@ func (s *Store) loadRequestCounts() error {
 	r.ends = make(map[int64]map[*requestCount]*requestEnd)
 	r.over, r.swept = now.Unix(), math.MaxInt64
 	r.setLimits(tokenstore.DefaultLimits)
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 
 	var consumer string
 	var selfRegistered, known bool
@@ -334,7 +338,7 @@ func (s *Store) loadRequestCounts() error {
 			if !known || name != consumer {
 				consumer, known = name, true
 				c, err := s.storedConsumer(name)
-				if unreadable(err) { // which costs that consumer, and not the store
+				if record.Unreadable(err) { // only that consumer can't be used
 					if !said {
 						s.log.Error("counting request tokens: taken for a consumer that somebody added",
 							zap.Error(err))
@@ -364,8 +368,8 @@ func (s *Store) loadRequestCounts() error {
 	return err
 }
 
-// requestOfConsumerKey has the token among those of its consumer by when it expires, so that those
-// which have can be removed without a look at the others.
+// requestOfConsumerKey sorts a consumer's tokens by their expiry, so that expired ones can be
+// removed without a look at the others.
 func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
 	return indexKey(prefixRequestOfConsumer, t.Consumer, string(encodeTime(t.Expires))+t.Key)
 }
@@ -373,14 +377,15 @@ func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
 func parseRequestOfConsumer(b []byte) (consumer string, expires time.Time, key string, err error) {
 	n, used := binary.Uvarint(b[1:])
 	if used <= 0 || uint64(len(b)-1-used) < n || len(b)-1-used-int(n) < 8 {
-		return "", time.Time{}, "", errDamaged
+		return "", time.Time{}, "", record.ErrDamaged
 	}
 	rest := b[1+used:]
 	consumer, rest = string(rest[:n]), rest[n:]
 	return consumer, time.UnixMilli(decodeTime(rest)), string(rest[8:]), nil
 }
 
-// The value of that index is what the token counts, and whether it was refused.
+// encodeRequestIndex returns the value of that index: how many units the token counts, and whether
+// it was refused.
 func encodeRequestIndex(t *tokenstore.RequestToken) []byte {
 	flag := byte(0)
 	if refused(t) {
@@ -395,7 +400,7 @@ func decodeRequestIndex(v []byte) (units int, waits bool, err error) {
 	}
 	n, used := binary.Uvarint(v[1:])
 	if v[0] > 1 || used <= 0 || n == 0 || n > math.MaxInt32 {
-		return 0, false, errDamaged
+		return 0, false, record.ErrDamaged
 	}
 	return int(n), v[0] == 0, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // A countOf is what requestCounts says in all, or of a consumer.
@@ -40,7 +41,7 @@ func recounted(t *testing.T, s *Store) (c countOf) {
 	t.Helper()
 	consumers := make(map[string][2]int)
 	now := s.clock()
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	err := s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, []byte{prefixRequestToken}, nil, true, func(item *badger.Item) (bool, error) {
 			r, version, err := requestTokenIn(txn, string(item.Key()[1:]))
@@ -80,7 +81,7 @@ func wantCounts(t *testing.T, s *Store, when string) {
 	}
 }
 
-// Whatever becomes of request tokens, at the same time, the counts are what is on disk, and the
+// After concurrent changes of request tokens of all kinds, the counts are those on disk, and the
 // same after opening the store again.
 func TestRequestTokensAreCountedExactly(t *testing.T) {
 	var offset atomic.Int64
@@ -167,9 +168,9 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 // settle waits until what was revoked is removed.
 func settle(t *testing.T, s *Store) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); s.removals.pending() != nil; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.revocations.pending() != nil; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not removed yet: %v", *s.removals.pending())
+			t.Fatalf("not removed yet: %v", *s.revocations.pending())
 		}
 	}
 }
@@ -209,7 +210,7 @@ func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
 			at, until = encodeTime(time.UnixMilli(0)), 0
 			c.put(indexKey(prefixRequestOfUser, "u", r.Key), nil, until)
 		}
-		c.put(recordKey(prefixRequestToken, r.Key), encodeRequestToken(r), until)
+		c.put(recordKey(prefixRequestToken, r.Key), record.RequestToken.Encode(r), until)
 		c.put(indexKey(prefixRequestOfConsumer, r.Consumer, string(at)+r.Key), nil, until)
 	}
 	if err := s.tokens.commit(c); err != nil {
@@ -274,7 +275,7 @@ func TestLimitsAfterTheClockWasAhead(t *testing.T) {
 	}
 }
 
-// What one consumer's user refuses takes the room of nobody else.
+// Request tokens that a consumer's users refuse take no room from other consumers.
 func TestRefusalsOfOneConsumer(t *testing.T) {
 	s := openTest(t, Options{})
 	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 200})

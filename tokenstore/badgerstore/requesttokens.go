@@ -9,12 +9,13 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// putRequestToken writes the record and its indexes. Badger is not told when it may drop them: they
-// are counted until they are removed.
+// putRequestToken writes the record and its indexes. They have no TTL, since request tokens are
+// counted until the store removes them.
 func putRequestToken(c *change, t *tokenstore.RequestToken) {
-	c.put(recordKey(prefixRequestToken, t.Key), encodeRequestToken(t), 0)
+	c.put(recordKey(prefixRequestToken, t.Key), record.RequestToken.Encode(t), 0)
 	c.put(requestOfConsumerKey(t), encodeRequestIndex(t), 0)
 	if t.Review != nil {
 		c.put(indexKey(prefixRequestOfUser, t.Review.User, t.Key), nil, 0)
@@ -38,9 +39,9 @@ func requestForgotten(t *tokenstore.RequestToken, now time.Time) bool {
 	return !now.Before(t.Expires.Add(tokenstore.RequestRetention))
 }
 
-// readRequestToken reads one that is still remembered, and its version.
+// readRequestToken reads a request token that is still remembered, and its version.
 func (s *Store) readRequestToken(key string) (*tokenstore.RequestToken, uint64, error) {
-	pending := s.removals.pending()
+	pending := s.revocations.pending()
 	t, version, err := s.storedRequestToken(key)
 	if err != nil {
 		return nil, 0, err
@@ -51,7 +52,7 @@ func (s *Store) readRequestToken(key string) (*tokenstore.RequestToken, uint64, 
 	return t, version, nil
 }
 
-// storedRequestToken reads what is on disk, revoked and forgotten ones too.
+// storedRequestToken reads a request token from disk, even if it is revoked or forgotten.
 func (s *Store) storedRequestToken(key string) (t *tokenstore.RequestToken, version uint64, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) (err error) {
 		t, version, err = requestTokenIn(txn, key)
@@ -65,13 +66,13 @@ func (s *Store) storedRequestToken(key string) (t *tokenstore.RequestToken, vers
 
 func requestTokenIn(txn *badger.Txn, key string) (t *tokenstore.RequestToken, version uint64, err error) {
 	version, err = getVersion(txn, recordKey(prefixRequestToken, key), func(v []byte) error {
-		t, err = decodeRequestToken(v)
+		t, err = record.RequestToken.Decode(v)
 		return err
 	})
 	return t, version, notFound(err)
 }
 
-// RoomForRequestToken returns the error of one request token too many.
+// RoomForRequestToken returns the error if one request token more is too many.
 func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestToken, register bool) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -85,12 +86,11 @@ func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestTo
 	if err != nil {
 		return err
 	}
-	return s.noteFull(s.requests.room(t, register || selfRegistered, now))
+	return s.wakeIfFull(s.requests.room(t, register || selfRegistered, now))
 }
 
-// noteFull has what is over removed now, where there is no room: it may be what is stored that is
-// too much.
-func (s *Store) noteFull(err error) error {
+// wakeIfFull starts the removal of expired request tokens if err says that there is no room.
+func (s *Store) wakeIfFull(err error) error {
 	if errors.Is(err, tokenstore.ErrTooManyInAll) || errors.Is(err, tokenstore.ErrTooMany) {
 		s.wake()
 	}
@@ -133,7 +133,7 @@ func existsUnless(err error) error {
 }
 
 // addRequestToken commits c and the new request token together, if there is room. The caller has
-// its lock, and knows that there is none that anybody could see.
+// its lock, and knows that no visible token has its key.
 func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegistered bool) error {
 	switch _, _, err := s.storedRequestToken(t.Key); {
 	case err == nil:
@@ -143,9 +143,9 @@ func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegist
 	case !errors.Is(err, tokenstore.ErrNotFound):
 		return err
 	}
-	since := s.removals.pending().since(t.Consumer)
+	since := s.revocations.pending().since(t.Consumer)
 	if err := s.requests.reserve(t, selfRegistered, s.clock(), since); err != nil {
-		return s.noteFull(err)
+		return s.wakeIfFull(err)
 	}
 	putRequestToken(&c, t)
 	if err := s.tokens.commit(c); err != nil {
@@ -155,10 +155,10 @@ func (s *Store) addRequestToken(c change, t *tokenstore.RequestToken, selfRegist
 	return nil
 }
 
-// removeUnseenRequestToken removes one that is revoked or forgotten, and only not removed yet.
+// removeUnseenRequestToken removes a token that is revoked or forgotten, if it is still on disk.
 func (s *Store) removeUnseenRequestToken(key string) error {
-	s.removals.mu.Lock()
-	defer s.removals.mu.Unlock()
+	s.revocations.mu.Lock()
+	defer s.revocations.mu.Unlock()
 	t, version, err := s.storedRequestToken(key)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		return nil

@@ -292,7 +292,7 @@ func init() {
 	for { // a second of ours is a minute of the store's
 		clock.Store(base + int64(time.Since(start).Seconds()*60))
 		fmt.Println("clock", clock.Load())
-		_ = s.nonces.lookAfter(s.clock(), nil)
+		_ = s.nonces.LookAfter(s.clock(), nil)
 		time.Sleep(20 * time.Millisecond)
 	}
 }

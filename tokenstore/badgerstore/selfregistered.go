@@ -11,27 +11,29 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 const (
 	// forgetAfter is how long a self-registered consumer is remembered without an access token.
 	forgetAfter = 24 * time.Hour
-	// forgottenAtOnce consumers are forgotten in a transaction. Every change waits for as long as that
-	// takes.
+	// forgottenAtOnce consumers are forgotten in a transaction. Every change waits for as long as
+	// that takes.
 	forgottenAtOnce = 100
-	// sweepEvery is how often consumers are looked for whose last access token expired.
+	// sweepEvery is how often the store looks for consumers whose last access token expired.
 	sweepEvery = time.Hour
 )
 
-// selfRegistered knows since when which self-registered consumers are without an access token. The same is on disk
-// below prefixIdle. It may hold too many after calls at the same time, never too few for longer than sweepEvery: before
-// a consumer is forgotten its tokens are looked for.
+// selfRegistered knows which self-registered consumers have no access token, and since when. The
+// same is on disk below prefixIdle. After concurrent calls it may hold too many of them, which does
+// no harm: before a consumer is forgotten, its tokens are looked for. It never holds too few for
+// longer than sweepEvery.
 type selfRegistered struct {
 	mu sync.RWMutex
-	// idle holds them by key, and order so that the first is the one that is idle for longest: a heap.
+	// idle holds them by key. order is a heap of the same, the longest idle first.
 	idle  map[string]*idleConsumer
 	order idleOrder
-	// swept is when all consumers were last looked at.
+	// swept is when the store last looked at all consumers.
 	swept time.Time
 }
 
@@ -81,8 +83,8 @@ func (r *selfRegistered) due(key string, now time.Time) bool {
 	return ok && c.due(now)
 }
 
-// someDue returns some consumers that it is time to forget, no more than most. It looks at no others, but for those that
-// stand below them in the heap.
+// someDue returns at most so many consumers that it is time to forget. It looks at these in the
+// heap, and at their children.
 func (r *selfRegistered) someDue(now time.Time, most int) (keys []string) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -161,7 +163,7 @@ func (s *Store) loadIdle() error {
 		return scan(txn, []byte{prefixIdle}, nil, true, func(item *badger.Item) (bool, error) {
 			err := item.Value(func(v []byte) error {
 				if len(v) != 8 {
-					return errDamaged
+					return record.ErrDamaged
 				}
 				s.self.set(string(item.Key()[1:]), time.UnixMilli(decodeTime(v)))
 				return nil
@@ -171,7 +173,8 @@ func (s *Store) loadIdle() error {
 	})
 }
 
-// forgottenConsumer reports whether the consumer is one that a sweep has only not come to yet.
+// forgottenConsumer reports whether the next sweep forgets the consumer, so that it counts as gone
+// already.
 func (s *Store) forgottenConsumer(c *tokenstore.Consumer) (bool, error) {
 	if !c.SelfRegistered {
 		return false, nil
@@ -185,8 +188,9 @@ func (s *Store) forgottenConsumer(c *tokenstore.Consumer) (bool, error) {
 	return !live, err
 }
 
-// sweep forgets the consumers that are due, and once in a while finds those whose last access token is gone.
-func (s *Store) sweep(now time.Time, stop <-chan struct{}) error {
+// sweepConsumers forgets the consumers that are due, and once in a while finds those whose last
+// access token is gone.
+func (s *Store) sweepConsumers(now time.Time, stop <-chan struct{}) error {
 	if s.self.sweepDue(now) {
 		if err := s.findIdle(now, stop); err != nil {
 			return err
@@ -202,10 +206,10 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 			key := string(item.Key()[1:])
 			var c *tokenstore.Consumer
 			if err := item.Value(func(v []byte) (err error) {
-				c, err = decodeConsumer(v)
+				c, err = record.Consumer.Decode(v)
 				return err
-			}); unreadable(err) {
-				return true, nil // it is kept: whoever reads it is told
+			}); record.Unreadable(err) {
+				return true, nil // it is kept, and a call that reads it gets the error
 			} else if err != nil {
 				return false, wrapRead("consumer", key, err)
 			}
@@ -238,11 +242,11 @@ func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 	return nil
 }
 
-// forgetDue removes the consumers that had no access token for long enough, some at a time and with
-// a rest after each. It stops where there are many marks, and is called again when what they match
-// is gone.
+// forgetDue removes the consumers that had no access token for long enough, a few at a time and
+// with rests. It stops if there are many marks, and is called again when those have been worked
+// off.
 func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
-	for !isClosed(stop) && !s.removals.many() {
+	for !isClosed(stop) && !s.revocations.many() {
 		some := s.self.someDue(now, forgottenAtOnce)
 		if len(some) == 0 {
 			break
@@ -256,7 +260,8 @@ func (s *Store) forgetDue(now time.Time, stop <-chan struct{}) error {
 	return nil
 }
 
-// forgetConsumers forgets those that are due. What it does not forget is no longer noted as idle.
+// forgetConsumers forgets those of the consumers that are due. The others are no longer noted as
+// idle.
 func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 	if len(keys) == 0 {
 		return nil
@@ -273,10 +278,10 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 			return err
 		}
 		c, err := s.storedConsumer(key)
-		if err != nil && !unreadable(err) {
+		if err != nil && !record.Unreadable(err) {
 			return err
 		}
-		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while somebody noted that it is idle
+		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while a call noted it as idle
 			others = append(others, key)
 			continue
 		}
@@ -285,10 +290,10 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 	return s.removeConsumers(idle, others, now)
 }
 
-// liveAccessToken reports whether the consumer has an access token other than `except` that has not expired, and
-// else when the last one of those that are remembered did.
+// liveAccessToken reports whether the consumer has an access token, other than `except`, that has
+// not expired. If it has none, last is when the last one expired of those that are remembered.
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
-	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.removals.pending()
+	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.revocations.pending()
 	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, prefix, nil, true, func(item *badger.Item) (bool, error) {
@@ -301,7 +306,7 @@ func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bo
 				if errors.Is(err, tokenstore.ErrNotFound) {
 					return true, nil
 				}
-				if err != nil && !unreadable(err) {
+				if err != nil && !record.Unreadable(err) {
 					return false, wrapRead("access token", key, err)
 				}
 				if err == nil && t.gone(pending, now) {
@@ -310,7 +315,7 @@ func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bo
 			}
 			err := item.Value(func(v []byte) error {
 				if len(v) != 8 {
-					return errDamaged
+					return record.ErrDamaged
 				}
 				ends := decodeTime(v)
 				live = ends > now.UnixMilli()
@@ -325,7 +330,7 @@ func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bo
 	return live, last, err
 }
 
-// never is the end of what has none, in an index.
+// never stands in an index for no expiry.
 const never = math.MaxInt64
 
 func encodeTime(t time.Time) []byte {

@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// What is noted of idle consumers may be out of date. Nobody is forgotten because of it.
+// The notes of idle consumers may be out of date. No consumer is forgotten because of that.
 func TestOutdatedNotesForgetNobody(t *testing.T) {
 	s := openTest(t, Options{})
 	for _, c := range []tokenstore.Consumer{{Key: "has a token", SelfRegistered: true}, {Key: "added"}} {
@@ -50,7 +51,8 @@ func TestOutdatedNotesForgetNobody(t *testing.T) {
 	}
 }
 
-// The consumers that are due are found by when they became idle, in whichever order they were noted, changed and dropped.
+// The consumers that are due are found by when they became idle, in whichever order they were
+// noted, changed and dropped.
 func TestDueConsumersAreFoundInOrder(t *testing.T) {
 	now := time.Now()
 	r := &selfRegistered{idle: make(map[string]*idleConsumer)}
@@ -114,7 +116,7 @@ func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks i
 	for i := range n {
 		key := strconv.Itoa(i)
 		k := &tokenstore.Consumer{Key: key, SelfRegistered: true}
-		c.put(recordKey(prefixConsumer, key), encodeConsumer(k), 0)
+		c.put(recordKey(prefixConsumer, key), record.Consumer.Encode(k), 0)
 		c.put(recordKey(prefixIdle, key), encodeTime(long), 0)
 		if have != nil {
 			have(&c, s, key)
@@ -131,8 +133,8 @@ func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks i
 	}
 	start, before := time.Now(), cpuTime(t)
 	s.wake()
-	for s.self.anyDue(time.Now()) || s.removals.pending() != nil {
-		if p := s.removals.pending(); p != nil {
+	for s.self.anyDue(time.Now()) || s.revocations.pending() != nil {
+		if p := s.revocations.pending(); p != nil {
 			marks = max(marks, len(*p))
 		}
 		if time.Since(start) > time.Minute {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
 // mountSmall mounts a file system of so many MiB, or skips the test where that can't be done.
@@ -33,31 +34,8 @@ func mountSmall(t *testing.T, mib int) string {
 	return dir
 }
 
-// A disk without room is an error where a segment is made, not a signal where it is written to.
-func TestSegmentOnAFullDisk(t *testing.T) {
-	dir := mountSmall(t, 6)
-	first, err := newSegment(dir, 1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := newSegment(dir, 2, 1); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("got %v, want %v", err, syscall.ENOSPC)
-	}
-	if left, _ := os.ReadDir(dir); len(left) != 1 {
-		t.Errorf("there are %v", left)
-	}
-	for i := range int64(segmentRecords) {
-		if err := first.put(i, loggedNonce{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := first.pages.close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// Where there is room to remove but not to add, a revocation is not refused because of what others want to add at the
-// same time.
+// Where there is room to remove but not to add, a revocation is not refused because of what others
+// want to add at the same time.
 func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 	dir := mountSmall(t, 120)
 	s := openTest(t, Options{Path: filepath.Join(dir, "store")})
@@ -67,7 +45,7 @@ func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	free, err := freeSpace(dir)
+	free, err := disk.Free(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +76,8 @@ func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 
 const fullDiskEnv = "BADGERSTORE_TEST_FULL_DISK"
 
-// TestFullDisk fills a disk with a store and with something else, in a process of its own: a signal would end it.
+// TestFullDisk fills a disk with a store and with something else, in a process of its own: a signal
+// would end it.
 func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
 	if dir == "" {
@@ -153,7 +132,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("a revocation on a nearly full disk: %v", err)
 	}
 	// What is forgotten makes room.
-	if err := s.nonces.lookAfter(now.Add(2*time.Hour), nil); err != nil {
+	if err := s.nonces.LookAfter(now.Add(2*time.Hour), nil); err != nil {
 		t.Fatal(err)
 	}
 	n := windowNonce(now.Unix()+testWindow, "after")
@@ -177,7 +156,7 @@ func TestRestartWithLittleSpace(t *testing.T) {
 	if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "t", Consumer: "c", User: "u"}); err != nil {
 		t.Fatal(err)
 	}
-	free, err := freeSpace(dir)
+	free, err := disk.Free(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,30 +18,40 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/noncelog"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // Options say where a store is and how it is kept.
 type Options struct {
-	// Path is the store's directory. It is made, for its owner alone, if it is not there.
+	// Path is the store's directory. Open makes it, for its owner alone, if it does not exist.
 	Path string
-	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch of requests.
-	// Consumers and tokens always do. Without it, requests from before the restart are refused after one.
+	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch
+	// of requests. Consumers and tokens always survive one. Without Sync, requests from before the
+	// power cut are refused after it.
 	Sync bool
 	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
 	EncryptionKey []byte
-	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its tokens may have as many
-	// as are still free: half of them alone, a third each of two that are greedy.
+	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its
+	// tokens may have as many as are still free: half of them alone, a third each of two that are
+	// greedy.
 	MaxNonces int
-	// Logger is told what Badger has to say; nil means nobody is.
+	// Logger gets Badger's warnings and errors, and the store's; nil means none.
 	Logger *zap.Logger
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 
-	// For tests: the machine's boot id, what sees the segments that are on disk, and what changes Badger's options.
+	// For tests: the machine's boot id, a function that is called with each file of the nonce log
+	// that was synced, and one that changes Badger's options.
 	bootID    string
-	afterSync func(*segment)
+	afterSync func(path string) error
 	tune      func(*badger.Options)
 }
+
+// DefaultMaxNonces is how many live nonces a consumer may have where Options don't say: some 3,000
+// requests a second through a timestamp window of five minutes.
+const DefaultMaxNonces = 1_000_000
 
 // A Store is a tokenstore.Store in a directory.
 type Store struct {
@@ -49,22 +59,23 @@ type Store struct {
 	log           *zap.Logger
 	encryptionKey []byte
 	tokens        *database
-	nonces        *nonces
+	nonces        *noncelog.Log
 
 	consumers    *cache[tokenstore.Consumer]
 	accessTokens *cache[storedAccessToken]
 	self         selfRegistered
 	requests     requestCounts
-	removals     removals
+	revocations  revocations
 
-	// gate is held shared by a change of one record, alone by what revokes many. So what Revoke hits is all there was,
-	// including the token of an exchange that began before.
+	// gate is held shared by each change of one record, and alone by a change that revokes many. So
+	// Revoke hits every token, including that of an exchange that began before.
 	gate sync.RWMutex
-	// The locks of single records, below the gate and taken in this order; below them that of removals.
+	// The locks of single records, below the gate and taken in this order; below them that of
+	// revocations.
 	consumerLocks, requestLocks, accessLocks stripes
 	secretLock                               sync.Mutex
 
-	// door is held shared by every call that uses Badger, and alone by Close.
+	// door is held shared by each call that uses Badger, and alone by Close.
 	door    sync.RWMutex
 	closed  atomic.Bool
 	nudge   chan struct{}
@@ -72,8 +83,8 @@ type Store struct {
 	stopped sync.WaitGroup
 }
 
-// Open opens the store at o.Path, and makes it if it is not there. A store that does not have everything that was
-// acknowledged is refused with an error that names the file, and nothing in it is changed.
+// Open opens the store at o.Path, and makes it if it does not exist. If something that was
+// acknowledged is missing, Open returns an error that names the file, and changes nothing.
 func Open(o Options) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
@@ -101,7 +112,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	for _, dir := range []string{"tokens", "nonces"} {
-		if err := makeDir(filepath.Join(o.Path, dir), syncDir); err != nil {
+		if err := disk.MakeDir(filepath.Join(o.Path, dir), disk.SyncDir); err != nil {
 			return nil, err
 		}
 	}
@@ -118,7 +129,7 @@ func Open(o Options) (_ *Store, err error) {
 	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens"), o.tune); err != nil {
 		return nil, err
 	}
-	for _, load := range []func() error{s.loadIdle, s.loadRemovals, s.loadRequestCounts} {
+	for _, load := range []func() error{s.loadIdle, s.loadRevocations, s.loadRequestCounts} {
 		if err := load(); err != nil {
 			return nil, errors.Join(err, s.tokens.close())
 		}
@@ -127,18 +138,31 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(err, s.tokens.close())
 	}
-	if s.nonces, err = openNonces(filepath.Join(o.Path, "nonces"), s.tokens, secret, o); err != nil {
+	if s.nonces, err = noncelog.Open(noncelog.Options{
+		Dir:       filepath.Join(o.Path, "nonces"),
+		Secret:    secret,
+		State:     nonceKeeper{s.tokens},
+		MaxNonces: o.MaxNonces,
+		Sync:      o.Sync,
+		Reserve:   reserveToAdd,
+		// Without a log the store does not open, and nothing can be revoked.
+		ReserveToOpen: reserveToRemove,
+		Logger:        o.Logger,
+		Clock:         o.Clock,
+		Boot:          o.bootID,
+		Synced:        o.afterSync,
+	}); err != nil {
 		return nil, errors.Join(err, s.tokens.close())
 	}
-	s.stopped.Go(func() { s.nonces.maintain(s.stop, s.log) })
+	s.stopped.Go(func() { s.nonces.Maintain(s.stop) })
 	s.stopped.Go(s.maintain)
-	s.stopped.Go(func() { s.tokens.verify(s.stop, s.log) })
-	s.stopped.Go(s.remove)
-	s.stopped.Go(func() { s.logContents(o.Path) })
+	s.stopped.Go(func() { s.tokens.verifyTables(s.stop, s.log) })
+	s.stopped.Go(s.removeInBackground)
 	return s, nil
 }
 
-// missingTokens is an error where the whole tokens database is gone: nothing is made in its place.
+// missingTokens returns an error if the whole tokens database is gone, so that no empty one is made
+// in its place.
 func missingTokens(path string) error {
 	state, err := readLedger(filepath.Join(path, ledgerName))
 	if err != nil || state == nil {
@@ -151,9 +175,9 @@ func missingTokens(path string) error {
 }
 
 // SetSync changes Options.Sync while the store is open.
-func (s *Store) SetSync(sync bool) { s.nonces.sync.Store(sync) }
+func (s *Store) SetSync(sync bool) { s.nonces.SetSync(sync) }
 
-// Close ends the store, when the calls that are under way have returned.
+// Close ends the store, after waiting for the calls that have begun.
 func (s *Store) Close() error {
 	s.door.Lock()
 	defer s.door.Unlock()
@@ -162,11 +186,11 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.stopped.Wait()
-	return errors.Join(s.nonces.close(), s.tokens.close())
+	return errors.Join(s.nonces.Close(), s.tokens.close())
 }
 
-// usable returns the error of a store that is closed, or that failed: what is in memory is not
-// given out either.
+// usable returns the error of a store that is closed or has failed. Such a store does not return
+// what it has in memory either.
 func (s *Store) usable() error {
 	if s.closed.Load() {
 		return tokenstore.ErrClosed
@@ -174,7 +198,7 @@ func (s *Store) usable() error {
 	return s.tokens.usable()
 }
 
-// enter opens the door for a call that uses Badger; after it without error, leave must be called.
+// enter opens the door for a call that uses Badger. If it returns nil, leave must be called.
 func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -189,7 +213,8 @@ func (s *Store) enter(ctx context.Context) error {
 
 func (s *Store) leave() { s.door.RUnlock() }
 
-// maintain forgets what need not be kept any more: looked after every few seconds, and when a call says so.
+// maintain forgets consumers and request tokens that are over, every few seconds and when wake is
+// called.
 func (s *Store) maintain() {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -201,7 +226,7 @@ func (s *Store) maintain() {
 		case <-s.nudge:
 		}
 		now := s.clock()
-		if err := s.sweep(now, s.stop); err != nil {
+		if err := s.sweepConsumers(now, s.stop); err != nil {
 			s.log.Error("forgetting self-registered consumers", zap.Error(err))
 		}
 		if err := s.sweepRequests(now); err != nil {
@@ -216,6 +241,15 @@ func (s *Store) wake() {
 	case s.nudge <- struct{}{}:
 	default:
 	}
+}
+
+// UseNonce remembers the nonce until it expires.
+func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.nonces.Use(&n)
 }
 
 // Secret returns the store's 32 random bytes.
@@ -235,7 +269,7 @@ func (s *Store) secret() (secret [32]byte, err error) {
 	err = s.tokens.view(func(txn *badger.Txn) error {
 		return get(txn, key, func(v []byte) error {
 			if copy(secret[:], v) != len(secret) || len(v) != len(secret) {
-				return errDamaged
+				return record.ErrDamaged
 			}
 			return nil
 		})
@@ -256,18 +290,18 @@ func (s *Store) secret() (secret [32]byte, err error) {
 	return made, nil
 }
 
-// Check writes a few random bytes and reads them again.
+// Check writes a few random bytes and reads them.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
-	if err := s.nonces.log.check(); err != nil {
+	if err := s.nonces.Check(); err != nil {
 		return err
 	}
 	want := make([]byte, 16)
 	rand.Read(want)
-	key := append([]byte{prefixCheck}, want[:2]...) // so that checks at the same time rarely read each other's
+	key := append([]byte{prefixCheck}, want[:2]...) // so that concurrent checks rarely read each other's bytes
 	s.secretLock.Lock()
 	defer s.secretLock.Unlock()
 	var c change
@@ -285,7 +319,7 @@ func (s *Store) Check(ctx context.Context) error {
 	})
 }
 
-// stripes are mutexes that keys share by their hash.
+// stripes are mutexes. A key has the mutex of its hash, and shares it with others.
 type stripes [256]sync.Mutex
 
 var stripeSeed = maphash.MakeSeed()
@@ -300,8 +334,8 @@ func (s *stripes) of(key string) *sync.Mutex {
 	return &s[maphash.String(stripeSeed, key)%uint64(len(s))]
 }
 
-// ttl is when Badger may drop an entry; the zero time means never. It only cleans up: what is expired is judged by
-// Store's clock.
+// ttl is when Badger may drop an entry; the zero time means never. It only cleans up: the Store's
+// clock decides what is expired.
 func ttl(t time.Time) uint64 {
 	if t.IsZero() {
 		return 0
@@ -314,7 +348,7 @@ func forgotten(expires, now time.Time) bool {
 	return !expires.IsZero() && !now.Before(expires.Add(tokenstore.Retention))
 }
 
-// retained is until when an access token that expires then is remembered.
+// retained returns until when an access token that expires then is remembered.
 func retained(expires time.Time) time.Time {
 	if expires.IsZero() {
 		return expires
@@ -322,7 +356,7 @@ func retained(expires time.Time) time.Time {
 	return expires.Add(tokenstore.Retention)
 }
 
-// notFound turns Badger's word into tokenstore's.
+// notFound turns Badger's error into tokenstore's.
 func notFound(err error) error {
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return tokenstore.ErrNotFound

@@ -70,8 +70,8 @@ func TestEverythingAtOnce(t *testing.T) {
 					case 11:
 						err = s.UseNonce(ctx, tokenstore.Nonce{Consumer: name, Token: user, Timestamp: clock.Load(), Value: key, Expires: time.Unix(clock.Load()+60, 0)})
 					case 12:
-						s.removals.garbage.Add(20 << 20)
-						s.removals.wake()
+						s.revocations.garbage.Add(20 << 20)
+						s.revocations.wake()
 					case 13:
 						err = s.RevokeToken(ctx, fmt.Sprintf("%d-%d", w, i-1))
 						s.wake()
@@ -93,7 +93,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			close(stop)
 			all.Wait()
 			for range 3000 {
-				if s.removals.pending() == nil {
+				if s.revocations.pending() == nil {
 					break
 				}
 				time.Sleep(10 * time.Millisecond)
@@ -123,7 +123,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 3000 {
-			if s.removals.pending() == nil {
+			if s.revocations.pending() == nil {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)

@@ -82,7 +82,7 @@ func TestVerifyWhileTablesAreRemoved(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		if err := x.verify(nil, func(uint64) bool {
+		if err := x.verifyTables(nil, func(uint64) bool {
 			unreadable++
 			return held.Load()
 		}); err != nil {
@@ -132,7 +132,7 @@ func TestVerifyWhileBadgerCompacts(t *testing.T) {
 			}
 		}
 		read += len(x.unverified)
-		if err := x.verify(stop, s.tokens.holds); err != nil {
+		if err := x.verifyTables(stop, s.tokens.holds); err != nil {
 			t.Errorf("a false alarm: %v", err)
 		}
 	}

@@ -1,8 +1,10 @@
 package badgerstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"testing"
 	"time"
 
@@ -11,7 +13,14 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
+
+// setVersion is a record of another version.
+func setVersion(record []byte, version byte) []byte {
+	b := append([]byte{version}, record[1:len(record)-4]...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
 
 // A consumer of a later version, or a damaged one, costs that consumer, and nothing else: the store
 // opens and says so once, and what is idle is forgotten.
@@ -39,8 +48,8 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 			}
 			var c change
 			for _, key := range []string{"a", "c"} {
-				record := encodeConsumer(&tokenstore.Consumer{Key: key, SelfRegistered: true})
-				c.put(recordKey(prefixConsumer, key), harm(record), 0)
+				value := record.Consumer.Encode(&tokenstore.Consumer{Key: key, SelfRegistered: true})
+				c.put(recordKey(prefixConsumer, key), harm(value), 0)
 			}
 			if err := s.tokens.commit(c); err != nil {
 				t.Fatal(err)
@@ -52,7 +61,7 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 			if _, err := s.Consumer(t.Context(), "b"); err != nil {
 				t.Error(err)
 			}
-			if _, err := s.Consumer(t.Context(), "a"); !unreadable(err) {
+			if _, err := s.Consumer(t.Context(), "a"); !record.Unreadable(err) {
 				t.Errorf("what can't be read: %v", err)
 			}
 			if logs.Len() != 1 {
@@ -82,7 +91,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		token := &tokenstore.AccessToken{Key: key, Consumer: "k", User: user}
 		var c change
 		putAccessToken(&c, token)
-		c.put(recordKey(prefixAccessToken, key), setVersion(encodeAccessToken(token), version), 0)
+		c.put(recordKey(prefixAccessToken, key), setVersion(record.AccessToken.Encode(token), version), 0)
 		if err := s.tokens.commit(c); err != nil {
 			t.Fatal(err)
 		}
@@ -101,14 +110,14 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 			said := logs.FilterMessageSnippet("stays on disk").Len()
-			if p := s.removals.pending(); p != nil && len(*p) == 1 && said > 0 {
+			if p := s.revocations.pending(); p != nil && len(*p) == 1 && said > 0 {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatal("marks:", s.removals.pending())
+				t.Fatal("marks:", s.revocations.pending())
 			}
 		}
-		if m, ok := (*s.removals.pending())[tokenstore.Filter{User: "u1"}]; !ok || m.version == 0 {
+		if m, ok := (*s.revocations.pending())[tokenstore.Filter{User: "u1"}]; !ok || m.version == 0 {
 			t.Error("the mark that hides a token is gone")
 		}
 	}
@@ -126,7 +135,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		t.Error(err)
 	}
 	for range 3 {
-		s.removals.wake()
+		s.revocations.wake()
 		time.Sleep(20 * time.Millisecond)
 	}
 	if n := logs.FilterMessageSnippet("stays on disk").Len(); n != 1 {
@@ -135,7 +144,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.removals.working()) > 0 {
+	if len(s.revocations.working()) > 0 {
 		t.Error("the disk space of what was removed is not reclaimed")
 	}
 	logs.TakeAll()

@@ -1,5 +1,6 @@
-// Package storetest is what every tokenstore.Store must do, as tests: Run for any store, RunDurable for one that can be
-// opened again. A store's own tests add what only it has, such as its limits' sizes.
+// Package storetest tests what every tokenstore.Store must do: Run tests any store, RunDurable one
+// that can be opened again. A store's own tests add its specialties, such as the sizes of its
+// limits.
 //
 //	storetest.go       Run, RunDurable, the clock, helpers
 //	consumers.go tokens.go limits.go revoke.go selfregistered.go nonces.go durable.go    the cases

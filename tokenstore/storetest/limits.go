@@ -31,7 +31,7 @@ var limitCases = []testCase{
 		wantErr(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false), tokenstore.ErrTooMany)
 		must(t, create("another", "l"))
 
-		// Whatever ends one makes room for one.
+		// Each end of a request token makes room for another.
 		_, err := s.Review(t.Context(), waiting[0], review(c, "u", tokenstore.Unauthorized))
 		must(t, err)
 		must(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false))
@@ -201,8 +201,8 @@ var limitCases = []testCase{
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of added", "added")))
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of declared", "declared")))
 
-		// One that is adopted counts no more among them, and one that is deleted takes its request
-		// tokens along.
+		// A consumer that is adopted no longer counts as self-registered. A consumer that is
+		// deleted takes its request tokens along.
 		_, err := s.UpdateConsumer(t.Context(), "k0000", func(k *tokenstore.Consumer) error { k.SelfRegistered = false; return nil })
 		must(t, err)
 		for i := range tokenstore.MaxWaiting {

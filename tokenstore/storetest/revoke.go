@@ -194,8 +194,9 @@ var revokeCases = []testCase{
 	}},
 }
 
-// testNewGrants revokes many tokens, and makes new ones of the same user, consumer and keys at once. The old ones are gone and
-// the new ones are there, then and when the store has removed what was revoked.
+// testNewGrants revokes many tokens, and makes new ones of the same user, consumer and keys at
+// once. The old ones are gone and the new ones exist, at once and after the store has removed the
+// old ones from disk.
 func testNewGrants(t *testing.T, s tokenstore.Store, c *clock, revoke func(round int) error) {
 	t.Helper()
 	const tokens, rounds = 300, 3
@@ -267,8 +268,8 @@ func testNewGrants(t *testing.T, s tokenstore.Store, c *clock, revoke func(round
 	}
 }
 
-// testRevoke revokes where the users a and ab, and the consumers a and ab, have what there is, named `user of
-// consumer`.
+// testRevoke revokes tokens of the users a and ab and the consumers a and ab, which are named `user
+// of consumer`.
 func testRevoke(t *testing.T, s tokenstore.Store, c *clock, f tokenstore.Filter, want int, access, requests []string) {
 	t.Helper()
 	var all []string

@@ -17,7 +17,7 @@ func selfRegister(t *testing.T, s tokenstore.Store, c *clock, key string) {
 	must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, SelfRegistered: true, Created: c.Now()}))
 }
 
-// wantForgotten fails the test unless the consumer goes.
+// wantForgotten fails the test unless the consumer is forgotten.
 func wantForgotten(t *testing.T, s tokenstore.Store, key string) {
 	t.Helper()
 	eventually(t, "forgetting consumer "+key, func() bool {
@@ -109,7 +109,7 @@ var selfRegisteredCases = []testCase{
 			must(t, s.CreateRequestToken(t.Context(), requestToken(c, numbered("t", i), "not stored")))
 		}
 
-		// One that was refused waits no longer, nor one that was exchanged.
+		// A request token that was refused waits no longer, nor does one that was exchanged.
 		_, err := s.Review(t.Context(), numbered("r", 0), review(c, "u", tokenstore.Unauthorized))
 		must(t, err)
 		must(t, create(2000))
@@ -122,7 +122,7 @@ var selfRegisteredCases = []testCase{
 		must(t, create(2001))
 		wantErr(t, create(2002), tokenstore.ErrTooMany)
 
-		// Nor one that has expired.
+		// Nor does one that has expired.
 		c.advance(2 * time.Hour) // one more than MaxWaiting is stored
 		for i := range tokenstore.MaxWaiting - 1 {
 			must(t, create(3000+i))

@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// An Opener opens a store that takes the time from clock. Where it needs closing or removing at the end of the test,
-// it sees to that with t.Cleanup; Close may have been called by then.
+// An Opener opens a store that takes the time from clock. It closes the store with t.Cleanup; Close
+// may have been called by then.
 type Opener func(t *testing.T, clock func() time.Time) tokenstore.Store
 
 // Run tests a store. Each case opens a store that must be empty.
@@ -26,8 +26,8 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) tokenstor
 	}
 }
 
-// RunDurable tests that a store keeps what it has when it is closed. fresh is called once in each case; what it
-// returns opens the same store each time: an empty one first.
+// RunDurable tests that a store keeps its content when it is closed. It calls fresh once in each
+// case. The Opener that fresh returns opens the same store each time; the first time it is empty.
 func RunDurable(t *testing.T, fresh func(t *testing.T) Opener) {
 	for _, c := range durableCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -53,8 +53,8 @@ func concat(lists ...[]testCase) (all []testCase) {
 	return all
 }
 
-// A clock stands still until it is told to move. It begins at the real time, since a store may let a database forget
-// by itself what expired in the past.
+// A clock stands still until it is advanced. It begins at the real time, since the database of a
+// store may drop by itself what expired in the past.
 type clock struct{ now atomic.Int64 }
 
 func newClock() *clock {
@@ -67,13 +67,13 @@ func (c *clock) Now() time.Time          { return time.Unix(0, c.now.Load()).UTC
 func (c *clock) advance(d time.Duration) { c.now.Add(int64(d)) }
 
 const (
-	// racers is how many calls are made at the same time where one must win.
+	// racers is how many calls are made at the same time if one must win.
 	racers = 64
-	// rounds is how often: a store that lets two win need not do so each time.
+	// rounds is how often a race is run: a store with a fault does not let two win each time.
 	rounds = 30
 )
 
-// race calls f so often at the same time, and returns the errors by what they are.
+// race calls f racers times at the same time, and counts the errors by their sentinel.
 func race(f func(i int) error) map[error]int {
 	var (
 		mu    sync.Mutex
@@ -132,7 +132,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// eventually waits for what a store may do in the background.
+// eventually waits for something that a store may do in the background.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {

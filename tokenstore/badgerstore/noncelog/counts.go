@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -11,15 +11,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// nonceCounts are a small file that says how many records were written to each segment that is not full and on disk yet.
-// A record is counted when it is written, with no system call where files can be mapped; so after kill -9 a segment that
-// holds fewer is damaged. After a power cut the file proves nothing, and is not read. There is one for each process.
+// counts is a small file with the number of records that were written to each segment that is not
+// full and on disk yet. A record is counted when it is written, without a system call if files can
+// be mapped. So after kill -9, a segment that holds fewer is damaged. After a power cut the file
+// proves nothing, and is not read. Each process makes its own.
 //
-//	header  0 magic (8)   8 version (4)   16 serial number of the process's first segment (8)   60 CRC-32C of all before
-//	slots   64 bytes each: 0 serial number of the segment, and one (8)   8 records (8), both in the machine's byte order
-type nonceCounts struct {
+//	header  0 magic (8)   8 version (4)   16 serial number of the process's first segment (8)
+//	        60 CRC-32C of all before
+//	slots   64 bytes each, in the machine's byte order: 0 serial number of the segment, plus one (8)
+//	        8 records (8)
+type counts struct {
 	path   string
 	serial uint64
 	file   *os.File
@@ -34,14 +39,14 @@ const (
 	countsHeader  = 64
 	countSize     = 64
 	countsSize    = 4096
-	// countSlots is how many segments there may be at once that are not on disk.
+	// countSlots is how many segments may not be on disk at the same time.
 	countSlots = (countsSize - countsHeader) / countSize
 )
 
 // A counter counts the records of a segment.
 type counter struct {
 	n *atomic.Int64
-	// write is nil where n is the file's memory.
+	// write is nil if n is in the file's memory.
 	write func() error
 }
 
@@ -67,11 +72,11 @@ func countsHead(serial uint64) (h [segmentHeader]byte) {
 	return h
 }
 
-func newNonceCounts(dir string, serial uint64) (*nonceCounts, error) {
-	c := &nonceCounts{path: countsPath(dir, serial), serial: serial}
+func newCounts(dir string, serial uint64) (*counts, error) {
+	c := &counts{path: countsPath(dir, serial), serial: serial}
 	reserved, err := makeFile(c.path, countsSize, countsHead(serial))
 	if err != nil {
-		return nil, errors.Join(err, removeAny(c.path))
+		return nil, errors.Join(err, disk.Remove(c.path))
 	}
 	if c.file, err = os.OpenFile(c.path, os.O_RDWR, 0); err != nil {
 		return nil, err
@@ -86,8 +91,9 @@ func newNonceCounts(dir string, serial uint64) (*nonceCounts, error) {
 
 func slotOf(serial uint64) int { return countsHeader + int(serial%countSlots)*countSize }
 
-// take begins to count the records of a segment. That it does is on disk, where a disk loses power and the machine does not.
-func (c *nonceCounts) take(serial uint64) (counter, error) {
+// take begins to count the records of a segment. The slot is synced, for a disk that loses power
+// while the machine does not.
+func (c *counts) take(serial uint64) (counter, error) {
 	at := slotOf(serial)
 	if c.data != nil {
 		n := (*atomic.Int64)(unsafe.Pointer(&c.data[at+8])) // aligned: pages and slots are
@@ -110,7 +116,7 @@ func (c *nonceCounts) take(serial uint64) (counter, error) {
 	}}, errors.Join(write(0), c.file.Sync())
 }
 
-func (c *nonceCounts) close() error {
+func (c *counts) close() error {
 	var err error
 	if c.data != nil {
 		err = unmapFile(c.data)
@@ -118,14 +124,14 @@ func (c *nonceCounts) close() error {
 	return errors.Join(err, c.file.Close())
 }
 
-// readNonceCounts returns how many records there were at least, by the segments' serial numbers.
-func readNonceCounts(dir string, serial uint64) (map[uint64]int64, error) {
+// readCounts returns how many records each segment has at least, by serial number.
+func readCounts(dir string, serial uint64) (map[uint64]int64, error) {
 	b, err := os.ReadFile(countsPath(dir, serial))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errSegment, err)
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if h := countsHead(serial); len(b) != countsSize || string(b[:countsHeader]) != string(h[:]) {
-		return nil, fmt.Errorf("%w: %q is damaged or of another version", errSegment, countsPath(dir, serial))
+		return nil, fmt.Errorf("%w: %q is damaged or of another version", errDamaged, countsPath(dir, serial))
 	}
 	counts := make(map[uint64]int64)
 	for at := countsHeader; at < countsSize; at += countSize {
@@ -133,7 +139,8 @@ func readNonceCounts(dir string, serial uint64) (map[uint64]int64, error) {
 		switch {
 		case segment == 0:
 		case slotOf(segment-1) != at:
-			return nil, fmt.Errorf("%w: %q counts segment %x in a wrong place", errSegment, countsPath(dir, serial), segment-1)
+			return nil, fmt.Errorf("%w: %q counts segment %x in a wrong place",
+				errDamaged, countsPath(dir, serial), segment-1)
 		default:
 			counts[segment-1] = int64(binary.NativeEndian.Uint64(b[at+8:]))
 		}
@@ -141,29 +148,29 @@ func readNonceCounts(dir string, serial uint64) (map[uint64]int64, error) {
 	return counts, nil
 }
 
-// removeNonceCounts removes those of earlier processes.
-func removeNonceCounts(dir string, except uint64) error {
+// removeCounts removes the counts of earlier processes.
+func removeCounts(dir string, except uint64) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		if strings.HasSuffix(e.Name(), countsSuffix) && path != countsPath(dir, except) {
-			err = errors.Join(err, removeAny(path))
+			err = errors.Join(err, disk.Remove(path))
 		}
 	}
 	return err
 }
 
-// A segmentRecord is what the tokens database says of a segment.
+// A segmentRecord describes a segment in the state.
 type segmentRecord struct {
 	serial uint64
-	// records is how many it holds, or openSegment while the nonceCounts say that.
+	// records is how many records it holds, or openSegment while counts has the number.
 	records int64
 }
 
 const openSegment = -1
 
-// missing returns what is wrong with the segments that were loaded, by what was durable of them. counts is nil where
-// nothing is known of open ones.
+// missing compares the segments that were loaded with those of the state, and returns what is
+// missing. counts is nil if nothing is known of open ones.
 func missing(listed []segmentRecord, counts map[uint64]int64, loaded []*segment) error {
 	bySerial := make(map[uint64]*segment, len(loaded))
 	for _, s := range loaded {
@@ -176,15 +183,16 @@ func missing(listed []segmentRecord, counts map[uint64]int64, loaded []*segment)
 		if want == openSegment && counts != nil {
 			n, ok := counts[l.serial]
 			if !ok {
-				errs = append(errs, fmt.Errorf("%w: nothing counts segment %x", errSegment, l.serial))
+				errs = append(errs, fmt.Errorf("%w: nothing counts segment %x", errDamaged, l.serial))
 			}
 			want = n
 		}
 		switch {
 		case s == nil:
-			errs = append(errs, fmt.Errorf("%w: segment %x is gone", errSegment, l.serial))
+			errs = append(errs, fmt.Errorf("%w: segment %x is gone", errDamaged, l.serial))
 		case s.records < want:
-			errs = append(errs, fmt.Errorf("%w: %q holds %d records, and %d were written", errSegment, s.path, s.records, want))
+			errs = append(errs, fmt.Errorf("%w: %q holds %d records, and %d were written",
+				errDamaged, s.path, s.records, want))
 		}
 	}
 	return errors.Join(errs...)

@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -11,53 +11,53 @@ import (
 )
 
 const (
-	// nonceShards is so large that a shard's table grows in well below a millisecond with millions of nonces.
-	nonceShards = 256
+	// With setShards shards and millions of nonces, a table grows in much less than a millisecond.
+	setShards   = 256
 	countShards = 256
 	// noBucket is below all buckets.
 	noBucket = math.MinInt32
-	// droppedAtOnce nonces are dropped in a fifth of a millisecond.
+	// Dropping droppedAtOnce nonces takes a fifth of a millisecond.
 	droppedAtOnce = 4096
 )
 
-// A nonceSet knows the nonces that are used, and how many each consumer and each of its tokens has. A nonce takes 16
-// bytes in a table that is at least half full.
-type nonceSet struct {
+// A set holds the used nonces, and how many each consumer and each of its tokens has. A nonce takes
+// 16 bytes, in a table that is at least half full.
+type set struct {
 	limit  int64 // nonces of one consumer
-	shards [nonceShards]nonceShard
-	// The counts stand by themselves, so that the nonces of one consumer are in all shards. Those of its tokens are
-	// in all shards too: they may be many.
+	shards [setShards]setShard
+	// The counts have shards of their own, since the nonces of one consumer are in all shards. The
+	// counts of one consumer's tokens are in all their shards too: there may be many.
 	tokens    [countShards]tokenShard
 	consumers [countShards]consumerShard
 }
 
-// A nonceShard holds the nonces whose digests begin alike, in a table for each bucket. The last one that was asked for
-// lies in the shard itself: requests come with timestamps of the same minute, and each of them finds the processor's
-// caches full of other things.
-type nonceShard struct {
+// A setShard holds the nonces of a part of all digests, in a table for each bucket. The table that
+// was used last is in the shard itself, which saves a cache miss: most requests have timestamps of
+// the same minute.
+type setShard struct {
 	mu     sync.Mutex
-	last   nonceTable
-	others map[int32]nonceTable // by bucket
+	last   table
+	others map[int32]table // by bucket
 	_      [64]byte
 }
 
-// A nonceTable is a set with open addressing and linear probing.
-type nonceTable struct {
-	entries []nonceEntry // none: there is no such table
+// A table is a set with open addressing and linear probing.
+type table struct {
+	entries []entry // nil: there is no such table
 	used    int
 	bucket  int32
 	expires uint32 // the last one, in seconds since 1970
 }
 
-// A nonceEntry has no pointer, so the garbage collector passes it by.
-type nonceEntry struct {
+// An entry has no pointer, so that the garbage collector skips tables.
+type entry struct {
 	a      uint64
 	b      uint32
 	holder uint32 // tokenCount.ref; 0 is an entry that is free
 }
 
-// A holder has nonces: a token of a consumer, or the consumer itself where the token is 0. It is one number, since maps of
-// those are the fastest.
+// A holder has nonces: it is a token of a consumer, or the consumer itself if the token is 0. It is
+// one number, since maps with integer keys are the fastest.
 type holder uint64
 
 func newHolder(consumer consumerID, token tokenID) holder {
@@ -77,7 +77,7 @@ type tokenShard struct {
 	_      [64]byte
 }
 
-// A tokenCount is a holder's. It may be forgotten when no nonce is live.
+// A tokenCount is the count of a holder. It may be dropped when it is 0.
 type tokenCount struct {
 	live     atomic.Int64
 	consumer *consumerCount
@@ -91,16 +91,16 @@ type consumerShard struct {
 	_      [64]byte
 }
 
-// A consumerCount is the sum of its holders' counts. It is forgotten with the last of them.
+// A consumerCount is the sum of its holders' counts. It is dropped with the last of them.
 type consumerCount struct {
 	live    atomic.Int64
 	holders int // below the shard's lock
 }
 
-func newNonceSet(limit int) *nonceSet {
-	s := &nonceSet{limit: int64(limit)}
+func newSet(limit int) *set {
+	s := &set{limit: int64(limit)}
 	for i := range s.shards {
-		s.shards[i].others = make(map[int32]nonceTable)
+		s.shards[i].others = make(map[int32]table)
 	}
 	for i := range s.tokens {
 		s.tokens[i].counts = make(map[holder]*tokenCount)
@@ -109,15 +109,20 @@ func newNonceSet(limit int) *nonceSet {
 	return s
 }
 
-// use adds the nonce, unless its timestamp is below the floor, or it is there, or its consumer or its token has too
-// many. A token may have as many as are free for its consumer. So one alone leaves half of the limit to the others, and n
-// of them together leave 1/(n+1). The consumer's requests to the endpoints have a part of their own.
-func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
-	// The counts go up before anybody looks whether the nonce is new. So a consumer that sends one nonce twice at
-	// the same time, with room for one more, may hear that there is none.
+// use adds the nonce, unless its timestamp is below the floor, or it is in the set, or its consumer
+// or its token has too many. A token may have as many as its consumer has left. So one token leaves
+// half of the limit to the others, and n tokens together leave 1/(n+1). The consumer's requests to
+// the endpoints have a share of their own.
+func (s *set) use(n *loggedNonce, floor *atomic.Int64) error {
+	// The counts rise before the nonce is looked up. So a consumer with room for one more, that
+	// sends the same nonce twice at the same time, may get the error that there is no room.
 	count, live, consumerLive := s.acquire(newHolder(n.consumer, n.token))
-	e := nonceEntry{a: binary.LittleEndian.Uint64(n.digest[:]), b: binary.LittleEndian.Uint32(n.digest[8:]), holder: count.ref}
-	shard := &s.shards[e.a%nonceShards]
+	e := entry{
+		a:      binary.LittleEndian.Uint64(n.digest[:]),
+		b:      binary.LittleEndian.Uint32(n.digest[8:]),
+		holder: count.ref,
+	}
+	shard := &s.shards[e.a%setShards]
 	bucket := n.bucket()
 	shard.mu.Lock()
 	err := error(nil)
@@ -126,11 +131,13 @@ func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 	switch {
 	case n.token == endpointID && live > max(s.limit/tokenstore.EndpointShare, 1):
 		tokenFull = tokenstore.ErrEndpointNoncesFull
-	case n.token != 0 && n.token != endpointID && live+consumerLive-1 > s.limit: // live-1 were not fewer than limit-(consumerLive-1)
+	case n.token != 0 && n.token != endpointID && live+consumerLive-1 > s.limit:
+		// live-1 were not fewer than limit-(consumerLive-1)
 		tokenFull = tokenstore.ErrTokenNoncesFull
 	}
 	switch {
-	case int64(n.timestamp) < floor.Load(): // under the lock: what is below the floor is dropped after it was raised
+	case int64(n.timestamp) < floor.Load():
+		// Under the lock: buckets below the floor are dropped after it was raised.
 		err = tokenstore.ErrNonceForgotten
 	case consumerLive > s.limit || tokenFull != nil:
 		err = tokenstore.ErrNoncesFull
@@ -142,7 +149,7 @@ func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 		}
 	default:
 		if t == nil {
-			t = shard.put(nonceTable{entries: make([]nonceEntry, 8), bucket: bucket})
+			t = shard.put(table{entries: make([]entry, 8), bucket: bucket})
 		}
 		if !t.add(e) {
 			err = tokenstore.ErrNonceUsed
@@ -157,8 +164,8 @@ func (s *nonceSet) use(n *loggedNonce, floor *atomic.Int64) error {
 	return err
 }
 
-// table returns the table for the bucket, which is the last one from then on; nil where there is none.
-func (s *nonceShard) table(bucket int32) *nonceTable {
+// table returns the table of the bucket, and moves it to last; nil if there is none.
+func (s *setShard) table(bucket int32) *table {
 	if s.last.bucket == bucket && s.last.entries != nil {
 		return &s.last
 	}
@@ -170,8 +177,8 @@ func (s *nonceShard) table(bucket int32) *nonceTable {
 	return s.put(t)
 }
 
-// put makes a table that is not among the others the last one, and returns where it is.
-func (s *nonceShard) put(t nonceTable) *nonceTable {
+// put moves a table to last, which must not be in others, and returns its place.
+func (s *setShard) put(t table) *table {
 	if s.last.entries != nil {
 		s.others[s.last.bucket] = s.last
 	}
@@ -180,15 +187,16 @@ func (s *nonceShard) put(t nonceTable) *nonceTable {
 }
 
 // take takes the table of a bucket out of the shard.
-func (s *nonceShard) take(bucket int32) (taken nonceTable) {
+func (s *setShard) take(bucket int32) (taken table) {
 	if t := s.table(bucket); t != nil {
-		taken, *t = *t, nonceTable{}
+		taken, *t = *t, table{}
 	}
 	return taken
 }
 
-// find returns where the entry is, or where it would be. Shards go by the digest's last bits, places by its first.
-func (t *nonceTable) find(e nonceEntry) int {
+// find returns the place of the entry, or the free place for it. Shards are chosen by the digest's
+// last bits, places by its first.
+func (t *table) find(e entry) int {
 	place, _ := bits.Mul64(e.a, uint64(len(t.entries)))
 	i := int(place)
 	for t.entries[i].holder != 0 && (t.entries[i].a != e.a || t.entries[i].b != e.b) {
@@ -199,14 +207,14 @@ func (t *nonceTable) find(e nonceEntry) int {
 	return i
 }
 
-func (t *nonceTable) add(e nonceEntry) bool {
+func (t *table) add(e entry) bool {
 	i := t.find(e)
 	if t.entries[i].holder != 0 {
 		return false
 	}
 	if 4*(t.used+1) > 3*len(t.entries) {
 		old := t.entries
-		t.entries = make([]nonceEntry, len(old)+len(old)/2)
+		t.entries = make([]entry, len(old)+len(old)/2)
 		for _, o := range old {
 			if o.holder != 0 {
 				t.entries[t.find(o)] = o
@@ -219,12 +227,12 @@ func (t *nonceTable) add(e nonceEntry) bool {
 	return true
 }
 
-// acquire counts one nonce more, and returns how many there are with it, of the holder and of its consumer.
-func (s *nonceSet) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
+// acquire counts one nonce more, and returns the counts with it, of the holder and of its consumer.
+func (s *set) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
 	shard := &s.tokens[h.shard()]
 	shard.mu.RLock()
 	if c = shard.counts[h]; c != nil {
-		live = c.live.Add(1) // under the lock: what has none may be forgotten
+		live = c.live.Add(1) // under the lock: a count of 0 may be dropped
 	}
 	shard.mu.RUnlock()
 	if c != nil {
@@ -247,13 +255,13 @@ func (s *nonceSet) acquire(h holder) (c *tokenCount, live, consumerLive int64) {
 	return c, c.live.Add(1), c.consumer.live.Add(1)
 }
 
-// release takes a nonce from the counts. The holder's goes last: at 0 the count may be forgotten.
+// release takes a nonce from the counts, the holder's last: at 0 it may be dropped.
 func (c *tokenCount) release() {
 	c.consumer.live.Add(-1)
 	c.live.Add(-1)
 }
 
-// hold returns the consumer's count, for one holder more.
+// hold returns the consumer's count, and counts one holder more.
 func (s *consumerShard) hold(id consumerID) *consumerCount {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,7 +284,7 @@ func (s *consumerShard) letGo(id consumerID) {
 }
 
 // drop forgets a bucket that is below the floor.
-func (s *nonceSet) drop(bucket int32) {
+func (s *set) drop(bucket int32) {
 	dropped := 0
 	for i := range s.shards {
 		shard := &s.shards[i]
@@ -296,8 +304,8 @@ func (s *nonceSet) drop(bucket int32) {
 	}
 }
 
-// release takes the nonces of a table, which nobody else has any more, from the counts.
-func (s *nonceSet) release(t *nonceTable) {
+// release takes the nonces of a table, which was taken out of its shard, from the counts.
+func (s *set) release(t *table) {
 	for _, e := range t.entries {
 		if e.holder == 0 {
 			continue
@@ -309,8 +317,8 @@ func (s *nonceSet) release(t *nonceTable) {
 	}
 }
 
-// forget forgets the holders without a nonce, and returns how many it looked at.
-func (s *nonceSet) forget(shard *tokenShard) int {
+// forget drops the counts of holders without a nonce, and returns how many counts there were.
+func (s *set) forget(shard *tokenShard) int {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	looked := len(shard.counts)
@@ -327,7 +335,7 @@ func (s *nonceSet) forget(shard *tokenShard) int {
 }
 
 // buckets returns when the last nonce of each bucket expires.
-func (s *nonceSet) buckets() map[int32]uint32 {
+func (s *set) buckets() map[int32]uint32 {
 	expires := make(map[int32]uint32)
 	for i := range s.shards {
 		shard := &s.shards[i]
@@ -341,4 +349,17 @@ func (s *nonceSet) buckets() map[int32]uint32 {
 		shard.mu.Unlock()
 	}
 	return expires
+}
+
+// live returns how many nonces are remembered.
+func (s *set) live() (n int64) {
+	for i := range s.consumers {
+		shard := &s.consumers[i]
+		shard.mu.Lock()
+		for _, c := range shard.counts {
+			n += c.live.Load()
+		}
+		shard.mu.Unlock()
+	}
+	return n
 }

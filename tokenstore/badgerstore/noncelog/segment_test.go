@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"bytes"
@@ -8,13 +8,15 @@ import (
 	"os"
 	"slices"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
 // segmentBytes is a segment of three records in four places: the second one was not finished.
 func segmentBytes(serial, key uint64) []byte {
 	h := encodeHeader(segmentVersion, 4, serial, key)
 	b := append(h[:], make([]byte, 4*recordSize)...)
-	for i, n := range []loggedNonce{{digest: nonceDigest{1}, timestamp: 1}, {digest: nonceDigest{2}}, {digest: nonceDigest{3}, expires: 7, consumer: 9, token: 5}} {
+	for i, n := range []loggedNonce{{digest: digest{1}, timestamp: 1}, {digest: digest{2}}, {digest: digest{3}, expires: 7, consumer: 9, token: 5}} {
 		r := b[segmentHeader+i*recordSize:]
 		if sum := encodeNonce(r, int64(i), serial, n); i != 1 {
 			binary.LittleEndian.PutUint32(r[recordSize-4:], sum)
@@ -36,7 +38,7 @@ func TestDecodeSegment(t *testing.T) {
 			binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 		})
 	}
-	record := func(i int) int { return segmentHeader + i*recordSize }
+	place := func(i int) int { return segmentHeader + i*recordSize }
 	for _, c := range []struct {
 		name    string
 		b       []byte
@@ -47,24 +49,24 @@ func TestDecodeSegment(t *testing.T) {
 		{"a record that was not finished does not count", good, []byte{1, 3}, 3, nil},
 		{"nothing but a header", edit(func(b []byte) { clear(b[segmentHeader:]) }), nil, 0, nil},
 		{"longer than its header says", append(bytes.Clone(good), 1), []byte{1, 3}, 3, nil},
-		{"a flipped bit in a digest", edit(func(b []byte) { b[record(0)] ^= 1 }), []byte{3}, 3, errSegment},
-		{"a flipped bit in a checksum", edit(func(b []byte) { b[record(3)-1] ^= 0x80 }), []byte{1}, 3, errSegment},
-		{"garbage in the middle", edit(func(b []byte) { copy(b[record(1):record(2)], bytes.Repeat([]byte{0xa5}, recordSize)) }), []byte{1, 3}, 3, errSegment},
-		{"a record in another's place", edit(func(b []byte) { copy(b[record(3):], b[record(2):record(3)]) }), []byte{1, 3}, 4, errSegment},
-		{"truncated", good[:len(good)-1], []byte{1, 3}, 3, errSegment},
-		{"truncated to its header", good[:segmentHeader], nil, 0, errSegment},
-		{"truncated in its header", good[:segmentHeader-1], nil, 0, errSegment},
-		{"empty", nil, nil, 0, errSegment},
-		{"zeros", make([]byte, len(good)), nil, 0, errSegment},
-		{"a foreign file", []byte("%PDF-1.7 and what else there is in such a file, which is no few bytes"), nil, 0, errSegment},
-		{"a flipped bit in the header", edit(func(b []byte) { b[40] ^= 1 }), nil, 0, errSegment},
-		{"another segment's bytes", segmentBytes(4, 6), nil, 0, errSegment},
-		{"another store's segment", segmentBytes(5, 7), []byte{1, 3}, 3, errSegment},
-		{"more records than there can be", header(func(b []byte) { b[15] = 0xff }), nil, 0, errSegment},
-		{"a version to come", header(func(b []byte) { b[8] = segmentVersion + 1 }), nil, 0, errVersion},
-		{"a version to come is damage", header(func(b []byte) { b[8] = segmentVersion + 1 }), nil, 0, errSegment},
-		{"no version", header(func(b []byte) { b[8] = 0 }), nil, 0, errSegment},
-		{"another magic", header(func(b []byte) { b[0]++ }), nil, 0, errSegment},
+		{"a flipped bit in a digest", edit(func(b []byte) { b[place(0)] ^= 1 }), []byte{3}, 3, errDamaged},
+		{"a flipped bit in a checksum", edit(func(b []byte) { b[place(3)-1] ^= 0x80 }), []byte{1}, 3, errDamaged},
+		{"garbage in the middle", edit(func(b []byte) { copy(b[place(1):place(2)], bytes.Repeat([]byte{0xa5}, recordSize)) }), []byte{1, 3}, 3, errDamaged},
+		{"a record in another's place", edit(func(b []byte) { copy(b[place(3):], b[place(2):place(3)]) }), []byte{1, 3}, 4, errDamaged},
+		{"truncated", good[:len(good)-1], []byte{1, 3}, 3, errDamaged},
+		{"truncated to its header", good[:segmentHeader], nil, 0, errDamaged},
+		{"truncated in its header", good[:segmentHeader-1], nil, 0, errDamaged},
+		{"empty", nil, nil, 0, errDamaged},
+		{"zeros", make([]byte, len(good)), nil, 0, errDamaged},
+		{"a foreign file", []byte("%PDF-1.7 and what else there is in such a file, which is no few bytes"), nil, 0, errDamaged},
+		{"a flipped bit in the header", edit(func(b []byte) { b[40] ^= 1 }), nil, 0, errDamaged},
+		{"another segment's bytes", segmentBytes(4, 6), nil, 0, errDamaged},
+		{"another store's segment", segmentBytes(5, 7), []byte{1, 3}, 3, errDamaged},
+		{"more records than there can be", header(func(b []byte) { b[15] = 0xff }), nil, 0, errDamaged},
+		{"a version to come", header(func(b []byte) { b[8] = segmentVersion + 1 }), nil, 0, record.ErrVersion},
+		{"a version to come is damage", header(func(b []byte) { b[8] = segmentVersion + 1 }), nil, 0, errDamaged},
+		{"no version", header(func(b []byte) { b[8] = 0 }), nil, 0, errDamaged},
+		{"another magic", header(func(b []byte) { b[0]++ }), nil, 0, errDamaged},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var digests []byte
@@ -76,7 +78,8 @@ func TestDecodeSegment(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSegment: whatever a file holds, it is read without harm, and what is read is what would be written.
+// FuzzDecodeSegment: a file with any content is read without harm, and each record that is read is
+// the one that would be written.
 func FuzzDecodeSegment(f *testing.F) {
 	f.Add(segmentBytes(5, 6), true)
 	f.Add(segmentBytes(5, 6)[:100], false)
@@ -112,7 +115,7 @@ func FuzzDecodeSegment(f *testing.F) {
 
 // Both ways to write a segment leave the same bytes.
 func TestPagesAreAlike(t *testing.T) {
-	n := loggedNonce{digest: nonceDigest{1, 2, 3}, consumer: 4, token: 8, timestamp: 5, expires: 6}
+	n := loggedNonce{digest: digest{1, 2, 3}, consumer: 4, token: 8, timestamp: 5, expires: 6}
 	var files [2][]byte
 	for i, mapped := range []bool{true, false} {
 		path := t.TempDir() + "/f"
@@ -136,8 +139,8 @@ func TestPagesAreAlike(t *testing.T) {
 	}
 }
 
-// A record of version 1 knows a minute only. With buckets of any width it is found where its nonce would be looked for, and
-// kept for as long as it was.
+// A record of version 1 knows a minute only. With buckets of any width it is found where its nonce
+// would be looked for, and kept for as long as it was.
 func TestNoncesOfVersion1(t *testing.T) {
 	const bucket, window = 30_000_000, 300
 	stored := loggedNonce{expires: uint32(bucket*v1BucketWidth + v1BucketWidth - 1 + window)}

@@ -1,4 +1,5 @@
-package badgerstore
+// Package batch groups the writes of concurrent callers.
+package batch
 
 import (
 	"context"
@@ -6,9 +7,9 @@ import (
 	"sync"
 )
 
-// A batcher collects what concurrent callers want written while the previous batch is being written, and writes it
-// at once: one fsync for all of them.
-type batcher[T any] struct {
+// A Batcher collects the items of concurrent callers while the previous batch is being written, and
+// writes them together: one fsync for all.
+type Batcher[T any] struct {
 	write func([]T) error
 	max   int // items of one batch
 
@@ -24,14 +25,15 @@ type batch[T any] struct {
 	err   error
 }
 
-func newBatcher[T any](limit int, write func([]T) error) *batcher[T] {
-	b := &batcher[T]{write: write, max: limit}
+// New returns a Batcher that calls write with at most limit items, never twice at the same time.
+func New[T any](limit int, write func([]T) error) *Batcher[T] {
+	b := &Batcher[T]{write: write, max: limit}
 	b.idle = sync.NewCond(&b.mu)
 	return b
 }
 
-// do returns when the item was written, or when ctx ends: the item is written then all the same.
-func (b *batcher[T]) do(ctx context.Context, item T) error {
+// Do returns when the item was written, or when ctx ends. The item is written in both cases.
+func (b *Batcher[T]) Do(ctx context.Context, item T) error {
 	b.mu.Lock()
 	var mine *batch[T]
 	if n := len(b.queue); n > 0 && len(b.queue[n-1].items) < b.max {
@@ -55,7 +57,7 @@ func (b *batcher[T]) do(ctx context.Context, item T) error {
 	}
 }
 
-func (b *batcher[T]) run() {
+func (b *Batcher[T]) run() {
 	for {
 		b.mu.Lock()
 		if len(b.queue) == 0 {
@@ -70,14 +72,15 @@ func (b *batcher[T]) run() {
 
 		next.err = b.write(next.items)
 		close(next.done)
-		// First whoever is ready: some have something for the next batch. The busier the processor, the longer that takes,
-		// and the fewer batches it and the disk have to do; where it is idle nobody waits.
+		// Goroutines that are ready run first: some of them add an item to the next batch. The
+		// busier the CPU, the longer that takes, and the fewer batches it has to do. On an idle CPU
+		// nothing waits.
 		runtime.Gosched()
 	}
 }
 
-// flush waits until everything is written.
-func (b *batcher[T]) flush() {
+// Flush waits until everything is written.
+func (b *Batcher[T]) Flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.running {

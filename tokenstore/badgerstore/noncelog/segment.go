@@ -1,38 +1,43 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A segment is one file of the nonce log: a header, and records of fixed size that are written once, in any order. All
-// numbers are little-endian.
+// A segment is one file of the nonce log: a header, and records of fixed size that are written
+// once, in any order. All numbers are little-endian.
 //
 //	header   0 magic (8)   8 version (4)   12 capacity in records (4)   16 serial number (8)
 //	        24 what key the digests are made with (8)   32 zeros (28)   60 CRC-32C of all before
-//	record   0 digest (12)   12 consumer (5)   17 token (3)   20 timestamp (4)   24 expiry (4)   28 checksum (4)
+//	record   0 digest (12)   12 consumer (5)   17 token (3)   20 timestamp (4)   24 expiry (4)
+//	        28 checksum (4)
 //
-// Times are seconds since 1970. The checksum is written last, at once, and is never 0: a record with 0 there was not
-// finished, so its request was never let through. Any other checksum that is wrong is damage, and so are fewer records than
-// were written (noncecount.go). No record crosses a disk's sector.
+// Times are seconds since 1970. The checksum is written last, at once, and is never 0: a record
+// with 0 there was not finished, so its request was never let through. Any other checksum that is
+// wrong is damage, and so are fewer records than were written (counts.go). No record crosses a
+// disk's sector.
 //
-// Nothing that can be changed in the program decides how a segment is read. Version 1 had eight bytes of the consumer's
-// hash, a bucket of 60 seconds for the timestamp, and the expiry of the whole bucket.
+// The reading of a segment depends on no constant that may change, such as bucketSeconds. Version 1
+// had eight bytes of the consumer's hash, a bucket of 60 seconds for the timestamp, and the expiry
+// of the whole bucket.
 const (
 	segmentMagic   = "oa1nonce"
 	segmentVersion = 2
 	segmentHeader  = 64
 	recordSize     = 32
-	// segmentRecords makes a segment 4 MiB: so often, and no more often, is a file made.
+	// segmentRecords makes a segment 4 MiB: a new file for each 131,070 requests.
 	segmentRecords = (4<<20 - segmentHeader) / recordSize
 	segmentSize    = segmentHeader + segmentRecords*recordSize
 
@@ -40,15 +45,18 @@ const (
 	unfinishedSuffix = ".new"
 )
 
-// errSegment: the nonce log can't be trusted.
-var errSegment = errors.New("damaged nonce log")
+// errDamaged: the nonce log can't be trusted.
+var errDamaged = errors.New("damaged nonce log")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 type (
-	// nonceDigest is the beginning of a keyed hash: 96 bits, so that no two nonces of millions are ever alike.
-	nonceDigest [12]byte
+	// digest is the first 96 bits of a keyed hash: enough that two of millions of nonces never have
+	// the same.
+	digest [12]byte
 	// consumerID is 40 bits of a keyed hash of the consumer's key.
 	consumerID uint64
-	// tokenID is 24 bits of a keyed hash of the token; 0 is no token, or one that is not known.
+	// tokenID is 24 bits of a keyed hash of the token; 0 means no token, or an unknown one.
 	tokenID uint32
 )
 
@@ -58,9 +66,9 @@ const (
 	v1BucketWidth = 60
 )
 
-// A loggedNonce is what is kept of a nonce.
+// A loggedNonce is the part of a nonce that is kept.
 type loggedNonce struct {
-	digest    nonceDigest
+	digest    digest
 	consumer  consumerID
 	token     tokenID
 	timestamp uint32 // seconds since 1970
@@ -69,7 +77,8 @@ type loggedNonce struct {
 
 func (n *loggedNonce) bucket() int32 { return int32(n.timestamp / bucketSeconds) }
 
-// bucketExpires is when every timestamp of the bucket is over, not only this one.
+// bucketExpires returns when all timestamps of the bucket have expired, if they live as long as
+// this one.
 func (n *loggedNonce) bucketExpires() uint32 {
 	return uint32(min(int64(n.expires)+bucketEnd(n.bucket())-int64(n.timestamp), math.MaxUint32))
 }
@@ -77,28 +86,28 @@ func (n *loggedNonce) bucketExpires() uint32 {
 type segment struct {
 	path   string
 	serial uint64
-	// pages are what put writes to; nil when the segment is only waiting for its end.
+	// pages has the open file; nil if the segment is full, or of an earlier process.
 	pages pages
-	// count is how many records were written, where that outlives the process.
+	// count counts the records that were written, and outlives the process.
 	count counter
-	// reserved is how many records there are at most: set when no more are taken.
+	// reserved is how many records were begun, set when no more can be.
 	reserved int64
-	// synced says that all of it is on disk.
+	// synced says that the whole segment is on disk.
 	synced bool
 	// records is how many it holds, once it is synced.
 	records int64
-	// over says that it is not needed any more.
+	// over says that the segment is not needed any more.
 	over bool
 	// newest is the highest bucket of a record.
 	newest atomic.Int32
 	_      [64]byte
-	next   atomic.Int64 // the next record that nobody has
+	next   atomic.Int64 // the next free record
 	_      [64]byte
-	done   atomic.Int64 // records that nobody is at any more, the failed ones too
+	done   atomic.Int64 // records that are finished, including failed ones
 }
 
-// pages are the bytes of a segment's file. Its space is there from the beginning: put can't meet a full disk where it
-// writes to memory.
+// pages are the bytes of a segment's file. Its space is reserved when it is made: a write to mapped
+// memory must not meet a full disk.
 type pages interface {
 	// put writes record i of the segment with the number, its checksum last.
 	put(i int64, serial uint64, n loggedNonce) error
@@ -107,21 +116,22 @@ type pages interface {
 	close() error
 }
 
-// newSegment makes the file, with its space, its header and its name on disk.
+// newSegment makes the file. When it returns, its space, its header and its name are on disk.
 func newSegment(dir string, serial, key uint64) (_ *segment, err error) {
 	s := &segment{path: filepath.Join(dir, fmt.Sprintf("%016x%s", serial, segmentSuffix)), serial: serial,
 		count: counter{n: new(atomic.Int64)}}
 	s.newest.Store(noBucket)
 	unfinished := s.path + unfinishedSuffix
-	reserved, err := makeFile(unfinished, segmentSize, encodeHeader(segmentVersion, segmentRecords, serial, key))
+	header := encodeHeader(segmentVersion, segmentRecords, serial, key)
+	reserved, err := makeFile(unfinished, segmentSize, header)
 	if err != nil {
-		return nil, errors.Join(err, removeAny(unfinished))
+		return nil, errors.Join(err, disk.Remove(unfinished))
 	}
-	if err := errors.Join(os.Rename(unfinished, s.path), syncDir(dir)); err != nil {
-		return nil, errors.Join(err, removeAny(unfinished), removeAny(s.path))
+	if err := errors.Join(os.Rename(unfinished, s.path), disk.SyncDir(dir)); err != nil {
+		return nil, errors.Join(err, disk.Remove(unfinished), disk.Remove(s.path))
 	}
 	if s.pages, err = openPages(s.path, reserved); err != nil {
-		return nil, errors.Join(err, removeAny(s.path))
+		return nil, errors.Join(err, disk.Remove(s.path))
 	}
 	return s, nil
 }
@@ -156,15 +166,7 @@ func openPages(path string, reserved bool) (pages, error) {
 	return &written{f}, nil
 }
 
-// removeAny removes a file, if there is one.
-func removeAny(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// put writes record i. Then it must be counted: at once, or when it is on disk where that is asked for.
+// put writes record i. The caller counts it: at once, or after the sync if it syncs.
 func (s *segment) put(i int64, n loggedNonce) error {
 	bucket := n.bucket()
 	for {
@@ -176,7 +178,7 @@ func (s *segment) put(i int64, n loggedNonce) error {
 	return s.pages.put(i, s.serial, n)
 }
 
-// segmentSerial reads a file's name; ok is false for what is no segment.
+// segmentSerial reads a file's name; ok is false if that is not a segment's.
 func segmentSerial(name string) (serial uint64, ok bool) {
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
 	if !ok || len(digits) != 16 {
@@ -196,7 +198,7 @@ func encodeHeader(version, records uint32, serial, key uint64) (h [segmentHeader
 	return h
 }
 
-// encodeNonce writes all of record i but its checksum, which it returns.
+// encodeNonce writes record i without its checksum, which it returns.
 func encodeNonce(to []byte, i int64, serial uint64, n loggedNonce) uint32 {
 	_ = to[recordSize-1]
 	copy(to, n.digest[:])
@@ -206,45 +208,47 @@ func encodeNonce(to []byte, i int64, serial uint64, n loggedNonce) uint32 {
 	return nonceChecksum(to, i, serial)
 }
 
-// nonceChecksum is right for a record in its own place only.
+// nonceChecksum depends on the record's place: a record in another place is damage.
 func nonceChecksum(record []byte, i int64, serial uint64) uint32 {
 	place := uint32(serial)*0x9e3779b1 ^ uint32(i)*0x85ebca6b // odd factors: neighbours differ in many bits
 	return max(crc32.Update(place, castagnoli, record[:recordSize-4]), 1)
 }
 
-// A segmentInfo says what a segment's file holds.
+// A segmentInfo describes a segment's file.
 type segmentInfo struct {
 	version  uint32
-	capacity int // what the header tells
-	taken    int // the last place that was begun, and one
+	capacity int // in the header
+	taken    int // the last place that was begun, plus one
 	records  int // those that can be read
 }
 
-// decodeSegment calls f with every record of a segment's file. An error, which is errSegment, says that there was more
-// than can be read.
+// decodeSegment calls f with every record of a segment's file. If some can't be read, it returns an
+// error that is errDamaged.
 func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segmentInfo, err error) {
 	if len(b) < segmentHeader || string(b[:8]) != segmentMagic ||
 		crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
-		return info, fmt.Errorf("%w: no header", errSegment)
+		return info, fmt.Errorf("%w: no header", errDamaged)
 	}
 	info.version = binary.LittleEndian.Uint32(b[8:])
 	if info.version == 0 || info.version > segmentVersion {
-		return info, fmt.Errorf("%w %w: version %d, and it knows 1 to %d", errSegment, errVersion, info.version, segmentVersion)
+		return info, fmt.Errorf("%w %w: version %d, and it knows 1 to %d",
+			errDamaged, record.ErrVersion, info.version, segmentVersion)
 	}
 	if got := binary.LittleEndian.Uint64(b[16:]); got != serial {
-		return info, fmt.Errorf("%w: number %x where %x should be", errSegment, got, serial)
+		return info, fmt.Errorf("%w: number %x where %x should be", errDamaged, got, serial)
 	}
 	capacity := int(binary.LittleEndian.Uint32(b[12:]))
 	if capacity > segmentRecords {
-		return info, fmt.Errorf("%w: of %d records", errSegment, capacity)
+		return info, fmt.Errorf("%w: of %d records", errDamaged, capacity)
 	}
 	info.capacity = capacity
-	if binary.LittleEndian.Uint64(b[24:]) != key { // its times can be read all the same
-		err = fmt.Errorf("%w: it belongs to another store", errSegment)
+	if binary.LittleEndian.Uint64(b[24:]) != key { // its times can be read nevertheless
+		err = fmt.Errorf("%w: it belongs to another store", errDamaged)
 	}
 	b = b[segmentHeader:]
 	if len(b) < capacity*recordSize {
-		err = fmt.Errorf("%w: %d bytes of records where %d should be", errSegment, len(b), capacity*recordSize)
+		err = fmt.Errorf("%w: %d bytes of records where %d should be",
+			errDamaged, len(b), capacity*recordSize)
 	}
 	var n loggedNonce
 	for i := 0; i < capacity && len(b) >= recordSize; i, b = i+1, b[recordSize:] {
@@ -258,7 +262,7 @@ func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segm
 		}
 		info.taken = i + 1
 		if sum != nonceChecksum(r, int64(i), serial) {
-			err = fmt.Errorf("%w: record %d", errSegment, i)
+			err = fmt.Errorf("%w: record %d", errDamaged, i)
 			continue
 		}
 		info.records++
@@ -277,7 +281,8 @@ func decodeSegment(b []byte, serial, key uint64, f func(loggedNonce)) (info segm
 	return info, err
 }
 
-// v1Nonces calls f with what stands for a record of version 1, once for each bucket that its timestamp may be in.
+// v1Nonces calls f with nonces that stand for a record of version 1: one for each bucket that its
+// timestamp may be in.
 func v1Nonces(n loggedNonce, bucket int32, width int64, f func(loggedNonce)) {
 	first := int64(bucket) * v1BucketWidth
 	last := first + v1BucketWidth - 1

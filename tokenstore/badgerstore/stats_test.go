@@ -1,20 +1,18 @@
 package badgerstore
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestOpenTellsWhatIsThere: an operator sees in the log that the right store was opened, and not an
-// empty one.
-func TestOpenTellsWhatIsThere(t *testing.T) {
+// TestStats: an operator sees that the right store was opened, and not an empty one.
+func TestStats(t *testing.T) {
 	o := Options{Path: t.TempDir(), EncryptionKey: make([]byte, 16)}
 	s := openTest(t, o)
 	now := time.Now()
@@ -51,23 +49,27 @@ func TestOpenTellsWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	core, logs := observer.New(zap.InfoLevel)
-	o.Logger, o.Sync = zap.New(core), true
-	openTest(t, o)
-	deadline := time.Now().Add(time.Minute)
-	for logs.FilterMessage(openedMessage).Len() == 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("it says nothing")
-		}
-		time.Sleep(time.Millisecond)
+	o.Sync = true
+	s = openTest(t, o)
+	stats, err := s.Stats(t.Context())
+	want := []tokenstore.Stat{
+		{Name: "consumers", Value: 2}, {Name: "access_tokens", Value: countedAtOnce + 1},
+		{Name: "request_tokens", Value: 1}, {Name: "nonces", Value: 3},
 	}
-	got := logs.FilterMessage(openedMessage).All()[0].ContextMap()
-	want := map[string]any{
-		"store": "badger", "path": o.Path, "encrypted": true, "sync": true,
-		"consumers": int64(2), "access_tokens": int64(countedAtOnce + 1), "request_tokens": int64(1),
-		"nonces": int64(3),
+	if err != nil || !slices.Equal(stats, want) {
+		t.Errorf("got %v, %v; want %v", stats, err, want)
 	}
-	if !maps.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+
+	ended, end := context.WithCancel(t.Context())
+	end()
+	stats, err = s.Stats(ended)
+	if !errors.Is(err, context.Canceled) || len(stats) != 1 || stats[0].Name != "nonces" {
+		t.Errorf("when it has no time: %v, %v; want the nonces alone, and %v", stats, err, context.Canceled)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Stats(t.Context()); !errors.Is(err, tokenstore.ErrClosed) {
+		t.Errorf("when it is closed: %v, want %v", err, tokenstore.ErrClosed)
 	}
 }

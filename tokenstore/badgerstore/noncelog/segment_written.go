@@ -1,12 +1,12 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
 	"os"
 )
 
-// written is a file that records are written to with a system call each: where files can't be mapped, or their space
-// not be reserved.
+// written is a file that takes a system call for each record: for systems where files can't be
+// mapped, or their space can't be reserved.
 type written struct{ file *os.File }
 
 func (w *written) put(i int64, serial uint64, n loggedNonce) error {

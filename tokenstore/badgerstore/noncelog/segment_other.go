@@ -1,10 +1,12 @@
 //go:build !linux
 
-package badgerstore
+package noncelog
 
-import "os"
+import (
+	"os"
+)
 
-// reserve gives the file its size only: no way to reserve its space is the same on all of these systems.
+// reserve only sets the file's size: these systems have no common call that reserves space.
 func reserve(f *os.File, size int64) (reserved bool, err error) { return false, f.Truncate(size) }
 
 func mapPages(f *os.File, _ int64) (pages, error) { return &written{f}, nil }

@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapped is a file in memory: what is copied there is the kernel's at once, and outlives the process.
+// mapped is a memory-mapped file: bytes that are copied there belong to the kernel, and outlive the
+// process.
 type mapped struct {
 	file *os.File
 	data []byte
@@ -25,8 +26,8 @@ func reserve(f *os.File, size int64) (reserved bool, err error) {
 	return err == nil, err
 }
 
-// mapPages maps a file whose space is reserved: without that, to write to memory would end the process when the disk is
-// full.
+// mapPages maps a file whose space is reserved. Without that, a write to memory on a full disk
+// would end the process.
 func mapPages(f *os.File, size int64) (pages, error) {
 	data, err := mapFile(f, size)
 	if err != nil {
@@ -38,7 +39,7 @@ func mapPages(f *os.File, size int64) (pages, error) {
 	return &mapped{f, data}, nil
 }
 
-// mapFile returns nil where the file can't be mapped.
+// mapFile returns nil if the file can't be mapped.
 func mapFile(f *os.File, size int64) ([]byte, error) {
 	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if errors.Is(err, unix.ENODEV) {
@@ -63,12 +64,13 @@ func (m *mapped) put(i int64, serial uint64, n loggedNonce) error {
 	sum := encodeNonce(to, i, serial, n)
 	var word [4]byte
 	binary.LittleEndian.PutUint32(word[:], sum)
-	// In one piece and after the rest. It is aligned: pages, the header and records are.
+	// The checksum is written atomically, after the rest. It is aligned, as pages, the header and
+	// records are.
 	atomic.StoreUint32((*uint32)(unsafe.Pointer(&to[recordSize-4])), binary.NativeEndian.Uint32(word[:]))
 	return nil
 }
 
-// sync writes back what the mapping made dirty, too: fdatasync knows all pages of the file.
+// sync also writes what was written through the mapping: fdatasync covers all pages of the file.
 func (m *mapped) sync() error {
 	return os.NewSyscallError("fdatasync", unix.Fdatasync(int(m.file.Fd())))
 }

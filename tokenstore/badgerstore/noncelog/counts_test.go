@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -36,17 +36,17 @@ func zeroPage(page int) func([]byte) []byte {
 	}
 }
 
-// TestNonceLogLosesNothingInSilence: whatever a bad disk or a person does to a file of the log, no used nonce passes, and
-// an ERROR says so where something is missing.
+// TestNonceLogLosesNothingInSilence: whatever a bad disk or a person does to a file of the log, no
+// used nonce passes, and an ERROR says so where something is missing.
 func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	t.Parallel()
 	const begin, early, all = 1_800_000_000, 400, segmentRecords + 2000
 	clock := func() time.Time { return time.Unix(begin, 0) }
-	use := func(s *Store, i int) error {
-		return s.UseNonce(t.Context(), windowNonce(begin-int64(i%200), fmt.Sprint(i)))
+	use := func(s *testLog, i int) error {
+		return s.use(windowNonce(begin-int64(i%200), fmt.Sprint(i)))
 	}
-	o := Options{Path: t.TempDir(), bootID: "same", Clock: clock}
-	s, err := Open(o)
+	o := testOptions{Path: t.TempDir(), bootID: "same", Clock: clock}
+	s, err := open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	}
 	workers.Wait()
 	unsettled := crash(t, o.Path)
-	if err := s.nonces.lookAfter(clock(), nil); err != nil {
+	if err := s.LookAfter(clock(), nil); err != nil {
 		t.Fatal(err)
 	}
 	killed := crash(t, o.Path)
@@ -156,7 +156,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 			}
 			for _, again := range []bool{false, true} {
 				core, logs := observer.New(zapcore.WarnLevel)
-				s, err := Open(Options{Path: dir, bootID: "same", Clock: clock, Logger: zap.New(core)})
+				s, err := open(testOptions{Path: dir, bootID: "same", Clock: clock, Logger: zap.New(core)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -181,7 +181,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 				if c.log == "" {
 					passes = begin
 				}
-				if err := s.UseNonce(t.Context(), windowNonce(passes, fmt.Sprint("new", again))); err != nil {
+				if err := s.use(windowNonce(passes, fmt.Sprint("new", again))); err != nil {
 					t.Errorf("a new nonce: %v", err)
 				}
 				if err := s.Close(); err != nil {
@@ -196,7 +196,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 func TestNonceCountsThatAreWritten(t *testing.T) {
 	for _, mapped := range []bool{true, false} {
 		dir := t.TempDir()
-		c, err := newNonceCounts(dir, 5)
+		c, err := newCounts(dir, 5)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestNonceCountsThatAreWritten(t *testing.T) {
 			}
 		}
 		all.Wait()
-		got, err := readNonceCounts(dir, 5)
+		got, err := readCounts(dir, 5)
 		if err != nil || len(got) != 3 || got[5] != 1000 || got[6] != 0 || got[5+countSlots-1] != 7 {
 			t.Errorf("mapped %v: got %v, %v", mapped, got, err)
 		}

@@ -1,4 +1,4 @@
-package badgerstore
+package noncelog
 
 import (
 	"encoding/binary"
@@ -13,12 +13,12 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestNonceSet: whatever the order in which nonces of several buckets come, come again, and are dropped, the set knows
-// what a map would know, and counts what each consumer has.
+// TestNonceSet: nonces of several buckets come, come again and are dropped in any order. The set
+// has what a map would have, and counts the nonces of each consumer.
 func TestNonceSet(t *testing.T) {
 	const buckets, consumers = 4, 3
 	random := rand.New(rand.NewPCG(1, 2))
-	s := newNonceSet(math.MaxInt)
+	s := newSet(math.MaxInt)
 	var floor atomic.Int64
 	floor.Store(none)
 	type nonce struct {
@@ -73,7 +73,7 @@ func TestNonceSet(t *testing.T) {
 		t.Errorf("%d buckets, want %d", len(got), len(want))
 	}
 	for i := range s.shards {
-		for _, table := range slices.AppendSeq([]nonceTable{s.shards[i].last}, maps.Values(s.shards[i].others)) {
+		for _, table := range slices.AppendSeq([]table{s.shards[i].last}, maps.Values(s.shards[i].others)) {
 			if n := len(table.entries); n > 8 && 2*table.used < n {
 				t.Errorf("shard %d: %d nonces in %d places", i, table.used, n)
 			}
@@ -81,11 +81,12 @@ func TestNonceSet(t *testing.T) {
 	}
 }
 
-// TestShareOfAToken: a token may have as many nonces as are free for its consumer; what is forgotten frees both.
+// TestShareOfAToken: a token may have as many nonces as are free for its consumer; what is
+// forgotten frees both.
 func TestShareOfAToken(t *testing.T) {
 	const limit = 120
 	for tokens, want := range map[int]int{1: 60, 2: 40, 3: 30, 5: 20} {
-		s := newNonceSet(limit)
+		s := newSet(limit)
 		var floor atomic.Int64
 		digest := uint64(0)
 		use := func(token tokenID, bucket int32) error {

@@ -1,4 +1,4 @@
-package badgerstore
+package batch
 
 import (
 	"runtime"
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBatcherYields: on a busy processor, callers that come back together are written together, and one that is alone waits
-// for its own write only.
+// TestBatcherYields: on a busy processor, callers that come back together are written together, and
+// one that is alone waits for its own write only.
 func TestBatcherYields(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const write, calls = time.Millisecond, 10
@@ -24,7 +24,7 @@ func TestBatcherYields(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				batches := 0
-				b := newBatcher(100, func([]int) error {
+				b := New(100, func([]int) error {
 					batches++
 					time.Sleep(write)
 					return nil
@@ -34,7 +34,7 @@ func TestBatcherYields(t *testing.T) {
 				for range test.callers {
 					all.Go(func() {
 						for i := range calls {
-							if err := b.do(t.Context(), i); err != nil {
+							if err := b.Do(t.Context(), i); err != nil {
 								t.Error(err)
 							}
 						}
@@ -44,7 +44,7 @@ func TestBatcherYields(t *testing.T) {
 				if took := time.Since(began); batches > test.most || took > time.Duration(test.most)*write {
 					t.Errorf("%d batches in %v, want at most %d in %v", batches, took, test.most, time.Duration(test.most)*write)
 				}
-				b.flush()
+				b.Flush()
 			})
 		})
 	}

@@ -1,0 +1,125 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	_ "github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore" // the default store
+)
+
+// stores holds the open stores, so that a reload goes on with the one it finds.
+var stores = caddy.NewUsagePool()
+
+// A pooledStore is a store in the pool.
+type pooledStore struct {
+	tokenstore.Store
+	cancel  context.CancelFunc // ends what runs beside it
+	running sync.WaitGroup
+}
+
+// Destruct closes the store when nobody uses it any more.
+func (s *pooledStore) Destruct() error {
+	s.cancel()
+	s.running.Wait()
+	return s.Close()
+}
+
+// provisionStore loads the store's module, which opens nothing yet.
+func (a *App) provisionStore(ctx caddy.Context) error {
+	var module any
+	var err error
+	if a.StoreRaw == nil {
+		module, err = ctx.LoadModuleByID(storeID(tokenstore.DefaultModule), nil)
+	} else {
+		module, err = ctx.LoadModule(a, "StoreRaw")
+	}
+	if err != nil {
+		return fmt.Errorf("loading the store's module: %w", err)
+	}
+	m, ok := module.(tokenstore.Module)
+	if !ok {
+		return fmt.Errorf("module %T is no token store", module)
+	}
+	a.module = m
+	return nil
+}
+
+// storeID is the ID of the module of the store with the name.
+func storeID(name string) string { return tokenstore.ModuleNamespace + "." + name }
+
+// acquireStore opens the store, or goes on with the one that another configuration opened. The pool
+// counts the app from then on, also where an error is returned because the open store could not be
+// configured.
+func (a *App) acquireStore() (tokenstore.Store, error) {
+	key, err := a.module.PoolKey()
+	if err != nil {
+		return nil, err
+	}
+	value, loaded, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
+		store, err := a.module.Open()
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		pooled := &pooledStore{Store: store, cancel: cancel}
+		pooled.running.Go(func() { logOpened(ctx, a.logger, a.module, store) })
+		return pooled, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.poolKey = key
+	store := value.(*pooledStore).Store
+	if loaded {
+		err = a.module.Configure(store)
+	}
+	return store, err
+}
+
+// releaseStore lets go of the store, which the pool counts the app for.
+func (a *App) releaseStore() error {
+	var err error
+	if other := appsStarted.on(a.poolKey); other != nil { // a reload that failed has left its options
+		err = other.module.Configure(other.store)
+		other.store.SetLimits(other.limits())
+	}
+	_, closing := stores.Delete(a.poolKey)
+	a.poolKey = ""
+	return errors.Join(err, closing)
+}
+
+// openedMessage is the line in the log.
+const openedMessage = "token store is open"
+
+// logOpened says in the log which store was opened, and how much is in it, as far as both are
+// known. It is called in the background: a store may count for seconds.
+func logOpened(ctx context.Context, logger *zap.Logger, module tokenstore.Module, store tokenstore.Store) {
+	var fields []zap.Field
+	if m, ok := module.(caddy.Module); ok {
+		fields = append(fields, zap.String("store", m.CaddyModule().ID.Name()))
+	}
+	if d, ok := module.(tokenstore.Describer); ok {
+		for _, attr := range d.Describe() {
+			fields = append(fields, zap.Any(attr.Key, attr.Value.Any()))
+		}
+	}
+	if s, ok := store.(tokenstore.Statter); ok {
+		stats, err := s.Stats(ctx)
+		if ctx.Err() != nil {
+			return // it is being closed
+		}
+		if err != nil {
+			fields = append(fields, zap.NamedError("uncounted", err))
+		}
+		for _, stat := range stats {
+			fields = append(fields, zap.Int64(stat.Name, stat.Value))
+		}
+	}
+	logger.Info(openedMessage, fields...)
+}

@@ -1,0 +1,65 @@
+// Package disk is what a store that keeps files needs of a file system: room that is left, and
+// names that are durable.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// HasRoom returns an error, which is syscall.ENOSPC, where less than reserve is free below dir.
+func HasRoom(dir string, reserve uint64) error {
+	free, err := Free(dir)
+	if err != nil {
+		return fmt.Errorf("free space of %q: %w", dir, err)
+	}
+	if free < reserve {
+		return fmt.Errorf("%q: %d MiB of disk are free and %d are needed: %w",
+			dir, free>>20, reserve>>20, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// MakeDir makes the directory, and those above it that are not there, for their owner alone. It
+// calls sync with each directory that holds the name of a new one.
+func MakeDir(dir string, sync func(string) error) error {
+	parent := filepath.Dir(dir)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || parent == dir {
+		return os.MkdirAll(dir, 0o700) // says what is wrong
+	}
+	if err := MakeDir(parent, sync); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return sync(parent)
+}
+
+// SyncDir makes the names of new files in the directory durable.
+func SyncDir(dir string) error {
+	f, err := os.Open(filepath.Clean(dir))
+	if errors.Is(err, os.ErrPermission) {
+		return nil // one above the store, where this process may make names but not read them
+	}
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, os.ErrPermission) {
+		err = nil // a file system, or Windows, where a directory can't be synced
+	}
+	return errors.Join(err, f.Close())
+}
+
+// Remove removes a file, if there is one.
+func Remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,16 @@
+//go:build linux || darwin || freebsd
+
+package disk
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// Free returns how many bytes of the file system below dir this process may still write.
+func Free(dir string) (uint64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return uint64(s.Bavail) * uint64(s.Bsize), nil
+}

@@ -1,0 +1,497 @@
+package noncelog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// TestPowerCut opens what was synced of the nonce log when the power went, at a moment of many, in
+// a machine that was started again: whatever was accepted is refused, and a client whose clock is
+// right soon passes.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		sync, jumps bool
+	}{{"sync off", false, false}, {"sync on", true, false}, {"sync off, and a clock that jumps", false, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			rounds := 10
+			if testing.Short() {
+				rounds = 3
+			}
+			for round := range rounds {
+				powerCut(t, c.sync, c.jumps, time.Duration(round*20)*time.Millisecond)
+			}
+		})
+	}
+}
+
+func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
+	path := t.TempDir()
+	var (
+		mu     sync.Mutex
+		disk   = make(map[string][]byte) // of each segment, what was synced last
+		cut    atomic.Bool
+		now    atomic.Int64
+		nonces []tokenstore.Nonce
+		all    sync.WaitGroup
+	)
+	now.Store(1_800_000_000)
+	s := openTest(t, testOptions{Path: path, Sync: sync_, bootID: "before", Clock: func() time.Time { return time.Unix(now.Load(), 0) },
+		afterSync: func(path string) error {
+			mu.Lock() // before the file is read: of two syncs at once, the later one is kept
+			defer mu.Unlock()
+			b, err := os.ReadFile(path)
+			if err == nil && !cut.Load() {
+				disk[filepath.Base(path)] = b
+			}
+			return nil
+		}})
+	for worker := range 4 {
+		all.Go(func() {
+			for i := 0; !cut.Load(); i++ {
+				// Clocks that are slow, right and fast, up to the window. Few are fast: each of
+				// those has all that came before it synced.
+				ahead := int64(i * 37 % testWindow)
+				if i%25 != 0 {
+					ahead = -ahead
+				}
+				n := windowNonce(now.Load()+ahead, fmt.Sprint(worker, " ", i))
+				err := s.use(n)
+				if errors.Is(err, tokenstore.ErrNonceForgotten) {
+					continue // the clock went on between its timestamp and its use, and the window is over
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if !cut.Load() { // else nobody got the answer
+					nonces = append(nonces, n)
+				}
+				mu.Unlock()
+				if i%50 == 0 {
+					now.Add(1)
+				}
+			}
+		})
+	}
+	for enough := !jumps; !enough && !t.Failed(); { // the ceiling is raised, and lowered while nonces are used
+		for _, by := range []int64{2 * (lead + ceilingSlack), -2 * (lead + ceilingSlack)} {
+			now.Add(by)
+			if err := s.LookAfter(s.clock(), nil); err != nil {
+				t.Error(err)
+			}
+		}
+		mu.Lock()
+		enough = len(nonces) >= 200
+		mu.Unlock()
+	}
+	for enough := false; !enough && !t.Failed(); time.Sleep(time.Millisecond) {
+		mu.Lock()
+		enough = len(nonces) >= 200
+		mu.Unlock()
+	}
+	time.Sleep(after)
+	s.looking.Lock() // no ceiling is lowered between the cut and the copy
+	mu.Lock()
+	cut.Store(true)
+	mu.Unlock()
+	all.Wait()
+
+	// The tokens database is synced at each commit, and what it says later forbids no less.
+	copied := crash(t, path)
+	s.looking.Unlock()
+	for _, name := range segmentsOf(t, copied) {
+		b, ok := disk[filepath.Base(name)]
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	again := openTest(t, testOptions{Path: copied, bootID: "after", Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
+	for _, n := range nonces {
+		err := again.use(n)
+		if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+			t.Fatalf("timestamp %d, clock %d: got %v, want used or forgotten", n.Timestamp, now.Load(), err)
+		}
+	}
+	later := now.Load() + lead + 1
+	if sync_ {
+		later = now.Load() - testWindow
+	}
+	if jumps { // it may have happened while the clock was ahead
+		later += 2 * (lead + ceilingSlack)
+	}
+	if err := again.use(windowNonce(later, "new")); err != nil {
+		t.Errorf("a new nonce, %d seconds later: %v", later-now.Load(), err)
+	}
+}
+
+// A clock that is a year ahead costs nothing later where no request was judged by it. Where
+// requests were, the next look at the log brings the ceiling back, and what was accepted until then
+// is refused after a power cut all the same.
+func TestClockThatWasAYearAhead(t *testing.T) {
+	const year = 365 * 86400
+	for _, judged := range []bool{false, true} {
+		t.Run(fmt.Sprint("requests were judged ", judged), func(t *testing.T) {
+			var now atomic.Int64
+			now.Store(1_800_000_000)
+			disk := make(map[string][]byte)
+			var mu sync.Mutex
+			// Nobody else looks after the log here, with a time that was read before the clock
+			// jumped.
+			open := func(o testOptions) *Log {
+				t.Helper()
+				n, err := openAlone(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			end := func(n *Log) {
+				if err := n.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			clock := func() time.Time { return time.Unix(now.Load(), 0) }
+			o := testOptions{Path: t.TempDir(), MaxNonces: 1000, Logger: zap.NewNop(), Clock: clock, bootID: "one",
+				afterSync: func(path string) error {
+					b, err := os.ReadFile(path)
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					disk[filepath.Base(path)] = b
+					return nil
+				}}
+			var used []tokenstore.Nonce
+			var n *Log
+			use := func(nonce tokenstore.Nonce) {
+				t.Helper()
+				if err := n.Use(&nonce); err != nil {
+					t.Fatal(err)
+				}
+				used = append(used, nonce)
+			}
+			look := func() {
+				t.Helper()
+				if err := n.LookAfter(o.Clock(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n = open(o)
+			use(windowNonce(now.Load(), "a"))
+			look()
+			end(n)
+			now.Add(year)
+			o.bootID = "two"
+			n = open(o)
+			look()
+			if c := n.journal.ceiling.Load(); c > now.Load()-year+lead {
+				t.Fatalf("without a request the ceiling became %d", c)
+			}
+			if judged {
+				use(windowNonce(now.Load(), "ahead")) // raises the ceiling
+				look()
+				use(windowNonce(now.Load()-1, "ahead, and below the ceiling"))
+			}
+			now.Add(bucketSeconds - year)
+			look()
+			use(windowNonce(now.Load(), "b"))
+			if !judged { // it would bring what came before it to disk
+				use(windowNonce(now.Load()+lead+1, "above the ceiling"))
+			}
+			look()
+
+			path := crash(t, o.Path)
+			for _, name := range segmentsOf(t, path) {
+				mu.Lock()
+				b := disk[filepath.Base(name)]
+				mu.Unlock()
+				if err := os.WriteFile(name, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			now.Add(120)
+			o.Path, o.bootID, o.afterSync = path, "three", nil
+			end(n)
+			n = open(o)
+			defer end(n)
+			for _, u := range used {
+				err := n.Use(&u)
+				if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
+					t.Errorf("%q of %d: got %v, want used or forgotten", u.Value, u.Timestamp, err)
+				}
+			}
+			fresh := windowNonce(now.Load(), "c")
+			if err := n.Use(&fresh); err != nil {
+				t.Errorf("after the power cut: %v", err)
+			}
+		})
+	}
+}
+
+// A nonce that is on its way to the log while the ceiling is lowered below it is synced by itself:
+// it was not there yet when what is below the old ceiling was.
+func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var synced atomic.Bool
+	s := openTest(t, testOptions{Clock: func() time.Time { return now }, afterSync: func(string) error {
+		synced.Store(true)
+		return nil
+	}})
+	n := s.Log
+	n.looking.Lock()
+	defer n.looking.Unlock()
+	if err := n.change(func(s *logState) { s.ceiling = now.Unix() + 86400 }); err != nil {
+		t.Fatal(err)
+	}
+	active := n.journal.active.Load()
+	active.pages = slowPages{active.pages, func() {
+		if err := n.lowerCeiling(now); err != nil {
+			t.Error(err)
+		}
+		if !synced.Swap(false) {
+			t.Error("the ceiling is lowered before what is below it is on disk")
+		}
+	}}
+	if err := s.use(windowNonce(now.Unix()+lead+1, "n")); err != nil {
+		t.Fatal(err)
+	}
+	if !synced.Load() {
+		t.Error("accepted above the ceiling, and not on disk")
+	}
+}
+
+// slowPages does something before a nonce is written.
+type slowPages struct {
+	pages
+	before func()
+}
+
+func (p slowPages) put(i int64, serial uint64, n loggedNonce) error {
+	p.before()
+	return p.pages.put(i, serial, n)
+}
+
+// A power cut while the clock is ahead, and requests are judged by it, refuses all until then: the
+// log says until when, and what can be done.
+func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
+	now := int64(1_800_000_000 + 86400)
+	core, logs := observer.New(zap.WarnLevel)
+	o := testOptions{Path: t.TempDir(), Clock: func() time.Time { return time.Unix(now, 0) }, bootID: "one",
+		Logger: zap.New(core)}
+	s := openTest(t, o)
+	if err := s.use(windowNonce(now, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.LookAfter(s.clock(), nil); err != nil {
+		t.Fatal(err)
+	}
+	until := s.journal.ceiling.Load() + 1
+	o.Path, o.bootID = crash(t, o.Path), "two"
+	o.Clock = func() time.Time { return time.Unix(1_800_000_000, 0) }
+	openTest(t, o)
+	said := logs.FilterMessageSnippet("restore a backup").All()
+	if len(said) != 1 || !said[0].ContextMap()["before"].(time.Time).Equal(time.Unix(until, 0)) {
+		t.Errorf("logged %v, want the date %d and what can be done", logs.All(), until)
+	}
+}
+
+// Segments are given back when their nonces are forgotten, and a restart leaves none that is mostly
+// empty.
+func TestSegmentsAreGivenBack(t *testing.T) {
+	const n = 3*segmentRecords + 1000
+	var now atomic.Int64
+	now.Store(1_800_000_000)
+	path := t.TempDir()
+	o := testOptions{Path: path, MaxNonces: n, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+	s := openTest(t, o)
+	var all sync.WaitGroup
+	for worker := range 8 {
+		all.Go(func() {
+			for i := worker; i < n; i += 8 {
+				if err := s.use(windowNonce(now.Load(), fmt.Sprint(i))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	size := int64(0)
+	for _, name := range segmentsOf(t, path) {
+		i, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += i.Size()
+	}
+	if size < n*recordSize || size > n*recordSize+100*segmentHeader {
+		t.Errorf("%d nonces take %d bytes", n, size)
+	}
+	s = openTest(t, o)
+	for i := range n {
+		if err := s.use(windowNonce(now.Load(), fmt.Sprint(i))); !errors.Is(err, tokenstore.ErrNonceUsed) {
+			t.Fatalf("nonce %d: got %v", i, err)
+		}
+	}
+	now.Add(2*testWindow + bucketSeconds)
+	s.wake()
+	for deadline := time.Now().Add(time.Minute); len(segmentsOf(t, path)) > 1; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("there are still %q", segmentsOf(t, path))
+		}
+	}
+	if b := s.set.buckets(); len(b) > 0 {
+		t.Errorf("memory has the buckets %v", b)
+	}
+	for i := range s.set.consumers {
+		shard := &s.set.consumers[i]
+		shard.mu.Lock()
+		if len(shard.counts) > 0 {
+			t.Errorf("memory counts %v", shard.counts)
+		}
+		shard.mu.Unlock()
+	}
+}
+
+// After a sync that failed, the kernel may have dropped any pages.
+func TestFailedSync(t *testing.T) {
+	s := openTest(t, testOptions{Sync: true})
+	broken := errors.New("broken disk")
+	s.journal.failed.Store(&broken)
+	now := time.Now().Unix()
+	for name, err := range map[string]error{"use": s.use(windowNonce(now, "n")), "check": s.Check()} {
+		if !errors.Is(err, broken) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	s.journal.failed.Store(nil)
+}
+
+// TestStateAfterKill: a process that comes after one that was killed knows at once what that one
+// knew. Otherwise it would sync a while for nothing, and take a lock for every nonce.
+func TestStateAfterKill(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	o := testOptions{Path: t.TempDir(), Clock: func() time.Time { return now }, bootID: "same"}
+	s := openTest(t, o)
+	if err := s.use(windowNonce(now.Unix(), "n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.LookAfter(now, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := s.state
+	if before.ceiling <= now.Unix() || before.window < testWindow {
+		t.Fatalf("state: %+v", before)
+	}
+	o.Path = crash(t, o.Path)
+	n := openTest(t, o).Log
+	if n.floor.Load() != before.floor || n.journal.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
+		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.journal.ceiling.Load(), n.window.Load(), before)
+	}
+}
+
+// Whatever the clock does, and whenever the store looks after its log, is killed or closed, no
+// nonce is accepted twice while its timestamp is acceptable, nor when the window has become wider.
+func TestClockJumpsAndRestarts(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(seed, 0))
+			var now atomic.Int64
+			now.Store(1_800_000_000)
+			window := int64(testWindow)
+			o := testOptions{Path: t.TempDir(), bootID: "same", Sync: seed == 3, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+			s := openTest(t, o)
+			var accepted []tokenstore.Nonce
+			passed, forgotten, boots := 0, 0, 0
+			for step := range 300 {
+				switch random.IntN(40) {
+				case 0:
+					now.Add(3600)
+				case 1:
+					now.Add(-3600)
+				case 2, 3:
+					now.Add(window + random.Int64N(2*bucketSeconds))
+				case 4, 5:
+					now.Add(-random.Int64N(window))
+				case 6, 7:
+					window = testWindow * (1 + random.Int64N(3))
+				case 8:
+					// kill -9: nothing says that it ended. Half of the time the machine is started
+					// again, too.
+					s.kill()
+					if err := errors.Join(s.journal.active.Load().pages.close(), s.journal.counts.close()); err != nil {
+						t.Fatal(err)
+					}
+					if random.IntN(2) == 0 {
+						boots++
+						o.bootID = fmt.Sprint("boot ", boots)
+					}
+					s = openTest(t, o)
+				case 9:
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+					s = openTest(t, o)
+				case 10, 11, 12, 13, 14, 15:
+					if err := s.LookAfter(o.Clock(), nil); err != nil {
+						t.Fatal(err)
+					}
+				default:
+					now.Add(random.Int64N(60))
+				}
+				use := func(n tokenstore.Nonce) error {
+					n.Expires = time.Unix(n.Timestamp+1+window, 0)
+					return s.use(n)
+				}
+				for _, n := range accepted {
+					if n.Timestamp < now.Load()-window || n.Timestamp > now.Load()+window {
+						continue
+					}
+					switch err := use(n); {
+					case errors.Is(err, tokenstore.ErrNonceForgotten):
+						forgotten++
+					case !errors.Is(err, tokenstore.ErrNonceUsed):
+						t.Fatalf("step %d: timestamp %d, clock %d: got %v, want used or forgotten", step, n.Timestamp, now.Load(), err)
+					}
+				}
+				n := tokenstore.Nonce{Consumer: "k", Timestamp: now.Load() + random.Int64N(2*window+1) - window, Value: fmt.Sprint(step)}
+				switch err := use(n); {
+				case err == nil:
+					accepted = append(accepted, n)
+					passed++
+				case !errors.Is(err, tokenstore.ErrNonceForgotten):
+					t.Fatalf("step %d: a new nonce: %v", step, err)
+				}
+			}
+			if passed < 20 || forgotten == 0 {
+				t.Errorf("%d passed, %d were forgotten: this shows nothing", passed, forgotten)
+			}
+		})
+	}
+}

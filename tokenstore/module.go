@@ -1,0 +1,67 @@
+package tokenstore
+
+import (
+	"context"
+	"log/slog"
+)
+
+// ModuleNamespace is the namespace of Caddy's modules that are stores: `store redis` in a Caddyfile
+// loads the module `oauth1.stores.redis`.
+const ModuleNamespace = "oauth1.stores"
+
+// DefaultModule is the store of a configuration that names none.
+const DefaultModule = "badger"
+
+// A Module is a guest module of the namespace: it reads the configuration of a store, and opens it.
+// To write one:
+//
+//   - Register a caddy.Module whose ID is ModuleNamespace, a dot, and the store's name. It has a
+//     logger of its own (ctx.Logger()). Fields with JSON tags are its options. Implement
+//     caddyfile.Unmarshaler, so that it can be used in a Caddyfile.
+//   - Provision sets defaults and expands placeholders. Provision and Validate open nothing:
+//     `caddy validate` calls them beside a server that runs.
+//   - The Store that Open returns passes the suite in storetest, and keeps its values as package
+//     record writes them.
+//   - A Caddy that is built with the module's package has the store. Nothing else is registered.
+//
+// Caddy loads a new configuration beside the one that runs. The app opens a store when the first
+// configuration with its PoolKey starts, shares it among all configurations with the same key, and
+// closes it (Store.Close) with the last of them.
+//
+// A Module, or its Store, may have optional capabilities, which the app finds by type assertion:
+// see Describer and Statter.
+type Module interface {
+	// PoolKey names what must not be opened twice: a directory, a cluster. It begins with the
+	// store's name, and has nothing in it that can be changed by a reload. It is called before
+	// Open, when the configuration starts.
+	PoolKey() (string, error)
+	// Open opens the store.
+	Open() (Store, error)
+	// Configure applies the module's options to a store that another module with the same PoolKey
+	// opened: the one of an earlier configuration, or of a later one that failed to start. It
+	// returns an error for what can't be changed while the store is open.
+	Configure(Store) error
+}
+
+// A Describer is a Module that tells operators which store it opened.
+type Describer interface {
+	// Describe returns what stands in the log when the store has been opened, beside its name:
+	// where it is, and what is special about it. Never a secret.
+	Describe() []slog.Attr
+}
+
+// A Statter is a Store that knows how much is in it.
+type Statter interface {
+	// Stats returns how many of each kind there are. It may take seconds and be inexact where
+	// others write meanwhile, but it holds up no other call, Close neither. With an error it
+	// returns those that it has.
+	Stats(ctx context.Context) ([]Stat, error)
+}
+
+// A Stat is how many of a kind a store holds.
+type Stat struct {
+	// Name is the kind, in the plural, lower case, with underscores: consumers, access_tokens,
+	// request_tokens, nonces.
+	Name  string
+	Value int64
+}
