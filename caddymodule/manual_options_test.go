@@ -34,14 +34,17 @@ var manualBlocks = map[string]struct {
 }{
 	"Global options": {App{}, "global", map[string]string{"consumers": "consumer",
 		"permissions": "permission", "max_request_tokens_of_consumer": "max_request_tokens"}},
-	"store badger":         {badgerstore.Module{}, "store badger", nil},
-	"consumer":             {DeclaredConsumer{}, "global consumer", map[string]string{"key": "", "source": ""}},
-	"permission":           {PermissionLevel{}, "global permission", map[string]string{"name": "", "title": ""}},
+	"store badger": {badgerstore.Module{}, "store badger", nil},
+	"consumer": {DeclaredConsumer{}, "global consumer",
+		map[string]string{"key": "", "source": ""}},
+	"permission": {PermissionLevel{}, "global permission",
+		map[string]string{"name": "", "title": ""}},
 	"The oauth1 directive": {Handler{}, "site", map[string]string{"policies": "policy", "match": ""}},
 	"endpoints":            {Endpoints{}, "site endpoints", map[string]string{"off": ""}},
-	"policy":               {Policy{}, "site policy", map[string]string{"permissions": "permission", "match": ""}},
-	"identity_headers":     {IdentityHeaders{}, "site identity_headers", nil},
-	"pages":                {Pages{}, "site pages", nil},
+	"policy": {Policy{}, "site policy",
+		map[string]string{"permissions": "permission", "match": ""}},
+	"identity_headers": {IdentityHeaders{}, "site identity_headers", nil},
+	"pages":            {Pages{}, "site pages", nil},
 }
 
 // TestManualSyntax: the blocks of syntax in the reference are those of the parsers' comments.
@@ -264,7 +267,8 @@ func TestManualDefaults(t *testing.T) {
 		{"pages", "accent", code(colours[0][1])},
 		{"pages", "accent_dark", "the accent, or " + code(colours[1][1])},
 		{"pages", "default_lifetime",
-			code(fmt.Sprintf("%dd", defaultLifetime/(24*time.Hour))) + ", or the longest offered that is shorter"},
+			code(fmt.Sprintf("%dd", defaultLifetime/(24*time.Hour))) +
+				", or the longest offered that is shorter"},
 	} {
 		if got := manual[c.heading][c.option]; !strings.EqualFold(got, c.want) {
 			t.Errorf("%s, %s: the reference says %q, want %q", c.heading, c.option, got, c.want)

@@ -171,7 +171,8 @@ func TestManualLinks(t *testing.T) {
 	}
 	for page, text := range pages {
 		_, prose := snippets(t, page, text)
-		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)|src="([^"]+)"`).FindAllStringSubmatch(prose, -1) {
+		links := regexp.MustCompile(`\]\(([^)\s]+)\)|src="([^"]+)"`)
+		for _, link := range links.FindAllStringSubmatch(prose, -1) {
 			target, err := url.Parse(link[1] + link[2])
 			if err != nil {
 				t.Errorf("%s: %v", page, err)
@@ -202,7 +203,8 @@ func TestManualLinks(t *testing.T) {
 // anchor is what GitHub makes of a heading.
 func anchor(heading string) string {
 	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
-	return strings.ReplaceAll(strings.ToLower(dropped.ReplaceAllString(strings.TrimSpace(heading), "")), " ", "-")
+	kept := strings.ToLower(dropped.ReplaceAllString(strings.TrimSpace(heading), ""))
+	return strings.ReplaceAll(kept, " ", "-")
 }
 
 // TestManualLinesAreShort: at most 100 columns, but for tables, images and what is generated.

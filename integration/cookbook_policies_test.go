@@ -15,13 +15,16 @@ type grantee struct {
 	context              string
 }
 
-// wantJudged sends requests to a recipe's site, and checks whether they pass.
-func wantJudged(t *testing.T, recipe string, cases []struct {
+// A judged request passes, or gets another status.
+type judged struct {
 	name         string
 	from         grantee
 	method, path string
 	status       int
-}) {
+}
+
+// wantJudged sends requests to a recipe's site, and checks whether they pass.
+func wantJudged(t *testing.T, recipe string, cases []judged) {
 	t.Helper()
 	up := newUpstream(t)
 	srv := startRecipe(t, recipe, up.URL)
@@ -48,34 +51,29 @@ func wantJudged(t *testing.T, recipe string, cases []struct {
 	}
 }
 
+// by is a grant without a context.
+func by(consumer, permission string) grantee {
+	return grantee{consumer: consumer, permission: permission}
+}
+
 func tryOpenReads(t *testing.T, recipe string) {
-	wantJudged(t, recipe, []struct {
-		name         string
-		from         grantee
-		method, path string
-		status       int
-	}{
+	wantJudged(t, recipe, []judged{
 		{"anybody reads", grantee{}, "GET", "/x", 200},
 		{"anybody asks for the methods", grantee{}, "OPTIONS", "/x", 200},
 		{"nobody writes unsigned", grantee{}, "POST", "/x", 401},
-		{"a reader's token writes nothing", grantee{consumer: demoKey, permission: "READ_PUBLIC"}, "POST", "/x", 403},
-		{"a writer's does", grantee{consumer: demoKey, permission: "WRITE_PUBLIC"}, "POST", "/x", 200},
+		{"a reader's token writes nothing", by(demoKey, "READ_PUBLIC"), "POST", "/x", 403},
+		{"a writer's does", by(demoKey, "WRITE_PUBLIC"), "POST", "/x", 200},
 	})
 }
 
 func tryAdminArea(t *testing.T, recipe string) {
-	wantJudged(t, recipe, []struct {
-		name         string
-		from         grantee
-		method, path string
-		status       int
-	}{
-		{"a consumer by pattern", grantee{consumer: "ops-1", permission: "WRITE_PRIVATE"}, "GET", "/admin/x", 200},
-		{"a consumer by name", grantee{consumer: "ci-bot", permission: "WRITE_PRIVATE"}, "POST", "/admin/x", 200},
-		{"another consumer", grantee{consumer: demoKey, permission: "WRITE_PRIVATE"}, "GET", "/admin/x", 403},
-		{"a lower level", grantee{consumer: "ops-1", permission: "WRITE_PUBLIC"}, "GET", "/admin/x", 403},
-		{"elsewhere another consumer passes", grantee{consumer: demoKey, permission: "READ_PUBLIC"}, "GET", "/x", 200},
-		{"elsewhere a reader writes nothing", grantee{consumer: demoKey, permission: "READ_PUBLIC"}, "POST", "/x", 403},
+	wantJudged(t, recipe, []judged{
+		{"a consumer by pattern", by("ops-1", "WRITE_PRIVATE"), "GET", "/admin/x", 200},
+		{"a consumer by name", by("ci-bot", "WRITE_PRIVATE"), "POST", "/admin/x", 200},
+		{"another consumer", by(demoKey, "WRITE_PRIVATE"), "GET", "/admin/x", 403},
+		{"a lower level", by("ops-1", "WRITE_PUBLIC"), "GET", "/admin/x", 403},
+		{"elsewhere another consumer passes", by(demoKey, "READ_PUBLIC"), "GET", "/x", 200},
+		{"elsewhere a reader writes nothing", by(demoKey, "READ_PUBLIC"), "POST", "/x", 403},
 	})
 }
 
@@ -83,12 +81,7 @@ func tryTenants(t *testing.T, recipe string) {
 	reader := func(context string) grantee {
 		return grantee{consumer: demoKey, permission: "READ_PRIVATE", context: context}
 	}
-	wantJudged(t, recipe, []struct {
-		name         string
-		from         grantee
-		method, path string
-		status       int
-	}{
+	wantJudged(t, recipe, []judged{
 		{"a token of the project", reader("one"), "GET", "/projects/one/x", 200},
 		{"a token of another one", reader("one"), "GET", "/projects/two/x", 403},
 		{"a token of none", reader(""), "GET", "/projects/two/x", 200},
@@ -114,7 +107,8 @@ func tryLoadBalancer(t *testing.T, recipe string) {
 			}
 			s := ownSite(t, "")
 			s.Global = strings.Replace(global, "10.0.0.0/8", c.trusted, 1)
-			s.More = strings.NewReplacer("http://:8080", "http://:{{.Port}}", "localhost:9000", "{{.Upstream}}").Replace(own)
+			s.More = strings.NewReplacer("http://:8080", "http://:{{.Port}}",
+				"localhost:9000", "{{.Upstream}}").Replace(own)
 			srv := startServer(t, s, up.URL)
 			tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
 			send := func(method string, s signer) reply {
@@ -166,7 +160,8 @@ func tryAuthelia(t *testing.T, recipe string) {
 	req.Header.Set("Remote-User", "mallory")
 	req.Header.Set("Cookie", "session=salgado")
 	got := srv.mustDo(t, req)
-	if got.Status != http.StatusOK || !strings.Contains(got.Body, "salgado") || strings.Contains(got.Body, "mallory") {
+	if got.Status != http.StatusOK || !strings.Contains(got.Body, "salgado") ||
+		strings.Contains(got.Body, "mallory") {
 		t.Errorf("a session: %d %s, want the page of salgado", got.Status, got.Body)
 	}
 }
