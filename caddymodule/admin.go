@@ -181,7 +181,8 @@ func (c *adminCall) done(what string, fields ...zap.Field) {
 	c.events.changed(what, c.RemoteAddr, fields...)
 }
 
-// decode reads the JSON object in the request's body. No body at all is an object without fields.
+// decode reads the JSON object in the request's body. No body at all, without a Content-Type, is an
+// object without fields.
 func (c *adminCall) decode(into any) error {
 	body, err := io.ReadAll(c.Body)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
@@ -190,16 +191,23 @@ func (c *adminCall) decode(into any) error {
 	if err != nil {
 		return failure(http.StatusBadRequest, "reading the request body: %w", err)
 	}
-	if len(bytes.TrimSpace(body)) == 0 {
+	ct := c.Header.Get("Content-Type")
+	if len(body) == 0 && ct == "" {
 		return nil
 	}
 	// A browser asks before it sends JSON to another site, and text/plain with any parameters it just sends.
-	ct := c.Header.Get("Content-Type")
 	if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "application/merge-patch+json") {
 		return failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
 	}
 	if !utf8.Valid(body) {
 		return failure(http.StatusBadRequest, "the request body is not UTF-8")
+	}
+	if len(bytes.TrimSpace(body)) == 0 { // of a script whose variable is not set
+		return failure(http.StatusBadRequest,
+			"the request body is empty: send a JSON object, or neither a body nor a Content-Type for the defaults")
+	}
+	if name := repeatedField(body); name != "" {
+		return failure(http.StatusBadRequest, "field %q: sent twice", name)
 	}
 	if err := refuseEmpty(body); err != nil {
 		return err
@@ -219,13 +227,13 @@ func refuseEmpty(body []byte) error {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var value any
 		if json.Unmarshal(fields[name], &value) != nil ||
-			slices.Contains(mayBeEmptyFields, strings.ToLower(name)) {
+			slices.Contains(mayBeEmptyFields, foldedName(name)) {
 			continue
 		}
 		list, isList := value.([]any)
 		if value == "" || isList && len(list) == 0 {
 			return failure(http.StatusBadRequest, "field %q: is empty; leave it out for its default",
-				strings.ToLower(name))
+				foldedName(name))
 		}
 	}
 	return nil

@@ -284,7 +284,7 @@ func mergePatch(target, patch json.RawMessage) (json.RawMessage, error) {
 		return nil, err
 	}
 	for name, value := range changes {
-		name = strings.ToLower(name)
+		name = foldedName(name)
 		if string(value) == "null" {
 			delete(fields, name)
 			continue

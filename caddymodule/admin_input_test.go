@@ -243,3 +243,46 @@ func TestAdminRevocationDryRun(t *testing.T) {
 		t.Errorf("of everybody: %d %s", w.Code, w.Body)
 	}
 }
+
+// TestRevokeOfAnUnknownConsumer: nothing revoked is no success where the key is nobody's. Tokens
+// that are left of a consumer go all the same.
+func TestRevokeOfAnUnknownConsumer(t *testing.T) {
+	a := newTestAdmin(t, "consumer declared {\n secret s\n}")
+	a.seed()
+	a.grant("ghost", "alice", "READ_PUBLIC")
+	for _, c := range []struct {
+		body   string
+		status int
+		want   string
+	}{
+		{`{"consumer":"ap"}`, 404, `consumer \"ap\": not found`},
+		{`{"consumer":"ap","dry_run":true}`, 404, `consumer \"ap\": not found`},
+		{`{"consumer":"ap","user":"salgado"}`, 404, `consumer \"ap\": not found`},
+		{`{"consumer":"declared"}`, 200, `{"revoked":0}`},
+		{`{"consumer":"rsa"}`, 200, `{"revoked":0}`},
+		{`{"user":"nobody"}`, 200, `{"revoked":0}`},
+		{`{"consumer":"ghost","dry_run":true}`, 200, `"matching":1`},
+		{`{"consumer":"ghost"}`, 200, `{"revoked":1}`},
+		{`{"consumer":"ghost"}`, 404, "not found"},
+	} {
+		w := a.call("POST", "/oauth1/revoke", c.body)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: %d %s, want %d %s", c.body, w.Code, w.Body, c.status, c.want)
+		}
+	}
+}
+
+// TestGrantWithoutALevel: a permission that is left out is missing, and not one that is unknown.
+func TestGrantWithoutALevel(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	for target, body := range map[string]string{
+		"/oauth1/tokens":                        `{"consumer":"app","user":"alice"}`,
+		"/oauth1/request-tokens/waiting/review": `{"user":"alice"}`,
+	} {
+		w := a.call("POST", target, body)
+		if w.Code != 400 || !strings.Contains(w.Body.String(), "permission: is missing") {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+}

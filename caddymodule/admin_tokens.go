@@ -133,11 +133,17 @@ func (c *adminCall) revoke() (int, any, error) {
 		if err != nil {
 			return 0, nil, storeFailure("", err)
 		}
+		if err := c.checkRevoked(filter, n); err != nil {
+			return 0, nil, err
+		}
 		return http.StatusOK, adminapi.Revoked{Matching: &n}, nil
 	}
 	n, err := c.store.Revoke(c.Context(), filter)
 	if err != nil {
 		return 0, nil, storeFailure("", err)
+	}
+	if err := c.checkRevoked(filter, n); err != nil {
+		return 0, nil, err
 	}
 	c.done("access tokens revoked",
 		zap.String("user", filter.User),
@@ -145,6 +151,19 @@ func (c *adminCall) revoke() (int, any, error) {
 		zap.Int("revoked", n),
 	)
 	return http.StatusOK, adminapi.Revoked{Revoked: n}, nil
+}
+
+// checkRevoked refuses a consumer that is unknown and has no access token: its key is misspelled, and
+// whoever leaked a token still has it. One that was removed may have tokens until they are removed as
+// well. Its errors are failures.
+func (c *adminCall) checkRevoked(filter tokenstore.Filter, n int) error {
+	if n > 0 || filter.Consumer == "" {
+		return nil
+	}
+	if _, err := c.app.consumer(c.Context(), c.store, filter.Consumer); err != nil {
+		return storeFailure(fmt.Sprintf("consumer %q", filter.Consumer), err)
+	}
+	return nil
 }
 
 func (c *adminCall) showRequestToken() (int, any, error) {

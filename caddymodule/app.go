@@ -48,7 +48,8 @@ type App struct {
 
 	// Who may ask for request tokens: `closed` (the default) knows declared and stored consumers only; with `open`, an
 	// unknown consumer key is registered with an empty secret, as Launchpad does it. Then a consumer's name is
-	// nothing but its own claim, and whoever knows a key may use it.
+	// nothing but its own claim, and whoever knows a key may use it. A key with a
+	// character that can't be seen is refused.
 	Registration string `json:"registration,omitempty"`
 
 	// How many request tokens of one consumer may wait at once, to be reviewed and exchanged. Default:

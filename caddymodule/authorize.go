@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,7 +58,8 @@ var (
 	noticeUnfinished          = newNotice(410, "token_expired", "unfinished")
 	noticeOver                = newNotice(410, "already_reviewed", "over")
 	noticeReviewed            = newNotice(409, "already_reviewed", "reviewed")
-	noticeReviewedByYou       = newNotice(409, "already_reviewed", "reviewed_by_you")
+	noticeAllowedByYou        = newNotice(409, "already_reviewed", "allowed_by_you").linkedBy(linkToAnswer)
+	noticeRefusedByYou        = newNotice(409, "already_reviewed", "refused_by_you").linkedBy(linkToAnswer)
 	noticeNoApplication       = newNotice(404, "consumer_unknown", "no_application")
 	noticeApplicationDisabled = newNotice(403, "consumer_disabled", "application_disabled")
 	noticeNoLevels            = newNotice(403, "permission_none", "no_levels")
@@ -69,6 +71,9 @@ var (
 	noticeNotOffered          = newNotice(400, "choice_not_offered", "not_offered")
 	noticeDone                = newNotice(403, "proof_invalid", "done")
 )
+
+// linkToAnswer is the key of the text that leads to the page of an answer.
+const linkToAnswer = "reviewed_by_you.link"
 
 // authorization is a request token that waits for its review, or has that of the same user, and
 // what the answer may be.
@@ -101,13 +106,24 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 		return nil, noticeReviewed
 	}
 	n := h.examine(ctx, store, a, query)
-	if n != nil && review != nil && n.key != "" { // what has its answer is not refused
-		n = noticeReviewedByYou.to(h.doneLink(a.token))
-	}
-	if n != nil {
+	switch {
+	case n == nil:
+		return a, nil
+	case review == nil, n.key == "":
 		return nil, n
+	case n == noticeExpiredToken && review.Permission != tokenstore.Unauthorized:
+		return nil, noticeUnfinished
 	}
-	return a, nil
+	return nil, yourAnswer(review).to(h.doneLink(a.token)) // what has its answer is not refused
+}
+
+// yourAnswer is the notice for the user who gave the review. What was allowed is in no list before
+// the exchange, and what was refused never is.
+func yourAnswer(review *tokenstore.Review) *notice {
+	if review.Permission == tokenstore.Unauthorized {
+		return noticeRefusedByYou
+	}
+	return noticeAllowedByYou
 }
 
 // examine finds what the answer to a request token may be, or why there can't be one.
@@ -169,7 +185,7 @@ func (h *Handler) reviewNotice(err error, a *authorization, token *tokenstore.Re
 
 // answeredNotice is for the user who answered: it leads where the answer led, until the exchange.
 func (h *Handler) answeredNotice(a *authorization) *notice {
-	n := noticeReviewedByYou.to(h.destinationURL(a, *a.token.Review))
+	n := yourAnswer(a.token.Review).to(h.destinationURL(a, *a.token.Review))
 	if hasDestination(a.callback) {
 		n.linkKey, n.linkArg = "reviewed_by_you.continue", newApplicationView(a.consumer).Name
 	}
@@ -290,23 +306,29 @@ func offeredLifetimes(l *pages.Language, most, proposed time.Duration) ([]pages.
 func (h *Handler) authorizeView(l *pages.Language, a *authorization) (pages.Authorize, error) {
 	offered, err := offeredLifetimes(l, time.Duration(h.app.AccessTokenLifetime), h.Pages.lifetime)
 	v := pages.Authorize{
-		Application: newApplicationView(a.consumer),
-		Computer:    a.computer,
-		Context:     a.context,
-		Lifetimes:   offered,
-		Destination: destination(a.callback),
-		Polling:     a.callback == "",
-		OutOfBand:   a.callback == outOfBand,
-		CSRF:        h.csrfToken(a.binding()...),
-		Proof:       h.proof("asked", a.user, a.token.Key, a.consumer.Key),
+		Application:    newApplicationView(a.consumer),
+		Computer:       a.computer,
+		Context:        a.context,
+		ContextClaimed: !h.looksAtContexts(),
+		Lifetimes:      offered,
+		Destination:    destination(a.callback),
+		Polling:        a.callback == "",
+		OutOfBand:      a.callback == outOfBand,
+		CSRF:           h.csrfToken(a.binding()...),
+		Proof:          h.askedProof(a),
 	}
 	for _, level := range a.levels {
-		choice := pages.Choice{Value: level.Name}
+		choice := pages.Choice{Value: level.Name, Declared: !h.app.levels.builtin}
 		choice.Checked = len(a.levels) == 1 || level.Name == h.Pages.DefaultPermission
 		choice.Title, choice.Description = h.app.levels.in(l, level)
 		v.Levels = append(v.Levels, choice)
 	}
 	return v, err
+}
+
+// looksAtContexts reports whether any policy of the site does: else a context is the API's to judge.
+func (h *Handler) looksAtContexts() bool {
+	return slices.ContainsFunc(h.Policies, func(p *Policy) bool { return p.Context != "" })
 }
 
 // binding is all that a form is about: it may be sent for nothing else.
@@ -325,10 +347,12 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	if n == nil {
 		a, n = h.findAuthorization(r.Context(), user, store, query)
 	}
-	if n == noticeUnknownToken && h.asked(user, query, form) {
-		n = noticeOver.about(form.Get("consumer"))
-		if form.Get("decision") == "allow" {
-			return h.showFinished(w, r, user, store, form.Get("consumer"))
+	if n == noticeUnknownToken {
+		if shown, ok := h.asked(user, query, form); ok {
+			n = noticeOver.about(form.Get("consumer"))
+			if form.Get("decision") == "allow" {
+				return h.showFinished(w, r, user, store, form.Get("consumer"), shown)
+			}
 		}
 	}
 	var review tokenstore.Review
@@ -347,10 +371,21 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	return h.leave(w, h.destinationURL(a, review))
 }
 
+// askedProof says that the user is asked about a request token, and since when.
+func (h *Handler) askedProof(a *authorization) string {
+	shown := strconv.FormatInt(h.app.now().Unix(), 10)
+	return shown + "." + h.proof("asked", a.user, a.token.Key, a.consumer.Key, shown)
+}
+
 // asked reports whether the form is of a page that asked the user about the request token, whatever
-// became of it since.
-func (h *Handler) asked(user string, query, form url.Values) bool {
-	return h.proofValid(form.Get("proof"), "asked", user, query.Get("oauth_token"), form.Get("consumer"))
+// became of it since, and when the page was shown.
+func (h *Handler) asked(user string, query, form url.Values) (shown time.Time, ok bool) {
+	text, proof, _ := strings.Cut(form.Get("proof"), ".")
+	if !h.proofValid(proof, "asked", user, query.Get("oauth_token"), form.Get("consumer"), text) {
+		return shown, false
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	return time.Unix(seconds, 0), err == nil
 }
 
 // readReview reads the answer from the page's form.
@@ -423,18 +458,25 @@ func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) str
 // doneLink leads from the page to the one that says how it ended. It holds all that is said there but a verifier: by then
 // the consumer may have exchanged the token, and nothing is left of it.
 func (h *Handler) doneLink(t *tokenstore.RequestToken) string {
+	answered := strconv.FormatInt(t.Review.Time.Unix(), 10)
 	return h.endpoint(endpointAuthorize).here(url.Values{
 		"done":               {t.Review.Permission},
+		"since":              {answered},
 		"oauth_consumer_key": {t.Consumer},
 		"oauth_token":        {t.Key},
-		"proof":              {h.proof("done", t.Review.User, t.Review.Permission, t.Consumer, t.Key)},
+		"proof":              {h.proof("done", t.Review.User, t.Review.Permission, t.Consumer, t.Key, answered)},
 	})
 }
 
 // showDone shows how it ended.
 func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, query url.Values) error {
 	permission, key, token := query.Get("done"), query.Get("oauth_consumer_key"), query.Get("oauth_token")
-	if !h.proofValid(query.Get("proof"), "done", user, permission, key, token) {
+	answered := query.Get("since")
+	if !h.proofValid(query.Get("proof"), "done", user, permission, key, token, answered) {
+		return h.refusePage(w, r, endpointAuthorize, user, noticeDone)
+	}
+	seconds, err := strconv.ParseInt(answered, 10, 64)
+	if err != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, noticeDone)
 	}
 	app, err := h.application(r.Context(), store, key)
@@ -445,7 +487,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	request, err := h.app.requestToken(r.Context(), store, token)
 	switch {
 	case view.Granted && errors.Is(err, tokenstore.ErrNotFound):
-		return h.showFinished(w, r, user, store, key)
+		return h.showFinished(w, r, user, store, key, time.Unix(seconds, 0))
 	case errors.Is(err, tokenstore.ErrNotFound): // refused long ago
 	case err != nil:
 		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
@@ -458,14 +500,16 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
-// showFinished is for an answer whose request token is forgotten: the consumer has its access token
-// by now, unless that was revoked again.
+// showFinished is for a request token that is forgotten, about which the user was asked at a time:
+// if the consumer has an access token of the user's that is younger, the answer came to that. An
+// older one says nothing, since the request may have been forgotten without an answer.
 func (h *Handler) showFinished(
-	w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, consumer string,
+	w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store,
+	consumer string, asked time.Time,
 ) error {
 	filter := tokenstore.Filter{User: user, Consumer: consumer}
-	tokens, _, err := h.liveTokens(r.Context(), store, filter, "")
-	if err == nil && len(tokens) == 0 {
+	granted, err := h.grantedSince(r.Context(), store, filter, asked)
+	if err == nil && !granted {
 		return h.refusePage(w, r, endpointAuthorize, user, noticeOver.about(consumer))
 	}
 	var app pages.Application
@@ -477,6 +521,27 @@ func (h *Handler) showFinished(
 	}
 	h.events.shown(endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")
+}
+
+// grantedSince reports whether a live access token that matches was made at a time or later.
+func (h *Handler) grantedSince(
+	ctx context.Context, store tokenstore.Store, f tokenstore.Filter, since time.Time,
+) (bool, error) {
+	for after := ""; ; {
+		tokens, next, err := h.liveTokens(ctx, store, f, after)
+		if err != nil {
+			return false, err
+		}
+		for _, token := range tokens {
+			if !token.Created.Before(since) {
+				return true, nil
+			}
+		}
+		if next == "" {
+			return false, nil
+		}
+		after = next
+	}
 }
 
 // hasDestination reports whether the callback is somewhere to send a browser to.

@@ -109,17 +109,17 @@ consumer bare {
 	}{
 		{
 			"a declared consumer", "demo", "https://dashboard.example.com/done", "&lp.context=firefox",
-			[]string{"Release dashboard", "<code><bdi>demo</bdi></code>", `href="https://dashboard.example.com/" rel="noopener noreferrer"`,
-				`<a href="mailto:a%3Fcc=b@example.com" rel="noopener noreferrer" target="_blank"><bdi>a?cc=b@example.com</bdi></a>`, "The operator of this site has added this application.",
-				"Logged in as <strong><bdi>alice</bdi></strong>", "<bdi>firefox</bdi>", "<dd><bdi>https://dashboard.example.com</bdi></dd>",
+			[]string{"Release dashboard", "<code><bdi lang=\"\">demo</bdi></code>", `href="https://dashboard.example.com/" rel="noopener noreferrer"`,
+				`<a href="mailto:a%3Fcc=b@example.com" rel="noopener noreferrer" target="_blank"><bdi lang="">a?cc=b@example.com</bdi></a>`, "The operator of this site has added this application.",
+				"Logged in as <strong><bdi lang=\"\">alice</bdi></strong>", "<bdi lang=\"\">firefox</bdi>", "<dd><bdi lang=\"\">https://dashboard.example.com</bdi></dd>",
 				"Read Anything", "private data too, and change nothing."},
 			polling,
 		},
-		{"a custom scheme", "demo", "myapp:/done", "", []string{"<dd><bdi>myapp:</bdi></dd>"}, polling},
+		{"a custom scheme", "demo", "myapp:/done", "", []string{"<dd><bdi lang=\"\">myapp:</bdi></dd>"}, polling},
 		{"a code to type in", "demo", outOfBand, "", []string{"You will get a code to type into the application"}, "You will be sent to"},
 		{"a request that does not say where it came from", "demo", "", "", []string{polling}, "You will be sent to"},
-		{"one with a registered callback in the link", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{"<dd><bdi>https://dashboard.example.com</bdi></dd>"}, polling},
-		{"a consumer without a name has its key", "bare", "", "", []string{"Allow <bdi>bare</bdi>"}, "Website"},
+		{"one with a registered callback in the link", "demo", "", "&oauth_callback=https://dashboard.example.com/x", []string{"<dd><bdi lang=\"\">https://dashboard.example.com</bdi></dd>"}, polling},
+		{"a consumer without a name has its key", "bare", "", "", []string{"Allow <bdi lang=\"\">bare</bdi>"}, "Website"},
 		{"one that the operator declared claims nothing", "bare", "", "", []string{"The operator of this site has added this application."}, "claim."},
 		{"a contact that is a URL", "bare", "", "",
 			[]string{"<dt>Contact</dt>", `<a href="https://help.example.com/?app=bare" rel="noopener noreferrer"`}, "mailto:"},
@@ -170,7 +170,7 @@ func TestAuthorizeRefusals(t *testing.T) {
 		{"an expired token", "oauth_token=" + expired.Key, 410, "This request has expired"},
 		{"one that somebody answered", "oauth_token=" + reviewed("bob"), 409, "This request was answered already"},
 		{"one that the user answered", "oauth_token=" + reviewed("alice"), 409, "You have answered this request already"},
-		{"a consumer that is gone", "oauth_token=" + site.waiting("gone", "").Key, 404, "The application <bdi>gone</bdi> is not registered here any more"},
+		{"a consumer that is gone", "oauth_token=" + site.waiting("gone", "").Key, 404, "The application <bdi lang=\"\">gone</bdi> is not registered here any more"},
 		{"a disabled consumer", "oauth_token=" + site.waiting("off", "").Key, 403, "The application is disabled"},
 		{"an expired consumer", "oauth_token=" + site.waiting("old", "").Key, 403, "The application is disabled"},
 		{"two contexts", "oauth_token=" + key + "&lp.context=a&lp.context=b", 400, "it names more than one context"},
@@ -364,9 +364,9 @@ func TestReviewAgain(t *testing.T) {
 		name, consumer, callback, more string
 		link                           string // of the page of the answered request, for who answered
 	}{
-		{"a callback", "demo", "https://app.example.com/cb?a=b", "", "Continue to <bdi>demo</bdi>"},
+		{"a callback", "demo", "https://app.example.com/cb?a=b", "", "Continue to <bdi lang=\"\">demo</bdi>"},
 		{"a callback in the link", "registered", "", "&oauth_callback=https%3A%2F%2Fapp.example.com%2Foauth%2Fx",
-			"Continue to <bdi>registered</bdi>"},
+			"Continue to <bdi lang=\"\">registered</bdi>"},
 		{"a code", "demo", outOfBand, "", "See your answer"},
 		{"neither", "demo", "", "", "See your answer"},
 	} {
@@ -486,7 +486,7 @@ func TestReviewedThenExchanged(t *testing.T) {
 	wantPage(t, site.open(done, "alice"), 200, "<h1>Finished</h1>", "may act for you now")
 	wantPage(t, site.send(target, "alice", form), 200, "<h1>Finished</h1>", "may act for you now")
 	refusal := url.Values{"proof": proof, "consumer": {"demo"}, "decision": {"refuse"}}
-	const over = "whether <bdi>demo</bdi> may act for you"
+	const over = "whether <bdi lang=\"\">demo</bdi> may act for you"
 	wantPage(t, site.send(target, "alice", refusal), 410, "This request is over", over)
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"somebody else":        site.send(target, "bob", form),

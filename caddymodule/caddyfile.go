@@ -257,7 +257,7 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        logo        <file>
 //	        accent      <colour>
 //	        accent_dark <colour>
-//	        language    en|de|fr|es|pt|ja|zh-Hans|ar
+//	        language    en|de|fr|es|pt-BR|ja|zh-Hans|ar
 //	        default_permission <level>
 //	        default_lifetime   1h|1d|7d|never
 //	        templates   <folder>

@@ -70,7 +70,7 @@ func TestCommandExitCodes(t *testing.T) {
 		{"a change that the server does not accept", 4,
 			[]string{"consumer", "update", "rsa", "--signature-method", "HMAC-SHA1"}, "no key for it"},
 
-		{"a file that is not there", 1, []string{"consumer", "add", "--rsa-public-key", "/nowhere"},
+		{"a file that is not there", 2, []string{"consumer", "add", "--rsa-public-key", "/nowhere"},
 			"no such file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

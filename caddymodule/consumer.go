@@ -146,6 +146,9 @@ func checkConsumer(c *tokenstore.Consumer, l *levels) error {
 
 // check refuses a level that nobody declared.
 func (l *levels) check(name string) error {
+	if name == "" {
+		return errors.New("permission: is missing")
+	}
 	if _, ok := l.declared(name); !ok {
 		return fmt.Errorf("permission %q: is not declared", name)
 	}

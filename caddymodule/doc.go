@@ -29,7 +29,8 @@
 //	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
 //	                page.go: what both share; pages.go: their options; package pages: templates and texts;
 //	                callback.go: where they may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes;
+//	                jsonfields.go: the names of fields in what it is sent
 //	adminapi/       what goes over the wire of it, and a client
 //	command/        the commands: clients of the admin API, and those for people who debug signatures
 //	                and policies. policyverdict.go: what a configuration decides about a request,

@@ -32,6 +32,7 @@ func newApplicationView(c *tokenstore.Consumer) pages.Application {
 		Homepage:       c.Homepage,
 		Contact:        c.Contact,
 		SelfRegistered: c.SelfRegistered,
+		Anybody:        c.Secret == "" && c.RSAPublicKey == "",
 	}
 	if v.Name == "" {
 		v.Name = c.Key
@@ -67,9 +68,16 @@ type notice struct {
 	linkKey, linkArg string
 }
 
-// newNotice returns a notice that may have a link, whose text is its own.
+// newNotice returns a notice that may have a link, whose text is its own unless linkedBy names another.
 func newNotice(status int, reason, key string) *notice {
 	return &notice{Problem: &refusal.Problem{Status: status, Reason: reason}, key: key, linkKey: key + ".link"}
+}
+
+// linkedBy returns the notice with a link whose text is that of another key.
+func (n *notice) linkedBy(key string) *notice {
+	linked := *n
+	linked.linkKey = key
+	return &linked
 }
 
 // A phrase is the key of a text within another.

@@ -190,7 +190,7 @@ func TestPagesNeedALoginWhole(t *testing.T) {
 		w, _ := site.serve(r)
 		return w
 	}
-	wantPage(t, ask("alice", "forge"), 200, "<bdi>staff:alice@forge</bdi>", "Read Non-Private Data")
+	wantPage(t, ask("alice", "forge"), 200, "<bdi lang=\"\">staff:alice@forge</bdi>", "Read Non-Private Data")
 	for _, half := range [][2]string{{"", ""}, {"", "forge"}, {"alice", ""}} {
 		if w := ask(half[0], half[1]); w.Code != 401 || w.Header().Get("WWW-Authenticate") == "" {
 			t.Errorf("%q: %d %s", half, w.Code, w.Body)

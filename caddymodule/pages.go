@@ -30,7 +30,7 @@ type Pages struct {
 	Accent string `json:"accent,omitempty"`
 	// The same for people whose system asks for dark colours. Default: Accent, or 9db6ff
 	AccentDark string `json:"accent_dark,omitempty"`
-	// The only language of the pages: en, de, fr, es, pt, ja, zh-Hans or ar. Titles and
+	// The only language of the pages: en, de, fr, es, pt-BR (or pt), ja, zh-Hans or ar. Titles and
 	// descriptions of declared permissions are shown as they are in every language. Default: the
 	// one of these that suits the browser's Accept-Language best, or English.
 	Language string `json:"language,omitempty"`

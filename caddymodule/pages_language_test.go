@@ -62,8 +62,9 @@ func TestPagesInEveryLanguage(t *testing.T) {
 		"consumer demo {\n name \"Release dashboard\"\n homepage https://dashboard.example.com/\n contact ops@example.com\n secret s\n}\nconsumer old {\n secret s\n expires 2001-01-01\n}\n"+
 		"consumer none {\n secret s\n permissions READ_PRIVATE\n}\nconsumer \""+desktop+"\" {\n secret s\n}\n",
 		"permissions READ_PUBLIC WRITE_PUBLIC WRITE_PRIVATE DESKTOP_INTEGRATION")
-	for _, key := range []string{"own", "System-wide: Own (pc)"} {
-		c := &tokenstore.Consumer{Key: key, SelfRegistered: true, Created: site.clock}
+	for _, key := range []string{"own", "System-wide: Own (pc)", "any", "System-wide: Any (tablet)"} {
+		own := strings.Contains(strings.ToLower(key), "own")
+		c := &tokenstore.Consumer{Key: key, SelfRegistered: own, Created: site.clock}
 		if err := site.store().CreateConsumer(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +86,7 @@ func TestPagesInEveryLanguage(t *testing.T) {
 	byBob, _ := answered("bob", "", "allow")
 	toApp, _ := answered("alice", "https://app.example.com/cb", "allow")
 	_, granted := answered("alice", "", "allow")
-	_, refused := answered("alice", "", "refuse")
+	no, refused := answered("alice", "", "refuse")
 	used := site.grant("demo", "alice", "READ_PUBLIC")
 	for _, more := range []*tokenstore.AccessToken{
 		{Key: "1", Secret: "s", Consumer: "demo", User: "alice", Permission: "WRITE_PRIVATE", Context: "firefox", Created: site.clock, LastUsed: site.clock, Expires: site.clock.Add(time.Hour)},
@@ -100,7 +101,7 @@ func TestPagesInEveryLanguage(t *testing.T) {
 	}
 	names := []string{
 		"api.test", "alice", "many", "demo", "own", "Release dashboard", "https://dashboard.example.com/", "ops@example.com", "https://app.example.com", "firefox", "R", "A", "O",
-		desktop, "System-wide: Own (pc)", "Ubuntu", "Own", "laptop", "pc", "gone", "old", "none", used.Key,
+		desktop, "System-wide: Own (pc)", "Ubuntu", "Own", "laptop", "pc", "System-wide: Any (tablet)", "any", "Any", "tablet", "gone", "old", "none", used.Key,
 	}
 	verifier := regexp.MustCompile(`^[0-9A-Za-z]{12}$`)
 	for name, target := range map[string]string{
@@ -110,6 +111,8 @@ func TestPagesInEveryLanguage(t *testing.T) {
 		"one level":               asked("demo", outOfBand, "&allow_permission=READ_PUBLIC"),
 		"self-registered":         asked("own", "", ""),
 		"a computer":              asked(desktop, "", "&allow_permission=DESKTOP_INTEGRATION"),
+		"anybody's":               asked("any", "", ""),
+		"anybody's computer":      asked("System-wide: Any (tablet)", "", "&allow_permission=DESKTOP_INTEGRATION"),
 		"a computer by itself":    asked("System-wide: Own (pc)", "", "&allow_permission=DESKTOP_INTEGRATION"),
 		"the code":                code,
 		"granted":                 granted,
@@ -121,6 +124,7 @@ func TestPagesInEveryLanguage(t *testing.T) {
 		"expired":                 "/+authorize-token?oauth_token=" + expired.Key,
 		"answered by alice":       byAlice,
 		"answered by somebody":    byBob,
+		"refused by alice":        no,
 		"answered, to the app":    toApp,
 		"gone":                    asked("gone", "", ""),
 		"disabled":                asked("old", "", ""),
@@ -197,7 +201,7 @@ func TestOperatorsTextsStay(t *testing.T) {
 	site.grant("demo", "alice", "READ_PUBLIC")
 	wantPage(t, site.openIn("de", "/+authorize-token?oauth_token="+site.waiting("demo", "").Key, "alice"), 200,
 		"<strong>Read Non-Private Data</strong>", "<small>Read the docs.</small>", "<strong>WRITE_PUBLIC</strong>", "Erlauben")
-	wantPage(t, site.openIn("de", "/+oauth-tokens", "alice"), 200, "<h3>Read Non-Private Data</h3>", "Widerrufen")
+	wantPage(t, site.openIn("de", "/+oauth-tokens", "alice"), 200, `<h3><span lang="">Read Non-Private Data</span></h3>`, "Widerrufen")
 }
 
 // TestWireStaysEnglish: the levels that a consumer gets as JSON are Launchpad's own words, and so
@@ -244,7 +248,8 @@ func englishTexts(t *testing.T) map[string]any {
 // TestNotices: every notice has its texts, and every text its notice.
 func TestNotices(t *testing.T) {
 	notices := []*notice{
-		noticeNoToken, noticeUnknownToken, noticeExpiredToken, noticeUnfinished, noticeOver, noticeReviewed, noticeReviewedByYou, noticeNoApplication,
+		noticeNoToken, noticeUnknownToken, noticeExpiredToken, noticeUnfinished, noticeOver, noticeReviewed, noticeAllowedByYou, noticeRefusedByYou,
+		noticeNoApplication,
 		noticeApplicationDisabled, noticeNoLevels, noticeContexts, noticeContext, noticeCallback, noticeNoCallback, noticeNoChoice, noticeNotOffered,
 		noticeDone, noticeCrossOrigin, noticeForm, noticeFormTooLarge, noticeStale,
 	}

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -39,7 +40,8 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 }
 
 // registrable takes an unknown consumer for a new one. It is stored only when its signature turns
-// out to be good.
+// out to be good. Nobody looks at its key before people see it on a page: so it can't look like
+// another's.
 func (h *Handler) registrable(c *consumerRequest) *refusal.Problem {
 	c.consumer = &tokenstore.Consumer{
 		Key:            c.params.ConsumerKey,
@@ -47,7 +49,11 @@ func (h *Handler) registrable(c *consumerRequest) *refusal.Problem {
 		Created:        h.app.now(),
 	}
 	c.registers = true
-	if err := checkConsumer(c.consumer, h.app.levels); err != nil {
+	err := checkConsumer(c.consumer, h.app.levels)
+	if err == nil && !tokenstore.Legible(c.consumer.Key) {
+		err = fmt.Errorf("key %q: holds a character that can't be seen", c.consumer.Key)
+	}
+	if err != nil {
 		return refusal.Rejected("oauth_consumer_key", "oauth_consumer_"+err.Error()+".")
 	}
 	return nil

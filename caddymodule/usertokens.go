@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -116,7 +117,9 @@ func (h *Handler) application(
 ) (pages.Application, error) {
 	consumer, err := h.app.consumer(ctx, store, key)
 	if errors.Is(err, tokenstore.ErrNotFound) {
-		return newApplicationView(&tokenstore.Consumer{Key: key}), nil
+		gone := newApplicationView(&tokenstore.Consumer{Key: key})
+		gone.Anybody = false // nobody can use it
+		return gone, nil
 	}
 	if err != nil {
 		return pages.Application{}, err
@@ -132,12 +135,33 @@ func (h *Handler) grantView(l *pages.Language, user string, token *tokenstore.Ac
 		Created:  token.Created,
 		LastUsed: token.LastUsed,
 		Expires:  token.Expires,
-		CSRF:     h.csrfToken(endpointTokens, user, "token", token.Key),
+		CSRF:     h.grantCSRF(user, token),
+
+		ContextClaimed: !h.looksAtContexts(),
+		Declared:       true,
 	}
-	if level, ok := h.app.levels.declared(token.Permission); ok {
+	if level, ok := h.app.levels.declared(token.Permission); ok { // else it is its name
 		view.Title, _ = h.app.levels.in(l, level)
+		view.Declared = !h.app.levels.builtin
 	}
 	return view
+}
+
+// grantCSRF is a csrfToken about one grant. It holds the consumer's key, so that a form that is sent
+// twice is answered like the first when nothing is left of the grant.
+func (h *Handler) grantCSRF(user string, token *tokenstore.AccessToken) string {
+	return h.csrfToken(endpointTokens, user, "token", token.Key, token.Consumer) + "." +
+		base64.RawURLEncoding.EncodeToString([]byte(token.Consumer))
+}
+
+// grantCSRFValid reports whether grantCSRF made the text for the grant, and whose it was.
+func (h *Handler) grantCSRFValid(text, user, key string) (consumer string, ok bool) {
+	i := strings.LastIndexByte(text, '.')
+	if i < 0 {
+		return "", false
+	}
+	named, err := base64.RawURLEncoding.DecodeString(text[i+1:])
+	return string(named), err == nil && h.csrfValid(text[:i], endpointTokens, user, "token", key, string(named))
 }
 
 // revoke ends one grant, or all that the user has granted to a consumer.
@@ -155,47 +179,46 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, st
 	if after := query.Get("after"); after != "" {
 		back.Set("after", after)
 	}
-	if consumer != "" {
-		back.Set("revoked", consumer)
-		back.Set("proof", h.proof("revoked", user, consumer))
-	}
+	back.Set("revoked", consumer)
+	back.Set("proof", h.proof("revoked", user, consumer))
 	return h.leave(w, h.endpoint(endpointTokens).here(back))
 }
 
-// revokeGrant does what the form says, and returns whose grant ended; empty if there was none any more.
+// revokeGrant does what the form says, and returns whose grant ended, now or when the form was sent before.
 func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore.Store, form url.Values) (string, *notice) {
-	what, target := "token", form.Get("token")
+	consumer, valid := form.Get("consumer"), false
 	if form.Has("consumer") {
-		what, target = "consumer", form.Get("consumer")
+		valid = h.csrfValid(form.Get("csrf"), endpointTokens, user, "consumer", consumer)
+	} else {
+		consumer, valid = h.grantCSRFValid(form.Get("csrf"), user, form.Get("token"))
 	}
-	if !h.csrfValid(form.Get("csrf"), endpointTokens, user, what, target) {
+	if !valid {
 		return "", noticeStale.to(h.endpoint(endpointTokens).here(nil))
 	}
-	filter, count := tokenstore.Filter{User: user, Consumer: target}, 1
-	var err error
-	if what == "consumer" {
-		count, err = store.Revoke(ctx, filter)
+	count, err := 1, error(nil)
+	if form.Has("consumer") {
+		count, err = store.Revoke(ctx, tokenstore.Filter{User: user, Consumer: consumer})
 	} else {
-		filter.Consumer, err = revokeToken(ctx, user, store, target)
+		err = revokeToken(ctx, user, store, form.Get("token"))
 	}
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return "", nil
+		return consumer, nil
 	case err != nil:
 		return "", storeNotice(err)
 	}
-	h.events.revoked(filter.Consumer, user, count)
-	return filter.Consumer, nil
+	h.events.revoked(consumer, user, count)
+	return consumer, nil
 }
 
-// revokeToken removes an access token if it is the user's, and returns its consumer.
-func revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) (string, error) {
+// revokeToken removes an access token if it is the user's.
+func revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) error {
 	token, err := store.AccessToken(ctx, key)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if token.User != user {
-		return "", tokenstore.ErrNotFound
+		return tokenstore.ErrNotFound
 	}
-	return token.Consumer, store.RevokeToken(ctx, key)
+	return store.RevokeToken(ctx, key)
 }

@@ -52,3 +52,21 @@ func TestKeysAreFair(t *testing.T) {
 		t.Errorf("chi squared is %.0f", chi)
 	}
 }
+
+func TestLegible(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]bool{
+		"demo": true, "System-wide: Ubuntu (laptop)": true, "r\u00e9sum\u00e9": true, "\u65e5\u672c": true,
+		"\u0645\u0631\u062d\u0628\u0627": true, "a\U0001f600": true,
+		"de\u200bmo": false, "de\u200dmo": false, "de\u2060mo": false, "\ufeffdemo": false, "de\u00admo": false,
+		"\u202eomed": false, "\u2066demo": false, "\u200fdemo": false, "\u061cdemo": false,
+		"demo\u2028": false, "demo\u2029x": false, "de\u00a0mo": false, "de\u3000mo": false,
+		"demo\U000e0041": false, "demo\ufe0f": false, "demo\U000e0100": false, "de\u034fmo": false,
+		"de\u3164mo": false, "de\u115fmo": false, "de\uffa0mo": false, "de\u17b5mo": false, "de\u180bmo": false,
+		"de\u2800mo": false, "de\ue000mo": false, "de\x00mo": false, "de\tmo": false,
+	} {
+		if got := Legible(key); got != want {
+			t.Errorf("%+q: got %t", key, got)
+		}
+	}
+}

@@ -50,6 +50,7 @@ func Build(root *cobra.Command, policies Policies) {
 		policyCommand(policies),
 	)
 	checkUsage(root)
+	reportWriteErrors(root)
 	nameProgram(root, programName())
 	tellVersion(root)
 }

@@ -145,7 +145,7 @@ func consumerListCommand() *cobra.Command {
 		var lines [][]string
 		for _, v := range all.Items {
 			lines = append(lines, []string{
-				v.Key, v.Name, stateOf(&v, time.Now()), provenance(&v), timeText(v.Created),
+				keyOnScreen(v.Key), v.Name, stateOf(&v, time.Now()), provenance(&v), timeText(v.Created),
 			})
 		}
 		return s.showTable(all, []string{"KEY", "NAME", "STATE", "ORIGIN", "CREATED"}, lines)

@@ -88,7 +88,7 @@ func givenSettings(cmd *cobra.Command) (map[string]any, error) {
 	if file, ok := given["rsa_public_key"].(string); ok {
 		pem, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("reading the RSA public key: %w", err)
+			return nil, misused("reading the RSA public key: %w", err)
 		}
 		given["rsa_public_key"] = string(pem)
 	}
@@ -98,7 +98,7 @@ func givenSettings(cmd *cobra.Command) (map[string]any, error) {
 // consumerRows returns the rows that show a consumer: its settings in their order, and among them
 // the facts that are no settings.
 func consumerRows(v *adminapi.Consumer) []shownRow {
-	rows := []shownRow{{"Key", v.Key}}
+	rows := []shownRow{{"Key", keyOnScreen(v.Key)}}
 	for _, setting := range adminapi.Settings {
 		switch setting.Option {
 		case "signature_methods":

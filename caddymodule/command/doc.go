@@ -3,7 +3,7 @@
 //
 //	command.go      Register, and the tree of the commands
 //	session.go      a command that works on a running Caddy: its flags, and the calls that it makes
-//	show.go         answers, as text for people or as JSON
+//	show.go         answers, as text for people or as JSON, and whether they could be written
 //	consumer.go     the commands about consumers; consumersettings.go: the settings of one as flags,
 //	                and as text; token.go and requesttoken.go: about tokens; revoke.go: about all
 //	                tokens of somebody; health.go

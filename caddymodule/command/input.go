@@ -70,10 +70,28 @@ func readSecrets(cmd *cobra.Command, hint string, what ...string) ([]string, err
 			return nil, misused("standard input holds no %s in line %d%s", name, i+1, hint)
 		}
 	}
-	return secrets, nil
+	if asks || len(what) == 0 {
+		return secrets, nil
+	}
+	return secrets, nothingMore(lines, what[len(what)-1])
 }
 
-// readSecret reads one secret from standard input: its first line.
+// nothingMore refuses what follows the last secret that was read, but for line ends: it may be the
+// other half of that, or the list that a script's loop reads as well.
+func nothingMore(in *bufio.Reader, last string) error {
+	for {
+		switch next, err := in.ReadByte(); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading standard input: %w", err)
+		case next != '\n' && next != '\r':
+			return misused("standard input goes on after the %s, and nothing more is read: give no other lines", last)
+		}
+	}
+}
+
+// readSecret reads one secret from standard input: its only line.
 func readSecret(cmd *cobra.Command) (string, error) {
 	secrets, err := readSecrets(cmd, "", "secret")
 	if err != nil {

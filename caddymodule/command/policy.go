@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"io"
 	"net/http"
 
@@ -46,7 +45,8 @@ The exit status is 0 where the request passes at all of them: by a policy, to an
 endpoint, or because no oauth1 directive is on its way to what answers it. It is
 1 where one of them refuses it, redirects it to HTTPS, or has nothing that
 answers it; where no site listens on its port, speaks its scheme, or serves its
-host; and where the configuration is wrong. It is 2 where an argument is.`,
+host; and where the configuration is wrong. It is 2 where an argument is, or where
+there is no configuration to look at.`,
 		Example: `  $ caddy oauth1 policy GET https://api.example.com/admin/users --consumer ops-1 --user alice --permission READ_PRIVATE
   $ caddy oauth1 policy DELETE https://api.example.com/items/1 || echo refused`,
 		Args: cobra.ExactArgs(2),
@@ -72,7 +72,7 @@ host; and where the configuration is wrong. It is 2 where an argument is.`,
 			return err
 		}
 		if config == nil {
-			return errors.New("there is no Caddyfile in this folder; name a configuration with --config")
+			return misused("there is no Caddyfile in this folder; name a configuration with --config")
 		}
 		return policies.Explain(cmd.OutOrStdout(), config, r, caller)
 	}

@@ -66,7 +66,7 @@ needs, and where a browser would be sent.`,
 func requestTokenRows(v *adminapi.RequestToken) []shownRow {
 	return []shownRow{
 		{"Key", v.Key},
-		{"Consumer", v.Consumer},
+		{"Consumer", keyOnScreen(v.Consumer)},
 		{"State", v.State},
 		{"Callback", v.Callback},
 		{"Created", timeText(v.Created)},

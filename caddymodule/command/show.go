@@ -2,11 +2,18 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // A shownRow is a line of an answer for people.
@@ -86,6 +93,58 @@ func onScreen(s string) string {
 		}
 		return '?'
 	}, s)
+}
+
+// keyOnScreen is a consumer's key: quoted, with escapes, where a part of it can't be seen or would be
+// taken for an escape. Such a key looks like another's otherwise, and could not be named in a command.
+func keyOnScreen(key string) string {
+	switch {
+	case !tokenstore.Legible(key):
+		return strconv.QuoteToASCII(key)
+	case strings.ContainsAny(key, `"\`):
+		return strconv.Quote(key)
+	}
+	return key
+}
+
+// An output passes on what a command prints, and keeps the first error.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+func (o *output) Write(text []byte) (int, error) {
+	n, err := o.to.Write(text)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// reportWriteErrors makes it an error of a command, and all below it, when its output could not be
+// written: a script reads half of it, or nothing, and would take that for the whole.
+func reportWriteErrors(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		reportWriteErrors(sub)
+	}
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error { return printing(cmd, args, run) }
+	}
+}
+
+// printing runs a command, and returns its error and that of writing its output.
+func printing(cmd *cobra.Command, args []string, run func(*cobra.Command, []string) error) error {
+	out := &output{to: cmd.OutOrStdout()}
+	cmd.SetOut(out)
+	defer cmd.SetOut(out.to)
+	err := run(cmd, args)
+	switch {
+	case out.err == nil, errors.Is(err, out.err):
+		return err
+	case err == nil:
+		return fmt.Errorf("writing the output: %w", out.err)
+	}
+	return fmt.Errorf("%w; writing the output: %w", err, out.err)
 }
 
 func timeText(t time.Time) string {

@@ -94,8 +94,8 @@ func runSign(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), "Authorization:", header)
-	return nil
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "Authorization:", header)
+	return err
 }
 
 // readSigningKeys reads the private key or the secrets. A missing secret is an error, and not taken
@@ -104,10 +104,12 @@ func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 	if file := flagText(cmd, "private-key"); file != "" {
 		pem, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("reading the private key: %w", err)
+			return misused("reading the private key: %w", err)
 		}
-		signer.PrivateKey, err = oauth1.ParseRSAPrivateKey(string(pem))
-		return err
+		if signer.PrivateKey, err = oauth1.ParseRSAPrivateKey(string(pem)); err != nil {
+			return misused("private key %q: %w", file, err)
+		}
+		return nil
 	}
 	const hint = "; --no-secret says that the consumer has none"
 	var needed []secret

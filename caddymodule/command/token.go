@@ -97,7 +97,7 @@ func tokenListCommand() *cobra.Command {
 		var lines [][]string
 		for _, v := range all.Items {
 			lines = append(lines, []string{
-				v.Key, v.User, v.Consumer, v.Permission, v.Context, timeOrNever(v.Expires), timeOrNever(v.LastUsed),
+				v.Key, v.User, keyOnScreen(v.Consumer), v.Permission, v.Context, timeOrNever(v.Expires), timeOrNever(v.LastUsed),
 			})
 		}
 		return s.showTable(all,
@@ -136,7 +136,7 @@ func tokenRevokeCommand() *cobra.Command {
 func tokenRows(v *adminapi.Token) []shownRow {
 	return []shownRow{
 		{"Key", v.Key},
-		{"Consumer", v.Consumer},
+		{"Consumer", keyOnScreen(v.Consumer)},
 		{"User", v.User},
 		{"Permission", v.Permission},
 		{"Context", v.Context},

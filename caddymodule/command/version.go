@@ -46,17 +46,35 @@ func nameProgram(cmd *cobra.Command, name string) {
 }
 
 // tellVersion adds a line to the output of Caddy's `version`, behind Caddy's own, which scripts
-// read. Caddy has no place for a module's version, so the line is printed when a command has ended,
-// if it was that one.
+// read. Caddy has no place for a module's version, and the other commands are not there yet when ours
+// are made, so the command is changed just before it runs.
 func tellVersion(oauth1 *cobra.Command) {
-	cobra.OnFinalize(func() {
+	told := false
+	cobra.OnInitialize(func() {
 		for _, cmd := range oauth1.Root().Commands() {
-			if cmd.Name() == "version" && cmd.CalledAs() != "" {
-				info, _ := debug.ReadBuildInfo()
-				fmt.Fprintln(cmd.OutOrStdout(), "caddy-oauth1", moduleVersion(info))
+			if cmd.Name() == "version" && cmd.CalledAs() != "" && !told {
+				told = true
+				addVersion(cmd)
 			}
 		}
 	})
+}
+
+// addVersion makes a command print the line after all that it does itself.
+func addVersion(version *cobra.Command) {
+	run, plain := version.RunE, version.Run
+	version.RunE = func(cmd *cobra.Command, args []string) error {
+		if run != nil {
+			if err := run(cmd, args); err != nil {
+				return err
+			}
+		} else if plain != nil {
+			plain(cmd, args)
+		}
+		info, _ := debug.ReadBuildInfo()
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "caddy-oauth1", moduleVersion(info))
+		return err
+	}
 }
 
 // moduleVersion is the version of this module in a program. The module is the main one in a program

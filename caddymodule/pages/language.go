@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -17,7 +18,10 @@ import (
 
 // Languages are those that the pages are written in, by their BCP 47 tags. The first is that of a
 // browser that asks for none of them, and of every text that another lacks.
-var Languages = []string{"en", "de", "fr", "es", "pt", "ja", "zh-Hans", "ar"}
+var Languages = []string{"en", "de", "fr", "es", "pt-BR", "ja", "zh-Hans", "ar"}
+
+// shortTags are other names that an operator may give to some of them.
+var shortTags = map[string]string{"pt": "pt-BR"}
 
 // rightToLeft are the languages among them that are written so.
 var rightToLeft = []string{"ar"}
@@ -139,19 +143,41 @@ var matcher = sync.OnceValue(func() language.Matcher {
 func match(acceptLanguage []string) int {
 	wishes := strings.Join(acceptLanguage, ",")
 	if len(wishes) > maxAcceptLanguage {
-		return 0
+		wishes = wishes[:strings.LastIndexByte(wishes[:maxAcceptLanguage+1], ',')+1]
 	}
-	tags, _, err := language.ParseAcceptLanguage(wishes)
-	if err != nil || len(tags) == 0 {
+	tags := parseWishes(wishes)
+	if len(tags) == 0 {
 		return 0
 	}
 	_, index, _ := matcher().Match(tags...)
 	return index
 }
 
+// parseWishes returns the languages of an Accept-Language header, the heaviest first. An element
+// that can't be read does not hide the others: browsers send what their users have typed in.
+func parseWishes(wishes string) []language.Tag {
+	type wish struct {
+		tag    language.Tag
+		weight float32
+	}
+	var read []wish
+	for element := range strings.SplitSeq(wishes, ",") {
+		tags, weights, err := language.ParseAcceptLanguage(element)
+		if err == nil && len(tags) == 1 {
+			read = append(read, wish{tags[0], weights[0]})
+		}
+	}
+	slices.SortStableFunc(read, func(a, b wish) int { return cmp.Compare(b.weight, a.weight) })
+	tags := make([]language.Tag, len(read))
+	for i, w := range read {
+		tags[i] = w.tag
+	}
+	return tags
+}
+
 // CheckLanguage refuses a tag that no catalogue has.
 func CheckLanguage(tag string) error {
-	if !slices.Contains(Languages, tag) {
+	if !slices.Contains(Languages, cmp.Or(shortTags[tag], tag)) {
 		return fmt.Errorf("language %q: must be one of %s", tag, strings.Join(Languages, ", "))
 	}
 	return nil

@@ -33,7 +33,9 @@ func TestLanguage(t *testing.T) {
 		"empty":                                {[]string{""}, "en"},
 		"the language":                         {[]string{"de"}, "de"},
 		"a region of it":                       {[]string{"de-AT,de;q=0.9,en;q=0.8"}, "de"},
-		"another region":                       {[]string{"pt-BR"}, "pt"},
+		"the region of the texts":              {[]string{"pt-BR"}, "pt-BR"},
+		"another region":                       {[]string{"pt-PT"}, "pt-BR"},
+		"no region":                            {[]string{"pt"}, "pt-BR"},
 		"in upper case":                        {[]string{"FR-ca"}, "fr"},
 		"the heaviest":                         {[]string{"en;q=0.5, fr;q=0.9, de;q=0.7"}, "fr"},
 		"the first that is there":              {[]string{"sv, ja;q=0.5"}, "ja"},
@@ -47,8 +49,8 @@ func TestLanguage(t *testing.T) {
 		"several lines":                        {[]string{"sv", "es;q=0.3"}, "es"},
 		"nonsense":                             {[]string{"\x00;;q=="}, "en"},
 		"a weight that is none":                {[]string{"de;q=x"}, "en"},
-		"more than anybody wishes":             {[]string{strings.Repeat("de,", 1000)}, "en"},
-		"a tag that is longer than any may be": {[]string{strings.Repeat("a-", 500) + "b, de"}, "en"},
+		"more than anybody wishes":             {[]string{strings.Repeat("de,", 1000)}, "de"},
+		"a tag that is longer than any may be": {[]string{strings.Repeat("a-", 600) + "b, de"}, "en"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,6 +64,12 @@ func TestLanguage(t *testing.T) {
 		set := newSet(t, Options{Language: "de"})
 		if got := set.Language([]string{"fr"}).Tag(); got != "de" || set.Varies() {
 			t.Errorf("got %s, varies %t", got, set.Varies())
+		}
+	})
+	t.Run("Portuguese needs no region", func(t *testing.T) {
+		t.Parallel()
+		if got := newSet(t, Options{Language: "pt"}).Language(nil).Tag(); got != "pt-BR" {
+			t.Errorf("got %s", got)
 		}
 	})
 	t.Run("a language that is not there", func(t *testing.T) {
@@ -112,7 +120,7 @@ func TestText(t *testing.T) {
 		"a text":                   {"button.allow", nil, "Erlauben", ""},
 		"a name":                   {"authorize.title", []any{"Forge"}, "Forge zulassen?", ""},
 		"markup in a name is text": {"authorize.title", []any{`<b>"%[1]s%d`}, "&lt;b&gt;&#34;%[1]s%d zulassen?", ""},
-		"HTML stays":               {"head.user", []any{Name("<x>")}, "Angemeldet als <bdi>&lt;x&gt;</bdi>", ""},
+		"HTML stays":               {"head.user", []any{Name("<x>")}, "Angemeldet als <bdi lang=\"\">&lt;x&gt;</bdi>", ""},
 		"an argument too many":     {"button.allow", []any{"x"}, "Erlauben", ""},
 		"an unknown key":           {"no.such", nil, "", `there is no text "no.such"`},
 		"an argument of no use":    {"head.user", []any{1.5}, "", "is of type float64"},
@@ -165,11 +173,11 @@ func TestDuration(t *testing.T) {
 		"de":      {day: "1 Tag", 30 * day: "30 Tage", 2000 * day: "2.000 Tage"},
 		"fr":      {day: "1 jour", 2 * day: "2 jours"},
 		"es":      {time.Hour: "1 hora", 5 * time.Hour: "5 horas"},
-		"pt":      {time.Minute: "1 minuto", 5 * time.Minute: "5 minutos"},
+		"pt-BR":   {time.Minute: "1 minuto", 5 * time.Minute: "5 minutos"},
 		"ja":      {day: "1 日", 30 * day: "30 日"},
 		"zh-Hans": {day: "1 天", 3 * time.Hour: "3 小时"},
 		"ar": {
-			day: "يوم واحد", 2 * day: "يومان", 3 * day: "3 أيام", 11 * day: "11 يومًا", 100 * day: "100 يوم", 102 * day: "102 يوم",
+			day: "يوم واحد", 2 * day: "يومين", 3 * day: "3 أيام", 11 * day: "11 يومًا", 100 * day: "100 يوم", 102 * day: "102 يوم",
 			103 * day: "103 أيام",
 		},
 	} {
@@ -190,7 +198,7 @@ func TestDate(t *testing.T) {
 		"de":      "2. Januar 2026, 04:04 UTC",
 		"fr":      "2 janvier 2026 à 04:04 UTC",
 		"es":      "2 de enero de 2026, 04:04 UTC",
-		"pt":      "2 de janeiro de 2026, 04:04 UTC",
+		"pt-BR":   "2 de janeiro de 2026, 04:04 UTC",
 		"ja":      "2026年1月2日 04:04（UTC）",
 		"zh-Hans": "2026年1月2日 04:04（UTC）",
 		"ar":      "2 يناير 2026، 04:04 UTC",

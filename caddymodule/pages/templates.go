@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -64,7 +65,7 @@ func New(o Options) (*Set, error) {
 		if err := CheckLanguage(o.Language); err != nil {
 			return nil, err
 		}
-		s.fixed = languages[slices.Index(Languages, o.Language)]
+		s.fixed = languages[slices.Index(Languages, cmp.Or(shortTags[o.Language], o.Language))]
 		s.languages = []*Language{s.fixed}
 	}
 	files, err := templateFiles(o.Templates)
@@ -234,11 +235,14 @@ func samples() []View {
 		Key: "key", Name: "Name", Homepage: "https://example.com/", Contact: "a@example.com",
 		Initial: "N", SelfRegistered: true,
 	}
+	unknown := Application{Key: "key", Name: "Name", Initial: "N", Anybody: true}
 	at := time.Unix(1, 0)
 	grant := Grant{
 		Key: "key", CSRF: "x", Title: "Title", Context: "context", Created: at, LastUsed: at, Expires: at,
 	}
+	claimed := Grant{Key: "key", Title: "Title", Declared: true, Context: "context", ContextClaimed: true}
 	choice := Choice{Value: "value", Title: "Title", Description: "description", Checked: true}
+	declared := Choice{Value: "value", Title: "Title", Description: "description", Declared: true}
 	var views []View
 	for _, page := range []any{
 		Authorize{
@@ -249,6 +253,13 @@ func samples() []View {
 		Authorize{
 			Application: app, Levels: []Choice{choice, choice}, Lifetimes: []Choice{choice}, OutOfBand: true,
 		},
+		Authorize{
+			Application: unknown, Context: "context", ContextClaimed: true, Levels: []Choice{declared, declared},
+		},
+		Authorize{Application: unknown, Levels: []Choice{declared}},
+		Authorize{
+			Application: unknown, Computer: &Computer{Type: "type", Host: "host"}, Levels: []Choice{declared},
+		},
 		Authorize{},
 		Done{Application: app, Granted: true, Verifier: "x"},
 		Done{Application: app, Granted: true, Finished: true},
@@ -258,7 +269,7 @@ func samples() []View {
 		Message{},
 		Tokens{
 			Revoked: "x", First: "?", Next: "?",
-			Applications: []Grants{{Application: app, CSRF: "x", Grants: []Grant{grant, {}}}},
+			Applications: []Grants{{Application: app, CSRF: "x", Grants: []Grant{grant, claimed, {}}}},
 		},
 		Tokens{},
 	} {

@@ -45,7 +45,7 @@ func (l *Language) Plain(key string, args ...any) string {
 
 // Name is a name of whatever language and direction, as part of a text.
 func Name(name string) template.HTML {
-	return template.HTML("<bdi>" + html.EscapeString(name) + "</bdi>")
+	return template.HTML(`<bdi lang="">` + html.EscapeString(name) + "</bdi>")
 }
 
 // Date is a day and a time of day, in UTC.
@@ -55,7 +55,11 @@ func (l *Language) Date(t time.Time) (template.HTML, error) {
 	if len(months) != 12 {
 		return "", fmt.Errorf("text %q: has %d months", "date.months", len(months))
 	}
-	return l.Text("date", t.Format("2"), months[t.Month()-1], t.Format("2006"), t.Format("15:04"))
+	day := t.Format("2")
+	if day == "1" { // an ordinal in some languages, where the others are none
+		day = l.Plain("date.first")
+	}
+	return l.Text("date", day, months[t.Month()-1], t.Format("2006"), t.Format("15:04"))
 }
 
 // Duration is a length of time as people say it. What is left of a second counts as one.

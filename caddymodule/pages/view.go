@@ -33,6 +33,9 @@ type Application struct {
 	Hue     int
 	// SelfRegistered says that nobody has looked at the consumer: it came by itself.
 	SelfRegistered bool
+	// Anybody says that whoever knows the key can sign with it: the consumer has neither a secret
+	// nor an RSA key, so the operator vouches for none of its requests.
+	Anybody bool
 }
 
 // ContactLink is the link to the contact.
@@ -50,8 +53,12 @@ type Computer struct{ Type, Host string }
 type Authorize struct {
 	Application Application
 	// Computer is set where the whole computer is meant, and not one application.
-	Computer  *Computer
-	Context   string
+	Computer *Computer
+	// Context is what the link names: nobody has signed it. ContextClaimed says that no policy of the
+	// site looks at it, so that the limit means what the API behind makes of it.
+	Context        string
+	ContextClaimed bool
+
 	Levels    []Choice // sent as "permission"
 	Lifetimes []Choice // sent as "lifetime"
 	// Destination is where the browser is sent then, as an origin or a scheme; empty for nowhere.
@@ -70,6 +77,8 @@ type Authorize struct {
 type Choice struct {
 	Value, Title, Description string
 	Checked                   bool
+	// Declared says that the operator wrote the title and the description, in any language.
+	Declared bool
 }
 
 // A Done is the page that says how it ended.
@@ -112,8 +121,9 @@ type Grants struct {
 // A Grant is an access token. Times that are zero mean never.
 type Grant struct {
 	Key string // sent as "token"
-	// Title is the permission level's.
+	// Title is the permission level's; Declared is as a Choice has it, ContextClaimed as an Authorize.
 	Title, Context             string
+	Declared, ContextClaimed   bool
 	Created, LastUsed, Expires time.Time
 	CSRF                       string
 }

@@ -1,0 +1,250 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// TestAPageLeftOpenPromisesNothing: whoever answers when the request was forgotten without an answer
+// is not told that the application has what it asked for, because of an older grant.
+func TestAPageLeftOpenPromisesNothing(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	site.clock = time.Now().Add(-24 * time.Hour)
+	site.grant("demo", "alice", "READ_PUBLIC")
+	for _, user := range []string{"alice", "bob"} {
+		site.clock = time.Now().Add(-3 * time.Hour)
+		token := &tokenstore.RequestToken{
+			Key: tokenstore.NewKey(), Secret: "s", Consumer: "demo", Callback: "https://app.example.com/cb",
+			Created: site.clock, Expires: time.Now().Add(time.Second - tokenstore.RequestRetention),
+		}
+		if err := site.store().CreateRequestToken(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		target := "/+authorize-token?oauth_token=" + token.Key
+		asked := site.open(target, user)
+		form := url.Values{
+			"csrf": {csrfToken(t, asked)}, "proof": offered(asked.Body.String(), "proof"), "consumer": {"demo"},
+			"decision": {"allow"}, "permission": {"WRITE_PRIVATE"}, "lifetime": {"week"},
+		}
+		site.clock = time.Now()
+		for { // until the store has forgotten it
+			_, err := site.store().RequestToken(t.Context(), token.Key)
+			if errors.Is(err, tokenstore.ErrNotFound) {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		w := site.send(target, user, form)
+		for _, lie := range []string{"may act for you now", "The application has its access", "It has its answer"} {
+			if strings.Contains(w.Body.String(), lie) {
+				t.Errorf("%s never answered, and reads %q (%d)", user, lie, w.Code)
+			}
+		}
+	}
+}
+
+// TestAChangeOfMindIsPossible: who is told to take an answer back in the list of applications finds
+// it there.
+func TestAChangeOfMindIsPossible(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	for _, decision := range []string{"allow", "refuse"} {
+		target := "/+authorize-token?oauth_token=" + site.waiting("demo", "https://app.example.com/cb").Key
+		csrf := csrfToken(t, site.open(target, "alice"))
+		site.answer(t, target, "alice", csrf, "decision", decision)
+		other := map[string]string{"allow": "refuse", "refuse": "allow"}[decision]
+		again := site.answer(t, target, "alice", csrf, "decision", other)
+		list := site.open("/+oauth-tokens", "alice")
+		advised := strings.Contains(again.Body.String(), "revoke the access in your list")
+		listed := strings.Contains(list.Body.String(), "demo")
+		if advised && !listed {
+			t.Errorf("%s, then %s: the page says to revoke the access in a list that has none", decision, other)
+		}
+	}
+}
+
+// TestRevokeTwice: a double click on Revoke says what a single one says.
+func TestRevokeTwice(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	token := site.grant("demo", "alice", "READ_PUBLIC")
+	form := url.Values{"csrf": {csrfToken(t, site.open("/+oauth-tokens", "alice"))}, "token": {token.Key}}
+	first, second := site.send("/+oauth-tokens", "alice", form), site.send("/+oauth-tokens", "alice", form)
+	if one, two := first.Header().Get("Location"), second.Header().Get("Location"); one != two {
+		t.Errorf("the first leads to %q, the second to %q", one, two)
+	}
+}
+
+// TestSelfRegisteredKeysCanBeSeen: a key that a stranger chose holds nothing that can't be seen, so
+// that it looks like no other's and can be named in a command.
+func TestSelfRegisteredKeysCanBeSeen(t *testing.T) {
+	site := newTestSite(t, "registration open\n"+demoConsumer, "insecure_plaintext_over_http")
+	for name, key := range map[string]string{
+		"zero width space":  "demo\u200b",
+		"word joiner":       "de\u2060mo",
+		"soft hyphen":       "de\u00admo",
+		"right to left":     "\u202eomed",
+		"line separator":    "demo\u2028verified by the operator",
+		"language tag":      "demo\U000e0041",
+		"a blank of a kind": "de\u00a0mo",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := plain("/+request-token", key, "", "", "", "oauth_callback", "oob")
+			if w, _ := site.serve(r); w.Code != 400 {
+				t.Errorf("%q is registered: %d", key, w.Code)
+			}
+		})
+	}
+}
+
+// TestRevokeOfNobody: a consumer's key that is misspelled is no success.
+func TestRevokeOfNobody(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	out, err := a.commandRunner()("", "revoke", "--consumer", "ap", "--yes")
+	if code := command.ExitCode(err); code != 3 {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+// TestAdminBodyThatIsEmpty: curl --data "$BODY" without a BODY makes no consumer and ends no secret.
+// A call that sends neither a body nor a Content-Type means the defaults.
+func TestAdminBodyThatIsEmpty(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	for _, target := range []string{"/oauth1/consumers", "/oauth1/consumers/app/rotate"} {
+		for name, c := range map[string]struct {
+			contentType, body string
+			status            int
+		}{
+			"JSON":                  {"application/json", "", 400},
+			"a patch":               {"application/merge-patch+json", "", 400},
+			"blanks":                {"application/json", " \n", 400},
+			"what curl says":        {"application/x-www-form-urlencoded", "", 415},
+			"blanks of no type":     {"", " \n", 415},
+			"an object":             {"application/json", "{}", 200},
+			"no body and no header": {"", "", 200},
+		} {
+			t.Run(target+", "+name, func(t *testing.T) {
+				r := httptest.NewRequest("POST", target, strings.NewReader(c.body))
+				if c.contentType != "" {
+					r.Header.Set("Content-Type", c.contentType)
+				}
+				w := httptest.NewRecorder()
+				a.ServeHTTP(w, r)
+				if got := w.Code; got != c.status && !(got == 201 && c.status == 200) {
+					t.Errorf("%d %s, want %d", got, w.Body, c.status)
+				}
+			})
+		}
+	}
+}
+
+// TestAdminFieldsSentTwice: of a field that is sent twice nobody knows which was meant.
+func TestAdminFieldsSentTwice(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	for _, body := range []string{
+		`{"user":"salgado","user":"somebody"}`, `{"user":"salgado","User":"somebody"}`,
+		`{"user":"salgado","u\u017fer":"somebody"}`, `{"u\u0073er":"salgado","user":"somebody"}`,
+	} {
+		if w := a.call("POST", "/oauth1/revoke", body); w.Code != 400 {
+			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+		}
+	}
+}
+
+// TestImportLoop: the loop of the manual that brings tokens along leaves out none, whether or not its
+// file ends with a line end, and stops at the first that is refused.
+func TestImportLoop(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop := regexp.MustCompile(`(?ms)^ *while IFS=.*?^ *done <.*?$`)
+	var loops []string
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loops = append(loops, loop.FindAllString(string(text), -1)...)
+	}
+	if len(loops) != 1 {
+		t.Fatalf("the manual has the loops %q", loops)
+	}
+	const tokens = "k1\ts1\tapp\talice\tREAD_PUBLIC\nk2\ts2\tapp\tbob\tREAD_PUBLIC"
+	for name, c := range map[string]struct{ file, command, want string }{
+		"no line end at the end": {tokens, "true", "k1 k2"},
+		"a line end":             {tokens + "\n", "true", "k1 k2"},
+		"the first is refused":   {tokens + "\n", "false", "k1"},
+		"no token":               {"", "true", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(dir+"/tokens.tsv", []byte(c.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			script := `caddy-oauth1() { echo "$7"; ` + c.command + "; }\n" + loops[0]
+			cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
+			cmd.Dir = dir
+			out, err := cmd.Output()
+			if err != nil || strings.Join(strings.Fields(string(out)), " ") != c.want {
+				t.Errorf("imported are %q, %v, want %q", out, err, c.want)
+			}
+		})
+	}
+}
+
+// TestAnsweredRequestThatExpired: who allowed a request that then expired reads at once that the
+// application got nothing.
+func TestAnsweredRequestThatExpired(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "https://app.example.com/cb").Key
+	site.answer(t, target, "alice", csrfToken(t, site.open(target, "alice")))
+	site.clock = site.clock.Add(2*time.Hour + time.Minute)
+	w := site.open(target, "alice")
+	if strings.Contains(w.Body.String(), "Your answer stands") {
+		t.Error("the page says that the answer stands, which nothing can come of")
+	}
+}
+
+// TestThePageVouchesForNobodysKey: the page does not say that the operator has added an application
+// whose key anybody can use, for want of a secret, whatever the operator did to it.
+func TestThePageVouchesForNobodysKey(t *testing.T) {
+	for name, steps := range map[string][][2]string{
+		"registered itself, disabled, enabled again": {{"own", `{"disabled":true}`}, {"own", `{"disabled":false}`}},
+		"registered itself, changed by nothing":      {{"own", `{}`}},
+		"added without a secret":                     {{"", `{"key":"own","secret":""}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newTestAdmin(t, "registration open")
+			if steps[0][0] == "" {
+				a.must("POST", "/oauth1/consumers", steps[0][1])
+			} else {
+				own := &tokenstore.Consumer{Key: "own", SelfRegistered: true, Created: a.clock}
+				if err := a.store().CreateConsumer(t.Context(), own); err != nil {
+					t.Fatal(err)
+				}
+				for _, step := range steps {
+					a.must("PATCH", "/oauth1/consumers/"+step[0], step[1])
+				}
+			}
+			page := a.open("/+authorize-token?oauth_token="+a.waiting("own", "").Key, "alice")
+			if strings.Contains(page.Body.String(), "The operator of this site has added this application") {
+				t.Error("the page vouches for a key that anybody can sign with")
+			}
+		})
+	}
+}
