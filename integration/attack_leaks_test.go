@@ -18,9 +18,10 @@ import (
 // the one answer that is meant to give it.
 //
 // What Caddy's own access and error logs say of a request, they took from it before any handler saw it: clients that put
-// their credentials into the query need the filter of the README (accessLog), in the site's log and in the global one.
+// their credentials into the query need the filter of docs/operating.md (accessLog), in the site's log and in the
+// global one.
 func TestAttackLeaks(t *testing.T) {
-	t.Run("with the README's filter nothing is in any log", func(t *testing.T) {
+	t.Run("with the manual's filter nothing is in any log", func(t *testing.T) {
 		attackLeaks(t, site{Global: "metrics\n" + strings.Replace(accessLog, "{", "{\n\tlevel DEBUG", 1), Before: accessLog}, "")
 	})
 	t.Run("without it, only in the URI that Caddy's access and error logs show", func(t *testing.T) {

@@ -14,13 +14,18 @@ import (
 // cookbook is docs/cookbook.md: what tries each of its recipes, by their headings. The recipes are loaded
 // as they stand in the file.
 var cookbook = map[string]func(t *testing.T, recipe string){
-	"CORS: Caddy answers the browser":    tryCORSOfCaddy,
-	"CORS: the API answers the browser":  tryCORSOfTheAPI,
-	"CORS: the token endpoints as well":  tryCORSOfTheEndpoints,
-	"Refusals in the access log":         tryAccessLog,
-	"Refusals in the words of X":         tryX,
-	"Refusals in the words of Magento":   tryMagento,
-	"Refusals in the words of MediaWiki": tryMediaWiki,
+	"Everybody reads, signed requests write": tryOpenReads,
+	"An admin area for named consumers":      tryAdminArea,
+	"Tenants by context":                     tryTenants,
+	"Behind a load balancer that ends TLS":   tryLoadBalancer,
+	"The pages behind a login by Authelia":   tryAuthelia,
+	"CORS: Caddy answers the browser":        tryCORSOfCaddy,
+	"CORS: the API answers the browser":      tryCORSOfTheAPI,
+	"CORS: the token endpoints as well":      tryCORSOfTheEndpoints,
+	"Refusals in the access log":             tryAccessLog,
+	"Refusals in the words of X":             tryX,
+	"Refusals in the words of Magento":       tryMagento,
+	"Refusals in the words of MediaWiki":     tryMediaWiki,
 }
 
 func TestCookbook(t *testing.T) {

@@ -11,8 +11,10 @@
 //	attack_*_test.go      what hostile clients send, over raw sockets; badday_*_test.go: crashes, power cuts, full disks
 //	walk_test.go          the exchange walk, by hand
 //	proxies_test.go       a proxy in front that takes a prefix or the port away
-//	cookbook_test.go      every recipe of docs/cookbook.md, as it stands there
-//	cookbook_cors_test.go those of them that are for browsers, in one
+//	manual_test.go        every command of README.md and docs/, as it stands there; manual_lessons_test.go
+//	                      is about each page
+//	cookbook_test.go      every recipe of docs/cookbook.md, as it stands there: cookbook_policies_test.go has those
+//	                      for policies and logins, cookbook_cors_test.go those for browsers, in one
 //	passthrough_test.go   what is not refused reaches the upstream as in plain Caddy
 //	crash_test.go         kill -9
 //	log_test.go           no secret in the log
