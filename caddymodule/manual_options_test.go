@@ -18,6 +18,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
@@ -37,11 +38,11 @@ var manualBlocks = map[string]struct {
 	"store badger": {badgerstore.Module{}, "store badger", nil},
 	"consumer": {DeclaredConsumer{}, "global consumer",
 		map[string]string{"key": "", "source": ""}},
-	"permission": {PermissionLevel{}, "global permission",
+	"permission": {policy.PermissionLevel{}, "global permission",
 		map[string]string{"name": "", "title": ""}},
 	"The oauth1 directive": {Handler{}, "site", map[string]string{"policies": "policy", "match": ""}},
 	"endpoints":            {Endpoints{}, "site endpoints", map[string]string{"off": ""}},
-	"policy": {Policy{}, "site policy",
+	"policy": {policy.Policy{}, "site policy",
 		map[string]string{"permissions": "permission", "match": ""}},
 	"identity_headers": {IdentityHeaders{}, "site identity_headers", nil},
 	"pages":            {Pages{}, "site pages", nil},
