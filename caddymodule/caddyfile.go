@@ -155,7 +155,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 
 func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 	c := &DeclaredConsumer{Source: fmt.Sprintf("%s:%d", d.File(), d.Line())}
-	if err := text(d, &c.Key); err != nil {
+	if err := textOption(d, &c.Key); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(a.Consumers, func(other *DeclaredConsumer) bool { return other.Key == c.Key }) {
@@ -167,7 +167,7 @@ func (a *App) unmarshalConsumer(d *caddyfile.Dispenser) error {
 			return err
 		}
 		if d.Val() == "secret" {
-			if err := text(d, &c.Secret); err != nil {
+			if err := textOption(d, &c.Secret); err != nil {
 				return err
 			}
 			continue
@@ -203,9 +203,9 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 		var err error
 		switch d.Val() {
 		case "description":
-			err = text(d, &level.Description)
+			err = textOption(d, &level.Description)
 		case "implies":
-			err = texts(d, &level.Implies)
+			err = textsOption(d, &level.Implies)
 		default:
 			return d.Errf("permission %q: unknown option %q", level.Name, d.Val())
 		}
@@ -318,9 +318,9 @@ func declaredLevels(h httpcaddyfile.Helper) (*policy.Levels, error) {
 func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Levels) error {
 	switch option := d.Val(); option {
 	case "realm":
-		return text(d, &h.Realm)
+		return textOption(d, &h.Realm)
 	case "base_url":
-		if err := text(d, &h.BaseURL); err != nil || strings.Contains(h.BaseURL, "{") {
+		if err := textOption(d, &h.BaseURL); err != nil || strings.Contains(h.BaseURL, "{") {
 			return err
 		}
 		if _, err := parseBaseURL(h.BaseURL); err != nil {
@@ -330,7 +330,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 	case "paths":
 		return oneOf(d, &h.Paths, policy.PathsStrict, policy.PathsAsSent)
 	case "upgrades":
-		if err := texts(d, &h.Upgrades); err != nil {
+		if err := textsOption(d, &h.Upgrades); err != nil {
 			return err
 		}
 		for _, protocol := range h.Upgrades {
@@ -344,7 +344,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 	case "insecure_plaintext_over_http":
 		return toggle(d, &h.InsecurePlaintextOverHTTP)
 	case "user":
-		return text(d, &h.User)
+		return textOption(d, &h.User)
 	case "endpoints":
 		return h.unmarshalEndpoints(d)
 	case "require_callback":
@@ -352,9 +352,9 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 	case "require_body_hash":
 		return toggle(d, &h.RequireBodyHash)
 	case "max_form_body":
-		return size(d, &h.MaxFormBody)
+		return sizeOption(d, &h.MaxFormBody)
 	case "permissions":
-		if err := texts(d, &h.Permissions); err != nil {
+		if err := textsOption(d, &h.Permissions); err != nil {
 			return err
 		}
 		for _, level := range h.Permissions {
@@ -488,11 +488,11 @@ func unmarshalPolicyOption(d *caddyfile.Dispenser, p *policy.Policy) error {
 	case "deny":
 		return toggle(d, &p.Deny)
 	case "consumers":
-		return texts(d, &p.Consumers)
+		return textsOption(d, &p.Consumers)
 	case "users":
-		return texts(d, &p.Users)
+		return textsOption(d, &p.Users)
 	case "context":
-		return text(d, &p.Context)
+		return textOption(d, &p.Context)
 	case "permission":
 		args := d.RemainingArgs()
 		if len(args) == 0 {
@@ -542,7 +542,7 @@ func unmarshalBlock(
 		if !ok {
 			return d.Errf("%s: unknown option %q", block, option)
 		}
-		if err := text(d, field); err != nil {
+		if err := textOption(d, field); err != nil {
 			return err
 		}
 		if err := check(option, *field); err != nil {
@@ -560,8 +560,8 @@ func ofValue(check func(string) error) func(option, value string) error {
 	return func(_, value string) error { return check(value) }
 }
 
-// text reads the one argument of an option.
-func text(d *caddyfile.Dispenser, value *string) error {
+// textOption reads the one argument of an option.
+func textOption(d *caddyfile.Dispenser, value *string) error {
 	option := d.Val()
 	if !d.AllArgs(value) {
 		return d.Errf("%s: wants one argument", option)
@@ -572,8 +572,8 @@ func text(d *caddyfile.Dispenser, value *string) error {
 	return nil
 }
 
-// texts reads one argument or more.
-func texts(d *caddyfile.Dispenser, values *[]string) error {
+// textsOption reads one argument or more.
+func textsOption(d *caddyfile.Dispenser, values *[]string) error {
 	option := d.Val()
 	if *values = d.RemainingArgs(); len(*values) == 0 {
 		return d.Errf("%s: wants at least one argument", option)
@@ -596,7 +596,7 @@ func toggle(d *caddyfile.Dispenser, value *bool) error {
 
 func oneOf(d *caddyfile.Dispenser, value *string, allowed ...string) error {
 	option := d.Val()
-	if err := text(d, value); err != nil {
+	if err := textOption(d, value); err != nil {
 		return err
 	}
 	if !slices.Contains(allowed, *value) {
@@ -607,7 +607,7 @@ func oneOf(d *caddyfile.Dispenser, value *string, allowed ...string) error {
 
 func duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	option, argument := d.Val(), ""
-	if err := text(d, &argument); err != nil {
+	if err := textOption(d, &argument); err != nil {
 		return err
 	}
 	parsed, err := caddy.ParseDuration(argument)
@@ -634,9 +634,9 @@ func lifetime(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	return duration(d, value)
 }
 
-func size(d *caddyfile.Dispenser, value *int64) error {
+func sizeOption(d *caddyfile.Dispenser, value *int64) error {
 	option, argument := d.Val(), ""
-	if err := text(d, &argument); err != nil {
+	if err := textOption(d, &argument); err != nil {
 		return err
 	}
 	parsed, err := humanize.ParseBytes(argument)
@@ -648,7 +648,7 @@ func size(d *caddyfile.Dispenser, value *int64) error {
 }
 
 func signatureMethods(d *caddyfile.Dispenser, methods *[]string) error {
-	if err := texts(d, methods); err != nil {
+	if err := textsOption(d, methods); err != nil {
 		return err
 	}
 	for i, method := range *methods {

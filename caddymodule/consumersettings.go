@@ -17,12 +17,12 @@ func unmarshalSetting(s *adminapi.ConsumerSettings, d *caddyfile.Dispenser) (ok 
 	}
 	switch value := setting.Value(s).(type) {
 	case *string:
-		err = text(d, value)
+		err = textOption(d, value)
 	case *[]string:
 		if setting.Option == "signature_methods" {
 			return true, signatureMethods(d, value)
 		}
-		err = texts(d, value)
+		err = textsOption(d, value)
 	case *bool:
 		err = toggle(d, value)
 	case **tokenstore.TwoLegged:

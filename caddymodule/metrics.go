@@ -20,7 +20,7 @@ const (
 	resultAnonymous = "anonymous"
 )
 
-var requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Namespace: "caddy",
 	Subsystem: "oauth1",
 	Name:      "requests_total",
@@ -29,15 +29,15 @@ var requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 
 // newMetrics registers the counters with the registry of a configuration.
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
-	if err := registry.Register(requests); err != nil {
+	if err := registry.Register(requestsTotal); err != nil {
 		if already := (prometheus.AlreadyRegisteredError{}); !errors.As(err, &already) {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
 	}
 	return &metrics{
-		requests:     requests,
-		apiAccepted:  requests.WithLabelValues(endpointAPI, resultAccepted),
-		apiAnonymous: requests.WithLabelValues(endpointAPI, resultAnonymous),
+		requests:     requestsTotal,
+		apiAccepted:  requestsTotal.WithLabelValues(endpointAPI, resultAccepted),
+		apiAnonymous: requestsTotal.WithLabelValues(endpointAPI, resultAnonymous),
 	}, nil
 }
 
