@@ -22,57 +22,64 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App keeps what all sites share: the token store, how long credentials live, the permission levels, and the
-// consumers that are declared in the configuration.
+// App holds what all sites share: the token store, the lifetimes of credentials, the permission
+// levels, and the consumers that the configuration declares.
 //
-// Users, tokens and consumers are one namespace for all sites: a grant by `admin`, who logged in at one
-// site, is a grant by `admin` at every other. Sites with different logins are warned of at load, unless
-// each has a text of its own in its handler's `user`, such as `shop:{http.auth.user.id}`.
+// Users, tokens and consumers are one namespace for all sites: a grant by the `admin` of one site
+// is a grant by the `admin` of every other site. If sites with different logins share users, a
+// warning is logged when the configuration is loaded. To separate the users, give each site its own
+// text in the handler's `user`, such as `shop:{http.auth.user.id}`.
 //
-// It needs no configuration: a site that uses the `oauth1` handler gets one with the defaults.
+// The app needs no configuration: a site with the `oauth1` handler gets an app with the defaults.
 type App struct {
-	// Where tokens and nonces are kept. Default: `badger`, in the folder `oauth1` of Caddy's data directory.
+	// The store of tokens and nonces. Default: `badger`, in the folder `oauth1` of Caddy's data
+	// directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=oauth1.stores inline_key=module"`
 
-	// How long a request token can be reviewed and exchanged. Default: 2h.
+	// How long a request token can be reviewed and exchanged, from its creation on. Default: 2h.
 	RequestTokenLifetime caddy.Duration `json:"request_token_lifetime,omitempty"`
 
-	// How long an access token lives at the most, from its review on; users may choose less, and the admin API refuses
-	// more. One that the admin API imports with its secret lives as long as the import says. Default: 0, which means
-	// until it is revoked.
+	// The longest lifetime of an access token, from its review on. Users may choose a shorter one,
+	// and the admin API refuses a longer one. An access token that the admin API imports with its
+	// secret lives as long as the import says. Default: 0, no limit: a token lives until it is
+	// revoked.
 	AccessTokenLifetime caddy.Duration `json:"access_token_lifetime,omitempty"`
 
-	// How far the timestamp of a request may lie from our clock, in either direction. Default: 5m. Every accepted
-	// request is remembered for as long as its timestamp stays acceptable, so a wide window costs memory; a narrow one
-	// refuses clients whose clock is wrong. At most ten years.
+	// The largest difference between the timestamp of a request and the server's clock, in either
+	// direction. Default: 5m. Every accepted request is remembered for as long as its timestamp
+	// stays acceptable, so a wide window costs memory. A narrow window refuses clients with a wrong
+	// clock. At most ten years.
 	TimestampWindow caddy.Duration `json:"timestamp_window,omitempty"`
 
-	// Who may ask for request tokens: `closed` (the default) knows declared and stored consumers only; with `open`, an
-	// unknown consumer key is registered with an empty secret, as Launchpad does it. Then a consumer's name is
-	// nothing but its own claim, and whoever knows a key may use it. A key with a
-	// character that can't be seen is refused.
+	// Which consumers may ask for request tokens. `closed`, the default, accepts only declared and
+	// stored consumers. `open` registers an unknown consumer key with an empty secret, as Launchpad
+	// does. Danger of `open`: the name of such a consumer proves nothing, and anybody who knows the
+	// key can use it. A key with a character that can't be seen is refused.
 	Registration string `json:"registration,omitempty"`
 
-	// How many request tokens of one consumer may wait at once, to be reviewed and exchanged. Default:
-	// 10000; a consumer that registered itself may have 100 at the most. A request token counts as one
-	// for each 700 bytes that it takes, so one with a long callback as several. Twice as many may be
-	// stored, those included that were refused or have expired, until they are removed. Whoever knows a
-	// consumer's secret can ask for as many, and the consumer's next request for one is answered 503
-	// then.
+	// How many request tokens of one consumer may wait for their review and exchange. Default:
+	// 10000; a consumer that registered itself may have at most 100. A request token counts as one
+	// for each 700 bytes that it takes, so a token with a long callback counts as several. The
+	// store may hold twice as many, since refused and expired tokens stay until they are removed.
+	// Above the limit, the consumer's requests for a request token are answered with 503. Danger:
+	// anybody who knows the consumer's secret can ask for that many, and so exclude the consumer
+	// itself.
 	MaxRequestTokensOfConsumer int `json:"max_request_tokens_of_consumer,omitempty"`
 
-	// How many request tokens the store may hold, of all consumers, counted in the same way; those that were refused or
-	// have expired until they are removed, some ten minutes after their expiry. Default: 200000, which take 140 MB of disk
-	// at the most. Consumers that registered themselves have 20000 of them together at the most. Requests for more
-	// are answered 503. A reload may change both limits.
+	// How many request tokens the store may hold, of all consumers, counted in the same way.
+	// Refused and expired tokens count until they are removed, about ten minutes after their
+	// expiry. Default: 200000, which take at most 140 MB of disk. Consumers that registered
+	// themselves may have at most 20000 of them together. Above the limit, requests are answered
+	// with 503. A reload may change both limits.
 	MaxRequestTokens int `json:"max_request_tokens,omitempty"`
 
-	// Consumers that live in the configuration alone: never written to the store, gone when they are removed here. A
-	// key that is stored as well is an error at start.
+	// Consumers that are only in the configuration. They are never written to the store, and end
+	// when they are removed here. If a key is also in the store, the start fails.
 	Consumers []*DeclaredConsumer `json:"consumers,omitempty"`
 
-	// The permission levels, in the order in which they are offered. When there are any they replace the default
-	// ones (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE, DESKTOP_INTEGRATION).
+	// The permission levels, in the order in which they are offered. If any are declared, they
+	// replace the defaults (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE,
+	// DESKTOP_INTEGRATION).
 	Permissions []policy.PermissionLevel `json:"permissions,omitempty"`
 
 	ctx      caddy.Context
@@ -82,10 +89,10 @@ type App struct {
 	levels   *policy.Levels
 	declared map[string]*tokenstore.Consumer
 	now      func() time.Time
-	partial  atomic.Bool // some handler has a matcher of its own
+	partial  atomic.Bool // at least one handler has its own matcher
 
-	poolKey  string           // set while the pool counts us
-	store    tokenstore.Store // nil until ready is closed, and then if there is none
+	poolKey  string           // set while the pool counts this app
+	store    tokenstore.Store // nil until ready is closed, and after that if the store could not be opened
 	ready    chan struct{}
 	settle   sync.Once // closes ready
 	secret   [32]byte
@@ -107,8 +114,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision sets the defaults and prepares what is declared. It opens nothing: `caddy validate` comes this far, beside a
-// server that runs.
+// Provision sets the defaults and checks the declared consumers and levels. It opens nothing:
+// `caddy validate` runs it while a server has the store open.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.ready = make(chan struct{})
@@ -156,7 +163,7 @@ func (a *App) provisionConsumers() error {
 			return fmt.Errorf("consumer %q: declared twice", c.Key)
 		}
 		a.declared[c.Key] = c
-		// no error: one that ends while the server runs must not keep it from starting again
+		// Not an error: a consumer that expires while the server runs must not prevent a restart.
 		if c.Expired(a.now()) {
 			a.logger.Warn("consumer has expired: each of its requests is refused",
 				zap.String("consumer", c.Key), zap.Time("expires", c.Expires))
@@ -165,7 +172,7 @@ func (a *App) provisionConsumers() error {
 	return nil
 }
 
-// Validate looks at the values.
+// Validate checks the values.
 func (a *App) Validate() error {
 	if a.RequestTokenLifetime < 0 {
 		return fmt.Errorf("request_token_lifetime %v: must be positive", time.Duration(a.RequestTokenLifetime))
@@ -189,7 +196,7 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start opens the store, or goes on with the one that an earlier configuration opened.
+// Start opens the store, or takes over the one that an earlier configuration opened.
 func (a *App) Start() error {
 	defer a.settle.Do(func() { close(a.ready) })
 
@@ -223,7 +230,8 @@ func (a *App) limits() tokenstore.Limits {
 	}
 }
 
-// checkDeclared refuses a consumer that is declared and stored at once: which of them is meant?
+// checkDeclared refuses a key that is both declared and stored, because the two consumers may
+// differ.
 func (a *App) checkDeclared(store tokenstore.Store) error {
 	for key := range a.declared {
 		_, err := store.Consumer(context.Background(), key)
@@ -237,11 +245,11 @@ func (a *App) checkDeclared(store tokenstore.Store) error {
 	return nil
 }
 
-// Stop does nothing: requests may be under way until Cleanup and beyond.
+// Stop does nothing: requests can still run until Cleanup and after it.
 func (a *App) Stop() error { return nil }
 
-// Cleanup lets go of the store. It closes when no other configuration uses it; a request that still comes by then is
-// refused with 503.
+// Cleanup releases the store, which closes when no other configuration uses it. A request that
+// arrives after that is refused with 503.
 func (a *App) Cleanup() error {
 	if a.ready != nil {
 		a.settle.Do(func() { close(a.ready) })
@@ -254,10 +262,11 @@ func (a *App) Cleanup() error {
 	return a.releaseStore()
 }
 
-// open returns the store, and waits for it while Caddy starts its apps, in no certain order.
+// open returns the store. It waits until the app has started: Caddy starts its apps in no fixed
+// order.
 func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 	select {
-	case <-a.ready: // by itself, and so without a lock: it is what every request finds
+	case <-a.ready: // in a case of its own, which takes no lock: every request comes here
 	default:
 		select {
 		case <-a.ready:
@@ -271,18 +280,19 @@ func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 	return a.store, nil
 }
 
-// consumer finds a consumer among the declared and the stored ones. tokenstore.ErrNotFound.
+// consumer finds a declared or stored consumer. The error for an unknown key is
+// tokenstore.ErrNotFound.
 func (a *App) consumer(ctx context.Context, store tokenstore.Store, key string) (*tokenstore.Consumer, error) {
 	if c, ok := a.declared[key]; ok {
 		return c, nil
 	}
 	if len(key) > maxText {
-		return nil, tokenstore.ErrNotFound // a store may have no room for such a key, not even to look for it
+		return nil, tokenstore.ErrNotFound // some stores can't even look up a key of this length
 	}
 	return store.Consumer(ctx, key)
 }
 
-// accessToken finds an access token. tokenstore.ErrNotFound.
+// accessToken finds an access token. The error for an unknown key is tokenstore.ErrNotFound.
 func (a *App) accessToken(ctx context.Context, store tokenstore.Store, key string) (*tokenstore.AccessToken, error) {
 	if len(key) > maxText {
 		return nil, tokenstore.ErrNotFound
@@ -290,7 +300,7 @@ func (a *App) accessToken(ctx context.Context, store tokenstore.Store, key strin
 	return store.AccessToken(ctx, key)
 }
 
-// requestToken finds a request token. tokenstore.ErrNotFound.
+// requestToken finds a request token. The error for an unknown key is tokenstore.ErrNotFound.
 func (a *App) requestToken(ctx context.Context, store tokenstore.Store, key string) (*tokenstore.RequestToken, error) {
 	if len(key) > maxText {
 		return nil, tokenstore.ErrNotFound
@@ -298,8 +308,8 @@ func (a *App) requestToken(ctx context.Context, store tokenstore.Store, key stri
 	return store.RequestToken(ctx, key)
 }
 
-// tokenExpires is when a grant that is made now ends: by the user's choice (0: no wish) and the operator's limit.
-// Zero means never.
+// tokenExpires returns the end of a grant that is made now: the earlier of the user's choice (0: no
+// choice) and the operator's limit. Zero means never.
 func (a *App) tokenExpires(now time.Time, lifetime time.Duration) time.Time {
 	most := time.Duration(a.AccessTokenLifetime)
 	if lifetime == 0 || (most > 0 && lifetime > most) {
@@ -311,7 +321,7 @@ func (a *App) tokenExpires(now time.Time, lifetime time.Duration) time.Time {
 	return now.Add(lifetime)
 }
 
-// grantable reports whether a consumer may be granted a level at all.
+// grantable reports whether a consumer may be granted a level.
 func (a *App) grantable(c *tokenstore.Consumer, level string) bool {
 	if _, ok := a.levels.Find(level); !ok {
 		return false

@@ -16,20 +16,20 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// DeclaredConsumer is a consumer that lives in the configuration. Its texts may hold placeholders, such as
-// `{env.CI_BOT_SECRET}` and `{file.ci-bot.pem}`; one that comes to nothing is an error.
+// DeclaredConsumer is a consumer in the configuration. Its texts may hold placeholders, such as
+// `{env.CI_BOT_SECRET}` and `{file.ci-bot.pem}`. A placeholder that expands to nothing is an error.
 type DeclaredConsumer struct {
 	// The key that the consumer sends as oauth_consumer_key. Required.
 	Key string `json:"key"`
-	// The shared secret of HMAC and PLAINTEXT signatures. A consumer has either a secret or an RSA key. A secret that
-	// is written here in clear is as secret as this configuration.
+	// The shared secret of HMAC and PLAINTEXT signatures. A consumer has either a secret or an RSA
+	// key. A secret that is written here in clear is only as secret as this configuration.
 	Secret string `json:"secret,omitempty"`
 	adminapi.ConsumerSettings
 	// Where the consumer is declared, for error messages. The Caddyfile adapter sets it.
 	Source string `json:"source,omitempty"`
 }
 
-// consumer expands the placeholders, checks, and returns the consumer.
+// consumer expands the placeholders, checks the settings, and returns the consumer.
 func (d *DeclaredConsumer) consumer(l *policy.Levels) (*tokenstore.Consumer, error) {
 	e := expander{repl: caddy.NewReplacer()}
 	c := &tokenstore.Consumer{Key: e.expand("key", d.Key), Secret: e.expand("secret", d.Secret)}
@@ -46,7 +46,7 @@ func (d *DeclaredConsumer) consumer(l *policy.Levels) (*tokenstore.Consumer, err
 	return c, nil
 }
 
-// expander expands placeholders, until the first that is unknown or empty.
+// expander expands placeholders, and stops at the first that is unknown or empty.
 type expander struct {
 	repl   *caddy.Replacer
 	failed error
@@ -62,7 +62,7 @@ func (e *expander) expand(option, text string) string {
 		return value
 	case err == nil:
 		err = errors.New("is empty")
-	case option == "secret" && !isPlaceholder(text): // the error would show a part of it
+	case option == "secret" && !isPlaceholder(text): // the error would show a part of the secret
 		e.failed = errors.New(`secret: holds a placeholder that is unknown or empty (a brace that is part of it needs a \ before it)`)
 		return ""
 	}
@@ -78,12 +78,12 @@ func (e *expander) expandAll(option string, texts []string) []string {
 	return values
 }
 
-// isPlaceholder reports whether a text is one placeholder of those that secrets come from, and nothing else.
+// isPlaceholder reports whether a text is exactly one placeholder of a kind that secrets come from.
 func isPlaceholder(text string) bool {
 	return (strings.HasPrefix(text, "{env.") || strings.HasPrefix(text, "{file.")) && strings.IndexByte(text, '}') == len(text)-1
 }
 
-// at says where the consumer is declared, as the Caddyfile's own errors do.
+// at says where the consumer is declared, in the form of the Caddyfile's own errors.
 func (d *DeclaredConsumer) at() string {
 	if d.Source == "" {
 		return ""
@@ -91,7 +91,8 @@ func (d *DeclaredConsumer) at() string {
 	return ", at " + d.Source
 }
 
-// checkConsumer refuses a consumer that could do harm or never work, declared ones and those of the admin API alike.
+// checkConsumer refuses a consumer that could do harm or could never work. Declared consumers and
+// those of the admin API pass the same checks.
 func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 	if err := checkKey(c.Key); err != nil {
 		return err
@@ -155,8 +156,8 @@ func checkSignatureMethod(method string) error {
 // maxText is the longest key or name, in bytes.
 const maxText = 255
 
-// checkText refuses what can't go out as a header value or be read on a page: keys, names, users and contexts are checked
-// with it before they are stored.
+// checkText refuses a text that can't be a header value or can't be read on a page. Keys, names,
+// users and contexts are checked with it before they are stored.
 func checkText(what, s string) error {
 	switch err := textFault(s); {
 	case err == nil:
@@ -168,7 +169,7 @@ func checkText(what, s string) error {
 	}
 }
 
-// textFault is what is wrong with a text, as pages say it.
+// textFault returns the fault of a text, in a form that pages can translate.
 func textFault(s string) error {
 	switch {
 	case s == "":

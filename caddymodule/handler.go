@@ -23,122 +23,134 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler is an OAuth 1.0a provider in front of an API (RFC 5849, OAuth Core 1.0a, Launchpad's dialect).
+// Handler is an OAuth 1.0a provider in front of an API (RFC 5849, OAuth Core 1.0a, Launchpad's
+// dialect).
 //
-// It answers the endpoints at which consumers get their tokens and people grant them, verifies the signature of every
-// other request, and hands on those that a policy allows, with identity headers that no client can forge. Whatever it
-// does not refuse reaches the next handler as the client sent it, less the OAuth credentials.
+// It answers the endpoints where consumers get their tokens and users grant them. It verifies the
+// signature of every other request, and asks the policies whether the request is allowed. An
+// allowed request reaches the next handler as the client sent it, without the OAuth credentials and
+// with identity headers that no client can forge.
 //
-// These placeholders are set for the handlers that follow; for anonymous requests they are empty:
+// The handler sets these placeholders for the handlers that follow. They are empty for anonymous
+// requests:
 //
 // Placeholder | Description
 // ------------|-------------
-// `{http.auth.user.id}` | The user whom the request acts for
+// `{http.auth.user.id}` | The user that the request acts for
 // `{http.auth.user.consumer}` | The key of the consumer that signed
 // `{http.auth.user.permission}` | The permission level of the access token
 // `{http.auth.user.context}` | The context that the access token is limited to, if any
 //
-// And these for `handle_errors` and `log_append`, for every refusal of an API request, an endpoint or a
-// page; where nothing was refused they are empty:
+// It sets these for `handle_errors` and `log_append` when it refuses an API request, or a request
+// to an endpoint or a page. They are empty for requests that are not refused:
 //
 // Placeholder | Description
 // ------------|-------------
-// `{oauth1.refusal.reason}` | One of a fixed few words: the log field `oauth_refusal`, and the metric's label
-// `{oauth1.refusal.problem}` | The word of OAuth Problem Reporting (`oauth_problem`); empty for pages
-// `{oauth1.refusal.text}` | Our text, as `{err.message}` has it
-// `{oauth1.refusal.consumer}` | The consumer key that the request named, if it did
-// `{oauth1.refusal.token}` | The key of the access or request token that the request named, if it did
-// `{oauth1.refusal.parameter}` | The OAuth parameter that is absent or rejected, if it is one
+// `{oauth1.refusal.reason}` | One of a fixed list; also the log field `oauth_refusal` and the metric's label
+// `{oauth1.refusal.problem}` | The word of OAuth Problem Reporting (`oauth_problem`), empty for pages
+// `{oauth1.refusal.text}` | The text of the refusal, the same as `{err.message}`
+// `{oauth1.refusal.consumer}` | The consumer key that the request named, if any
+// `{oauth1.refusal.token}` | The key of the access or request token that the request named, if any
+// `{oauth1.refusal.parameter}` | The OAuth parameter that is absent or rejected, if any
 // `{oauth1.refusal.acceptable_timestamps}` | `lowest-highest`, if the timestamp is outside of them
 //
-// Clients write a part of the text, and the keys. All values are safe inside a quoted string of JSON, in
-// HTML, in a header and in Caddy's templates: of the characters that mean something there, quotes become an
-// apostrophe, and the others a question mark. Nothing is encoded for a URL or a form. No value holds a
-// secret or a signature.
+// The keys and a part of the text come from the client. All values are safe inside a quoted string
+// of JSON, in HTML, in a header and in Caddy's templates: quotes are replaced with an apostrophe,
+// and the other characters with a meaning there with a question mark. The values are not encoded
+// for a URL or a form. No value holds a secret or a signature.
 type Handler struct {
-	// Which requests are judged, beside those to the endpoints. The others reach the next handler as they
-	// came, less identity headers and upgrades. A Caddyfile puts the directive's matcher here. Default:
-	// all. Danger: with a matcher of paths, an upstream that reads a path in its own way gets requests
-	// unjudged that it takes for others; better let everything be judged, and open paths by a policy
-	// that says `anonymous`.
+	// The matchers of the requests that are judged. Requests to the endpoints are always judged.
+	// Requests that do not match reach the next handler unchanged, except that identity headers and
+	// upgrades are removed. A Caddyfile puts the directive's matcher here. Default: all requests
+	// are judged. Danger: with a path matcher, an upstream that reads a path differently gets
+	// unjudged requests for paths that were meant to be protected. It is safer to judge all
+	// requests, and to open paths with a policy that says `anonymous`.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	// The realm of the WWW-Authenticate challenge. Default: the host of the request.
 	Realm string `json:"realm,omitempty"`
 
-	// The public origin that clients sign, such as `https://api.example.com`. With a path, as in
-	// `https://api.example.com/v1`: what something in front takes away from the beginning of every path that
-	// clients sign. Default: what the connection says; behind a proxy that Caddy's `trusted_proxies` names, the
-	// last X-Forwarded-Proto and X-Forwarded-Host, and X-Forwarded-Port where the host has no port.
+	// The public origin that clients sign, such as `https://api.example.com`. It may have a path,
+	// as in `https://api.example.com/v1`: the prefix that a proxy in front removes from every path
+	// that clients sign. Default: the scheme and host of the connection; behind a proxy that
+	// Caddy's `trusted_proxies` names, the last X-Forwarded-Proto and X-Forwarded-Host, and
+	// X-Forwarded-Port if the host has no port.
 	BaseURL string `json:"base_url,omitempty"`
 
-	// Which URLs are judged at all. `strict`: a path that servers read differently is refused with 400
-	// (dot segments, empty segments, backslashes, semicolons, control characters, encoded slashes,
-	// backslashes and percent signs, and what is no URL's character), and so is, where a policy looks at
-	// the query, a query with semicolons, stray percent signs, or names with blanks. `as_sent`: a request
-	// must be allowed in each reading that upstreams are known to have of its URL; for APIs whose URLs
-	// need that. Danger of `as_sent`: the list of readings is not complete; one that it lacks is an encoded
-	// dot segment beside a plain one. Default: `strict`, where a policy or the matcher looks at the URL;
-	// elsewhere no URL is refused.
+	// Which URLs are accepted. `strict` refuses, with 400, a path that servers read differently:
+	// dot segments, empty segments, backslashes, semicolons, control characters, encoded slashes,
+	// encoded backslashes, encoded percent signs, and characters that a URL must not have. If a
+	// policy looks at the query, it also refuses a query with semicolons, stray percent signs, or
+	// names with blanks. `as_sent` accepts such URLs, and a request must be allowed in each reading
+	// that upstreams are known to have of its URL; it is for APIs that need such URLs. Danger of
+	// `as_sent`: the list of readings is not complete; for example, it lacks an encoded dot segment
+	// beside a plain one. Default: `strict` if a policy or the matcher looks at the URL; otherwise
+	// no URL is refused.
 	Paths string `json:"paths,omitempty"`
 
-	// The protocols that a connection may be upgraded to; others are taken from the Upgrade header.
-	// Default: `websocket`. Danger: after an upgrade the client talks to the upstream directly. With a
-	// protocol that carries requests, such as h2c, it sends any path and any identity header.
+	// The protocols that a connection may be upgraded to. Other protocols are removed from the
+	// Upgrade header. Default: `websocket`. Danger: after an upgrade the client talks to the
+	// upstream directly. With a protocol that carries requests, such as h2c, the client can send
+	// any path and any identity header.
 	Upgrades []string `json:"upgrades,omitempty"`
 
-	// The signature methods that are accepted. Default: all seven (HMAC-SHA1, HMAC-SHA256, HMAC-SHA512, RSA-SHA1,
-	// RSA-SHA256, RSA-SHA512, PLAINTEXT).
+	// The signature methods that are accepted. Default: all seven (HMAC-SHA1, HMAC-SHA256,
+	// HMAC-SHA512, RSA-SHA1, RSA-SHA256, RSA-SHA512, PLAINTEXT).
 	SignatureMethods []string `json:"signature_methods,omitempty"`
 
-	// Accept PLAINTEXT signatures without TLS. Default: false. Danger: everybody on the way can read the secrets.
+	// Accept PLAINTEXT signatures without TLS. Default: false. Danger: anybody on the network path
+	// can read the secrets.
 	InsecurePlaintextOverHTTP bool `json:"insecure_plaintext_over_http,omitempty"`
 
-	// Who is logged in at the pages: any placeholders, set by the handlers before this one. Where one of them is empty,
-	// nobody is: the answer is 401. Default: `{http.auth.user.id}`. Danger: with a request header here, something in
-	// front must delete the client's own.
+	// The user that is logged in at the pages: a text with placeholders that earlier handlers set.
+	// If one of the placeholders is empty, nobody is logged in, and the answer is 401. Default:
+	// `{http.auth.user.id}`. Danger: if a placeholder is a request header, a proxy or handler in
+	// front must delete the header that the client sent.
 	User string `json:"user,omitempty"`
 
 	// Where the endpoints are.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
 
-	// Refuse request tokens without oauth_callback, as OAuth 1.0a demands. Default: false; such requests follow
-	// Launchpad's polling flow.
+	// Refuse requests for request tokens without oauth_callback, as OAuth 1.0a demands. Default:
+	// false; such requests follow Launchpad's polling flow.
 	RequireCallback bool `json:"require_callback,omitempty"`
 
-	// Refuse signed requests that have a body which is no form, and no oauth_body_hash. Default: false; the body of such
-	// requests is protected by TLS alone.
+	// Refuse signed requests with a body that is not a form and has no oauth_body_hash. Default:
+	// false; only TLS protects the body of such requests.
 	RequireBodyHash bool `json:"require_body_hash,omitempty"`
 
-	// How large a form may be, in bytes, and a body with oauth_body_hash: both are held in memory until they are
-	// verified. Default: 1 MiB. Larger ones are answered 413.
+	// The largest form, and the largest body with oauth_body_hash, in bytes. Both are held in
+	// memory until they are verified. Default: 1 MiB. Larger bodies are answered with 413.
 	MaxFormBody int64 `json:"max_form_body,omitempty"`
 
-	// The permission levels that this site offers and accepts. Default: all that are declared.
+	// The permission levels that this site offers and accepts. Default: all declared levels.
 	Permissions []string `json:"permissions,omitempty"`
 
-	// The policies, in order: the first whose matcher matches decides, and where none does the answer is 403. Default:
-	// one that asks for READ_PUBLIC with GET, HEAD and OPTIONS, and for WRITE_PUBLIC with every other method.
+	// The policies, in order. The first policy whose matcher matches decides; if none matches, the
+	// answer is 403. Default: one policy that requires READ_PUBLIC for GET, HEAD and OPTIONS, and
+	// WRITE_PUBLIC for every other method.
 	Policies []*policy.Policy `json:"policies,omitempty"`
 
-	// The names of the identity headers. Headers of these names that a client sends never reach the upstream.
+	// The names of the identity headers. If a client sends headers with these names, they are
+	// removed.
 	IdentityHeaders *IdentityHeaders `json:"identity_headers,omitempty"`
 
-	// Hand the OAuth credentials on to the upstream. Default: false; they are removed from the Authorization header and
-	// from the query. Danger: an upstream that logs them can be impersonated with PLAINTEXT.
+	// Pass the OAuth credentials on to the upstream. Default: false; they are removed from the
+	// Authorization header and from the query. Danger: with PLAINTEXT the credentials are the
+	// secrets, so anybody who reads the upstream's log can use them.
 	KeepAuthorization bool `json:"keep_authorization,omitempty"`
 
-	// How the pages look, in which language they are, and what they propose.
+	// The look and the language of the pages, and the choices that they propose.
 	Pages *Pages `json:"pages,omitempty"`
 
 	app      *App
 	logger   *zap.Logger
 	events   *events
 	baseURL  *url.URL
-	basePath string // of baseURL, escaped: what is in front of every path that a client signs
+	basePath string // the escaped path of baseURL, which begins every path that clients sign
 	stripper *stripper
 	csrf     *http.CrossOriginProtection
-	rules    *policy.Rules // which requests are judged, and who may make them
+	rules    *policy.Rules // which requests are judged, and which of them are allowed
 
 	endpoints []*endpoint
 	byPath    map[string][]*endpoint
@@ -155,7 +167,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision sets the defaults and gets the app.
+// Provision sets the defaults and loads the app.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	app, err := ctx.App("oauth1")
@@ -214,7 +226,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Validate looks at the values.
+// Validate checks the values.
 func (h *Handler) Validate() error {
 	for _, method := range h.SignatureMethods {
 		if err := checkSignatureMethod(method); err != nil {
@@ -247,7 +259,7 @@ func (h *Handler) Validate() error {
 	return h.rules.Check(h.Permissions)
 }
 
-// provisionRules loads the matchers, and warns where requests can pass unjudged.
+// provisionRules loads the matchers, and warns if requests can pass unjudged.
 func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
 	if h.rules, err = policy.New(ctx, policy.Config{
 		Match:    h.MatcherSetsRaw,
@@ -268,8 +280,8 @@ func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
 	return nil
 }
 
-// ServeHTTP answers an endpoint, or judges an API request: refuses it, or hands it to the next handler with the
-// identity that it proved.
+// ServeHTTP answers a request to an endpoint. It judges an API request: it refuses the request, or
+// passes it to the next handler with the identity that the signature proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	replacer(r).Map(noRefusal)
 	judges, problem := h.receive(r)
@@ -288,7 +300,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		id, problem = h.authenticate(r)
 	}
 	if problem == nil {
-		h.strip(r, &id) // before the policies, which look at what the upstream will see
+		h.strip(r, &id) // before the policies, which judge the request that the upstream gets
 		if problem = h.decide(r, &id); problem != nil {
 			problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
 		}
@@ -301,13 +313,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return next.ServeHTTP(w, r)
 }
 
-// decide asks the policies about the request that the upstream will see.
+// decide asks the policies about the request that the upstream gets.
 func (h *Handler) decide(r *http.Request, id *Identity) *refusal.Problem {
 	defer asForwarded(r)()
 	return h.rules.Decide(r, &id.Subject).Problem
 }
 
-// offers reports whether a level may be granted and used at this site by the consumer.
+// offers reports whether a level may be granted to the consumer and used by it at this site.
 func (h *Handler) offers(c *tokenstore.Consumer, level string) bool {
 	return h.app.grantable(c, level) && slices.Contains(h.Permissions, level)
 }

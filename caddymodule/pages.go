@@ -19,37 +19,39 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
-// Pages is how the pages look at which people grant and revoke, and what they propose.
+// Pages sets the look of the pages where users grant and revoke access, and the choices that they
+// propose.
 type Pages struct {
-	// What the pages call this site. Default: the host of the request.
+	// The name of this site on the pages. Default: the host of the request.
 	Name string `json:"name,omitempty"`
-	// A file with the site's logo: PNG, SVG, JPEG, WebP or GIF, at most 64 KiB, since it stands in every page. It is
-	// shown 40 pixels high. Default: none.
+	// A file with the site's logo: PNG, SVG, JPEG, WebP or GIF, at most 64 KiB, because every page
+	// contains it. It is shown 40 pixels high. Default: none.
 	Logo string `json:"logo,omitempty"`
-	// The colour of buttons, as rgb or rrggbb, with or without a # before it (which a Caddyfile takes for a comment unless
-	// it is quoted). The text on it is black or white, whichever reads better. Default: 2f56c5
+	// The colour of buttons, as rgb or rrggbb, with or without a # before it. In a Caddyfile, quote
+	// a value with #, or it is read as a comment. The text on the buttons is black or white,
+	// whichever is more readable. Default: 2f56c5
 	Accent string `json:"accent,omitempty"`
-	// The same for people whose system asks for dark colours. Default: Accent, or 9db6ff
+	// The colour of buttons for people whose system asks for dark colours. Default: Accent, or
+	// 9db6ff
 	AccentDark string `json:"accent_dark,omitempty"`
 	// The only language of the pages: en, de, fr, es, pt-BR (or pt), ja, zh-Hans or ar. Titles and
-	// descriptions of declared permissions are shown as they are in every language. Default: the
-	// one of these that suits the browser's Accept-Language best, or English.
+	// descriptions of declared permissions are not translated. Default: the one of these that fits
+	// the browser's Accept-Language best, or English.
 	Language string `json:"language,omitempty"`
-	// The permission level that is chosen already when the page opens, where it is among those that
-	// are offered. Default: none; the user must choose. Danger: people who don't read grant this
-	// one.
+	// The permission level that is already chosen when the page opens, if it is offered. Default:
+	// none; the user must choose. Danger: people who don't read the page grant this level.
 	DefaultPermission string `json:"default_permission,omitempty"`
-	// The lifetime that is chosen already: 1h, 1d, 7d, or never, which is until the user revokes
-	// the access, or as long as access_token_lifetime allows. It can't be longer than that.
-	// Default: 7d, or the longest offered that is shorter. Danger of never: access that is no
-	// longer needed stays.
+	// The lifetime that is already chosen: 1h, 1d, 7d, or never. With never, access lasts until the
+	// user revokes it, or as long as access_token_lifetime allows. The lifetime can't be longer
+	// than access_token_lifetime. Default: 7d, or the longest offered lifetime that is shorter.
+	// Danger of never: access that is no longer needed stays.
 	DefaultLifetime string `json:"default_lifetime,omitempty"`
 	// A folder with files that replace the built-in ones of the same name: layout.html,
 	// authorize.html, done.html, message.html, tokens.html, style.css. They are Go templates
-	// (html/template), tried out when the configuration is loaded; {{text "button.allow"}} is a
-	// text of the catalogues in the language of the page, and {{.Language}} and {{.Direction}} are
-	// for the html element. The pages' policy admits no script and no other style than style.css.
-	// Default: none.
+	// (html/template), and are tested when the configuration is loaded. {{text "button.allow"}} is
+	// a text of the catalogues in the language of the page; {{.Language}} and {{.Direction}} are
+	// for the html element. The pages' Content-Security-Policy allows no script, and no style
+	// except style.css. Default: none.
 	Templates string `json:"templates,omitempty"`
 
 	set      *pages.Set
@@ -59,7 +61,7 @@ type Pages struct {
 // maxLogo is in bytes.
 const maxLogo = 64 << 10
 
-// provision expands placeholders, reads the files, and tries every template.
+// provision expands placeholders, reads the files, and runs every template once.
 func (p *Pages) provision() error {
 	repl := caddy.NewReplacer()
 	for _, option := range []struct {
@@ -105,10 +107,10 @@ func (p *Pages) provision() error {
 	return nil
 }
 
-// defaultLifetime is what is chosen already where the operator said nothing.
+// defaultLifetime is already chosen if the operator configured nothing else.
 const defaultLifetime = 7 * 24 * time.Hour
 
-// parseDefaultLifetime reads one of the lifetimes that users may choose; 0 is never.
+// parseDefaultLifetime reads one of the lifetimes that users may choose; 0 means never.
 func parseDefaultLifetime(text string) (time.Duration, error) {
 	switch text {
 	case "":
@@ -124,8 +126,8 @@ func parseDefaultLifetime(text string) (time.Duration, error) {
 	return length, nil
 }
 
-// validate refuses defaults that no page could offer: a level that is not among the site's, or a
-// lifetime beyond what the app allows (0: no limit).
+// validate refuses defaults that no page can offer: a level that is not among the site's, or a
+// lifetime beyond the app's limit (0: no limit).
 func (p *Pages) validate(declared *policy.Levels, permissions []string, most time.Duration) error {
 	if level := p.DefaultPermission; level != "" {
 		if err := checkDefaultPermission(level, declared); err != nil {
@@ -142,7 +144,7 @@ func (p *Pages) validate(declared *policy.Levels, permissions []string, most tim
 	return nil
 }
 
-// checkDefaultPermission refuses a level that no user can choose among others.
+// checkDefaultPermission refuses a level that users can't choose from a list.
 func checkDefaultPermission(level string, declared *policy.Levels) error {
 	if err := declared.Check(level); err != nil {
 		return fmt.Errorf("default_%w", err)
@@ -153,7 +155,7 @@ func checkDefaultPermission(level string, declared *policy.Levels) error {
 	return nil
 }
 
-// readLogo returns the logo as a data URL, or nothing if there is none.
+// readLogo returns the logo as a data URL, or an empty one if there is none.
 func (p *Pages) readLogo() (template.URL, error) {
 	if p.Logo == "" {
 		return "", nil

@@ -13,23 +13,23 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// site is an oauth1 handler and the place where it stands among the routes of a server.
+// site is an oauth1 handler and its place among the routes of a server.
 type site struct {
 	handler    *Handler
 	server     *caddyhttp.Server
 	serverName string
-	way        []*caddyhttp.Route // the routes that lead to it, outermost first
-	before     []earlier          // the logins and changes of headers before it, in their order
+	way        []*caddyhttp.Route // the routes that lead to the handler, outermost first
+	before     []earlier          // the logins and header changes that run before the handler, in order
 }
 
-// earlier is a handler that may say who is logged in, or that changes headers.
+// earlier is a handler that may log a user in, or that changes headers.
 type earlier struct {
 	handler caddyhttp.MiddlewareHandler
 	way     []*caddyhttp.Route
 }
 
 // sitesOf finds every oauth1 handler of a configuration, in the order of the servers' names. It
-// only looks: no matcher and no handler runs.
+// runs no matcher and no handler.
 func sitesOf(app *caddyhttp.App) []*site {
 	var sites []*site
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
@@ -40,16 +40,16 @@ func sitesOf(app *caddyhttp.App) []*site {
 	return sites
 }
 
-// siteSearch looks through the routes of one server.
+// siteSearch searches the routes of one server.
 type siteSearch struct {
 	server     *caddyhttp.Server
 	serverName string
-	invoked    []string // the named routes that we are in
+	invoked    []string // the named routes that the search is in
 	found      []*site
 }
 
-// list looks through a list of routes, and returns the logins and changes of headers in it that also stand before what
-// follows the list.
+// list searches a list of routes. It returns the logins and header changes in it that also run
+// before the routes that follow the list.
 func (s *siteSearch) list(routes caddyhttp.RouteList, way []*caddyhttp.Route, before []earlier) []earlier {
 	type passed struct {
 		handlers []earlier
@@ -60,7 +60,7 @@ func (s *siteSearch) list(routes caddyhttp.RouteList, way []*caddyhttp.Route, be
 		route := &routes[i]
 		reached := slices.Clone(before)
 		for _, p := range lists {
-			if p.group == "" || p.group != route.Group { // of a group, a request takes one route
+			if p.group == "" || p.group != route.Group { // a request takes only one route of a group
 				reached = append(reached, p.handlers...)
 			}
 		}
@@ -76,7 +76,7 @@ func (s *siteSearch) list(routes caddyhttp.RouteList, way []*caddyhttp.Route, be
 	return all
 }
 
-// route looks through the handlers of one route, and returns the logins and changes of headers among them.
+// route searches the handlers of one route, and returns the logins and header changes among them.
 func (s *siteSearch) route(route *caddyhttp.Route, way []*caddyhttp.Route, before []earlier) []earlier {
 	var met []earlier
 	for _, handler := range route.Handlers {
@@ -105,8 +105,8 @@ func (s *siteSearch) route(route *caddyhttp.Route, way []*caddyhttp.Route, befor
 	return met
 }
 
-// checkCopied tells each oauth1 handler's rules, when all handlers are there, which handlers stand
-// before it: one of request_header may copy the URL into a header that they look at.
+// checkCopied gives each oauth1 handler's rules the list of handlers that run before it. A
+// request_header among them may copy the URL into a header that the rules look at.
 func (a *App) checkCopied(app *caddyhttp.App) error {
 	before := make(map[*Handler][]caddyhttp.MiddlewareHandler)
 	for _, s := range sitesOf(app) {
@@ -127,8 +127,8 @@ func (a *App) checkCopied(app *caddyhttp.App) error {
 	return nil
 }
 
-// name is what an operator knows the site by: its hosts, or where the server listens, and the paths
-// that lead to it.
+// name identifies the site for an operator: by its hosts, or else by the server's listen addresses,
+// and by the paths that lead to it.
 func (s *site) name() string {
 	text := strings.Join(s.server.Listen, " ")
 	for _, route := range s.way {
@@ -144,8 +144,8 @@ func (s *site) name() string {
 	return text
 }
 
-// arrivalHost is the host by which a request gets to the site: its own, or one that the matchers on
-// the way ask for.
+// arrivalHost is a host that leads a request to the site: the request's own, or one that the
+// matchers on the way require.
 func (s *site) arrivalHost(r *http.Request) string {
 	candidates := []string{r.Host}
 	for _, route := range slices.Backward(s.way) {
@@ -167,8 +167,8 @@ func (s *site) arrivalHost(r *http.Request) string {
 	return r.Host
 }
 
-// alternatives are the patterns of one kind of matcher of a route; nil where something passes that
-// none of them matches.
+// alternatives returns the patterns of one kind of matcher of a route. It returns nil if a request
+// that matches none of the patterns can pass the route.
 func alternatives[M ~[]string](route *caddyhttp.Route) []string {
 	var all []string
 	for _, set := range route.MatcherSets {
