@@ -20,8 +20,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// serveAuthorize answers /+authorize-token: the logged-in user reviews a request token (RFC 5849 section 2.2). GET shows
-// the page, POST decides, and nothing else does.
+// serveAuthorize answers /+authorize-token: the logged-in user reviews a request token (RFC 5849
+// section 2.2). GET shows the page. Only POST records an answer.
 func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	user, store, problem := h.openPage(r)
 	if problem != nil {
@@ -73,11 +73,11 @@ var (
 	noticeDone                = newNotice(403, "proof_invalid", "done")
 )
 
-// linkToAnswer is the key of the text that leads to the page of an answer.
+// linkToAnswer is the key of the text of the link to the page of an answer.
 const linkToAnswer = "reviewed_by_you.link"
 
-// authorization is a request token that waits for its review, or has that of the same user, and
-// what the answer may be.
+// authorization is a request token that waits for its review, or that the same user has reviewed,
+// with the answers that are possible.
 type authorization struct {
 	user     string
 	token    *tokenstore.RequestToken
@@ -85,10 +85,11 @@ type authorization struct {
 	levels   []policy.PermissionLevel
 	computer *pages.Computer
 	context  string
-	callback string // where the browser goes then: a URL, outOfBand, or empty
+	callback string // where the browser goes after the answer: a URL, outOfBand, or empty
 }
 
-// findAuthorization finds what the query of the page asks about. The query is unsigned: anybody may have written it.
+// findAuthorization finds the request token that the page's query names. The query is unsigned:
+// anybody can have written it.
 func (h *Handler) findAuthorization(ctx context.Context, user string, store tokenstore.Store, query url.Values) (*authorization, *notice) {
 	a := &authorization{user: user, context: query.Get("lp.context")}
 	if len(query["oauth_token"]) != 1 || query.Get("oauth_token") == "" {
@@ -115,11 +116,11 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 	case n == noticeExpiredToken && review.Permission != tokenstore.Unauthorized:
 		return nil, noticeUnfinished
 	}
-	return nil, yourAnswer(review).to(h.doneLink(a.token)) // what has its answer is not refused
+	return nil, yourAnswer(review).to(h.doneLink(a.token)) // not a refusal: the token has an answer already
 }
 
-// yourAnswer is the notice for the user who gave the review. What was allowed is in no list before
-// the exchange, and what was refused never is.
+// yourAnswer returns the notice for the user who gave the review. An allowed request is in no list
+// until the exchange, and a refused one is in no list at all.
 func yourAnswer(review *tokenstore.Review) *notice {
 	if review.Permission == tokenstore.Unauthorized {
 		return noticeRefusedByYou
@@ -127,7 +128,7 @@ func yourAnswer(review *tokenstore.Review) *notice {
 	return noticeAllowedByYou
 }
 
-// examine finds what the answer to a request token may be, or why there can't be one.
+// examine finds the possible answers to a request token, or the reason why there are none.
 func (h *Handler) examine(
 	ctx context.Context, store tokenstore.Store, a *authorization, query url.Values,
 ) *notice {
@@ -135,7 +136,7 @@ func (h *Handler) examine(
 		return noticeExpiredToken
 	}
 	if h.RequireCallback && a.token.Callback == "" {
-		return noticeNoCallback // another site on the same store made it
+		return noticeNoCallback // a site with other options, on the same store, made the token
 	}
 	var err error
 	a.consumer, err = h.app.consumer(ctx, store, a.token.Consumer)
@@ -164,11 +165,11 @@ func (h *Handler) examine(
 	return nil
 }
 
-// reviewNotice is the notice for an error of the store about the request token of an authorization,
-// if there is one, and what the store has of it now, if anything.
+// reviewNotice returns the notice for an error of the store about a request token. The
+// authorization is nil if it was not found. The token is the store's present one, or nil.
 func (h *Handler) reviewNotice(err error, a *authorization, token *tokenstore.RequestToken) *notice {
 	switch {
-	case errors.Is(err, tokenstore.ErrNotFound) && a != nil: // it was there a moment ago
+	case errors.Is(err, tokenstore.ErrNotFound) && a != nil: // the token was there a moment ago
 		return noticeOver.about(a.consumer.Key)
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return noticeUnknownToken
@@ -184,7 +185,8 @@ func (h *Handler) reviewNotice(err error, a *authorization, token *tokenstore.Re
 	return noticeReviewed
 }
 
-// answeredNotice is for the user who answered: it leads where the answer led, until the exchange.
+// answeredNotice is for the user who answered. Until the exchange, it links to the answer's
+// destination.
 func (h *Handler) answeredNotice(a *authorization) *notice {
 	n := yourAnswer(a.token.Review).to(h.destinationURL(a, *a.token.Review))
 	if hasDestination(a.callback) {
@@ -193,9 +195,10 @@ func (h *Handler) answeredNotice(a *authorization) *notice {
 	return n
 }
 
-// pageCallback finds where the browser goes after the review. What the consumer signed with its request token counts, and
-// then nothing else: a link can't lead the verifier elsewhere (OAuth session fixation, 2009.1). Without that, a link
-// may name a callback that the consumer registered; the verifier then goes there alone.
+// pageCallback finds where the browser goes after the review. If the consumer signed a callback
+// with its request token, only that one counts: a link can't send the verifier elsewhere (OAuth
+// session fixation, 2009.1). Otherwise a link may name a callback that the consumer registered, so
+// the verifier goes only to the consumer.
 func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked []string) (string, error) {
 	switch token.Callback {
 	case "":
@@ -219,15 +222,16 @@ func pageCallback(c *tokenstore.Consumer, token *tokenstore.RequestToken, linked
 	return linked[0], nil
 }
 
-// answersItself reports whether a link's callback holds what is appended to it, where the consumer has
-// not registered just that: an application may read the first of two oauth_token.
+// answersItself reports whether a link's callback already has a parameter that is appended to it,
+// and the consumer did not register that callback. An application may read the first of two
+// oauth_token.
 func answersItself(c *tokenstore.Consumer, callback string) bool {
 	_, query, _ := strings.Cut(callback, "?")
 	return oauth1.HasParams([]byte(query)) && !slices.Contains(c.Callbacks, callback)
 }
 
-// offeredLevels are the levels that the user may choose from. What the application asks for limits them; asking for
-// nothing that there is to offer asks for all.
+// offeredLevels returns the levels that the user may choose from. They are limited to the levels
+// that the application asks for. If none of those can be offered, all levels are offered.
 func (h *Handler) offeredLevels(c *tokenstore.Consumer, asked []string) ([]policy.PermissionLevel, *pages.Computer) {
 	if len(asked) == 1 && asked[0] == policy.DesktopIntegration && h.offers(c, policy.DesktopIntegration) {
 		if found := parseComputer(c.Key); found != nil {
@@ -253,7 +257,7 @@ func (h *Handler) offeredLevels(c *tokenstore.Consumer, asked []string) ([]polic
 
 var systemWide = regexp.MustCompile(`^System-wide: (.+) \(([^)]+)\)$`)
 
-// parseComputer reads the key of a system-wide consumer, or returns nil.
+// parseComputer reads the key of a system-wide consumer. It returns nil for other keys.
 func parseComputer(key string) *pages.Computer {
 	found := systemWide.FindStringSubmatch(key)
 	if found == nil {
@@ -262,13 +266,13 @@ func parseComputer(key string) *pages.Computer {
 	return &pages.Computer{Type: found[1], Host: found[2]}
 }
 
-// A lifetimeChoice is how long a user may let an application act.
+// A lifetimeChoice is a time for which a user may let an application act.
 type lifetimeChoice struct {
 	value  string
 	length time.Duration // 0: until the user revokes it
 }
 
-// lifetimes are what a user may choose from, beside the operator's limit.
+// lifetimes are the users' choices, besides the operator's limit.
 var lifetimes = []lifetimeChoice{
 	{"unlimited", 0},
 	{"hour", time.Hour},
@@ -276,9 +280,9 @@ var lifetimes = []lifetimeChoice{
 	{"week", 7 * 24 * time.Hour},
 }
 
-// offeredLifetimes are the lifetimes that make a difference under the operator's limit (0: none).
-// The one that is proposed (0: for ever) is chosen already; where it is not offered, the longest
-// that is shorter.
+// offeredLifetimes returns the lifetimes below the operator's limit (0: no limit), and the limit
+// itself, or "never" without a limit. The proposed one (0: never) is already chosen. If it is not
+// offered, the longest shorter one is chosen.
 func offeredLifetimes(l *pages.Language, most, proposed time.Duration) ([]pages.Choice, error) {
 	var offered []pages.Choice
 	chosen, longest := 0, time.Duration(0)
@@ -327,7 +331,7 @@ func (h *Handler) authorizeView(l *pages.Language, a *authorization) (pages.Auth
 	return v, err
 }
 
-// binding is all that a form is about: it may be sent for nothing else.
+// binding returns everything that a form is about. The form is accepted for nothing else.
 func (a *authorization) binding() []string {
 	parts := []string{endpointAuthorize, a.user, a.token.Key, a.context, a.callback}
 	for _, level := range a.levels {
@@ -336,7 +340,7 @@ func (a *authorization) binding() []string {
 	return parts
 }
 
-// takeAnswer records the user's answer, and sends the browser on.
+// takeAnswer records the user's answer, and redirects the browser.
 func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, query url.Values) error {
 	form, n := h.readForm(w, r)
 	var a *authorization
@@ -367,14 +371,14 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	return h.leave(w, h.destinationURL(a, review))
 }
 
-// askedProof says that the user is asked about a request token, and since when.
+// askedProof proves that the user is asked about a request token, and since when.
 func (h *Handler) askedProof(a *authorization) string {
 	shown := strconv.FormatInt(h.app.now().Unix(), 10)
 	return shown + "." + h.proof("asked", a.user, a.token.Key, a.consumer.Key, shown)
 }
 
-// asked reports whether the form is of a page that asked the user about the request token, whatever
-// became of it since, and when the page was shown.
+// asked reports whether a page asked the user about the request token and sent this form, and when
+// that page was shown. The token may have changed or been removed since.
 func (h *Handler) asked(user string, query, form url.Values) (shown time.Time, ok bool) {
 	text, proof, _ := strings.Cut(form.Get("proof"), ".")
 	if !h.proofValid(proof, "asked", user, query.Get("oauth_token"), form.Get("consumer"), text) {
@@ -427,23 +431,24 @@ func readLifetime(values []string) (time.Duration, bool) {
 	return 0, false
 }
 
-// review stores the answer, and returns what is stored: the first of several that are the same.
+// review stores the answer, and returns the stored one. If the same answer was given several times,
+// the first is stored.
 func (h *Handler) review(
 	ctx context.Context, store tokenstore.Store, a *authorization, review tokenstore.Review,
 ) (tokenstore.Review, *notice) {
 	token, err := store.Review(ctx, a.token.Key, review)
 	if err != nil {
-		token, _ := store.RequestToken(ctx, a.token.Key) // by whom was it answered?
+		token, _ := store.RequestToken(ctx, a.token.Key) // finds the user who answered it
 		return review, h.reviewNotice(err, a, token)
 	}
 	if stored := *token.Review; !stored.Time.Equal(review.Time) || stored.Verifier != review.Verifier {
-		return stored, nil // it was said before, and told then
+		return stored, nil // the same answer was given before, and was reported then
 	}
 	h.events.reviewed(a.consumer.Key, review)
 	return review, nil
 }
 
-// destinationURL is where the browser goes after the answer.
+// destinationURL returns the URL that the browser goes to after the answer.
 func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) string {
 	if !hasDestination(a.callback) {
 		return h.doneLink(&tokenstore.RequestToken{Key: a.token.Key, Consumer: a.token.Consumer, Review: &review})
@@ -451,8 +456,9 @@ func (h *Handler) destinationURL(a *authorization, review tokenstore.Review) str
 	return answeredCallback(a.callback, a.token.Key, review)
 }
 
-// doneLink leads from the page to the one that says how it ended. It holds all that is said there but a verifier: by then
-// the consumer may have exchanged the token, and nothing is left of it.
+// doneLink leads to the page that shows the result. The link holds everything that the page shows,
+// except the verifier: the consumer may exchange the token first, and then the store no longer has
+// the token.
 func (h *Handler) doneLink(t *tokenstore.RequestToken) string {
 	answered := strconv.FormatInt(t.Review.Time.Unix(), 10)
 	return h.endpoint(endpointAuthorize).here(url.Values{
@@ -464,7 +470,7 @@ func (h *Handler) doneLink(t *tokenstore.RequestToken) string {
 	})
 }
 
-// showDone shows how it ended.
+// showDone shows the result.
 func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, query url.Values) error {
 	permission, key, token := query.Get("done"), query.Get("oauth_consumer_key"), query.Get("oauth_token")
 	answered := query.Get("since")
@@ -484,7 +490,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	switch {
 	case view.Granted && errors.Is(err, tokenstore.ErrNotFound):
 		return h.showFinished(w, r, user, store, key, time.Unix(seconds, 0))
-	case errors.Is(err, tokenstore.ErrNotFound): // refused long ago
+	case errors.Is(err, tokenstore.ErrNotFound): // the token was refused long ago
 	case err != nil:
 		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	case view.Granted && !h.app.now().Before(request.Expires):
@@ -496,9 +502,10 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
-// showFinished is for a request token that is forgotten, about which the user was asked at a time:
-// if the consumer has an access token of the user's that is younger, the answer came to that. An
-// older one says nothing, since the request may have been forgotten without an answer.
+// showFinished is for a request token that the store no longer has. The user was asked about it at
+// the time asked. If the user has granted the consumer an access token since then, the page says
+// that the request was allowed. An older access token proves nothing: the request token may have
+// been removed without an answer.
 func (h *Handler) showFinished(
 	w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store,
 	consumer string, asked time.Time,
@@ -519,7 +526,8 @@ func (h *Handler) showFinished(
 	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")
 }
 
-// grantedSince reports whether a live access token that matches was made at a time or later.
+// grantedSince reports whether a live access token that matches was made at the given time or
+// later.
 func (h *Handler) grantedSince(
 	ctx context.Context, store tokenstore.Store, f tokenstore.Filter, since time.Time,
 ) (bool, error) {
@@ -540,10 +548,10 @@ func (h *Handler) grantedSince(
 	}
 }
 
-// hasDestination reports whether the callback is somewhere to send a browser to.
+// hasDestination reports whether the browser can be sent to the callback.
 func hasDestination(callback string) bool { return callback != "" && callback != outOfBand }
 
-// destination is a callback in words: where it leads.
+// destination describes in words where a callback leads.
 func destination(callback string) string {
 	if !hasDestination(callback) {
 		return ""
@@ -558,8 +566,9 @@ func destination(callback string) string {
 	return u.Scheme + ":"
 }
 
-// formTarget is the source for form-action that lets the redirect after the form through. Chrome holds every step that
-// follows to it, and nobody knows where the callback leads on to, so it is the scheme and not the host.
+// formTarget returns the source for form-action that permits the redirect after the form. Chrome
+// applies form-action to every further redirect, and the callback may redirect to any host, so the
+// source is the scheme without the host.
 func formTarget(callback string) string {
 	if !hasDestination(callback) {
 		return ""

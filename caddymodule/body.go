@@ -17,14 +17,14 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// formType is the media type of a body that is part of the signature (RFC 5849 section 3.4.1.3.1).
+// formType is the media type of bodies that the signature covers (RFC 5849 section 3.4.1.3.1).
 const formType = "application/x-www-form-urlencoded"
 
-// signedForm returns the body where it is part of the signature, and puts it back. The method and the
-// query are the client's.
+// signedForm returns the body if the signature covers it, and puts the body back. The method and
+// the query are those that the client sent.
 //
-// A POST that does not say what its body is sends a form if the OAuth parameters are in it: Launchpad's
-// own client does not say so. Any other such body is streamed, and not signed.
+// A POST without a Content-Type is a form if the OAuth parameters are in its body: Launchpad's own
+// client sends such requests. Any other body without a Content-Type is streamed, and is not signed.
 func (h *Handler) signedForm(r *http.Request, method, query string, parse parser) (form []byte, isForm bool, problem *refusal.Problem) {
 	if !hasBody(r) {
 		return nil, false, nil
@@ -46,7 +46,7 @@ func (h *Handler) signedForm(r *http.Request, method, query string, parse parser
 		return nil, false, nil
 	}
 	if params, err := parse(r.Header["Authorization"], query, nil); err != nil || params.Source != oauth1.SourceNone {
-		return nil, false, nil // they are elsewhere
+		return nil, false, nil // the parameters are elsewhere
 	}
 	body, whole, problem := h.peek(r)
 	if problem != nil || !whole || !oauth1.HasParams(body) {
@@ -55,15 +55,15 @@ func (h *Handler) signedForm(r *http.Request, method, query string, parse parser
 	return body, true, nil
 }
 
-// hasBody reports whether there may be a body. What follows a WebSocket's CONNECT is none. The length
-// tells, and not http.NoBody, which Caddy's server wraps.
+// hasBody reports whether there may be a body. The data after a WebSocket's CONNECT is not a body.
+// The check looks at the length and not at http.NoBody, because Caddy's server wraps the body.
 func hasBody(r *http.Request) bool {
 	return r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodConnect
 }
 
-// turnsOutEmpty reads so much of a body without a length that it is known to be one, and puts it back.
-// HTTP/3 tells no length where there is no body. It is asked only about what else is refused: a client
-// may wait for the answer before it sends anything.
+// turnsOutEmpty reads the beginning of a body without a length to find out whether it is empty, and
+// puts it back. HTTP/3 sends no length for a request without a body. It is called only for requests
+// that are refused otherwise, because a client may wait for the answer before it sends a body.
 func turnsOutEmpty(r *http.Request) bool {
 	if r.ContentLength > 0 {
 		return false
@@ -74,22 +74,22 @@ func turnsOutEmpty(r *http.Request) bool {
 	return n == 0 && err == io.EOF
 }
 
-// mediaType is a Content-Type without its parameters.
+// mediaType returns a Content-Type without its parameters.
 func mediaType(contentType string) string {
 	mediaType, _, _ := strings.Cut(contentType, ";")
-	return textproto.TrimString(mediaType) // of ASCII blanks, and no other
+	return textproto.TrimString(mediaType) // trims ASCII blanks only
 }
 
-// encodedBody reports whether the body is said to be compressed or the like.
+// encodedBody reports whether the headers say that the body is compressed or otherwise encoded.
 func encodedBody(r *http.Request) bool {
 	return slices.ContainsFunc(r.Header["Content-Encoding"], func(encoding string) bool {
 		return encoding != "" && !equalASCII(encoding, "identity")
 	})
 }
 
-// checkFraming refuses a signed request whose body, or a header, is one thing here and another for
-// the upstream. The signature covers neither Content-Type nor Connection, so anybody on the way may
-// have changed them where there is no TLS.
+// checkFraming refuses a signed request if the upstream could read its body or a header differently
+// than this server. The signature covers neither Content-Type nor Connection, so without TLS
+// anybody on the network path can change them.
 func checkFraming(r *http.Request, isForm bool) *refusal.Problem {
 	if !isForm && hasBody(r) {
 		if problem := checkType(r); problem != nil && !turnsOutEmpty(r) {
@@ -102,7 +102,7 @@ func checkFraming(r *http.Request, isForm bool) *refusal.Problem {
 	return nil
 }
 
-// checkType refuses a body of which it is not sure that it is no form.
+// checkType refuses a body that an upstream might read as a form.
 func checkType(r *http.Request) *refusal.Problem {
 	values := r.Header["Content-Type"]
 	if len(values) != 1 {
@@ -123,8 +123,8 @@ func checkType(r *http.Request) *refusal.Problem {
 	return nil
 }
 
-// checkBodyHash verifies oauth_body_hash, for which it holds the body in memory (OAuth Request Body Hash, section 3). A
-// body that it covers need not be signed as a form.
+// checkBodyHash verifies oauth_body_hash, and holds the body in memory for that (OAuth Request Body
+// Hash, section 3). A body that it covers need not be signed as a form.
 func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *refusal.Problem {
 	if !s.params.HasBodyHash {
 		if h.RequireBodyHash && !isForm && hasBody(r) && !turnsOutEmpty(r) {
@@ -149,9 +149,9 @@ func (h *Handler) checkBodyHash(r *http.Request, s *signed, isForm bool) *refusa
 	return nil
 }
 
-// dropSecretForm takes the body from a refused request if it is a form with OAuth parameters, or too
-// large or too broken to tell: with PLAINTEXT they are the secrets, and error routes may lead to an
-// upstream.
+// dropSecretForm removes the body of a refused request if it is a form with OAuth parameters, or if
+// it is too large or too broken to tell. With PLAINTEXT those parameters are the secrets, and error
+// routes may send the body to an upstream.
 func (h *Handler) dropSecretForm(r *http.Request) {
 	if h.KeepAuthorization || !hasBody(r) {
 		return
@@ -172,7 +172,7 @@ func (h *Handler) dropSecretForm(r *http.Request) {
 	r.Header.Del("Content-Length")
 }
 
-// hold reads the whole body, and puts it back for whoever comes next.
+// hold reads the whole body, and puts it back for the next reader.
 func (h *Handler) hold(r *http.Request) ([]byte, *refusal.Problem) {
 	if !hasBody(r) {
 		return nil, nil
@@ -190,13 +190,13 @@ func (h *Handler) hold(r *http.Request) ([]byte, *refusal.Problem) {
 	return body, nil
 }
 
-// peek reads a body as far as a form may be long, and puts back what it read, before the rest if
-// there is more.
+// peek reads a body up to the longest permitted form. It puts back the bytes that it read, in front
+// of the rest.
 func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *refusal.Problem) {
 	if r.ContentLength > h.MaxFormBody {
 		return nil, false, nil
 	}
-	oneMore := max(h.MaxFormBody, h.MaxFormBody+1) // the largest number has none
+	oneMore := max(h.MaxFormBody, h.MaxFormBody+1) // the largest number can't be incremented
 	body, err := io.ReadAll(io.LimitReader(r.Body, oneMore))
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
@@ -212,7 +212,7 @@ func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *refus
 	return body, true, nil
 }
 
-// heldBody is a body that was read already, or begun.
+// heldBody is a body that was read already, in whole or in part.
 type heldBody struct {
 	io.Reader
 	io.Closer

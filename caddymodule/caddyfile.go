@@ -272,7 +272,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, err
 	}
 	handler := new(Handler)
-	if matcher != nil { // not in the route: what is left out must come by the handler, too
+	if matcher != nil { // not in the route: the handler must also see the requests that it leaves out
 		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
 	d.Next()
@@ -304,7 +304,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return h.NewRoute(nil, handler), nil
 }
 
-// declaredLevels are the permission levels of the global options, so that an undeclared one is found with its line.
+// declaredLevels returns the permission levels of the global options. With them, an error about an
+// undeclared level names the line.
 func declaredLevels(h httpcaddyfile.Helper) (*policy.Levels, error) {
 	app := new(App)
 	if option, ok := h.Option("oauth1").(httpcaddyfile.App); ok {
@@ -400,7 +401,7 @@ func (h *Handler) unmarshalPages(d *caddyfile.Dispenser, declared *policy.Levels
 	})
 }
 
-// checkPagesOption looks at what needs no file, unless it holds a placeholder.
+// checkPagesOption checks the options that need no file, unless they hold a placeholder.
 func checkPagesOption(declared *policy.Levels) func(option, value string) error {
 	return func(option, value string) (err error) {
 		if strings.Contains(value, "{") {
@@ -509,10 +510,10 @@ func unmarshalPolicyOption(d *caddyfile.Dispenser, p *policy.Policy) error {
 	}
 }
 
-// options remembers which options of a block were given.
+// options remembers which options a block has.
 type options map[string]bool
 
-// first refuses an option that comes again, and the block of one that has none.
+// first refuses a repeated option, and a block after an option that has none.
 func (o options) first(d *caddyfile.Dispenser) error {
 	if d.Val() == "{" {
 		return d.Err("a block stands where none is expected")
@@ -524,7 +525,8 @@ func (o options) first(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalBlock reads a block of options that have one text each, which check looks at.
+// unmarshalBlock reads a block of options that each have one argument. check validates the
+// argument.
 func unmarshalBlock(
 	d *caddyfile.Dispenser, check func(option, value string) error, fields map[string]*string,
 ) error {
@@ -555,12 +557,12 @@ func unmarshalBlock(
 	return nil
 }
 
-// ofValue is a check that is the same for all options of a block.
+// ofValue returns the same check for all options of a block.
 func ofValue(check func(string) error) func(option, value string) error {
 	return func(_, value string) error { return check(value) }
 }
 
-// textOption reads the one argument of an option.
+// textOption reads an option with exactly one argument.
 func textOption(d *caddyfile.Dispenser, value *string) error {
 	option := d.Val()
 	if !d.AllArgs(value) {
@@ -572,7 +574,7 @@ func textOption(d *caddyfile.Dispenser, value *string) error {
 	return nil
 }
 
-// textsOption reads one argument or more.
+// textsOption reads an option with one or more arguments.
 func textsOption(d *caddyfile.Dispenser, values *[]string) error {
 	option := d.Val()
 	if *values = d.RemainingArgs(); len(*values) == 0 {
@@ -584,7 +586,7 @@ func textsOption(d *caddyfile.Dispenser, values *[]string) error {
 	return nil
 }
 
-// toggle reads an option that is there or not.
+// toggle reads an option without arguments.
 func toggle(d *caddyfile.Dispenser, value *bool) error {
 	option := d.Val()
 	if d.NextArg() {
@@ -621,7 +623,7 @@ func duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	return nil
 }
 
-// lifetime reads a duration, or never.
+// lifetime reads a duration, or "never".
 func lifetime(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	if d.CountRemainingArgs() == 1 {
 		d.NextArg()

@@ -16,8 +16,8 @@ import (
 // outOfBand is the callback of a consumer that can't receive one (OAuth Core 1.0a section 6.1.1).
 const outOfBand = "oob"
 
-// checkCallback refuses a callback that would lead a browser somewhere harmful, or elsewhere than the consumer
-// registered. It is compared as a URL, and yet not normalized: what is accepted is what the browser gets.
+// checkCallback refuses a callback that is harmful to a browser, or that the consumer did not
+// register. It is compared as a URL, but it is not normalized: the browser gets it unchanged.
 func checkCallback(c *tokenstore.Consumer, callback string) error {
 	u, err := parseCallback(callback)
 	if err != nil {
@@ -35,12 +35,13 @@ func checkCallback(c *tokenstore.Consumer, callback string) error {
 	return nil
 }
 
-// registeredCallback reports whether the consumer registered the callback, which has been parsed before.
+// registeredCallback reports whether the consumer registered the callback. parseCallback has
+// accepted the callback before.
 func registeredCallback(c *tokenstore.Consumer, callback string) bool {
 	asked := inParts(callback, c.CallbacksIgnoreQuery)
 	for _, pattern := range c.Callbacks {
 		prefix, open := strings.CutSuffix(pattern, "*")
-		open = open && !strings.Contains(pattern, "?") // no such pattern is accepted any more
+		open = open && !strings.Contains(pattern, "?") // old stores may hold such a pattern; new ones are refused
 		registered := inParts(prefix, c.CallbacksIgnoreQuery)
 		switch {
 		case asked.origin != registered.origin:
@@ -53,11 +54,13 @@ func registeredCallback(c *tokenstore.Consumer, callback string) bool {
 	return false
 }
 
-// callbackParts is a callback as it is compared: two of the same origin and rest lead to the same place.
+// callbackParts is a callback in two parts for comparison. Callbacks with equal parts lead to the
+// same place.
 type callbackParts struct{ origin, rest string }
 
-// inParts does what RFC 3986 sections 6.2.2.1 and 6.2.3 say of scheme, host and port, and leaves the rest alone. The
-// port of an http URL of the user's own computer is whichever was free there (RFC 8252 section 7.3).
+// inParts normalizes scheme, host and port as RFC 3986 sections 6.2.2.1 and 6.2.3 say, and keeps
+// the rest unchanged. It ignores the port of an http URL of the user's own computer: applications
+// take any free port (RFC 8252 section 7.3).
 func inParts(callback string, ignoreQuery bool) callbackParts {
 	if ignoreQuery {
 		callback, _, _ = strings.Cut(callback, "?")
@@ -89,8 +92,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
-// climbs reports whether a path may leave the folder that it seems to be in, for a server that decodes
-// it, once or more often, or takes a path parameter off a segment.
+// climbs reports whether a server may read a path as leading out of its folder. The server may
+// decode the path once or several times, and may remove a path parameter from a segment.
 func climbs(callback string) bool {
 	path, _, _ := strings.Cut(strings.ToLower(callback), "?")
 	for strings.Contains(path, "%25") {
@@ -105,7 +108,7 @@ func climbs(callback string) bool {
 	return false
 }
 
-// parseCallback refuses what no callback may be.
+// parseCallback refuses URLs that can't be a callback.
 func parseCallback(callback string) (*url.URL, error) {
 	const most = 2048
 	if callback == "" {
@@ -141,14 +144,16 @@ func parseCallback(callback string) (*url.URL, error) {
 	if u.User != nil {
 		return nil, reason("it holds user information")
 	}
-	// An escaped name would be read on the page as what it only looks like. Browsers show xn-- where names look alike.
+	// An escaped name would hide the real host on the page. Browsers show xn-- for names that look
+	// alike.
 	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' || r == '%' }) {
 		return nil, reason("its host is escaped: write it as xn--")
 	}
 	return u, nil
 }
 
-// checkCallbackPattern refuses a registered callback that is none, or whose * would let its host be chosen.
+// checkCallbackPattern refuses a pattern that is no callback, or whose * could match a part of the
+// host.
 func checkCallbackPattern(pattern string) error {
 	prefix, open := strings.CutSuffix(pattern, "*")
 	if strings.Contains(prefix, "?") && open {
@@ -170,7 +175,8 @@ func checkCallbackPattern(pattern string) error {
 	return nil
 }
 
-// checkCallbackOptions refuses what can't be said of the consumer's callbacks, which are checked already.
+// checkCallbackOptions refuses options that do not fit the consumer's callbacks. The callbacks are
+// checked before.
 func checkCallbackOptions(c *tokenstore.Consumer) error {
 	if c.CallbacksIgnoreQuery && len(c.Callbacks) == 0 {
 		return errors.New("callbacks_ignore_query: the consumer has no callbacks")
@@ -181,7 +187,7 @@ func checkCallbackOptions(c *tokenstore.Consumer) error {
 	return nil
 }
 
-// callbackOf is where the consumer wants the browser to go that made a request for a request token; empty for nowhere.
+// callbackOf returns the callback of a request for a request token; empty means none.
 func callbackOf(c *tokenstore.Consumer, p *oauth1.Params) string {
 	if c.DefaultCallback && (!p.HasCallback || p.Callback == outOfBand) {
 		return c.Callbacks[0]
@@ -189,7 +195,8 @@ func callbackOf(c *tokenstore.Consumer, p *oauth1.Params) string {
 	return p.Callback
 }
 
-// answeredCallback is where the browser goes when the user has answered, at our page or at one of the platform's own.
+// answeredCallback returns the URL that the browser goes to when the user has answered, at this
+// server's page or at a page of the platform.
 func answeredCallback(callback, token string, review tokenstore.Review) string {
 	target := callbackWith(callback, token, review.Verifier)
 	if review.Permission == tokenstore.Unauthorized {
@@ -198,7 +205,8 @@ func answeredCallback(callback, token string, review tokenstore.Review) string {
 	return target
 }
 
-// callbackWith appends parameters to a callback's query; what it has stays as it is (OAuth Core 1.0a section 6.2.3).
+// callbackWith appends parameters to a callback's query. The existing query stays unchanged (OAuth
+// Core 1.0a section 6.2.3).
 func callbackWith(callback, token, verifier string) string {
 	query := "oauth_token=" + url.QueryEscape(token)
 	if verifier != "" {

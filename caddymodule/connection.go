@@ -10,14 +10,15 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// connectionOptions are the options that Connection has (RFC 9110 section 7.6.1), and the headers that
-// are of one connection.
+// connectionOptions are the options of Connection (RFC 9110 section 7.6.1), and the headers that
+// apply to one connection.
 var connectionOptions = []string{
 	"close", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
 	"proxy-connection", "proxy-authenticate", "proxy-authorization",
 }
 
-// listedHeaders yields the names of other headers that Connection lists: a proxy deletes those.
+// listedHeaders yields the names of other headers that Connection lists. A proxy deletes those
+// headers.
 func listedHeaders(r *http.Request) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, field := range r.Header["Connection"] {
@@ -32,8 +33,8 @@ func listedHeaders(r *http.Request) iter.Seq[string] {
 	}
 }
 
-// dropListed removes the headers that Connection lists, as the proxy will do: no policy must see what
-// the upstream doesn't. (A signed request that lists any is refused.)
+// dropListed removes the headers that Connection lists, as the proxy does later: policies must see
+// only headers that reach the upstream. Signed requests that list any are refused.
 func dropListed(r *http.Request) {
 	for name := range listedHeaders(r) {
 		r.Header.Del(name)

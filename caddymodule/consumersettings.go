@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// unmarshalSetting reads a setting of a consumer from a Caddyfile. ok is false where no setting has
+// unmarshalSetting reads a setting of a consumer from a Caddyfile. ok is false if no setting has
 // the option's name.
 func unmarshalSetting(s *adminapi.ConsumerSettings, d *caddyfile.Dispenser) (ok bool, err error) {
 	setting := adminapi.SettingByOption(d.Val())
@@ -54,7 +54,7 @@ func expandedSettings(s adminapi.ConsumerSettings, e *expander) adminapi.Consume
 	return s
 }
 
-// applyConsumerSettings writes the settings to a consumer, and checks what it becomes.
+// applyConsumerSettings writes the settings to a consumer, and checks the result.
 func applyConsumerSettings(s *adminapi.ConsumerSettings, c *tokenstore.Consumer, l *policy.Levels) error {
 	if err := s.Apply(c); err != nil {
 		return err

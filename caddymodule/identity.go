@@ -16,25 +16,27 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
-// Identity is what a request proved: whom it acts for, and how.
+// Identity is what a signature proved: the user and the consumer of a request, and its permission.
 type Identity struct {
-	policy.Subject        // what policies look at
+	policy.Subject        // the part that policies look at
 	Token          string // the access token's key
 	// source is where the request carried its OAuth parameters.
 	source oauth1.Source
 }
 
-// IdentityHeaders are the names of the headers that tell the upstream who asks. An anonymous request has none of them.
+// IdentityHeaders are the names of the headers that tell the upstream the identity of a request. An
+// anonymous request has none of them.
 type IdentityHeaders struct {
-	// The user. Default: X-OAuth-User
+	// The header with the user. Default: X-OAuth-User
 	User string `json:"user,omitempty"`
-	// The consumer's key. Default: X-OAuth-Consumer
+	// The header with the consumer's key. Default: X-OAuth-Consumer
 	Consumer string `json:"consumer,omitempty"`
-	// The permission level. Default: X-OAuth-Permission
+	// The header with the permission level. Default: X-OAuth-Permission
 	Permission string `json:"permission,omitempty"`
-	// The context, absent without one. Default: X-OAuth-Context
+	// The header with the context; absent if there is no context. Default: X-OAuth-Context
 	Context string `json:"context,omitempty"`
-	// The access token's key, absent for two-legged requests; never its secret. Default: X-OAuth-Token
+	// The header with the access token's key, never its secret; absent for two-legged requests.
+	// Default: X-OAuth-Token
 	Token string `json:"token,omitempty"`
 }
 
@@ -58,7 +60,7 @@ func (h *Handler) provisionIdentityHeaders() {
 		}
 		*header.name = textproto.CanonicalMIMEHeaderKey(*header.name)
 	}
-	h.stripper = newStripper(append(names.all(), "HTTP2-Settings")) // the half of an upgrade to h2c
+	h.stripper = newStripper(append(names.all(), "HTTP2-Settings")) // HTTP2-Settings is a part of an upgrade to h2c
 }
 
 func (n *IdentityHeaders) all() []string {
@@ -89,13 +91,13 @@ func checkIdentityHeader(name string) error {
 	return nil
 }
 
-// reservedHeaders would break the request if they were replaced.
+// reservedHeaders are headers that a request needs, so they can't be identity headers.
 var reservedHeaders = []string{
 	"authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host",
 	"keep-alive", "proxy-authorization", "proxy-connection", "http2-settings", "te", "trailer", "transfer-encoding", "upgrade",
 }
 
-// strip takes from the request every claim to an identity, its credentials too.
+// strip removes every claim to an identity from the request, and its credentials.
 func (h *Handler) strip(r *http.Request, id *Identity) {
 	dropListed(r)
 	h.stripper.strip(r)
@@ -105,10 +107,10 @@ func (h *Handler) strip(r *http.Request, id *Identity) {
 	}
 }
 
-// identify gives the request, which was stripped before, the identity that it proved.
+// identify adds the proved identity to the request, which strip has cleaned before.
 func (h *Handler) identify(r *http.Request, id *Identity) {
 	names := h.IdentityHeaders
-	values := make([]string, 0, 5) // one allocation for all the headers
+	values := make([]string, 0, 5) // one allocation for all headers
 	for _, header := range [...]struct{ name, value string }{
 		{names.User, id.User},
 		{names.Consumer, id.Consumer},
@@ -138,13 +140,15 @@ func (h *Handler) identify(r *http.Request, id *Identity) {
 	}
 }
 
-// logged reports whether the server has an access log at all. Where it has none, a field for it would be work for nothing.
+// logged reports whether the server has an access log. Without one, adding a log field is wasted
+// work.
 func logged(r *http.Request) bool {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	return server == nil || server.Logs != nil
 }
 
-// stripCredentials removes the OAuth parameters from the Authorization header and the query. A form body stays as it is.
+// stripCredentials removes the OAuth parameters from the Authorization header and the query. A form
+// body is not changed.
 func stripCredentials(r *http.Request, source oauth1.Source) {
 	if source == oauth1.SourceHeader {
 		delete(r.Header, "Authorization")
@@ -154,15 +158,15 @@ func stripCredentials(r *http.Request, source oauth1.Source) {
 	}
 }
 
-// stripQuery removes the OAuth parameters from the query, wherever others look for it: in the original request too, which
-// error routes get back, FastCGI tells as REQUEST_URI and a placeholder as it came, and in the request line, which proxies
-// log.
+// stripQuery removes the OAuth parameters from every copy of the query: from the URL, from the
+// original request, and from the request line. Error routes get the original request back, FastCGI
+// sends it as REQUEST_URI, and a placeholder holds it. Proxies log the request line.
 func stripQuery(r *http.Request) {
 	r.URL.RawQuery = oauth1.StripQuery(r.URL.RawQuery)
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		original.URL.RawQuery = oauth1.StripQuery(original.URL.RawQuery)
 		if target := stripTarget(original.RequestURI); target != original.RequestURI {
-			replacer(r).Set("http.request.orig_uri", target) // what is set goes before what Caddy would look up
+			replacer(r).Set("http.request.orig_uri", target) // Caddy prefers a value that is set to the one that it looks up
 		}
 	}
 	r.RequestURI = stripTarget(r.RequestURI)
@@ -183,7 +187,8 @@ func stripTarget(target string) string {
 	return path + "?" + kept
 }
 
-// disown takes from a refused request all claims to an identity: a site's error routes may hand it to an upstream, too.
+// disown removes all claims to an identity from a refused request, because a site's error routes
+// may send it to an upstream.
 func (h *Handler) disown(r *http.Request) {
 	h.stripper.strip(r)
 	h.limitUpgrades(r)
@@ -200,16 +205,17 @@ func (h *Handler) disown(r *http.Request) {
 	stripQuery(r)
 }
 
-// A stripper removes headers of certain names from what a client sent, wherever and however spelled an
-// upstream might read them.
+// A stripper removes headers with certain names that a client sent. It finds each spelling of a
+// name, in each place, that an upstream might read as that name.
 type stripper struct{ names *policy.HeaderNames }
 
 func newStripper(names []string) *stripper {
 	return &stripper{policy.NewHeaderNames(names)}
 }
 
-// strip removes the names from the headers, from what Connection lists (a proxy behind us deletes that), and from the
-// trailers, those too that arrive with the end of the body.
+// strip removes the names from the headers, the trailers and the list in Connection. A proxy behind
+// this one deletes the headers that Connection lists. Trailers may also arrive at the end of the
+// body.
 func (s *stripper) strip(r *http.Request) {
 	s.stripHeader(r.Header)
 	if connection, ok := r.Header["Connection"]; ok {
@@ -235,7 +241,7 @@ func (s *stripper) stripHeader(header http.Header) {
 	}
 }
 
-// stripList removes the names from a header that is a list of names.
+// stripList removes the names from a header whose value is a list of names.
 func (s *stripper) stripList(header http.Header, name string, fields []string) {
 	listed := func(element string) bool { return s.names.Has(textproto.TrimString(element)) }
 	var kept []string
@@ -256,7 +262,7 @@ func (s *stripper) stripList(header http.Header, name string, fields []string) {
 	header[name] = kept
 }
 
-// trailerGuard strips the trailers when the body ends: only then does the server know them.
+// trailerGuard strips the trailers at the end of the body: the server knows them only then.
 type trailerGuard struct {
 	io.ReadCloser
 	stripper *stripper

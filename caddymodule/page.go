@@ -45,7 +45,7 @@ func newApplicationView(c *tokenstore.Consumer) pages.Application {
 	return v
 }
 
-// initial is the first letter or digit of a name.
+// initial returns the first letter or digit of a name.
 func initial(name string) string {
 	for _, r := range name {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -55,43 +55,44 @@ func initial(name string) string {
 	return "?"
 }
 
-// A notice is a refusal that a person reads. Its texts are in the pages' catalogues: what it is
-// called, what happened, and what to do.
+// A notice is a refusal that a person reads on a page. The pages' catalogues hold its texts: a
+// title, what happened, and what to do.
 type notice struct {
 	*refusal.Problem
-	// key is what the keys of its texts begin with, behind "notice."; empty for a refusal that is
-	// no page.
+	// key is the beginning of the keys of its texts, after "notice."; it is empty for a refusal
+	// without a page.
 	key string
-	// arg is what its texts name, if anything: a name, an error for which there is a text, or a phrase.
+	// arg is inserted into its texts, if not nil: a name, an error that has a text, or a phrase.
 	arg any
-	// link leads on, and linkKey is the key of the text that says where, which may name linkArg.
+	// link leads on. linkKey is the key of the link's text, into which linkArg may be inserted.
 	link             template.URL
 	linkKey, linkArg string
 }
 
-// newNotice returns a notice that may have a link, whose text is its own unless linkedBy names another.
+// newNotice returns a notice that may have a link. The link has a text of its own, unless linkedBy
+// names another.
 func newNotice(status int, reason, key string) *notice {
 	return &notice{Problem: &refusal.Problem{Status: status, Reason: reason}, key: key, linkKey: key + ".link"}
 }
 
-// linkedBy returns the notice with a link whose text is that of another key.
+// linkedBy returns the notice with the text of another key for its link.
 func (n *notice) linkedBy(key string) *notice {
 	linked := *n
 	linked.linkKey = key
 	return &linked
 }
 
-// A phrase is the key of a text within another.
+// A phrase is the key of a text that is inserted into another text.
 type phrase string
 
-// A reasonError is an error that pages say in the language of who reads them: its format is a key
-// of their catalogues. The arguments are texts and whole numbers.
+// A reasonError is an error that pages show in the reader's language: its format is a key of their
+// catalogues. The arguments are texts and whole numbers.
 type reasonError struct {
 	format string
 	args   []any
 }
 
-// Error is the reason in English.
+// Error returns the reason in English.
 func (e *reasonError) Error() string { return fmt.Sprintf(e.format, e.args...) }
 
 func reason(format string, args ...any) error { return &reasonError{format, args} }
@@ -103,7 +104,7 @@ var (
 	noticeStale        = newNotice(403, "csrf_invalid", "stale")
 )
 
-// about returns the notice with what its texts name.
+// about returns the notice with a value for its texts.
 func (n *notice) about(arg any) *notice {
 	named := *n
 	if name, ok := arg.(string); ok {
@@ -113,17 +114,17 @@ func (n *notice) about(arg any) *notice {
 	return &named
 }
 
-// to returns the notice with another link, which is safe to follow.
+// to returns the notice with another link, which must be safe to follow.
 func (n *notice) to(link string) *notice {
 	linked := *n
 	linked.link = template.URL(link)
 	return &linked
 }
 
-// storeNotice is for an error of the store: such refusals are no page.
+// storeNotice returns the notice for an error of the store. Such refusals have no page.
 func storeNotice(err error) *notice { return &notice{Problem: refusal.Store.Because(err)} }
 
-// args are the arguments of its texts in a language, of which a name becomes part by way of asName.
+// args returns the arguments of its texts in a language. asName formats the names among them.
 func (n *notice) args(l *pages.Language, asName func(string) any) []any {
 	switch arg := n.arg.(type) {
 	case string:
@@ -136,7 +137,7 @@ func (n *notice) args(l *pages.Language, asName func(string) any) []any {
 	return nil
 }
 
-// view is the page of the notice in a language.
+// view returns the page of the notice in a language.
 func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
 	args := n.args(l, func(name string) any { return pages.Name(name) })
 	for _, text := range []struct {
@@ -154,7 +155,7 @@ func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
 	return view, err
 }
 
-// problem is the notice for the operator, whose logs and placeholders are English.
+// problem returns the notice for the operator, whose logs and placeholders are English.
 func (n *notice) problem(l *pages.Language) *refusal.Problem {
 	english, p := l.English(), *n.Problem
 	args := n.args(english, func(name string) any { return name })
@@ -162,7 +163,7 @@ func (n *notice) problem(l *pages.Language) *refusal.Problem {
 	return &p
 }
 
-// inLanguage is an error in a language, if there is a text for it; else it is English.
+// inLanguage returns an error in a language, or in English if there is no translation.
 func inLanguage(l *pages.Language, err error) any {
 	if known := new(reasonError); errors.As(err, &known) {
 		if text, err := l.Text(known.format, known.args...); err == nil {
@@ -172,13 +173,13 @@ func inLanguage(l *pages.Language, err error) any {
 	return err.Error()
 }
 
-// language is the one of the pages that the browser gets.
+// language returns the language of the pages that the browser gets.
 func (h *Handler) language(r *http.Request) *pages.Language {
 	return h.Pages.set.Language(r.Header["Accept-Language"])
 }
 
-// levelText returns what people read of a level in a language. What the operator declared is as it
-// was written.
+// levelText returns the title and description of a level in a language. Levels that the operator
+// declared are not translated.
 func levelText(
 	levels *policy.Levels, language *pages.Language, level policy.PermissionLevel,
 ) (title, description string) {
@@ -189,7 +190,8 @@ func levelText(
 	return language.Plain(key + ".title"), language.Plain(key + ".description")
 }
 
-// show answers with a page. A form on it may lead to formTarget, a source of the Content-Security-Policy, if there is one.
+// show answers with a page. formTarget is the source that the Content-Security-Policy allows the
+// page's form to lead to, or empty if there is none.
 func (h *Handler) show(
 	w http.ResponseWriter, r *http.Request, status int, user string, page any, formTarget string,
 ) error {
@@ -224,8 +226,9 @@ func (h *Handler) show(
 	return h.answer(w, status, "text/html; charset=utf-8", body.Bytes())
 }
 
-// protect sets what every answer of a page carries. The referrer stays within the site, but does exist: without one, a
-// browser sends "Origin: null" with the form.
+// protect sets the headers of every answer of a page. The Referrer-Policy keeps the referrer within
+// the site. It does not suppress it: without a referrer, a browser sends "Origin: null" with the
+// form.
 func (h *Handler) protect(header http.Header) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("Referrer-Policy", "same-origin")
@@ -234,7 +237,7 @@ func (h *Handler) protect(header http.Header) {
 	header.Set("X-Content-Type-Options", "nosniff")
 }
 
-// leave sends the browser elsewhere after a form (RFC 9110 section 15.4.4), and shows nothing on the way.
+// leave redirects the browser after a form (RFC 9110 section 15.4.4). The redirect has no page.
 func (h *Handler) leave(w http.ResponseWriter, location string) error {
 	header := w.Header()
 	h.protect(header)
@@ -244,7 +247,7 @@ func (h *Handler) leave(w http.ResponseWriter, location string) error {
 	return nil
 }
 
-// refusePage answers with the page of a notice, and tells the operator.
+// refusePage answers with the page of a notice, and reports the refusal to the operator.
 func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, user string, n *notice) error {
 	if n.key == "" {
 		return h.refuse(w, r, endpoint, n.Problem)
@@ -258,14 +261,14 @@ func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, u
 	return h.show(w, r, n.Status, user, view, "")
 }
 
-// openPage is the beginning of both pages: who is logged in, and the store.
+// openPage starts both pages: it finds the logged-in user and the store.
 func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *refusal.Problem) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
 		return "", nil, refusal.MethodNotAllowed
 	}
-	// A placeholder that is empty is nobody, whatever text stands around it.
+	// If any placeholder is empty, nobody is logged in, whatever the text around it.
 	user, err := replacer(r).ReplaceOrErr(h.User, true, true)
 	if err == nil {
 		err = checkText("user", user)
@@ -280,8 +283,8 @@ func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *refusal.
 	return user, store, nil
 }
 
-// readForm reads what a page's form sent. It must come from the page itself: the browser's word on that is asked for
-// first, and the bound CSRF token is for the caller to check.
+// readForm reads a form that a page sent. It checks that the browser says that the form comes from
+// this page. The caller must check the CSRF token, which is bound to the form's subject.
 func (h *Handler) readForm(w http.ResponseWriter, r *http.Request) (url.Values, *notice) {
 	seen, public := *r, h.origin(r)
 	seen.Host = strings.TrimSuffix(strings.ToLower(public.host), defaultPorts[public.scheme])
@@ -301,19 +304,19 @@ func (h *Handler) readForm(w http.ResponseWriter, r *http.Request) (url.Values, 
 	return r.PostForm, nil
 }
 
-// defaultPorts are what a browser leaves out of Origin, in which it writes the host in lower case.
+// defaultPorts are the ports that browsers omit in Origin. Browsers write its host in lower case.
 var defaultPorts = map[string]string{"http": ":80", "https": ":443"}
 
-// formLifetime is how long a page's form may be sent.
+// formLifetime is how long a form can be sent after its page was shown.
 const formLifetime = time.Hour
 
-// csrfToken proves that this server showed a form about the parts to the user, until it expires.
+// csrfToken proves that this server showed the user a form about the parts. The token expires.
 func (h *Handler) csrfToken(parts ...string) string {
 	expires := strconv.FormatInt(h.app.now().Add(formLifetime).Unix(), 10)
 	return expires + "." + h.proof("form", append(parts, expires)...)
 }
 
-// csrfValid reports whether csrfToken made the token, for the same parts.
+// csrfValid reports whether csrfToken made the token for the same parts.
 func (h *Handler) csrfValid(token string, parts ...string) bool {
 	text, proof, _ := strings.Cut(token, ".")
 	if !h.proofValid(proof, "form", append(parts, text)...) {
@@ -323,7 +326,7 @@ func (h *Handler) csrfValid(token string, parts ...string) bool {
 	return err == nil && h.app.now().Unix() < expires
 }
 
-// proof is a MAC over the parts that nothing but this store's servers can make.
+// proof returns a MAC over the parts that only the servers of this store can make.
 func (h *Handler) proof(purpose string, parts ...string) string {
 	key := hmac.New(sha256.New, h.app.secret[:])
 	key.Write([]byte("caddy-oauth1 pages"))

@@ -14,10 +14,10 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// refuse answers a request with a problem, and tells the operator.
+// refuse answers a request with a problem, and reports it to the operator.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
 	if p.Kind == refusal.KindStore && errors.Is(p.Cause, context.Canceled) && r.Context().Err() != nil {
-		p = refusal.ClientGone.Because(p.Cause) // which is no fault of the store
+		p = refusal.ClientGone.Because(p.Cause) // the client went away; the store is not at fault
 	}
 	h.events.refused(r, endpoint, p)
 	h.disown(r)
@@ -46,7 +46,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string
 	})
 }
 
-// allowedMethods are the methods of an endpoint: the pages are there for HEAD, too.
+// allowedMethods returns the methods of an endpoint. The pages also accept HEAD.
 func allowedMethods(endpoint string) string {
 	switch endpoint {
 	case endpointAuthorize, endpointTokens:
@@ -55,7 +55,7 @@ func allowedMethods(endpoint string) string {
 	return "GET, POST"
 }
 
-// answer writes a whole response that no cache may keep and no browser may guess the type of.
+// answer writes a whole response. Caches must not keep it, and browsers must not guess its type.
 func (h *Handler) answer(w http.ResponseWriter, status int, contentType string, body []byte) error {
 	header := w.Header()
 	header.Set("Content-Type", contentType)
@@ -67,7 +67,7 @@ func (h *Handler) answer(w http.ResponseWriter, status int, contentType string, 
 	return err
 }
 
-// challenge is the WWW-Authenticate of a 401 (RFC 5849 section 3.5.1).
+// challenge returns the WWW-Authenticate header of a 401 (RFC 5849 section 3.5.1).
 func (h *Handler) challenge(r *http.Request) string {
 	realm := h.Realm
 	if realm == "" {
@@ -78,17 +78,18 @@ func (h *Handler) challenge(r *http.Request) string {
 
 var quotedString = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// readByLaunchpadlib reports whether Launchpad's own client, lazr.restfulclient, has to read the text of a refusal. It asks
-// for JSON with every request, and yet gets new credentials only where a body begins with the plain words.
+// readByLaunchpadlib reports whether Launchpad's own client, lazr.restfulclient, must be able to
+// read the text of a refusal. It asks for JSON with every request, but gets new credentials only if
+// the body begins with the plain words.
 func readByLaunchpadlib(r *http.Request, p *refusal.Problem) bool {
 	return (p.Reason == refusal.UnknownToken.Reason || p.Reason == refusal.ExpiredToken.Reason) &&
 		strings.Contains(r.UserAgent(), "lazr.restfulclient")
 }
 
-// wantsJSON reports whether JSON is among the types that the client names as acceptable.
+// wantsJSON reports whether the client lists JSON as an acceptable type.
 func wantsJSON(r *http.Request) bool { return slices.ContainsFunc(acceptable(r), isJSON) }
 
-// wantsOnlyJSON reports whether JSON is the only one.
+// wantsOnlyJSON reports whether JSON is the only acceptable type.
 func wantsOnlyJSON(r *http.Request) bool {
 	types := acceptable(r)
 	return len(types) > 0 && !slices.ContainsFunc(types, func(name string) bool { return !isJSON(name) })
@@ -96,7 +97,8 @@ func wantsOnlyJSON(r *http.Request) bool {
 
 func isJSON(mediaType string) bool { return equalASCII(mediaType, "application/json") }
 
-// acceptable are the media ranges of Accept (RFC 9110 section 12.5.1), without their parameters.
+// acceptable returns the media ranges of Accept (RFC 9110 section 12.5.1), without their
+// parameters.
 func acceptable(r *http.Request) []string {
 	var types []string
 	for _, field := range r.Header["Accept"] {

@@ -21,23 +21,23 @@ const plaintext = "PLAINTEXT"
 type signed struct {
 	params  oauth1.Params
 	request oauth1.Request
-	// hashedForm is a form that oauth_body_hash covers, and that request leaves out for that reason.
+	// hashedForm is a form that oauth_body_hash covers. It is therefore not in request.
 	hashedForm []byte
-	// bareRoot is the path of base_url where the request is for just that: whether the client signed a
-	// slash behind it, what took it away no longer tells.
+	// bareRoot is the path of base_url if the request is for exactly that path, else empty. A proxy
+	// that removed the path leaves no trace of whether the client signed a slash after it.
 	bareRoot string
-	now      time.Time // when all of it had come
+	now      time.Time // when the whole request had arrived
 }
 
-// plaintext reports whether the signature is PLAINTEXT, which covers nothing.
+// plaintext reports whether the signature is PLAINTEXT, which does not cover the request.
 func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext }
 
 // parser reads OAuth parameters: oauth1.Parse or oauth1.ParseTokenRequest.
 type parser func(authorization []string, query string, form []byte) (oauth1.Params, error)
 
-// read finds the OAuth parameters of a request, to an endpoint or to the API, and what its signature
-// covers. It reads the body where that is a form, and puts it back. A request without OAuth parameters
-// is no problem: its Source is oauth1.SourceNone.
+// read finds the OAuth parameters of a request to an endpoint or to the API, and the parts that its
+// signature covers. If the body is a form, it reads the body and puts it back. A request without
+// OAuth parameters is no problem: its Source is oauth1.SourceNone.
 func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *refusal.Problem {
 	method, target := originalTarget(r)
 	path, query := oauth1.SplitTarget(target)
@@ -84,7 +84,7 @@ func (h *Handler) read(r *http.Request, s *signed, endpoint bool) *refusal.Probl
 	return nil
 }
 
-// checkShape refuses a signed request that lacks what every one needs.
+// checkShape refuses a signed request that lacks a required parameter.
 func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 	p := &s.params
 	for _, required := range []struct{ name, value string }{
@@ -104,10 +104,11 @@ func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 	return nil
 }
 
-// authenticate judges a request by its signature alone. The refusal of one that is signed names its keys.
+// authenticate judges a request by its signature alone. If the request is signed, the refusal names
+// its keys.
 func (h *Handler) authenticate(r *http.Request) (Identity, *refusal.Problem) {
 	if preflight(r) {
-		stripQuery(r) // whatever keep_authorization says: nobody has verified what stands there
+		stripQuery(r) // also with keep_authorization: nobody has verified these parameters
 		return Identity{}, nil
 	}
 	s := new(signed)
@@ -118,9 +119,9 @@ func (h *Handler) authenticate(r *http.Request) (Identity, *refusal.Problem) {
 	return id, problem
 }
 
-// authenticateSigned reads the request into s, and judges it. The checks come in this order: shape,
-// timestamp, consumer, token, signature, nonce. The text of a refusal tells which keys are unknown, so time
-// need not hide it.
+// authenticateSigned reads the request into s, and judges it. The order of the checks is: shape,
+// timestamp, consumer, token, signature, nonce. The text of a refusal says which keys are unknown,
+// so the checks need not take constant time to hide it.
 func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *refusal.Problem) {
 	if problem := h.read(r, s, false); problem != nil {
 		return Identity{}, problem
@@ -170,7 +171,8 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 	return id, nil
 }
 
-// lookUp finds who signs. The token is nil where the request has an empty one or none.
+// lookUp finds the consumer and the token that sign. The token is nil if the request has no token
+// or an empty one.
 func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed) (*tokenstore.Consumer, *tokenstore.AccessToken, *refusal.Problem) {
 	p := &s.params
 	consumer, problem := h.findConsumer(ctx, store, s, refusal.UnknownConsumer.About)
@@ -196,14 +198,16 @@ func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed)
 	return consumer, token, nil
 }
 
-// anonymous reports whether a request of an unknown consumer is Launchpad's anonymous one: an empty token, and no secret
-// in the signature. A known consumer's secret, left out, makes its signature invalid.
+// anonymous reports whether a request of an unknown consumer is Launchpad's anonymous one: it has
+// an empty token, and an empty secret in the signature. A known consumer's signature is invalid
+// with an empty secret.
 func anonymous(p *oauth1.Params) bool {
 	return p.HasToken && p.Token == "" && p.SignatureMethod == plaintext
 }
 
-// findConsumer finds the consumer that signed. It is nil where there is none, with the problem that unknown makes of its
-// key; one that may not sign comes with a problem.
+// findConsumer finds the consumer that signed. For an unknown consumer it returns nil, and the
+// problem that unknown makes of the key. For a consumer that may not sign it returns the consumer
+// and a problem.
 func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown func(key string) *refusal.Problem) (*tokenstore.Consumer, *refusal.Problem) {
 	key := s.params.ConsumerKey
 	consumer, err := h.app.consumer(ctx, store, key)
@@ -220,7 +224,7 @@ func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *s
 	return consumer, nil
 }
 
-// verified checks the signature with the secrets of those who sign.
+// verified checks the signature with the secrets of the consumer and the token.
 func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret string) bool {
 	method := s.params.SignatureMethod
 	isRSA := strings.HasPrefix(method, "RSA-")
@@ -245,7 +249,7 @@ func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret
 	return h.matches(s, &oauth1.Key{ConsumerSecret: consumer.PreviousSecret, TokenSecret: tokenSecret})
 }
 
-// matches verifies with one key.
+// matches verifies the signature with one key.
 func (h *Handler) matches(s *signed, key *oauth1.Key) bool {
 	if matchesForm(s, &s.request, key) {
 		return true
@@ -258,7 +262,8 @@ func (h *Handler) matches(s *signed, key *oauth1.Key) bool {
 	return matchesForm(s, &bare, key)
 }
 
-// matchesForm verifies a request. A form that oauth_body_hash covers may be signed as parameters, too.
+// matchesForm verifies a request. A form that oauth_body_hash covers may also be signed as
+// parameters.
 func matchesForm(s *signed, r *oauth1.Request, key *oauth1.Key) bool {
 	if oauth1.Verify(r, &s.params, key) == nil {
 		return true
@@ -271,8 +276,8 @@ func matchesForm(s *signed, r *oauth1.Request, key *oauth1.Key) bool {
 	return oauth1.Verify(&withForm, &s.params, key) == nil
 }
 
-// checkFreshness judges timestamp and nonce. PLAINTEXT may omit both (RFC 5849 section 3.1), and at the endpoints what
-// it sends is ignored. The timestamp is 0 where there is none to check.
+// checkFreshness judges timestamp and nonce. PLAINTEXT may omit both (RFC 5849 section 3.1). The
+// endpoints ignore them if PLAINTEXT sends them. The timestamp is 0 if it is not checked.
 func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *refusal.Problem) {
 	p := &s.params
 	if s.plaintext() && (endpoint || p.Timestamp == "" || p.Nonce == "") {
@@ -292,7 +297,7 @@ func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *refusal.Prob
 	return timestamp, nil
 }
 
-// useNonce refuses a request that was there before.
+// useNonce refuses a replayed request.
 func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth1.Params, timestamp int64, endpoint bool) *refusal.Problem {
 	err := store.UseNonce(ctx, tokenstore.Nonce{
 		Consumer:  p.ConsumerKey,
@@ -300,7 +305,7 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 		Timestamp: timestamp,
 		Value:     p.Nonce,
 		Endpoint:  endpoint,
-		// The second after the window: until then the timestamp passes checkFreshness.
+		// One second after the window: until then the timestamp passes checkFreshness.
 		Expires: time.Unix(timestamp+1, 0).Add(time.Duration(h.app.TimestampWindow)),
 	})
 	switch {
@@ -310,7 +315,7 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 		return refusal.NonceUsed
 	case errors.Is(err, tokenstore.ErrNonceForgotten):
 		return refusal.Timestamp.Because(err)
-	case errors.Is(err, tokenstore.ErrTokenNoncesFull): // is the next one, too
+	case errors.Is(err, tokenstore.ErrTokenNoncesFull): // the next nonce is refused as well
 		return refusal.TokenNonces.Because(err)
 	case errors.Is(err, tokenstore.ErrEndpointNoncesFull):
 		return refusal.EndpointNonces.Because(err)
@@ -321,7 +326,7 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 	}
 }
 
-// identity is whom a verified request acts for.
+// identity returns the identity of a verified request.
 func identity(consumer *tokenstore.Consumer, token *tokenstore.AccessToken) Identity {
 	switch {
 	case token != nil:
