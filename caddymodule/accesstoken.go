@@ -39,7 +39,7 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 		return nil, problem
 	}
 	if h.RequireCallback && request.Callback == "" {
-		return nil, refusal.NoCallback // another site on the same store made it
+		return nil, refusal.NoCallback // a site with other options, on the same store, made the token
 	}
 	if err := ended(request, h.app.now()); err != nil {
 		return nil, storeProblem(err)
@@ -54,9 +54,9 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 	return token, nil
 }
 
-// ended returns why nothing can become of the request token any more, if that is so. Then the
-// request's nonce need not be stored: a replay gets the same answer. One that is refused for
-// another reason could succeed later, so its nonce is.
+// ended returns the reason why the request token can never be exchanged, or nil. In that case the
+// nonce need not be stored: a replay gets the same answer. With any other refusal the nonce must be
+// stored, because the same request could succeed later.
 func ended(request *tokenstore.RequestToken, now time.Time) error {
 	_, err := request.Exchange("", "", "", now)
 	if errors.Is(err, tokenstore.ErrRefused) || errors.Is(err, tokenstore.ErrExpired) {
@@ -65,7 +65,7 @@ func ended(request *tokenstore.RequestToken, now time.Time) error {
 	return nil
 }
 
-// findRequestToken finds the request token that the consumer means, if it is the consumer's own.
+// findRequestToken finds the request token that the request names. It must belong to the consumer.
 func (h *Handler) findRequestToken(ctx context.Context, c *consumerRequest) (*tokenstore.RequestToken, *refusal.Problem) {
 	if c.params.Token == "" {
 		return nil, refusal.NoRequestToken

@@ -29,19 +29,21 @@ func init() {
 	caddy.RegisterModule(adminAPI{})
 }
 
-// adminAPI serves the part of Caddy's admin endpoint that is below /oauth1/: consumers, tokens, and what an operator
-// needs to know of them. It speaks JSON; every error is a caddy.APIError. A secret is shown once, to whoever made it.
+// adminAPI serves the paths of Caddy's admin endpoint below /oauth1/: consumers, tokens, and the
+// health of the store. It speaks JSON; every error is a caddy.APIError. A secret is shown only once,
+// in the answer to the call that created it.
 //
-// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go; what goes
-// over the wire is in adminapi.
+// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go. The wire
+// types are in adminapi.
 type adminAPI struct {
 	logger *zap.Logger
-	// Until then a call waits for an app that is not there yet.
+	// Until this time, a call waits for an app.
 	patient time.Time
 }
 
-// startPatience is how long after its start the admin endpoint waits for an app of ours: it listens
-// before Caddy has provisioned any, and does not know whether one will come.
+// startPatience is how long after its start the admin endpoint waits for an oauth1 app. The
+// endpoint listens before Caddy has provisioned any app, and does not know whether there will be
+// one.
 const startPatience = 10 * time.Second
 
 // CaddyModule returns the Caddy module information.
@@ -52,22 +54,23 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision gets the logger, and begins to wait for an app. The app is looked for when a call
-// comes: Caddy provisions this module before any app, and an app that no configuration names comes
-// to life only with the first site that uses it.
+// Provision gets the logger, and begins to wait for an app. Each call looks for the app, because
+// Caddy provisions this module before any app. If no configuration names the app, the first site
+// that uses it creates it.
 func (a *adminAPI) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger(a) // Caddy gives an admin module no context of its own; its caddypki does the same
+	a.logger = ctx.Logger(a) // Caddy gives an admin module no context of its own; caddypki does the same
 	a.patient = time.Now().Add(startPatience)
 	return nil
 }
 
-// Routes returns the routes. In a path, a key is one percent-encoded segment: it may hold any character, slashes too.
+// Routes returns the routes. In a path, a key is one percent-encoded segment. It may hold any
+// character, including slashes.
 func (a *adminAPI) Routes() []caddy.AdminRoute {
 	var routes []caddy.AdminRoute
 	for pattern, methods := range adminRoutes {
 		if get, ok := methods[http.MethodGet]; ok {
 			methods = maps.Clone(methods)
-			methods[http.MethodHead] = get // the server keeps the body to itself
+			methods[http.MethodHead] = get // the server drops the body
 		}
 		routes = append(routes,
 			caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods, listRoutes[pattern])})
@@ -75,7 +78,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 	return append(routes, caddy.AdminRoute{Pattern: "/oauth1/", Handler: caddy.AdminHandlerFunc(noSuchResource)})
 }
 
-// adminRoutes are all routes, by the patterns of net/http.ServeMux and by method. HEAD goes with GET.
+// adminRoutes are all routes, by pattern of net/http.ServeMux and by method. GET includes HEAD.
 var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.ConsumersPath: {"GET": (*adminCall).listConsumers, "POST": (*adminCall).createConsumer},
 	adminapi.ConsumersPath + "/{key}": {
@@ -92,11 +95,11 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
 }
 
-// listRoutes are those whose GET takes query parameters: see listQuery.
+// listRoutes are the routes whose GET takes query parameters; see listQuery.
 var listRoutes = map[string]bool{adminapi.ConsumersPath: true, adminapi.TokensPath: true}
 
-// An adminFunc answers a call: with a status and what is encoded as the body, or with an error. A nil answer is an
-// empty body.
+// An adminFunc answers a call with a status and a value to encode as the body, or with an error. A
+// nil answer is an empty body.
 type adminFunc func(*adminCall) (status int, answer any, err error)
 
 // adminCall is one call to the running app.
@@ -119,7 +122,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 			return failure(http.StatusMethodNotAllowed, "method not allowed: %s", r.Method)
 		}
 		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-		// whoever sends one means something by it, such as not to do it
+		// The caller expects an ignored parameter to have an effect, such as a dry run.
 		if r.URL.RawQuery != "" && !(lists && reads) {
 			return failure(http.StatusBadRequest, "query parameters: there are none here")
 		}
@@ -151,7 +154,7 @@ func writeAnswer(w http.ResponseWriter, status int, answer any) error {
 	}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false) // callbacks hold & and are to be copied
+	enc.SetEscapeHTML(false) // callbacks hold &, and must be readable for copying
 	if err := enc.Encode(answer); err != nil {
 		return err
 	}
@@ -161,7 +164,8 @@ func writeAnswer(w http.ResponseWriter, status int, answer any) error {
 	return nil
 }
 
-// health does a small piece of real work, so that a monitor learns whether requests can be verified.
+// health does a small real task in the store, so that a monitor learns whether requests can be
+// verified.
 func (c *adminCall) health() (int, any, error) {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(c.Context(), patience)
@@ -176,13 +180,13 @@ func (c *adminCall) health() (int, any, error) {
 	return http.StatusOK, view, nil
 }
 
-// done leaves a line in the log about a change. It must never be given a secret.
+// done reports a change. It must never be given a secret.
 func (c *adminCall) done(what string, fields ...zap.Field) {
 	c.events.changed(what, c.RemoteAddr, fields...)
 }
 
-// decode reads the JSON object in the request's body. No body at all, without a Content-Type, is an
-// object without fields.
+// decode reads the JSON object in the request's body. If there is no body and no Content-Type, the
+// object has no fields.
 func (c *adminCall) decode(into any) error {
 	body, err := io.ReadAll(c.Body)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
@@ -195,14 +199,14 @@ func (c *adminCall) decode(into any) error {
 	if len(body) == 0 && ct == "" {
 		return nil
 	}
-	// A browser asks before it sends JSON to another site, and text/plain with any parameters it just sends.
+	// Browsers send a preflight request before JSON to another site, but none before text/plain.
 	if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "application/merge-patch+json") {
 		return failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
 	}
 	if !utf8.Valid(body) {
 		return failure(http.StatusBadRequest, "the request body is not UTF-8")
 	}
-	if len(bytes.TrimSpace(body)) == 0 { // of a script whose variable is not set
+	if len(bytes.TrimSpace(body)) == 0 { // for example, of a script with an unset variable
 		return failure(http.StatusBadRequest,
 			"the request body is empty: send a JSON object, or neither a body nor a Content-Type for the defaults")
 	}
@@ -215,10 +219,11 @@ func (c *adminCall) decode(into any) error {
 	return decodeStrictly(body, into)
 }
 
-// refuseEmpty refuses a field that is there and empty: a script whose variable is not set would get
-// a default that it did not ask for, such as a random key or no limit at all. Left out, or null, a
-// field has its default. A secret may be empty where a consumer has none, and a callback where the
-// link to a platform's page named none. What is no object is for decodeStrictly to refuse.
+// refuseEmpty refuses fields with an empty value. A script with an unset variable would otherwise
+// get a default by mistake, such as a random key or no limit. To get the default, omit the field or
+// set it to null. Two fields may be empty: the secret of a consumer without one, and the callback
+// if the link to a platform's page named none. A body that is not an object is left to
+// decodeStrictly.
 func refuseEmpty(body []byte) error {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
@@ -241,10 +246,10 @@ func refuseEmpty(body []byte) error {
 
 var mayBeEmptyFields = []string{"secret", "callback"}
 
-// decodeStrictly refuses fields that are not known: one that is misspelled would silently not be set. Its errors hold no
-// values, since one may be a secret.
+// decodeStrictly refuses unknown fields: a misspelled one would otherwise be ignored silently. Its
+// errors hold no values, because a value may be a secret.
 func decodeStrictly(body []byte, into any) error {
-	if string(bytes.TrimSpace(body)) == "null" { // encoding/json takes it for an object without fields
+	if string(bytes.TrimSpace(body)) == "null" { // encoding/json reads null as an object without fields
 		return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON null")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -261,7 +266,7 @@ func decodeStrictly(body []byte, into any) error {
 		if wrong.Field == "" {
 			return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON %s", kind)
 		}
-		// Structs that others embed are in the path as well. Fields in JSON have no capitals.
+		// The path also names embedded structs. JSON fields have no capitals.
 		names := slices.DeleteFunc(strings.Split(wrong.Field, "."),
 			func(name string) bool { return strings.ToLower(name) != name })
 		return failure(http.StatusBadRequest, "field %q: a JSON %s can't be taken here",
@@ -273,8 +278,8 @@ func decodeStrictly(body []byte, into any) error {
 	return failure(http.StatusBadRequest, "the request body is not a JSON object")
 }
 
-// listQuery reads the query of a list: limit, after, and the given filters. Another parameter is an error: a filter that is
-// misspelled would silently list everything.
+// listQuery reads the query of a list: limit, after, and the given filters. Any other parameter is
+// an error: with a misspelled filter, the list would hold everything.
 func (c *adminCall) listQuery(filters ...string) (query url.Values, after string, limit int, err error) {
 	query, err = url.ParseQuery(c.URL.RawQuery)
 	if err != nil {
@@ -288,7 +293,7 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 		if len(values) > 1 {
 			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
 		}
-		if values[0] == "" { // it would list everything, or from the beginning
+		if values[0] == "" { // an empty one would list everything, or start at the beginning
 			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
 		}
 	}
@@ -301,17 +306,18 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 	return query, query.Get("after"), limit, nil
 }
 
-// failure is an error with the status that it is answered with.
+// failure returns an error with the status of its answer.
 func failure(status int, format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
 }
 
-// refuse is a failure of what the client sent.
+// refuse returns the failure for a mistake of the client.
 func refuse(err error) error {
 	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 }
 
-// storeFailure is the failure for an error of the store about something, such as `consumer "x"`.
+// storeFailure returns the failure for an error of the store. about names the object, such as
+// `consumer "x"`.
 func storeFailure(about string, err error) error {
 	if ours := (caddy.APIError{}); errors.As(err, &ours) {
 		return ours
@@ -344,21 +350,21 @@ func parseLifetime(field, text string) (time.Duration, error) {
 	return d, nil
 }
 
-// startedApps knows the apps that have started and are not cleaned up, the newest last. During a reload there are two;
-// when the new configuration fails, the old one goes on.
+// startedApps holds the apps that have started and are not cleaned up, the newest last. During a
+// reload there are two. If the new configuration fails, the old app continues.
 type startedApps struct {
 	mu   sync.Mutex
 	apps []*App
-	// coming are the apps that are provisioned and not started yet.
+	// coming holds the apps that are provisioned but not started.
 	coming []*App
 	// changed is closed when an app is expected or has started.
 	changed chan struct{}
 }
 
-// appsStarted are those of this process. The admin API works on one of them.
+// appsStarted holds the apps of this process. The admin API uses one of them.
 var appsStarted startedApps
 
-// expect says that the app will start, or be cleaned up.
+// expect adds an app that will start or be cleaned up.
 func (s *startedApps) expect(a *App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -391,8 +397,8 @@ func (s *startedApps) tell() {
 	}
 }
 
-// newest is the newest app that has started, or the newest that will; nil if there is none. Then
-// changed is closed when there is one.
+// newest returns the newest app that has started, or else the newest that is expected. If there is
+// none, it returns a channel that is closed when an app arrives.
 func (s *startedApps) newest() (app *App, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -407,8 +413,8 @@ func (s *startedApps) newest() (app *App, changed <-chan struct{}) {
 	return nil, s.changed
 }
 
-// await waits for an app, but not longer than until a time. An app that it returns may still have
-// to start: see App.open.
+// await waits for an app until the given time at the latest. The app may not have started yet: see
+// App.open.
 func (s *startedApps) await(ctx context.Context, until time.Time) *App {
 	app, changed := s.newest()
 	if app != nil || !time.Now().Before(until) {
@@ -427,7 +433,7 @@ func (s *startedApps) await(ctx context.Context, until time.Time) *App {
 	return app
 }
 
-// on returns the newest app on the store, or nil.
+// on returns the newest app that uses the store, or nil.
 func (s *startedApps) on(poolKey string) *App {
 	s.mu.Lock()
 	defer s.mu.Unlock()

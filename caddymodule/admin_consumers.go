@@ -38,8 +38,8 @@ func (c *adminCall) listConsumers() (int, any, error) {
 	return http.StatusOK, answer, nil
 }
 
-// mergeDeclared adds the declared consumers to a page of stored ones, which begins after a key and, where another page
-// follows, ends at next.
+// mergeDeclared adds the declared consumers to a page of stored ones. The page begins after the key
+// after. If another page follows, this page ends at next.
 func (c *adminCall) mergeDeclared(stored []*tokenstore.Consumer, after, next string) []*tokenstore.Consumer {
 	var merged []*tokenstore.Consumer
 	for _, consumer := range stored {
@@ -98,7 +98,8 @@ func (c *adminCall) createConsumer() (int, any, error) {
 	return http.StatusCreated, c.viewNewSecret(consumer), nil
 }
 
-// changeConsumer takes a JSON Merge Patch (RFC 7396): fields that are absent stay, null sets one back.
+// changeConsumer applies a JSON Merge Patch (RFC 7396): absent fields stay, null resets a field to
+// its default.
 func (c *adminCall) changeConsumer() (int, any, error) {
 	key := c.PathValue("key")
 	if c.app.declared[key] != nil {
@@ -149,7 +150,8 @@ func (c *adminCall) deleteConsumer() (int, any, error) {
 	return http.StatusNoContent, nil, nil
 }
 
-// rotateSecret gives a consumer a new secret. The old one ends at once, or works on for the overlap that is asked for.
+// rotateSecret gives a consumer a new secret. The old secret ends at once, or after the overlap
+// that the call asks for.
 func (c *adminCall) rotateSecret() (int, any, error) {
 	var body adminapi.Rotation
 	if err := c.decode(&body); err != nil {
@@ -202,8 +204,8 @@ func forgetSecrets(consumer *tokenstore.Consumer) {
 	consumer.PreviousSecret, consumer.PreviousSecretExpires = "", time.Time{}
 }
 
-// adopt keeps a self-registered consumer that a person took care of. Otherwise one that was disabled would be forgotten
-// after a day, and could register itself anew.
+// adopt keeps a self-registered consumer that an operator has changed. Otherwise a disabled
+// consumer would be removed after a day, and could register itself again.
 func adopt(consumer *tokenstore.Consumer) { consumer.SelfRegistered = false }
 
 func (c *adminCall) consumerFailure(err error) error {
@@ -237,14 +239,14 @@ func storedSettings(c *tokenstore.Consumer) adminapi.StoredSettings {
 	return adminapi.StoredSettings{ConsumerSettings: adminapi.SettingsOf(c), Disabled: c.Disabled}
 }
 
-// applySettings writes the settings to a consumer, and checks what it becomes.
+// applySettings writes the settings to a consumer, and checks the result.
 func applySettings(s *adminapi.StoredSettings, c *tokenstore.Consumer, l *policy.Levels) error {
 	c.Disabled = s.Disabled
 	return applyConsumerSettings(&s.ConsumerSettings, c, l)
 }
 
-// pastFailure refuses an end that has come already: who means that disables the consumer, and who
-// does not has a wrong date.
+// pastFailure refuses an end in the past, which is probably a wrong date: to end a consumer now,
+// disable it.
 func pastFailure(expires string) error {
 	return failure(http.StatusBadRequest, "expires %q: is in the past", expires)
 }
@@ -255,7 +257,7 @@ func patched(s adminapi.StoredSettings, patch json.RawMessage) (adminapi.StoredS
 	if len(bytes.TrimSpace(patch)) == 0 {
 		return s, nil
 	}
-	if err := decodeStrictly(patch, &next); err != nil { // a null must have a known name as well
+	if err := decodeStrictly(patch, &next); err != nil { // also refuses a null for an unknown name
 		return next, err
 	}
 	now, err := json.Marshal(s)
@@ -270,7 +272,8 @@ func patched(s adminapi.StoredSettings, patch json.RawMessage) (adminapi.StoredS
 	return next, decodeStrictly(merged, &next)
 }
 
-// mergePatch is MergePatch of RFC 7396 section 2, but for members whose names count in any case, as encoding/json has it.
+// mergePatch is MergePatch of RFC 7396 section 2. It ignores the case of names, as encoding/json
+// does.
 func mergePatch(target, patch json.RawMessage) (json.RawMessage, error) {
 	if !isObject(patch) {
 		return patch, nil
@@ -303,7 +306,7 @@ func isObject(value json.RawMessage) bool {
 	return bytes.HasPrefix(bytes.TrimSpace(value), []byte("{"))
 }
 
-// checkSecret refuses what is no secret but a mistake, such as a file's line end.
+// checkSecret refuses a secret that is probably a mistake, such as one with the line end of a file.
 func checkSecret(secret string) error {
 	if strings.ContainsFunc(secret, unicode.IsControl) {
 		return fmt.Errorf("secret: holds a line end or another control character")

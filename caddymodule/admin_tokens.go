@@ -153,9 +153,9 @@ func (c *adminCall) revoke() (int, any, error) {
 	return http.StatusOK, adminapi.Revoked{Revoked: n}, nil
 }
 
-// checkRevoked refuses a consumer that is unknown and has no access token: its key is misspelled, and
-// whoever leaked a token still has it. One that was removed may have tokens until they are removed as
-// well. Its errors are failures.
+// checkRevoked refuses an unknown consumer without an access token. Its key is probably misspelled,
+// and the leaked token would stay valid. A removed consumer passes while it still has tokens. Its
+// errors are failures.
 func (c *adminCall) checkRevoked(filter tokenstore.Filter, n int) error {
 	if n > 0 || filter.Consumer == "" {
 		return nil
@@ -174,8 +174,9 @@ func (c *adminCall) showRequestToken() (int, any, error) {
 	return http.StatusOK, c.viewRequestToken(token), nil
 }
 
-// reviewRequestToken records a user's answer that was given elsewhere, at a page of the platform's own. Who may speak for
-// the user is for the caller to know. The same answer again gets the same verifier and redirect.
+// reviewRequestToken records an answer that a user gave at a page of the platform's own. The caller
+// must check that the answer is the user's. The same answer again gets the same verifier and
+// redirect.
 func (c *adminCall) reviewRequestToken() (int, any, error) {
 	var body adminapi.Review
 	if err := c.decode(&body); err != nil {
@@ -210,7 +211,7 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	if token, err = c.store.Review(c.Context(), token.Key, review); err != nil {
 		return 0, nil, c.requestTokenFailure(err)
 	}
-	review = *token.Review // the first one's, if the same was said twice
+	review = *token.Review // the first review, if the same answer was given twice
 	c.done("request token reviewed",
 		zap.String("token", token.Key),
 		zap.String("consumer", token.Consumer),
@@ -224,8 +225,9 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	return http.StatusOK, answer, nil
 }
 
-// checkReviewable refuses what the authorize page would not ask about: since the request token was made, its consumer may
-// have lost the right to it, or to the callback. It returns where the browser goes. Its errors are failures.
+// checkReviewable refuses a request token that the authorize page would refuse: since it was made,
+// its consumer may have been disabled, or may have lost the callback. It returns the callback. Its
+// errors are failures.
 func (c *adminCall) checkReviewable(token *tokenstore.RequestToken, linked string) (callback string, err error) {
 	consumer, err := c.app.consumer(c.Context(), c.store, token.Consumer)
 	if err != nil {
@@ -244,7 +246,7 @@ func (c *adminCall) checkReviewable(token *tokenstore.RequestToken, linked strin
 	return callback, nil
 }
 
-// checkGrant refuses what the consumer can't be granted. Its errors are failures.
+// checkGrant refuses a grant that the consumer can't get. Its errors are failures.
 func (c *adminCall) checkGrant(consumerKey string, grant *adminapi.Grant) error {
 	if err := checkGrantTexts(grant); err != nil {
 		return err
@@ -266,9 +268,9 @@ func (c *adminCall) checkGrant(consumerKey string, grant *adminapi.Grant) error 
 	return nil
 }
 
-// grantEnds is when a grant ends that is made now, by the lifetime or the time that is asked for:
-// at the latest after most, where that is not 0. Zero is never. More than is allowed is an error,
-// and not silently less. Its errors are failures.
+// grantEnds returns the end of a grant that is made now, from the lifetime or the time in the
+// request. Zero means never. If most is not 0, an end later than most is an error, and is not
+// shortened silently. Its errors are failures.
 func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (ends time.Time, err error) {
 	switch {
 	case lifetime != "" && expires != "":
@@ -300,7 +302,7 @@ func grantEnds(lifetime, expires string, now time.Time, most time.Duration) (end
 	return ends, nil
 }
 
-// askedFor names what said how long a grant lives.
+// askedFor names the field that set the grant's lifetime.
 func askedFor(lifetime, expires string) string {
 	if expires != "" {
 		return fmt.Sprintf("expires %q", expires)
@@ -308,7 +310,8 @@ func askedFor(lifetime, expires string) string {
 	return fmt.Sprintf("lifetime %q", lifetime)
 }
 
-// checkGrantTexts refuses a user or a context that could not go out as a header value. Its errors are failures.
+// checkGrantTexts refuses a user or a context that can't be a header value. Its errors are
+// failures.
 func checkGrantTexts(g *adminapi.Grant) error {
 	if err := checkText("user", g.User); err != nil {
 		return refuse(err)
@@ -362,7 +365,7 @@ func (c *adminCall) viewRequestToken(t *tokenstore.RequestToken) adminapi.Reques
 	return view
 }
 
-// requestTokenState is what an exchange would find now.
+// requestTokenState returns the state that an exchange would find now.
 func requestTokenState(t *tokenstore.RequestToken, now time.Time) string {
 	expired := !now.Before(t.Expires)
 	switch {

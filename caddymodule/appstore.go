@@ -13,24 +13,24 @@ import (
 	_ "github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore" // the default store
 )
 
-// stores holds the open stores, so that a reload goes on with the one it finds.
+// stores holds the open stores, so that a reload can take over an open store.
 var stores = caddy.NewUsagePool()
 
 // A pooledStore is a store in the pool.
 type pooledStore struct {
 	tokenstore.Store
-	cancel  context.CancelFunc // ends what runs beside it
+	cancel  context.CancelFunc // stops the background work for the store
 	running sync.WaitGroup
 }
 
-// Destruct closes the store when nobody uses it any more.
+// Destruct closes the store when the last user has released it.
 func (s *pooledStore) Destruct() error {
 	s.cancel()
 	s.running.Wait()
 	return s.Close()
 }
 
-// provisionStore loads the store's module, which opens nothing yet.
+// provisionStore loads the store's module. This does not open the store.
 func (a *App) provisionStore(ctx caddy.Context) error {
 	var module any
 	var err error
@@ -50,12 +50,12 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 	return nil
 }
 
-// storeID is the ID of the module of the store with the name.
+// storeID returns the module ID for the name of a store.
 func storeID(name string) string { return tokenstore.ModuleNamespace + "." + name }
 
-// acquireStore opens the store, or goes on with the one that another configuration opened. The pool
-// counts the app from then on, also where an error is returned because the open store could not be
-// configured.
+// acquireStore opens the store, or takes over the one that another configuration opened. From then
+// on the pool counts the app. This is also true after an error, if the store is open but could not
+// be configured.
 func (a *App) acquireStore() (tokenstore.Store, error) {
 	key, err := a.module.PoolKey()
 	if err != nil {
@@ -82,10 +82,10 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 	return store, err
 }
 
-// releaseStore lets go of the store, which the pool counts the app for.
+// releaseStore releases the store, for which the pool counts the app.
 func (a *App) releaseStore() error {
 	var err error
-	if other := appsStarted.on(a.poolKey); other != nil { // a reload that failed has left its options
+	if other := appsStarted.on(a.poolKey); other != nil { // a failed reload may have changed the store's options
 		err = other.module.Configure(other.store)
 		other.store.SetLimits(other.limits())
 	}
@@ -94,11 +94,11 @@ func (a *App) releaseStore() error {
 	return errors.Join(err, closing)
 }
 
-// openedMessage is the line in the log.
+// openedMessage is the message of the log line.
 const openedMessage = "token store is open"
 
-// logOpened says in the log which store was opened, and how much is in it, as far as both are
-// known. It is called in the background: a store may count for seconds.
+// logOpened logs which store was opened, and how much it holds, if known. It runs in the
+// background: a store may count for seconds.
 func logOpened(ctx context.Context, logger *zap.Logger, module tokenstore.Module, store tokenstore.Store) {
 	var fields []zap.Field
 	if m, ok := module.(caddy.Module); ok {
@@ -112,7 +112,7 @@ func logOpened(ctx context.Context, logger *zap.Logger, module tokenstore.Module
 	if s, ok := store.(tokenstore.Statter); ok {
 		stats, err := s.Stats(ctx)
 		if ctx.Err() != nil {
-			return // it is being closed
+			return // the store is being closed
 		}
 		if err != nil {
 			fields = append(fields, zap.NamedError("uncounted", err))

@@ -15,16 +15,16 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// arrival is a server that a request reaches, and what the request meets there.
+// arrival is a server that a request reaches, with the walk of the request through its routes.
 type arrival struct {
 	routeWalk
-	name    string   // the server's
-	baseURL *url.URL // set where the request comes by way of a proxy, as this base_url says
+	name    string   // the server's name
+	baseURL *url.URL // if not nil, the request comes through a proxy with this public URL
 }
 
 // arrivals finds every server that a request for a public URL reaches, in the order of their names:
-// those that listen on its port and have its host, and those of a handler whose base_url it is.
-// Where there is none, the error says what is missing.
+// the servers that listen on its port and have its host, and the servers with a handler whose
+// base_url matches. If there is none, the error says what is missing.
 func arrivals(app *caddyhttp.App, r *http.Request) ([]*arrival, error) {
 	all, missing := directArrivals(app, r)
 	for _, s := range sitesOf(app) {
@@ -58,7 +58,7 @@ func arrivals(app *caddyhttp.App, r *http.Request) ([]*arrival, error) {
 	return all, nil
 }
 
-// directArrivals finds the servers that the client itself can connect to.
+// directArrivals finds the servers that the client can connect to directly.
 func directArrivals(app *caddyhttp.App, r *http.Request) ([]*arrival, error) {
 	port, err := portOf(app, r)
 	if err != nil {
@@ -95,8 +95,8 @@ func noSuchHost(r *http.Request) error {
 	return fmt.Errorf("no site of this configuration serves the host %q", hostname(r))
 }
 
-// servedAt reports whether a site answers where an automatic redirect leads: Caddy redirects what
-// no site has, too.
+// servedAt reports whether a site serves the target of an automatic redirect. Caddy also redirects
+// hosts that no site serves.
 func servedAt(app *caddyhttp.App, location string) bool {
 	r, err := imagined(http.MethodGet, location)
 	if err != nil {
@@ -121,7 +121,7 @@ func (a *arrival) describe() string {
 	return text
 }
 
-// portOf is the port that a client connects to.
+// portOf returns the port that a client connects to.
 func portOf(app *caddyhttp.App, r *http.Request) (uint, error) {
 	text := (&url.URL{Host: r.Host}).Port()
 	switch {
@@ -144,13 +144,13 @@ func listensOn(server *caddyhttp.Server, port uint) bool {
 	})
 }
 
-// usesTLS is Caddy's own rule.
+// usesTLS applies Caddy's own rule.
 func usesTLS(app *caddyhttp.App, server *caddyhttp.Server, port uint) bool {
 	return len(server.TLSConnPolicies) > 0 && port != uint(cmp.Or(app.HTTPPort, caddyhttp.DefaultHTTPPort))
 }
 
-// behind reports whether a request is for a base_url, and returns the request's URL as it is behind
-// the proxy, which takes the path of the base_url away.
+// behind reports whether a request is for a base_url. It returns the request's URL behind the
+// proxy, which removes the path of the base_url.
 func behind(base *url.URL, r *http.Request) (*url.URL, bool) {
 	publicHost := func(host string) string {
 		return strings.TrimSuffix(strings.ToLower(host), defaultPorts[base.Scheme])
@@ -173,8 +173,8 @@ func behind(base *url.URL, r *http.Request) (*url.URL, bool) {
 	return target, true
 }
 
-// proxied is a request as a proxy in front of the site would hand it on: to the site's host, if the
-// site has no other.
+// proxied returns a request as a proxy in front of the site would send it: for the site's host, as
+// arrivalHost finds it.
 func (s *site) proxied(app *caddyhttp.App, public *http.Request, target *url.URL) *http.Request {
 	r := public.Clone(public.Context())
 	r.URL, r.RequestURI = target, target.RequestURI()

@@ -1,46 +1,59 @@
-// Package caddymodule is an OAuth 1.0a provider for Caddy: all of it that Caddy sees.
+// Package caddymodule is an OAuth 1.0a provider for Caddy. It holds everything that Caddy loads.
 //
-// The way of an API request is a straight line, and no step calls back into an earlier one:
+// An API request passes these files in order. No step calls back into an earlier one:
 //
-//	handler.go      ServeHTTP: an endpoint, or an API request?
-//	target.go       which requests are let in at all; scope.go: which of them are judged, and what
-//	                becomes of those that are not
-//	connection.go   the headers that a proxy takes away, since Connection lists them
-//	preflight.go    which requests are a browser's question whether it may send another
-//	verify.go       a signed request -> an Identity, or a Problem; body.go: the form that was signed with it;
-//	                origin.go finds the scheme and host that were signed; rsakeys.go, hmackeys.go: keys made ready
-//	package policy  which requests are judged, in which form, and whether an Identity may make them: it
-//	                is asked four times on the way, and changes nothing
-//	identity.go     identity headers, placeholders and log fields for the upstream; strips forged ones; upgrade.go: and
-//	                upgrades that nobody allowed
-//	refuse.go       answers a refusal, of which package refusal has the table; errorroutes.go: what handle_errors
-//	                makes of it; placeholders.go: what that and the access log can say of it
+//	handler.go      ServeHTTP: tells endpoints from API requests
+//	target.go       refuses requests whose method or target is not plain
+//	scope.go        which requests are judged; cleans the others
+//	connection.go   removes the headers that Connection lists, as a proxy does
+//	preflight.go    recognises a browser's CORS preflight requests
+//	verify.go       turns a signed request into an Identity or a Problem
+//	body.go         reads a form that is signed
+//	origin.go       finds the scheme and host that were signed
+//	rsakeys.go,
+//	hmackeys.go     cache prepared keys
+//	package policy  which requests are judged, in which form, and whether an Identity may make them:
+//	                it is asked four times for a request, and changes nothing
+//	identity.go     identity headers, placeholders and log fields for the upstream; strips forged
+//	                headers
+//	upgrade.go      strips upgrades that the site does not allow
+//	refuse.go       answers a refusal; package refusal holds the table of refusals
+//	errorroutes.go  lets handle_errors answer a refusal
+//	placeholders.go the placeholders of a refusal, for handle_errors and the access log
 //
-// Beside it:
+// Other files:
 //
-//	app.go          the app: the lifetimes, the permission levels; appstore.go: its store, which it
-//	                knows by tokenstore.Module alone
-//	consumer.go     declared consumers and what any may be; consumersettings.go: the settings of
-//	                one, which adminapi defines, in the Caddyfile and with placeholders
-//	endpoints.go    the option of that name; endpoint.go: what the consumers' endpoints share:
-//	                requesttoken.go, accesstoken.go
-//	authorize.go    the page at which a user grants or refuses; usertokens.go: the page that lists what was granted;
-//	                page.go: what both share; pages.go: their options; package pages: templates and texts;
-//	                callback.go: where they may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes;
-//	                jsonfields.go: the names of fields in what it is sent
-//	adminapi/       what goes over the wire of it, and a client
-//	command/        the commands: clients of the admin API, and those for people who debug signatures
-//	                and policies. policyverdict.go: what a configuration decides about a request,
-//	                which the package registers the commands with
-//	sites.go        where the handlers stand among a configuration's routes; arrival.go: which servers a URL
-//	                reaches; routewalk.go: the way of a request to the handler that judges it; namespace.go:
-//	                the sites that share users, though their logins differ
+//	app.go          the app: the lifetimes, the permission levels
+//	appstore.go     the app's store, which it knows only as a tokenstore.Module
+//	consumer.go     declared consumers, and the checks of all consumers
+//	consumersettings.go
+//	                the settings of a consumer, which adminapi defines, in the Caddyfile and with
+//	                placeholders
+//	endpoints.go    the option endpoints
+//	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
+//	authorize.go    the page where a user grants or refuses
+//	usertokens.go   the page that lists a user's grants
+//	page.go         what both pages share
+//	pages.go        the pages' options; package pages holds templates and texts
+//	callback.go     where the pages may send a browser
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	jsonfields.go   the names of fields in the admin API's JSON
+//	adminapi/       the wire types of the admin API, and its client
+//	command/        the commands: clients of the admin API, and tools to debug signatures and
+//	                policies
+//	policyverdict.go
+//	                what a configuration decides about a request; the package registers the
+//	                commands with it
+//	sites.go        finds the handlers among a configuration's routes
+//	arrival.go      finds the servers that a URL reaches
+//	routewalk.go    takes a request through the routes to the handler that judges it
+//	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
-//	event.go        what happened, told once; metrics and logs hear of it there
-//	metrics.go      what was decided, counted; usage.go: when tokens were last used
+//	event.go        reports each fact once, to metrics and logs
+//	metrics.go      counts the decisions
+//	usage.go        records when tokens were last used
 //
-// The package imports all of its own: policy (who may make which request), refusal (why a request is
-// refused), oauth1 (RFC 5849), pages (what people see), adminapi, command, and tokenstore (the model
-// and its stores). None of them imports it.
+// The package imports all packages below it: policy (which requests are allowed), refusal (the
+// reasons of refusals), oauth1 (RFC 5849), pages (the pages' templates and texts), adminapi,
+// command, and tokenstore (the model and its stores). None of them imports it.
 package caddymodule

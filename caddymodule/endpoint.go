@@ -12,23 +12,24 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// consumerRequest is a request of a consumer to one of its two endpoints, so far as it has been judged.
+// consumerRequest is a request of a consumer to one of its two endpoints, and the results of the
+// checks so far.
 type consumerRequest struct {
 	*signed
 	store     tokenstore.Store
 	consumer  *tokenstore.Consumer
 	registers bool  // the consumer is not stored yet
-	timestamp int64 // 0 where none is checked
+	timestamp int64 // 0 if it is not checked
 }
 
-// named returns the keys that the request names, as far as it could be read.
+// named returns the keys that the request names, if they could be read.
 func (c *consumerRequest) named() (consumer, token string) {
 	return c.params.ConsumerKey, c.params.Token
 }
 
-// readConsumerRequest reads a request to an endpoint, and finds its consumer. A problem comes with the
-// request: open registration can think otherwise of an unknown consumer, and the refusal tells which keys
-// were named.
+// readConsumerRequest reads a request to an endpoint, and finds its consumer. It returns the
+// request with a problem too: open registration may accept an unknown consumer, and the refusal
+// names the keys of the request.
 func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refusal.Problem) {
 	s := new(signed)
 	c := &consumerRequest{signed: s}
@@ -37,7 +38,7 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refus
 	}
 	problem := h.read(r, s, true)
 	if problem != nil && s.params.Source == oauth1.SourceNone {
-		return c, problem // the parameters could not be read at all
+		return c, problem // no parameters could be read
 	}
 	if s.params.ConsumerKey == "" {
 		return c, refusal.EndpointNoConsumer
@@ -65,7 +66,7 @@ func (h *Handler) verifyEndpoint(c *consumerRequest, tokenSecret string) *refusa
 	return nil
 }
 
-// useEndpointNonce refuses a request to an endpoint that was there before.
+// useEndpointNonce refuses a replayed request to an endpoint.
 func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal.Problem {
 	if c.timestamp == 0 {
 		return nil
@@ -73,7 +74,8 @@ func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal
 	return h.useNonce(r.Context(), c.store, &c.params, c.timestamp, true)
 }
 
-// answerForm writes the credentials of a token, form-encoded (RFC 5849 section 2.1), in the order of the pairs.
+// answerForm writes the credentials of a token, form-encoded (RFC 5849 section 2.1), in the order
+// of the pairs.
 func (h *Handler) answerForm(w http.ResponseWriter, pairs ...[2]string) error {
 	var body []byte
 	for i, pair := range pairs {
@@ -94,7 +96,7 @@ func (h *Handler) answerJSON(w http.ResponseWriter, value any) error {
 	return h.answer(w, http.StatusOK, "application/json", body)
 }
 
-// storeProblem is the refusal for an error of the store at an endpoint.
+// storeProblem returns the refusal for an error of the store at an endpoint.
 func storeProblem(err error) *refusal.Problem {
 	for _, known := range []struct {
 		err     error

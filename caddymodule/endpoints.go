@@ -10,23 +10,24 @@ import (
 	"strings"
 )
 
-// Endpoints are the places at which the handler answers by itself: paths, each with a query if that is what
-// tells it from others, such as `/w/index.php?title=Special:OAuth/initiate`. A request has to have the
-// parameters of such a query, each once and with this value; it may have others.
+// Endpoints are the URLs that the handler answers itself. Each is a path, with a query if the query
+// is needed to recognise it, such as `/w/index.php?title=Special:OAuth/initiate`. A request must
+// have the parameters of such a query, each once and with this value; it may have others.
 type Endpoints struct {
-	// Answer nowhere: sign requests here, get tokens elsewhere. Default: false.
+	// Serve no endpoint: requests are verified here, and another server gives out the tokens.
+	// Default: false.
 	Off bool `json:"off,omitempty"`
-	// Default: /+request-token
+	// The endpoint for request tokens. Default: /+request-token
 	RequestToken string `json:"request_token,omitempty"`
-	// Default: /+authorize-token
+	// The page where users grant access. Default: /+authorize-token
 	Authorize string `json:"authorize,omitempty"`
-	// Default: /+access-token
+	// The endpoint for access tokens. Default: /+access-token
 	AccessToken string `json:"access_token,omitempty"`
-	// Default: /+oauth-tokens
+	// The page where users revoke access. Default: /+oauth-tokens
 	Tokens string `json:"tokens,omitempty"`
 }
 
-// The names of the endpoints, for logs and metrics; endpointAPI is every other request.
+// The names of the endpoints, for logs and metrics. All other requests have the name endpointAPI.
 const (
 	endpointAPI          = "api"
 	endpointRequestToken = "request_token"
@@ -38,13 +39,13 @@ const (
 // endpoint is one of the Endpoints.
 type endpoint struct {
 	name  string
-	place string // as it is configured
+	place string // as configured
 	path  string
-	query url.Values // what a request must have in its query; mostly nothing
+	query url.Values // the parameters that a request must have in its query; usually none
 	serve func(http.ResponseWriter, *http.Request) error
 }
 
-// provisionEndpoints sets the defaults. What can't be read is for validateEndpoints.
+// provisionEndpoints sets the defaults. It ignores invalid places, which validateEndpoints refuses.
 func (h *Handler) provisionEndpoints() {
 	if h.Endpoints == nil {
 		h.Endpoints = new(Endpoints)
@@ -75,7 +76,7 @@ func (h *Handler) provisionEndpoints() {
 	}
 }
 
-// validateEndpoints refuses endpoints that are none, or that one request could mean at once.
+// validateEndpoints refuses invalid endpoints, and two endpoints that one request could match.
 func (h *Handler) validateEndpoints() error {
 	for i, e := range h.endpoints {
 		if err := checkEndpoint(e.place); err != nil {
@@ -90,10 +91,10 @@ func (h *Handler) validateEndpoints() error {
 	return nil
 }
 
-// pageParameters are those that the pages read from the query, beside the OAuth parameters.
+// pageParameters are the query parameters that the pages read, besides the OAuth parameters.
 var pageParameters = []string{"after", "allow_permission", "done", "lp.context", "proof", "revoked"}
 
-// parseEndpoint reads the place of an endpoint: a path, not encoded, and a query, if there is one.
+// parseEndpoint reads the place of an endpoint: a path, not encoded, and an optional query.
 func parseEndpoint(place string) (path string, query url.Values, err error) {
 	path, raw, _ := strings.Cut(place, "?")
 	if !strings.HasPrefix(path, "/") {
@@ -123,7 +124,7 @@ func checkEndpoint(place string) error {
 	return nil
 }
 
-// differs reports whether no request can mean both of two endpoints of one path.
+// differs reports whether no request can match both of two endpoints with the same path.
 func (e *endpoint) differs(other *endpoint) bool {
 	for name, values := range e.query {
 		if others, ok := other.query[name]; ok && !slices.Equal(values, others) {
@@ -133,7 +134,7 @@ func (e *endpoint) differs(other *endpoint) bool {
 	return false
 }
 
-// endpointOf finds the endpoint that a request is for; nil where it is for none.
+// endpointOf finds the endpoint that a request is for, or nil.
 func (h *Handler) endpointOf(r *http.Request) *endpoint {
 	for _, e := range h.byPath[r.URL.Path] {
 		if e.hasQuery(r.URL.RawQuery) {
@@ -147,7 +148,7 @@ func (e *endpoint) hasQuery(query string) bool {
 	if len(e.query) == 0 {
 		return true
 	}
-	sent, _ := url.ParseQuery(query) // what is malformed is for the endpoint to refuse
+	sent, _ := url.ParseQuery(query) // the endpoint refuses a malformed query
 	for name, values := range e.query {
 		if !slices.Equal(sent[name], values) {
 			return false
@@ -156,12 +157,12 @@ func (e *endpoint) hasQuery(query string) bool {
 	return true
 }
 
-// endpoint is the endpoint of a name, which must be there.
+// endpoint returns the endpoint with a name, which must exist.
 func (h *Handler) endpoint(name string) *endpoint {
 	return h.endpoints[slices.IndexFunc(h.endpoints, func(e *endpoint) bool { return e.name == name })]
 }
 
-// here is a link from a page of the endpoint to another, by its query.
+// here returns a link from a page of the endpoint to another page of it, which the query selects.
 func (e *endpoint) here(query url.Values) string {
 	if len(e.query) == 0 {
 		return "?" + query.Encode()
@@ -169,7 +170,7 @@ func (e *endpoint) here(query url.Values) string {
 	return strings.TrimSuffix("?"+e.query.Encode()+"&"+query.Encode(), "&")
 }
 
-// linkTo is a link from a request's page to another endpoint.
+// linkTo returns a link from a request's page to another endpoint.
 func (h *Handler) linkTo(r *http.Request, e *endpoint) string {
 	link := relative(r.URL.Path, e.path)
 	if strings.HasPrefix(link, "/") {
@@ -181,8 +182,8 @@ func (h *Handler) linkTo(r *http.Request, e *endpoint) string {
 	return link + e.here(nil)
 }
 
-// relative is a link from one path to another that survives a prefix which something in front takes away, as long as
-// both are in the same folder.
+// relative returns a link from one path to another. If both are in the same folder, the link also
+// works behind a proxy that removes a prefix of the path.
 func relative(from, to string) string {
 	if path.Dir(from) != path.Dir(to) || strings.HasSuffix(to, "/") {
 		return (&url.URL{Path: to}).String()

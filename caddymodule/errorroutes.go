@@ -10,10 +10,10 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// answerError gives the site's error routes (handle_errors) the chance to answer a refusal. Where there
-// are none, or none of them answers, fallback does. To return the error to Caddy's server would do only
-// the first half: it writes an empty body then, and clients read the reason in ours. The routes get the
-// text without anything that could be markup, since clients send a part of it.
+// answerError lets the site's error routes (handle_errors) answer a refusal. If there are none, or
+// none of them answers, it calls fallback. Returning the error to Caddy's server would not be
+// enough: if no route answers, the server writes an empty body, but clients read the reason in the
+// body. The text for the routes contains no markup characters, because clients send a part of it.
 func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal.Problem, fallback func(http.ResponseWriter) error) error {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Errors == nil || len(server.Errors.Routes) == 0 {
@@ -22,7 +22,7 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal
 	h.dropSecretForm(r)
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		r.Method, r.RemoteAddr = original.Method, original.RemoteAddr
-		r.RequestURI = original.URL.RequestURI() // the request line itself still has the credentials that its URL lost
+		r.RequestURI = original.URL.RequestURI() // the request line still has the credentials that were removed from its URL
 		*r.URL = *original.URL
 	}
 	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(refusal.Safe(p.Text))))
@@ -36,7 +36,7 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal
 		if watched.wrote {
 			return err
 		}
-		h.logger.Error("an error route failed", zap.Error(err)) // the client still learns why it was refused
+		h.logger.Error("an error route failed", zap.Error(err)) // the client still gets the reason of the refusal
 		return fallback(w)
 	}
 	if watched.wrote {
@@ -49,8 +49,9 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal
 	return nil
 }
 
-// watchedWriter holds a status back until there is a body, so that an answer which is only the status can be told from one
-// that says something. It does not unwrap: to flush what lies beneath would pass the status by.
+// watchedWriter holds a status back until there is a body. So an answer with only a status can be
+// told from one with a body. It has no Unwrap: a flush of the writer below would send the wrong
+// status.
 type watchedWriter struct {
 	http.ResponseWriter
 	status int
@@ -68,7 +69,7 @@ func (w *watchedWriter) WriteHeader(status int) {
 	}
 }
 
-// Write writes the status that was held back, and the body.
+// Write writes the held status, and the body.
 func (w *watchedWriter) Write(body []byte) (int, error) {
 	if !w.wrote {
 		w.wrote = true

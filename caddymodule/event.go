@@ -10,14 +10,14 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// events is told each fact once, by the code that made it so. Everything that listens is called from here:
-// the metrics, the logs, and the placeholders of a refusal. It is never given a secret or a signature.
+// events receives each fact once, from the code that caused it. It updates the metrics, the logs,
+// and the placeholders of a refusal. It is never given a secret or a signature.
 type events struct {
 	metrics *metrics
 	logger  *zap.Logger
 }
 
-// refused: a request got a refusal. A client's mistake is no error of the server.
+// refused: a request was refused. A mistake of the client is not logged as an error.
 func (e *events) refused(r *http.Request, endpoint string, p *refusal.Problem) {
 	e.metrics.refused(endpoint, p.Reason)
 	publish(r, endpoint, p)
@@ -42,10 +42,10 @@ func (e *events) refused(r *http.Request, endpoint string, p *refusal.Problem) {
 	}
 }
 
-// forwarded: an API request goes on to the next handler, as the identity.
+// forwarded: an API request goes on to the next handler, with the identity.
 func (e *events) forwarded(id *Identity) { e.metrics.passed(id.Anonymous()) }
 
-// shown: a user got one of the pages of an endpoint, or was sent on from it.
+// shown: a user got a page of an endpoint, or was redirected by it.
 func (e *events) shown(endpoint string) { e.metrics.answered(endpoint) }
 
 // requestTokenIssued: a consumer got a request token.
@@ -54,7 +54,7 @@ func (e *events) requestTokenIssued() { e.metrics.answered(endpointRequestToken)
 // exchanged: a consumer got an access token for its request token.
 func (e *events) exchanged() { e.metrics.answered(endpointAccessToken) }
 
-// reviewed: a user granted or refused what a consumer asked for.
+// reviewed: a user granted or refused access to a consumer.
 func (e *events) reviewed(consumer string, review tokenstore.Review) {
 	text, expires := "access granted", zap.Skip()
 	if review.Permission == tokenstore.Unauthorized {
@@ -72,7 +72,7 @@ func (e *events) reviewed(consumer string, review tokenstore.Review) {
 	)
 }
 
-// revoked: a user took back a number of access tokens of a consumer.
+// revoked: a user revoked a number of access tokens of a consumer.
 func (e *events) revoked(consumer, user string, tokens int) {
 	e.logger.Info("access revoked",
 		zap.String("consumer", consumer),
@@ -81,7 +81,7 @@ func (e *events) revoked(consumer, user string, tokens int) {
 	)
 }
 
-// changed: somebody changed something by the admin API, from the address.
+// changed: an operator changed something through the admin API, from the remote address.
 func (e *events) changed(what, remote string, fields ...zap.Field) {
 	e.logger.Info(what, append(fields, zap.String("remote", remote))...)
 }

@@ -7,24 +7,27 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// hmacKeys keeps the HMAC keys of those who sign often ready. There is a slot for each of them, which others may have to
-// share.
+// hmacKeys caches the prepared HMAC keys of frequent signers. Each signer has one slot, which it
+// may share with other signers.
 type hmacKeys struct {
 	seed  maphash.Seed
 	slots [hmacSlots]hmacSlot
 }
 
-// hmacSlots are so many that some thousand busy tokens get in each other's way little. A key takes 400 bytes or so.
+// hmacSlots is large enough that a few thousand busy tokens rarely share a slot. A key takes about
+// 400 bytes.
 const hmacSlots = 8192
 
 type hmacSlot struct {
 	ready atomic.Pointer[hmacReady]
-	// missed is by whom the slot was looked at in vain the last time. Whoever comes twice gets it; those who come once, as
-	// most of millions do, do not disturb.
+	// missed is the hash of the last signer that did not find its key here. A signer that misses
+	// twice in a row gets the slot. Signers that come only once, which may be millions, do not take
+	// it.
 	missed atomic.Uint64
 }
 
-// hmacReady is a key and what it was made of, which is compared each time: so a secret that was changed is another key.
+// hmacReady is a key with its secrets. Every look-up compares the secrets, so a changed secret gets
+// a new key.
 type hmacReady struct {
 	method, consumerSecret, tokenSecret string
 	key                                 *oauth1.HMACKey
@@ -32,7 +35,7 @@ type hmacReady struct {
 
 func newHMACKeys() *hmacKeys { return &hmacKeys{seed: maphash.MakeSeed()} }
 
-// get returns the key of the signer, which may be any name for it, or nil when it is not ready.
+// get returns the signer's key, or nil if it is not prepared. The signer may be any unique name.
 func (k *hmacKeys) get(signer, method, consumerSecret, tokenSecret string) *oauth1.HMACKey {
 	hash := maphash.String(k.seed, signer)
 	slot := &k.slots[hash%hmacSlots]
@@ -44,7 +47,7 @@ func (k *hmacKeys) get(signer, method, consumerSecret, tokenSecret string) *oaut
 	}
 	key, err := oauth1.NewHMACKey(method, consumerSecret, tokenSecret)
 	if err != nil {
-		return nil // the secrets do without it
+		return nil // the caller then uses the secrets themselves
 	}
 	slot.ready.Store(&hmacReady{method, consumerSecret, tokenSecret, key})
 	return key

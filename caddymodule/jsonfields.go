@@ -7,13 +7,13 @@ import (
 	"unicode"
 )
 
-// foldedName is the name of a JSON field as encoding/json compares it, which ignores case in
-// Unicode's sense: the long s is an s, and the sign for kelvin a k.
+// foldedName returns the name of a JSON field in one case. Like encoding/json, it folds case as
+// Unicode does: the long s equals s, and the Kelvin sign equals k.
 func foldedName(name string) string {
 	return strings.ToLower(strings.Map(func(r rune) rune {
 		for {
 			next := unicode.SimpleFold(r)
-			if next <= r { // the smallest of those that are the same letter
+			if next <= r { // the smallest letter among those that are equal
 				return next
 			}
 			r = next
@@ -21,13 +21,13 @@ func foldedName(name string) string {
 	}, name))
 }
 
-// repeatedField returns the name of a field that an object in the JSON text has twice, or nothing.
-// encoding/json takes the last, and other readers the first: so nobody knows which was meant. A text
-// that is no JSON has none.
+// repeatedField returns the name of a field that an object in the JSON text has twice, or an empty
+// text. encoding/json uses the last one, other readers use the first, so the meaning is unclear.
+// For a text that is not JSON it returns an empty text.
 func repeatedField(text []byte) string {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
-	// The objects and lists around the next token. Seen is nil for a list.
+	// The objects and lists around the next token. seen is nil for a list.
 	type level struct {
 		seen  map[string]bool
 		named bool // the next token is a value

@@ -7,11 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics counts what was decided. The counters are the process's and not one configuration's, so a reload does not set
-// them back. Their labels are from fixed lists: nothing that a client sends becomes one.
+// metrics counts the decisions. The counters belong to the process and not to one configuration, so
+// a reload does not reset them. Their labels come from fixed lists; no value of a client becomes a
+// label.
 type metrics struct {
 	requests *prometheus.CounterVec
-	// The two that every good request counts, looked up once.
+	// The two counters of accepted API requests, looked up once.
 	apiAccepted, apiAnonymous prometheus.Counter
 }
 

@@ -18,12 +18,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// warnOfSharedUsers warns where sites of this app differ in who logs in at their pages: users,
-// tokens and consumers are one namespace for all sites of an app, so that what one site's "admin"
-// grants is a grant of the other site's "admin".
+// warnOfSharedUsers warns if sites of this app have different logins. Users, tokens and consumers
+// are one namespace for all sites of an app, so a grant by the "admin" of one site is a grant by
+// the "admin" of the other.
 func (a *App) warnOfSharedUsers(app *caddyhttp.App) {
 	type kind struct{ user, logins string }
-	spaces := make(map[string]map[kind]string) // by the literal text of `user`: a name for each kind of site
+	spaces := make(map[string]map[kind]string) // by the literal text of `user`: the name of a site of each kind
 	for _, s := range sitesOf(app) {
 		if s.handler.app != a || !s.logsIn() {
 			continue
@@ -49,11 +49,11 @@ func (a *App) warnOfSharedUsers(app *caddyhttp.App) {
 	}
 }
 
-// placeholderPattern finds what Caddy replaces in a text.
+// placeholderPattern matches the placeholders that Caddy replaces in a text.
 var placeholderPattern = regexp.MustCompile(`\{[^{}]*\}`)
 
-// logsIn reports whether anybody can be logged in at the site's pages. Without a login on the way,
-// nobody is who only a login could name.
+// logsIn reports whether a user can be logged in at the site's pages. If only a login can set the
+// user, the site needs a login among its routes.
 func (s *site) logsIn() bool {
 	if s.handler.Endpoints.Off {
 		return false
@@ -61,14 +61,14 @@ func (s *site) logsIn() bool {
 	return len(s.relevantLogins()) > 0 || !strings.Contains(s.handler.User, "{http.auth.user.")
 }
 
-// relevantLogins are those whose host and path matchers let a request for one of the pages through.
-// Other matchers are taken to do so.
+// relevantLogins returns the logins that a request for one of the pages can reach. It looks at host
+// and path matchers, and assumes that other matchers match.
 func (s *site) relevantLogins() []earlier {
 	var paths []string
 	for _, name := range []string{endpointAuthorize, endpointTokens} {
 		page := s.handler.endpoint(name).path
 		paths = append(paths, page)
-		for _, route := range s.way { // one of them may strip the prefix that it matches
+		for _, route := range s.way { // a route may strip the prefix that it matches
 			for _, pattern := range alternatives[caddyhttp.MatchPath](route) {
 				if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
 					paths = append(paths, strings.TrimSuffix(prefix, "/")+page)
@@ -93,7 +93,8 @@ func (s *site) relevantLogins() []earlier {
 	})
 }
 
-// mayMatch is Match, for which matchers of other things than hosts and paths always match.
+// mayMatch reports whether a route may match. Only its host and path matchers are asked; other
+// matchers count as matching.
 func mayMatch(route *caddyhttp.Route, r *http.Request) bool {
 	if len(route.MatcherSets) == 0 {
 		return true
@@ -109,8 +110,8 @@ func mayMatch(route *caddyhttp.Route, r *http.Request) bool {
 	})
 }
 
-// fingerprint is the same for sites with the same logins. It is a hash, and not for showing:
-// passwords' hashes went into it.
+// fingerprint is equal for sites with the same logins. It is a hash that must not be shown: it is
+// made from password hashes, among others.
 func (s *site) fingerprint() string {
 	hash := sha256.New()
 	encoder := json.NewEncoder(hash)
@@ -119,7 +120,7 @@ func (s *site) fingerprint() string {
 		case *caddyauth.Authentication:
 			for _, name := range slices.Sorted(maps.Keys(handler.Providers)) {
 				_ = encoder.Encode(name)
-				// One that can't be encoded counts as the same as every other of its name.
+				// If settings can't be encoded, they count as equal to all others of the same name.
 				_ = encoder.Encode(settings(handler.Providers[name]))
 			}
 		case *reverseproxy.Handler:
@@ -133,8 +134,8 @@ func (s *site) fingerprint() string {
 	return string(hash.Sum(nil))
 }
 
-// settings are what makes two login providers the same. Basic authentication forgets its list once
-// it has made a map of it.
+// settings returns the values that make two login providers equal. Basic authentication drops its
+// list of accounts when it has made a map of it.
 func settings(provider caddyauth.Authenticator) any {
 	if basic, ok := provider.(*caddyauth.HTTPBasicAuth); ok {
 		return basic.Accounts

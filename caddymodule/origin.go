@@ -12,17 +12,18 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
-// origin is the scheme and host that a client used, as it signed them.
+// origin is the scheme and host that the client signed.
 type origin struct {
 	scheme, host string
-	// secure says that the way from the client was TLS, by our own connection or by the word of a trusted proxy: a
-	// base_url alone proves nothing about it.
+	// secure says that the client's connection is TLS, as this server's own connection or a trusted
+	// proxy says. A base_url alone proves nothing about it.
 	secure bool
 }
 
-// origin finds the public origin of a request: base_url if there is one; else what a trusted proxy says; else what the
-// connection itself says. Only the last value of a forwarding header counts: it is the nearest proxy's own. The port of
-// X-Forwarded-Port is for a host without one: many proxies take it away from Host. Forwarded (RFC 7239) is not read.
+// origin finds the public origin of a request: base_url if it is set, else the headers of a trusted
+// proxy, else the connection. Only the last value of a forwarding header counts: the nearest proxy
+// added it. X-Forwarded-Port applies to a host without a port, since many proxies remove the port
+// from Host. Forwarded (RFC 7239) is not read.
 func (h *Handler) origin(r *http.Request) origin {
 	o := origin{scheme: "http", host: r.Host}
 	if r.TLS != nil {
@@ -55,8 +56,8 @@ func isPort(s string) bool {
 	return err == nil && n > 0 && s[0] != '0'
 }
 
-// ofOtherScheme reports whether a port is the default one of the other scheme: that of a connection
-// between two proxies, and not the client's.
+// ofOtherScheme reports whether a port is the default port of the other scheme. Such a port belongs
+// to a connection between two proxies, and not to the client's.
 func ofOtherScheme(scheme, port string) bool {
 	return scheme == "https" && port == "80" || scheme == "http" && port == "443"
 }
@@ -73,7 +74,7 @@ func lastValue(fields []string) string {
 	return strings.TrimSpace(last)
 }
 
-// parseBaseURL checks a base_url: an origin, and a path if there is one.
+// parseBaseURL checks a base_url: an origin, and an optional path.
 func parseBaseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// The placeholders of a refusal. handle_errors answers with them in another provider's words, and
-// log_append writes them into the access log.
+// The placeholders of a refusal. handle_errors uses them to answer in the words of another
+// provider, and log_append to write them into the access log.
 const (
 	placeholderReason     = "oauth1.refusal.reason"
 	placeholderProblem    = "oauth1.refusal.problem"
@@ -18,7 +18,8 @@ const (
 	placeholderTimestamps = "oauth1.refusal.acceptable_timestamps"
 )
 
-// noRefusal provides the placeholders of a request that is not refused. What publish sets goes before it.
+// noRefusal provides the placeholders of a request that is not refused. The values that publish
+// sets take precedence.
 func noRefusal(key string) (value any, known bool) {
 	switch key {
 	case placeholderReason, placeholderProblem, placeholderText, placeholderConsumer,
@@ -29,14 +30,14 @@ func noRefusal(key string) (value any, known bool) {
 }
 
 // publish sets the placeholders of a refusal. Clients write a part of them, and sites put them into
-// JSON, HTML and headers, so all of it is safe text. A secret or a signature is in none of them.
+// JSON, HTML and headers, so all values are made safe. None of them holds a secret or a signature.
 func publish(r *http.Request, endpoint string, p *refusal.Problem) {
 	token, word := p.Token, p.Word
 	if endpoint == endpointAuthorize {
 		token = r.URL.Query().Get("oauth_token")
 	}
 	if endpoint == endpointAuthorize || endpoint == endpointTokens {
-		word = "" // people see these, and not clients
+		word = "" // people read pages; clients do not
 	}
 	repl := replacer(r)
 	repl.Set(placeholderReason, p.Reason)

@@ -21,7 +21,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// What makes the exit status 1, beside errors. Its reasons are in the output.
+// The results with exit status 1, besides errors. The output says why.
 var (
 	errRefused  = errors.New("the request is refused")
 	errNoAnswer = errors.New("nothing answers the request")
@@ -32,8 +32,8 @@ func init() {
 	command.Register(command.Policies{Imagine: imagined, Explain: explainPolicy})
 }
 
-// explainPolicy says what a configuration decides about a request, at each server that it reaches:
-// the answer of the command `oauth1 policy`.
+// explainPolicy says what a configuration decides about a request, at each server that the request
+// reaches. It is the command `oauth1 policy`.
 func explainPolicy(out io.Writer, config []byte, r *http.Request, caller command.Caller) error {
 	id := policy.Subject{
 		User:       caller.User,
@@ -74,7 +74,7 @@ func explainPolicy(out io.Writer, config []byte, r *http.Request, caller command
 	return failed
 }
 
-// explain says what becomes of the request at one server.
+// explain says what one server does with the request.
 func (a *arrival) explain(out io.Writer, id policy.Subject) error {
 	h, r := a.judge, a.request
 	switch {
@@ -106,7 +106,7 @@ func (a *arrival) explain(out io.Writer, id policy.Subject) error {
 	if d.Problem == nil {
 		d = h.rules.Decide(r, &id)
 	}
-	if d.Policy == nil { // refused without one
+	if d.Policy == nil { // refused before any policy
 		d.Number, d.Policy, _ = h.rules.Find(d.Reading)
 	}
 	fmt.Fprintf(out, "request: %s %s\n", r.Method, r.URL.RequestURI())
@@ -127,7 +127,8 @@ func (a *arrival) explain(out io.Writer, id policy.Subject) error {
 	return err
 }
 
-// provisionWithoutSecrets provisions the sites of a configuration, with consumers whose secrets need not be there.
+// provisionWithoutSecrets provisions the sites of a configuration. The secrets of its consumers may
+// be missing.
 func provisionWithoutSecrets(config []byte) (caddy.Context, context.CancelFunc, error) {
 	var full caddy.Config
 	if err := json.Unmarshal(config, &full); err != nil {
@@ -186,7 +187,7 @@ func imagined(method, target string) (*http.Request, error) {
 	return r, nil
 }
 
-// imagine completes an identity that was only described, and refuses one that could not be.
+// imagine completes an identity from its description, and refuses one that can't exist.
 func (h *Handler) imagine(id *policy.Subject) *refusal.Problem {
 	consumer, declared := h.app.declared[id.Consumer]
 	if !declared {

@@ -6,19 +6,19 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
-// preflight reports whether a request is a browser's question whether a script may send another one
-// (Fetch, CORS-preflight request). A browser sends no credentials with it. OAuth parameters in its
-// query are those of the request to come, which has another method: they prove nothing, and say nothing
-// against it.
+// preflight reports whether a request is a CORS preflight request (Fetch): a browser asks whether a
+// script may send another request. A browser sends no credentials with it. OAuth parameters in its
+// query belong to the request that follows, which has another method. They prove nothing about the
+// preflight request, and are no reason to refuse it.
 //
-// It is read as narrowly as browsers write it. All else is judged by its OAuth parameters: a request
-// that has an Authorization header, a form, or a header in which upstreams look for another method.
+// Only the exact form that browsers send counts. A request with an Authorization header, a form, or
+// a header in which upstreams look for another method is judged by its OAuth parameters.
 func preflight(r *http.Request) bool {
 	if r.Method != http.MethodOptions {
 		return false
 	}
 	if method, _ := originalTarget(r); method != http.MethodOptions {
-		return false // a rewrite made it one
+		return false // a rewrite made it OPTIONS
 	}
 	if !single(r, "Origin") || !single(r, "Access-Control-Request-Method") {
 		return false
@@ -31,7 +31,7 @@ func preflight(r *http.Request) bool {
 	return true
 }
 
-// single reports whether a header is sent once, and not empty.
+// single reports whether a header is sent exactly once, and is not empty.
 func single(r *http.Request, name string) bool {
 	values := r.Header[name]
 	return len(values) == 1 && values[0] != ""

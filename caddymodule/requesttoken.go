@@ -40,9 +40,9 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 	)
 }
 
-// registrable takes an unknown consumer for a new one. It is stored only when its signature turns
-// out to be good. Nobody looks at its key before people see it on a page: so it can't look like
-// another's.
+// registrable prepares an unknown consumer for registration. It is stored only if its signature is
+// valid. Its key must not look like another key: no operator checks it before users see it on a
+// page.
 func (h *Handler) registrable(c *consumerRequest) *refusal.Problem {
 	c.consumer = &tokenstore.Consumer{
 		Key:            c.params.ConsumerKey,
@@ -60,8 +60,8 @@ func (h *Handler) registrable(c *consumerRequest) *refusal.Problem {
 	return nil
 }
 
-// createRequestToken looks at everything that could refuse the request before it stores anything of
-// it: a nonce only for what may have a request token, a new consumer only together with one.
+// createRequestToken makes all checks before it stores anything. It stores a nonce only for a
+// request that may have a request token, and a new consumer only together with a request token.
 func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*tokenstore.RequestToken, *refusal.Problem) {
 	if problem := h.verifyEndpoint(c, ""); problem != nil {
 		return nil, problem
@@ -97,9 +97,9 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	return token, nil
 }
 
-// addRequestToken stores the token, and with it the consumer if it registers itself. Another
-// request may have registered it by now; a consumer that somebody else added meanwhile has a secret
-// that this request does not know.
+// addRequestToken stores the token, and also the consumer if it registers itself. Another request
+// may have registered the consumer in the meantime. If an operator added it in the meantime, it has
+// a secret that this request does not know.
 func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.RequestToken) *refusal.Problem {
 	if c.registers {
 		err := c.store.RegisterConsumer(ctx, c.consumer, token)
@@ -123,10 +123,10 @@ func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.
 	return nil
 }
 
-// unauthorizedTitle is what Launchpad calls a refusal.
+// unauthorizedTitle is Launchpad's title for a refusal.
 const unauthorizedTitle = "No Access"
 
-// requestTokenJSON is Launchpad's answer to a client that will show its own choice of levels.
+// requestTokenJSON returns Launchpad's answer for a client that shows its own choice of levels.
 func (h *Handler) requestTokenJSON(c *tokenstore.Consumer, token *tokenstore.RequestToken) any {
 	type level struct {
 		Value string `json:"value"`

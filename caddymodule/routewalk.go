@@ -14,31 +14,30 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// routeWalk takes an imagined request through the routes of a server, as Caddy would, up to the
-// first oauth1 handler that judges it. Nothing is sent, and no handler runs but those that change
-// what the following matchers see.
+// routeWalk takes an imagined request through the routes of a server, as Caddy would, to the first
+// oauth1 handler that judges it. It sends nothing, and runs only handlers that change what later
+// matchers see.
 type routeWalk struct {
 	server  *caddyhttp.Server
-	request *http.Request // which the walk rewrites
+	request *http.Request // the walk rewrites it
 
-	// What was met, when the walk has ended:
-	judge    *Handler         // the oauth1 handler
-	problem  *refusal.Problem // why it judges nothing
-	answers  string           // where there is none, the name of the handler that answers, or may answer
-	redirect string           // where Caddy's own redirect to HTTPS sends the client
+	// The results of the walk:
+	judge    *Handler         // the oauth1 handler that the request reaches
+	problem  *refusal.Problem // why the judge does not judge the request
+	answers  string           // without a judge: the name of the handler that answers, or may answer
+	redirect string           // the target of Caddy's automatic redirect to HTTPS
 
-	groups map[string]bool // those whose one route has been taken
+	groups map[string]bool // the groups of which a route was taken
 }
 
-// newRouteWalk prepares a copy of a request as the server would; everything that matchers read is
-// in its context.
+// newRouteWalk prepares a copy of a request as the server does: its context holds everything that
+// matchers read.
 func newRouteWalk(server *caddyhttp.Server, r *http.Request) routeWalk {
 	r = caddyhttp.PrepareRequest(r.Clone(r.Context()), caddy.NewReplacer(), nil, server)
 	return routeWalk{server: server, request: r, groups: make(map[string]bool)}
 }
 
-// follow takes the request through a list of routes; ended says that it goes no further than where
-// it is.
+// follow takes the request through a list of routes. ended says that the walk has ended.
 func (w *routeWalk) follow(routes caddyhttp.RouteList) (ended bool, err error) {
 	for _, route := range routes {
 		if route.Group != "" && w.groups[route.Group] {
@@ -88,11 +87,11 @@ func (w *routeWalk) step(handler caddyhttp.MiddlewareHandler) (ended bool, err e
 		return err != nil, err
 	case *reverseproxy.Handler:
 		w.answers = name
-		return len(handler.HandleResponse) == 0, nil // forward_auth is one that goes on after some answers
+		return len(handler.HandleResponse) == 0, nil // forward_auth continues after some answers
 	case *fileserver.FileServer:
 		w.answers = name
 		return !handler.PassThru, nil
-	case caddyhttp.StaticResponse: // a value: no configuration makes it, automatic HTTPS does
+	case caddyhttp.StaticResponse: // as a value, it comes from automatic HTTPS and not from a configuration
 		w.redirect, w.answers = replacer(w.request).ReplaceAll(handler.Headers.Get("Location"), ""), ""
 		return true, nil
 	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
@@ -100,20 +99,20 @@ func (w *routeWalk) step(handler caddyhttp.MiddlewareHandler) (ended bool, err e
 		return true, nil
 	}
 	if !passOn[name] {
-		w.answers = name // it may: what a handler of another module does is not known
+		w.answers = name // it may answer: the behaviour of other modules is unknown
 	}
 	return false, nil
 }
 
-// passOn are the handlers of Caddy's standard modules that answer no request by themselves.
+// passOn are the handlers of Caddy's standard modules that never answer a request themselves.
 var passOn = map[string]bool{
 	"authentication": true, "copy_response_headers": true, "encode": true, "headers": true,
 	"intercept": true, "log_append": true, "push": true, "request_body": true, "templates": true,
 	"timeouts": true, "tracing": true,
 }
 
-// hasHost reports whether routes have a site for the request's host: one whose host matchers all
-// match, or that has none.
+// hasHost reports whether the routes have a site for the request's host: a site whose host matchers
+// all match, or that has no host matcher.
 func hasHost(routes caddyhttp.RouteList, r *http.Request) bool {
 	for _, route := range routes {
 		if len(route.MatcherSets) == 0 {
@@ -142,7 +141,7 @@ func setHasHost(set caddyhttp.MatcherSet, r *http.Request) bool {
 
 func isHost(matcher any) bool {
 	switch matcher.(type) {
-	case *caddyhttp.MatchHost, caddyhttp.MatchHost: // automatic HTTPS has the value
+	case *caddyhttp.MatchHost, caddyhttp.MatchHost: // automatic HTTPS uses the value
 		return true
 	}
 	return false

@@ -7,13 +7,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// rsaKeys keeps parsed public keys by their PEM, so that a request does not parse one.
+// rsaKeys caches parsed public keys by their PEM, so that requests need not parse them.
 type rsaKeys struct {
 	mu     sync.RWMutex
 	parsed map[string]*rsa.PublicKey
 }
 
-// maxRSAKeys bounds the memory: beyond, the keys are parsed anew.
+// maxRSAKeys limits the memory: further keys are parsed for every request.
 const maxRSAKeys = 4096
 
 func (k *rsaKeys) get(pem string) (*rsa.PublicKey, error) {

@@ -9,11 +9,11 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// judgedVar is the variable that holds the oauth1 handler which has judged a request: another one that
-// leaves the request out must not take away what the first has found.
+// judgedVar is the variable with the oauth1 handler that has judged a request. Another handler that
+// does not judge the request must keep the identity that the first one found.
 const judgedVar = "oauth1.judged"
 
-// receive says whether a request is for this handler to judge, or refuses one that it can't tell of.
+// receive reports whether this handler judges a request. It refuses a request if that is unclear.
 func (h *Handler) receive(r *http.Request) (judges bool, problem *refusal.Problem) {
 	if problem := h.admit(r); problem != nil {
 		return false, problem
@@ -31,8 +31,8 @@ func (h *Handler) receive(r *http.Request) (judges bool, problem *refusal.Proble
 	return h.rules.InScope(r)
 }
 
-// leaveOut takes from a request that is not judged what only judged ones may have: an identity, and
-// the way around later judgement that an upgrade is. What another handler gave it stays.
+// leaveOut removes an identity and upgrades from a request that is not judged: an upgrade would
+// allow later requests without judgement. An identity from another oauth1 handler stays.
 func (h *Handler) leaveOut(r *http.Request) {
 	given := make(http.Header)
 	if judge, ok := caddyhttp.GetVar(r.Context(), judgedVar).(*Handler); ok {

@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// admit refuses what is no request for a resource in its plain form: before the directive's own
-// matcher, the endpoints, the signature or a policy looks at anything. What it lets through has the
-// same path and method for all of them and for the upstream.
+// admit refuses a request whose method or target is not in plain form. It runs before the
+// directive's own matcher, the endpoints, the signature and the policies. A request that it accepts
+// has the same path and method for all of them and for the upstream.
 func (h *Handler) admit(r *http.Request) *refusal.Problem {
 	method, target := r.Method, r.RequestURI
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
@@ -21,7 +21,7 @@ func (h *Handler) admit(r *http.Request) *refusal.Problem {
 		method, target = original.Method, original.RequestURI
 	}
 	if !policy.PlainTarget(target) {
-		// Error routes may lead to an upstream, which must not get it either.
+		// Error routes may lead to an upstream, which must not get the target either.
 		*r.URL = url.URL{Path: "/"}
 		if ok {
 			*original.URL = url.URL{Path: "/"}
@@ -33,12 +33,12 @@ func (h *Handler) admit(r *http.Request) *refusal.Problem {
 		return refusal.Method.About(method)
 	}
 	if !policy.PlainMethod(r.Method) {
-		return refusal.Method.About(r.Method) // the work of a rewrite
+		return refusal.Method.About(r.Method) // a rewrite set this method
 	}
 	if r.Method == http.MethodConnect && !(extendedConnect(r) && h.upgrades(websocket)) {
 		return refusal.Connect
 	}
-	if r.URL.Path == "" { // as in http://host?query
+	if r.URL.Path == "" { // for example, http://host?query
 		r.URL.Path, r.URL.RawPath = "/", ""
 	}
 	if ok && original.URL.Path == "" {
@@ -47,14 +47,14 @@ func (h *Handler) admit(r *http.Request) *refusal.Problem {
 	return nil
 }
 
-// equalASCII compares with an ASCII text in any case. Unicode has other letters that fold to some of
-// ASCII's; each is longer than one byte.
+// equalASCII compares a text with an ASCII text and ignores case. Other letters that Unicode folds
+// to ASCII letters are longer than one byte, so they are never equal.
 func equalASCII(s, ascii string) bool {
 	return len(s) == len(ascii) && strings.EqualFold(s, ascii)
 }
 
 // extendedConnect reports whether a request opens a WebSocket over HTTP/2 or HTTP/3 (RFC 8441, RFC
-// 9220). Caddy's reverse_proxy makes a GET of it, which is what clients sign and policies judge.
+// 9220). Caddy's reverse_proxy turns it into a GET, and clients sign and policies judge that GET.
 func extendedConnect(r *http.Request) bool {
 	if r.Method != http.MethodConnect {
 		return false
@@ -68,8 +68,8 @@ func extendedConnect(r *http.Request) bool {
 	return false
 }
 
-// originalTarget is the method and the request target as the client signed them, before any rewrite.
-// A CONNECT that was admitted is a WebSocket's GET.
+// originalTarget returns the method and the request target that the client signed, before any
+// rewrite. An admitted CONNECT is the GET of a WebSocket.
 func originalTarget(r *http.Request) (method, target string) {
 	method, target = r.Method, r.RequestURI
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
@@ -81,8 +81,8 @@ func originalTarget(r *http.Request) (method, target string) {
 	return method, target
 }
 
-// asForwarded gives a WebSocket's CONNECT the method and the headers that the upstream will see, until the
-// function that it returns is called. Every other request is that already.
+// asForwarded gives a WebSocket's CONNECT the method and headers that the upstream will see, until
+// restore is called. It does not change other requests.
 func asForwarded(r *http.Request) (restore func()) {
 	if r.Method != http.MethodConnect {
 		return func() {}
@@ -94,7 +94,7 @@ func asForwarded(r *http.Request) (restore func()) {
 	repl.Set(placeholder, r.Method)
 	return func() {
 		r.Method = http.MethodConnect
-		delete(r.Header, "Connection") // HTTP/2 and HTTP/3 know neither
+		delete(r.Header, "Connection") // HTTP/2 and HTTP/3 have neither header
 		delete(r.Header, "Upgrade")
 		repl.Delete(placeholder)
 	}

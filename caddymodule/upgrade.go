@@ -10,11 +10,11 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// websocket is the protocol that may be upgraded to where the option upgrades does not say.
+// websocket is the only protocol of upgrades if the option upgrades is not set.
 const websocket = "websocket"
 
-// limitUpgrades leaves in Upgrade only what the site lets through. An upstream that agrees to another
-// protocol, such as h2c, would take requests from the client that nobody judges.
+// limitUpgrades keeps only allowed protocols in Upgrade. With another protocol, such as h2c, the
+// upstream would accept requests from the client that no policy judges.
 func (h *Handler) limitUpgrades(r *http.Request) {
 	fields, ok := r.Header["Upgrade"]
 	if !ok {
@@ -37,12 +37,12 @@ func (h *Handler) limitUpgrades(r *http.Request) {
 	r.Header["Upgrade"] = []string{strings.Join(kept, ", ")}
 }
 
-// upgrades reports whether the site lets a protocol through.
+// upgrades reports whether the site allows a protocol.
 func (h *Handler) upgrades(protocol string) bool {
 	return slices.ContainsFunc(h.Upgrades, func(allowed string) bool { return equalASCII(protocol, allowed) })
 }
 
-// checkUpgrade refuses what is no protocol (RFC 9110 section 7.8).
+// checkUpgrade refuses an invalid protocol name (RFC 9110 section 7.8).
 func checkUpgrade(protocol string) error {
 	name, version, versioned := strings.Cut(protocol, "/")
 	if !httpguts.ValidHeaderFieldName(name) || versioned && !httpguts.ValidHeaderFieldName(version) {

@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// usageResolution is how exact LastUsed is: a token that was noted less than that ago is not noted again, if the store
-	// has it at hand.
+	// usageResolution is the precision of LastUsed: a use is not recorded again within this time,
+	// if the store has the token in memory.
 	usageResolution = time.Minute
-	// usageInterval is how often what was noted is written.
+	// usageInterval is the time between two writes.
 	usageInterval = 10 * time.Second
 )
 
-// usage collects which access tokens were used, and writes them to the store in batches, so that a request pays no more
-// than a look at the time.
+// usage collects the times of use of access tokens, and writes them to the store in batches. A
+// request only compares two times.
 type usage struct {
 	mu   sync.Mutex
 	used map[string]time.Time
@@ -27,7 +27,7 @@ type usage struct {
 	done chan struct{}
 }
 
-// note notes that a request passed with the token.
+// note records that a request passed with the token.
 func (u *usage) note(token *tokenstore.AccessToken, now time.Time) {
 	if now.Sub(token.LastUsed) < usageResolution {
 		return
@@ -40,7 +40,7 @@ func (u *usage) note(token *tokenstore.AccessToken, now time.Time) {
 	u.used[token.Key] = now
 }
 
-// take returns what was noted since the last time.
+// take returns the records since the last call.
 func (u *usage) take() map[string]time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -49,7 +49,7 @@ func (u *usage) take() map[string]time.Time {
 	return used
 }
 
-// start writes to the store until end is called.
+// start writes to the store periodically until end is called.
 func (u *usage) start(store tokenstore.Store, logger *zap.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	u.stop, u.done = cancel, make(chan struct{})
@@ -78,7 +78,7 @@ func (u *usage) start(store tokenstore.Store, logger *zap.Logger) {
 	}()
 }
 
-// end writes what is left.
+// end writes the remaining records.
 func (u *usage) end() {
 	if u.stop == nil {
 		return

@@ -15,10 +15,11 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// grantsPerPage is how many grants a page lists.
+// grantsPerPage is the number of grants on a page.
 const grantsPerPage = 50
 
-// serveTokens answers /+oauth-tokens: the logged-in user's grants, each with a button that revokes it.
+// serveTokens answers /+oauth-tokens: the list of the logged-in user's grants, each with a button
+// to revoke it.
 func (h *Handler) serveTokens(w http.ResponseWriter, r *http.Request) error {
 	user, store, problem := h.openPage(r)
 	if problem != nil {
@@ -52,7 +53,7 @@ func (h *Handler) tokensView(
 	}
 	after := query.Get("after")
 	tokens, next, err := h.liveTokens(ctx, store, tokenstore.Filter{User: user}, after)
-	if err == nil && len(tokens) == 0 && after != "" { // the last grant of the last page was revoked
+	if err == nil && len(tokens) == 0 && after != "" { // the only grant on the last page was revoked
 		after = ""
 		tokens, next, err = h.liveTokens(ctx, store, tokenstore.Filter{User: user}, after)
 	}
@@ -87,8 +88,8 @@ func (h *Handler) tokensView(
 	return view, nil
 }
 
-// liveTokens returns a page of the access tokens that match, without the expired ones: an empty one
-// only if no more are behind after.
+// liveTokens returns a page of the access tokens that match, without the expired ones. The page is
+// empty only if no more tokens follow after.
 func (h *Handler) liveTokens(
 	ctx context.Context, store tokenstore.Store, f tokenstore.Filter, after string,
 ) ([]*tokenstore.AccessToken, string, error) {
@@ -111,14 +112,14 @@ func (h *Handler) liveTokens(
 	}
 }
 
-// application is the consumer with the key, which may be gone by now.
+// application returns the consumer with the key. The consumer may have been removed.
 func (h *Handler) application(
 	ctx context.Context, store tokenstore.Store, key string,
 ) (pages.Application, error) {
 	consumer, err := h.app.consumer(ctx, store, key)
 	if errors.Is(err, tokenstore.ErrNotFound) {
 		gone := newApplicationView(&tokenstore.Consumer{Key: key})
-		gone.Anybody = false // nobody can use it
+		gone.Anybody = false // nobody can use a removed consumer
 		return gone, nil
 	}
 	if err != nil {
@@ -140,21 +141,21 @@ func (h *Handler) grantView(l *pages.Language, user string, token *tokenstore.Ac
 		ContextClaimed: !h.rules.LookAtContexts(),
 		Declared:       true,
 	}
-	if level, ok := h.app.levels.Find(token.Permission); ok { // else it is its name
+	if level, ok := h.app.levels.Find(token.Permission); ok { // otherwise the title is the name of the level
 		view.Title, _ = levelText(h.app.levels, l, level)
 		view.Declared = !h.app.levels.Builtin
 	}
 	return view
 }
 
-// grantCSRF is a csrfToken about one grant. It holds the consumer's key, so that a form that is sent
-// twice is answered like the first when nothing is left of the grant.
+// grantCSRF returns a csrfToken for one grant. It holds the consumer's key, so that a form that is
+// sent twice gets the same answer after the grant is removed.
 func (h *Handler) grantCSRF(user string, token *tokenstore.AccessToken) string {
 	return h.csrfToken(endpointTokens, user, "token", token.Key, token.Consumer) + "." +
 		base64.RawURLEncoding.EncodeToString([]byte(token.Consumer))
 }
 
-// grantCSRFValid reports whether grantCSRF made the text for the grant, and whose it was.
+// grantCSRFValid reports whether grantCSRF made the text for the grant, and returns its consumer.
 func (h *Handler) grantCSRFValid(text, user, key string) (consumer string, ok bool) {
 	i := strings.LastIndexByte(text, '.')
 	if i < 0 {
@@ -164,7 +165,7 @@ func (h *Handler) grantCSRFValid(text, user, key string) (consumer string, ok bo
 	return string(named), err == nil && h.csrfValid(text[:i], endpointTokens, user, "token", key, string(named))
 }
 
-// revoke ends one grant, or all that the user has granted to a consumer.
+// revoke ends one grant, or all grants of the user to a consumer.
 func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, store tokenstore.Store, query url.Values) error {
 	form, n := h.readForm(w, r)
 	var consumer string
@@ -184,7 +185,8 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, st
 	return h.leave(w, h.endpoint(endpointTokens).here(back))
 }
 
-// revokeGrant does what the form says, and returns whose grant ended, now or when the form was sent before.
+// revokeGrant does what the form asks. It returns the consumer whose grant ended, also if the same
+// form was sent before.
 func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore.Store, form url.Values) (string, *notice) {
 	consumer, valid := form.Get("consumer"), false
 	if form.Has("consumer") {
@@ -211,7 +213,7 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 	return consumer, nil
 }
 
-// revokeToken removes an access token if it is the user's.
+// revokeToken removes an access token if it belongs to the user.
 func revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) error {
 	token, err := store.AccessToken(ctx, key)
 	if err != nil {
