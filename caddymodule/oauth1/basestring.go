@@ -7,21 +7,24 @@ import (
 	"sync"
 )
 
-// Request is what a signature covers beside the protocol parameters, all of it as the client sent it.
+// Request holds the parts of a request that a signature covers besides the protocol parameters, as
+// the client sent them.
 type Request struct {
-	Method string // in any case: the base string has it in upper case
+	Method string // in any case; the base string has it in upper case
 	Scheme string // "http" or "https", in any case
-	Host   string // with its port; the base string has it in lower case, without a default port (http 80, https 443)
-	Path   string // still encoded, without the query; "" means "/"
+	Host   string // with its port; lower case and no default port (http 80, https 443) in the base string
+	Path   string // encoded, without the query; "" means "/"
 	Query  string // raw, without "?"
-	Form   []byte // the raw body if it is an application/x-www-form-urlencoded form, else nil
+	Form   []byte // the raw body of a form (application/x-www-form-urlencoded), else nil
 }
 
-// AppendBaseString appends the signature base string (RFC 5849, section 3.4.1) to dst. The protocol parameters of a
-// request that carries them in its header come from p, those in the query or form from r. Left out are the realm, and
-// oauth_signature at the place that p was read from.
+// AppendBaseString appends the signature base string (RFC 5849, section 3.4.1) to dst. Protocol
+// parameters in the Authorization header come from p, and those in the query or form from r. The
+// base string does not contain the realm, nor the oauth_signature of the source that p was read
+// from.
 //
-// A *ParamError says that the query or form holds malformed percent-encoding; dst is then returned as it was.
+// A *ParamError says that the query or form holds malformed percent-encoding. In that case dst is
+// returned unchanged.
 func (r *Request) AppendBaseString(dst []byte, p *Params) ([]byte, error) {
 	n := newNormalizer()
 	defer n.free()
@@ -41,7 +44,7 @@ func (r *Request) AppendBaseString(dst []byte, p *Params) ([]byte, error) {
 	return n.appendTo(dst), nil
 }
 
-// appendBaseURI appends the base string URI (section 3.4.1.2), encoded.
+// appendBaseURI appends the encoded base string URI (section 3.4.1.2).
 func (r *Request) appendBaseURI(dst []byte) []byte {
 	scheme, host := strings.ToLower(r.Scheme), strings.ToLower(r.Host)
 	switch scheme {
@@ -76,7 +79,7 @@ func newNormalizer() *normalizer {
 	return n
 }
 
-// maxPooled is above what API requests need. Bigger buffers are left to the garbage collector.
+// maxPooled is more than API requests need. Larger buffers are left to the garbage collector.
 const maxPooled = 64 << 10
 
 func (n *normalizer) free() {
@@ -85,8 +88,8 @@ func (n *normalizer) free() {
 	}
 }
 
-// addHeader adds the parameters of the Authorization header: those that Params holds, in the order in which they are sorted; or
-// what the header says, where that is more.
+// addHeader adds the parameters of the Authorization header. They come from Params, in sorted
+// order, or from the header itself if it holds parameters that Params does not have.
 func (n *normalizer) addHeader(p *Params) error {
 	if p.Source == SourceHeader && p.header == "" {
 		n.addKnown(p, sentBodyHash, "oauth_body_hash", p.BodyHash)
@@ -116,7 +119,7 @@ func (n *normalizer) addHeader(p *Params) error {
 	}
 }
 
-// addKnown adds a parameter that was sent, decoded, by its name, which needs no encoding.
+// addKnown adds a decoded parameter, if it was sent. The name needs no encoding.
 func (n *normalizer) addKnown(p *Params, bit sent, name, value string) {
 	if p.sent&bit == 0 {
 		return
@@ -132,7 +135,7 @@ func (n *normalizer) addKnown(p *Params, bit sent, name, value string) {
 func (n *normalizer) addPairs(s string, source Source, p *Params) error {
 	for name, value := range pairs(s) {
 		if p.again && name == "oauth_token" {
-			continue // it is in the header
+			continue // the token in the header is added instead
 		}
 		if !n.add(name, value, true, p.Source == source) {
 			return errMalformed(source)
@@ -141,7 +144,8 @@ func (n *normalizer) addPairs(s string, source Source, p *Params) error {
 	return nil
 }
 
-// add adds a parameter, still encoded as it was sent; not oauth_signature where that is signed means.
+// add adds a parameter that is still encoded. It skips oauth_signature in the source that the
+// parameters were read from.
 func (n *normalizer) add(name, value string, form, isSource bool) bool {
 	s := span{name: len(n.text)}
 	var nameOK, valueOK bool
@@ -157,7 +161,8 @@ func (n *normalizer) add(name, value string, form, isSource bool) bool {
 	return nameOK && valueOK
 }
 
-// appendTo sorts the parameters by their encoded names, then values, joins them, and appends all that, encoded again.
+// appendTo sorts the parameters by their encoded names, then values, joins them, and appends the
+// result, encoded again.
 func (n *normalizer) appendTo(dst []byte) []byte {
 	text := n.text
 	slices.SortFunc(n.params, func(a, b span) int {
@@ -177,7 +182,7 @@ func (n *normalizer) appendTo(dst []byte) []byte {
 	return dst
 }
 
-// appendTwiceEncoded encodes what is encoded already: in such text only "%" needs it.
+// appendTwiceEncoded encodes an encoded text again. In such a text, only "%" needs encoding.
 func appendTwiceEncoded(dst, encoded []byte) []byte {
 	for {
 		i := bytes.IndexByte(encoded, '%')

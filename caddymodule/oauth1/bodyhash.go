@@ -5,11 +5,12 @@ import (
 	"encoding/base64"
 )
 
-// BodyHash is the oauth_body_hash of a body (the OAuth Request Body Hash extension, section 3.2): base64 of the hash that
-// the signature method uses. For PLAINTEXT, which has none, and for an unknown method it is SHA-1.
+// BodyHash returns the oauth_body_hash of a body (the OAuth Request Body Hash extension, section
+// 3.2): the base64 of the hash that the signature method uses. For PLAINTEXT, which has no hash,
+// and for an unknown method, the hash is SHA-1.
 //
-// Only a body that is no form has one: a form is signed as parameters. Compare it with what a client sent in constant
-// time, or after the signature that covers it.
+// A form has no oauth_body_hash: it is signed as parameters. Compare the hash with the one that a
+// client sent in constant time, or only after the signature that covers it is verified.
 func BodyHash(signatureMethod string, body []byte) string {
 	hash := crypto.SHA1
 	if m, ok := methodNamed(signatureMethod); ok && m.kind != kindPlaintext {

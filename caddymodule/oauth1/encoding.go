@@ -8,8 +8,8 @@ import (
 
 var errEncoding = errors.New("malformed percent-encoding")
 
-// Encode percent-encodes s as RFC 5849, section 3.6, wants it: every byte but letters, digits, "-", ".", "_" and "~"
-// becomes %XX, in upper case; a space becomes %20, never "+".
+// Encode percent-encodes s by RFC 5849, section 3.6: every byte except letters, digits, "-", ".",
+// "_" and "~" becomes %XX, in upper case. A space becomes %20, never "+".
 func Encode(s string) string {
 	for i := range len(s) {
 		if !unreserved[s[i]] {
@@ -32,8 +32,8 @@ func AppendEncode(dst []byte, s string) []byte {
 	}
 }
 
-// Decode undoes Encode, once. It takes hexadecimal digits of either case, and leaves "+" and every other unencoded byte
-// as it is. A "%" that two hexadecimal digits do not follow is an error.
+// Decode undoes Encode, once. It accepts hexadecimal digits of either case. "+" and all other
+// unencoded bytes stay unchanged. A "%" without two hexadecimal digits after it is an error.
 func Decode(s string) (string, error) {
 	d, ok := decode(s, false)
 	if !ok {
@@ -42,7 +42,8 @@ func Decode(s string) (string, error) {
 	return d, nil
 }
 
-// decode is Decode; with form, a "+" is a space, as in queries and forms. It allocates only where something is encoded.
+// decode does what Decode does. If form is true, a "+" is a space, as in queries and forms. It
+// allocates only if a byte is encoded.
 func decode(s string, form bool) (string, bool) {
 	if strings.IndexByte(s, '%') < 0 && !(form && strings.IndexByte(s, '+') >= 0) {
 		return s, true
@@ -72,7 +73,8 @@ func decode(s string, form bool) (string, bool) {
 	}
 }
 
-// appendReencoded appends s, decoded as decode does it, in the encoding of section 3.6: %7e and ~ give ~, %2b gives %2B.
+// appendReencoded decodes s as decode does, and appends it in the encoding of section 3.6: %7e and
+// ~ become ~, %2b becomes %2B.
 func appendReencoded(dst []byte, s string, form bool) ([]byte, bool) {
 	for {
 		n := unreservedPrefix(s)
@@ -100,7 +102,7 @@ func appendReencoded(dst []byte, s string, form bool) ([]byte, bool) {
 	}
 }
 
-// wellEncoded tells whether two hexadecimal digits follow every "%" in s.
+// wellEncoded reports whether every "%" in s is followed by two hexadecimal digits.
 func wellEncoded(s string) bool {
 	for {
 		i := strings.IndexByte(s, '%')
@@ -114,8 +116,8 @@ func wellEncoded(s string) bool {
 	}
 }
 
-// isProtocolName tells whether a parameter's name, as sent, begins with "oauth_" once it is decoded. What cannot be
-// decoded stands for itself, so that a malformed rest does not hide the name.
+// isProtocolName reports whether the decoded name of a parameter begins with "oauth_". Malformed
+// encoding stays as it is, so that it can't hide the name in front of it.
 func isProtocolName(name string) bool {
 	const prefix = "oauth_"
 	for i := range len(prefix) {
@@ -136,8 +138,9 @@ func isProtocolName(name string) bool {
 	return true
 }
 
-// pairs gives the names and values of a query or form, still encoded (section 3.4.1.3.1). Only "&" separates pairs, the
-// first "=" ends the name, a piece without "=" has an empty value, and empty pieces are none.
+// pairs yields the names and values of a query or form, still encoded (section 3.4.1.3.1). Only "&"
+// separates pairs, and the first "=" ends the name. A piece without "=" has an empty value. Empty
+// pieces are skipped.
 func pairs(s string) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for s := s; s != ""; {
@@ -154,7 +157,7 @@ func pairs(s string) iter.Seq2[string, string] {
 	}
 }
 
-// unescape reads the %XX that s begins with.
+// unescape reads the %XX at the beginning of s.
 func unescape(s string) (byte, bool) {
 	if len(s) < 3 || s[0] != '%' {
 		return 0, false
@@ -183,7 +186,7 @@ func appendEscaped(dst []byte, c byte) []byte {
 	return append(dst, '%', digits[c>>4], digits[c&15])
 }
 
-// unreservedPrefix is how many bytes at the start of s need no encoding.
+// unreservedPrefix returns how many bytes at the beginning of s need no encoding.
 func unreservedPrefix(s string) int {
 	for i := range len(s) {
 		if !unreserved[s[i]] {
@@ -193,7 +196,7 @@ func unreservedPrefix(s string) int {
 	return len(s)
 }
 
-// unreserved holds the bytes that section 3.6 leaves as they are.
+// unreserved holds the bytes that section 3.6 leaves unencoded.
 var unreserved = func() (set [256]bool) {
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") {
 		set[c] = true

@@ -13,15 +13,15 @@ import (
 	"hash"
 )
 
-// HMACKey is two secrets as an HMAC method uses them, made ready: what the hash is like once it has read the padded key,
-// from where every signature goes on (RFC 2104, section 4). It is for keys that many requests are signed with. Who has it
-// can sign: it is as secret as the secrets.
+// HMACKey is the prepared key of an HMAC method: the states of the hash after it has read the
+// padded key, from which every signature continues (RFC 2104, section 4). It saves time with keys
+// that sign many requests. It is as secret as the two secrets in it: anybody who has it can sign.
 type HMACKey struct {
 	hash         crypto.Hash
-	inner, outer []byte // states of the hash, as it marshals them
+	inner, outer []byte // marshalled states of the hash
 }
 
-// NewHMACKey makes the key of a signature method ready. That the method is no HMAC is an error.
+// NewHMACKey prepares the key of an HMAC method. Any other method is an error.
 func NewHMACKey(signatureMethod, consumerSecret, tokenSecret string) (*HMACKey, error) {
 	m, ok := methodNamed(signatureMethod)
 	if !ok || m.kind != kindHMAC {
@@ -45,7 +45,8 @@ func stateAfter(kind crypto.Hash, block []byte) ([]byte, error) {
 	return h.(resumable).MarshalBinary()
 }
 
-// A resumable hash goes on from a state. Those of the standard library document that they do.
+// A resumable hash can continue from a saved state. The standard library documents this for its
+// hashes.
 type resumable interface {
 	hash.Hash
 	encoding.BinaryMarshaler
@@ -70,7 +71,7 @@ func (b *buffers) verifyHMAC(signature string, hash crypto.Hash, k *Key) error {
 	return nil
 }
 
-// appendHMAC appends the HMAC (RFC 2104) of the base string under the key that is ready.
+// appendHMAC appends the HMAC (RFC 2104) of the base string under a prepared key.
 func (b *buffers) appendHMAC(dst []byte, k *HMACKey) ([]byte, error) {
 	h := b.hashes[k.hash]
 	if h == nil {
@@ -90,8 +91,8 @@ func (b *buffers) appendHMAC(dst []byte, k *HMACKey) ([]byte, error) {
 	return h.Sum(dst), nil
 }
 
-// appendHMACOnce appends the HMAC of the base string under the secrets. It is crypto/hmac without its allocations, for a
-// key that is not worth being made ready.
+// appendHMACOnce appends the HMAC of the base string under the secrets. It does the same as
+// crypto/hmac, without its allocations, for a key that is used too rarely to be prepared.
 func (b *buffers) appendHMACOnce(dst []byte, hash crypto.Hash) []byte {
 	size := blockSize(hash)
 	var outerBlock [maxBlock + maxSum]byte
@@ -119,7 +120,7 @@ func blockSize(hash crypto.Hash) int {
 	if hash == crypto.SHA512 {
 		return sha512.BlockSize
 	}
-	return sha256.BlockSize // SHA-1's, too
+	return sha256.BlockSize // also SHA-1's block size
 }
 
 func appendSum(dst []byte, hash crypto.Hash, data []byte) []byte {

@@ -15,14 +15,14 @@ import (
 )
 
 var (
-	// ErrSignature is a signature that does not match the request.
+	// ErrSignature says that a signature does not match the request.
 	ErrSignature = errors.New("signature does not match")
-	// ErrKeyKind is a signature method that the key is not for, such as HMAC for an RSA key.
+	// ErrKeyKind says that a signature method does not fit the key, such as HMAC with an RSA key.
 	ErrKeyKind = errors.New("signature method and kind of key do not go together")
 )
 
-// SignatureMethods are the values of oauth_signature_method that Parse accepts: RFC 5849's three, and those of
-// section 3.4 with the hashes that came later.
+// SignatureMethods are the values of oauth_signature_method that Parse accepts: the three of RFC
+// 5849, and HMAC and RSA with SHA-256 and SHA-512.
 var SignatureMethods = []string{
 	"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512",
 	"RSA-SHA1", "RSA-SHA256", "RSA-SHA512",
@@ -39,7 +39,7 @@ const (
 
 type method struct {
 	kind methodKind
-	hash crypto.Hash // of HMAC and RSA
+	hash crypto.Hash // for HMAC and RSA
 }
 
 func methodNamed(name string) (method, bool) {
@@ -62,22 +62,24 @@ func methodNamed(name string) (method, bool) {
 	return method{}, false
 }
 
-// Key is what a signature is verified with.
+// Key is the key that verifies a signature.
 type Key struct {
 	ConsumerSecret string
 	TokenSecret    string         // "" for a request without a token
-	HMAC           *HMACKey       // what NewHMACKey made of the two, or nil; used with its own method only
-	RSA            *rsa.PublicKey // when set, only the RSA methods verify; when nil, only HMAC and PLAINTEXT
+	HMAC           *HMACKey       // prepared by NewHMACKey from both secrets, or nil; used only with its own method
+	RSA            *rsa.PublicKey // if set, only RSA methods verify; if nil, only HMAC and PLAINTEXT
 }
 
-// Verify checks the signature in p over the request (RFC 5849, section 3.4), in time that does not depend on where a
-// wrong one differs. It returns ErrSignature when they do not match, ErrKeyKind at once when the method is not for this
-// kind of key, and a *ParamError when the method is absent or unknown or the request cannot be normalized.
+// Verify checks the signature in p over the request (RFC 5849, section 3.4). The time that it takes
+// does not depend on the position of the first difference. It returns ErrSignature if the signature
+// does not match, ErrKeyKind at once if the method does not fit the kind of key, and a *ParamError
+// if the method is absent or unknown or the request cannot be normalized.
 //
-// The HMAC methods accept the canonical base64 text only. PLAINTEXT is the two secrets percent-encoded and joined by "&"
-// (section 3.4.4); the same unencoded is accepted too, as some clients send it. It covers nothing of the request.
+// The HMAC methods accept only canonical base64. PLAINTEXT is the two secrets, percent-encoded and
+// joined by "&" (section 3.4.4). The unencoded secrets are also accepted, because some clients send
+// them. PLAINTEXT does not cover the request.
 //
-// Secrets may be empty, as the standard has it. Where both are, anybody can make the signature.
+// The standard permits empty secrets. If both are empty, anybody can make the signature.
 func Verify(r *Request, p *Params, k *Key) error {
 	if p.SignatureMethod == "" {
 		return &ParamError{Problem: problemAbsent, Parameter: "oauth_signature_method", Reason: "missing"}
@@ -98,7 +100,7 @@ func Verify(r *Request, p *Params, k *Key) error {
 	if err == nil || !p.again {
 		return err
 	}
-	twice := *p // as the RFC has it, where it is sent twice
+	twice := *p // a client that follows the RFC signs both
 	twice.again = false
 	return b.verify(r, &twice, k, m)
 }
@@ -128,7 +130,7 @@ func (b *buffers) verifyPlaintext(signature string, k *Key) error {
 
 func verifyRSA(signature string, hash crypto.Hash, baseString []byte, key *rsa.PublicKey) error {
 	der, err := base64.StdEncoding.Strict().DecodeString(signature)
-	// Go's decoder skips line ends; the length shows them.
+	// Go's decoder skips line ends; the length reveals them.
 	if err != nil || base64.StdEncoding.EncodedLen(len(der)) != len(signature) {
 		return ErrSignature
 	}
@@ -144,11 +146,11 @@ const (
 	maxBlock = sha512.BlockSize
 )
 
-// buffers are what making a signature needs. They are pooled.
+// buffers hold the memory for making a signature. They are pooled.
 type buffers struct {
-	secrets []byte // the secrets, encoded and joined by "&": HMAC's key and PLAINTEXT's signature
-	// padded is the base string behind maxBlock bytes of room for HMAC's inner pad, so that pad and text can be hashed in
-	// one go.
+	secrets []byte // encoded and joined by "&": HMAC's key and PLAINTEXT's signature
+	// padded is the base string after maxBlock bytes of room for HMAC's inner pad, so that both can
+	// be hashed in one call.
 	padded   []byte
 	sum, mac []byte // HMAC's inner hash, and the HMAC
 	hashes   [crypto.SHA512 + 1]resumable
@@ -180,12 +182,12 @@ func (b *buffers) setBaseString(r *Request, p *Params) (err error) {
 
 func (b *buffers) baseString() []byte { return b.padded[maxBlock:] }
 
-// minRSABits is what Go's crypto/rsa asks for. New keys should have 2048 bits or more.
+// minRSABits is the minimum of Go's crypto/rsa. New keys should have 2048 bits or more.
 const minRSABits = 1024
 
-// ParseRSAPublicKey reads an RSA public key of at least 1024 bits from PEM: a public key (SubjectPublicKeyInfo, "PUBLIC
-// KEY", or PKCS #1, "RSA PUBLIC KEY"), or a certificate, of which only the key is used. Anything else, a second PEM
-// block or other text behind it is an error.
+// ParseRSAPublicKey reads an RSA public key of at least 1024 bits from PEM. It accepts a public key
+// (SubjectPublicKeyInfo, "PUBLIC KEY", or PKCS #1, "RSA PUBLIC KEY") and a certificate, of which it
+// uses only the key. Any other content, a second PEM block, or text after the block is an error.
 func ParseRSAPublicKey(text string) (*rsa.PublicKey, error) {
 	block, err := onlyPEMBlock(text)
 	if err != nil {
@@ -226,8 +228,9 @@ func publicKeyOf(block *pem.Block) (any, error) {
 	return nil, fmt.Errorf("no public key or certificate but %q", block.Type)
 }
 
-// ParseRSAPrivateKey reads an unencrypted RSA private key of at least 1024 bits from PEM: PKCS #8, "PRIVATE KEY", or
-// PKCS #1, "RSA PRIVATE KEY". Anything else, a second PEM block or other text behind it is an error.
+// ParseRSAPrivateKey reads an unencrypted RSA private key of at least 1024 bits from PEM: PKCS #8,
+// "PRIVATE KEY", or PKCS #1, "RSA PRIVATE KEY". Any other content, a second PEM block, or text
+// after the block is an error.
 func ParseRSAPrivateKey(text string) (*rsa.PrivateKey, error) {
 	block, err := onlyPEMBlock(text)
 	if err != nil {

@@ -29,13 +29,14 @@ func (s Source) String() string {
 	return "none"
 }
 
-// Params holds a request's protocol parameters (RFC 5849, section 3.1), each percent-decoded once. Parse makes it; what
-// the request did not send is empty, and no field but Source, SignatureMethod and Version has been judged.
+// Params holds a request's protocol parameters (RFC 5849, section 3.1), each percent-decoded once.
+// Parse returns it. Parameters that the request did not send are empty. Only Source,
+// SignatureMethod and Version have been checked.
 type Params struct {
 	Source          Source
 	Realm           string // from the Authorization header only; not part of the signature
 	ConsumerKey     string
-	Token           string // HasToken tells an empty one from none
+	Token           string // HasToken distinguishes an empty token from none
 	HasToken        bool
 	SignatureMethod string // one of SignatureMethods, or "" if absent
 	Signature       string
@@ -48,10 +49,10 @@ type Params struct {
 	BodyHash        string // base64, see BodyHash
 	HasBodyHash     bool
 
-	header string // what follows the scheme in the Authorization header, when that is the source and holds more than we know
+	header string // the header after its scheme, if it is the source and has parameters that Params lacks
 	sent   sent
-	apart  sent // those that were sent, but not in Source: see ParseTokenRequest
-	again  bool // the token is in the header and, as the same, elsewhere; it is signed once, or else twice
+	apart  sent // the parameters outside Source: see ParseTokenRequest
+	again  bool // the token is in the header and, with the same value, elsewhere; it is signed once or twice
 }
 
 // sent is the set of the known parameters that were sent.
@@ -71,7 +72,7 @@ const (
 	sentBodyHash
 )
 
-// field gives the place of a known parameter; all others get nil.
+// field returns the field of a known parameter, or nil.
 func (p *Params) field(name string) (*string, sent) {
 	switch name {
 	case "oauth_consumer_key":
@@ -98,19 +99,19 @@ func (p *Params) field(name string) (*string, sent) {
 	return nil, 0
 }
 
-// ParamError is a protocol parameter that is missing or that cannot be accepted. Its text is meant for the client: it
-// names parameters of the standards, and never holds a value that was sent.
+// ParamError says that a protocol parameter is missing or is not accepted. The text is meant for
+// the client: it names parameters of the standards, and never holds a value that was sent.
 type ParamError struct {
 	// Problem is the word of the OAuth Problem Reporting extension: parameter_rejected, parameter_absent,
 	// version_rejected or signature_method_rejected.
 	Problem string
-	// Parameter is the one that is meant, such as "oauth_nonce"; "" where none is.
+	// Parameter is the parameter at fault, such as "oauth_nonce", or "" if there is none.
 	Parameter string
-	// Reason is what is wrong with it, such as "sent twice".
+	// Reason says what is wrong with the parameter, such as "sent twice".
 	Reason string
 }
 
-// Error is a sentence: "oauth_nonce: sent twice."
+// Error returns a sentence: "oauth_nonce: sent twice."
 func (e *ParamError) Error() string {
 	if e.Parameter == "" {
 		return e.Reason + "."
@@ -118,11 +119,11 @@ func (e *ParamError) Error() string {
 	return e.Parameter + ": " + e.Reason + "."
 }
 
-// MaxParams is how many parameters a signed request may have in its header, its query and its form
-// together: to sort many more costs more than any client is worth.
+// MaxParams is the limit for the parameters in the header, the query and the form of a signed
+// request together. Sorting many more costs too much time, and no client needs them.
 const MaxParams = 10_000
 
-// ErrTooManyParams is a signed request with more than MaxParams parameters.
+// ErrTooManyParams says that a signed request has more than MaxParams parameters.
 var ErrTooManyParams = errors.New("too many parameters")
 
 const (
@@ -136,27 +137,31 @@ func rejected(parameter, reason string) *ParamError {
 	return &ParamError{Problem: problemRejected, Parameter: parameter, Reason: reason}
 }
 
-// Parse reads the protocol parameters of a request (RFC 5849, sections 3.1, 3.2 and 3.5) from exactly one of these: its
-// Authorization header fields, its raw query, and its raw body where that is a form (else nil).
+// Parse reads the protocol parameters of a request (RFC 5849, sections 3.1, 3.2 and 3.5). They must
+// all be in one source: the Authorization header fields, the raw query, or the raw body of a form.
+// For another body, form is nil.
 //
-// Source is SourceNone, with no error, when none of them holds an oauth_ parameter. An Authorization header of scheme
-// OAuth, in any case, is a source even when it is empty; one of another scheme is none.
+// If no source holds an oauth_ parameter, Source is SourceNone, and there is no error. An
+// Authorization header with the scheme OAuth, in any case, is a source even if it is empty. A
+// header with another scheme is not a source.
 //
-// More than MaxParams parameters in a request with OAuth parameters are ErrTooManyParams. All other errors are of type
-// *ParamError: a second Authorization header field, parameters in two sources, an oauth_ parameter
-// sent twice, an oauth_version other than "1.0", a signature method that is none of SignatureMethods, a malformed header,
-// and, in a request with OAuth parameters, percent-encoding that is malformed anywhere in the header, query or form.
+// If a request with OAuth parameters has more than MaxParams parameters, the error is
+// ErrTooManyParams. All other errors are of type *ParamError: a second Authorization header field,
+// parameters in two sources, an oauth_ parameter sent twice, an oauth_version other than "1.0", a
+// signature method outside SignatureMethods, a malformed header, and, in a request with OAuth
+// parameters, malformed percent-encoding anywhere in the header, query or form.
 func Parse(authorization []string, query string, form []byte) (Params, error) {
 	var r reader
 	return r.parse(authorization, query, string(form))
 }
 
-// ParseTokenRequest is Parse for a request to an endpoint that gives out tokens (RFC 5849, sections
-// 2.1 and 2.3). There oauth_callback and oauth_verifier may stand in another place than the rest: some
-// clients sign with the header, and send these two in the form or the query, where they are signed
-// like every other parameter (section 3.4.1.3.1). Each may be sent once, wherever it is; alone they make
-// no request with OAuth parameters. An oauth_token in the header may be there once more with the same
-// value, signed once or twice: twitter-api-v2 sends it so, and signs it once.
+// ParseTokenRequest is Parse for requests to an endpoint that gives out tokens (RFC 5849, sections
+// 2.1 and 2.3). In such a request, oauth_callback and oauth_verifier may be outside the source of
+// the other parameters. Some clients sign with the header, and send these two in the form or the
+// query, where they are signed like every other parameter (section 3.4.1.3.1). Each may be sent
+// once, in any place. A request with only these two has no OAuth parameters. The oauth_token of the
+// header may be repeated elsewhere with the same value, and may be signed once or twice:
+// twitter-api-v2 repeats it, and signs it once.
 func ParseTokenRequest(authorization []string, query string, form []byte) (Params, error) {
 	r := reader{mayRoam: sentCallback | sentVerifier}
 	return r.parse(authorization, query, string(form))
@@ -172,13 +177,13 @@ func HasParams(form []byte) bool {
 	return false
 }
 
-// reader gathers the parameters of one request.
+// reader collects the parameters of one request.
 type reader struct {
 	params    Params
 	count     int
 	unknown   []string // the names of the oauth_ parameters that Params does not hold
-	malformed Source   // where another parameter's percent-encoding is malformed; SourceNone: nowhere
-	mayRoam   sent     // those that may stand apart from the rest
+	malformed Source   // the source of another parameter with malformed percent-encoding, or SourceNone
+	mayRoam   sent     // the parameters that may be outside the source of the others
 }
 
 func (r *reader) parse(authorization []string, query, form string) (Params, error) {
@@ -234,7 +239,7 @@ func errMalformed(where Source) *ParamError {
 	return rejected("", "Malformed percent-encoding in the "+where.String())
 }
 
-// readHeader reads an Authorization header field, if its scheme is OAuth.
+// readHeader reads an Authorization header field if its scheme is OAuth.
 func (r *reader) readHeader(field string) error {
 	list, ok := cutScheme(field)
 	if !ok {
@@ -250,7 +255,7 @@ func (r *reader) readHeader(field string) error {
 		}
 		place, bit := p.field(name)
 		switch {
-		case place != nil: // by far the most
+		case place != nil: // the most frequent case
 			if err := p.store(place, bit, name, value, false); err != nil {
 				return err
 			}
@@ -283,8 +288,9 @@ func (r *reader) readHeader(field string) error {
 	}
 }
 
-// readPairs reads the query or the form. Malformed parameters that are not ours are only noted: an unsigned request may be
-// as malformed as the upstream likes, and whether this one is signed is known at the end.
+// readPairs reads the query or the form. It only records malformed parameters other than OAuth's:
+// they are an error only in a signed request, and whether the request is signed is known at the
+// end.
 func (r *reader) readPairs(source Source, s string) error {
 	p := &r.params
 	encoded := strings.IndexByte(s, '%') >= 0
@@ -314,7 +320,8 @@ func (r *reader) readPairs(source Source, s string) error {
 	return nil
 }
 
-// roams tells whether a parameter of the query or the form may stand apart from the rest.
+// roams reports whether a parameter of the query or the form may be outside the source of the
+// others.
 func (r *reader) roams(rawName string) bool {
 	if !isProtocolName(rawName) {
 		return false
@@ -324,8 +331,8 @@ func (r *reader) roams(rawName string) bool {
 	return ok && r.mayRoam&bit != 0
 }
 
-// repeatsToken tells whether a parameter of the query or the form is the token of the header, sent again
-// for the first time.
+// repeatsToken reports whether a parameter of the query or the form is the first repetition of the
+// token in the header.
 func (r *reader) repeatsToken(rawName, rawValue string) bool {
 	p := &r.params
 	if p.Source != SourceHeader || p.sent&sentToken == 0 || p.again || rawName != "oauth_token" {
@@ -335,8 +342,8 @@ func (r *reader) repeatsToken(rawName, rawValue string) bool {
 	return ok && value == p.Token
 }
 
-// setApart stores such a parameter. Query and form are signed as they are, so its place is the only one
-// at which the base string has it.
+// setApart stores a parameter outside the source of the others. It does not add the parameter to
+// sent: the base string takes it from the query or the form.
 func (r *reader) setApart(rawName, rawValue string) error {
 	p := &r.params
 	name, _ := decode(rawName, true)
@@ -349,7 +356,7 @@ func (r *reader) setApart(rawName, rawValue string) error {
 	return nil
 }
 
-// set stores a protocol parameter, both its parts still encoded.
+// set stores a protocol parameter. Its name and value are still encoded.
 func (r *reader) set(rawName, rawValue string, form bool) error {
 	name, ok := decode(rawName, form)
 	if !ok {
@@ -365,7 +372,7 @@ func (r *reader) set(rawName, rawValue string, form bool) error {
 	return nil
 }
 
-// store stores a parameter whose place is known, its value still encoded.
+// store stores a parameter in its field. The value is still encoded.
 func (p *Params) store(field *string, bit sent, name, rawValue string, form bool) error {
 	if (p.sent|p.apart)&bit != 0 {
 		return rejected(name, "sent twice")
@@ -379,8 +386,8 @@ func (p *Params) store(field *string, bit sent, name, rawValue string, form bool
 	return nil
 }
 
-// unknownTwice tells whether an oauth_ parameter that Params does not hold was sent twice. It sorts, so that thousands
-// of names cost no quadratic time.
+// unknownTwice reports whether an oauth_ parameter that Params does not hold was sent twice. It
+// sorts, so that thousands of names do not take quadratic time.
 func (r *reader) unknownTwice() bool {
 	slices.Sort(r.unknown)
 	for i := 1; i < len(r.unknown); i++ {
@@ -391,7 +398,8 @@ func (r *reader) unknownTwice() bool {
 	return false
 }
 
-// cutScheme gives what follows the scheme in an Authorization header field, if that scheme is OAuth.
+// cutScheme returns the part of an Authorization header field after its scheme, if the scheme is
+// OAuth.
 func cutScheme(field string) (list string, ok bool) {
 	const scheme = "OAuth"
 	field = skip(field, false)
@@ -402,9 +410,10 @@ func cutScheme(field string) (list string, ok bool) {
 	return list, list == "" || strings.IndexByte(" \t,", list[0]) >= 0
 }
 
-// cutHeaderParam cuts the first name="value" off the list in an Authorization header (section 3.5.1), without the
-// quotes, still encoded. At the list's end the name is empty. Blanks around "=" and "," and empty list elements are
-// tolerated, a value without quotes is not. Whether the name is one is for the caller to see, who knows most of them.
+// cutHeaderParam cuts the first name="value" off the list in an Authorization header (section
+// 3.5.1). It returns the value without its quotes, still encoded. At the end of the list the name
+// is empty. Blanks around "=" and "," and empty list elements are accepted; a value without quotes
+// is not. The caller must check that the name is a token: it knows most names without that check.
 func cutHeaderParam(list string) (name, value, rest string, err error) {
 	list = skip(list, true)
 	if list == "" {
@@ -415,7 +424,7 @@ func cutHeaderParam(list string) (name, value, rest string, err error) {
 		return "", "", "", errHeader()
 	}
 	rest = list[n+1:]
-	for list[n-1] == ' ' || list[n-1] == '\t' { // it begins with another byte
+	for list[n-1] == ' ' || list[n-1] == '\t' { // ends, because the list does not begin with a blank
 		n--
 	}
 	name = list[:n]
@@ -432,7 +441,7 @@ func cutHeaderParam(list string) (name, value, rest string, err error) {
 	return name, value, rest, nil
 }
 
-// isToken tells whether s is an HTTP token (RFC 9110, section 5.6.2).
+// isToken reports whether s is an HTTP token (RFC 9110, section 5.6.2).
 func isToken(s string) bool {
 	for i := range len(s) {
 		if !tokenChar[s[i]] {
@@ -442,8 +451,8 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// skip drops the spaces and tabs that s begins with, and the commas if they are asked for. strings.TrimLeft, for this many
-// calls, takes a fifth of the time that verifying a request takes.
+// skip removes spaces and tabs at the beginning of s, and also commas if commas is true.
+// strings.TrimLeft would add a fifth to the time of verifying a request.
 func skip(s string, commas bool) string {
 	for s != "" && (s[0] == ' ' || s[0] == '\t' || s[0] == ',' && commas) {
 		s = s[1:]
@@ -455,8 +464,9 @@ func errHeader() *ParamError {
 	return rejected("", `Malformed Authorization header: not a list of name="value"`)
 }
 
-// closingQuote finds the end of a quoted value; -1 where there is none, or a byte that the value may not have before it.
-// Only the realm is a quoted-string with backslash escapes; all other values are percent-encoded.
+// closingQuote returns the position of the closing quote, or -1 if there is none or a forbidden
+// byte comes first. Only the realm is a quoted-string with backslash escapes. All other values are
+// percent-encoded.
 func closingQuote(s string, escapes bool) int {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -494,8 +504,8 @@ var tokenChar = func() (set [256]bool) {
 	return set
 }()
 
-// Unix is the timestamp: a positive number of seconds since 1970, written in digits only (RFC 5849, section 3.3).
-// A *ParamError says that it is absent or that it is no such number.
+// Unix returns the timestamp: a positive number of seconds since 1970, in digits only (RFC 5849,
+// section 3.3). A *ParamError says that it is absent or is no such number.
 func (p *Params) Unix() (int64, error) {
 	if p.Timestamp == "" {
 		return 0, &ParamError{Problem: problemAbsent, Parameter: "oauth_timestamp", Reason: "missing"}
@@ -514,8 +524,9 @@ func (p *Params) Unix() (int64, error) {
 
 const maxNonce = 128
 
-// CheckNonce accepts a nonce of 1 to 128 printable ASCII characters, the space included. A *ParamError says that it is
-// absent, or what is wrong with it. Whether it was used before is the caller's to find out (RFC 5849, section 3.3).
+// CheckNonce accepts a nonce of 1 to 128 printable ASCII characters, including spaces. A
+// *ParamError says that it is absent or what is wrong with it. The caller must check that the nonce
+// was not used before (RFC 5849, section 3.3).
 func (p *Params) CheckNonce() error {
 	if p.Nonce == "" {
 		return &ParamError{Problem: problemAbsent, Parameter: "oauth_nonce", Reason: "missing"}
@@ -531,8 +542,9 @@ func (p *Params) CheckNonce() error {
 	return nil
 }
 
-// StripQuery is a raw query without its oauth_ parameters; all other pieces, empty ones too, stay byte for byte, joined
-// by "&". It returns the same string, and allocates nothing, where there are none.
+// StripQuery returns a raw query without its oauth_ parameters. All other pieces, including empty
+// ones, stay byte for byte, joined by "&". If there are no oauth_ parameters, it returns the same
+// string and allocates nothing.
 func StripQuery(query string) string {
 	for name := range pairs(query) {
 		if isProtocolName(name) {

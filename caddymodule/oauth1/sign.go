@@ -11,31 +11,33 @@ import (
 	"time"
 )
 
-// Signer signs requests as a client does (RFC 5849, section 3.1). Only the consumer key is needed by all.
+// Signer signs requests as a client (RFC 5849, section 3.1). Only the consumer key is always
+// required.
 type Signer struct {
 	ConsumerKey    string
 	ConsumerSecret string
-	Token          string // none is sent if ""
+	Token          string // not sent if ""
 	TokenSecret    string
-	PrivateKey     *rsa.PrivateKey // for the RSA methods, and only for them
+	PrivateKey     *rsa.PrivateKey // for the RSA methods only
 
-	SignatureMethod string // default: RSA-SHA256 with a private key, HMAC-SHA256 without
-	Realm           string // none is sent if ""
-	Callback        string // none is sent if ""
-	Verifier        string // none is sent if ""
-	BodyHash        string // see BodyHash; none is sent if ""
+	SignatureMethod string // default: RSA-SHA256 with a private key, else HMAC-SHA256
+	Realm           string // not sent if ""
+	Callback        string // not sent if ""
+	Verifier        string // not sent if ""
+	BodyHash        string // see BodyHash; not sent if ""
 	Timestamp       int64  // in seconds; default: now
 	Nonce           string // default: a random one
 }
 
-// Param is a parameter, not encoded.
+// Param is a parameter. Its name and value are not encoded.
 type Param struct{ Name, Value string }
 
-// Sign gives the value of the Authorization header (section 3.5.1) that signs a request.
+// Sign returns the value of the Authorization header (section 3.5.1) that signs a request.
 //
-// Its error wraps ErrKeyKind when the method is not for the kind of key that the signer has, and a *ParamError for an
-// unknown method and for a request that every server has to refuse, such as one whose query holds oauth_ parameters. Only
-// oauth_callback and oauth_verifier may stand there, in requests to the endpoints: see ParseTokenRequest.
+// The error wraps ErrKeyKind if the method does not fit the signer's kind of key. It wraps a
+// *ParamError for an unknown method, and for a request that every server must refuse, such as one
+// whose query holds oauth_ parameters. Only oauth_callback and oauth_verifier may be in the query,
+// in requests to the endpoints: see ParseTokenRequest.
 func (s *Signer) Sign(r *Request) (header string, err error) {
 	params, err := s.SignParams(r)
 	if err != nil {
@@ -44,14 +46,15 @@ func (s *Signer) Sign(r *Request) (header string, err error) {
 	return s.header(params), nil
 }
 
-// SignParams is Sign for clients that send the parameters in the query or the form (sections 3.5.2 and 3.5.3): it gives
-// them in place of a header, with oauth_signature last. EncodeForm encodes them.
+// SignParams is Sign for clients that send the parameters in the query or the form (sections 3.5.2
+// and 3.5.3). It returns the parameters, with oauth_signature last. EncodeForm encodes them.
 func (s *Signer) SignParams(r *Request) ([]Param, error) {
 	if strings.ContainsFunc(s.Realm, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 		return nil, errors.New("sign: control character in the realm")
 	}
 	params := s.params()
-	// The base string is the same wherever the parameters are. Reading them back checks them as a server does.
+	// The base string does not depend on the place of the parameters. Parsing them again checks
+	// them as a server does.
 	p, err := ParseTokenRequest([]string{s.header(params)}, r.Query, r.Form)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
@@ -77,7 +80,7 @@ func EncodeForm(params []Param) string {
 	return string(dst)
 }
 
-// params are the protocol parameters without the signature.
+// params returns the protocol parameters without the signature.
 func (s *Signer) params() []Param {
 	method, timestamp, nonce := s.SignatureMethod, s.Timestamp, s.Nonce
 	if method == "" && s.PrivateKey != nil {
