@@ -39,7 +39,8 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 		return nil, problem
 	}
 	if h.RequireCallback && request.Callback == "" {
-		return nil, refusal.NoCallback // a site with other options, on the same store, made the token
+		// A site with other options, on the same store, made the token.
+		return nil, refusal.NoCallback
 	}
 	if err := ended(request, h.app.now()); err != nil {
 		return nil, storeProblem(err)

@@ -30,8 +30,8 @@ func init() {
 }
 
 // adminAPI serves the paths of Caddy's admin endpoint below /oauth1/: consumers, tokens, and the
-// health of the store. It speaks JSON; every error is a caddy.APIError. A secret is shown only once,
-// in the answer to the call that created it.
+// health of the store. It speaks JSON; every error is a caddy.APIError. A secret is shown once, in
+// the answer to the call that created it.
 //
 // The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go. The wire
 // types are in adminapi.
@@ -58,7 +58,8 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 // Caddy provisions this module before any app. If no configuration names the app, the first site
 // that uses it creates it.
 func (a *adminAPI) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger(a) // Caddy gives an admin module no context of its own; caddypki does the same
+	// Caddy gives an admin module no context of its own; caddypki does the same.
+	a.logger = ctx.Logger(a)
 	a.patient = time.Now().Add(startPatience)
 	return nil
 }
@@ -249,7 +250,8 @@ var mayBeEmptyFields = []string{"secret", "callback"}
 // decodeStrictly refuses unknown fields: a misspelled one would otherwise be ignored silently. Its
 // errors hold no values, because a value may be a secret.
 func decodeStrictly(body []byte, into any) error {
-	if string(bytes.TrimSpace(body)) == "null" { // encoding/json reads null as an object without fields
+	// encoding/json reads null as an object without fields.
+	if string(bytes.TrimSpace(body)) == "null" {
 		return failure(http.StatusBadRequest, "the request body must be a JSON object, not a JSON null")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))

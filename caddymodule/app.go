@@ -92,7 +92,7 @@ type App struct {
 	partial  atomic.Bool // at least one handler has its own matcher
 
 	poolKey  string           // set while the pool counts this app
-	store    tokenstore.Store // nil until ready is closed, and after that if the store could not be opened
+	store    tokenstore.Store // nil until ready is closed, and also if the start failed
 	ready    chan struct{}
 	settle   sync.Once // closes ready
 	secret   [32]byte

@@ -85,7 +85,8 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 // releaseStore releases the store, for which the pool counts the app.
 func (a *App) releaseStore() error {
 	var err error
-	if other := appsStarted.on(a.poolKey); other != nil { // a failed reload may have changed the store's options
+	// A failed reload may have changed the options of the open store.
+	if other := appsStarted.on(a.poolKey); other != nil {
 		err = other.module.Configure(other.store)
 		other.store.SetLimits(other.limits())
 	}

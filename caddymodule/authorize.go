@@ -116,7 +116,8 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 	case n == noticeExpiredToken && review.Permission != tokenstore.Unauthorized:
 		return nil, noticeUnfinished
 	}
-	return nil, yourAnswer(review).to(h.doneLink(a.token)) // not a refusal: the token has an answer already
+	// Not a refusal: the token has an answer already.
+	return nil, yourAnswer(review).to(h.doneLink(a.token))
 }
 
 // yourAnswer returns the notice for the user who gave the review. An allowed request is in no list

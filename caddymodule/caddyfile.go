@@ -272,7 +272,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, err
 	}
 	handler := new(Handler)
-	if matcher != nil { // not in the route: the handler must also see the requests that it leaves out
+	// Not in the route: the handler must also see the requests that it leaves out.
+	if matcher != nil {
 		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
 	d.Next()

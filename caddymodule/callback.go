@@ -41,7 +41,8 @@ func registeredCallback(c *tokenstore.Consumer, callback string) bool {
 	asked := inParts(callback, c.CallbacksIgnoreQuery)
 	for _, pattern := range c.Callbacks {
 		prefix, open := strings.CutSuffix(pattern, "*")
-		open = open && !strings.Contains(pattern, "?") // old stores may hold such a pattern; new ones are refused
+		// Old stores may hold patterns with * and ?; new ones are refused.
+		open = open && !strings.Contains(pattern, "?")
 		registered := inParts(prefix, c.CallbacksIgnoreQuery)
 		switch {
 		case asked.origin != registered.origin:

@@ -22,7 +22,8 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal
 	h.dropSecretForm(r)
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		r.Method, r.RemoteAddr = original.Method, original.RemoteAddr
-		r.RequestURI = original.URL.RequestURI() // the request line still has the credentials that were removed from its URL
+		// The request line still has the credentials that were removed from its URL.
+		r.RequestURI = original.URL.RequestURI()
 		*r.URL = *original.URL
 	}
 	r = server.Errors.WithError(r, caddyhttp.Error(p.Status, errors.New(refusal.Safe(p.Text))))
@@ -36,7 +37,8 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal
 		if watched.wrote {
 			return err
 		}
-		h.logger.Error("an error route failed", zap.Error(err)) // the client still gets the reason of the refusal
+		// The client still gets the reason of the refusal.
+		h.logger.Error("an error route failed", zap.Error(err))
 		return fallback(w)
 	}
 	if watched.wrote {

@@ -46,8 +46,8 @@ func init() {
 //
 // Placeholder | Description
 // ------------|-------------
-// `{oauth1.refusal.reason}` | One of a fixed list; also the log field `oauth_refusal` and the metric's label
-// `{oauth1.refusal.problem}` | The word of OAuth Problem Reporting (`oauth_problem`), empty for pages
+// `{oauth1.refusal.reason}` | One of a fixed list; also in the log (`oauth_refusal`) and the metric
+// `{oauth1.refusal.problem}` | `oauth_problem` of OAuth Problem Reporting; empty for pages
 // `{oauth1.refusal.text}` | The text of the refusal, the same as `{err.message}`
 // `{oauth1.refusal.consumer}` | The consumer key that the request named, if any
 // `{oauth1.refusal.token}` | The key of the access or request token that the request named, if any

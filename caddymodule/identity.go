@@ -60,7 +60,8 @@ func (h *Handler) provisionIdentityHeaders() {
 		}
 		*header.name = textproto.CanonicalMIMEHeaderKey(*header.name)
 	}
-	h.stripper = newStripper(append(names.all(), "HTTP2-Settings")) // HTTP2-Settings is a part of an upgrade to h2c
+	// HTTP2-Settings is a part of an upgrade to h2c.
+	h.stripper = newStripper(append(names.all(), "HTTP2-Settings"))
 }
 
 func (n *IdentityHeaders) all() []string {
@@ -166,7 +167,8 @@ func stripQuery(r *http.Request) {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		original.URL.RawQuery = oauth1.StripQuery(original.URL.RawQuery)
 		if target := stripTarget(original.RequestURI); target != original.RequestURI {
-			replacer(r).Set("http.request.orig_uri", target) // Caddy prefers a value that is set to the one that it looks up
+			// Caddy prefers a value that is set to the one that it looks up.
+			replacer(r).Set("http.request.orig_uri", target)
 		}
 	}
 	r.RequestURI = stripTarget(r.RequestURI)

@@ -23,7 +23,8 @@ import (
 // the "admin" of the other.
 func (a *App) warnOfSharedUsers(app *caddyhttp.App) {
 	type kind struct{ user, logins string }
-	spaces := make(map[string]map[kind]string) // by the literal text of `user`: the name of a site of each kind
+	// By the literal text of `user`: the name of a site of each kind.
+	spaces := make(map[string]map[kind]string)
 	for _, s := range sitesOf(app) {
 		if s.handler.app != a || !s.logsIn() {
 			continue

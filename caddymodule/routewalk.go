@@ -24,7 +24,7 @@ type routeWalk struct {
 	// The results of the walk:
 	judge    *Handler         // the oauth1 handler that the request reaches
 	problem  *refusal.Problem // why the judge does not judge the request
-	answers  string           // without a judge: the name of the handler that answers, or may answer
+	answers  string           // without a judge: the handler that answers, or may answer
 	redirect string           // the target of Caddy's automatic redirect to HTTPS
 
 	groups map[string]bool // the groups of which a route was taken
@@ -91,7 +91,7 @@ func (w *routeWalk) step(handler caddyhttp.MiddlewareHandler) (ended bool, err e
 	case *fileserver.FileServer:
 		w.answers = name
 		return !handler.PassThru, nil
-	case caddyhttp.StaticResponse: // as a value, it comes from automatic HTTPS and not from a configuration
+	case caddyhttp.StaticResponse: // as a value, it is made by automatic HTTPS only
 		w.redirect, w.answers = replacer(w.request).ReplaceAll(handler.Headers.Get("Location"), ""), ""
 		return true, nil
 	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:

@@ -19,7 +19,7 @@ type site struct {
 	server     *caddyhttp.Server
 	serverName string
 	way        []*caddyhttp.Route // the routes that lead to the handler, outermost first
-	before     []earlier          // the logins and header changes that run before the handler, in order
+	before     []earlier          // the logins and header changes before the handler, in order
 }
 
 // earlier is a handler that may log a user in, or that changes headers.
@@ -60,7 +60,8 @@ func (s *siteSearch) list(routes caddyhttp.RouteList, way []*caddyhttp.Route, be
 		route := &routes[i]
 		reached := slices.Clone(before)
 		for _, p := range lists {
-			if p.group == "" || p.group != route.Group { // a request takes only one route of a group
+			// A request takes only one route of a group.
+			if p.group == "" || p.group != route.Group {
 				reached = append(reached, p.handlers...)
 			}
 		}

@@ -53,7 +53,8 @@ func (h *Handler) tokensView(
 	}
 	after := query.Get("after")
 	tokens, next, err := h.liveTokens(ctx, store, tokenstore.Filter{User: user}, after)
-	if err == nil && len(tokens) == 0 && after != "" { // the only grant on the last page was revoked
+	// The only grant on the last page was revoked.
+	if err == nil && len(tokens) == 0 && after != "" {
 		after = ""
 		tokens, next, err = h.liveTokens(ctx, store, tokenstore.Filter{User: user}, after)
 	}
@@ -141,7 +142,8 @@ func (h *Handler) grantView(l *pages.Language, user string, token *tokenstore.Ac
 		ContextClaimed: !h.rules.LookAtContexts(),
 		Declared:       true,
 	}
-	if level, ok := h.app.levels.Find(token.Permission); ok { // otherwise the title is the name of the level
+	// Otherwise the title is the name of the level.
+	if level, ok := h.app.levels.Find(token.Permission); ok {
 		view.Title, _ = levelText(h.app.levels, l, level)
 		view.Declared = !h.app.levels.Builtin
 	}

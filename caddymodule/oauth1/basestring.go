@@ -8,11 +8,12 @@ import (
 )
 
 // Request holds the parts of a request that a signature covers besides the protocol parameters, as
-// the client sent them.
+// the client sent them. The base string has the method in upper case, and the host in lower case
+// without a default port (http 80, https 443).
 type Request struct {
-	Method string // in any case; the base string has it in upper case
+	Method string // in any case
 	Scheme string // "http" or "https", in any case
-	Host   string // with its port; lower case and no default port (http 80, https 443) in the base string
+	Host   string // with its port, in any case
 	Path   string // encoded, without the query; "" means "/"
 	Query  string // raw, without "?"
 	Form   []byte // the raw body of a form (application/x-www-form-urlencoded), else nil

@@ -66,8 +66,8 @@ func methodNamed(name string) (method, bool) {
 type Key struct {
 	ConsumerSecret string
 	TokenSecret    string         // "" for a request without a token
-	HMAC           *HMACKey       // prepared by NewHMACKey from both secrets, or nil; used only with its own method
-	RSA            *rsa.PublicKey // if set, only RSA methods verify; if nil, only HMAC and PLAINTEXT
+	HMAC           *HMACKey       // from NewHMACKey, or nil; used only with its own method
+	RSA            *rsa.PublicKey // if set, only RSA methods verify; else only HMAC and PLAINTEXT
 }
 
 // Verify checks the signature in p over the request (RFC 5849, section 3.4). The time that it takes

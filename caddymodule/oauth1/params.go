@@ -49,10 +49,10 @@ type Params struct {
 	BodyHash        string // base64, see BodyHash
 	HasBodyHash     bool
 
-	header string // the header after its scheme, if it is the source and has parameters that Params lacks
+	header string // the header after its scheme, if it is Source and has more than Params
 	sent   sent
 	apart  sent // the parameters outside Source: see ParseTokenRequest
-	again  bool // the token is in the header and, with the same value, elsewhere; it is signed once or twice
+	again  bool // the token of the header is elsewhere, too: it is signed once or twice
 }
 
 // sent is the set of the known parameters that were sent.
@@ -102,8 +102,8 @@ func (p *Params) field(name string) (*string, sent) {
 // ParamError says that a protocol parameter is missing or is not accepted. The text is meant for
 // the client: it names parameters of the standards, and never holds a value that was sent.
 type ParamError struct {
-	// Problem is the word of the OAuth Problem Reporting extension: parameter_rejected, parameter_absent,
-	// version_rejected or signature_method_rejected.
+	// Problem is the word of the OAuth Problem Reporting extension: parameter_rejected,
+	// parameter_absent, version_rejected or signature_method_rejected.
 	Problem string
 	// Parameter is the parameter at fault, such as "oauth_nonce", or "" if there is none.
 	Parameter string
@@ -182,7 +182,7 @@ type reader struct {
 	params    Params
 	count     int
 	unknown   []string // the names of the oauth_ parameters that Params does not hold
-	malformed Source   // the source of another parameter with malformed percent-encoding, or SourceNone
+	malformed Source   // the source of another parameter with malformed encoding, or SourceNone
 	mayRoam   sent     // the parameters that may be outside the source of the others
 }
 
@@ -424,7 +424,8 @@ func cutHeaderParam(list string) (name, value, rest string, err error) {
 		return "", "", "", errHeader()
 	}
 	rest = list[n+1:]
-	for list[n-1] == ' ' || list[n-1] == '\t' { // ends, because the list does not begin with a blank
+	// Ends, because the list does not begin with a blank.
+	for list[n-1] == ' ' || list[n-1] == '\t' {
 		n--
 	}
 	name = list[:n]
