@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestAdminRefusesWhatIsNoSingleObject: a body that was cut or joined wrongly must not be taken for what it begins with.
+// TestAdminRefusesWhatIsNoSingleObject: a body that was cut off or joined wrongly is refused; its
+// first object is not used.
 func TestAdminRefusesWhatIsNoSingleObject(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
@@ -26,7 +27,8 @@ func TestAdminRefusesWhatIsNoSingleObject(t *testing.T) {
 	}
 }
 
-// TestAdminContentTypes: a browser sends text/plain, with any parameters, from any site without asking first.
+// TestAdminContentTypes: a browser sends text/plain, with any parameters, to any site without a
+// preflight request.
 func TestAdminContentTypes(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
@@ -51,7 +53,8 @@ func TestAdminContentTypes(t *testing.T) {
 	}
 }
 
-// TestAdminLifetimeOfNothing: to the app no lifetime means as long as it allows, for ever perhaps; who asks for 0 does not.
+// TestAdminLifetimeOfNothing: no lifetime means the app's limit, or no limit. A lifetime of 0 is
+// therefore refused, because the caller means something else.
 func TestAdminLifetimeOfNothing(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
@@ -66,23 +69,24 @@ func TestAdminLifetimeOfNothing(t *testing.T) {
 			t.Errorf("a review for %s: %d %s", lifetime, w.Code, w.Body)
 		}
 	}
-	a.must("POST", "/oauth1/consumers/app/rotate", `{"overlap":"0s"}`) // that is none
+	a.must("POST", "/oauth1/consumers/app/rotate", `{"overlap":"0s"}`) // no overlap
 }
 
-// TestAdminExpiryCanBeWrittenAgain: what a consumer was given is read again by every later change.
+// TestAdminExpiryCanBeWrittenAgain: every later change reads the stored expiry again.
 func TestAdminExpiryCanBeWrittenAgain(t *testing.T) {
 	a := newTestAdmin(t, "")
 	for _, expires := range []string{"9999-12-31", "9999-12-31T23:59:59Z"} {
 		a.must("POST", "/oauth1/consumers", `{"key":"`+expires+`","expires":"`+expires+`"}`)
 		a.must("PATCH", "/oauth1/consumers/"+expires, `{"disabled":true}`)
 	}
-	const late = "9999-12-31T23:59:59-23:59" // in UTC in the year 10000, which RFC 3339 can't write
+	const late = "9999-12-31T23:59:59-23:59" // year 10000 in UTC: RFC 3339 can't write it
 	if w := a.call("POST", "/oauth1/consumers", `{"key":"late","expires":"`+late+`"}`); w.Code != 400 {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
 
-// TestAdminPatchMergesObjects: RFC 7396 section 2, an object in a patch changes the members that it names.
+// TestAdminPatchMergesObjects: an object in a patch changes only the members that it names (RFC
+// 7396 section 2).
 func TestAdminPatchMergesObjects(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app","two_legged":{"user":"alice","permission":"READ_PUBLIC"}}`)
@@ -105,7 +109,8 @@ func TestAdminPatchMergesObjects(t *testing.T) {
 	}
 }
 
-// TestAdminEmptyFiltersSelectNothing: a script whose variable is empty must not revoke what everybody has granted, nor list it.
+// TestAdminEmptyFiltersSelectNothing: a script with an unset variable must not revoke or list
+// everybody's grants.
 func TestAdminEmptyFiltersSelectNothing(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
@@ -134,8 +139,8 @@ func TestAdminEmptyFiltersSelectNothing(t *testing.T) {
 	}
 }
 
-// TestAdminEmptyFieldsAreRefused: a script whose variable is empty must not get a random key, a
-// consumer for ever or one that may be granted everything. Left out, or null, a field has its
+// TestAdminEmptyFieldsAreRefused: a script with an unset variable must not get a random key, or a
+// consumer that never expires or may be granted everything. An absent field, or null, has its
 // default.
 func TestAdminEmptyFieldsAreRefused(t *testing.T) {
 	a := newTestAdmin(t, "")
@@ -176,8 +181,8 @@ func TestAdminEmptyFieldsAreRefused(t *testing.T) {
 	a.must("POST", "/oauth1/consumers", `{"key":"bare","secret":""}`)
 }
 
-// TestAdminExpiryInThePast: who gives a consumer an end that is over has a wrong date; who means it
-// disables the consumer. One that has ended since can be changed.
+// TestAdminExpiryInThePast: an end in the past is a wrong date and is refused; to end a consumer
+// now, disable it. A consumer that has expired since can be changed.
 func TestAdminExpiryInThePast(t *testing.T) {
 	a := newTestAdmin(t, "")
 	for _, expires := range []string{"2020-01-31", a.clock.Format(time.RFC3339)} {
@@ -197,8 +202,8 @@ func TestAdminExpiryInThePast(t *testing.T) {
 	a.must("PATCH", "/oauth1/consumers/app", `{"expires":null}`)
 }
 
-// TestKeysThatAreNoNames: clients and proxies take . and .. out of a path, so nothing of such a key
-// can be reached.
+// TestKeysThatAreNoNames: clients and proxies remove . and .. from a path, so such a key can't be
+// reached.
 func TestKeysThatAreNoNames(t *testing.T) {
 	a := newTestAdmin(t, "registration open")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
@@ -244,8 +249,8 @@ func TestAdminRevocationDryRun(t *testing.T) {
 	}
 }
 
-// TestRevokeOfAnUnknownConsumer: nothing revoked is no success where the key is nobody's. Tokens
-// that are left of a consumer go all the same.
+// TestRevokeOfAnUnknownConsumer: revoking nothing is an error if the key is unknown. The tokens of
+// a removed consumer are revoked.
 func TestRevokeOfAnUnknownConsumer(t *testing.T) {
 	a := newTestAdmin(t, "consumer declared {\n secret s\n}")
 	a.seed()
@@ -272,7 +277,7 @@ func TestRevokeOfAnUnknownConsumer(t *testing.T) {
 	}
 }
 
-// TestGrantWithoutALevel: a permission that is left out is missing, and not one that is unknown.
+// TestGrantWithoutALevel: the error calls an absent permission missing, and not unknown.
 func TestGrantWithoutALevel(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.seed()

@@ -9,12 +9,12 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestAdminReviewRefusesWhatThePageDoes: a page of the platform's own, which tells the admin API what the user said, is not
-// the way around what our page would not ask about.
+// TestAdminReviewRefusesWhatThePageDoes: the review by the admin API, for a platform's own page,
+// refuses every request token that this module's page refuses.
 func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 	for _, c := range []struct {
 		name, callback string
-		since          func(*testAdmin) // what happened after the request token was made
+		since          func(*testAdmin) // the event after the request token was made
 		status         int
 		want           string
 	}{
@@ -62,8 +62,8 @@ func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 	}
 }
 
-// TestAdminReviewAgain: a page that tells the same answer twice, since its button was clicked
-// twice, sends the browser to the same place with the same verifier.
+// TestAdminReviewAgain: if a page sends the same answer twice, after a double click, both redirect
+// to the same place with the same verifier.
 func TestAdminReviewAgain(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)

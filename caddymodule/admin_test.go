@@ -27,7 +27,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// testAdmin is Caddy's admin endpoint with our routes alone, on the app of a test site.
+// testAdmin is Caddy's admin endpoint with only the oauth1 routes, on the app of a test site.
 type testAdmin struct {
 	*testSite
 	http.Handler
@@ -54,7 +54,7 @@ func newTestAdmin(t testing.TB, global string) *testAdmin {
 	}
 }
 
-// adminHandler serves the routes as Caddy's admin endpoint does it.
+// adminHandler serves the routes as Caddy's admin endpoint does.
 func adminHandler(api *adminAPI) http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range api.Routes() {
@@ -75,7 +75,7 @@ func adminHandler(api *adminAPI) http.Handler {
 	return mux
 }
 
-// call sends a request with a JSON body, if it is not empty.
+// call sends a request, with a JSON body if body is not empty.
 func (a *testAdmin) call(method, target, body string) *httptest.ResponseRecorder {
 	a.t.Helper()
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
@@ -87,7 +87,7 @@ func (a *testAdmin) call(method, target, body string) *httptest.ResponseRecorder
 	return w
 }
 
-// must is call, for one that has to succeed; it returns the decoded answer.
+// must is call for a request that must succeed. It returns the decoded answer.
 func (a *testAdmin) must(method, target, body string) map[string]any {
 	a.t.Helper()
 	w := a.call(method, target, body)
@@ -103,7 +103,7 @@ func (a *testAdmin) must(method, target, body string) map[string]any {
 	return answer
 }
 
-// requestToken stores a request token that waits.
+// requestToken stores a request token that waits for its review.
 func (a *testAdmin) requestToken(key, consumer, callback string) {
 	a.t.Helper()
 	err := a.store().CreateRequestToken(a.t.Context(), &tokenstore.RequestToken{
@@ -119,7 +119,7 @@ func (a *testAdmin) requestToken(key, consumer, callback string) {
 	}
 }
 
-// seed stores what the table tests refer to.
+// seed stores the objects that the table tests refer to.
 func (a *testAdmin) seed() {
 	a.t.Helper()
 	a.must("POST", "/oauth1/consumers", `{"key":"app","name":"App","secret":"canary-app"}`)
@@ -163,7 +163,7 @@ func TestAdminRoutes(t *testing.T) {
 	expectations := []struct {
 		name, method, target, body string
 		status                     int
-		want                       string // is in the answer
+		want                       string // a part of the answer
 	}{
 		{"consumers are listed with the declared ones", "GET", "/oauth1/consumers", "", 200, `{"key":"ci-bot","name":"CI bot","declared":true}`},
 		{"a list has a limit", "GET", "/oauth1/consumers?limit=1", "", 200, `"next":"app"`},
@@ -417,7 +417,7 @@ func TestAdminConsumerPatch(t *testing.T) {
 		if name == "key" || name == "created" {
 			continue
 		}
-		// encoding/json takes names in any case, and so does a patch.
+		// encoding/json ignores the case of names, and so does a patch.
 		for _, spelled := range []string{name, strings.ToUpper(name)} {
 			a.must("PATCH", "/oauth1/consumers/app", `{"`+spelled+`":null}`)
 			if is, ok := a.must("GET", "/oauth1/consumers/app", "")[name]; ok {
@@ -496,8 +496,8 @@ func TestAdminAdoptsSelfRegisteredConsumers(t *testing.T) {
 	}
 }
 
-// TestAdminLifetimes: more than the app allows is refused, and not silently less. What is brought
-// along from another provider keeps what it had there.
+// TestAdminLifetimes: a lifetime over the app's limit is refused, and is not shortened silently. A
+// token that is imported from another provider keeps its lifetime.
 func TestAdminLifetimes(t *testing.T) {
 	const never = time.Duration(-1)
 	soon := func(a *testAdmin) string { return a.clock.Add(time.Hour).UTC().Format(time.RFC3339) }
@@ -564,7 +564,7 @@ func TestAdminLifetimes(t *testing.T) {
 	}
 }
 
-// TestAdminReviewLifetimes: a review has the app's limit too.
+// TestAdminReviewLifetimes: the app's limit also applies to a review.
 func TestAdminReviewLifetimes(t *testing.T) {
 	a := newTestAdmin(t, "access_token_lifetime 2h")
 	a.must("POST", "/oauth1/consumers", `{"key":"app"}`)
@@ -651,7 +651,7 @@ func TestAdminShowsWhenATokenWasUsed(t *testing.T) {
 	}
 }
 
-// TestAdminShowsNoSecrets reads everything that can be read, and the log of all changes.
+// TestAdminShowsNoSecrets reads all answers of the admin API, and the log of all changes.
 func TestAdminShowsNoSecrets(t *testing.T) {
 	a := newTestAdmin(t, declaredConsumers)
 	a.seed()
@@ -716,8 +716,8 @@ func TestAdminWithAClosedStoreIs503(t *testing.T) {
 	}
 }
 
-// TestAdminFollowsReloads: the new app starts before the old one is cleaned up, and when the new configuration fails it
-// is the new one that is cleaned up.
+// TestAdminFollowsReloads: the new app starts before the old one is cleaned up. If the new
+// configuration fails, the new app is cleaned up.
 func TestAdminFollowsReloads(t *testing.T) {
 	var apps startedApps
 	old, failed, next := new(App), new(App), new(App)
@@ -747,14 +747,14 @@ func TestAdminFollowsReloads(t *testing.T) {
 	}
 }
 
-// TestAdminWaitsWhileCaddyStarts: the admin endpoint listens before there is any app, and the store
-// takes its time to open.
+// TestAdminWaitsWhileCaddyStarts: the admin endpoint listens before there is an app, and the store
+// may open slowly.
 func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		comes     time.Duration // -1: no app comes
 		starts    time.Duration // after that; -1: its start fails
-		gone      time.Duration // when the client goes away, if it does
+		gone      time.Duration // when the client disconnects, if not 0
 		status    int
 		answersIn time.Duration
 	}{
@@ -766,7 +766,7 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 		{"no app comes, and the client does not wait for it", -1, 0, time.Second, 503, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := newTestAdmin(t, "") // with a store, whose goroutines have no place in a bubble
+			a := newTestAdmin(t, "") // has a store, whose goroutines must not be in a bubble
 			store := a.store()
 			apps, coming := appsStarted.apps, appsStarted.coming
 			t.Cleanup(func() { appsStarted = startedApps{apps: apps, coming: coming} })
@@ -809,7 +809,7 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 	}
 }
 
-// wellStore is a store of which nothing is wanted but that it is well.
+// wellStore is a store that only has to be healthy.
 type wellStore struct{ tokenstore.Store }
 
 func (wellStore) Check(context.Context) error { return nil }

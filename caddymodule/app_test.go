@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
-// optionModule is a store's module with one option, which the store at the path has when it was set.
+// optionModule is a store module with one option. It gives the option to the store at its path.
 type optionModule struct {
 	path, option string
 	set          *string
@@ -32,7 +32,8 @@ func (m optionModule) Configure(tokenstore.Store) error {
 	return nil
 }
 
-// The store is shared with the configuration that goes on when a reload fails, and so must go on with its options.
+// A failed reload shares the store with the running configuration, whose options must stay in
+// force.
 func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 	path, set := t.TempDir(), ""
 	load := func(option string, declared ...string) (*App, error) {
@@ -58,7 +59,7 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 	}
 	want := func(option string) {
 		t.Helper()
-		if running := first.store; running != nil { // as many request tokens may wait as the option has letters
+		if running := first.store; running != nil { // the limit is the option's length
 			key, n := tokenstore.NewKey(), 0
 			for ; n < 100; n++ {
 				r := &tokenstore.RequestToken{Key: tokenstore.NewKey(), Consumer: key, Expires: time.Now().Add(time.Hour)}
@@ -114,8 +115,8 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 	}
 }
 
-// TestAnExpiredDeclaredConsumerIsToldOf: a wrong date is seen at load; and a consumer that has
-// ended since keeps no server from starting.
+// TestAnExpiredDeclaredConsumerIsToldOf: a wrong date is logged at load. A consumer that has
+// expired does not prevent a start.
 func TestAnExpiredDeclaredConsumerIsToldOf(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)

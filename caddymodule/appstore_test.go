@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
-// TestTheDefaultStoreIsLoadedByCaddy: as any other store, with its own logger, Validate and
-// Cleanup.
+// TestTheDefaultStoreIsLoadedByCaddy: the default store is loaded like any other store, with its
+// own logger, Validate and Cleanup.
 func TestTheDefaultStoreIsLoadedByCaddy(t *testing.T) {
 	for name, raw := range map[string]json.RawMessage{
 		"default": nil,
@@ -55,7 +55,7 @@ type (
 	silentStore  struct{ tokenstore.Store }
 )
 
-// statStore has some of them.
+// statStore has some of the optional capabilities.
 type statStore struct {
 	tokenstore.Store
 	stats []tokenstore.Stat
@@ -70,8 +70,8 @@ func (describedModule) Describe() []slog.Attr {
 	return []slog.Attr{slog.String("path", "/p"), slog.Bool("sync", true)}
 }
 
-// TestTheLogTellsWhatTheStoreKnows: an operator sees that the right store was opened, as far as the
-// store can tell.
+// TestTheLogTellsWhatTheStoreKnows: the log shows which store was opened, as far as the store can
+// tell.
 func TestTheLogTellsWhatTheStoreKnows(t *testing.T) {
 	t.Parallel()
 	stats := []tokenstore.Stat{{Name: "consumers", Value: 3}, {Name: "cats", Value: 4}}
@@ -113,7 +113,7 @@ func TestTheLogTellsWhatTheStoreKnows(t *testing.T) {
 	})
 }
 
-// endlessStore counts until it is told to stop.
+// endlessStore counts until its context ends.
 type endlessStore struct {
 	tokenstore.Store
 	counting chan struct{}
@@ -140,7 +140,7 @@ func (m endlessModule) Open() (tokenstore.Store, error)  { return m.store, nil }
 func (m endlessModule) Configure(tokenstore.Store) error { return nil }
 
 // TestAStoreThatIsCountedCanBeClosed: a stop does not wait until millions of tokens are counted,
-// and counting does not go on in a closed store.
+// and nothing counts in a closed store.
 func TestAStoreThatIsCountedCanBeClosed(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	closed := false

@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 )
 
-// TestPolicyCommandSites: which sites of a configuration a URL reaches. Cases with several servers
-// run often: Caddy keeps servers in a map, whose order differs from run to run.
+// TestPolicyCommandSites: the sites of a configuration that a URL reaches. Cases with several
+// servers run often: Caddy keeps servers in a map, and its order differs from run to run.
 func TestPolicyCommandSites(t *testing.T) {
 	const (
 		open   = "oauth1 {\n policy {\n anonymous\n }\n }\n reverse_proxy 127.0.0.1:9\n"
@@ -256,12 +256,12 @@ func TestPolicyCommandSites(t *testing.T) {
 	}
 }
 
-// TestBehind: which URLs a base_url is for, and what is left of them.
+// TestBehind: the URLs that a base_url covers, and their paths behind the proxy.
 func TestBehind(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		base, url string
-		want      string // "" is for somebody else
+		want      string // "" is not for this base_url
 	}{
 		{"https://api.test", "https://api.test/x?a=1", "/x?a=1"},
 		{"https://api.test", "https://api.test", "/"},

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// fuzzRequest is a request as Go's server reads it; nil where the server answers by itself.
+// fuzzRequest returns a request as Go's server reads it, or nil if the server answers itself.
 func fuzzRequest(method, target string) *http.Request {
 	text := method + " " + target + " HTTP/1.1\r\nHost: api.test\r\n\r\n"
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
@@ -19,8 +19,8 @@ func fuzzRequest(method, target string) *http.Request {
 	return r
 }
 
-// FuzzTarget: what passes is a path, or the http URL of one, is forwarded byte for byte, and is
-// read by everybody as the path that the policies judged.
+// FuzzTarget: an accepted target is a path, or the http URL of one. It is forwarded byte for byte,
+// and every server reads it as the path that the policies judged.
 func FuzzTarget(f *testing.F) {
 	for _, target := range []string{
 		"/", "/open/x", "/open/%C3%A9?a=b", "/open/what%3F", "/open/a+b/.c/..d/", "/admin/x", "/%61dmin/x",
@@ -84,9 +84,8 @@ func FuzzTarget(f *testing.F) {
 	})
 }
 
-// twisted says what makes a path one that two servers could read differently; "" where nothing
-// does. It looks at the path as a server of each kind would, and shares nothing with the code under
-// test.
+// twisted says why two servers could read a path differently, or returns "". It looks at the path
+// as a server of each kind would, and shares no code with the code under test.
 func twisted(path string) string {
 	lower := strings.ToLower(path)
 	for _, part := range []string{"%2f", "%5c", "%3b", "%25", "%00", "%7f", "%c0%", "%c1%", "%e0%80%",
@@ -111,8 +110,8 @@ func twisted(path string) string {
 	return ""
 }
 
-// FuzzPlainQuery: where a policy looks at the query, no parser of queries finds in what passes
-// another value than it did.
+// FuzzPlainQuery: if a policy looks at the query, all parsers of queries find the same values in an
+// accepted query.
 func FuzzPlainQuery(f *testing.F) {
 	for _, query := range []string{
 		"", "a=b&c=d", "mode=user", "mode=admin", "%6dode=admin", "a=b;mode=admin", "mode=admin&a=%",
@@ -160,7 +159,7 @@ func FuzzPlainQuery(f *testing.F) {
 	})
 }
 
-// loose decodes what begins an escape, and leaves all else, as WHATWG URL and PHP do.
+// loose decodes valid escapes, and keeps everything else, as WHATWG URL and PHP do.
 func loose(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

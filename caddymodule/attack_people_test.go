@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestAPageLeftOpenPromisesNothing: whoever answers when the request was forgotten without an answer
-// is not told that the application has what it asked for, because of an older grant.
+// TestAPageLeftOpenPromisesNothing: if the request was removed without an answer, a late answer
+// must not be told that the application has access because of an older grant.
 func TestAPageLeftOpenPromisesNothing(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	site.clock = time.Now().Add(-24 * time.Hour)
@@ -38,7 +38,7 @@ func TestAPageLeftOpenPromisesNothing(t *testing.T) {
 			"decision": {"allow"}, "permission": {"WRITE_PRIVATE"}, "lifetime": {"week"},
 		}
 		site.clock = time.Now()
-		for { // until the store has forgotten it
+		for { // until the store has removed it
 			_, err := site.store().RequestToken(t.Context(), token.Key)
 			if errors.Is(err, tokenstore.ErrNotFound) {
 				break
@@ -54,8 +54,8 @@ func TestAPageLeftOpenPromisesNothing(t *testing.T) {
 	}
 }
 
-// TestAChangeOfMindIsPossible: who is told to take an answer back in the list of applications finds
-// it there.
+// TestAChangeOfMindIsPossible: if a page says that an answer can be revoked in the list of
+// applications, the list has it.
 func TestAChangeOfMindIsPossible(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for _, decision := range []string{"allow", "refuse"} {
@@ -73,7 +73,7 @@ func TestAChangeOfMindIsPossible(t *testing.T) {
 	}
 }
 
-// TestRevokeTwice: a double click on Revoke says what a single one says.
+// TestRevokeTwice: a double click on Revoke gets the same answer as a single click.
 func TestRevokeTwice(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	token := site.grant("demo", "alice", "READ_PUBLIC")
@@ -84,8 +84,8 @@ func TestRevokeTwice(t *testing.T) {
 	}
 }
 
-// TestSelfRegisteredKeysCanBeSeen: a key that a stranger chose holds nothing that can't be seen, so
-// that it looks like no other's and can be named in a command.
+// TestSelfRegisteredKeysCanBeSeen: a key that a stranger chose has only visible characters, so it
+// can't look like another key, and can be typed in a command.
 func TestSelfRegisteredKeysCanBeSeen(t *testing.T) {
 	site := newTestSite(t, "registration open\n"+demoConsumer, "insecure_plaintext_over_http")
 	for name, key := range map[string]string{
@@ -106,7 +106,7 @@ func TestSelfRegisteredKeysCanBeSeen(t *testing.T) {
 	}
 }
 
-// TestRevokeOfNobody: a consumer's key that is misspelled is no success.
+// TestRevokeOfNobody: a misspelled consumer key is an error.
 func TestRevokeOfNobody(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.seed()
@@ -116,8 +116,8 @@ func TestRevokeOfNobody(t *testing.T) {
 	}
 }
 
-// TestAdminBodyThatIsEmpty: curl --data "$BODY" without a BODY makes no consumer and ends no secret.
-// A call that sends neither a body nor a Content-Type means the defaults.
+// TestAdminBodyThatIsEmpty: curl --data "$BODY" with an unset BODY creates no consumer and ends no
+// secret. A call with neither a body nor a Content-Type gets the defaults.
 func TestAdminBodyThatIsEmpty(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.seed()
@@ -149,7 +149,7 @@ func TestAdminBodyThatIsEmpty(t *testing.T) {
 	}
 }
 
-// TestAdminFieldsSentTwice: of a field that is sent twice nobody knows which was meant.
+// TestAdminFieldsSentTwice: a repeated field is refused, because its meaning is unclear.
 func TestAdminFieldsSentTwice(t *testing.T) {
 	a := newTestAdmin(t, "")
 	a.seed()
@@ -163,8 +163,8 @@ func TestAdminFieldsSentTwice(t *testing.T) {
 	}
 }
 
-// TestImportLoop: the loop of the manual that brings tokens along leaves out none, whether or not its
-// file ends with a line end, and stops at the first that is refused.
+// TestImportLoop: the manual's loop imports all tokens, with or without a line end at the end of
+// the file, and stops at the first refusal.
 func TestImportLoop(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../docs/*.md")
@@ -207,8 +207,8 @@ func TestImportLoop(t *testing.T) {
 	}
 }
 
-// TestAnsweredRequestThatExpired: who allowed a request that then expired reads at once that the
-// application got nothing.
+// TestAnsweredRequestThatExpired: if an allowed request expires, its page says at once that the
+// application got no access.
 func TestAnsweredRequestThatExpired(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "https://app.example.com/cb").Key
@@ -220,8 +220,8 @@ func TestAnsweredRequestThatExpired(t *testing.T) {
 	}
 }
 
-// TestThePageVouchesForNobodysKey: the page does not say that the operator has added an application
-// whose key anybody can use, for want of a secret, whatever the operator did to it.
+// TestThePageVouchesForNobodysKey: if anybody can use an application's key, because it has no
+// secret, the page never says that the operator added the application.
 func TestThePageVouchesForNobodysKey(t *testing.T) {
 	for name, steps := range map[string][][2]string{
 		"registered itself, disabled, enabled again": {{"own", `{"disabled":true}`}, {"own", `{"disabled":false}`}},

@@ -9,8 +9,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestUnknownKeysAreToldAndCostLittle: the text of a refusal says which key is unknown, so nothing is done to hide it in
-// time: no signature is computed, nothing is looked for that no longer matters, and no nonce is used.
+// TestUnknownKeysAreToldAndCostLittle: the text of a refusal says which key is unknown, so the
+// checks do not hide it in time. They compute no signature, make no further look-ups, and use no
+// nonce.
 func TestUnknownKeysAreToldAndCostLittle(t *testing.T) {
 	site := newTestSite(t, "consumer known {\n\tsecret s\n}", "insecure_plaintext_over_http")
 	if err := site.store().CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "stored", Secret: "s", Created: site.clock}); err != nil {
@@ -21,7 +22,7 @@ func TestUnknownKeysAreToldAndCostLittle(t *testing.T) {
 	site.app.store = counter
 	for _, c := range []struct {
 		consumer, token, reason string
-		tokens                  int // that are looked up
+		tokens                  int // the number of tokens looked up
 	}{
 		{"stored", token.Key, "Invalid signature.", 1},
 		{"stored", "unknown", "Unknown access token (unknown).", 1},

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestFreeQueriesDoNotFreeThePath: a * in the query of a callback says nothing about the path, and what
-// does so does not load.
+// TestFreeQueriesDoNotFreeThePath: a * in the query of a registered callback does not match paths. New
+// callbacks with such a * are refused.
 func TestFreeQueriesDoNotFreeThePath(t *testing.T) {
 	for registered, callback := range map[string]string{
 		"https://app.test/back?state=*": "https://app.test/backdoor",
@@ -29,8 +29,8 @@ func TestFreeQueriesDoNotFreeThePath(t *testing.T) {
 	}
 }
 
-// TestLinksHoldNoAnswer: nobody may write into the callback of a link, which is unsigned, what the
-// server appends to it. Most applications read the first of two oauth_token.
+// TestLinksHoldNoAnswer: the callback of an unsigned link must not hold the parameters that the
+// server appends. Most applications read the first of two oauth_token.
 func TestLinksHoldNoAnswer(t *testing.T) {
 	for _, callback := range []string{
 		"https://app.test/back?oauth_token=x", "https://app.test/back?oauth_verifier=x",
@@ -48,8 +48,8 @@ func TestLinksHoldNoAnswer(t *testing.T) {
 	}
 }
 
-// TestVerifierApartFromAFormOfNoType: Launchpad's own client does not say what its body is, and the
-// verifier may stand apart from the rest.
+// TestVerifierApartFromAFormOfNoType: Launchpad's own client sends no Content-Type, and the
+// verifier may be apart from the other parameters.
 func TestVerifierApartFromAFormOfNoType(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
 	for _, contentType := range []string{formType, ""} {
@@ -64,8 +64,8 @@ func TestVerifierApartFromAFormOfNoType(t *testing.T) {
 	}
 }
 
-// TestBodyOfNoLength: over HTTP/3 a request without a body has no length, and neither has an empty body
-// in chunks. There is nothing that a body hash could protect.
+// TestBodyOfNoLength: over HTTP/3 a request without a body has no length, and an empty chunked body
+// has none either. There is nothing that a body hash could protect.
 func TestBodyOfNoLength(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "require_body_hash")
 	token := site.grant("demo", "alice", "READ_PUBLIC")
@@ -80,8 +80,8 @@ func TestBodyOfNoLength(t *testing.T) {
 	}
 }
 
-// TestEndpointsDoNotTakeTheirOwnParameters: a query of an endpoint that its page gives a meaning to
-// makes the page unreachable.
+// TestEndpointsDoNotTakeTheirOwnParameters: an endpoint's query must not use a parameter that its
+// page reads, or the page is unreachable.
 func TestEndpointsDoNotTakeTheirOwnParameters(t *testing.T) {
 	for _, endpoints := range []string{
 		"authorize /w?done=1", "authorize /w?lp.context=x", "authorize /w?allow_permission=x",
@@ -94,8 +94,8 @@ func TestEndpointsDoNotTakeTheirOwnParameters(t *testing.T) {
 	}
 }
 
-// TestPagesHaveNoProblem: the manual says that {oauth1.refusal.problem} is empty for pages, and recipes
-// tell pages by it.
+// TestPagesHaveNoProblem: the manual says that {oauth1.refusal.problem} is empty for pages, and
+// recipes recognise pages by it.
 func TestPagesHaveNoProblem(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for _, r := range []string{"GET /+authorize-token", "GET /+oauth-tokens", "PUT /+oauth-tokens"} {
@@ -107,7 +107,7 @@ func TestPagesHaveNoProblem(t *testing.T) {
 	}
 }
 
-// TestCallbacksDoNotClimbByParameters: servers in Java take /..;x/ for /../.
+// TestCallbacksDoNotClimbByParameters: servers in Java read /..;x/ as /../.
 func TestCallbacksDoNotClimbByParameters(t *testing.T) {
 	c := &tokenstore.Consumer{Callbacks: []string{"https://app.test/oauth/*"}}
 	for _, callback := range []string{

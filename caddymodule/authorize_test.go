@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// offered lists the levels and lifetimes that the page has, by their names in the form.
+// offered lists the levels or lifetimes on the page, by their names in the form.
 func offered(page, field string) []string {
 	var values []string
 	for _, found := range regexp.MustCompile(`name="`+field+`" value="([^"]*)"`).FindAllStringSubmatch(page, -1) {
@@ -82,7 +82,7 @@ consumer "System-wide: Ubuntu" {
 	})
 }
 
-// TestAuthorizeSays: who asks, who is logged in, for what, and what is to be thought of it.
+// TestAuthorizeSays: the page names the application, the user, the access, and its dangers.
 func TestAuthorizeSays(t *testing.T) {
 	site := newTestSite(t, `consumer demo {
 	name "Release dashboard"
@@ -187,7 +187,7 @@ func TestAuthorizeRefusals(t *testing.T) {
 			}
 		})
 	}
-	for _, query := range []string{"", "oauth_token=nonesuch"} { // nothing is shown to HEAD
+	for _, query := range []string{"", "oauth_token=nonesuch"} { // HEAD shows nothing
 		r := httptest.NewRequest(http.MethodHead, "http://api.test/+authorize-token?"+query, nil)
 		r.Header.Set("Test-User", "alice")
 		if w, _ := site.serve(r); w.Code == 405 {
@@ -196,7 +196,7 @@ func TestAuthorizeRefusals(t *testing.T) {
 	}
 }
 
-// TestAuthorizeCallbacks: where the browser goes, and where never.
+// TestAuthorizeCallbacks: where the browser may go, and where it never goes.
 func TestAuthorizeCallbacks(t *testing.T) {
 	site := newTestSite(t, demoConsumer+`
 consumer registered {
@@ -206,7 +206,7 @@ consumer registered {
 	for _, test := range []struct {
 		name, consumer, callback, linked string
 		status                           int
-		target                           string // of an approval; ? is the done page
+		target                           string // the target after an approval; ? is the done page
 	}{
 		{"the token's callback", "demo", "https://app.example.com/cb", "", 303, "https://app.example.com/cb?oauth_token=KEY&oauth_verifier=VERIFIER"},
 		{"its query stays", "demo", "https://app.example.com/cb?a=b%20c", "", 303, "https://app.example.com/cb?a=b%20c&oauth_token=KEY&oauth_verifier=VERIFIER"},
@@ -278,7 +278,7 @@ consumer registered {
 	})
 }
 
-// TestReview: what the form's answers come to in the store.
+// TestReview: the review that the store has after an answer.
 func TestReview(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"access_token_lifetime 48h\n", "")
 	never := time.Duration(0)
@@ -287,7 +287,7 @@ func TestReview(t *testing.T) {
 		query  string
 		form   string
 		status int
-		want   *tokenstore.Review // nil: none
+		want   *tokenstore.Review // nil: no review
 		length time.Duration
 	}{
 		{"a level", "", "decision=allow&permission=READ_PUBLIC&lifetime=hour", 303, &tokenstore.Review{Permission: "READ_PUBLIC"}, time.Hour},
@@ -344,7 +344,7 @@ func TestReview(t *testing.T) {
 	}
 }
 
-// answer sends an answer of the page that asks, and returns where the browser goes then.
+// answer sends an answer from the page, and returns the redirect.
 func (s *testSite) answer(t *testing.T, target, user, csrf string, more ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	form := url.Values{
@@ -356,14 +356,14 @@ func (s *testSite) answer(t *testing.T, target, user, csrf string, more ...strin
 	return s.send(target, user, form)
 }
 
-// TestReviewAgain: the same answer of the same user leads to the same place until the exchange;
-// another answer, or somebody else's, is told that the request was answered.
+// TestReviewAgain: the same answer by the same user leads to the same place until the exchange.
+// Another answer, or one by another user, is refused: the request was answered.
 func TestReviewAgain(t *testing.T) {
 	const registered = "consumer registered {\n secret s\n callbacks https://app.example.com/oauth/*\n}\n"
 	site := newTestSite(t, demoConsumer+registered, "")
 	for _, test := range []struct {
 		name, consumer, callback, more string
-		link                           string // of the page of the answered request, for who answered
+		link                           string // on the answered request's page, for its user
 	}{
 		{"a callback", "demo", "https://app.example.com/cb?a=b", "", "Continue to <bdi lang=\"\">demo</bdi>"},
 		{"a callback in the link", "registered", "", "&oauth_callback=https%3A%2F%2Fapp.example.com%2Foauth%2Fx",
@@ -452,7 +452,7 @@ func TestReviewAgain(t *testing.T) {
 	})
 }
 
-// redeem gets the access token of a request token that was reviewed.
+// redeem exchanges a reviewed request token for its access token.
 func (s *testSite) redeem(key, verifier string) *tokenstore.AccessToken {
 	s.t.Helper()
 	access, err := s.store().Exchange(s.t.Context(), key, verifier, tokenstore.NewKey(), tokenstore.NewSecret())
@@ -462,8 +462,8 @@ func (s *testSite) redeem(key, verifier string) *tokenstore.AccessToken {
 	return access
 }
 
-// TestReviewedThenExchanged: the page of an answer says so when the application has its access, and
-// when that was taken back.
+// TestReviewedThenExchanged: the page of an answer says when the application has its access, and
+// when that access was revoked.
 func TestReviewedThenExchanged(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	token := site.waiting("demo", outOfBand)
@@ -508,7 +508,7 @@ func TestReviewedThenExchanged(t *testing.T) {
 	}
 }
 
-// TestDoneTooLate: a code that is good for nothing any more is not shown, nor is access promised that nobody got.
+// TestDoneTooLate: an expired code is not shown, and the page promises no access.
 func TestDoneTooLate(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for _, callback := range []string{"", outOfBand} {
@@ -530,7 +530,8 @@ func TestDoneTooLate(t *testing.T) {
 	}
 }
 
-// TestReviewAtOnce: of any number of answers at the same time one is taken, as often as it was given.
+// TestReviewAtOnce: of several answers at the same time, the first is stored. Equal answers
+// succeed, all others are refused.
 func TestReviewAtOnce(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "https://app.example.com/cb").Key
@@ -556,7 +557,8 @@ func TestReviewAtOnce(t *testing.T) {
 	}
 }
 
-// TestOfferedLifetimes: what makes a difference under the operator's limit, and what is chosen already.
+// TestOfferedLifetimes: the lifetimes under the operator's limit, and the one that is already
+// chosen.
 func TestOfferedLifetimes(t *testing.T) {
 	set, err := pages.New(pages.Options{})
 	if err != nil {
@@ -598,7 +600,7 @@ func TestOfferedLifetimes(t *testing.T) {
 	}
 }
 
-// checked lists what is chosen already in a page's field.
+// checked lists the values of a page's field that are already chosen.
 func checked(page, field string) string {
 	var values []string
 	radio := regexp.MustCompile(`name="` + field + `" value="([^"]*)" required checked`)
@@ -608,8 +610,8 @@ func checked(page, field string) string {
 	return strings.Join(values, " ")
 }
 
-// TestAuthorizeProposes: what is chosen already when the page opens: nothing longer than a week,
-// and no level, unless the operator says so.
+// TestAuthorizeProposes: when the page opens, no level and no lifetime longer than a week is
+// chosen, unless the operator configured it.
 func TestAuthorizeProposes(t *testing.T) {
 	for _, test := range []struct {
 		name, global, pages, asked string
@@ -658,7 +660,7 @@ func TestParseComputer(t *testing.T) {
 	}
 }
 
-// TestFormTarget: no callback writes a directive of its own into the Content-Security-Policy.
+// TestFormTarget: no callback can add a directive to the Content-Security-Policy.
 func TestFormTarget(t *testing.T) {
 	for callback, want := range map[string]string{
 		"":                                       "",
@@ -675,7 +677,7 @@ func TestFormTarget(t *testing.T) {
 	}
 }
 
-// FuzzFormTarget: whatever callback is accepted, it comes to schemes and to nothing else.
+// FuzzFormTarget: the form target of every accepted callback is a list of schemes.
 func FuzzFormTarget(f *testing.F) {
 	for _, callback := range []string{"https://app.example.com/cb", "http://[::1]:80/", "myapp:/x", "https://a;b'c'/", "https://%C3%A4/"} {
 		f.Add(callback)

@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// BenchmarkHandler measures what the handler alone costs a request: the next handler does nothing, the token is cached, the
-// nonce is durable across the end of the process.
+// BenchmarkHandler measures the cost of the handler alone: the next handler does nothing, the token
+// is cached, and the nonce survives the end of the process.
 func BenchmarkHandler(b *testing.B) {
 	for _, method := range []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "PLAINTEXT"} {
 		b.Run(method, func(b *testing.B) {
@@ -35,8 +35,9 @@ func BenchmarkHandler(b *testing.B) {
 	})
 }
 
-// BenchmarkHandlerInColdCaches is the same as it is in a server: between two requests the processor's caches forget what the
-// handler uses, and each request comes with another of a thousand tokens. ns-median/op is the handler's part.
+// BenchmarkHandlerInColdCaches measures the cost in a server: between two requests the processor's
+// caches lose the handler's data, and each request uses another of a thousand tokens. ns-median/op
+// is the handler's part.
 func BenchmarkHandlerInColdCaches(b *testing.B) {
 	bench := newHandlerBench(b, "HMAC-SHA256")
 	for len(bench.tokens) < 1000 {
@@ -56,19 +57,19 @@ func BenchmarkHandlerInColdCaches(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)/2]), "ns-median/op")
 }
 
-// BenchmarkHandlerWithoutNonces is the same with a store that takes every nonce, to see what the rest costs.
+// BenchmarkHandlerWithoutNonces measures the cost without nonces: the store accepts every nonce.
 func BenchmarkHandlerWithoutNonces(b *testing.B) {
 	bench := newHandlerBench(b, "HMAC-SHA256")
 	bench.site.app.store = forgetful{bench.site.app.store}
 	bench.run(b, func(r *http.Request) { bench.serve(b, r) })
 }
 
-// forgetful is a store that takes every nonce.
+// forgetful is a store that accepts every nonce.
 type forgetful struct{ tokenstore.Store }
 
 func (forgetful) UseNonce(context.Context, tokenstore.Nonce) error { return nil }
 
-// BenchmarkManyParameters measures a signed form of a megabyte that is nothing but parameters.
+// BenchmarkManyParameters measures a signed form of one megabyte of parameters.
 func BenchmarkManyParameters(b *testing.B) {
 	site := newTestSite(b, "consumer demo {\n secret s\n two_legged robot WRITE_PUBLIC\n}", "")
 	form := strings.Repeat("a&", 1<<19)
@@ -83,7 +84,7 @@ func BenchmarkManyParameters(b *testing.B) {
 	}
 }
 
-// BenchmarkUnknownToken measures a flood of tokens that nobody has.
+// BenchmarkUnknownToken measures a flood of unknown tokens.
 func BenchmarkUnknownToken(b *testing.B) {
 	bench := newHandlerBench(b, "HMAC-SHA256")
 	requests := make([]*http.Request, b.N)
@@ -101,7 +102,7 @@ func BenchmarkUnknownToken(b *testing.B) {
 	}
 }
 
-// BenchmarkReference is the work that the others are compared with: an HMAC-SHA256 of 400 bytes.
+// BenchmarkReference is the unit for the other benchmarks: an HMAC-SHA256 of 400 bytes.
 func BenchmarkReference(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
@@ -115,8 +116,9 @@ func referenceWork() {
 	mac.Sum(nil)
 }
 
-// TestCostOfARequest holds the handler to its allocations, and its time to a multiple of the reference work in the same run: the
-// best of many short turns of both, so that a busy machine changes little. It says nothing about seconds.
+// TestCostOfARequest limits the handler's allocations, and its time to a multiple of the reference
+// work in the same run. It takes the best of many short turns of both, so that a busy machine
+// changes little. It does not limit seconds.
 func TestCostOfARequest(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -126,7 +128,7 @@ func TestCostOfARequest(t *testing.T) {
 		method          string
 		bare            bool
 		mostAllocations float64
-		mostReferences  float64 // twice what was measured
+		mostReferences  float64 // twice the measured value
 	}{
 		{"HMAC-SHA256", "HMAC-SHA256", false, 6, 7},
 		{"PLAINTEXT", plaintext, false, 6, 7},
@@ -187,7 +189,7 @@ func (bench *handlerBench) cost(t *testing.T) (allocations float64, request, ref
 	return allocations, request, reference
 }
 
-// handlerBench is a site, and requests that are alike but for their tokens, nonces and signatures.
+// handlerBench is a site with requests that differ only in their tokens, nonces and signatures.
 type handlerBench struct {
 	site   *testSite
 	signer oauth1.Signer
@@ -195,7 +197,7 @@ type handlerBench struct {
 	w      *httptest.ResponseRecorder
 	signed int
 	passed int
-	bare   bool // PLAINTEXT, with neither nonce nor timestamp
+	bare   bool // PLAINTEXT, without nonce and timestamp
 }
 
 func newHandlerBench(tb testing.TB, method string) *handlerBench {
@@ -214,7 +216,7 @@ func (bench *handlerBench) grant() {
 	bench.tokens = append(bench.tokens, bench.site.grant("demo", user, "WRITE_PRIVATE"))
 }
 
-// request makes a request as a server hands it on, with the next token.
+// request makes a request as a server passes it on, with the next token.
 func (bench *handlerBench) request(tb testing.TB) *http.Request {
 	const target = "/photos?file=vacation.jpg&size=original"
 	r := httptest.NewRequest("GET", "http://api.test"+target, nil)
@@ -226,7 +228,7 @@ func (bench *handlerBench) request(tb testing.TB) *http.Request {
 	}
 	r.Header.Set("Authorization", bench.sign(tb, r))
 	r = r.WithContext(ctx)
-	caddyhttp.NewTestReplacer(r) // with the placeholders of a request, as the server's has
+	caddyhttp.NewTestReplacer(r) // with a request's placeholders, as in a server
 	return r
 }
 
@@ -258,8 +260,8 @@ func (bench *handlerBench) ServeHTTP(http.ResponseWriter, *http.Request) error {
 	return nil
 }
 
-// run gives each request to serve once, since the handler changes it. Few are made at a time, so that they are in the
-// processor's caches, as in a server.
+// run calls serve with a new request each time, because the handler changes it. It makes few at a
+// time, so that they are in the processor's caches, as in a server.
 func (bench *handlerBench) run(b *testing.B, serve func(*http.Request)) {
 	b.ReportAllocs()
 	b.ResetTimer()

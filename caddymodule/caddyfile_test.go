@@ -26,7 +26,7 @@ func adapt(text string) ([]byte, error) {
 	return adapted, err
 }
 
-// TestCaddyfileToJSON compares with testdata/caddyfile: a Caddyfile, a line, and the JSON that it means.
+// TestCaddyfileToJSON compares with testdata/caddyfile: a Caddyfile, a line, and its JSON.
 func TestCaddyfileToJSON(t *testing.T) {
 	const line = "----------\n"
 	files, err := filepath.Glob("testdata/caddyfile/*.txt")
@@ -62,7 +62,7 @@ func TestCaddyfileToJSON(t *testing.T) {
 	}
 }
 
-// TestCaddyfileErrors: every mistake is one line that names the value and where it stands.
+// TestCaddyfileErrors: the error for every mistake is one line with the value and its position.
 func TestCaddyfileErrors(t *testing.T) {
 	for _, test := range []struct{ global, directive, want string }{
 		{"nonsense", "", `oauth1: unknown option "nonsense", at Caddyfile:3`},
@@ -225,7 +225,7 @@ func TestCaddyfileErrors(t *testing.T) {
 	}
 }
 
-// siteOf is a site whose directive has the options, from line 8 on if nothing stands in the global ones.
+// siteOf returns a site whose directive has the options, from line 8 on without global options.
 func siteOf(directive string) string {
 	if directive == "" {
 		return "http://api.test {\n\toauth1\n}\n"
@@ -233,7 +233,7 @@ func siteOf(directive string) string {
 	return "http://api.test {\n\toauth1 {\n" + directive + "\n\t}\n}\n"
 }
 
-// TestProvisionErrors: what only the start can find names its value, and a consumer's line.
+// TestProvisionErrors: errors that only a start can find name the value, and a consumer's line.
 func TestProvisionErrors(t *testing.T) {
 	t.Setenv("EMPTY_SECRET", "")
 	for _, test := range []struct{ global, directive, want string }{
@@ -286,7 +286,7 @@ func TestProvisionErrors(t *testing.T) {
 	}
 }
 
-// TestExampleCaddyfile: the example is a valid configuration, to the last module.
+// TestExampleCaddyfile: the example is a valid configuration, and all its modules load.
 func TestExampleCaddyfile(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	text, err := os.ReadFile("../Caddyfile.example")
@@ -325,7 +325,7 @@ func FuzzCaddyfile(f *testing.F) {
 	})
 }
 
-// TestJSONErrors: a configuration that no Caddyfile made is looked at as closely.
+// TestJSONErrors: a JSON configuration is checked as strictly as a Caddyfile.
 func TestJSONErrors(t *testing.T) {
 	for _, test := range []struct{ app, handler, want string }{
 		{`{"request_token_lifetime": -1}`, `{}`, `request_token_lifetime -1ns: must be positive`},
@@ -386,7 +386,7 @@ func TestJSONErrors(t *testing.T) {
 	}
 }
 
-// TestConsumerPlaceholders: all texts of a consumer may hold some.
+// TestConsumerPlaceholders: all texts of a consumer may hold placeholders.
 func TestConsumerPlaceholders(t *testing.T) {
 	for name, value := range map[string]string{"T_NAME": "A", "T_SECRET": "s", "T_USER": "alice", "T_LEVEL": "READ_PUBLIC", "T_URL": "https://a.test", "T_TIME": "2040-01-02", "T_METHOD": "HMAC-SHA256"} {
 		t.Setenv(name, value)

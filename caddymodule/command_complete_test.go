@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestCompletion asks what a shell's script asks: `caddy __complete oauth1 ...`.
+// TestCompletion sends the requests of a shell's script: `caddy __complete oauth1 ...`.
 func TestCompletion(t *testing.T) {
 	a := newTestAdmin(t, declaredConsumers+"\nregistration open")
 	a.must("POST", "/oauth1/consumers", `{"key":"printer"}`)
@@ -17,7 +17,7 @@ func TestCompletion(t *testing.T) {
 		`{"key":"tok1","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
 	a.must("POST", "/oauth1/tokens",
 		`{"key":"tok2","consumer":"printer","user":"u","permission":"READ_PUBLIC"}`)
-	// What registered itself wrote its own key, which bash would run.
+	// A consumer that registered itself chose its own key, and bash would run it.
 	for _, key := range []string{"$(touch pwned)", "`id`", "${HOME}", "two words", "-rf", "a;b", "a'b",
 		"~root", "a*"} {
 		err := a.store().CreateConsumer(t.Context(),

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestConsumerSyntaxHasEverySetting: the comment of parseGlobalOption, which the manual repeats, has
-// a line for each setting of a consumer, with the arguments that its kind takes.
+// TestConsumerSyntaxHasEverySetting: the comment of parseGlobalOption, which the manual repeats,
+// has a line for each setting of a consumer, with the arguments of its kind.
 func TestConsumerSyntaxHasEverySetting(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("caddyfile.go")
@@ -31,7 +31,7 @@ func TestConsumerSyntaxHasEverySetting(t *testing.T) {
 		option, arguments, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "//")), " ")
 		syntax[option] = strings.TrimSpace(arguments)
 	}
-	delete(syntax, "secret") // which is no setting: nothing shows it
+	delete(syntax, "secret") // not a setting: nothing shows it
 	for _, setting := range adminapi.Settings {
 		form := `^<[a-z]+>$`
 		switch setting.Value(new(adminapi.ConsumerSettings)).(type) {
@@ -53,7 +53,7 @@ func TestConsumerSyntaxHasEverySetting(t *testing.T) {
 	}
 }
 
-// TestConsumerUpdate changes each setting by its flag, and sets it back.
+// TestConsumerUpdate changes each setting with its flag, and resets it.
 func TestConsumerUpdate(t *testing.T) {
 	a := newTestAdmin(t, "")
 	run := a.commandRunner()
@@ -65,8 +65,8 @@ func TestConsumerUpdate(t *testing.T) {
 		option string
 		args   []string
 		want   string
-		clear  string // empty: it can't be
-		also   string // what it can't be without
+		clear  string // empty: it can't be reset
+		also   string // another flag that it needs
 	}{
 		{"name", []string{"--name", "New"}, `"New"`, "name", ""},
 		{"homepage", []string{"--homepage", "https://app.example.com/"}, `"https://app.example.com/"`,

@@ -104,7 +104,7 @@ func TestCommandExitCodes(t *testing.T) {
 	}
 }
 
-// TestCommandsAskBeforeTheyRevoke: they say how much goes, and take nothing but yes for a yes.
+// TestCommandsAskBeforeTheyRevoke: the commands say how much they revoke, and only "yes" confirms.
 func TestCommandsAskBeforeTheyRevoke(t *testing.T) {
 	a := newTestAdmin(t, "")
 	server := httptest.NewServer(a)

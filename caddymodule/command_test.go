@@ -46,7 +46,7 @@ func runCobraWith(stdin io.Reader, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// keyboard is a terminal at which something is typed.
+// keyboard is a terminal with typed input.
 type keyboard struct{ io.Reader }
 
 func (keyboard) IsTerminal() bool { return true }
@@ -59,14 +59,14 @@ func (a *testAdmin) commandRunner() func(stdin string, args ...string) (string, 
 	}
 }
 
-// commandAddress is where the admin endpoint listens.
+// commandAddress returns the address of the admin endpoint.
 func (a *testAdmin) commandAddress() string {
 	server := httptest.NewServer(a)
 	a.t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// squeezed has single spaces, so that the width of a column does not matter.
+// squeezed replaces repeated spaces with one, so that the width of a column does not matter.
 func squeezed(s string) string { return regexp.MustCompile(` +`).ReplaceAllString(s, " ") }
 
 func writeFile(t testing.TB, text string) string {
@@ -84,12 +84,12 @@ func TestCommandsThatManage(t *testing.T) {
 	run := a.commandRunner()
 	publicKey := writeFile(t, testPublicKey(t))
 	const key = "System-wide: Ubuntu (host/a)"
-	// In this order: later ones look at what earlier ones did.
+	// The order matters: later steps depend on earlier ones.
 	for _, step := range []struct {
 		name, stdin string
 		args        []string
 		want        []string // lines or parts of lines
-		failure     string   // is in the error
+		failure     string   // a part of the error
 	}{
 		{"health", "", []string{"health"}, []string{"Status: ok", "Permissions: READ_PUBLIC, WRITE_PUBLIC"}, ""},
 

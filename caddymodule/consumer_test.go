@@ -9,8 +9,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestConsumerLimits: what a consumer may not do, it may do nowhere: at the request token, at the exchange, with a token and
-// without. (What a user is offered for it: TestAuthorizeOffers, TestAuthorizeRefusals.)
+// TestConsumerLimits: a consumer's limits apply to the request token, the exchange, and requests
+// with and without a token. (TestAuthorizeOffers and TestAuthorizeRefusals check the levels offered
+// to a user.)
 func TestConsumerLimits(t *testing.T) {
 	site := newTestSite(t, "", "insecure_plaintext_over_http")
 	base := tokenstore.Consumer{Secret: "s", TwoLegged: &tokenstore.TwoLegged{User: "bot", Permission: "READ_PUBLIC"}}
@@ -22,7 +23,7 @@ func TestConsumerLimits(t *testing.T) {
 		{"none", func(*tokenstore.Consumer) {}, 200, 200, 200, 200},
 		{"signature methods", func(c *tokenstore.Consumer) { c.SignatureMethods = []string{"HMAC-SHA512"} }, 401, 401, 401, 401},
 		{"callbacks", func(c *tokenstore.Consumer) { c.Callbacks = []string{"https://b.test/*"} }, 400, 200, 200, 200},
-		// A grant of a level that is gone is exchanged, and worth nothing.
+		// A grant with a withdrawn level can be exchanged, but allows nothing.
 		{"permissions", func(c *tokenstore.Consumer) { c.Permissions = []string{"WRITE_PUBLIC"} }, 200, 200, 403, 403},
 		{"expires", func(c *tokenstore.Consumer) { c.Expires = site.clock.Add(-time.Second) }, 401, 401, 401, 401},
 		{"expires now", func(c *tokenstore.Consumer) { c.Expires = site.clock }, 401, 401, 401, 401},
