@@ -118,7 +118,7 @@ func TestRequestTokenAnswer(t *testing.T) {
 	}
 }
 
-// TestTokenAnswersAreForms: Qt's client takes nothing else (RFC 5849 sections 2.1 and 2.3).
+// TestTokenAnswersAreForms: Qt's client accepts no other type (RFC 5849 sections 2.1 and 2.3).
 func TestTokenAnswersAreForms(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
 	is := func(what string, w *httptest.ResponseRecorder, contentType string) {
@@ -137,7 +137,7 @@ func TestTokenAnswersAreForms(t *testing.T) {
 	is("an access token", site.exchange(token), "application/x-www-form-urlencoded")
 }
 
-// TestOnlyLaunchpadsRequestGetsJSON: many clients accept JSON, and read a form.
+// TestOnlyLaunchpadsRequestGetsJSON: many clients accept JSON but expect a form.
 func TestOnlyLaunchpadsRequestGetsJSON(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
 	callback := []string{"oauth_callback", "oob"}
@@ -172,14 +172,15 @@ func TestOnlyLaunchpadsRequestGetsJSON(t *testing.T) {
 	}
 }
 
-// TestParametersApart: league/oauth1-client and others send these two apart from the rest.
+// TestParametersApart: league/oauth1-client and others send these two outside the source of the
+// others.
 func TestParametersApart(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	const back = "https%3A%2F%2Fapp.test%2Fback"
 	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA1"}
 	for _, test := range []struct {
 		name, target, form string
-		header             string // more of it
+		header             string // parts added to the header
 		status             int
 		text               string
 	}{
@@ -198,7 +199,7 @@ func TestParametersApart(t *testing.T) {
 			r := site.sign(signer, "POST", "http://api.test/+request-token", "")
 			if test.status == 200 {
 				r = site.sign(signer, "POST", "http://api.test"+test.target, test.form)
-			} else { // what our own signer refuses, too
+			} else { // the package's own signer refuses it, too
 				refused := httptest.NewRequest("POST", "http://api.test"+test.target, strings.NewReader(test.form))
 				refused.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 				refused.Header.Set("Authorization", r.Header.Get("Authorization")+test.header)
@@ -232,7 +233,7 @@ func TestParametersApart(t *testing.T) {
 	}
 
 	for form, ok := range map[string]bool{
-		"oauth_verifier=right&oauth_token=KEY":                 true, // twitter-api-v2 does this
+		"oauth_verifier=right&oauth_token=KEY":                 true, // twitter-api-v2 sends this
 		"oauth_verifier=right&oauth_token=other":               false,
 		"oauth_verifier=right&oauth_token=KEY&oauth_token=KEY": false,
 	} {
@@ -280,7 +281,8 @@ func TestRequireCallback(t *testing.T) {
 	}
 }
 
-// TestDefaultCallback: RFC 5849 section 2.1, for clients that rely on what they registered.
+// TestDefaultCallback: clients may rely on the callback that they registered (RFC 5849 section
+// 2.1).
 func TestDefaultCallback(t *testing.T) {
 	const registered = "https://app.test/back?a=b"
 	for _, required := range []string{"", "\nrequire_callback"} {
@@ -352,7 +354,8 @@ func TestOpenRegistration(t *testing.T) {
 	}
 }
 
-// TestExchangeWalk is the table of /+access-token, in its order, with PLAINTEXT whose nonce and timestamp never change.
+// TestExchangeWalk holds the cases of /+access-token in order, with PLAINTEXT, whose nonce and
+// timestamp never change.
 func TestExchangeWalk(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"consumer other {\n secret other-secret\n}\n", "insecure_plaintext_over_http")
 	same := []string{"oauth_nonce", "same", "oauth_timestamp", "1700000000.25"}
@@ -425,7 +428,7 @@ func TestVerifier(t *testing.T) {
 	}
 }
 
-// TestSignedEndpoints: HMAC requests to the endpoints are as fresh as any other.
+// TestSignedEndpoints: HMAC requests to the endpoints must be as fresh as other requests.
 func TestSignedEndpoints(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA1", Callback: "https://app.test/back"}
@@ -483,7 +486,7 @@ func TestEndpointsElsewhere(t *testing.T) {
 	}
 }
 
-// TestEndpointsInAQuery: MediaWiki has its endpoints so.
+// TestEndpointsInAQuery: MediaWiki selects its endpoints by the query.
 func TestEndpointsInAQuery(t *testing.T) {
 	const at = "/w/index.php?title=Special:OAuth/"
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\nendpoints {\n"+
@@ -531,7 +534,7 @@ func TestEndpointsInAQuery(t *testing.T) {
 	wantPage(t, site.open("/w/index.php"+done, "alice"), 200, "Type or paste this code")
 }
 
-// TestBasePath: something in front takes away the path of base_url, which clients sign.
+// TestBasePath: a proxy removes the path of base_url, which clients sign.
 func TestBasePath(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "base_url https://api.test/api/v1\nendpoints {\n tokens /me/tokens\n}")
 	token := site.grant("demo", "alice", "READ_PUBLIC")
@@ -577,7 +580,7 @@ func TestBasePath(t *testing.T) {
 		`href="/api/v1/me/tokens"`)
 }
 
-// TestStoreOutOfReach: never open, never a 500.
+// TestStoreOutOfReach: without the store, no request passes, and no answer is a 500.
 func TestStoreOutOfReach(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http\npolicy {\n permission READ_PUBLIC\n}")
 	token := site.grant("demo", "alice", "READ_PUBLIC")

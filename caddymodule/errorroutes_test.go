@@ -12,7 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// TestErrorRoutes: handle_errors can replace an answer; what it leaves alone keeps its text, which clients read.
+// TestErrorRoutes: handle_errors can replace an answer. Without a replacement, the answer keeps its
+// text, which clients read.
 func TestErrorRoutes(t *testing.T) {
 	site := newTestSite(t, "", "")
 	for _, test := range []struct {
@@ -51,7 +52,8 @@ func TestErrorRoutes(t *testing.T) {
 	}
 }
 
-// TestErrorRoutesGetTheOriginalRequest: as from Caddy's own server, whatever was rewritten before; less the credentials.
+// TestErrorRoutesGetTheOriginalRequest: error routes get the request before all rewrites, as from
+// Caddy's own server, but without the credentials.
 func TestErrorRoutesGetTheOriginalRequest(t *testing.T) {
 	site := newTestSite(t, "", "insecure_plaintext_over_http")
 	server := serverWithErrors(t, "handle_errors {\n @original {\n method GET\n path /x\n }\n respond @original {uri} 418\n}")
@@ -71,7 +73,7 @@ func TestErrorRoutesGetTheOriginalRequest(t *testing.T) {
 	})
 }
 
-// serverWithErrors makes a server of a site's handle_errors.
+// serverWithErrors makes a server from the handle_errors of a site.
 func serverWithErrors(t *testing.T, routes string) *caddyhttp.Server {
 	t.Helper()
 	adapted, err := adapt("{\n admin off\n}\nhttp://api.test {\n" + routes + "\n}\n")

@@ -8,7 +8,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// TestNoLimitForForms: the largest number that JSON can give for max_form_body is no limit, and loses no body.
+// TestNoLimitForForms: with the largest number in JSON, max_form_body is no limit, and no body is
+// lost.
 func TestNoLimitForForms(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	site.handler.MaxFormBody = math.MaxInt64

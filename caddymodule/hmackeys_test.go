@@ -52,7 +52,7 @@ func TestHMACKeysStayWhereOthersComeOnce(t *testing.T) {
 	}
 }
 
-// A key that is ready ends with its secret, on the next request.
+// After a secret has changed, the prepared key of the old one is not used for the next request.
 func TestHMACKeysFollowTheSecrets(t *testing.T) {
 	site := newTestSite(t, "", "")
 	c := &tokenstore.Consumer{Key: "c", Secret: "old", TwoLegged: &tokenstore.TwoLegged{User: "bot", Permission: "READ_PUBLIC"}}
@@ -87,7 +87,7 @@ func TestHMACKeysFollowTheSecrets(t *testing.T) {
 	}
 }
 
-// Whoever knows a consumer's key could take the slots of others.
+// Otherwise anybody who knows a consumer's key could take the slots of others.
 func TestHMACKeysAreNotForUnknownTokens(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for range 4 {

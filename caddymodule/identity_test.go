@@ -51,7 +51,8 @@ func TestIdentityForUpstream(t *testing.T) {
 	}
 }
 
-// TestConnectionListed: a proxy behind us deletes what Connection lists, our headers among them (CVE-2024-45410).
+// TestConnectionListed: a proxy behind this one deletes the headers that Connection lists, and
+// these could be identity headers (CVE-2024-45410).
 func TestConnectionListed(t *testing.T) {
 	for _, test := range []struct{ sent, left []string }{
 		{[]string{"X-OAuth-User"}, nil},
@@ -68,7 +69,8 @@ func TestConnectionListed(t *testing.T) {
 	}
 }
 
-// TestForgedTrailers: the server learns trailers when the body ends, after we have looked.
+// TestForgedTrailers: the server reads the trailers at the end of the body, after the check of the
+// headers.
 func TestForgedTrailers(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", nil)
 	r.Trailer = http.Header{"X-Oauth-User": nil, "X-Checksum": nil}

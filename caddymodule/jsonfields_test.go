@@ -28,7 +28,8 @@ func TestRepeatedField(t *testing.T) {
 	}
 }
 
-// FuzzRepeatedField: whatever encoding/json reads into a struct's field is a field of that name.
+// FuzzRepeatedField: foldedName returns a struct field's name exactly if encoding/json reads the
+// value into that field.
 func FuzzRepeatedField(f *testing.F) {
 	for _, seed := range []string{"user", "USER", "u\u017fer", "\u212aey", "", "\xff"} {
 		f.Add(seed)

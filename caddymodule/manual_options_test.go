@@ -22,14 +22,14 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
-// docs/caddyfile.md against the code. A new option needs a field, a word in the comment of its
-// parser, and a line in the reference.
+// These tests compare docs/caddyfile.md with the code. A new option needs a field, a word in its
+// parser's comment, and a line in the reference.
 
-// manualBlocks are the blocks of options in the reference, by the heading that they stand under.
+// manualBlocks are the blocks of options in the reference, by their headings.
 var manualBlocks = map[string]struct {
 	config any
-	// syntax is the block in the parser's comment; renamed are fields whose option has another name,
-	// or none.
+	// syntax is the block in the parser's comment. renamed maps fields to the names of their
+	// options; a field without an option has the name "".
 	syntax  string
 	renamed map[string]string
 }{
@@ -48,7 +48,7 @@ var manualBlocks = map[string]struct {
 	"pages":            {Pages{}, "site pages", nil},
 }
 
-// TestManualSyntax: the blocks of syntax in the reference are those of the parsers' comments.
+// TestManualSyntax: the syntax blocks in the reference equal those in the parsers' comments.
 func TestManualSyntax(t *testing.T) {
 	blocks, _ := snippets(t, "docs/caddyfile.md", manualPages(t)["docs/caddyfile.md"])
 	var got []string
@@ -140,7 +140,7 @@ func syntaxOptions(t *testing.T) map[string][]string {
 	return options
 }
 
-// TestManualOptions: the reference has every option that there is, and no other.
+// TestManualOptions: the reference has exactly the options of the code.
 func TestManualOptions(t *testing.T) {
 	t.Parallel()
 	manual, syntax := manualOptions(t), syntaxOptions(t)
@@ -179,7 +179,7 @@ func fieldOptions(config reflect.Type, renamed map[string]string) []string {
 	return options
 }
 
-// manualOptions returns the defaults of the options that the reference has, by heading and option.
+// manualOptions returns the defaults of the options in the reference, by heading and option.
 func manualOptions(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	_, prose := snippets(t, "docs/caddyfile.md", manualPages(t)["docs/caddyfile.md"])
@@ -216,7 +216,7 @@ func manualOptions(t *testing.T) map[string]map[string]string {
 	return options
 }
 
-// TestManualDefaults: a default that is a value of the code is the one that the reference names.
+// TestManualDefaults: if a default is a value in the code, the reference names the same value.
 func TestManualDefaults(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	site := newTestSite(t, "", "")

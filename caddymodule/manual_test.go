@@ -16,10 +16,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// These tests hold README.md, docs/ and SECURITY.md against the code. manual_options_test.go has the
-// Caddyfile reference; integration/manual_test.go runs the commands.
+// These tests compare README.md, docs/ and SECURITY.md with the code. manual_options_test.go has
+// the Caddyfile reference; integration/manual_test.go runs the commands.
 
-// manualPages returns the text of every page that people read, by its path from the repository's root.
+// manualPages returns the text of every documentation page, by its path from the repository's root.
 func manualPages(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("../docs/*.md")
@@ -63,7 +63,7 @@ func snippets(t *testing.T, page, text string) (blocks []snippet, prose string) 
 			b.WriteString(line)
 			continue
 		}
-		b.WriteString("\n") // so that the lines keep their numbers
+		b.WriteString("\n") // keeps the line numbers
 	}
 	if block != nil {
 		t.Fatalf("%s:%d: the block has no end", page, block.line)
@@ -71,7 +71,7 @@ func snippets(t *testing.T, page, text string) (blocks []snippet, prose string) 
 	return blocks, b.String()
 }
 
-// TestManualCaddyfilesLoad: every Caddyfile of the manual is a configuration that loads.
+// TestManualCaddyfilesLoad: every Caddyfile in the manual is a configuration that loads.
 func TestManualCaddyfilesLoad(t *testing.T) {
 	folder := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", folder)
@@ -100,8 +100,8 @@ func TestManualCaddyfilesLoad(t *testing.T) {
 
 var siteAddress = regexp.MustCompile(`^(https?://\S+|\S+\.example\.com) \{\n`)
 
-// wholeCaddyfile completes a snippet: one that begins with neither global options nor an address is
-// a part of a site.
+// wholeCaddyfile completes a snippet. A snippet that begins with neither global options nor an
+// address is a part of a site.
 func wholeCaddyfile(snippet string) string {
 	if options, ok := strings.CutPrefix(snippet, "{\n"); ok {
 		return "{\n\tadmin off\n" + options
@@ -112,7 +112,7 @@ func wholeCaddyfile(snippet string) string {
 	return "{\n\tadmin off\n}\n" + snippet
 }
 
-// loads goes as far as `caddy validate`.
+// loads does the same steps as `caddy validate`.
 func loads(caddyfile string) error {
 	adapted, err := adapt(caddyfile)
 	if err != nil {
@@ -125,8 +125,8 @@ func loads(caddyfile string) error {
 	return caddy.Validate(&config)
 }
 
-// TestManualSnippetsHaveAKnownLanguage: a block in another language, or indented as code, would be
-// looked at by no test.
+// TestManualSnippetsHaveAKnownLanguage: no test would check a block in another language, or one
+// that is indented as code.
 func TestManualSnippetsHaveAKnownLanguage(t *testing.T) {
 	known := []string{"caddyfile", "sh", "text", "js"}
 	for page, text := range manualPages(t) {
@@ -147,7 +147,7 @@ func TestManualSnippetsHaveAKnownLanguage(t *testing.T) {
 	}
 }
 
-// diagram returns the drawing at the README's top, which is indented.
+// diagram returns the indented drawing at the top of the README.
 func diagram(readme string) string {
 	start := strings.Index(readme, "\n    client ")
 	if start < 0 {
@@ -200,14 +200,15 @@ func TestManualLinks(t *testing.T) {
 	}
 }
 
-// anchor is what GitHub makes of a heading.
+// anchor returns GitHub's anchor for a heading.
 func anchor(heading string) string {
 	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 	kept := strings.ToLower(dropped.ReplaceAllString(strings.TrimSpace(heading), ""))
 	return strings.ReplaceAll(kept, " ", "-")
 }
 
-// TestManualLinesAreShort: at most 100 columns, but for tables, images and what is generated.
+// TestManualLinesAreShort: lines have at most 100 columns, except in tables, images and generated
+// text.
 func TestManualLinesAreShort(t *testing.T) {
 	for page, text := range manualPages(t) {
 		if page == "docs/clients.md" {
@@ -226,8 +227,8 @@ func TestManualLinesAreShort(t *testing.T) {
 	}
 }
 
-// TestSecurityNamesRealTests: each test that SECURITY.md names exists, in the package that it is said
-// to be in. -update writes the packages anew, after tests have moved.
+// TestSecurityNamesRealTests: each test that SECURITY.md names exists in the package that it names.
+// -update corrects the packages after tests have moved.
 func TestSecurityNamesRealTests(t *testing.T) {
 	declared := testFunctions(t)
 	named := 0
@@ -265,9 +266,9 @@ func testNames(text string) []string {
 	return regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1)
 }
 
-// byPackage writes the tests of a cell in SECURITY.md by their packages: those of integration first,
-// then those of each other one, with its name in parentheses. Of packages with a test of the same name
-// it takes one that the cell names.
+// byPackage writes the tests of a cell in SECURITY.md by package: first those of integration, then
+// those of each other package, with its name in parentheses. If several packages have a test of
+// that name, it takes one that the cell names.
 func byPackage(cell string, declared map[string][]string) string {
 	tests := make(map[string][]string)
 	packages := []string{"integration"}
@@ -297,7 +298,7 @@ func byPackage(cell string, declared map[string][]string) string {
 	return strings.Join(groups, "; ")
 }
 
-// testFunctions returns the packages (the folders' names) of every test in the repository.
+// testFunctions returns the packages (folder names) of every test in the repository.
 func testFunctions(t *testing.T) map[string][]string {
 	t.Helper()
 	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
@@ -331,7 +332,7 @@ func testFunctions(t *testing.T) map[string][]string {
 	return packages
 }
 
-// TestManualAnchors: what anchor makes of headings as this manual has them.
+// TestManualAnchors: the anchors of headings like those of the manual.
 func TestManualAnchors(t *testing.T) {
 	t.Parallel()
 	for heading, want := range map[string]string{

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// counted is what a configuration's registry shows of our counter, by "endpoint result".
+// counted returns the values of the counter in a configuration's registry, by "endpoint result".
 func counted(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -45,7 +45,7 @@ func newCounted(t *testing.T) *prometheus.Registry {
 	return registry
 }
 
-// TestMetricsCountEveryAnswerOnce, under names of our own, whatever the client sends.
+// TestMetricsCountEveryAnswerOnce: each answer is counted once, and no label comes from the client.
 func TestMetricsCountEveryAnswerOnce(t *testing.T) {
 	s := newTestSite(t, "consumer app {\n secret s\n}", "insecure_plaintext_over_http\npolicy /open {\n anonymous\n}\npolicy /no {\n deny\n}\npolicy")
 	token := s.grant("app", "alice", "READ_PUBLIC")
@@ -110,10 +110,11 @@ func TestMetricsCountEveryAnswerOnce(t *testing.T) {
 	}
 }
 
-// TestMetricsSurviveReloads: the registry is the configuration's, what is counted is the process's.
+// TestMetricsSurviveReloads: the registry belongs to the configuration, the counters to the
+// process.
 func TestMetricsSurviveReloads(t *testing.T) {
 	first := newCounted(t)
-	m, err := newMetrics(first) // two apps of one configuration don't happen, but must not fail either
+	m, err := newMetrics(first) // a second registration must not fail
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 	if got := counted(t, second)["api policy_deny"]; got != before || got < 1 {
 		t.Errorf("after a reload %v, before %v", got, before)
 	}
-	m.refused(endpointAPI, refusal.Denied.Reason) // by a request that began before
+	m.refused(endpointAPI, refusal.Denied.Reason) // a request that began before the reload
 	if got := counted(t, second)["api policy_deny"]; got != before+1 {
 		t.Errorf("a request that began before the reload: %v, want %v", got, before+1)
 	}

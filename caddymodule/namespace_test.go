@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestSharedUsersAreWarnedOf: sites of one app share their users, which is said where their logins
-// differ.
+// TestSharedUsersAreWarnedOf: the sites of one app share their users, and a warning says so if
+// their logins differ.
 func TestSharedUsersAreWarnedOf(t *testing.T) {
 	const (
 		salt   = "$2a$14$Zkx19XLiW6VYouLHR5NmfO"
@@ -31,7 +31,7 @@ func TestSharedUsersAreWarnedOf(t *testing.T) {
 	site := func(address, body string) string { return address + " {\n" + body + "respond ok\n}\n" }
 	for _, test := range []struct {
 		name, sites string
-		want        []string // the sites that the warning names; none is silent
+		want        []string // the sites that the warning names; no warning if empty
 	}{
 		{"one site", site("http://a.test", basic("", adminA)+"oauth1\n"), nil},
 		{
@@ -234,8 +234,8 @@ func TestSharedUsersAreWarnedOf(t *testing.T) {
 	}
 }
 
-// TestSharedUsersInJSON: the warning of a configuration whose shape no Caddyfile makes: one
-// server's list of routes, without subroutes, where the routes of a host are not terminal.
+// TestSharedUsersInJSON: the warning for a configuration that no Caddyfile produces: one server's
+// list of routes, without subroutes, where the routes of a host are not terminal.
 func TestSharedUsersInJSON(t *testing.T) {
 	login := func(host, name, password string) string {
 		return fmt.Sprintf(`{"match":[{"host":[%q]}],"handle":[{"handler":"authentication",
@@ -274,8 +274,8 @@ func TestSharedUsersInJSON(t *testing.T) {
 	}
 }
 
-// checkWarning starts the app of a configuration, and compares the sites that its warning names. It
-// holds no secret.
+// checkWarning starts the app of a configuration, and compares the sites in its warning. The
+// warning must not hold the secret.
 func checkWarning(t *testing.T, raw []byte, want []string, secret string) {
 	t.Helper()
 	config := new(caddy.Config)

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// TestOrigin is section 4 of the design: what a signature must cover behind which proxy. The signature is made for one
-// origin, and is good or not.
+// TestOrigin checks the origin that a signature must cover behind different proxies. Each signature
+// is made for one origin.
 func TestOrigin(t *testing.T) {
 	for _, test := range []struct {
 		name      string

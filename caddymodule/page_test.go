@@ -29,7 +29,7 @@ func (s *testSite) waiting(consumer, callback string) *tokenstore.RequestToken {
 	return token
 }
 
-// open opens a page as somebody who is logged in.
+// open opens a page as a logged-in user.
 func (s *testSite) open(target, user string) *httptest.ResponseRecorder {
 	s.t.Helper()
 	r := httptest.NewRequest("GET", "http://api.test"+target, nil)
@@ -52,7 +52,7 @@ func (s *testSite) send(target, user string, form url.Values, headers ...string)
 	return w
 }
 
-// csrfToken is the one in the first form of a page.
+// csrfToken returns the token in the first form of a page.
 func csrfToken(t *testing.T, w *httptest.ResponseRecorder) string {
 	t.Helper()
 	found := regexp.MustCompile(`name="csrf" value="([^"]+)"`).FindStringSubmatch(w.Body.String())
@@ -62,7 +62,7 @@ func csrfToken(t *testing.T, w *httptest.ResponseRecorder) string {
 	return html.UnescapeString(found[1])
 }
 
-// wantPage checks an answer that a person reads.
+// wantPage checks an answer that is a page.
 func wantPage(t *testing.T, w *httptest.ResponseRecorder, status int, texts ...string) {
 	t.Helper()
 	if w.Code != status {
@@ -119,7 +119,7 @@ func TestPageHeaders(t *testing.T) {
 	}
 }
 
-// TestPagesEscape: whatever was stored or sent is text on every page.
+// TestPagesEscape: stored and sent values are plain text on every page.
 func TestPagesEscape(t *testing.T) {
 	const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>`
 	site := newTestSite(t, "permission LEVEL \"<script>alert(1)</script>\" {\n description \"<script>alert(2)</script>\"\n}", "policy {\n permission LEVEL\n}")
@@ -178,7 +178,7 @@ func TestPagesNeedALogin(t *testing.T) {
 	}
 }
 
-// TestPagesNeedALoginWhole: text around a placeholder that is empty makes nobody somebody.
+// TestPagesNeedALoginWhole: text around an empty placeholder does not log anybody in.
 func TestPagesNeedALoginWhole(t *testing.T) {
 	site := newTestSite(t, demoConsumer, `user "staff:{http.auth.user.id}@{http.request.header.Org}"`)
 	site.grant("demo", "staff:alice@forge", "READ_PUBLIC")
@@ -217,7 +217,7 @@ func TestPagesWithoutTheStore(t *testing.T) {
 	}
 }
 
-// TestFormsComeFromThePage: the cross-origin check, the CSRF token, and the form itself.
+// TestFormsComeFromThePage: the cross-origin check, the CSRF token, and the checks of the form.
 func TestFormsComeFromThePage(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	token := site.waiting("demo", "")
@@ -276,7 +276,7 @@ func TestFormsComeFromThePage(t *testing.T) {
 	})
 }
 
-// TestPublicOriginOfForms: behind a proxy, the browser's Origin is the public one.
+// TestPublicOriginOfForms: behind a proxy, the browser's Origin is the public origin.
 func TestPublicOriginOfForms(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "base_url https://Public.test:443")
 	target := "/+authorize-token?oauth_token=" + site.waiting("demo", "").Key

@@ -21,7 +21,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// openIn opens a page with a browser that wants a language.
+// openIn opens a page with a browser that prefers a language.
 func (s *testSite) openIn(language, target, user string) *httptest.ResponseRecorder {
 	s.t.Helper()
 	r := httptest.NewRequest("GET", "http://api.test"+target, nil)
@@ -31,7 +31,7 @@ func (s *testSite) openIn(language, target, user string) *httptest.ResponseRecor
 	return w
 }
 
-// pageTexts are the texts that a person reads or hears, each once.
+// pageTexts returns the visible and spoken texts of a page, each once.
 func pageTexts(t *testing.T, page string) []string {
 	t.Helper()
 	var texts []string
@@ -55,8 +55,8 @@ func pageTexts(t *testing.T, page string) []string {
 	return slices.Compact(texts)
 }
 
-// TestPagesInEveryLanguage: a browser that asks for a language gets every page in it: nothing of it
-// reads as in English, but names.
+// TestPagesInEveryLanguage: a browser gets every page in the language that it asks for, without any
+// English text except names.
 func TestPagesInEveryLanguage(t *testing.T) {
 	const desktop = "System-wide: Ubuntu (laptop)"
 	site := newTestSite(t, "registration open\naccess_token_lifetime 30d\n"+
@@ -195,8 +195,8 @@ func TestPagesInEveryLanguage(t *testing.T) {
 	})
 }
 
-// TestOperatorsTextsStay: what an operator wrote is shown as it is, in every language; what it did
-// not write has no translation.
+// TestOperatorsTextsStay: texts that the operator wrote are the same in every language, and texts
+// that the operator omitted have no translation.
 func TestOperatorsTextsStay(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"permission READ_PUBLIC \"Read Non-Private Data\" {\n description \"Read the docs.\"\n}\npermission WRITE_PUBLIC\n", "")
 	site.grant("demo", "alice", "READ_PUBLIC")
@@ -205,8 +205,8 @@ func TestOperatorsTextsStay(t *testing.T) {
 	wantPage(t, site.openIn("de", "/+oauth-tokens", "alice"), 200, `<h3><span lang="">Read Non-Private Data</span></h3>`, "Widerrufen")
 }
 
-// TestWireStaysEnglish: the levels that a consumer gets as JSON are Launchpad's own words, and so
-// are the pages' in English.
+// TestWireStaysEnglish: the levels in a consumer's JSON are Launchpad's own words, as on the
+// English pages.
 func TestWireStaysEnglish(t *testing.T) {
 	set, err := pages.New(pages.Options{})
 	if err != nil {
@@ -231,7 +231,7 @@ func TestWireStaysEnglish(t *testing.T) {
 	}
 }
 
-// englishTexts are the texts of the pages by their keys.
+// englishTexts returns the texts of the pages by key.
 func englishTexts(t *testing.T) map[string]any {
 	t.Helper()
 	content, err := os.ReadFile("pages/messages/en.json")
@@ -288,7 +288,7 @@ func TestNotices(t *testing.T) {
 	}
 }
 
-// TestReasons: every reason that the code gives is a text of the catalogues.
+// TestReasons: every reason in the code is a text of the catalogues.
 func TestReasons(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {

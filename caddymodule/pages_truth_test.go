@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestContextOfTheLink: a context is a limit where a policy of the site looks at it. Elsewhere it is
-// what the link says, and the pages say so.
+// TestContextOfTheLink: a context is a limit only if a policy of the site looks at it. Otherwise
+// only the link claims it, and the pages say so.
 func TestContextOfTheLink(t *testing.T) {
 	const limited, claimed = "Limited to", "Limit that the link names"
 	for name, c := range map[string]struct {
@@ -42,7 +42,8 @@ func TestContextOfTheLink(t *testing.T) {
 	}
 }
 
-// TestFinishedIsOfThisAnswer: an older grant does not make an answer finished whose access is gone.
+// TestFinishedIsOfThisAnswer: if the access of an answer was revoked, an older grant does not make
+// the page say that the application has access.
 func TestFinishedIsOfThisAnswer(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	site.clock = site.clock.Add(-time.Hour)
@@ -62,8 +63,8 @@ func TestFinishedIsOfThisAnswer(t *testing.T) {
 	wantPage(t, site.open(forged, "alice"), 403, "There is nothing to see here")
 }
 
-// TestWordsOfTheOperator: what the operator or an application wrote is in no language that the page
-// knows (HTML's lang="").
+// TestWordsOfTheOperator: texts of the operator or an application have an unknown language (HTML's
+// lang="").
 func TestWordsOfTheOperator(t *testing.T) {
 	declared := "permission ONE \"Alles\"\npermission TWO \"Nichts\"\n"
 	policy := "policy {\n permission ONE\n}"

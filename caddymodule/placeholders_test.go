@@ -18,13 +18,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// refusalPlaceholders are all of them, in the order of the manual.
+// refusalPlaceholders are all placeholders of a refusal, in the order of the manual.
 var refusalPlaceholders = []string{
 	"reason", "problem", "text", "consumer", "token", "parameter", "acceptable_timestamps",
 }
 
-// published sends a request through the handler, and returns what the placeholders are afterwards,
-// joined by bars, with the answer and whether it reached the next handler.
+// published sends a request through the handler. It returns the placeholders' values afterwards,
+// joined by bars, the answer, and whether the request reached the next handler.
 func (s *testSite) published(r *http.Request) (values string, w *httptest.ResponseRecorder, passed bool) {
 	s.t.Helper()
 	w = httptest.NewRecorder()
@@ -57,7 +57,8 @@ func knownPlaceholders(t testing.TB, repl *caddy.Replacer) string {
 	return strings.Join(all, "|")
 }
 
-// TestRefusalPlaceholders: what handle_errors and log_append read of each kind of refusal.
+// TestRefusalPlaceholders: the values that handle_errors and log_append get for each kind of
+// refusal.
 func TestRefusalPlaceholders(t *testing.T) {
 	site := newTestSite(t,
 		"consumer demo {\n secret s\n}\nconsumer robot {\n secret s\n two_legged bob READ_PUBLIC\n}",
@@ -171,8 +172,8 @@ func TestRefusalPlaceholders(t *testing.T) {
 	}
 }
 
-// TestRefusalPlaceholdersAreSafe: what a client writes ends no string, is no markup, and comes whole
-// only where it is harmless. JSON gives it back as it went in.
+// TestRefusalPlaceholdersAreSafe: a client's value can't end a string or add markup. Only a
+// harmless value is kept whole. In JSON, it decodes to the same value.
 func TestRefusalPlaceholdersAreSafe(t *testing.T) {
 	site := newTestSite(t, "consumer demo {\n secret s\n}", "insecure_plaintext_over_http")
 	for _, key := range []string{
@@ -204,7 +205,8 @@ func TestRefusalPlaceholdersAreSafe(t *testing.T) {
 	}
 }
 
-// TestRefusalPlaceholdersHoldNoSecret, wherever a client puts it.
+// TestRefusalPlaceholdersHoldNoSecret: no placeholder holds a secret, in whatever place a client
+// sends it.
 func TestRefusalPlaceholdersHoldNoSecret(t *testing.T) {
 	site := newTestSite(t, "consumer demo {\n secret s\n}", "insecure_plaintext_over_http")
 	for _, r := range []*http.Request{
@@ -220,8 +222,8 @@ func TestRefusalPlaceholdersHoldNoSecret(t *testing.T) {
 	}
 }
 
-// TestRefusalPlaceholdersInErrorRoutes: at an endpoint and in the API, with another status if the
-// routes say so.
+// TestRefusalPlaceholdersInErrorRoutes: error routes use the placeholders for an endpoint and for
+// the API, also with another status.
 func TestRefusalPlaceholdersInErrorRoutes(t *testing.T) {
 	site := newTestSite(t, "consumer demo {\n secret s\n}", "insecure_plaintext_over_http")
 	server := serverWithErrors(t, "handle_errors {\n @refused expression `{oauth1.refusal.reason} != \"\"`\n"+

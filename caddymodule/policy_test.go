@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestPolicies: in order, the first match wins, no match is 403.
+// TestPolicies: the first policy that matches decides; if none matches, the answer is 403.
 func TestPolicies(t *testing.T) {
 	const directive = `
 		policy /open/* {
@@ -97,10 +97,10 @@ func TestPolicyContextPlaceholder(t *testing.T) {
 	}
 }
 
-// TestUnreachablePolicies: a policy that an earlier one leaves nothing to decide about is a mistake.
+// TestUnreachablePolicies: a policy is an error if earlier policies decide all its requests.
 func TestUnreachablePolicies(t *testing.T) {
 	for _, test := range []struct {
-		name, earlier, later string // matchers: a path or more, or what a named matcher holds
+		name, earlier, later string // matchers: paths, or the content of a named matcher
 		reachable            bool
 	}{
 		{"the same path", "/a", "/a", false},
@@ -173,7 +173,7 @@ func TestUnreachablePolicies(t *testing.T) {
 	}
 }
 
-// TestWithdrawnLevels: a level that the site or the consumer may no longer use is worth nothing.
+// TestWithdrawnLevels: a level allows nothing after the site or the consumer has lost it.
 func TestWithdrawnLevels(t *testing.T) {
 	site := newTestSite(t, "", "permissions READ_PUBLIC WRITE_PUBLIC\npolicy {\n permission READ_PUBLIC\n}")
 	for key, test := range map[string]struct {

@@ -11,7 +11,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 )
 
-// TestPolicyCommand: what the command says of a configuration, which it never starts and whose secrets are not there.
+// TestPolicyCommand: the command's answers about a configuration, which it never starts and whose
+// secrets are missing.
 func TestPolicyCommand(t *testing.T) {
 	config, err := adapt(`{
 	admin off
@@ -108,7 +109,7 @@ http://other.test:8080 {
 	}
 }
 
-// TestPolicyCommandRefuses: what can't be answered is said in words.
+// TestPolicyCommandRefuses: the command's errors say why there is no answer.
 func TestPolicyCommandRefuses(t *testing.T) {
 	t.Chdir(t.TempDir())
 	config := writeFile(t, "{\n\tadmin off\n}\nhttp://api.test {\n\toauth1\n}\n")
@@ -135,7 +136,7 @@ func TestPolicyCommandRefuses(t *testing.T) {
 	}
 }
 
-// TestPolicyCommandOnTheWay: what stands before the directive, and requests that no site answers.
+// TestPolicyCommandOnTheWay: handlers before the directive, and requests that no site answers.
 func TestPolicyCommandOnTheWay(t *testing.T) {
 	config, err := adapt(`{
 	admin off
@@ -207,7 +208,7 @@ https://secure.test {
 	for _, test := range []struct {
 		name, method, url string
 		caller            command.Caller
-		want              string // how the error begins; "" passes
+		want              string // the beginning of the error; "" passes
 		says              string
 	}{
 		{"behind forward_auth", "GET", "http://api.test/login/x", command.Caller{}, "", "policy:  2 of 2: anonymous"},
@@ -240,7 +241,7 @@ https://secure.test {
 	}
 }
 
-// TestPolicyCommandArguments: mistakes in them are told, and not taken for an anonymous request.
+// TestPolicyCommandArguments: mistakes in the arguments are errors, and not anonymous requests.
 func TestPolicyCommandArguments(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte("{\n admin off\n}\nhttp://api.test {\n oauth1\n}\n"), 0o600); err != nil {

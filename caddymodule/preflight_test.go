@@ -10,13 +10,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// queryOfTheGET stands in the query of a preflight: the OAuth parameters of the GET that is to follow,
-// whose signature is not one of an OPTIONS request.
+// queryOfTheGET is the query of a preflight request: the OAuth parameters of the GET that follows.
+// Its signature is not valid for an OPTIONS request.
 const queryOfTheGET = "a=1&oauth_consumer_key=demo&oauth_signature_method=HMAC-SHA1&oauth_timestamp=1" +
 	"&oauth_nonce=n&oauth_signature=x&b=2"
 
-// newPreflight makes a preflight. More are header lines, name and value by turns; an empty value
-// deletes.
+// newPreflight makes a preflight request. more holds names and values of headers in turn; an empty
+// value deletes the header.
 func newPreflight(method, query string, more ...string) *http.Request {
 	r := httptest.NewRequest(method, "http://api.test/x?"+query, nil)
 	r.Header.Set("Origin", "https://app.test")
@@ -38,7 +38,7 @@ const preflightMatcher = `@preflight {
 	header Access-Control-Request-Method *
 }`
 
-// TestPreflight (Fetch, CORS-preflight request): it is anonymous, whatever its query holds.
+// TestPreflight: a CORS-preflight request (Fetch) is anonymous, whatever its query holds.
 func TestPreflight(t *testing.T) {
 	const open = "policy @preflight {\n anonymous\n}\npolicy {\n permission READ_PUBLIC\n}"
 	const asked, override = "Access-Control-Request-Method", "X-HTTP-Method-Override"
@@ -48,7 +48,7 @@ func TestPreflight(t *testing.T) {
 	for _, test := range []struct {
 		name, directive string
 		request         *http.Request
-		status          int // 200: it reaches the upstream
+		status          int // 200: the request reaches the upstream
 	}{
 		{"a policy says anonymous", open, signed(), 200},
 		{"without a query", open, unsigned(), 200},
@@ -101,7 +101,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// TestPreflightKeepsTheRestOfTheQuery byte for byte, and in its order.
+// TestPreflightKeepsTheRestOfTheQuery: the other parameters stay byte for byte, in order.
 func TestPreflightKeepsTheRestOfTheQuery(t *testing.T) {
 	site := newTestSiteWith(t, preflightMatcher, "policy @preflight {\n anonymous\n}")
 	_, upstream := site.serve(newPreflight("OPTIONS", queryOfTheGET))
@@ -113,7 +113,7 @@ func TestPreflightKeepsTheRestOfTheQuery(t *testing.T) {
 	}
 }
 
-// TestPreflightUsesNoNonce: the request that it announces is the one that uses it.
+// TestPreflightUsesNoNonce: only the request that follows uses the nonce.
 func TestPreflightUsesNoNonce(t *testing.T) {
 	site := newTestSiteWith(t, "", "policy {\n anonymous\n}")
 	registry := newCounted(t)
@@ -131,7 +131,7 @@ func TestPreflightUsesNoNonce(t *testing.T) {
 	}
 }
 
-// TestPreflightOfARewrite: only the method that the client sent makes a request a preflight.
+// TestPreflightOfARewrite: only a client's own OPTIONS is a preflight request.
 func TestPreflightOfARewrite(t *testing.T) {
 	site := newTestSiteWith(t, "", "policy {\n anonymous\n}")
 	for _, methods := range [][2]string{{"GET", "OPTIONS"}, {"OPTIONS", "GET"}} {

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
-// TestJudgedInAllReadings: what a policy looks at, other than the path itself, follows the reading too.
+// TestJudgedInAllReadings: everything that a policy looks at follows the reading of the path.
 func TestJudgedInAllReadings(t *testing.T) {
 	reader := policy.Subject{User: "alice", Consumer: "c", Permission: "READ_PUBLIC"}
 	inA := policy.Subject{User: "alice", Consumer: "c", Permission: "WRITE_PRIVATE", Context: "a"}
@@ -69,7 +69,7 @@ func TestJudgedInAllReadings(t *testing.T) {
 	}
 }
 
-// TestPoliciesSeeWhatTheUpstreamSees: no matcher sees credentials, or an identity that only claims to be one.
+// TestPoliciesSeeWhatTheUpstreamSees: matchers see neither credentials nor a forged identity.
 func TestPoliciesSeeWhatTheUpstreamSees(t *testing.T) {
 	site := newTestSiteWith(t, "@forged header X-OAuth-User *\n@credentials query oauth_consumer_key=*",
 		"insecure_plaintext_over_http\npolicy @forged {\n anonymous\n}\npolicy @credentials {\n deny\n}\npolicy {\n permission READ_PUBLIC\n}")

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestReasonsAreDocumented: operators match them in handle_errors and in their logs, so the cookbook
-// lists all that there are.
+// TestReasonsAreDocumented: operators match the reasons in handle_errors and in logs, so the
+// cookbook lists all of them.
 func TestReasonsAreDocumented(t *testing.T) {
 	cookbook, err := os.ReadFile("../docs/cookbook.md")
 	if err != nil {

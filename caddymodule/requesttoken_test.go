@@ -42,9 +42,8 @@ func TestMaxRequestTokens(t *testing.T) {
 	wantAnswer(t, "a bad signature", ask("third", "t"), 401, "Invalid OAuth signature.")
 }
 
-// TestRefusedRequestsLeaveNothing: the nonce of a request that was refused for lack of room, or for
-// its callback, is not used, so the request itself may come again; no consumer is registered for
-// it.
+// TestRefusedRequestsLeaveNothing: if a request is refused for lack of room or for its callback,
+// its nonce is not used, and its consumer is not registered. The same request may come again.
 func TestRefusedRequestsLeaveNothing(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"registration open\nmax_request_tokens 1 1", "")
 	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", SignatureMethod: "HMAC-SHA1"}
@@ -88,9 +87,9 @@ func TestRefusedRequestsLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestRefusedExchanges: the same request for a token that can't be exchanged any more gets the same
-// answer, and its nonce is not stored. While the token may still be exchanged it is: else somebody
-// else could send the request again after the review.
+// TestRefusedExchanges: a request for a token that can't be exchanged any more always gets the same
+// answer, and its nonce is not stored. While the token can still be exchanged, the nonce is stored:
+// otherwise somebody else could replay the request after the review.
 func TestRefusedExchanges(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for i, test := range []struct {
@@ -118,8 +117,8 @@ func TestRefusedExchanges(t *testing.T) {
 	}
 }
 
-// TestNobodyRegistersAnAddedConsumer: a request that began to register a consumer finds that
-// somebody has added one of that key, with a secret. It gets nothing.
+// TestNobodyRegistersAnAddedConsumer: if an operator adds a consumer while a request registers it,
+// the consumer has a secret, and the request gets no token.
 func TestNobodyRegistersAnAddedConsumer(t *testing.T) {
 	site := newTestSite(t, "registration open", "insecure_plaintext_over_http")
 	c := &consumerRequest{store: site.store(), registers: true, consumer: &tokenstore.Consumer{Key: "k", SelfRegistered: true}}
@@ -135,7 +134,8 @@ func TestNobodyRegistersAnAddedConsumer(t *testing.T) {
 	}
 }
 
-// TestDefaultCallbackIsConfirmed: the answer in JSON is for clients that poll, and those get no verifier.
+// TestDefaultCallbackIsConfirmed: the JSON answer is for clients that poll, and they get no
+// verifier.
 func TestDefaultCallbackIsConfirmed(t *testing.T) {
 	site := newTestSite(t, "consumer app {\n secret s\n callbacks https://app.test/back\n default_callback\n}",
 		"insecure_plaintext_over_http")

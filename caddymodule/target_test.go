@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestAdmit: what is no plain request is refused before the endpoints and the directive's own matcher.
+// TestAdmit: a request without a plain target or method is refused before the endpoints and the
+// directive's own matcher.
 func TestAdmit(t *testing.T) {
 	site := newTestSiteWith(t, "@api path /v1/*", "policy @api {\n anonymous\n}")
 	for name, test := range map[string]struct {

@@ -21,7 +21,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// testSite is one site: its handler, and the app on a store of its own, without a server.
+// testSite is one site without a server: its handler, and the app with its own store.
 type testSite struct {
 	t       testing.TB
 	app     *App
@@ -29,13 +29,13 @@ type testSite struct {
 	clock   time.Time
 }
 
-// newTestSite makes a site of a Caddyfile's two blocks: the global option's and the directive's.
+// newTestSite makes a site from the global option's block and the directive's block of a Caddyfile.
 func newTestSite(t testing.TB, global, directive string) *testSite {
 	t.Helper()
 	return startTestSite(t, global, "", directive)
 }
 
-// newTestSiteWith makes a site with a consumer, whose policies may use matchers that have names.
+// newTestSiteWith makes a site with a consumer. Its policies may use named matchers.
 func newTestSiteWith(t testing.TB, matchers, directive string) *testSite {
 	t.Helper()
 	return startTestSite(t, "consumer demo {\n secret secret\n}", matchers, directive)
@@ -130,13 +130,14 @@ func findHandler(config []byte) json.RawMessage {
 	return walk(v)
 }
 
-// upstreamRequest is what the next handler got.
+// upstreamRequest is the request that the next handler got.
 type upstreamRequest struct {
 	*http.Request
 	placeholders *caddy.Replacer
 }
 
-// serve sends a request through the handler. The request of the upstream is nil where it was refused.
+// serve sends a request through the handler. The upstream's request is nil if the handler refused
+// it.
 func (s *testSite) serve(r *http.Request) (*httptest.ResponseRecorder, *upstreamRequest) {
 	s.t.Helper()
 	return s.serveWith(r, false)
@@ -158,7 +159,7 @@ func (s *testSite) serveWith(r *http.Request, trustedProxy bool) (*httptest.Resp
 	return w, upstream
 }
 
-// inRequest does something with a request as Caddy's server would set it up.
+// inRequest calls do with a request that is set up as by Caddy's server.
 func (s *testSite) inRequest(r *http.Request, do func(*http.Request, *caddy.Replacer)) {
 	s.inRequestOf(r, false, do)
 }
@@ -186,7 +187,7 @@ func (s *testSite) store() tokenstore.Store {
 	return store
 }
 
-// grant stores an access token, and the consumer if it is not there.
+// grant stores an access token, and the consumer if it is missing.
 func (s *testSite) grant(consumer, user, permission string) *tokenstore.AccessToken {
 	s.t.Helper()
 	token := &tokenstore.AccessToken{
@@ -203,7 +204,7 @@ func (s *testSite) grant(consumer, user, permission string) *tokenstore.AccessTo
 	return token
 }
 
-// sign makes a request that is signed in its Authorization header.
+// sign makes a request with a signature in its Authorization header.
 func (s *testSite) sign(signer oauth1.Signer, method, target, form string) *http.Request {
 	s.t.Helper()
 	r := httptest.NewRequest(method, target, nil)
@@ -227,14 +228,14 @@ func (s *testSite) sign(signer oauth1.Signer, method, target, form string) *http
 	return r
 }
 
-// setBody gives a request a body, as a server would hand it on: with its length, and as nothing that
-// net/http knows.
+// setBody gives a request a body as a server does: with its length, and with a type that net/http
+// does not know.
 func setBody(r *http.Request, body string) {
 	r.Body = io.NopCloser(strings.NewReader(body))
 	r.ContentLength = int64(len(body))
 }
 
-// plain makes a request to an endpoint that is signed with PLAINTEXT in its query.
+// plain makes a request to an endpoint with a PLAINTEXT signature in its query.
 func plain(path, consumer, consumerSecret, token, tokenSecret string, more ...string) *http.Request {
 	query := url.Values{
 		"oauth_consumer_key":     {consumer},

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// touched is a store that only remembers what it was told of use.
+// touched is a store that only records the reported uses.
 type touched struct {
 	tokenstore.Store
 	batches []map[string]time.Time
@@ -60,7 +60,7 @@ func TestLastUsedIsStored(t *testing.T) {
 	if w, upstream := site.serve(site.sign(signer, http.MethodGet, "http://api.test/", "")); upstream == nil {
 		t.Fatalf("refused: %s", w.Body)
 	}
-	site.app.usage.end() // as Cleanup does
+	site.app.usage.end() // Cleanup does the same
 	used, err := site.store().LastUsed(t.Context(), token.Key)
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // listed lists the keys of the grants on a page.
 func listed(w *httptest.ResponseRecorder) []string { return offered(w.Body.String(), "token") }
 
-// revocation finds the form that revokes something, by its field.
+// revocation returns the form with the revoke button whose field has the value.
 func revocation(t *testing.T, w *httptest.ResponseRecorder, field, value string) url.Values {
 	t.Helper()
 	found := regexp.MustCompile(`name="csrf" value="([^"]*)">\s*<input type="hidden" name="` + field + `" value="` + regexp.QuoteMeta(value) + `"`).FindStringSubmatch(w.Body.String())
@@ -99,7 +99,7 @@ func TestTokensPages(t *testing.T) {
 	}
 }
 
-// TestTokensBehindExpiredOnes: a page is empty only if there is nothing.
+// TestTokensBehindExpiredOnes: a page is empty only if no more grants follow.
 func TestTokensBehindExpiredOnes(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for i := range grantsPerPage + 5 {
@@ -117,7 +117,8 @@ func TestTokensBehindExpiredOnes(t *testing.T) {
 	}
 }
 
-// TestTokensBehindTheLastPage: who revokes all that the last page lists is not told that nothing is left.
+// TestTokensBehindTheLastPage: after all grants of the last page are revoked, the page shows the
+// grants that are left.
 func TestTokensBehindTheLastPage(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for range grantsPerPage + 1 {

@@ -27,7 +27,7 @@ import (
 
 const demoConsumer = "consumer demo {\n secret demo-secret\n}\n"
 
-// TestAPIRefusals is the table of section "Refusals of API requests": each has its status, its text to the letter, and
+// TestAPIRefusals is the table of refusals of API requests. Each has its exact status and text, and
 // reaches no upstream.
 func TestAPIRefusals(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"consumer other {\n secret other-secret\n}\nconsumer old {\n secret old-secret\n expires 2001-01-01\n}\n", "")
@@ -110,7 +110,7 @@ func TestAPIRefusals(t *testing.T) {
 	}
 }
 
-// TestMalformedRequests holds what is 400 before anything is looked up.
+// TestMalformedRequests: malformed requests get a 400 before any look-up.
 func TestMalformedRequests(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
 	const good = `OAuth oauth_consumer_key="demo", oauth_signature_method="PLAINTEXT", oauth_signature="demo-secret%26"`
@@ -161,7 +161,7 @@ func TestRefusalAsJSON(t *testing.T) {
 	}
 }
 
-// TestSignatureKinds: one's key never serves as the other's secret.
+// TestSignatureKinds: a key of one kind is never used as a secret of another kind.
 func TestSignatureKinds(t *testing.T) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -240,7 +240,7 @@ func TestRotatedSecretOverlaps(t *testing.T) {
 	}
 }
 
-// TestNonces holds when a nonce is remembered: section 3 of the design.
+// TestNonces: which requests store their nonce.
 func TestNonces(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
 	token := site.grant("demo", "alice", "WRITE_PRIVATE")
@@ -287,7 +287,7 @@ func TestNonces(t *testing.T) {
 	}
 }
 
-// TestForms: the body is part of the signature where it is a form, and reaches the upstream byte for byte.
+// TestForms: a form is part of the signature, and reaches the upstream byte for byte.
 func TestForms(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "max_form_body 1KiB")
 	token := site.grant("demo", "alice", "WRITE_PRIVATE")
@@ -319,7 +319,7 @@ func TestForms(t *testing.T) {
 	})
 	t.Run("a POST without Content-Type is streamed where they are elsewhere", func(t *testing.T) {
 		r := site.sign(signer, "POST", "http://api.test/x", "")
-		body := `{"a":"%zz"}` + strings.Repeat(" ", 4096) // which max_form_body does not limit
+		body := `{"a":"%zz"}` + strings.Repeat(" ", 4096) // max_form_body does not limit it
 		setBody(r, body)
 		w, upstream := site.serve(r)
 		if upstream == nil {
@@ -434,7 +434,7 @@ func TestForms(t *testing.T) {
 	t.Run("parameters in the form", func(t *testing.T) {
 		r := httptest.NewRequest("POST", "http://api.test/x", strings.NewReader("a=b&oauth_consumer_key=demo&oauth_token="+token.Key))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		if w, _ := site.serve(r); w.Code != 400 { // found, and incomplete
+		if w, _ := site.serve(r); w.Code != 400 { // the parameters are found, and are incomplete
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})
@@ -470,7 +470,7 @@ func TestBodyHash(t *testing.T) {
 	t.Run("a request without a body needs none", func(t *testing.T) {
 		signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret}
 		r := site.sign(signer, "GET", "http://api.test/x", "")
-		setBody(r, "") // which is no http.NoBody, as behind Caddy's server
+		setBody(r, "") // not http.NoBody, as behind Caddy's server
 		r.Header.Set("Content-Type", "application/     json")
 		if w, upstream := site.serve(r); upstream == nil {
 			t.Errorf("%d %s", w.Code, w.Body)
@@ -501,7 +501,7 @@ func TestBodyHash(t *testing.T) {
 	}
 }
 
-// TestAnonymous holds Launchpad's anonymous request, and the policy that lets it through.
+// TestAnonymous: Launchpad's anonymous request, and the policy that allows it.
 func TestAnonymous(t *testing.T) {
 	for _, test := range []struct {
 		name, directive string
@@ -564,7 +564,7 @@ func (unreachable) Consumer(context.Context, string) (*tokenstore.Consumer, erro
 	return nil, tokenstore.ErrClosed
 }
 
-// TestAnonymousNeedsTheStore: whether nobody has a secret for the consumer, only the store can tell.
+// TestAnonymousNeedsTheStore: only the store can tell whether the consumer has a secret.
 func TestAnonymousNeedsTheStore(t *testing.T) {
 	site := newTestSite(t, "", "policy {\n anonymous\n}\ninsecure_plaintext_over_http")
 	site.app.store = unreachable{site.app.store}
@@ -575,7 +575,8 @@ func TestAnonymousNeedsTheStore(t *testing.T) {
 	}
 }
 
-// TestBodyThatIsNoForm: a POST that does not say what it is may be anything, also what can be no form.
+// TestBodyThatIsNoForm: a POST without a Content-Type may have any body, also one that is not a
+// form.
 func TestBodyThatIsNoForm(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	token := site.grant("demo", "alice", "WRITE_PRIVATE")
@@ -598,7 +599,7 @@ func TestBodyThatIsNoForm(t *testing.T) {
 	}
 }
 
-// TestLongKeys: what no store could look for is unknown, and no fault of the store.
+// TestLongKeys: a key that is too long for a store is unknown, and is not an error of the store.
 func TestLongKeys(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "insecure_plaintext_over_http")
 	long := strings.Repeat("k", 1<<17)
@@ -617,7 +618,8 @@ func TestLongKeys(t *testing.T) {
 	}
 }
 
-// TestLaunchpadlibReadsText: it asks for JSON, and renews its credentials only where the body begins with the words.
+// TestLaunchpadlibReadsText: launchpadlib asks for JSON, but renews its credentials only if the
+// body begins with the plain words.
 func TestLaunchpadlibReadsText(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	for agent, want := range map[string]string{
@@ -633,7 +635,7 @@ func TestLaunchpadlibReadsText(t *testing.T) {
 	}
 }
 
-// rememberAtMost gives the site a store that remembers so many nonces of a consumer.
+// rememberAtMost limits the number of nonces that the store keeps for a consumer.
 func (s *testSite) rememberAtMost(nonces int) {
 	s.t.Helper()
 	store, err := badgerstore.Open(badgerstore.Options{Path: s.t.TempDir(), MaxNonces: nonces})
@@ -650,8 +652,8 @@ func (s *testSite) rememberAtMost(nonces int) {
 	s.t.Cleanup(func() { s.app.store = before })
 }
 
-// TestFullReplayMemory: what can't be remembered is refused: for one token as soon as it has as many as are free for its
-// consumer, and for that consumer only.
+// TestFullReplayMemory: a request is refused if its nonce can't be stored. A token is refused as soon
+// as it has as many nonces as are free for its consumer. Other consumers are not affected.
 func TestFullReplayMemory(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"\nconsumer other {\n secret s\n two_legged robot READ_PUBLIC\n}", "")
 	site.rememberAtMost(4)
@@ -687,14 +689,15 @@ func TestFullReplayMemory(t *testing.T) {
 		t.Errorf("full, and a replay: %d %s", w.Code, w.Body)
 	}
 	other := oauth1.Signer{ConsumerKey: "other", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA256"}
-	for range 4 { // another consumer, which has them all without a token
+	for range 4 { // another consumer, which may use all of them without a token
 		pass(other)
 	}
 	full(other, refusal.NoncesFull.Text)
 }
 
-// TestEndpointsDoNotFillTheReplayMemory: whoever has only a consumer's secret, and no grant, can't lock out its users: by
-// asking for tokens, by asking in vain for one that nobody reviewed, or by names of tokens that there are not.
+// TestEndpointsDoNotFillTheReplayMemory: a client with a consumer's secret but no grant can't lock
+// out the consumer's users. It may ask for tokens, exchange an unreviewed token, or use unknown
+// token keys.
 func TestEndpointsDoNotFillTheReplayMemory(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "")
 	const limit = 50
@@ -730,7 +733,7 @@ func TestEndpointsDoNotFillTheReplayMemory(t *testing.T) {
 	}
 }
 
-// expiries is a store that notes until when nonces are to be remembered.
+// expiries is a store that records the expiry of each nonce.
 type expiries struct {
 	tokenstore.Store
 	noted []tokenstore.Nonce
@@ -741,7 +744,7 @@ func (s *expiries) UseNonce(_ context.Context, n tokenstore.Nonce) error {
 	return nil
 }
 
-// TestNonceIsRememberedAsLongAsItsTimestampPasses: to the second, whatever the timestamp.
+// TestNonceIsRememberedAsLongAsItsTimestampPasses: exactly to the second, for every timestamp.
 func TestNonceIsRememberedAsLongAsItsTimestampPasses(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"\ntimestamp_window 90s", "")
 	token := site.grant("demo", "alice", "WRITE_PRIVATE")
@@ -769,7 +772,8 @@ func TestNonceIsRememberedAsLongAsItsTimestampPasses(t *testing.T) {
 	}
 }
 
-// TestClockJumps: whatever our clock does, no request passes twice. What clients see meanwhile is a refusal of their timestamp.
+// TestClockJumps: no request passes twice when the server's clock jumps. Clients see a refusal of
+// their timestamp in the meantime.
 func TestClockJumps(t *testing.T) {
 	for name, jumps := range map[string][]time.Duration{
 		"forth":               {time.Hour},

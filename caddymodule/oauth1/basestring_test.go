@@ -177,7 +177,7 @@ func TestBaseStringOfManyParametersIsNotQuadratic(t *testing.T) {
 	}
 }
 
-// FuzzAppendBaseString compares the base string with that of a second, plain implementation.
+// FuzzAppendBaseString compares the base string with that of a second, simple implementation.
 func FuzzAppendBaseString(f *testing.F) {
 	f.Add("POST", "http", "EXAMPLE.com:80", "/request", rfcHeader, rfcQuery, rfcForm)
 	f.Add("get", "HTTPS", "h:443", "", "", "oauth_signature=a&%6fauth_token=%2B&a+b=c;d&&=", "x=%00&%ff")
@@ -210,8 +210,8 @@ func FuzzAppendBaseString(f *testing.F) {
 	})
 }
 
-// naiveBaseString is RFC 5849, section 3.4.1, written down as simply as it goes. A token that is sent
-// again is signed once.
+// naiveBaseString implements RFC 5849, section 3.4.1, as simply as possible. A repeated token is
+// signed once.
 func naiveBaseString(r *Request, header string, source Source) (string, bool) {
 	values := map[string][]string{} // encoded name -> encoded values
 	ok := true

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// benchRequest is a usual API request, signed.
+// benchRequest returns a typical signed API request.
 func benchRequest(tb testing.TB, s *Signer) (r *Request, header string, key *Key) {
 	tb.Helper()
 	s.ConsumerKey, s.Token = "dpf43f3p2l4k3l03bcdf", "nnch734d00sl2jdkbcdf"
@@ -30,7 +30,8 @@ func benchRequest(tb testing.TB, s *Signer) (r *Request, header string, key *Key
 
 var benchSecret = strings.Repeat("bcdfghjkl0", 8)
 
-// BenchmarkVerifyHMACSHA256 is all that a request costs here: parameters, base string, HMAC and comparison.
+// BenchmarkVerifyHMACSHA256 measures the whole work of this package for a request: parameters, base
+// string, HMAC and comparison.
 func BenchmarkVerifyHMACSHA256(b *testing.B) { benchmarkVerify(b, "HMAC-SHA256") }
 
 func BenchmarkVerifyHMACSHA1(b *testing.B)   { benchmarkVerify(b, "HMAC-SHA1") }
@@ -85,7 +86,7 @@ func BenchmarkAppendBaseString(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendBaseStringOf10000Parameters shows that sorting is n log n.
+// BenchmarkAppendBaseStringOf10000Parameters shows that sorting takes n log n time.
 func BenchmarkAppendBaseStringOf10000Parameters(b *testing.B) {
 	r := &Request{Method: "POST", Scheme: "https", Host: "api.example.com", Form: []byte(manyParameters("p", 10000))}
 	var dst []byte
@@ -117,7 +118,8 @@ func BenchmarkSignHMACSHA256(b *testing.B) {
 	}
 }
 
-// BenchmarkReferenceHMACSHA256of400Bytes is Go's own HMAC alone, over a text as long as a usual base string.
+// BenchmarkReferenceHMACSHA256of400Bytes measures Go's own HMAC over a text as long as a typical
+// base string.
 func BenchmarkReferenceHMACSHA256of400Bytes(b *testing.B) {
 	key, text := []byte(benchSecret+"&"+benchSecret), make([]byte, 400)
 	want := base64.StdEncoding.EncodeToString(make([]byte, sha256.Size))
@@ -131,7 +133,7 @@ func BenchmarkReferenceHMACSHA256of400Bytes(b *testing.B) {
 	}
 }
 
-// TestAllocations keeps verification cheap: a request allocates its decoded signature and little else.
+// TestAllocations: verifying a request allocates its decoded signature and little else.
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates, and empties pools")

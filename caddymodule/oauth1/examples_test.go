@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The worked examples of the standards: RFC 5849, OAuth Core 1.0a's appendix A, the test cases of the OAuth wiki
-// (wiki.oauth.net/TestCases).
+// The worked examples of the standards: RFC 5849, OAuth Core 1.0a's appendix A, and the test cases
+// of the OAuth wiki (wiki.oauth.net/TestCases).
 
 const (
 	photosKey    = "dpf43f3p2l4k3l03"

@@ -22,7 +22,7 @@ func rsaKey(tb testing.TB) *rsa.PrivateKey {
 	return key
 }
 
-// manyParameters gives n parameters of different names, in an order that sorting has work with.
+// manyParameters returns n parameters with different names, in an unsorted order.
 func manyParameters(prefix string, n int) string {
 	var s strings.Builder
 	for i := range n {
@@ -61,7 +61,7 @@ func wantParamError(tb testing.TB, err error, want ParamError) {
 	}
 }
 
-// unfold joins the lines of a header field as the standards print it.
+// unfold joins the lines of a header field that the standards print folded.
 func unfold(field string) string {
 	lines := strings.Split(field, "\n")
 	for i := range lines {
@@ -70,7 +70,7 @@ func unfold(field string) string {
 	return strings.Join(lines, " ")
 }
 
-// hmacText is the signature of a given base string.
+// hmacText returns the signature of a base string.
 func hmacText(signatureMethod, consumerSecret, tokenSecret, baseString string) string {
 	m, _ := methodNamed(signatureMethod)
 	b := newBuffers()
@@ -80,7 +80,7 @@ func hmacText(signatureMethod, consumerSecret, tokenSecret, baseString string) s
 	return base64.StdEncoding.EncodeToString(b.appendHMACOnce(nil, m.hash))
 }
 
-// readyText is the same with a key that is ready.
+// readyText returns the signature of a base string with a prepared key.
 func readyText(tb testing.TB, key *HMACKey, baseString string) string {
 	tb.Helper()
 	b := newBuffers()

@@ -30,7 +30,7 @@ func TestHMACIsThatOfCryptoHMAC(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // it can be used again
+			for range 2 { // a key can be used again
 				if got := readyText(t, key, text); got != want {
 					t.Fatalf("%s, ready key of %d bytes: %s, want %s", method, n+1, got, want)
 				}

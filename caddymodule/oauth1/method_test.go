@@ -21,7 +21,7 @@ func TestVerifyAcceptsPLAINTEXTEncodedAndUnencoded(t *testing.T) {
 		"s%26%3D%C3%A9&t%2541":     nil,
 		"s&=é&t%41":                nil,
 		"s%26%3d%c3%a9&t%2541":     ErrSignature,
-		"s%26%3D%C3%A9&t%41":       ErrSignature, // only half of it encoded
+		"s%26%3D%C3%A9&t%41":       ErrSignature, // only half encoded
 		"s&=é&tA":                  ErrSignature,
 		"s%26%3D%C3%A9&":           ErrSignature,
 		"s%26%3D%C3%A9":            ErrSignature,
@@ -42,7 +42,8 @@ func TestVerifyAcceptsPLAINTEXTEncodedAndUnencoded(t *testing.T) {
 	}
 }
 
-// A signature has one text. Others that base64 decoders take for the same bytes are refused.
+// A signature has only one valid text. Other texts that base64 decoders read as the same bytes are
+// refused.
 func TestVerifyRefusesMalleableBase64(t *testing.T) {
 	for _, method := range []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "RSA-SHA1", "RSA-SHA256", "RSA-SHA512"} {
 		t.Run(method, func(t *testing.T) {
@@ -70,7 +71,7 @@ func TestVerifyRefusesMalleableBase64(t *testing.T) {
 			}
 			if unpadded != good {
 				bad["without padding"] = unpadded
-				// The bits behind the last byte are not zero.
+				// The unused bits after the last byte are not zero.
 				last := strings.IndexByte(base64Alphabet, unpadded[len(unpadded)-1])
 				bad["other bits behind the end"] = unpadded[:len(unpadded)-1] + base64Alphabet[last+1:last+2] + good[len(unpadded):]
 			}
@@ -151,7 +152,7 @@ func TestVerifyOfMalformedRequest(t *testing.T) {
 		ParamError{"parameter_rejected", "", "Malformed percent-encoding in the query"})
 }
 
-// Whatever a signature covers, a change of it is noticed.
+// Every change of a part that the signature covers is detected.
 func TestVerifyNoticesEveryChange(t *testing.T) {
 	signed := Request{
 		Method: "POST", Scheme: "https", Host: "api.example.com", Path: "/a%20b", Query: "x=1&y=2&x=3", Form: []byte("f=1&g"),

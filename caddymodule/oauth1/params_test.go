@@ -272,8 +272,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestMaxParams: as many parameters as a client could want are read in no quadratic time, and more of a signed request not
-// at all. What an unsigned one holds is the upstream's business.
+// TestMaxParams: reading the largest permitted number of parameters does not take quadratic time. A
+// signed request with more is refused. An unsigned request may have any number.
 func TestMaxParams(t *testing.T) {
 	start := time.Now()
 	if _, err := Parse(nil, manyParameters("oauth_x", MaxParams), nil); err != nil {
@@ -420,8 +420,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// checkParse holds what a function made of a request to what is in it. Some parameters may roam: stand
-// apart from the rest.
+// checkParse compares the result of a function with the parameters in the request. Some parameters
+// may be outside the source of the others.
 func checkParse(t *testing.T, header, query, form string, parse func([]string, string, []byte) (Params, error), roaming []string) {
 	p, err := parse([]string{header}, query, []byte(form))
 	if err != nil {
@@ -513,7 +513,7 @@ func FuzzStripQuery(f *testing.F) {
 	})
 }
 
-// naiveLenientDecode decodes what can be decoded and leaves the rest.
+// naiveLenientDecode decodes valid escapes and keeps the rest.
 func naiveLenientDecode(s string) string {
 	var d strings.Builder
 	for i := 0; i < len(s); i++ {

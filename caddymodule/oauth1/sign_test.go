@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// awkward are requests that implementations disagree about. The server must see what the client meant.
+// awkward are requests that implementations disagree about. The server must read them as the client
+// meant them.
 var awkward = map[string]Request{
 	"plain":              {Method: "GET", Scheme: "https", Host: "api.example.com", Path: "/1.0/bugs", Query: "status=New"},
 	"no path, no query":  {Method: "DELETE", Scheme: "http", Host: "localhost:9000"},
