@@ -22,7 +22,7 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App holds what all sites share: the token store, the lifetimes of credentials, the permission
+// App holds the common parts of all sites: the token store, the lifetimes of credentials, the permission
 // levels, and the consumers that the configuration declares.
 //
 // Users, tokens and consumers are one namespace for all sites: a grant by the `admin` of one site

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestFreeQueriesDoNotFreeThePath: a * in the query of a registered callback does not match paths. New
-// callbacks with such a * are refused.
+// TestFreeQueriesDoNotFreeThePath: a * in the query of a registered callback does not match paths.
+// New callbacks with such a * are refused.
 func TestFreeQueriesDoNotFreeThePath(t *testing.T) {
 	for registered, callback := range map[string]string{
 		"https://app.test/back?state=*": "https://app.test/backdoor",

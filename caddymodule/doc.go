@@ -30,10 +30,10 @@
 //	                the settings of a consumer, which adminapi defines, in the Caddyfile and with
 //	                placeholders
 //	endpoints.go    the option endpoints
-//	endpoint.go     what the consumers' endpoints share: requesttoken.go, accesstoken.go
+//	endpoint.go     the common part of the consumers' endpoints: requesttoken.go, accesstoken.go
 //	authorize.go    the page where a user grants or refuses
 //	usertokens.go   the page that lists a user's grants
-//	page.go         what both pages share
+//	page.go         the common part of both pages
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
 //	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
@@ -42,8 +42,7 @@
 //	command/        the commands: clients of the admin API, and tools to debug signatures and
 //	                policies
 //	policyverdict.go
-//	                what a configuration decides about a request; the package registers the
-//	                commands with it
+//	                the decisions of a configuration about a request, for the command policy
 //	sites.go        finds the handlers among a configuration's routes
 //	arrival.go      finds the servers that a URL reaches
 //	routewalk.go    takes a request through the routes to the handler that judges it

@@ -652,8 +652,8 @@ func (s *testSite) rememberAtMost(nonces int) {
 	s.t.Cleanup(func() { s.app.store = before })
 }
 
-// TestFullReplayMemory: a request is refused if its nonce can't be stored. A token is refused as soon
-// as it has as many nonces as are free for its consumer. Other consumers are not affected.
+// TestFullReplayMemory: a request is refused if its nonce can't be stored. A token is refused as
+// soon as it has as many nonces as are free for its consumer. Other consumers are not affected.
 func TestFullReplayMemory(t *testing.T) {
 	site := newTestSite(t, demoConsumer+"\nconsumer other {\n secret s\n two_legged robot READ_PUBLIC\n}", "")
 	site.rememberAtMost(4)
