@@ -22,8 +22,8 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App holds the common parts of all sites: the token store, the lifetimes of credentials, the permission
-// levels, and the consumers that the configuration declares.
+// App holds the common parts of all sites: the token store, the lifetimes of credentials, the
+// permission levels, and the consumers that the configuration declares.
 //
 // Users, tokens and consumers are one namespace for all sites: a grant by the `admin` of one site
 // is a grant by the `admin` of every other site. If sites with different logins share users, a
