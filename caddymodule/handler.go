@@ -61,9 +61,9 @@ func init() {
 type Handler struct {
 	// The matchers of the requests that are judged. Requests to the endpoints are always judged.
 	// Requests that do not match reach the next handler unchanged, except that identity headers and
-	// upgrades are removed. A Caddyfile puts the directive's matcher here. Default: all requests
-	// are judged. Danger: with a path matcher, an upstream that reads a path differently gets
-	// unjudged requests for paths that were meant to be protected. It is safer to judge all
+	// forbidden upgrades are removed. A Caddyfile puts the directive's matcher here. Default: all
+	// requests are judged. Danger: with a path matcher, an upstream that reads a path differently
+	// gets unjudged requests for paths that were meant to be protected. It is safer to judge all
 	// requests, and to open paths with a policy that says `anonymous`.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
@@ -115,7 +115,7 @@ type Handler struct {
 	// false; such requests follow Launchpad's polling flow.
 	RequireCallback bool `json:"require_callback,omitempty"`
 
-	// Refuse signed requests with a body that is not a form and has no oauth_body_hash. Default:
+	// Refuse signed requests that have no oauth_body_hash, and a body that is not a form. Default:
 	// false; only TLS protects the body of such requests.
 	RequireBodyHash bool `json:"require_body_hash,omitempty"`
 

@@ -31,8 +31,8 @@ func (h *Handler) receive(r *http.Request) (judges bool, problem *refusal.Proble
 	return h.rules.InScope(r)
 }
 
-// leaveOut removes an identity and upgrades from a request that is not judged: an upgrade would
-// allow later requests without judgement. An identity from another oauth1 handler stays.
+// leaveOut removes an identity and forbidden upgrades from a request that is not judged: an upgrade
+// would allow later requests without judgement. An identity from another oauth1 handler stays.
 func (h *Handler) leaveOut(r *http.Request) {
 	given := make(http.Header)
 	if judge, ok := caddyhttp.GetVar(r.Context(), judgedVar).(*Handler); ok {
