@@ -168,6 +168,11 @@ func (h *Handler) dropSecretForm(r *http.Request) {
 	if problem == nil && whole && !encodedBody(r) && !oauth1.HasParams(body) {
 		return
 	}
+	dropBody(r)
+}
+
+// dropBody makes a request one without a body.
+func dropBody(r *http.Request) {
 	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
 	r.Header.Del("Content-Length")
 }

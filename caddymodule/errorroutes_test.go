@@ -3,8 +3,11 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -71,6 +74,38 @@ func TestErrorRoutesGetTheOriginalRequest(t *testing.T) {
 			t.Errorf("request line: %s", r.RequestURI)
 		}
 	})
+}
+
+// TestErrorRoutesGetNoFormThatAPageRead: a proxy in an error route fails if the request has a length
+// but no body any more.
+func TestErrorRoutesGetNoFormThatAPageRead(t *testing.T) {
+	for _, option := range []string{"", "keep_authorization"} {
+		site := newTestSite(t, demoConsumer, option)
+		target := "/+authorize-token?oauth_token=" + site.waiting("demo", "").Key
+		csrf := csrfToken(t, site.open(target, "alice"))
+		if err := site.store().Close(); err != nil {
+			t.Fatal(err)
+		}
+		form := url.Values{"csrf": {csrf}, "decision": {"refuse"}}.Encode()
+		r := httptest.NewRequest("POST", "http://api.test"+target, nil)
+		setBody(r, form)
+		r.Header.Set("Content-Type", formType)
+		r.Header.Set("Content-Length", strconv.Itoa(len(form)))
+		r.Header.Set("Test-User", "alice")
+		server := serverWithErrors(t, "handle_errors {\n respond \"sorry\" 418\n}")
+		site.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
+			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server))
+			w := httptest.NewRecorder()
+			if err := site.handler.ServeHTTP(w, r, nil); err != nil || w.Code != 418 {
+				t.Fatalf("got %d %v", w.Code, err)
+			}
+			left, err := io.ReadAll(r.Body)
+			if err != nil || r.ContentLength != int64(len(left)) || r.Header.Get("Content-Length") != "" {
+				t.Errorf("%q: length %d and header %q of the body %q, %v",
+					option, r.ContentLength, r.Header["Content-Length"], left, err)
+			}
+		})
+	}
 }
 
 // serverWithErrors makes a server from the handle_errors of a site.

@@ -301,6 +301,7 @@ func (h *Handler) readForm(w http.ResponseWriter, r *http.Request) (url.Values, 
 		}
 		return nil, noticeForm
 	}
+	dropBody(r) // it was read: an error route must not announce its length to an upstream
 	return r.PostForm, nil
 }
 
