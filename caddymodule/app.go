@@ -154,7 +154,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 func (a *App) provisionConsumers() error {
 	a.declared = make(map[string]*tokenstore.Consumer, len(a.Consumers))
-	for _, d := range a.Consumers {
+	for i, d := range a.Consumers {
+		if d == nil {
+			return fmt.Errorf("consumers: number %d is null", i+1)
+		}
 		c, err := d.consumer(a.levels)
 		if err != nil {
 			return fmt.Errorf("consumer %q: %w%s", d.Key, err, d.at())

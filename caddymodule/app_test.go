@@ -1,10 +1,12 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -141,5 +143,26 @@ func TestAnExpiredDeclaredConsumerIsToldOf(t *testing.T) {
 	if all := logs.All(); len(all) != 1 || all[0].Level != zap.WarnLevel ||
 		all[0].ContextMap()["consumer"] != "ended" {
 		t.Errorf("the log has %v", all)
+	}
+}
+
+// TestNullsInJSON: a null in a list of the configuration is an error, and not a panic.
+func TestNullsInJSON(t *testing.T) {
+	for _, test := range []struct{ apps, want string }{
+		{`{"oauth1":{"consumers":[null]}}`, "consumers: number 1 is null"},
+		{`{"http":{"servers":{"s":{"routes":[{"handle":[{"handler":"oauth1","policies":[{},null]}]}]}}}}`,
+			"policy 2: is null"},
+	} {
+		var config caddy.Config
+		if err := json.Unmarshal([]byte(`{"admin":{"disabled":true},"apps":`+test.apps+`}`), &config); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := caddy.ProvisionContext(&config); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", test.apps, err)
+		}
+	}
+	config := []byte(`{"apps":{"oauth1":{"consumers":[null]},"http":{}}}`)
+	if _, _, err := provisionWithoutSecrets(config); err == nil || !strings.Contains(err.Error(), "is null") {
+		t.Errorf("without secrets: %v", err)
 	}
 }

@@ -57,6 +57,9 @@ func New(ctx caddy.Context, config Config) (*Rules, error) {
 		paths:    config.Paths,
 	}
 	for i, p := range rules.policies {
+		if p == nil {
+			return nil, fmt.Errorf("policy %d: is null", i+1)
+		}
 		if err := p.provision(ctx, config.Levels); err != nil {
 			return nil, fmt.Errorf("policy %d: %w", i+1, err)
 		}
