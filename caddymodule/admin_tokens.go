@@ -123,6 +123,9 @@ func (c *adminCall) revoke() (int, any, error) {
 		if *part.given == "" {
 			return 0, nil, failure(http.StatusBadRequest, "%s: is empty", part.name)
 		}
+		if len(*part.given) > maxText { // the store can't keep it, and no token has it
+			return 0, nil, failure(http.StatusBadRequest, "%s: is longer than %d bytes", part.name, maxText)
+		}
 		*part.into = *part.given
 	}
 	if filter == (tokenstore.Filter{}) {
