@@ -196,7 +196,8 @@ func (h *Handler) hold(r *http.Request) ([]byte, *refusal.Problem) {
 }
 
 // peek reads a body up to the longest permitted form. It puts back the bytes that it read, in front
-// of the rest.
+// of the rest. If the body can't be read, nothing is put back: the request is refused, and an error
+// route must not announce a length that the body no longer has.
 func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *refusal.Problem) {
 	if r.ContentLength > h.MaxFormBody {
 		return nil, false, nil
@@ -204,6 +205,7 @@ func (h *Handler) peek(r *http.Request) (body []byte, whole bool, problem *refus
 	oneMore := max(h.MaxFormBody, h.MaxFormBody+1) // the largest number can't be incremented
 	body, err := io.ReadAll(io.LimitReader(r.Body, oneMore))
 	if err != nil {
+		dropBody(r)
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			return nil, false, refusal.FormTooLarge
 		}

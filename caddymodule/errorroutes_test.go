@@ -108,6 +108,34 @@ func TestErrorRoutesGetNoFormThatAPageRead(t *testing.T) {
 	}
 }
 
+// TestErrorRoutesGetNoBodyThatBrokeOff: a body that is too long for the site's request_body, or whose
+// sender went away, is read in part.
+func TestErrorRoutesGetNoBodyThatBrokeOff(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "require_body_hash")
+	server := serverWithErrors(t, "handle_errors {\n respond \"sorry\" 418\n}")
+	for _, contentType := range []string{"application/json", formType, ""} {
+		r := httptest.NewRequest("POST", "http://api.test/x", nil)
+		r.Header.Set("Authorization", `OAuth oauth_consumer_key="demo", oauth_signature_method="HMAC-SHA1", `+
+			`oauth_signature="x", oauth_timestamp="1", oauth_nonce="1", oauth_body_hash="x"`)
+		if contentType != "" {
+			r.Header.Set("Content-Type", contentType)
+		}
+		setBody(r, "0123456789")
+		site.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
+			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server))
+			w := httptest.NewRecorder()
+			r.Body = http.MaxBytesReader(w, r.Body, 5)
+			if err := site.handler.ServeHTTP(w, r, nil); err != nil || w.Code != 418 {
+				t.Fatalf("got %d %v", w.Code, err)
+			}
+			left, err := io.ReadAll(r.Body)
+			if err != nil || r.ContentLength != int64(len(left)) {
+				t.Errorf("%q: length %d of the body %q, %v", contentType, r.ContentLength, left, err)
+			}
+		})
+	}
+}
+
 // serverWithErrors makes a server from the handle_errors of a site.
 func serverWithErrors(t *testing.T, routes string) *caddyhttp.Server {
 	t.Helper()
