@@ -297,8 +297,13 @@ func TestAdminRevokesNothingOfTooLongNames(t *testing.T) {
 	a := newTestAdmin(t, "")
 	for _, length := range []int{maxText + 1, 70_000} {
 		long := strings.Repeat("x", length)
-		for _, body := range []string{`{"user":"` + long + `"}`, `{"consumer":"` + long + `"}`, `{"user":"` + long + `","dry_run":true}`} {
-			if w := a.call("POST", "/oauth1/revoke", body); w.Code != 400 || !strings.Contains(w.Body.String(), "is longer than 255 bytes") {
+		for _, body := range []string{
+			`{"user":"` + long + `"}`,
+			`{"consumer":"` + long + `"}`,
+			`{"user":"` + long + `","dry_run":true}`,
+		} {
+			w := a.call("POST", "/oauth1/revoke", body)
+			if w.Code != 400 || !strings.Contains(w.Body.String(), "is longer than 255 bytes") {
 				t.Errorf("%.30s: got %d %.100s", body, w.Code, w.Body)
 			}
 		}

@@ -154,10 +154,12 @@ func TestNullsInJSON(t *testing.T) {
 			"policy 2: is null"},
 	} {
 		var config caddy.Config
-		if err := json.Unmarshal([]byte(`{"admin":{"disabled":true},"apps":`+test.apps+`}`), &config); err != nil {
+		text := `{"admin":{"disabled":true},"apps":` + test.apps + `}`
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := caddy.ProvisionContext(&config); err == nil || !strings.Contains(err.Error(), test.want) {
+		_, err := caddy.ProvisionContext(&config)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.apps, err)
 		}
 	}
