@@ -80,6 +80,12 @@ func mediaType(contentType string) string {
 	return textproto.TrimString(mediaType) // trims ASCII blanks only
 }
 
+// beginsAsForm reports whether a media type is that of a form, or begins with it: some servers look
+// no further.
+func beginsAsForm(mediaType string) bool {
+	return len(mediaType) >= len(formType) && equalASCII(mediaType[:len(formType)], formType)
+}
+
 // encodedBody reports whether the headers say that the body is compressed or otherwise encoded.
 func encodedBody(r *http.Request) bool {
 	return slices.ContainsFunc(r.Header["Content-Encoding"], func(encoding string) bool {
@@ -117,7 +123,7 @@ func checkType(r *http.Request) *refusal.Problem {
 		return refusal.Malformed.About("Content-Type: is no media type.")
 	case encodedBody(r) && equalASCII(name, formType):
 		return refusal.Malformed.About("Content-Encoding: a signed form must be sent as it is.")
-	case len(name) > len(formType) && equalASCII(name[:len(formType)], formType):
+	case len(name) > len(formType) && beginsAsForm(name):
 		return refusal.Malformed.About("Content-Type: some servers would take this for a form.")
 	}
 	return nil
@@ -159,7 +165,7 @@ func (h *Handler) dropSecretForm(r *http.Request) {
 	types := r.Header["Content-Type"]
 	mayBeForm := func(contentType string) bool {
 		name := mediaType(contentType)
-		return name == "" || len(name) >= len(formType) && equalASCII(name[:len(formType)], formType)
+		return name == "" || beginsAsForm(name)
 	}
 	if len(types) > 0 && !slices.ContainsFunc(types, mayBeForm) {
 		return
