@@ -19,6 +19,7 @@
 //	crash_test.go         kill -9
 //	log_test.go           no secret in the log
 //	imports_test.go       which package may import which
+//	faults/               several sidecars on Redis, through the faults of servers and networks
 //	reload_test.go        reloads under load, validate beside a running server, two servers on one directory
 //	interop_test.go       what the foreign clients have in common: how they are run, the awkward requests
 //	matrix_test.go        the matrix: every foreign client by every signature method, as docs/clients.md shows it

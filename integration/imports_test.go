@@ -63,8 +63,9 @@ var importRules = map[string]importRule{
 	"tokenstore/redisstore/redislab": {onlyStandard: true},
 
 	// the tests drive the program from outside; the benchmark fills a store by itself
-	"integration":       {},
-	"integration/bench": {own: []string{"caddymodule/", "tokenstore", "tokenstore/"}},
+	"integration":        {},
+	"integration/faults": {},
+	"integration/bench":  {own: []string{"caddymodule/", "tokenstore", "tokenstore/"}},
 }
 
 // TestImports: each package imports what its rule allows.
