@@ -39,7 +39,6 @@ type trial struct {
 	stopped    chan struct{}
 	clients    sync.WaitGroup
 	slowest    atomic.Int64
-	undirect   atomic.Int64
 	lastPass   [sidecarCount][consumerCount]atomic.Int64 // the start of the last request that passed
 	background sync.WaitGroup
 
