@@ -59,6 +59,8 @@ var importRules = map[string]importRule{
 	},
 	"tokenstore/badgerstore/internal/batch": {onlyStandard: true},
 	"tokenstore/badgerstore/internal/disk":  {},
+	// servers for the tests
+	"tokenstore/redisstore/redislab": {onlyStandard: true},
 
 	// the tests drive the program from outside; the benchmark fills a store by itself
 	"integration":       {},

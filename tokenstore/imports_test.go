@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 		"github.com/dgraph-io/ristretto/v2", "github.com/dgraph-io/ristretto/v2/z",
 		caddy, caddy + "/caddyconfig/caddyfile", zap, unix,
 	},
+	"tokenstore/redisstore/redislab": nil,
 }
 
 // mustNotDependOn says what must not come in by a detour either.
