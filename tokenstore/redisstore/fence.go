@@ -202,24 +202,6 @@ func (s *Store) lookAround(ctx context.Context) {
 	all.Wait()
 }
 
-// ready waits until every slice has an epoch and accepts nonces of now.
-func (s *Store) ready(ctx context.Context) error {
-	for sl := range slice(sliceCount) {
-		for {
-			r, err := s.raise(ctx, sl)
-			if err == nil && r.now > r.floor {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return errors.Join(ctx.Err(), err)
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-	}
-	return nil
-}
-
 // aheadNonces are the nonces of one slice whose timestamps lay above the ceiling when this process
 // accepted them.
 //

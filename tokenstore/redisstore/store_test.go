@@ -2,10 +2,8 @@ package redisstore
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,27 +11,26 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
 )
 
 var prefixes atomic.Int64
 
-// openTest opens a store with a prefix of its own and waits until it accepts nonces.
+// testOptions are the options of a store with a prefix of its own.
+func testOptions(lab *redislab.Lab, replicas int) Options {
+	return Options{
+		Addresses: lab.Addresses(), Prefix: "test" + strconv.FormatInt(prefixes.Add(1), 10),
+		Replicas: replicas, Timeout: 10 * time.Second, Lead: 2 * time.Second, MaxStale: time.Second,
+	}
+}
+
+// openTest opens a store.
 func openTest(t testing.TB, o Options) *Store {
 	t.Helper()
-	if o.Prefix == "" {
-		o.Prefix = "test" + strconv.FormatInt(prefixes.Add(1), 10)
+	if o.Logger == nil {
+		o.Logger = zaptest.NewLogger(t)
 	}
-	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second // the machine may be busy
-	}
-	if o.Lead == 0 {
-		o.Lead = 2 * time.Second
-	}
-	if o.MaxStale == 0 {
-		o.MaxStale = time.Second
-	}
-	o.Logger = zaptest.NewLogger(t)
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -43,35 +40,83 @@ func openTest(t testing.TB, o Options) *Store {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := s.ready(ctx); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
-func startServer(t testing.TB) string {
-	dir := t.TempDir()
-	port := 20000 + os.Getpid()%10000
-	cmd := exec.Command("redis-server", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--loglevel", "warning")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+// awaitReady waits until the first seconds of the epoch are over, in which requests are refused.
+func awaitReady(t testing.TB, s *Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for sl := range slice(sliceCount) {
+		for {
+			r, err := s.raise(ctx, sl)
+			if err == nil && r.now > r.floor {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("slice %d: %v, %v", sl, r, err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	time.Sleep(300 * time.Millisecond)
-	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-func TestConformance(t *testing.T) {
-	address := startServer(t)
+// readyOptions returns the options of many stores that are empty and accept nonces at once.
+func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Options {
+	t.Helper()
+	all := make(chan Options, n)
+	var opening sync.WaitGroup
+	for range n {
+		o := testOptions(lab, replicas)
+		opening.Go(func() {
+			s, err := Open(o)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			awaitReady(t, s)
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			all <- o
+		})
+	}
+	opening.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return func() Options {
+		select {
+		case o := <-all:
+			return o
+		default:
+			t.Fatal("more stores are needed")
+			panic("")
+		}
+	}
+}
+
+func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
+	ready := readyOptions(t, lab, replicas, 90)
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
-		return openTest(t, Options{Addresses: []string{address}, clock: clock})
+		o := ready()
+		o.clock = clock
+		return openTest(t, o)
 	})
 	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
-		prefix := "durable" + strconv.FormatInt(prefixes.Add(1), 10)
+		o := ready()
 		return func(t *testing.T, clock func() time.Time) tokenstore.Store {
-			return openTest(t, Options{Addresses: []string{address}, clock: clock, Prefix: prefix})
+			o.clock = clock
+			return openTest(t, o)
 		}
 	})
+}
+
+func TestConformanceOneServer(t *testing.T) {
+	testConformance(t, redislab.Single(t, redislab.Options{}), 0)
+}
+
+func TestConformanceCluster(t *testing.T) {
+	testConformance(t, redislab.Cluster(t, redislab.Options{}), 1)
 }
