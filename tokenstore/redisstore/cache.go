@@ -1,0 +1,107 @@
+package redisstore
+
+import (
+	"sync"
+	"time"
+)
+
+// A cache keeps what was read for at most a given time: so long may a replica that is cut off from
+// the servers believe it. It has two generations, and forgets the older one when the newer one is
+// full of age. So it holds no more than what was used in twice that time.
+type cache[T any] struct {
+	maxAge func() time.Duration
+	shards [16]cacheShard[T]
+}
+
+type cacheShard[T any] struct {
+	mu             sync.RWMutex
+	current, older map[string]*cached[T]
+	since          time.Time
+	// drops counts what was dropped. Something that was read before a drop is not kept after it.
+	drops uint64
+}
+
+// cached is a record and when it was asked for.
+type cached[T any] struct {
+	*stored[T]
+	sliceRevision string
+	at            time.Time
+}
+
+func newCache[T any](maxAge func() time.Duration) *cache[T] { return &cache[T]{maxAge: maxAge} }
+
+func (c *cache[T]) shard(key string) *cacheShard[T] {
+	return &c.shards[sliceOf(key)%slice(len(c.shards))]
+}
+
+// get returns what is kept, or nil.
+func (c *cache[T]) get(key string) *cached[T] {
+	e := c.last(key)
+	if e == nil || time.Since(e.at) >= c.maxAge() {
+		return nil
+	}
+	return e
+}
+
+// last returns what was read last, as old as it may be, or nil if that is forgotten.
+func (c *cache[T]) last(key string) *cached[T] {
+	sh := c.shard(key)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if e, ok := sh.current[key]; ok {
+		return e
+	}
+	return sh.older[key]
+}
+
+// ticket is to be taken before something is read that is put later.
+func (c *cache[T]) ticket(key string) uint64 {
+	sh := c.shard(key)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.drops
+}
+
+// put keeps what was read after the ticket was taken, and returns what is kept. A record that is the
+// same as the one before keeps its address, by which UseNonce knows it.
+func (c *cache[T]) put(key string, ticket uint64, e *cached[T]) *cached[T] {
+	sh := c.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.drops != ticket {
+		return e
+	}
+	if age := c.maxAge(); sh.current == nil || e.at.Sub(sh.since) > age {
+		sh.older, sh.current, sh.since = sh.current, make(map[string]*cached[T]), e.at
+	}
+	before, ok := sh.current[key]
+	if !ok {
+		before = sh.older[key]
+	}
+	if before != nil && before.version == e.version && before.record == e.record {
+		e.stored = before.stored
+	}
+	sh.current[key] = e
+	return e
+}
+
+// drop forgets a key.
+func (c *cache[T]) drop(key string) {
+	sh := c.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.current, key)
+	delete(sh.older, key)
+	sh.drops++
+}
+
+// clear forgets all.
+func (c *cache[T]) clear() {
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.mu.Lock()
+		sh.current, sh.older = nil, nil
+		sh.drops++
+		sh.mu.Unlock()
+	}
+}

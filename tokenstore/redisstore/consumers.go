@@ -1,0 +1,196 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
+)
+
+type storedConsumer = stored[tokenstore.Consumer]
+
+// consumer reads a consumer, deleted ones too; nil if there is none.
+func (s *Store) consumer(ctx context.Context, key string) (*storedConsumer, *view, error) {
+	sl := sliceOf(key)
+	v, err := s.read(ctx, sl, s.key(kindConsumer, sl, key))
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := decode(record.Consumer, v.values[0])
+	return c, v, err
+}
+
+// Consumer returns a consumer.
+func (s *Store) Consumer(ctx context.Context, key string) (*tokenstore.Consumer, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	if c := s.consumers.get(key); c != nil {
+		return c.is, nil
+	}
+	ticket, at := s.consumers.ticket(key), time.Now()
+	c, v, err := s.consumer(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil || c.state == stateDeleted {
+		return nil, tokenstore.ErrNotFound
+	}
+	return s.consumers.put(key, ticket, &cached[tokenstore.Consumer]{stored: c, sliceRevision: v.revision, at: at}).is, nil
+}
+
+// CreateConsumer adds a consumer.
+func (s *Store) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	if c.SelfRegistered {
+		// Before it counts: what exists already takes no room.
+		if before, _, err := s.consumer(ctx, c.Key); err == nil && before != nil && before.state != stateDeleted {
+			return tokenstore.ErrExists
+		}
+		if err := s.reserve(ctx, reservation{consumer: c.Key, register: true}); err != nil {
+			return err
+		}
+	}
+	err := s.createConsumer(ctx, c)
+	if err != nil && c.SelfRegistered && !errors.Is(err, tokenstore.ErrExists) {
+		s.forgetRegistration(ctx, c.Key)
+	}
+	return err
+}
+
+func (s *Store) createConsumer(ctx context.Context, c *tokenstore.Consumer) error {
+	sl := sliceOf(c.Key)
+	key := s.key(kindConsumer, sl, c.Key)
+	defer s.consumers.drop(c.Key)
+	return again(ctx, func() (bool, error) {
+		before, v, err := s.consumer(ctx, c.Key)
+		switch {
+		case record.Unreadable(err):
+			return false, tokenstore.ErrExists
+		case err != nil:
+			return false, err
+		case before != nil && before.state == stateDeleted:
+			return false, s.finishDeletion(ctx, before) // and look again
+		case before != nil:
+			return false, tokenstore.ErrExists
+		}
+		e := envelope{version: newVersion(), record: string(record.Consumer.Encode(c))}
+		w := newWrite(sl, v)
+		w.require(key, "")
+		w.do("SET", key, e.encode())
+		w.do("ZADD", s.key(kindConsumers, sl, ""), "0", c.Key)
+		return s.commit(ctx, w)
+	})
+}
+
+// UpdateConsumer changes a consumer. The change is made again if somebody else changed it meanwhile.
+func (s *Store) UpdateConsumer(ctx context.Context, key string, change func(*tokenstore.Consumer) error) (*tokenstore.Consumer, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	var next *tokenstore.Consumer
+	wasSelfRegistered := false
+	err := again(ctx, func() (bool, error) {
+		c, v, err := s.consumer(ctx, key)
+		if err != nil {
+			return false, err
+		}
+		if c == nil || c.state == stateDeleted {
+			return false, tokenstore.ErrNotFound
+		}
+		wasSelfRegistered = c.is.SelfRegistered
+		next = c.is.Clone()
+		if err := change(next); err != nil {
+			return false, err
+		}
+		if next.Key != key {
+			return false, errors.New("the key of a consumer can't change")
+		}
+		e := c.envelope
+		e.version, e.record = newVersion(), string(record.Consumer.Encode(next))
+		w := newWrite(sliceOf(key), v)
+		redisKey := s.key(kindConsumer, w.slice, key)
+		w.require(redisKey, c.value)
+		w.do("SET", redisKey, e.encode())
+		return s.commit(ctx, w)
+	})
+	s.consumers.drop(key)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case wasSelfRegistered && !next.SelfRegistered:
+		s.adopted(ctx, key)
+	case !wasSelfRegistered && next.SelfRegistered:
+		s.abandoned(ctx, key)
+	}
+	return next, nil
+}
+
+// DeleteConsumer removes a consumer and its tokens. The consumer is marked as deleted first, so that
+// the tokens are removed in any case before another consumer has the key.
+func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	return s.deleteConsumer(ctx, key, func(*tokenstore.Consumer) bool { return true })
+}
+
+// errKept: a consumer is not to be deleted.
+var errKept = errors.New("the consumer is kept")
+
+func (s *Store) deleteConsumer(ctx context.Context, key string, condition func(*tokenstore.Consumer) bool) error {
+	sl := sliceOf(key)
+	var deleted *storedConsumer
+	err := again(ctx, func() (bool, error) {
+		c, v, err := s.consumer(ctx, key)
+		if err != nil {
+			return false, err
+		}
+		if c == nil {
+			if err := s.prove(ctx, sl); err != nil {
+				return false, err
+			}
+			return false, tokenstore.ErrNotFound
+		}
+		if c.state != stateDeleted && !condition(c.is) {
+			return false, errKept
+		}
+		e := c.envelope
+		e.state, e.version = stateDeleted, newVersion()
+		w := newWrite(sl, v)
+		redisKey := s.key(kindConsumer, sl, key)
+		w.require(redisKey, c.value)
+		w.do("SET", redisKey, e.encode())
+		w.do("ZREM", s.key(kindConsumers, sl, ""), key)
+		done, err := s.commit(ctx, w)
+		if done {
+			deleted, err = decode(record.Consumer, e.encode())
+		}
+		return done, err
+	})
+	s.consumers.drop(key)
+	if err != nil {
+		return err
+	}
+	return s.finishDeletion(ctx, deleted)
+}
+
+// finishDeletion removes the tokens of a consumer that is marked as deleted, and the mark.
+func (s *Store) finishDeletion(ctx context.Context, c *storedConsumer) error {
+	if _, err := s.revoke(ctx, tokenstore.Filter{Consumer: c.is.Key}); err != nil {
+		return err
+	}
+	s.forgetRegistration(ctx, c.is.Key)
+	sl := sliceOf(c.is.Key)
+	key := s.key(kindConsumer, sl, c.is.Key)
+	w := newWrite(sl, nil)
+	w.require(key, c.value)
+	w.do("DEL", key)
+	_, err := s.commit(ctx, w) // where the condition is not met, another call has done it
+	return err
+}

@@ -1,0 +1,145 @@
+package redisstore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
+)
+
+// An envelope is what a key of a consumer or token holds: a head of fixed size, which scripts read
+// too, and a record.
+//
+//	0   version: 8 random bytes, which differ for each record that was made for the key
+//	8   stamp: a time. Of an access token, when it was last used
+//	16  revision of the slice when the record was made, or reviewed
+//	24  state, one byte
+//	25  of an exchanged request token: the length of the access token's key, one byte, and the key
+//	..  the record
+type envelope struct {
+	version  string
+	stamp    time.Time // zero: none
+	revision uint64
+	state    byte
+	access   string // the key of the access token, if the state is stateExchanged
+	record   string
+}
+
+// The states of an envelope.
+const (
+	stateThere     = 0
+	stateExchanged = 1 // of a request token: there is the access token; stamp says how long its exchange may take
+	stateDeleted   = 2 // of a consumer: it is gone, and its tokens are being removed
+)
+
+const headSize = 25
+
+func newVersion() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return string(b[:])
+}
+
+// stampBytes writes a time so that later ones compare higher.
+func stampBytes(t time.Time) string {
+	var b [8]byte
+	if !t.IsZero() {
+		binary.BigEndian.PutUint64(b[:], uint64(max(0, t.UnixNano())))
+	}
+	return string(b[:])
+}
+
+func (e *envelope) encode() string {
+	var b strings.Builder
+	b.Grow(headSize + 1 + len(e.access) + len(e.record))
+	b.WriteString(e.version)
+	b.WriteString(stampBytes(e.stamp))
+	var revision [8]byte
+	binary.BigEndian.PutUint64(revision[:], e.revision)
+	b.Write(revision[:])
+	b.WriteByte(e.state)
+	if e.state == stateExchanged {
+		b.WriteByte(byte(len(e.access)))
+		b.WriteString(e.access)
+	}
+	b.WriteString(e.record)
+	return b.String()
+}
+
+// open reads an envelope. The error is record.ErrDamaged.
+func open(value string) (*envelope, error) {
+	if len(value) < headSize {
+		return nil, fmt.Errorf("%w: %d bytes", record.ErrDamaged, len(value))
+	}
+	e := &envelope{
+		version:  value[:8],
+		revision: binary.BigEndian.Uint64([]byte(value[16:24])),
+		state:    value[24],
+		record:   value[headSize:],
+	}
+	if n := binary.BigEndian.Uint64([]byte(value[8:16])); n != 0 {
+		e.stamp = time.Unix(0, int64(n)).UTC()
+	}
+	if e.state == stateExchanged {
+		if e.record == "" || len(e.record) < 1+int(e.record[0]) {
+			return nil, fmt.Errorf("%w: no access token", record.ErrDamaged)
+		}
+		n := 1 + int(e.record[0])
+		e.access, e.record = e.record[1:n], e.record[n:]
+	}
+	return e, nil
+}
+
+// A stored record is what was read for a key: the value itself, for the condition of a later write,
+// and what stands in it.
+type stored[T any] struct {
+	value string
+	envelope
+	is *T
+}
+
+// decode reads the value of a key; nil if there is none.
+func decode[T any](kind record.Kind[T], value string) (*stored[T], error) {
+	if value == "" {
+		return nil, nil
+	}
+	e, err := open(value)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %s: %w", kind.Name, err)
+	}
+	is, err := kind.Decode([]byte(e.record))
+	if err != nil {
+		return nil, fmt.Errorf("redis: %s: %w", kind.Name, err)
+	}
+	return &stored[T]{value, *e, is}, nil
+}
+
+// Marks are the bulk revocations of a slice that are not finished, with their revisions: what is of
+// a mark's consumer or user and not of a later revision is revoked.
+type marks map[string]uint64
+
+func markOf(f tokenstore.Filter) string {
+	switch {
+	case f.User == "":
+		return "c" + f.Consumer
+	case f.Consumer == "":
+		return "u" + f.User
+	}
+	return fmt.Sprintf("b%d:%s%s", len(f.User), f.User, f.Consumer)
+}
+
+func (m marks) revoked(revision uint64, consumer, user string) bool {
+	if len(m) == 0 {
+		return false
+	}
+	of := func(f tokenstore.Filter) bool {
+		mark, ok := m[markOf(f)]
+		return ok && revision < mark
+	}
+	return of(tokenstore.Filter{Consumer: consumer}) ||
+		user != "" && (of(tokenstore.Filter{User: user}) || of(tokenstore.Filter{User: user, Consumer: consumer}))
+}

@@ -1,0 +1,287 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// The fence keeps nonces from being accepted twice when a server loses data: a replica that is
+// promoted, or a server that is started again, may not have what was written last.
+//
+// Each slice has a state: an epoch, a floor and a ceiling. A nonce is accepted if its timestamp lies
+// above the floor and not above the ceiling. The ceiling is a lease: it is never further than lead
+// ahead of the clock, and it is raised in three steps:
+//
+//	raise.lua    writes the new ceiling as pending
+//	WAIT         until replicas have it
+//	confirm.lua  makes it effective
+//
+// A master that is cut off can't raise its ceiling, and so accepts nothing after lead. The master of
+// a new epoch puts the floor above every ceiling that can have been effective: above the pending one
+// if it has it, and lead+skew ahead of its clock in any case. Nothing passes below the floor, and
+// nothing is written until the clock has passed it (see later). So what the former master still
+// answers is over when the new one begins.
+//
+// Reading needs the lease too: the answer of a master whose ceiling has passed proves nothing before
+// the ceiling is raised.
+
+// A lease is what this process does about the ceiling of one slice.
+type lease struct {
+	raising chan struct{} // has room for the one call that raises the ceiling
+	rounds  atomic.Int64  // how often it was tried
+	last    atomic.Pointer[outcome]
+
+	soon  atomic.Bool            // it is being raised in the background
+	epoch atomic.Pointer[string] // has all nonces that were ahead
+	ahead aheadNonces
+}
+
+// An outcome is what came of raising a ceiling.
+type outcome struct {
+	raised *raised
+	err    error
+}
+
+type raised struct {
+	epoch               string
+	ceiling, floor, now int64
+}
+
+// raise raises the ceiling of a slice, and opens a new epoch where there is one. Calls that wait for
+// another one share its outcome.
+func (s *Store) raise(ctx context.Context, sl slice) (*raised, error) {
+	l := &s.leases[sl]
+	before := l.rounds.Load()
+	select {
+	case l.raising <- struct{}{}:
+		defer func() { <-l.raising }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if l.rounds.Load() != before {
+		o := l.last.Load()
+		return o.raised, o.err
+	}
+	o := new(outcome)
+	o.raised, o.err = s.raiseNow(ctx, sl)
+	l.last.Store(o)
+	l.rounds.Add(1)
+	return o.raised, o.err
+}
+
+func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout())
+	defer cancel() // others may wait for it: it does not end with the request that began it
+	state := []string{s.key(kindState, sl, "")}
+	r := new(raised)
+	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
+		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
+			lead := integer(int64(s.lead() / time.Second))
+			commands := []rueidis.Completed{raiseScript.command(d.B(), bySum, state, []string{lead, integer(int64(skew / time.Second))})}
+			waits := s.replicas > 0 && !s.sabotage.noWait
+			if waits {
+				commands = append(commands, s.wait(ctx, d, s.replicas))
+			}
+			answers := d.DoMulti(ctx, commands...)
+			if answer, err = answers[0].ToMessage(); err != nil {
+				return err
+			}
+			if err := r.read(answer); err != nil {
+				return err
+			}
+			if waits {
+				if err := confirmed(answers[1], s.replicas); err != nil {
+					return err
+				}
+			}
+			sum := bySum
+			for {
+				n, err := d.Do(ctx, confirmScript.command(d.B(), sum, state, []string{r.epoch, integer(r.ceiling)})).AsInt64()
+				if reply, ok := rueidis.IsRedisErr(err); ok && reply.IsNoScript() && sum {
+					sum = false
+					continue
+				}
+				if err == nil && n != 1 {
+					err = errors.New("a new epoch began meanwhile")
+				}
+				return err
+			}
+		})
+		return answer, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// read reads the answer of raise.lua.
+func (r *raised) read(answer rueidis.RedisMessage) error {
+	parts, err := answer.ToArray()
+	if err != nil || len(parts) != 4 {
+		return errors.Join(errors.New("raise.lua: unexpected answer"), err)
+	}
+	if r.epoch, err = parts[0].ToString(); err != nil {
+		return err
+	}
+	var numbers [3]int64
+	for i := range numbers {
+		if numbers[i], err = parts[1+i].AsInt64(); err != nil {
+			return err
+		}
+	}
+	r.ceiling, r.floor, r.now = numbers[0], numbers[1], numbers[2]
+	return nil
+}
+
+// raiseSoon raises the ceiling of a slice in the background, if it is not under way.
+func (s *Store) raiseSoon(sl slice) {
+	l := &s.leases[sl]
+	if !l.soon.CompareAndSwap(false, true) {
+		return
+	}
+	s.background.Go(func() {
+		defer l.soon.Store(false)
+		if _, err := s.raise(s.life, sl); err != nil {
+			s.complain("can't raise the ceiling of a slice of nonces", err)
+		}
+	})
+}
+
+// watch looks for new epochs, so that the seconds of refusals after a failover begin at once for all
+// slices, and not when each is used.
+func (s *Store) watch() {
+	for s.sleep(watchInterval) {
+		s.lookAround(s.life)
+	}
+}
+
+// watchInterval is how often watch looks.
+const watchInterval = 500 * time.Millisecond
+
+// lookAround opens the new epochs that it finds, and puts the nonces that are ahead into those that
+// this process did not know.
+func (s *Store) lookAround(ctx context.Context) {
+	var all sync.WaitGroup
+	for sl := range slice(sliceCount) {
+		all.Go(func() {
+			answer, err := s.run(ctx, lookScript, []string{s.key(kindState, sl, "")}, nil)
+			if err != nil {
+				return
+			}
+			id, err := answer.ToString()
+			if err != nil {
+				return
+			}
+			if id == "" {
+				r, err := s.raise(ctx, sl)
+				if err != nil {
+					return
+				}
+				id = r.epoch
+			}
+			l := &s.leases[sl]
+			if known := l.epoch.Load(); known != nil && *known == id {
+				return
+			}
+			if err := s.putBackAhead(ctx, sl); err != nil {
+				s.complain("can't put back the nonces of clients whose clocks are ahead", err)
+				return
+			}
+			l.epoch.Store(&id)
+		})
+	}
+	all.Wait()
+}
+
+// aheadNonces are the nonces of one slice whose timestamps lay above the ceiling when this process
+// accepted them.
+//
+// The floor of a new epoch is not above them. So all replicas must have them before they count as
+// accepted. If the servers lose them all the same (all were started empty), this process puts them
+// back into the new epoch while its floor still refuses everything.
+type aheadNonces struct {
+	mu     sync.Mutex
+	nonces map[string]aheadNonce // by bucket and digest
+}
+
+type aheadNonce struct {
+	bucket, digest string
+	expires        int64
+}
+
+// maxAhead is how many such nonces of one slice this process remembers. More are refused.
+const maxAhead = 20_000
+
+var errTooManyAhead = errors.New("redis: too many requests with timestamps that lie ahead")
+
+// add reserves room for a nonce.
+func (a *aheadNonces) add(n aheadNonce, now int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.nonces) >= maxAhead {
+		for key, n := range a.nonces {
+			if n.expires <= now {
+				delete(a.nonces, key)
+			}
+		}
+		if len(a.nonces) >= maxAhead {
+			return &tokenstore.LaterError{After: time.Minute, Err: errTooManyAhead}
+		}
+	}
+	if a.nonces == nil {
+		a.nonces = make(map[string]aheadNonce)
+	}
+	a.nonces[n.bucket+n.digest] = n
+	return nil
+}
+
+// live returns the nonces that are not over.
+func (a *aheadNonces) live(now int64) (live []aheadNonce) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, n := range a.nonces {
+		if n.expires <= now {
+			delete(a.nonces, key)
+			continue
+		}
+		live = append(live, n)
+	}
+	return live
+}
+
+// putBackAhead writes the nonces that were accepted ahead of the ceiling into a new epoch.
+func (s *Store) putBackAhead(ctx context.Context, sl slice) error {
+	nonces := s.leases[sl].ahead.live(s.clock().Unix())
+	if len(nonces) == 0 {
+		return nil
+	}
+	c, err := s.link.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout())
+	defer cancel()
+	for batch := range slices.Chunk(nonces, 500) {
+		var commands []rueidis.Completed
+		for _, n := range batch {
+			commands = append(commands,
+				c.B().Hsetnx().Key(n.bucket).Field(n.digest).Value("").Build(),
+				c.B().Expireat().Key(n.bucket).Timestamp(n.expires).Nx().Build())
+		}
+		for _, answer := range c.DoMulti(ctx, commands...) {
+			if err := answer.Error(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,270 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/rueidis"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
+)
+
+// A merge reads an index of all slices in the order of keys.
+type merge struct {
+	s       *Store
+	kind    string
+	rest    string
+	batch   int
+	cursors [sliceCount]cursor
+	started bool
+	after   string
+}
+
+// A cursor is how far one slice was read.
+type cursor struct {
+	keys []string // read and not yet returned
+	last string   // the last that was read
+	end  bool     // there are no more
+}
+
+// newMerge begins to read an index after a key. So many keys are expected to be read.
+func (s *Store) newMerge(kind, rest, after string, expected int) *merge {
+	return &merge{s: s, kind: kind, rest: rest, batch: min(4+expected/8, 1000), after: after}
+}
+
+// next returns the next n keys, or fewer at the end.
+func (m *merge) next(ctx context.Context, n int) ([]string, error) {
+	if !m.started {
+		m.started = true
+		all := make([]slice, sliceCount)
+		for sl := range slice(sliceCount) {
+			m.cursors[sl].last = m.after
+			all[sl] = sl
+		}
+		if err := m.fill(ctx, all...); err != nil {
+			return nil, err
+		}
+	}
+	var keys []string
+	for len(keys) < n {
+		first := -1
+		for i := range m.cursors {
+			c := &m.cursors[i]
+			if len(c.keys) == 0 && !c.end {
+				if err := m.fill(ctx, slice(i)); err != nil {
+					return nil, err
+				}
+			}
+			if len(c.keys) > 0 && (first < 0 || c.keys[0] < m.cursors[first].keys[0]) {
+				first = i
+			}
+		}
+		if first < 0 {
+			break
+		}
+		c := &m.cursors[first]
+		keys = append(keys, c.keys[0])
+		c.keys = c.keys[1:]
+	}
+	return keys, nil
+}
+
+// fill reads on in some slices.
+func (m *merge) fill(ctx context.Context, sls ...slice) error {
+	c, err := m.s.link.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.s.timeout())
+	defer cancel()
+	commands := make([]rueidis.Completed, len(sls))
+	for i, sl := range sls {
+		from := "-"
+		if last := m.cursors[sl].last; last != "" {
+			from = "(" + last
+		}
+		commands[i] = c.B().Zrange().Key(m.s.key(m.kind, sl, m.rest)).Min(from).Max("+").Bylex().Limit(0, int64(m.batch)).Build()
+	}
+	for i, answer := range c.DoMulti(ctx, commands...) {
+		keys, err := answer.AsStrSlice()
+		if err != nil {
+			return m.s.explain(ctx, err)
+		}
+		cur := &m.cursors[sls[i]]
+		cur.keys, cur.end = keys, len(keys) < m.batch
+		if len(keys) > 0 {
+			cur.last = keys[len(keys)-1]
+		}
+	}
+	return nil
+}
+
+// list returns a page of the records in an index, which are read and chosen slice by slice.
+func list[T any](ctx context.Context, m *merge, limit int, keyOf func(*T) string, read func(context.Context, slice, []string) (map[string]*T, error)) (page []*T, next string, err error) {
+	if limit < 1 {
+		return nil, "", fmt.Errorf("a page of %d records", limit)
+	}
+	for {
+		keys, err := m.next(ctx, limit+1-len(page))
+		if err != nil {
+			return nil, "", err
+		}
+		if len(keys) == 0 {
+			return page, "", nil
+		}
+		var bySlice [sliceCount][]string
+		for _, key := range keys {
+			bySlice[sliceOf(key)] = append(bySlice[sliceOf(key)], key)
+		}
+		found := make(map[string]*T, len(keys))
+		for sl, keys := range bySlice {
+			if len(keys) == 0 {
+				continue
+			}
+			some, err := read(ctx, slice(sl), keys)
+			if err != nil {
+				return nil, "", err
+			}
+			for key, r := range some {
+				found[key] = r
+			}
+		}
+		for _, key := range keys {
+			r, ok := found[key]
+			if !ok {
+				continue
+			}
+			if len(page) == limit {
+				return page, keyOf(page[limit-1]), nil
+			}
+			page = append(page, r)
+		}
+	}
+}
+
+// Consumers lists the consumers.
+func (s *Store) Consumers(ctx context.Context, after string, limit int) ([]*tokenstore.Consumer, string, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, "", err
+	}
+	m := s.newMerge(kindConsumers, "", after, limit)
+	return list(ctx, m, limit, func(c *tokenstore.Consumer) string { return c.Key },
+		func(ctx context.Context, sl slice, keys []string) (map[string]*tokenstore.Consumer, error) {
+			found := make(map[string]*tokenstore.Consumer)
+			_, err := readRecords(ctx, s, record.Consumer, sl, kindConsumer, keys, func(_ *view, c *storedConsumer) {
+				if c.state != stateDeleted {
+					found[c.is.Key] = c.is
+				}
+			})
+			return found, err
+		})
+}
+
+// readRecords reads records of a slice. It leaves out those that are not there, and those that can't
+// be read.
+func readRecords[T any](ctx context.Context, s *Store, kind record.Kind[T], sl slice, keyKind string, keys []string, each func(*view, *stored[T])) (*view, error) {
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = s.key(keyKind, sl, key)
+	}
+	v, err := s.read(ctx, sl, names...)
+	if err != nil {
+		return nil, err
+	}
+	for _, value := range v.values {
+		switch r, err := decode(kind, value); {
+		case record.Unreadable(err):
+			s.complain("leaving out a record that can't be read", err)
+		case err != nil:
+			return nil, err
+		case r != nil:
+			each(v, r)
+		}
+	}
+	return v, nil
+}
+
+// AccessTokens lists the access tokens that match.
+func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after string, limit int) ([]*tokenstore.AccessToken, string, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, "", err
+	}
+	kind, rest := index(f)
+	m := s.newMerge(kind, rest, after, limit)
+	return list(ctx, m, limit, func(t *tokenstore.AccessToken) string { return t.Key },
+		func(ctx context.Context, sl slice, keys []string) (map[string]*tokenstore.AccessToken, error) {
+			found := make(map[string]*tokenstore.AccessToken)
+			_, err := readRecords(ctx, s, record.AccessToken, sl, kindToken, keys, func(v *view, t *storedToken) {
+				if s.there(t, v.marks) && matches(f, t.is) {
+					t.is.LastUsed = t.stamp
+					found[t.is.Key] = t.is
+				}
+			})
+			return found, err
+		})
+}
+
+// index returns the index in which all access tokens of a filter are.
+func index(f tokenstore.Filter) (kind, rest string) {
+	switch {
+	case f.User != "":
+		return kindTokensOfUser, f.User
+	case f.Consumer != "":
+		return kindTokensOfConsumer, f.Consumer
+	}
+	return kindTokens, ""
+}
+
+func matches(f tokenstore.Filter, t *tokenstore.AccessToken) bool {
+	return (f.User == "" || f.User == t.User) && (f.Consumer == "" || f.Consumer == t.Consumer)
+}
+
+// CountAccessTokens counts the access tokens that match. Where a bulk revocation is under way, those
+// of a user may still be counted that it has not removed.
+func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	if f.User == "" || f.Consumer == "" {
+		kind, rest := index(f)
+		return s.cardinality(ctx, kind, rest)
+	}
+	n := 0
+	for after := ""; ; {
+		page, next, err := s.AccessTokens(ctx, f, after, 500)
+		if err != nil {
+			return 0, err
+		}
+		n += len(page)
+		if next == "" {
+			return n, nil
+		}
+		after = next
+	}
+}
+
+// cardinality returns how many keys an index has in all slices.
+func (s *Store) cardinality(ctx context.Context, kind, rest string) (int, error) {
+	c, err := s.link.client()
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout())
+	defer cancel()
+	commands := make([]rueidis.Completed, sliceCount)
+	for sl := range slice(sliceCount) {
+		commands[sl] = c.B().Zcard().Key(s.key(kind, sl, rest)).Build()
+	}
+	total := 0
+	for _, answer := range c.DoMulti(ctx, commands...) {
+		n, failure := answer.AsInt64()
+		err = errors.Join(err, failure)
+		total += int(n)
+	}
+	if err != nil {
+		return 0, s.explain(ctx, err)
+	}
+	return total, nil
+}

@@ -1,0 +1,188 @@
+package redisstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// bucketsOfSecond is over how many hashes the nonces of one second and slice are spread. Redis packs
+// a hash of up to 512 small fields (hash-max-listpack-entries).
+const bucketsOfSecond = 4
+
+// A nonceCall is what accept.lua is called with.
+type nonceCall struct {
+	slice     slice
+	timestamp int64
+	span      int64 // how long it is remembered, in seconds after the timestamp
+	digest    string
+	bucket    string
+}
+
+// digestSize is how much of a nonce is kept. The chance that a nonce is refused because another one
+// of the same second has the same digest is one in 2^64 for each pair.
+const digestSize = 8
+
+func (s *Store) nonceCall(n tokenstore.Nonce) nonceCall {
+	b := make([]byte, 0, 256)
+	for _, part := range [...]string{n.Consumer, n.Token, n.Value} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	sum := sha256.Sum256(b)
+	c := nonceCall{
+		slice:     sliceOf(cmp.Or(n.Token, n.Consumer)),
+		timestamp: n.Timestamp,
+		span:      n.Expires.Unix() - n.Timestamp,
+		digest:    string(sum[:digestSize]),
+	}
+	c.bucket = s.key(kindNonces, c.slice, strconv.FormatInt(n.Timestamp, 36)+"."+strconv.Itoa(int(sum[digestSize])%bucketsOfSecond))
+	return c
+}
+
+// UseNonce remembers a nonce, once, for all replicas. In the same step it checks that the access
+// token is still the one that the request was verified with.
+func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	call := s.nonceCall(n)
+	keys := []string{s.key(kindState, call.slice, ""), call.bucket}
+	args := []string{integer(call.timestamp), call.digest, integer(call.span), "", "", ""}
+	if n.AccessToken != nil {
+		keys = append(keys, s.key(kindToken, call.slice, n.Token))
+		t, err := s.verifiedWith(ctx, n)
+		if err != nil {
+			return err
+		}
+		args[3], args[4] = t.version, t.sliceRevision
+	}
+	for range 4 {
+		answer, err := s.run(ctx, acceptScript, keys, args)
+		if err != nil {
+			return err
+		}
+		reason, number := refusal(answer)
+		switch reason {
+		case "":
+			ahead, err := answer.AsInt64()
+			if err != nil {
+				return fmt.Errorf("redis: accept.lua: %w", err)
+			}
+			if ahead < int64(s.lead()/time.Second)/2+1 {
+				s.raiseSoon(call.slice)
+			}
+			return nil
+		case "used":
+			return tokenstore.ErrNonceUsed
+		case "forgotten":
+			return tokenstore.ErrNonceForgotten
+		case "floor":
+			return later(number)
+		case "gone":
+			s.tokens.drop(n.Token)
+			return tokenstore.ErrNotFound
+		case "stale":
+			// Something was revoked in the slice. Whether this token was, its record and the marks say.
+			t, err := s.refreshToken(ctx, n.Token)
+			if err != nil {
+				return err
+			}
+			if !sameGrant(t.is, n.AccessToken) {
+				return tokenstore.ErrNotFound
+			}
+			args[3], args[4] = t.version, t.sliceRevision
+		case "epoch":
+			if _, err := s.raise(ctx, call.slice); err != nil {
+				return err
+			}
+		case "ahead":
+			r, err := s.raise(ctx, call.slice)
+			if err != nil {
+				return err
+			}
+			if call.timestamp > r.ceiling {
+				return s.useAhead(ctx, call, keys, args)
+			}
+		default:
+			return fmt.Errorf("redis: accept.lua: unexpected answer %q", reason)
+		}
+	}
+	return later(int64((s.lead() + skew) / time.Second))
+}
+
+// verifiedWith returns what this process read when it verified the request: the version of the
+// token, and the revision of its slice.
+func (s *Store) verifiedWith(ctx context.Context, n tokenstore.Nonce) (*cached[tokenstore.AccessToken], error) {
+	if c := s.tokens.last(n.Token); c != nil && c.is == n.AccessToken {
+		return c, nil
+	}
+	c, err := s.refreshToken(ctx, n.Token)
+	if err != nil {
+		return nil, err
+	}
+	if !sameGrant(c.is, n.AccessToken) {
+		return nil, tokenstore.ErrNotFound // another token, that was made with the same key meanwhile
+	}
+	return c, nil
+}
+
+// sameGrant reports whether two records of a key are the same access token.
+func sameGrant(a, b *tokenstore.AccessToken) bool {
+	return a.Secret == b.Secret && a.Consumer == b.Consumer && a.User == b.User && a.Permission == b.Permission &&
+		a.Context == b.Context && a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires)
+}
+
+// useAhead accepts a nonce whose timestamp lies further ahead than the lease. All replicas must have
+// it: no floor protects it.
+func (s *Store) useAhead(ctx context.Context, call nonceCall, keys, args []string) error {
+	n := aheadNonce{call.bucket, call.digest, call.timestamp + call.span}
+	if err := s.leases[call.slice].ahead.add(n, s.clock().Unix()); err != nil {
+		return err
+	}
+	args[5] = "1"
+	ctx, cancel := context.WithTimeout(ctx, s.timeout())
+	defer cancel()
+	answer, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
+		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
+			answer, err = d.Do(ctx, acceptScript.command(d.B(), bySum, keys, args)).ToMessage()
+			if err != nil {
+				return err
+			}
+			reason, connected := refusal(answer)
+			replicas := max(int(connected), s.replicas)
+			if reason != "accepted" || replicas == 0 || s.sabotage.noWait {
+				return nil
+			}
+			return confirmed(d.Do(ctx, s.wait(ctx, d, replicas)), replicas)
+		})
+		return answer, err
+	})
+	if err != nil {
+		return err
+	}
+	switch reason, number := refusal(answer); reason {
+	case "accepted", "":
+		return nil
+	case "used":
+		return tokenstore.ErrNonceUsed
+	case "forgotten":
+		return tokenstore.ErrNonceForgotten
+	case "floor":
+		return later(number)
+	case "gone", "stale", "epoch":
+		// A moment ago it was not so: the client may try again.
+		return later(1)
+	default:
+		return errors.New("redis: accept.lua: unexpected answer " + reason)
+	}
+}

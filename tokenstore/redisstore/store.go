@@ -1,0 +1,191 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// A Store keeps consumers, tokens and nonces in Redis or Valkey, for any number of processes.
+type Store struct {
+	link      *link
+	prefix    string
+	replicas  int
+	logger    *zap.Logger
+	clock     func() time.Time
+	sabotage  sabotage
+	settings  atomic.Pointer[settings]
+	limits    atomic.Pointer[tokenstore.Limits]
+	tokens    *cache[tokenstore.AccessToken]
+	consumers *cache[tokenstore.Consumer]
+	leases    [sliceCount]lease
+	secret    atomic.Pointer[[32]byte]
+
+	life       context.Context // ends with Close
+	end        context.CancelFunc
+	background sync.WaitGroup
+	closed     atomic.Bool
+	complained atomic.Int64 // when, in nanoseconds
+}
+
+// settings can be changed while the store is open.
+type settings struct{ timeout, lead, maxStale time.Duration }
+
+// Open returns the store of some servers. It does not wait for them: until they are there, every
+// call returns an error.
+func Open(o Options) (*Store, error) {
+	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock, sabotage: o.sabotage}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if s.logger == nil {
+		s.logger = zap.NewNop()
+	}
+	s.settings.Store(&settings{o.Timeout, o.Lead, o.MaxStale})
+	s.SetLimits(tokenstore.Limits{})
+	maxStale := func() time.Duration { return s.settings.Load().maxStale }
+	s.tokens, s.consumers = newCache[tokenstore.AccessToken](maxStale), newCache[tokenstore.Consumer](maxStale)
+	for i := range s.leases {
+		s.leases[i].raising = make(chan struct{}, 1)
+	}
+	var err error
+	if s.link, err = connect(o, s.invalidated); err != nil {
+		return nil, err
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.background.Go(s.watch)
+	s.background.Go(s.sweep)
+	return s, nil
+}
+
+func (s *Store) timeout() time.Duration { return s.settings.Load().timeout }
+func (s *Store) lead() time.Duration    { return s.settings.Load().lead }
+
+// invalidated forgets what servers say has changed; nil is everything.
+func (s *Store) invalidated(keys []string) {
+	if keys == nil {
+		s.tokens.clear()
+		s.consumers.clear()
+		return
+	}
+	for _, key := range keys {
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(key, s.prefix+":"), "{")
+		_, rest, _ = strings.Cut(rest, "}:")
+		switch kind {
+		case kindToken:
+			s.tokens.drop(rest)
+		case kindConsumer:
+			s.consumers.drop(rest)
+		}
+	}
+}
+
+// enter begins a call.
+func (s *Store) enter(ctx context.Context) error {
+	if s.closed.Load() {
+		return tokenstore.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// sleep reports whether the store is still open after a while.
+func (s *Store) sleep(d time.Duration) bool {
+	select {
+	case <-s.life.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// complain logs what went wrong in the background, at most once a second.
+func (s *Store) complain(what string, err error) {
+	now, last := time.Now().UnixNano(), s.complained.Load()
+	if s.closed.Load() || now-last < int64(time.Second) || !s.complained.CompareAndSwap(last, now) {
+		return
+	}
+	s.logger.Warn(what, zap.Error(err))
+}
+
+// SetLimits changes how many request tokens there may be.
+func (s *Store) SetLimits(l tokenstore.Limits) {
+	if l.RequestTokensOfConsumer < 1 {
+		l.RequestTokensOfConsumer = tokenstore.DefaultLimits.RequestTokensOfConsumer
+	}
+	if l.RequestTokens < 1 {
+		l.RequestTokens = tokenstore.DefaultLimits.RequestTokens
+	}
+	s.limits.Store(&l)
+}
+
+// Secret returns the store's random bytes.
+func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
+	if err := s.enter(ctx); err != nil {
+		return [32]byte{}, err
+	}
+	if secret := s.secret.Load(); secret != nil {
+		return *secret, nil
+	}
+	sl := sliceOf("secret")
+	key := s.key(kindSecret, sl, "")
+	var secret [32]byte
+	err := again(ctx, func() (bool, error) {
+		v, err := s.read(ctx, sl, key)
+		if err != nil {
+			return false, err
+		}
+		w := newWrite(sl, nil)
+		w.require(key, v.values[0])
+		switch len(v.values[0]) {
+		case 0:
+			rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
+			w.do("SET", key, string(secret[:]))
+		case len(secret):
+			copy(secret[:], v.values[0])
+			w.do("SET", key, v.values[0]) // whoever made it may not have seen it confirmed
+		default:
+			return false, fmt.Errorf("redis: the secret has %d bytes", len(v.values[0]))
+		}
+		return s.commit(ctx, w)
+	})
+	if err != nil {
+		return [32]byte{}, err
+	}
+	s.secret.Store(&secret)
+	return secret, nil
+}
+
+// Check looks whether every slice can be read and written.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	if err := s.link.check(ctx); err != nil {
+		return err
+	}
+	for sl := range slice(sliceCount) {
+		if _, err := s.read(ctx, sl); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the store.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.end()
+	s.link.close()
+	s.background.Wait()
+	return nil
+}

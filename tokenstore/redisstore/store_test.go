@@ -1,0 +1,122 @@
+package redisstore
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
+)
+
+var prefixes atomic.Int64
+
+// testOptions are the options of a store with a prefix of its own.
+func testOptions(lab *redislab.Lab, replicas int) Options {
+	return Options{
+		Addresses: lab.Addresses(), Prefix: "test" + strconv.FormatInt(prefixes.Add(1), 10),
+		Replicas: replicas, Timeout: 10 * time.Second, Lead: 2 * time.Second, MaxStale: time.Second,
+	}
+}
+
+// openTest opens a store.
+func openTest(t testing.TB, o Options) *Store {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = zaptest.NewLogger(t)
+	}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// awaitReady waits until the first seconds of the epoch are over, in which requests are refused.
+func awaitReady(t testing.TB, s *Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for sl := range slice(sliceCount) {
+		for {
+			r, err := s.raise(ctx, sl)
+			if err == nil && r.now > r.floor {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("slice %d: %v, %v", sl, r, err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// readyOptions returns the options of many stores that are empty and accept nonces at once.
+func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Options {
+	t.Helper()
+	all := make(chan Options, n)
+	var opening sync.WaitGroup
+	for range n {
+		o := testOptions(lab, replicas)
+		opening.Go(func() {
+			s, err := Open(o)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			awaitReady(t, s)
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			all <- o
+		})
+	}
+	opening.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return func() Options {
+		select {
+		case o := <-all:
+			return o
+		default:
+			t.Fatal("more stores are needed")
+			panic("")
+		}
+	}
+}
+
+func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
+	ready := readyOptions(t, lab, replicas, 90)
+	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
+		o := ready()
+		o.clock = clock
+		return openTest(t, o)
+	})
+	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
+		o := ready()
+		return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+			o.clock = clock
+			return openTest(t, o)
+		}
+	})
+}
+
+func TestConformanceOneServer(t *testing.T) {
+	testConformance(t, redislab.Single(t, redislab.Options{}), 0)
+}
+
+func TestConformanceCluster(t *testing.T) {
+	testConformance(t, redislab.Cluster(t, redislab.Options{}), 1)
+}
