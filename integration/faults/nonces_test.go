@@ -3,6 +3,8 @@ package faults
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,9 +15,7 @@ import (
 type signed struct {
 	header string
 	made   time.Time
-	// right: its timestamp is that of a right clock.
-	right bool
-	token string // the access token, if it has one
+	off    time.Duration // of the clock of its client
 
 	mu  sync.Mutex
 	ops []op
@@ -28,7 +28,7 @@ func (x *trial) newSigned(signer oauth1.Signer, off time.Duration) *signed {
 	now := time.Now()
 	signer.Timestamp = now.Add(off).Unix()
 	s := &signed{
-		header: sign(x.t, &signer, "GET", apiPath), made: now, right: off == 0, token: signer.Token,
+		header: sign(x.t, &signer, "GET", apiPath), made: now, off: off,
 	}
 	if signer.SignatureMethod != "PLAINTEXT" {
 		x.mu.Lock()
@@ -132,21 +132,47 @@ func (s *signed) wasAccepted() bool {
 // checkNonces returns the histories in which a nonce was not used once.
 func (x *trial) checkNonces() (wrong []string) {
 	acceptedOnes := 0
+	kinds := map[string]int{}
 	for _, s := range x.signed {
 		if s.wasAccepted() {
 			acceptedOnes++
 		}
 		if !linearizable(nonceModel, s.ops) {
-			text := s.header
+			text := fmt.Sprintf("(clock off by %v) %s", s.off, s.header)
 			for _, o := range s.ops {
 				text += "\n\t" + o.String() + x.during(o)
 			}
 			wrong = append(wrong, text)
+			kinds[fmt.Sprintf("clock off by %v: %s", s.off, x.between(s.ops))]++
 		}
 	}
 	x.t.Logf("nonces: %d of %d accepted, %d not used once", acceptedOnes, len(x.signed), len(wrong))
+	for kind, count := range kinds {
+		x.t.Logf("%d: %s", count, kind)
+	}
 	if acceptedOnes == 0 {
 		x.t.Error("no nonce was ever accepted")
 	}
 	return wrong
+}
+
+// between says which faults lie between the first two requests that were accepted.
+func (x *trial) between(ops []op) string {
+	times := []int64{}
+	for _, o := range ops {
+		if o.outcome == accepted {
+			times = append(times, o.call)
+		}
+	}
+	if len(times) < 2 {
+		return "accepted once or never, but refused as used before it was sent"
+	}
+	slices.Sort(times)
+	names := []string{}
+	for _, f := range x.faults {
+		if f.begin < times[1] && times[0] < f.end {
+			names = append(names, f.name)
+		}
+	}
+	return fmt.Sprintf("accepted again, through: %s", strings.Join(names, "; "))
 }

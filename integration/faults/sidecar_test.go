@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,7 +106,9 @@ func newSidecar(t testing.TB, host string, place redislab.Place, lab *redislab.L
 		s.kill()
 		if t.Failed() {
 			text, _ := os.ReadFile(s.log)
-			lines := strings.Split(string(text), "\n")
+			lines := slices.DeleteFunc(strings.Split(string(text), "\n"), func(line string) bool {
+				return strings.Contains(line, "request refused") // by the thousand
+			})
 			t.Logf("the end of the log of %s:\n%s", host, strings.Join(lines[max(0, len(lines)-25):], "\n"))
 		}
 	})

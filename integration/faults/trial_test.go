@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,15 +39,15 @@ type trial struct {
 	began      time.Time
 	stopped    chan struct{}
 	clients    sync.WaitGroup
-	slowest    atomic.Int64
 	lastPass   [sidecarCount][consumerCount]atomic.Int64 // the start of the last request that passed
 	background sync.WaitGroup
 
-	mu     sync.Mutex
-	signed []*signed
-	lives  []*life
-	faults []fault
-	odd    map[string]int // answers that a client with a right clock must not get
+	mu      sync.Mutex
+	signed  []*signed
+	lives   []*life
+	faults  []fault
+	slowest op
+	odd     map[string]int // answers that a client with a right clock must not get
 }
 
 // A fault is a nemesis at its work.
@@ -105,7 +106,7 @@ func (x *trial) pause(wait time.Duration) bool {
 
 // run strikes with one nemesis after the other while clients work, and checks what the clients saw.
 // It returns the histories that broke a promise.
-func (x *trial) run(nemeses []nemesis) (nonces, lives []string) {
+func (x *trial) run(nemeses iter.Seq[nemesis]) (nonces, lives []string) {
 	x.t.Helper()
 	for i := range consumerCount {
 		for sidecar := range x.sidecars {
@@ -124,7 +125,7 @@ func (x *trial) run(nemeses []nemesis) (nonces, lives []string) {
 		}
 	}
 	x.pause(time.Second)
-	for _, n := range nemeses {
+	for n := range nemeses {
 		x.strike(n)
 	}
 	close(x.stopped)
@@ -213,28 +214,24 @@ func (x *trial) probe(consumer, sidecar int) {
 // noteAnswer notes what must not be: slow answers, and refusals that a client with a right clock
 // and a new nonce can't understand.
 func (x *trial) noteAnswer(s *signed, o op) {
-	if o.outcome != lost {
-		for took := o.ret - o.call; ; {
-			slowest := x.slowest.Load()
-			if took <= slowest || x.slowest.CompareAndSwap(slowest, took) {
-				break
-			}
-		}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if o.outcome != lost && o.ret-o.call > x.slowest.ret-x.slowest.call {
+		x.slowest = o
 	}
-	if o.outcome == other && s.right {
-		x.mu.Lock()
+	if o.outcome == other && s.off == 0 {
 		x.odd[o.note]++
-		x.mu.Unlock()
 	}
 }
 
 func (x *trial) checkAnswers() {
-	x.t.Logf("the slowest answer took %v", time.Duration(x.slowest.Load()).Round(time.Millisecond))
-	if slowest := time.Duration(x.slowest.Load()); slowest > answerTime {
-		x.t.Errorf("an answer took %v", slowest)
+	took := time.Duration(x.slowest.ret - x.slowest.call)
+	x.t.Logf("the slowest answer took %v: %v%s", took.Round(time.Millisecond), x.slowest, x.during(x.slowest))
+	if took > answerTime {
+		x.t.Errorf("an answer took %v", took)
 	}
 	for text, count := range x.odd {
-		x.t.Errorf("%d times: %s", count, text)
+		x.t.Errorf("%d times, with a right clock: %s", count, text)
 	}
 }
 
