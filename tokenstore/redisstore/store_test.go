@@ -3,11 +3,11 @@ package redisstore
 import (
 	"context"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -62,30 +62,31 @@ func awaitReady(t testing.TB, s *Store) {
 	}
 }
 
-// readyOptions returns the options of many stores that are empty and accept nonces at once.
+// readyOptions returns the options of many stores that are empty and accept nonces at once: their
+// epochs began a while ago.
 func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Options {
 	t.Helper()
+	s := openTest(t, testOptions(lab, replicas))
+	c, err := s.link.client()
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := make(chan Options, n)
-	var opening sync.WaitGroup
 	for range n {
 		o := testOptions(lab, replicas)
-		opening.Go(func() {
-			s, err := Open(o)
-			if err != nil {
-				t.Error(err)
-				return
+		all <- o
+		other := &Store{prefix: o.Prefix}
+		var commands []rueidis.Completed
+		for sl := range slice(sliceCount) {
+			commands = append(commands, raiseScript.command(c.B(), false, []string{other.key(kindState, sl, "")}, []string{"2", "1"}))
+		}
+		for _, answer := range c.DoMulti(t.Context(), commands...) {
+			if err := answer.Error(); err != nil {
+				t.Fatal(err)
 			}
-			awaitReady(t, s)
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-			all <- o
-		})
+		}
 	}
-	opening.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
+	time.Sleep(5 * time.Second)
 	return func() Options {
 		select {
 		case o := <-all:
