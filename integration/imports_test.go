@@ -59,6 +59,10 @@ var importRules = map[string]importRule{
 	},
 	"tokenstore/badgerstore/internal/batch": {onlyStandard: true},
 	"tokenstore/badgerstore/internal/disk":  {},
+	"tokenstore/redisstore": {
+		own:   []string{"tokenstore", "tokenstore/record"},
+		caddy: []string{".", "caddyconfig/caddyfile"},
+	},
 	// servers for the tests
 	"tokenstore/redisstore/redislab": {onlyStandard: true},
 

@@ -16,11 +16,12 @@ import (
 )
 
 const (
-	module = "github.com/caddy-oauth1/caddy-oauth1/"
-	badger = "github.com/dgraph-io/badger/v4"
-	caddy  = "github.com/caddyserver/caddy/v2"
-	zap    = "go.uber.org/zap"
-	unix   = "golang.org/x/sys/unix"
+	module  = "github.com/caddy-oauth1/caddy-oauth1/"
+	badger  = "github.com/dgraph-io/badger/v4"
+	caddy   = "github.com/caddyserver/caddy/v2"
+	rueidis = "github.com/redis/rueidis"
+	zap     = "go.uber.org/zap"
+	unix    = "golang.org/x/sys/unix"
 )
 
 // mayImport says what each package below tokenstore may import, beside the standard library. Arrows
@@ -45,6 +46,10 @@ var mayImport = map[string][]string{
 		"github.com/dgraph-io/ristretto/v2", "github.com/dgraph-io/ristretto/v2/z",
 		caddy, caddy + "/caddyconfig/caddyfile", zap, unix,
 	},
+	"tokenstore/redisstore": {
+		module + "tokenstore", module + "tokenstore/record",
+		rueidis, caddy, caddy + "/caddyconfig/caddyfile", zap,
+	},
 	"tokenstore/redisstore/redislab": nil,
 }
 
@@ -54,7 +59,8 @@ var mustNotDependOn = map[string][]string{
 	"tokenstore/record":               {badger, caddy, zap},
 	"tokenstore/storetest":            {badger, caddy, zap},
 	"tokenstore/badgerstore/noncelog": {badger, "github.com/dgraph-io/", "github.com/caddyserver/"},
-	"tokenstore/badgerstore":          {module + "caddymodule"},
+	"tokenstore/badgerstore":          {module + "caddymodule", rueidis},
+	"tokenstore/redisstore":           {module + "caddymodule", badger},
 }
 
 // A listed package is what `go list` says of one.
@@ -142,7 +148,7 @@ func TestOnlyModuleFilesKnowCaddy(t *testing.T) {
 	}
 }
 
-// TestCaddymoduleKnowsNoStore: it has the default one, and uses all of them by the interfaces.
+// TestCaddymoduleKnowsNoStore: it has them, and uses all of them by the interfaces.
 func TestCaddymoduleKnowsNoStore(t *testing.T) {
 	stores := []string{}
 	eachImport(t, "../caddymodule", func(file, path, name string) {
@@ -150,7 +156,7 @@ func TestCaddymoduleKnowsNoStore(t *testing.T) {
 			stores = append(stores, name+" "+below)
 		}
 	})
-	if want := []string{"_ badgerstore"}; !slices.Equal(stores, want) {
+	if want := []string{"_ badgerstore", "_ redisstore"}; !slices.Equal(stores, want) {
 		t.Errorf("caddymodule imports %q, want %q", stores, want)
 	}
 }
