@@ -94,7 +94,7 @@ var (
 		},
 		{
 			file: "tokenstore/redisstore/scripts/accept.lua",
-			old:  "if timestamp > ceiling then", new: "if false then",
+			old:  "local ceiling = tonumber(s[3])", new: "local ceiling = timestamp + 60",
 		},
 	}
 	noWait = []mutation{{
@@ -108,7 +108,7 @@ var (
 func TestFaultsAreFound(t *testing.T) {
 	toy := onCluster
 	toy.toy = true
-	unfenced, unwaited := onCluster, onCluster
+	unfenced, unwaited := onCluster, onSentinel
 	unfenced.mutations, unwaited.mutations = noFence, noWait
 	for name, c := range map[string]struct {
 		options
@@ -116,7 +116,7 @@ func TestFaultsAreFound(t *testing.T) {
 	}{
 		"toy":      {toy, []nemesis{cutReplication}},
 		"no fence": {unfenced, []nemesis{cutReplication}},
-		"no WAIT":  {unwaited, []nemesis{cutReplication}},
+		"no WAIT":  {unwaited, []nemesis{cutMasterWithClients}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

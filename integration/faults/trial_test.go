@@ -118,6 +118,9 @@ func (x *trial) run(nemeses iter.Seq[nemesis]) (nonces, lives []string) {
 		x.clients.Wait()
 		return nil, nil
 	}
+	x.mu.Lock()
+	x.slowest = op{} // while they start, sidecars let requests wait
+	x.mu.Unlock()
 	x.clients.Go(x.useNonces)
 	if !x.options.onlyNonces {
 		for i := range 3 {
