@@ -55,6 +55,9 @@ type raised struct {
 	ceiling, floor, now int64
 }
 
+// raisesAtOnce is how many ceilings are raised at the same time: each takes a connection.
+const raisesAtOnce = 8
+
 // raise raises the ceiling of a slice, and opens a new epoch where there is one. Calls that wait for
 // another one share its outcome.
 func (s *Store) raise(ctx context.Context, sl slice) (*raised, error) {
@@ -80,6 +83,12 @@ func (s *Store) raise(ctx context.Context, sl slice) (*raised, error) {
 func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout())
 	defer cancel() // others may wait for it: it does not end with the request that began it
+	select {
+	case s.raises <- struct{}{}:
+		defer func() { <-s.raises }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	state := []string{s.key(kindState, sl, "")}
 	r := new(raised)
 	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
@@ -167,8 +176,8 @@ func (s *Store) watch() {
 // watchInterval is how often watch looks.
 const watchInterval = 500 * time.Millisecond
 
-// lookAround opens the new epochs that it finds, and puts the nonces that are ahead into those that
-// this process did not know.
+// lookAround opens the new epochs that it finds. Into those that this process did not know it puts
+// what only this process may still have.
 func (s *Store) lookAround(ctx context.Context) {
 	var all sync.WaitGroup
 	for sl := range slice(sliceCount) {
@@ -196,28 +205,13 @@ func (s *Store) lookAround(ctx context.Context) {
 				s.complain("can't put back the nonces of clients whose clocks are ahead", err)
 				return
 			}
+			if sl == secretSlice && s.putBackSecret(ctx) != nil {
+				return
+			}
 			l.epoch.Store(&id)
 		})
 	}
 	all.Wait()
-}
-
-// ready waits until every slice has an epoch and accepts nonces of now.
-func (s *Store) ready(ctx context.Context) error {
-	for sl := range slice(sliceCount) {
-		for {
-			r, err := s.raise(ctx, sl)
-			if err == nil && r.now > r.floor {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return errors.Join(ctx.Err(), err)
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-	}
-	return nil
 }
 
 // aheadNonces are the nonces of one slice whose timestamps lay above the ceiling when this process

@@ -27,6 +27,7 @@ type Store struct {
 	tokens    *cache[tokenstore.AccessToken]
 	consumers *cache[tokenstore.Consumer]
 	leases    [sliceCount]lease
+	raises    chan struct{} // has room for raisesAtOnce
 	secret    atomic.Pointer[[32]byte]
 
 	life       context.Context // ends with Close
@@ -42,7 +43,8 @@ type settings struct{ timeout, lead, maxStale time.Duration }
 // Open returns the store of some servers. It does not wait for them: until they are there, every
 // call returns an error.
 func Open(o Options) (*Store, error) {
-	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock, sabotage: o.sabotage}
+	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock, sabotage: o.sabotage,
+		raises: make(chan struct{}, raisesAtOnce)}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -134,15 +136,14 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 	if secret := s.secret.Load(); secret != nil {
 		return *secret, nil
 	}
-	sl := sliceOf("secret")
-	key := s.key(kindSecret, sl, "")
+	key := s.key(kindSecret, secretSlice, "")
 	var secret [32]byte
 	err := again(ctx, func() (bool, error) {
-		v, err := s.read(ctx, sl, key)
+		v, err := s.read(ctx, secretSlice, key)
 		if err != nil {
 			return false, err
 		}
-		w := newWrite(sl, nil)
+		w := newWrite(secretSlice, nil)
 		w.require(key, v.values[0])
 		switch len(v.values[0]) {
 		case 0:
@@ -150,7 +151,7 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 			w.do("SET", key, string(secret[:]))
 		case len(secret):
 			copy(secret[:], v.values[0])
-			w.do("SET", key, v.values[0]) // whoever made it may not have seen it confirmed
+			w.do("SET", key, v.values[0]) // the process that made it may not have seen it confirmed
 		default:
 			return false, fmt.Errorf("redis: the secret has %d bytes", len(v.values[0]))
 		}
@@ -161,6 +162,33 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 	}
 	s.secret.Store(&secret)
 	return secret, nil
+}
+
+var secretSlice = sliceOf("secret")
+
+// putBackSecret gives servers that lost the secret the one that this process has. If they have
+// another one already, this process takes that with the next call of Secret.
+func (s *Store) putBackSecret(ctx context.Context) error {
+	secret := s.secret.Load()
+	if secret == nil {
+		return nil
+	}
+	key := s.key(kindSecret, secretSlice, "")
+	v, err := s.read(ctx, secretSlice, key)
+	if err != nil {
+		return err
+	}
+	if v.values[0] != "" {
+		if v.values[0] != string(secret[:]) {
+			s.secret.Store(nil)
+		}
+		return nil
+	}
+	w := newWrite(secretSlice, nil)
+	w.require(key, "")
+	w.do("SET", key, string(secret[:]))
+	_, err = s.commit(ctx, w)
+	return err
 }
 
 // Check looks whether every slice can be read and written.

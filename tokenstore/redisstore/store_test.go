@@ -2,38 +2,35 @@ package redisstore
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
 )
 
 var prefixes atomic.Int64
 
-// openTest opens a store with a prefix of its own and waits until it accepts nonces.
+// testOptions are the options of a store with a prefix of its own.
+func testOptions(lab *redislab.Lab, replicas int) Options {
+	return Options{
+		Addresses: lab.Addresses(), Prefix: "test" + strconv.FormatInt(prefixes.Add(1), 10),
+		Replicas: replicas, Timeout: 10 * time.Second, Lead: 2 * time.Second, MaxStale: time.Second,
+	}
+}
+
+// openTest opens a store.
 func openTest(t testing.TB, o Options) *Store {
 	t.Helper()
-	if o.Prefix == "" {
-		o.Prefix = "test" + strconv.FormatInt(prefixes.Add(1), 10)
+	if o.Logger == nil {
+		o.Logger = zaptest.NewLogger(t)
 	}
-	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second // the machine may be busy
-	}
-	if o.Lead == 0 {
-		o.Lead = 2 * time.Second
-	}
-	if o.MaxStale == 0 {
-		o.MaxStale = time.Second
-	}
-	o.Logger = zaptest.NewLogger(t)
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -43,35 +40,84 @@ func openTest(t testing.TB, o Options) *Store {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := s.ready(ctx); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
-func startServer(t testing.TB) string {
-	dir := t.TempDir()
-	port := 20000 + os.Getpid()%10000
-	cmd := exec.Command("redis-server", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--loglevel", "warning")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+// awaitReady waits until the first seconds of the epoch are over, in which requests are refused.
+func awaitReady(t testing.TB, s *Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for sl := range slice(sliceCount) {
+		for {
+			r, err := s.raise(ctx, sl)
+			if err == nil && r.now > r.floor {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("slice %d: %v, %v", sl, r, err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	time.Sleep(300 * time.Millisecond)
-	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-func TestConformance(t *testing.T) {
-	address := startServer(t)
+// readyOptions returns the options of many stores that are empty and accept nonces at once: their
+// epochs began a while ago.
+func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Options {
+	t.Helper()
+	s := openTest(t, testOptions(lab, replicas))
+	c, err := s.link.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(chan Options, n)
+	for range n {
+		o := testOptions(lab, replicas)
+		all <- o
+		other := &Store{prefix: o.Prefix}
+		var commands []rueidis.Completed
+		for sl := range slice(sliceCount) {
+			commands = append(commands, raiseScript.command(c.B(), false, []string{other.key(kindState, sl, "")}, []string{"2", "1"}))
+		}
+		for _, answer := range c.DoMulti(t.Context(), commands...) {
+			if err := answer.Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	time.Sleep(5 * time.Second)
+	return func() Options {
+		select {
+		case o := <-all:
+			return o
+		default:
+			t.Fatal("more stores are needed")
+			panic("")
+		}
+	}
+}
+
+func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
+	ready := readyOptions(t, lab, replicas, 90)
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
-		return openTest(t, Options{Addresses: []string{address}, clock: clock})
+		o := ready()
+		o.clock = clock
+		return openTest(t, o)
 	})
 	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
-		prefix := "durable" + strconv.FormatInt(prefixes.Add(1), 10)
+		o := ready()
 		return func(t *testing.T, clock func() time.Time) tokenstore.Store {
-			return openTest(t, Options{Addresses: []string{address}, clock: clock, Prefix: prefix})
+			o.clock = clock
+			return openTest(t, o)
 		}
 	})
+}
+
+func TestConformanceOneServer(t *testing.T) {
+	testConformance(t, redislab.Single(t, redislab.Options{}), 0)
+}
+
+func TestConformanceCluster(t *testing.T) {
+	testConformance(t, redislab.Cluster(t, redislab.Options{}), 1)
 }
