@@ -12,11 +12,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 )
 
-// TestRecovery: when a server does not answer, every call ends soon after its context; and calls
-// succeed again within a second after the others have a new master, or the server is back.
+// TestRecovery: when a server does not answer, every call ends soon after its context, also if there
+// are more calls than a connection takes. Calls succeed again soon after the others have a new
+// master, or the server is back. On an idle machine the first is 150 ms, the second below a second.
+// With the client's own times they are ten seconds and more.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
-	const overrun, back = 500 * time.Millisecond, time.Second
+	const overrun, back = 2 * time.Second, 4 * time.Second
 	kill := func(n *redislab.Node) { n.Kill() }
 	for _, c := range []struct {
 		name    string
@@ -32,7 +34,6 @@ func TestRecovery(t *testing.T) {
 		{"Cluster, master frozen", redislab.Cluster, func(n *redislab.Node) { n.Stop(t) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			lab := c.start(t, redislab.Options{})
 			l := connectTo(t, optionsFor(lab), nil)
 			master := lab.Masters()[0]
@@ -43,7 +44,7 @@ func TestRecovery(t *testing.T) {
 			if err := set(t.Context(), l, key); err != nil {
 				t.Fatal(err)
 			}
-			watch := startCalls(t, l, key, 2000)
+			watch := startCalls(t, l, key, 1500)
 			time.Sleep(300 * time.Millisecond)
 			c.harm(master)
 			time.Sleep(20 * time.Millisecond)
@@ -64,9 +65,9 @@ func TestRecovery(t *testing.T) {
 				}
 				return nil
 			})
-			t.Logf("promoted or started after %v, then %v; the slowest call took %v; %d calls",
+			t.Logf("promoted or started after %v, then %v; the slowest call took %v",
 				settled.Sub(broken).Round(time.Millisecond), took.Round(time.Millisecond),
-				watch.slowest().Round(time.Millisecond), watch.calls.Load())
+				watch.slowest().Round(time.Millisecond))
 			if took > back {
 				t.Errorf("back only %v after the servers were", took)
 			}
@@ -103,7 +104,6 @@ func holds(n *redislab.Node) bool {
 type calls struct {
 	success atomic.Int64 // when the last one began that succeeded
 	longest atomic.Int64
-	calls   atomic.Int64
 }
 
 func (c *calls) succeededSince(t time.Time) bool { return c.success.Load() > t.UnixNano() }
@@ -121,7 +121,6 @@ func startCalls(t *testing.T, l *link, key string, goroutines int) *calls {
 				start := time.Now()
 				err := set(ctx, l, key)
 				took := int64(time.Since(start))
-				c.calls.Add(1)
 				for old := c.longest.Load(); took > old && !c.longest.CompareAndSwap(old, took); old = c.longest.Load() {
 				}
 				if err == nil && c.success.Load() < start.UnixNano() {
