@@ -23,13 +23,27 @@ var (
 	onSingle   = options{start: redislab.Single, servers: 1, lead: 2 * time.Second}
 )
 
+// onFastSingle makes minutes pass in seconds, so that the whole time for which a nonce is remembered
+// goes by.
+func onFastSingle() options {
+	o := onSingle
+	o.speed, o.lead, o.onlyNonces = 10, 20*time.Second, true
+	for wait := 2 * time.Second; wait < time.Minute; wait += 4 * time.Second {
+		o.replays = append(o.replays, wait)
+	}
+	return o
+}
+
 // TestFaults: through every fault no nonce is accepted twice, a request token gives one access token
 // and no acknowledged revocation is undone; and requests pass again soon.
 func TestFaults(t *testing.T) {
 	cluster := onCluster
-	cluster.one = map[int]mutation{2: wrongClock(40)} // one sidecar's clock is wrong
+	cluster.one = map[int][]mutation{1: wrongClock(t, -40), 2: wrongClock(t, 40)} // clocks of sidecars
 	sentinel := onSentinel
+	sentinel.lab.TLS, sentinel.asUser = true, true
 	sentinel.lab.Clocks = []time.Duration{2 * time.Second, -2 * time.Second, 0} // and those of servers
+	slow := onCluster
+	slow.lead, slow.lab.NodeTimeout = 5*time.Second, 15*time.Second
 	for name, c := range map[string]struct {
 		options
 		nemeses []nemesis
@@ -37,19 +51,26 @@ func TestFaults(t *testing.T) {
 		"Cluster": {cluster, []nemesis{
 			killMaster, freezeMaster, cutMasterWithClients, cutReplication, migrateSlots, restartFromDump,
 			killReplica, doubleFailover, reloadSidecars, handOver, takeOver, restartEmpty, flushAll,
-			cutSidecar, cutMaster, cutHalf, muteMaster, freezeShortly, freezeReplica, restartShardEmpty,
+			cutSidecar, cutMaster, cutHalf, deafMaster, muteMaster, freezeShortly, freezeReplica, restartShardEmpty,
 			killSidecar,
 		}},
 		"Sentinel": {sentinel, []nemesis{
 			cutMasterWithClients, cutReplicasThenKill, restartFromDump, killMaster, handOver, flushAll,
 			freezeMaster, doubleFailover, restartEmpty, deafMaster, cutHalf,
 		}},
+		"fast clocks": {onFastSingle(), []nemesis{restartFromDump, flushAll, quiet(45 * time.Second)}},
 		"Single": {onSingle, []nemesis{
 			restartFromDump, restartEmpty, flushAll, freezeShortly, cutSidecar, killSidecar, restartFromDump,
+		}},
+		"Cluster with a node timeout of 15 s": {slow, []nemesis{
+			killMaster, freezeMaster, cutMasterWithClients, cutReplication, doubleFailover, cutHalf, deafMaster,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if c.lab.NodeTimeout > 10*time.Second && os.Getenv(minutesName) == "" {
+				t.Skip("takes long: set " + minutesName)
+			}
 			x := newTrial(t, c.options)
 			nonces, lives := x.run(forSomeTime(t, c.nemeses))
 			report(t, "nonce not used once", nonces)
@@ -58,10 +79,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// minutesName is the variable of the environment that says how long the test takes.
+const minutesName = "FAULTS_MINUTES"
+
 // forSomeTime yields each nemesis once, or with FAULTS_MINUTES in the environment any of them again
 // and again for that long.
 func forSomeTime(t *testing.T, nemeses []nemesis) iter.Seq[nemesis] {
-	text := os.Getenv("FAULTS_MINUTES")
+	text := os.Getenv(minutesName)
 	if text == "" {
 		return slices.Values(nemeses)
 	}
@@ -110,13 +134,20 @@ func TestFaultsAreFound(t *testing.T) {
 	toy.toy = true
 	unfenced, unwaited := onCluster, onSentinel
 	unfenced.mutations, unwaited.mutations = noFence, noWait
+	early := onFastSingle()
+	early.mutations = []mutation{{
+		file: "tokenstore/redisstore/scripts/accept.lua",
+		old:  "redis.call('EXPIREAT', KEYS[2], timestamp + remembered)",
+		new:  "redis.call('EXPIREAT', KEYS[2], timestamp + 60)",
+	}}
 	for name, c := range map[string]struct {
 		options
 		nemeses []nemesis
 	}{
-		"toy":      {toy, []nemesis{cutReplication}},
-		"no fence": {unfenced, []nemesis{cutReplication}},
-		"no WAIT":  {unwaited, []nemesis{cutMasterWithClients}},
+		"toy":                    {toy, []nemesis{cutReplication}},
+		"no fence":               {unfenced, []nemesis{cutReplication}},
+		"nonces forgotten early": {early, []nemesis{quiet(20 * time.Second)}},
+		"no WAIT":                {unwaited, []nemesis{cutMasterWithClients}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

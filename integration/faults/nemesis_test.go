@@ -240,10 +240,13 @@ var (
 		x.pause(time.Second)
 	}}
 	killSidecar = nemesis{name: "sidecar killed", do: func(x *trial) {
-		s := x.sidecars[rand.IntN(sidecarCount)]
-		s.kill()
+		i := rand.IntN(sidecarCount)
+		x.sidecars[i].kill()
+		x.mu.Lock()
+		x.kills = append(x.kills, kill{i, x.now()})
+		x.mu.Unlock()
 		x.pause(time.Second)
-		s.start()
+		x.sidecars[i].start()
 	}}
 	reloadSidecars = nemesis{name: "sidecars reloaded during a failover", do: func(x *trial) {
 		s := x.pick()
@@ -280,6 +283,11 @@ var (
 		}
 	}}
 )
+
+// quiet lets time go by.
+func quiet(wait time.Duration) nemesis {
+	return nemesis{name: "nothing", do: func(x *trial) { x.pause(wait) }}
+}
 
 // usedSlots returns some slots of a master that hold keys.
 func (x *trial) usedSlots(master *redislab.Node, most int) (found []int) {

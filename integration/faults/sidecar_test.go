@@ -25,7 +25,7 @@ const (
 	sitePort  = 8080
 	adminPort = 2019
 	// clientPatience is how long a client waits for an answer. Every sidecar must give one sooner.
-	clientPatience = 4 * time.Second
+	clientPatience = 8 * time.Second
 	// usedText is what a refused replay says.
 	usedText = "This nonce has been used already."
 )
@@ -55,6 +55,26 @@ const (
 
 func consumerKey(i int) string { return fmt.Sprintf("consumer-%02d", i) }
 
+const userPassword = "user-password"
+
+// rights returns the lines of redis.conf for a user with the rights that the manual demands.
+func rights(t testing.TB) []string {
+	t.Helper()
+	const file = moduleRoot + "/docs/replicas.md"
+	manual, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(manual)) {
+		if strings.HasPrefix(line, "user oauth1 on ") {
+			line = strings.Replace(strings.TrimSpace(line), ">CHANGE-THIS", ">"+userPassword, 1)
+			return []string{"user default off", line}
+		}
+	}
+	t.Fatalf("%s has no line for the user", file)
+	return nil
+}
+
 // siteConfig is the Caddyfile of a sidecar.
 func siteConfig(place redislab.Place, lab *redislab.Lab, o options) string {
 	var b strings.Builder
@@ -63,6 +83,12 @@ func siteConfig(place redislab.Place, lab *redislab.Lab, o options) string {
 		fmt.Fprintf(&b, "\t\t\tsentinel %s %s\n", redislab.MasterName, strings.Join(lab.Addresses(), " "))
 	} else {
 		fmt.Fprintf(&b, "\t\t\taddress %s\n", strings.Join(lab.Addresses(), " "))
+	}
+	if o.asUser {
+		fmt.Fprintf(&b, "\t\t\tusername oauth1\n\t\t\tpassword %s\n", userPassword)
+	}
+	if lab.Authority != nil {
+		fmt.Fprintf(&b, "\t\t\ttls %s\n", lab.Authority.CA)
 	}
 	fmt.Fprintf(&b, "\t\t\treplicas %d\n\t\t\tlead %s\n\t\t}\n", o.replicas, o.lead)
 	for i := range consumerCount {
