@@ -53,8 +53,9 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refus
 	if c.store, err = h.app.open(r.Context()); err != nil {
 		return c, refusal.Store.Because(err)
 	}
+	consumer, err := h.app.consumer(r.Context(), c.store, s.params.ConsumerKey)
 	unknown := func(string) *refusal.Problem { return refusal.EndpointUnknownConsumer }
-	c.consumer, problem = h.findConsumer(r.Context(), c.store, s, unknown)
+	c.consumer, problem = mayConsumerSign(consumer, err, s, unknown)
 	return c, problem
 }
 

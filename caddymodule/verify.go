@@ -175,7 +175,9 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 // or an empty one.
 func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed) (*tokenstore.Consumer, *tokenstore.AccessToken, *refusal.Problem) {
 	p := &s.params
-	consumer, problem := h.findConsumer(ctx, store, s, refusal.UnknownConsumer.About)
+	found := credentials{app: h.app, store: store, consumerKey: p.ConsumerKey, accessKey: p.Token}
+	consumer, err := found.consumer(ctx)
+	consumer, problem := mayConsumerSign(consumer, err, s, refusal.UnknownConsumer.About)
 	switch {
 	case problem != nil && consumer == nil && problem.Kind == refusal.KindClient && anonymous(p):
 		return new(tokenstore.Consumer), nil, nil
@@ -184,7 +186,7 @@ func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed)
 	case p.Token == "":
 		return consumer, nil, nil
 	}
-	token, err := h.app.accessToken(ctx, store, p.Token)
+	token, err := found.accessToken(ctx)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return nil, nil, refusal.UnknownToken.About(p.Token)
@@ -205,12 +207,13 @@ func anonymous(p *oauth1.Params) bool {
 	return p.HasToken && p.Token == "" && p.SignatureMethod == plaintext
 }
 
-// findConsumer finds the consumer that signed. For an unknown consumer it returns nil, and the
-// problem that unknown makes of the key. For a consumer that may not sign it returns the consumer
-// and a problem.
-func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown func(key string) *refusal.Problem) (*tokenstore.Consumer, *refusal.Problem) {
+// mayConsumerSign judges what a look-up of the consumer returned. For an unknown consumer it returns
+// nil, and the problem that unknown makes of the key. For a consumer that may not sign it returns
+// the consumer and a problem.
+func mayConsumerSign(
+	consumer *tokenstore.Consumer, err error, s *signed, unknown func(key string) *refusal.Problem,
+) (*tokenstore.Consumer, *refusal.Problem) {
 	key := s.params.ConsumerKey
-	consumer, err := h.app.consumer(ctx, store, key)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return nil, unknown(key)
