@@ -41,6 +41,9 @@ func TestStoreIsDurable(t *testing.T) {
 	})
 }
 
+// TestStoreReplicas is skipped: one process has the store alone.
+func TestStoreReplicas(t *testing.T) { storetest.RunReplicas(t, storetest.Replicas{}) }
+
 func TestStoreEncrypted(t *testing.T) {
 	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
 		path := t.TempDir()
