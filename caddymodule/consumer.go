@@ -112,7 +112,7 @@ func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 		if err := checkSignatureMethod(method); err != nil {
 			return err
 		}
-		if strings.HasPrefix(method, "RSA-") != (c.RSAPublicKey != "") {
+		if oauth1.KeyKindOf(method) != keyKind(c) {
 			return fmt.Errorf("signature_methods %q: the consumer has no key for it", method)
 		}
 	}
@@ -144,6 +144,14 @@ func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 		}
 	}
 	return nil
+}
+
+// keyKind returns the kind of key that a consumer is verified with.
+func keyKind(c *tokenstore.Consumer) oauth1.KeyKind {
+	if c.RSAPublicKey != "" {
+		return oauth1.KeyRSA
+	}
+	return oauth1.KeySecrets
 }
 
 func checkSignatureMethod(method string) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -31,13 +32,10 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
 	if token.Callback == "" {
-		return h.answerForm(w, [2]string{"oauth_token", token.Key}, [2]string{"oauth_token_secret", token.Secret})
+		return h.answerToken(w, token.Key, token.Secret)
 	}
-	return h.answerForm(w,
-		[2]string{"oauth_token", token.Key},
-		[2]string{"oauth_token_secret", token.Secret},
-		[2]string{"oauth_callback_confirmed", "true"},
-	)
+	confirmed := oauth1.Param{Name: "oauth_callback_confirmed", Value: "true"}
+	return h.answerToken(w, token.Key, token.Secret, confirmed)
 }
 
 // registrable prepares an unknown consumer for registration. It is stored only if its signature is

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
@@ -14,8 +13,6 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
-
-const plaintext = "PLAINTEXT"
 
 // signed is a request as its client signed it.
 type signed struct {
@@ -30,7 +27,7 @@ type signed struct {
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which does not cover the request.
-func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext }
+func (s *signed) plaintext() bool { return s.params.SignatureMethod == oauth1.Plaintext }
 
 // parser reads OAuth parameters: oauth1.Parse or oauth1.ParseTokenRequest.
 type parser func(authorization []string, query string, form []byte) (oauth1.Params, error)
@@ -204,7 +201,7 @@ func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed)
 // an empty token, and an empty secret in the signature. A known consumer's signature is invalid
 // with an empty secret.
 func anonymous(p *oauth1.Params) bool {
-	return p.HasToken && p.Token == "" && p.SignatureMethod == plaintext
+	return p.HasToken && p.Token == "" && p.SignatureMethod == oauth1.Plaintext
 }
 
 // mayConsumerSign judges what a look-up of the consumer returned. For an unknown consumer it returns
@@ -230,12 +227,12 @@ func mayConsumerSign(
 // verified checks the signature with the secrets of the consumer and the token.
 func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret string) bool {
 	method := s.params.SignatureMethod
-	isRSA := strings.HasPrefix(method, "RSA-")
-	if isRSA != (consumer.RSAPublicKey != "") ||
+	kind := oauth1.KeyKindOf(method)
+	if kind != keyKind(consumer) ||
 		(len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method)) {
 		return false
 	}
-	if isRSA {
+	if kind == oauth1.KeyRSA {
 		public, err := h.app.rsaKeys.get(consumer.RSAPublicKey)
 		return err == nil && h.matches(s, &oauth1.Key{RSA: public})
 	}

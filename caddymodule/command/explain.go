@@ -179,7 +179,7 @@ func decodeText(s string) string {
 
 func explainRequest(out io.Writer, params *oauth1.Params, server *baseString) {
 	fmt.Fprintf(out, "The OAuth parameters are in the %s.\n", params.Source)
-	if params.SignatureMethod == "PLAINTEXT" {
+	if params.SignatureMethod == oauth1.Plaintext {
 		fmt.Fprintln(out, "The signature method is PLAINTEXT: it covers nothing of what follows.")
 	}
 	fmt.Fprintf(out, "\nSigned are\n  the method      %s\n  the URL         %s\n",

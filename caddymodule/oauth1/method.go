@@ -26,7 +26,32 @@ var (
 var SignatureMethods = []string{
 	"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512",
 	"RSA-SHA1", "RSA-SHA256", "RSA-SHA512",
-	"PLAINTEXT",
+	Plaintext,
+}
+
+// Plaintext is the one signature method that covers neither the request nor its nonce (RFC 5849,
+// section 3.4.4).
+const Plaintext = "PLAINTEXT"
+
+// A KeyKind is the kind of key that a signature method works with.
+type KeyKind uint8
+
+const (
+	// KeyUnknown is the kind of a method that Parse does not accept.
+	KeyUnknown KeyKind = iota
+	// KeySecrets are the secrets of the consumer and the token.
+	KeySecrets
+	// KeyRSA is the consumer's RSA key pair.
+	KeyRSA
+)
+
+// KeyKindOf returns the kind of key that a signature method works with.
+func KeyKindOf(signatureMethod string) KeyKind {
+	m, ok := methodNamed(signatureMethod)
+	if !ok {
+		return KeyUnknown
+	}
+	return m.kind.key()
 }
 
 type methodKind uint8
@@ -36,6 +61,13 @@ const (
 	kindRSA
 	kindPlaintext
 )
+
+func (k methodKind) key() KeyKind {
+	if k == kindRSA {
+		return KeyRSA
+	}
+	return KeySecrets
+}
 
 type method struct {
 	kind methodKind
@@ -56,7 +88,7 @@ func methodNamed(name string) (method, bool) {
 		return method{kindRSA, crypto.SHA256}, true
 	case "RSA-SHA512":
 		return method{kindRSA, crypto.SHA512}, true
-	case "PLAINTEXT":
+	case Plaintext:
 		return method{kind: kindPlaintext}, true
 	}
 	return method{}, false
@@ -68,6 +100,13 @@ type Key struct {
 	TokenSecret    string         // "" for a request without a token
 	HMAC           *HMACKey       // from NewHMACKey, or nil; used only with its own method
 	RSA            *rsa.PublicKey // if set, only RSA methods verify; else only HMAC and PLAINTEXT
+}
+
+func (k *Key) kind() KeyKind {
+	if k.RSA != nil {
+		return KeyRSA
+	}
+	return KeySecrets
 }
 
 // Verify checks the signature in p over the request (RFC 5849, section 3.4). The time that it takes
@@ -88,7 +127,7 @@ func Verify(r *Request, p *Params, k *Key) error {
 	if !ok {
 		return errMethod()
 	}
-	if (m.kind == kindRSA) != (k.RSA != nil) {
+	if m.kind.key() != k.kind() {
 		return ErrKeyKind
 	}
 	b := newBuffers()

@@ -330,3 +330,23 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+// TestKeyKindOf: the kind of key that a method is said to work with is the only one that verifies it.
+func TestKeyKindOf(t *testing.T) {
+	keys := map[KeyKind]*Key{KeySecrets: {ConsumerSecret: "s"}, KeyRSA: {RSA: new(rsa.PublicKey)}}
+	for _, method := range SignatureMethods {
+		for kind, key := range keys {
+			p := &Params{ConsumerKey: "k", SignatureMethod: method, Signature: "x"}
+			r := &Request{Method: "GET", Scheme: "http", Host: "example.com", Path: "/"}
+			refused := errors.Is(Verify(r, p, key), ErrKeyKind)
+			if fits := KeyKindOf(method) == kind; fits == refused {
+				t.Errorf("%s: kind %d, and key of kind %d: ErrKeyKind %t", method, KeyKindOf(method), kind, refused)
+			}
+		}
+	}
+	for _, method := range []string{"", "RSA-", "RSA-MD5", "rsa-sha1"} {
+		if kind := KeyKindOf(method); kind != KeyUnknown {
+			t.Errorf("%q: kind %d", method, kind)
+		}
+	}
+}

@@ -139,7 +139,7 @@ func (s *Signer) signature(r *Request, p *Params) (string, error) {
 	if !ok {
 		return "", errMethod()
 	}
-	if (m.kind == kindRSA) != (s.PrivateKey != nil) {
+	if (m.kind.key() == KeyRSA) != (s.PrivateKey != nil) {
 		return "", ErrKeyKind
 	}
 	b := newBuffers()
