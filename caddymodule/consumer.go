@@ -94,7 +94,7 @@ func (d *DeclaredConsumer) at() string {
 // checkConsumer refuses a consumer that could do harm or could never work. Declared consumers and
 // those of the admin API pass the same checks.
 func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
-	if err := checkKey(c.Key); err != nil {
+	if err := checkKey("key", c.Key); err != nil {
 		return err
 	}
 	if c.Name != "" {
@@ -195,10 +195,10 @@ func textFault(s string) error {
 }
 
 // checkKey refuses a key that can't be stored, shown or reached: in the path of a URL, . and .. are
-// not names.
-func checkKey(key string) error {
+// not names. what is the name of the field or parameter.
+func checkKey(what, key string) error {
 	if key == "." || key == ".." {
-		return fmt.Errorf("key %q: can't stand in the path of a URL", key)
+		return fmt.Errorf("%s %q: can't stand in the path of a URL", what, key)
 	}
-	return checkText("key", key)
+	return checkText(what, key)
 }

@@ -48,12 +48,13 @@ func (h *Handler) registrable(c *consumerRequest) *refusal.Problem {
 		Created:        h.app.now(),
 	}
 	c.registers = true
-	err := checkConsumer(c.consumer, h.app.levels)
+	const name = "oauth_consumer_key"
+	err := checkKey(name, c.consumer.Key)
 	if err == nil && !tokenstore.Legible(c.consumer.Key) {
-		err = fmt.Errorf("key %q: holds a character that can't be seen", c.consumer.Key)
+		err = fmt.Errorf("%s %q: holds a character that can't be seen", name, c.consumer.Key)
 	}
 	if err != nil {
-		return refusal.Rejected("oauth_consumer_key", "oauth_consumer_"+err.Error()+".")
+		return refusal.Rejected(name, err.Error()+".")
 	}
 	return nil
 }

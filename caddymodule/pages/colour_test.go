@@ -32,3 +32,10 @@ func TestAccentReads(t *testing.T) {
 		}
 	}
 }
+
+// TestSurfaces: the colours that an accent is judged on are those that style.css draws it on.
+func TestSurfaces(t *testing.T) {
+	if lightSurface != white || contrast(darkSurface, white) < 12 {
+		t.Errorf("the surfaces are %v and %v", lightSurface, darkSurface)
+	}
+}

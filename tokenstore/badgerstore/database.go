@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -150,7 +149,7 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 	}
 	if d.db, err = openBadger(o); err != nil {
 		d.found.close()
-		return nil, openError(err)
+		return nil, openError(dir, err)
 	}
 	if err := disk.SyncDir(dir); err != nil {
 		d.found.close()
@@ -168,7 +167,7 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 func (d *database) examine(o badger.Options, path string) (state *ledgerState, err error) {
 	unlock, err := lockDirectory(d.dir)
 	if err != nil {
-		return nil, err
+		return nil, openError(d.dir, err)
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	if state, err = readLedger(path); err != nil {
@@ -252,15 +251,13 @@ func (d *database) renew() {
 	}
 }
 
-// openError adds to Badger's error what can be done about it.
-func openError(err error) error {
+// openError adds to an error of opening the directory what can be done about it.
+func openError(dir string, err error) error {
 	switch {
-	case errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Another process is using this Badger database"):
+	case lockedElsewhere(dir, err):
 		return fmt.Errorf("another process is using it: stop that process, or give this one another path: %w", err)
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
 		return fmt.Errorf("the encryption key is not the one it was made with: %w", err)
-	case strings.Contains(err.Error(), "manifest") || strings.Contains(err.Error(), "MANIFEST"):
-		return fmt.Errorf("its manifest is damaged or of another version: restore a backup: %w", err)
 	}
 	return err
 }

@@ -47,6 +47,21 @@ func TestOpenWhatIsOpen(t *testing.T) {
 	}
 }
 
+// TestOpenErrorNamesTheProcess: whatever Badger says, the lock itself tells that another process has
+// the directory. Words of an error, or of a path in it, tell nothing.
+func TestOpenErrorNamesTheProcess(t *testing.T) {
+	s := openTest(t, Options{Path: t.TempDir()})
+	cause := errors.New("any words")
+	if err := openError(s.tokens.dir, cause); !errors.Is(err, cause) ||
+		!strings.HasPrefix(err.Error(), "another process is using it: ") {
+		t.Errorf("of a directory that is open: %v", err)
+	}
+	cause = errors.New(`open "/srv/manifests/oauth1": permission denied`)
+	if err := openError(t.TempDir(), cause); err != cause {
+		t.Errorf("of a directory that nobody uses: %v", err)
+	}
+}
+
 func TestOpenMakesADirectoryForItsOwnerAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b")
 	openTest(t, Options{Path: path})
