@@ -108,11 +108,12 @@ func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 	if err := adminapi.CheckSettings(c); err != nil {
 		return err
 	}
+	kind := keyKind(c)
 	for _, method := range c.SignatureMethods {
 		if err := checkSignatureMethod(method); err != nil {
 			return err
 		}
-		if oauth1.KeyKindOf(method) != keyKind(c) {
+		if oauth1.KeyKindOf(method) != kind {
 			return fmt.Errorf("signature_methods %q: the consumer has no key for it", method)
 		}
 	}
@@ -148,10 +149,14 @@ func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 
 // keyKind returns the kind of key that a consumer is verified with.
 func keyKind(c *tokenstore.Consumer) oauth1.KeyKind {
-	if c.RSAPublicKey != "" {
-		return oauth1.KeyRSA
+	if c.RSAPublicKey == "" {
+		return oauth1.KeySecrets
 	}
-	return oauth1.KeySecrets
+	key, err := oauth1.ParsePublicKey(c.RSAPublicKey)
+	if err != nil {
+		return oauth1.KeyUnknown
+	}
+	return oauth1.PublicKeyKind(key)
 }
 
 func checkSignatureMethod(method string) error {

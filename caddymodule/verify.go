@@ -227,14 +227,15 @@ func mayConsumerSign(
 // verified checks the signature with the secrets of the consumer and the token.
 func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret string) bool {
 	method := s.params.SignatureMethod
-	kind := oauth1.KeyKindOf(method)
-	if kind != keyKind(consumer) ||
-		(len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method)) {
+	if len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method) {
 		return false
 	}
-	if kind == oauth1.KeyRSA {
-		public, err := h.app.rsaKeys.get(consumer.RSAPublicKey)
-		return err == nil && h.matches(s, &oauth1.Key{RSA: public})
+	if consumer.RSAPublicKey != "" {
+		public, err := h.app.pemKeys.get(consumer.RSAPublicKey)
+		return err == nil && h.matches(s, &oauth1.Key{Public: public})
+	}
+	if oauth1.KeyKindOf(method) != oauth1.KeySecrets {
+		return false
 	}
 	key := oauth1.Key{ConsumerSecret: consumer.Secret, TokenSecret: tokenSecret}
 	if !s.plaintext() {

@@ -234,7 +234,7 @@ func checkContact(contact string) error {
 }
 
 func checkRSAPublicKey(pem string) error {
-	if _, err := oauth1.ParseRSAPublicKey(pem); err != nil {
+	if _, err := oauth1.ParsePublicKey(pem); err != nil {
 		return fmt.Errorf("rsa_public_key: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -155,11 +154,11 @@ func rsaKeyText(pem string) string {
 	if pem == "" {
 		return ""
 	}
-	key, err := oauth1.ParseRSAPublicKey(pem)
+	key, err := oauth1.ParsePublicKey(pem)
 	if err != nil {
 		return "unreadable"
 	}
-	return fmt.Sprintf("%d bits", key.N.BitLen())
+	return oauth1.DescribePublicKey(key)
 }
 
 func stateOf(v *adminapi.Consumer, now time.Time) string {

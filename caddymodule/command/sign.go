@@ -106,7 +106,7 @@ func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 		if err != nil {
 			return misused("reading the private key: %w", err)
 		}
-		if signer.PrivateKey, err = oauth1.ParseRSAPrivateKey(string(pem)); err != nil {
+		if signer.PrivateKey, err = oauth1.ParsePrivateKey(string(pem)); err != nil {
 			return misused("private key %q: %w", file, err)
 		}
 		return nil
