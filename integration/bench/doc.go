@@ -13,10 +13,14 @@
 //
 // # How to read the result
 //
-// Only ratios mean anything. The client, the proxy and the upstream share the machine's cores, so requests a second
-// depend on all three, on the machine, and on what else it does. A ratio is taken within a round, against plain
-// reverse_proxy a few seconds earlier or later, and what is shown is the median of all rounds, with the half of the
-// distance between the quartiles behind ±. Two rows that differ by less than that do not differ.
+// Only ratios mean anything. The client, the proxy and the upstream share the machine's cores, so
+// requests a second depend on all three, on the machine, and on its other work. A ratio is taken
+// within a round, against plain reverse_proxy a few seconds earlier or later. The report shows the
+// median of all rounds. Behind ± is the distance to the farther end of the median's confidence
+// interval, which golang.org/x/perf/benchmath computes without any assumption about the
+// distribution; fewer than five rounds give ∞. Rounds of the same processes resemble each other, so
+// the interval is rather too small than too large. Two rows that differ by less than that do not
+// differ.
 //
 //   - "req/s" against plain: what a client sees on a machine that is full. The client's own work is in it on both
 //     sides, so it moves less than CPU does.

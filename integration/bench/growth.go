@@ -17,7 +17,6 @@ type growth struct {
 type point struct {
 	size      int
 	rate, cpu figure // against plain reverse_proxy
-	p99       figure // against plain reverse_proxy
 	memory    int64  // anonymous, in bytes, after the requests
 	fresh     int64  // anonymous, in bytes, at the start
 	start     time.Duration
@@ -240,11 +239,10 @@ func (g *growth) interleave(l *lab, o *options, plain, t *target, p *point, conn
 	}
 	p.rate = against(runs[t], runs[plain], result.rate)
 	p.cpu = against(runs[t], runs[plain], result.proxyCPU)
-	p.p99 = against(runs[t], runs[plain], result.latency99)
 	if connections == o.connections {
-		g.baseRate = measure(runs[plain], result.rate).median
+		g.baseRate = measure(runs[plain], result.rate).Center
 	}
 	progress("%10s %-12s %.2f req/s, %.2f CPU against plain; start %.2f s", count(p.size), what,
-		p.rate.median, p.cpu.median, p.start.Seconds())
+		p.rate.Center, p.cpu.Center, p.start.Seconds())
 	return nil
 }

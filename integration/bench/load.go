@@ -17,11 +17,11 @@ import (
 
 // A result is what one run of one peer measured.
 type result struct {
-	requests           int
-	elapsed            time.Duration
-	proxy, beside      time.Duration // CPU
-	upstream, client   time.Duration // CPU
-	p50, p99, maxDelay time.Duration
+	requests         int
+	elapsed          time.Duration
+	proxy, beside    time.Duration // CPU
+	upstream, client time.Duration // CPU
+	p50, p99         time.Duration
 }
 
 func (r result) rate() float64      { return float64(r.requests) / r.elapsed.Seconds() }
@@ -267,7 +267,6 @@ func latencies(delays []int64) result {
 		requests: len(delays),
 		p50:      time.Duration(quantile(delays, 0.5)),
 		p99:      time.Duration(quantile(delays, 0.99)),
-		maxDelay: time.Duration(delays[len(delays)-1]),
 	}
 }
 

@@ -64,11 +64,11 @@ func (c *comparison) svg(e environment) string {
 	base := c.base()
 	most := 1.0
 	for _, peer := range c.peers {
-		most = max(most, against(c.runs[peer.name], base, totalAgainstProxy).median)
+		most = max(most, against(c.runs[peer.name], base, totalAgainstProxy).Center)
 	}
 	fastest := 1.0
 	for _, peer := range c.peers {
-		fastest = max(fastest, against(c.runs[peer.name], base, result.rate).median)
+		fastest = max(fastest, against(c.runs[peer.name], base, result.rate).Center)
 	}
 	p.text(16, 26, "title", "start", title)
 	p.text(rateLeft, 54, "head", "start", "requests a second")
@@ -85,16 +85,16 @@ func (c *comparison) svg(e environment) string {
 		y := top + row*float64(i)
 		runs := c.runs[peer.name]
 		rate := against(runs, base, result.rate)
-		proxy := against(runs, base, result.proxyCPU).median
-		total := against(runs, base, totalAgainstProxy).median
+		proxy := against(runs, base, result.proxyCPU).Center
+		total := against(runs, base, totalAgainstProxy).Center
 		class, labelClass := "bar", ""
 		if peer.ours {
 			class, labelClass = "us", "ours"
 		}
 		p.text(labels, y+12, labelClass, "end", peer.label)
 		scale := (rateWidth - 40) / fastest
-		p.rect(rateLeft, y, rate.median*scale, bar, class)
-		p.text(rateLeft+rate.median*scale+5, y+12, "value "+labelClass, "start", fmt.Sprintf("%.2f", rate.median))
+		p.rect(rateLeft, y, rate.Center*scale, bar, class)
+		p.text(rateLeft+rate.Center*scale+5, y+12, "value "+labelClass, "start", fmt.Sprintf("%.2f", rate.Center))
 		scale = (cpuWidth - 10) / most
 		p.rect(cpuLeft, y, proxy*scale, bar, class)
 		p.rect(cpuLeft+proxy*scale, y, (total-proxy)*scale, bar, "beside")
@@ -151,8 +151,8 @@ func (g *growth) panels() []panel {
 	start := panel{title: "start after kill -9, s", names: memory.names}
 	for i, points := range [...][]point{g.tokens, g.nonces} {
 		for _, p := range points {
-			memory.lines[i] = append(memory.lines[i], dot{p.size, figure{median: megabytes(p.memory)}})
-			start.lines[i] = append(start.lines[i], dot{p.size, figure{median: p.start.Seconds()}})
+			memory.lines[i] = append(memory.lines[i], dot{p.size, exactly(megabytes(p.memory))})
+			start.lines[i] = append(start.lines[i], dot{p.size, exactly(p.start.Seconds())})
 		}
 	}
 	all = append(all, memory, start)
@@ -173,7 +173,10 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 	smallest := math.MaxInt
 	for _, line := range p.lines {
 		for _, d := range line {
-			most = max(most, d.median+d.spread)
+			most = max(most, d.Center)
+			if d.bounded() {
+				most = max(most, d.Hi)
+			}
 			if d.x > 0 {
 				smallest = min(smallest, d.x)
 			}
@@ -217,12 +220,14 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 		class := [...]string{"a", "b"}[i]
 		var points strings.Builder
 		for _, d := range line {
-			fmt.Fprintf(&points, "%.1f,%.1f ", atX(d.x), atY(d.median))
+			fmt.Fprintf(&points, "%.1f,%.1f ", atX(d.x), atY(d.Center))
 		}
 		fmt.Fprintf(c, `<polyline points="%s" class="line %s"/>`+"\n", strings.TrimSpace(points.String()), class)
 		for _, d := range line {
-			c.line(atX(d.x), atY(max(0, d.median-d.spread)), atX(d.x), atY(d.median+d.spread), class)
-			c.circle(atX(d.x), atY(d.median), "f"+class)
+			if d.bounded() {
+				c.line(atX(d.x), atY(max(0, d.Lo)), atX(d.x), atY(d.Hi), class)
+			}
+			c.circle(atX(d.x), atY(d.Center), "f"+class)
 			near := func(x float64) bool { return math.Abs(x-atX(d.x)) < labelWidth }
 			if !slices.ContainsFunc(labels, near) {
 				labels = append(labels, atX(d.x))
