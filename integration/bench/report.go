@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// An environment is what a result depends on.
+// environment describes the machine and the versions of a result.
 type environment struct{ machine, versions, date string }
 
 func (l *lab) environment() (environment, error) {
@@ -95,7 +95,7 @@ func (c *comparison) markdown(e environment, o *options) string {
 	return b.String()
 }
 
-// sentence says something of the peers that there is something to be said of.
+// sentence lists the peers for which of returns a text.
 func (c *comparison) sentence(what string, of func(peer) string) string {
 	var parts []string
 	for _, p := range c.peers {
@@ -214,7 +214,7 @@ func (r *reclaim) markdown(e environment, o *options) string {
 	return b.String()
 }
 
-// A series is what grows, and its points.
+// A series is the points of one thing that grows.
 type series struct {
 	name   string
 	points []point

@@ -33,7 +33,8 @@ const plusMinus = "± the distance to the farther end of the median's 90% confid
 type figure struct{ benchmath.Summary }
 
 func figureOf(values []float64) figure {
-	sample := benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds) // it sorts them
+	sorted := slices.Clone(values) // NewSample sorts them
+	sample := benchmath.NewSample(sorted, &benchmath.DefaultThresholds)
 	return figure{benchmath.AssumeNothing.Summary(sample, confidence)}
 }
 

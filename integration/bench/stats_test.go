@@ -33,7 +33,7 @@ func TestFigureOf(t *testing.T) {
 	t.Parallel()
 	values := []float64{5, 1, 100, 3, 4, 7, 6, 2, 8} // an outlier moves neither end
 	got := figureOf(values)
-	// The interval from the 2nd to the 8th of 9 holds the median with 1 - 2*(1+9)/2^9 = 0.96.
+	// The interval from the 2nd to the 8th of 9 values has the level 1 - 2*(1+9)/2^9 = 0.96.
 	if got.Center != 5 || got.Lo != 2 || got.Hi != 8 {
 		t.Errorf("got %+v, want 5, from 2 to 8", got)
 	}

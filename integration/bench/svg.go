@@ -14,7 +14,7 @@ type canvas struct {
 	width, height float64
 }
 
-// style follows the reader's light or dark page.
+// style has colours for light and for dark pages.
 const style = `<style>
 text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; fill: #1f2328 }
 .title { font-size: 16px; font-weight: 600 } .head { font-weight: 600 } .note { font-size: 11px; fill: #59636e } .ours { font-weight: 600 }
@@ -46,13 +46,14 @@ func (c *canvas) circle(x, y float64, class string) {
 	fmt.Fprintf(c, `<circle cx="%.1f" cy="%.1f" r="3.5" class="%s"/>`+"\n", x, y, class)
 }
 
-// document is the whole file. The title is what a screen reader reads.
+// document is the whole file. Screen readers read the title.
 func (c *canvas) document(title string) string {
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]g %[2]g" width="%[1]g" height="%[2]g" role="img">`+
 		"\n<title>%[3]s</title>\n%[4]s%[5]s</svg>\n", c.width, c.height, html.EscapeString(title), style, c.String())
 }
 
-// svg draws two bars for each peer: requests a second, and CPU a request with what is spent beside the proxy.
+// svg draws two bars for each peer: requests a second, and CPU a request. The second one includes
+// the CPU of the processes that the proxy asks.
 func (c *comparison) svg(e environment) string {
 	const (
 		width, labels, top, row, bar = 960.0, 350.0, 76.0, 26.0, 15.0
@@ -105,10 +106,11 @@ func (c *comparison) svg(e environment) string {
 	return p.document(title)
 }
 
-// totalAgainstProxy is all CPU of a peer. The baseline asks nobody, so against it this is a ratio to its proxy's CPU.
+// totalAgainstProxy is all CPU of a peer. The baseline has only its proxy's CPU, so the ratio is
+// one to that.
 func totalAgainstProxy(r result) float64 { return r.totalCPU() }
 
-// svg draws a small plot for each series, and two for what stores cost.
+// svg draws a small plot for each series, one of memory and one of start times.
 func (g *growth) svg(e environment) string {
 	const width, height, columns = 320.0, 250.0, 3
 	panels := g.panels()
@@ -182,7 +184,8 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 			}
 		}
 	}
-	place := func(n int) float64 { // on a logarithmic axis, with 0 a step left of all else
+	// The axis is logarithmic, and 0 is one step to the left of the smallest value.
+	place := func(n int) float64 {
 		if n == 0 {
 			return math.Log10(float64(smallest)) - 1
 		}
@@ -237,7 +240,7 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 	}
 }
 
-// labelWidth is what a number below the axis takes.
+// labelWidth is the width of a number below the axis.
 const labelWidth = 32
 
 // niceStep is the next larger of 1, 2 and 5 times a power of ten.
