@@ -38,7 +38,7 @@ func TestWithReview(t *testing.T) {
 	}
 }
 
-// The same user's same answer leaves the token as the first one did; every other answer is refused.
+// The same answer of the same user leaves the token unchanged. Every other answer is refused.
 func TestWithReviewAgain(t *testing.T) {
 	first := Review{User: "alice", Permission: "READ_PUBLIC", Context: "c", Verifier: "first", Time: now, Expires: now.Add(time.Hour)}
 	later := now.Add(20 * time.Millisecond)

@@ -19,7 +19,7 @@ import (
 // childEnv makes the test binary write to the store at its value until it is killed.
 const childEnv = "BADGERSTORE_TEST_CHILD"
 
-// smallEnv makes it one of many small tables, which are flushed and compacted all the time.
+// smallEnv makes that store use many small tables, which are flushed and compacted all the time.
 const smallEnv = "BADGERSTORE_TEST_SMALL"
 
 func TestMain(m *testing.M) {
@@ -82,12 +82,12 @@ func writeUntilKilled(path string) {
 	select {}
 }
 
-// What a child process acknowledged before it was killed is there when the store is opened again.
-// (A power cut can't be tested this way: the kernel keeps what was not synced.)
+// Every write that a child process acknowledged before it was killed is there when the store is
+// opened again. (A power cut can't be tested this way: the kernel keeps unsynced writes.)
 func TestKill(t *testing.T) { testKill(t, 5, false) }
 
-// TestKillWhileTablesAreMade: with tables that are written and merged all the time, a process that
-// is killed leaves files that Badger has not come to remove, or to name. None of that is damage.
+// TestKillWhileTablesAreMade: while tables are written and merged, a killed process leaves files
+// that Badger has not removed or not named yet. None of these is damage.
 func TestKillWhileTablesAreMade(t *testing.T) {
 	rounds := 10
 	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
@@ -96,14 +96,14 @@ func TestKillWhileTablesAreMade(t *testing.T) {
 	testKill(t, rounds, true)
 }
 
-// testKill is never parallel: until a child that is made runs, it has the locks of all stores that
-// are open in this process, and another test could not open its own again.
+// testKill is never parallel. Until a new child runs, it has the locks of all stores that are open
+// in this process, and another test could not open its own store again.
 func testKill(t *testing.T, rounds int, small bool) {
 	if testing.Short() {
 		rounds = 2
 	}
 	path := t.TempDir()
-	last := make(map[string]string) // the last that was acknowledged of a token
+	last := make(map[string]string) // the last acknowledged step of each token
 	var nonces []tokenstore.Nonce
 	for range rounds {
 		child := exec.Command(os.Args[0], "-test.run=^$")
@@ -120,7 +120,7 @@ func testKill(t *testing.T, rounds int, small bool) {
 		}
 		lines := bufio.NewScanner(out)
 		for n := 1; lines.Scan(); n++ {
-			if n == 50 { // once it is at work, however slow the machine is
+			if n == 50 { // the child is at work by then, however slow the machine is
 				time.AfterFunc(time.Duration(100+rand.IntN(500))*time.Millisecond, func() { _ = child.Process.Kill() })
 			}
 			what, key, ok := strings.Cut(lines.Text(), " ")
@@ -170,8 +170,8 @@ func testKill(t *testing.T, rounds int, small bool) {
 	t.Logf("%d tokens and %d nonces in %d rounds", len(last), len(nonces), rounds)
 }
 
-// checkAcknowledged fails the test where the token is not as far as was acknowledged. It may be one
-// step further.
+// checkAcknowledged fails the test if the token is behind the acknowledged step. It may be one step
+// ahead.
 func checkAcknowledged(t *testing.T, s *Store, key, what string) {
 	t.Helper()
 	r, rerr := s.RequestToken(t.Context(), key)

@@ -27,15 +27,15 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// A savedStore is the files of a store, and what they hold.
+// A savedStore is the files of a store, and their content.
 type savedStore struct {
 	o       Options
 	files   map[string]savedFile // by name below the store
-	content map[string]string    // of the tokens database, without what changes by itself
+	content map[string]string    // the tokens database, without values that change by themselves
 	nonces  []tokenstore.Nonce
 }
 
-// A savedFile has no zeros at its end.
+// A savedFile is stored without the zeros at its end.
 type savedFile struct {
 	b    []byte
 	size int64
@@ -50,8 +50,8 @@ func saveFiles(t testing.TB, dir string) map[string]savedFile {
 	return files
 }
 
-// quietFiles are the files of an open store at a moment at which Badger does nothing by itself, as
-// kill -9 would leave them.
+// quietFiles returns the files of an open store while Badger does no work of its own: the same
+// files that kill -9 would leave.
 func quietFiles(t testing.TB, dir string) map[string]savedFile {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(30 * time.Millisecond) {
@@ -63,7 +63,7 @@ func quietFiles(t testing.TB, dir string) map[string]savedFile {
 				return first
 			}
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may remove one that was listed
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +99,7 @@ func writeFiles(t testing.TB, dir string, files map[string]savedFile) {
 	}
 }
 
-// sameFiles returns the name of a file that is not as it was, or none.
+// sameFiles returns the name of a file that has changed, or "".
 func sameFiles(t testing.TB, dir string, files map[string]savedFile) string {
 	t.Helper()
 	got := saveFiles(t, dir)
@@ -116,7 +116,7 @@ func sameFiles(t testing.TB, dir string, files map[string]savedFile) string {
 	return ""
 }
 
-// contentOf is all of the tokens database that does not change by itself.
+// contentOf returns the tokens database, without values that change by themselves.
 func contentOf(s *Store) (map[string]string, error) {
 	content := make(map[string]string)
 	err := s.tokens.view(func(txn *badger.Txn) error {
@@ -133,7 +133,7 @@ func contentOf(s *Store) (map[string]string, error) {
 	return content, err
 }
 
-// tuneSmall makes a store of a few thousand records one of many tables, which are compacted.
+// tuneSmall makes a store of a few thousand records use many tables, which are compacted.
 func tuneSmall(o *badger.Options) {
 	o.MemTableSize = 128 << 10
 	o.BaseTableSize = 64 << 10
@@ -144,8 +144,8 @@ func tuneSmall(o *badger.Options) {
 	o.NumLevelZeroTablesStall = 4
 }
 
-// saveStores makes a store and returns its files at an earlier moment, after kill -9, and after it
-// was closed.
+// saveStores makes a store and returns its files at three moments: earlier, after kill -9, and
+// after it was closed.
 func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
 	now := time.Unix(1_800_000_000, 0)
 	o := Options{Path: t.TempDir(), EncryptionKey: key, bootID: "same", Clock: func() time.Time { return now }, tune: tuneSmall}
@@ -256,8 +256,8 @@ func damages(older map[string]savedFile, file string) []damage {
 	}
 }
 
-// openDamaged opens a store with these files, and fails the test where it neither has everything
-// nor is refused untouched.
+// openDamaged opens a store with these files. It fails the test unless the store has everything, or
+// is refused with its files unchanged.
 func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (opened bool) {
 	t.Helper()
 	o := saved.o
@@ -317,8 +317,8 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 	return true
 }
 
-// TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was
-// acknowledged, or does not open, says in one line what is wrong, and has changed nothing.
+// TestEveryDamageToEveryFile: after any damage to one file, the store has everything that was
+// acknowledged. Otherwise it does not open, names the damage in one line, and changes nothing.
 func TestEveryDamageToEveryFile(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": bytes.Repeat([]byte("k"), 32)} {
@@ -353,7 +353,7 @@ func everyDamage(t *testing.T, saved savedStore, older map[string]savedFile) {
 		for _, name := range names {
 			if strings.HasSuffix(name, ".sst") {
 				if seen++; seen > 2 && seen < tables {
-					continue // the others are like the first two and the last
+					continue // the others are like the first two and the last one
 				}
 			}
 			t.Run(name, func(t *testing.T) {
@@ -389,7 +389,7 @@ func everyDamage(t *testing.T, saved savedStore, older map[string]savedFile) {
 	}
 }
 
-// Both directories are gone, or one of them.
+// Both directories are missing, or one of them.
 func TestMissingDirectories(t *testing.T) {
 	_, killed, closed := saveStores(t, nil)
 	for _, saved := range []savedStore{killed, closed} {
@@ -403,7 +403,7 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
-// Without a backup, an operator can remove the ledger to open what is left. The log tells of it.
+// Without a backup, an operator can remove the ledger to open the rest. The log says so.
 func TestOpenWhatIsLeft(t *testing.T) {
 	_, killed, _ := saveStores(t, nil)
 	files := maps.Clone(killed.files)
@@ -433,7 +433,7 @@ func TestOpenWhatIsLeft(t *testing.T) {
 	}
 }
 
-// A ledger of a later program stops this one with words that say so.
+// The error for a ledger of a later program names both versions.
 func TestLedgerOfALaterProgram(t *testing.T) {
 	path := t.TempDir()
 	s := openTest(t, Options{Path: path})
@@ -449,8 +449,8 @@ func TestLedgerOfALaterProgram(t *testing.T) {
 	wantOpenError(t, Options{Path: path}, "ledger", "version 2, and it knows 1 to 1")
 }
 
-// What is too much to read before the store opens is read afterwards, and damage that shows then
-// ends the use of the store.
+// Tables beyond the budget of the start are read afterwards. If one is damaged, the store is not
+// used any more.
 func TestDamageThatShowsLater(t *testing.T) {
 	_, _, closed := saveStores(t, nil)
 	o := closed.o
@@ -524,7 +524,7 @@ func TestDamageThatShowsLater(t *testing.T) {
 	}
 }
 
-// A table that can't be read leaves no file open: the next one may want to unmount the disk.
+// A table that can't be read leaves no file open, so that its disk can be unmounted.
 func TestUnreadableTablesAreClosed(t *testing.T) {
 	open := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -594,8 +594,8 @@ func FuzzDamagedStore(f *testing.F) {
 	})
 }
 
-// A log of which nothing can be read is put aside where no ledger tells whether it is needed; an
-// empty one is removed.
+// If there is no ledger, an unreadable log is renamed, because it may be needed. An empty one is
+// removed.
 func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -626,7 +626,7 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil { // it would tell that something is lost
+			if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil { // they would show that something is lost
 				t.Fatal(err)
 			}
 			openTest(t, o)

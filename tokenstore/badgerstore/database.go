@@ -214,8 +214,8 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
 				zap.String("ledger", path))
 		}
-		// Before the first marker: a start that ends in between must not look as if a ledger were
-		// lost.
+		// The ledger is made before the first marker. Otherwise a start that ends in between would
+		// look as if the ledger were lost.
 		if err := newLedger(path, ledgerState{since: d.version() + 1}); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func getTest(t *testing.T, txn *badger.Txn, key string) (value string) {
 	return value
 }
 
-// A reader sees one state until it is done, however much is written meanwhile. A reader that begins
+// A reader sees one state until it is done, whatever is written meanwhile. A reader that begins
 // after a write sees the write.
 func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 	d := openTestDatabase(t)

@@ -25,8 +25,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestRemoval measures how long it takes to revoke as many tokens as REMOVE says, and what that
-// costs others:
+// TestRemoval measures how long it takes to revoke as many tokens as REMOVE says, and how much that
+// slows other calls:
 //
 //	REMOVE=300000 go test -v -timeout 1h -run TestRemoval ./tokenstore/badgerstore
 func TestRemoval(t *testing.T) {
@@ -130,8 +130,8 @@ func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20, time.Since(begin))
 }
 
-// What is alive in memory while tokens are removed is bounded by Badger's buffers, however many
-// tokens there are. By default tables, levels and counts are small. With the true ones:
+// The heap while tokens are removed is bounded by Badger's buffers, however many tokens there are.
+// By default tables, levels and counts are small. With the real ones:
 //
 //	MEMORY=400000 go test -v -timeout 1h -run TestRemovalMemory ./tokenstore/badgerstore
 func TestRemovalMemory(t *testing.T) {
@@ -152,8 +152,8 @@ func TestRemovalMemory(t *testing.T) {
 	removalMemory(t, n, tune)
 }
 
-// removalMemory looks at the heap that is alive while n tokens are revoked, counted and removed,
-// and Badger cleans up.
+// removalMemory measures the live heap while n tokens are revoked, counted and removed, and while
+// Badger cleans up.
 func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	path := t.TempDir()
 	loadTokensOf(t, path, n, tune)
@@ -191,8 +191,8 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 			t.Fatal("not removed yet")
 		}
 	}
-	// Each of two compactions builds 13 tables at most, in twice their size, and 8 more such
-	// buffers are kept. Of memtables there are 3, each with some room for what is written at once.
+	// Each of two compactions builds up to 13 tables, in buffers of twice their size, and 8 more
+	// such buffers are kept. There are 3 memtables, each with some room for a batch.
 	most := (2*13+8)*2*o.BaseTableSize + 3*o.MemTableSize*4/3
 	t.Logf("%d tokens: %d KiB more are alive at most, want %d; %v", n, growth>>10, most>>10, time.Since(begin))
 	if growth > most {
@@ -203,12 +203,12 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	}
 }
 
-// A removal waits while Badger has tables to merge, and goes on when they are.
+// A removal waits while Badger has tables to merge, and goes on afterwards.
 func TestRemovalAwaitsMerges(t *testing.T) {
 	t.Parallel()
 	const n = 3000
 	path, tune := t.TempDir(), func(o *badger.Options) {
-		o.NumLevelZeroTables = 10 // Badger merges none by itself
+		o.NumLevelZeroTables = 10 // so Badger merges no tables by itself
 		o.SyncWrites = false
 	}
 	loadTokensOf(t, path, n, tune)
@@ -242,7 +242,7 @@ func TestRemovalAwaitsMerges(t *testing.T) {
 	}
 }
 
-// liveHeap is what a collection of garbage leaves.
+// liveHeap returns the size of the heap after a garbage collection.
 func liveHeap() int64 {
 	runtime.GC()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -250,13 +250,13 @@ func liveHeap() int64 {
 	return int64(live[0].Value.Uint64())
 }
 
-// A request token takes no more than tokenstore.RequestTokenSize on disk while it waits, and so
-// little when it has ended that it is gone: without a restart, and without anybody else writing.
+// A request token takes at most tokenstore.RequestTokenSize on disk while it waits. After its end
+// it takes almost nothing, without a restart and without further writes.
 func TestRequestTokensOnDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes many request tokens")
 	}
-	t.Parallel() // mostly it waits
+	t.Parallel() // it waits most of the time
 	for _, test := range []struct {
 		name     string
 		tokens   int
@@ -296,7 +296,7 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 	all.Wait()
 	units := counted(s).all
 	var most int64
-	for range 20 { // tables are written meanwhile
+	for range 20 { // tables are written in the meantime
 		most = max(most, diskUse(t, filepath.Join(path, "tokens"))-empty)
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -320,7 +320,7 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer)
 }
 
-// peakHeap returns by how much the heap grows until the time comes.
+// peakHeap returns by how much the heap grows until `until` returns.
 func peakHeap(until func() bool) (peak uint64) {
 	runtime.GC()
 	var m runtime.MemStats
@@ -336,7 +336,7 @@ func peakHeap(until func() bool) (peak uint64) {
 	return peak
 }
 
-// diskUse is what the blocks of the files take.
+// diskUse returns the size of the blocks of all files.
 func diskUse(tb testing.TB, dir string) (bytes int64) {
 	tb.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -345,7 +345,7 @@ func diskUse(tb testing.TB, dir string) (bytes int64) {
 		}
 		info, err := d.Info()
 		if err != nil {
-			return nil // it went meanwhile
+			return nil // the file was removed in the meantime
 		}
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 			bytes += stat.Blocks * 512

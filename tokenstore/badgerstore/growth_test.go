@@ -27,7 +27,7 @@ import (
 //
 //	TOKENS=10000000 NONCES=5000000 go test -v -run TestGrowth ./tokenstore/badgerstore
 //
-// GROWTH_DIR is where the store is made, and kept for the next time.
+// GROWTH_DIR is the directory of the store, which is kept for the next run.
 func TestGrowth(t *testing.T) {
 	t.Run("tokens", func(t *testing.T) { growTokens(t, envNumber(t, "TOKENS")) })
 	t.Run("nonces", func(t *testing.T) { growNonces(t, envNumber(t, "NONCES")) })
@@ -72,7 +72,7 @@ func growTokens(t *testing.T, n int) {
 	}
 	at := func(i uint64) string { return loadedKey(int(i*0x9e3779b97f4a7c15%uint64(n)), n) }
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, uint64(n-1))
-	touch := func(what string) { // as the app does, after those reads
+	touch := func(what string) { // as the app does after those reads
 		used, now, cpu := make(map[string]time.Time), time.Now(), cpuTime(t)
 		for range 200_000 {
 			used[at(rand.Uint64())] = now
@@ -95,7 +95,7 @@ func growTokens(t *testing.T, n int) {
 
 // loadedKey is the key of token i of n. Keys rise with i.
 func loadedKey(i, n int) string {
-	const digits = "0123456789BCDFGHJKLMNPQRSTVWXZbcdfghjklmnpqrstvwxz" // of tokenstore.NewKey, in order
+	const digits = "0123456789BCDFGHJKLMNPQRSTVWXZbcdfghjklmnpqrstvwxz" // the alphabet of tokenstore.NewKey, in order
 	step := uint64(1<<63) / uint64(n)
 	u := uint64(i)*step + uint64(i)*0x9e3779b97f4a7c15%step
 	key := make([]byte, 20)
@@ -165,7 +165,7 @@ func growNonces(t *testing.T, n int) {
 	fillNonces(t, s, n)
 	t.Logf("memory: %.1f bytes a nonce (bar: 48)", float64(memory()-before)/float64(n))
 
-	// What is there after kill -9 is what the kernel has now.
+	// kill -9 leaves the files as the kernel has them now.
 	crashed := filepath.Join(t.TempDir(), "crashed")
 	if err := os.CopyFS(crashed, os.DirFS(path)); err != nil {
 		t.Fatal(err)

@@ -2,5 +2,5 @@
 
 package badgerstore
 
-// lockDirectory leaves it to Badger, which locks in another way on these systems.
+// lockDirectory leaves the lock to Badger, which locks in another way on these systems.
 func lockDirectory(string) (unlock func() error, err error) { return func() error { return nil }, nil }

@@ -20,7 +20,7 @@ import (
 
 const testWindow = 300
 
-// What noncelog does: its lead, and its files' names and headers.
+// Constants of noncelog: its lead, and the names and headers of its files.
 const (
 	nonceLead     = 20
 	segmentSuffix = ".nonces"
@@ -58,7 +58,8 @@ func segmentsOf(t *testing.T, path string) []string {
 	return found
 }
 
-// TestRestart: the nonce log and its state in the database, together, after an end of each kind.
+// TestRestart: the nonce log and its state in the database are restored together, after each kind
+// of end.
 func TestRestart(t *testing.T) {
 	const begin = 1_800_000_000
 	flip := func(t *testing.T, path string) {
@@ -79,7 +80,7 @@ func TestRestart(t *testing.T) {
 		sync   bool
 		boot   string
 		harm   func(t *testing.T, path string)
-		passes int64 // seconds from the clock of the first of the timestamps that pass
+		passes int64 // the first timestamps that pass, in seconds from the clock
 		log    string
 	}{
 		{"kill -9 costs nothing", false, false, "same", nil, -testWindow, ""},
@@ -128,7 +129,7 @@ func TestRestart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The first one makes the ceiling rise, and the second one comes below it.
+			// The first nonce makes the ceiling rise, and the second is below it.
 			for i := range int64(2) {
 				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err != nil {
 					t.Fatal(err)
@@ -178,8 +179,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// A nonce that could not be brought to disk is not accepted, and from then on the store says that
-// it must be opened again: the kernel may have dropped any of its pages.
+// A nonce that can't be synced is not accepted. From then on every call says that the store must be
+// opened again, because the kernel may have dropped any of its pages.
 func TestFailedSyncOfANonce(t *testing.T) {
 	broken := errors.New("broken disk")
 	var breaks atomic.Bool

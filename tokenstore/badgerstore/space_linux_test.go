@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
 )
 
-// mountSmall mounts a file system of so many MiB, or skips the test where that can't be done.
+// mountSmall mounts a file system of mib MiB. It skips the test if mounting is not possible.
 func mountSmall(t *testing.T, mib int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -34,8 +34,7 @@ func mountSmall(t *testing.T, mib int) string {
 	return dir
 }
 
-// Where there is room to remove but not to add, a revocation is not refused because of what others
-// want to add at the same time.
+// On a disk with room to remove but not to add, concurrent additions do not make a revocation fail.
 func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 	dir := mountSmall(t, 120)
 	s := openTest(t, Options{Path: filepath.Join(dir, "store")})
@@ -76,8 +75,8 @@ func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 
 const fullDiskEnv = "BADGERSTORE_TEST_FULL_DISK"
 
-// TestFullDisk fills a disk with a store and with something else, in a process of its own: a signal
-// would end it.
+// TestFullDisk fills a disk with a store and with another file, in a process of its own, because a
+// signal would end it.
 func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
 	if dir == "" {
@@ -110,7 +109,7 @@ func TestFullDisk(t *testing.T) {
 	if err := s.Check(t.Context()); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("check: got %v", err)
 	}
-	// Another program takes what is left.
+	// Another program takes the rest of the disk.
 	if err := os.WriteFile(filepath.Join(dir, "other"), make([]byte, 40<<20), 0o600); err != nil {
 		t.Log(err)
 	}
@@ -131,7 +130,7 @@ func TestFullDisk(t *testing.T) {
 	if err := s.RevokeToken(t.Context(), "early"); err != nil {
 		t.Errorf("a revocation on a nearly full disk: %v", err)
 	}
-	// What is forgotten makes room.
+	// Forgotten nonces make room.
 	if err := s.nonces.LookAfter(now.Add(2*time.Hour), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -144,8 +143,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// A store that is open with little space left, and revokes, opens again with as much: in between it
-// gives back the segment that it needs again.
+// A store that runs and revokes with little free space opens again with the same space. When it is
+// closed it gives back a segment, and needs that space again.
 func TestRestartWithLittleSpace(t *testing.T) {
 	dir := mountSmall(t, 200)
 	o := Options{Path: filepath.Join(dir, "store")}

@@ -39,8 +39,8 @@ func (s *Store) Stats(ctx context.Context) (stats []tokenstore.Stat, err error) 
 	return append(stats, tokenstore.Stat{Name: "nonces", Value: nonces}), err
 }
 
-// countKeys counts the keys that begin with prefix. It has the door open only while it reads, so
-// that the store can be closed in between.
+// countKeys counts the keys that begin with prefix. It holds the door only while it reads, so that
+// the store can be closed in between.
 func (s *Store) countKeys(ctx context.Context, prefix byte) (n int64, err error) {
 	for after := []byte(nil); ; {
 		begin, counted := time.Now(), 0

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// Everything at once, and Close in the middle of it: no deadlock, and with -race no race.
+// All calls run at once, and Close in the middle of them: no deadlock, and with -race no race.
 func TestEverythingAtOnce(t *testing.T) {
 	for round := range 2 {
 		var clock atomic.Int64

@@ -22,8 +22,8 @@ func setVersion(record []byte, version byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// A consumer of a later version, or a damaged one, costs that consumer, and nothing else: the store
-// opens and says so once, and what is idle is forgotten.
+// A consumer record of a later version, or a damaged one, affects only that consumer. The store
+// opens and logs it once, and idle consumers are still forgotten.
 func TestOneConsumerThatCannotBeRead(t *testing.T) {
 	for name, harm := range map[string]func([]byte) []byte{
 		"a later version": func(b []byte) []byte { return setVersion(b, 2) },
@@ -77,8 +77,8 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A revoked token of a later version does not keep what else was revoked on disk, and what is
-// removed is reclaimed. The mark that hides it stays, for the program that can read it.
+// A revoked token of a later version does not stop the removal of other revoked tokens, whose space
+// is reclaimed. The mark that hides it stays, for the program that can read it.
 func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	o := Options{Path: t.TempDir(), Logger: zap.New(core)}

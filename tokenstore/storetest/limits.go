@@ -31,7 +31,7 @@ var limitCases = []testCase{
 		wantErr(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false), tokenstore.ErrTooMany)
 		must(t, create("another", "l"))
 
-		// Each end of a request token makes room for another.
+		// A request token that ends makes room for another, however it ends.
 		_, err := s.Review(t.Context(), waiting[0], review(c, "u", tokenstore.Unauthorized))
 		must(t, err)
 		must(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false))
@@ -201,8 +201,8 @@ var limitCases = []testCase{
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of added", "added")))
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of declared", "declared")))
 
-		// A consumer that is adopted no longer counts as self-registered. A consumer that is
-		// deleted takes its request tokens along.
+		// An adopted consumer no longer counts as self-registered. The request tokens of a deleted
+		// consumer no longer count.
 		_, err := s.UpdateConsumer(t.Context(), "k0000", func(k *tokenstore.Consumer) error { k.SelfRegistered = false; return nil })
 		must(t, err)
 		for i := range tokenstore.MaxWaiting {

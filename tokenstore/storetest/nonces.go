@@ -77,7 +77,7 @@ var nonceCases = []testCase{
 	}},
 }
 
-// RunNonceLimit tests stores that remember so many live nonces of one consumer as open is told.
+// RunNonceLimit tests a store whose consumers may each have limit live nonces. open gets the limit.
 func RunNonceLimit(t *testing.T, open func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store) {
 	const limit = 120
 	use := func(t *testing.T, s tokenstore.Store, c *clock, token string, i int) error {

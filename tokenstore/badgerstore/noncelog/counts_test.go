@@ -36,8 +36,8 @@ func zeroPage(page int) func([]byte) []byte {
 	}
 }
 
-// TestNonceLogLosesNothingInSilence: whatever a bad disk or a person does to a file of the log, no
-// used nonce passes, and an ERROR says so where something is missing.
+// TestNonceLogLosesNothingInSilence: after any damage to a file of the log, no used nonce is
+// accepted, and an ERROR reports missing records.
 func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	t.Parallel()
 	const begin, early, all = 1_800_000_000, 400, segmentRecords + 2000
@@ -111,7 +111,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 		name string
 		from string
 		harm func(t *testing.T, dir string)
-		log  string // what the ERROR says; "" where nothing is lost
+		log  string // the text of the ERROR; "" if nothing is lost
 	}{
 		{"killed", killed, nil, ""},
 		{"killed before the full segment was on disk", unsettled, nil, ""},
@@ -192,7 +192,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	}
 }
 
-// Where files can't be mapped the counts are written, and say the same.
+// Counts that are written, because files can't be mapped, have the same numbers.
 func TestNonceCountsThatAreWritten(t *testing.T) {
 	for _, mapped := range []bool{true, false} {
 		dir := t.TempDir()

@@ -35,8 +35,8 @@ func (k fileKeeper) Save(state []byte) error {
 
 func (k fileKeeper) Usable() error { return nil }
 
-// testOptions are Options with the defaults of a store. Below the path are the log, in "nonces",
-// and then the state, so that a copy has no older state than its log.
+// testOptions are Options with the defaults of a store. The path holds the log, in "nonces", and
+// then the state, so that a copy never has a state older than its log.
 type testOptions struct {
 	Path      string
 	Sync      bool
@@ -47,7 +47,7 @@ type testOptions struct {
 	afterSync func(string) error
 }
 
-// openAlone opens a log that nobody maintains.
+// openAlone opens a log without a goroutine that maintains it.
 func openAlone(o testOptions) (*Log, error) {
 	if o.MaxNonces == 0 {
 		o.MaxNonces = 1_000_000
@@ -103,7 +103,7 @@ func openTest(t testing.TB, o testOptions) *testLog {
 
 func (s *testLog) use(n tokenstore.Nonce) error { return s.Use(&n) }
 
-// kill ends what runs, and reports whether it was not ended before.
+// kill ends the goroutines of the log, and reports whether they were running.
 func (s *testLog) kill() bool {
 	if isClosed(s.stop) {
 		return false
@@ -113,7 +113,7 @@ func (s *testLog) kill() bool {
 	return true
 }
 
-// Close closes the log, unless that was done.
+// Close closes the log, unless it is closed already.
 func (s *testLog) Close() error {
 	if !s.kill() {
 		return nil

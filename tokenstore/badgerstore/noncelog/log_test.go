@@ -37,7 +37,7 @@ func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
 	if err := use("other", 0, now.Unix()); err != nil {
 		t.Errorf("another consumer: %v", err)
 	}
-	// What expires makes room, and only that.
+	// Only expired nonces make room.
 	if err := s.LookAfter(now.Add(390*time.Second), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +55,9 @@ func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
 	}
 }
 
-// TestClockThatJumps: forth, so that all is forgotten, and back, so that it would be in the window
-// again. Nothing is new again, in memory, after a crash and after a clean stop; and what comes
-// before the clock is where it was is refused, new or not.
+// TestClockThatJumps: the clock jumps forward, so that all nonces are forgotten, and back, so that
+// they would be in the window again. No nonce is accepted again, in memory, after a crash or after
+// a clean stop. Until the clock is where it was, all nonces are refused, new or not.
 func TestClockThatJumps(t *testing.T) {
 	const begin, jump = 1_800_000_000, 3600
 	now := int64(begin)
@@ -108,7 +108,7 @@ func TestClockThatJumps(t *testing.T) {
 			t.Errorf("%s: a new one that can't be told from a forgotten one: got %v, want %v", how, err, tokenstore.ErrNonceForgotten)
 		}
 	}
-	// Refused is what the timestamps that were forgotten reach to, and nothing later.
+	// Nonces are refused up to the end of the forgotten timestamps, and no further.
 	if err := s.use(windowNonce(begin+testWindow+bucketSeconds, "new")); err != nil {
 		t.Errorf("a new one behind all that was forgotten: %v", err)
 	}
@@ -133,8 +133,8 @@ func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 	}
 }
 
-// A bucket is forgotten when all its timestamps are over, so that a client whose timestamp is
-// acceptable is not refused because of others whose were older.
+// A bucket is forgotten when all its timestamps have expired. So a client with an acceptable
+// timestamp is not refused because of others with older ones.
 func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	const begin = 1_800_000_000 / bucketSeconds * bucketSeconds
 	const last = bucketSeconds - 1 // of a bucket
@@ -163,13 +163,12 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	after(300+last, "first", begin, tokenstore.ErrNonceUsed)
 	after(300+last+1, "too late", begin+last, tokenstore.ErrNonceForgotten)
 
-	// The window became narrower meanwhile: the bucket stays for as long as the first of the two
-	// needs it.
+	// The window was narrowed in between. The bucket stays for as long as the first nonce needs it.
 	const later = 10 * bucketSeconds
 	if err := use("wide", begin+later, 600); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 5000 { // some of them are where "wide" is
+	for i := range 5000 { // some of them are in the shard of "wide"
 		if err := use(fmt.Sprint("narrow ", i), begin+later, 10); err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +177,7 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	after(later+600+last+1, "wide", begin+later, tokenstore.ErrNonceForgotten)
 }
 
-// TestForgettingRests: requests wait for a little of it at the most, in memory and on disk.
+// TestForgettingRests: forgetting, in memory and on disk, never holds up a request for long.
 func TestForgettingRests(t *testing.T) {
 	const consumer = 7
 	s := newSet(math.MaxInt)
@@ -236,7 +235,7 @@ func TestForgettingRests(t *testing.T) {
 	}
 }
 
-// TestShareOfATokenIsKept: what a token has used counts after the store was opened again, too.
+// TestShareOfATokenIsKept: the nonces of a token still count after the store is opened again.
 func TestShareOfATokenIsKept(t *testing.T) {
 	const limit = 20
 	now := time.Unix(1_800_000_000, 0)
@@ -284,7 +283,7 @@ func TestTokenIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	if alike > 40 { // 12 are to be expected
+	if alike > 40 { // 12 are expected
 		t.Errorf("%d of 20,000 are like another one", alike)
 	}
 }

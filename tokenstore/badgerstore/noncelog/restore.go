@@ -15,7 +15,7 @@ import (
 // few milliseconds.
 const manyNonces = 500_000
 
-// restore loads the log, and decides what an end that was not clean may have cost:
+// restore loads the log, and decides what an unclean end may have lost:
 //
 //   - The process ended, the machine did not (its boot id is the same): nothing. The kernel has
 //     everything.
@@ -118,7 +118,8 @@ func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
 		before, zap.Duration("for", time.Duration(floor-now)*time.Second))
 }
 
-// lost returns what is missing in the journal, by the state and the counts.
+// lost compares the journal with the state and the counts, and returns an error if records are
+// missing.
 func (l *Log) lost(state logState, boot string) error {
 	for _, r := range state.segments {
 		l.journal.serial = max(l.journal.serial, r.serial+1)

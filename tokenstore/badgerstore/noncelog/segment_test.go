@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// segmentBytes is a segment of three records in four places: the second one was not finished.
+// segmentBytes is a segment of three records in four places: the second record was not finished.
 func segmentBytes(serial, key uint64) []byte {
 	h := encodeHeader(segmentVersion, 4, serial, key)
 	b := append(h[:], make([]byte, 4*recordSize)...)
@@ -78,15 +78,15 @@ func TestDecodeSegment(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSegment: a file with any content is read without harm, and each record that is read is
-// the one that would be written.
+// FuzzDecodeSegment: a file with any content is read safely, and each record that is read equals
+// the record that would be written.
 func FuzzDecodeSegment(f *testing.F) {
 	f.Add(segmentBytes(5, 6), true)
 	f.Add(segmentBytes(5, 6)[:100], false)
 	f.Add([]byte{}, true)
 	f.Fuzz(func(t *testing.T, b []byte, repair bool) {
 		if len(b) > 8 && b[8] == 1 {
-			return // what is read is not what would be written today
+			return // these records have another form today
 		}
 		if len(b) >= segmentHeader && repair {
 			h := encodeHeader(segmentVersion, uint32(len(b)-segmentHeader)/recordSize, 5, 6)
@@ -96,7 +96,7 @@ func FuzzDecodeSegment(f *testing.F) {
 		info, err := decodeSegment(b, 5, 6, func(n loggedNonce) {
 			records++
 			var r [recordSize]byte
-			for places := int64(len(b)-segmentHeader) / recordSize; ; place++ { // they come in the order of their places
+			for places := int64(len(b)-segmentHeader) / recordSize; ; place++ { // records come in the order of their places
 				if place == places {
 					t.Fatalf("%+v is not what the bytes say", n)
 				}
@@ -113,7 +113,7 @@ func FuzzDecodeSegment(f *testing.F) {
 	})
 }
 
-// Both ways to write a segment leave the same bytes.
+// Both kinds of pages write the same bytes.
 func TestPagesAreAlike(t *testing.T) {
 	n := loggedNonce{digest: digest{1, 2, 3}, consumer: 4, token: 8, timestamp: 5, expires: 6}
 	var files [2][]byte
@@ -139,8 +139,8 @@ func TestPagesAreAlike(t *testing.T) {
 	}
 }
 
-// A record of version 1 knows a minute only. With buckets of any width it is found where its nonce
-// would be looked for, and kept for as long as it was.
+// The timestamp in a record of version 1 is a minute. With buckets of any width, the nonce is found
+// where it is looked up, and kept for as long as before.
 func TestNoncesOfVersion1(t *testing.T) {
 	const bucket, window = 30_000_000, 300
 	stored := loggedNonce{expires: uint32(bucket*v1BucketWidth + v1BucketWidth - 1 + window)}

@@ -25,7 +25,7 @@ func mountSmall(t *testing.T, mib int) string {
 	return dir
 }
 
-// A disk without room is an error where a segment is made, not a signal where it is written to.
+// A full disk is an error when a segment is made, and not a signal when a record is written.
 func TestSegmentOnAFullDisk(t *testing.T) {
 	dir := mountSmall(t, 6)
 	first, err := newSegment(dir, 1, 1)
