@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 // A savedStore is the files of a store, and their content.
@@ -613,7 +614,7 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			core, logs := observer.New(zapcore.WarnLevel)
-			o := Options{Path: crash(t, path), Logger: zap.New(core)}
+			o := Options{Path: disktest.Crash(t, path), Logger: zap.New(core)}
 			if err := os.Remove(filepath.Join(o.Path, ledgerName)); err != nil {
 				t.Fatal(err)
 			}

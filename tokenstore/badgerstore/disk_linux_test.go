@@ -18,9 +18,6 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/ristretto/v2/z"
-	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -50,7 +47,7 @@ func TestRemoval(t *testing.T) {
 
 func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	path := t.TempDir()
-	loadTokensOf(t, path, n, func(*badger.Options) {})
+	loadTokens(t, path, n, ofOneConsumer, func(*badger.Options) {})
 	s := openTest(t, Options{Path: path})
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}); err != nil {
 		t.Fatal(err)
@@ -156,7 +153,7 @@ func TestRemovalMemory(t *testing.T) {
 // Badger cleans up.
 func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	path := t.TempDir()
-	loadTokensOf(t, path, n, tune)
+	loadTokens(t, path, n, ofOneConsumer, tune)
 	s, err := Open(Options{Path: path, tune: tune})
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +208,7 @@ func TestRemovalAwaitsMerges(t *testing.T) {
 		o.NumLevelZeroTables = 10 // so Badger merges no tables by itself
 		o.SyncWrites = false
 	}
-	loadTokensOf(t, path, n, tune)
+	loadTokens(t, path, n, ofOneConsumer, tune)
 	s := openTest(t, Options{Path: path, tune: tune})
 	for s.unmerged() < unmergedTables {
 		if err := s.fillMemtable(); err != nil {
@@ -320,6 +317,11 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer)
 }
 
+// ofOneConsumer has loadTokens make tokens of the consumer k.
+func ofOneConsumer(_ int, t *tokenstore.AccessToken) {
+	t.Secret, t.Consumer = strings.Repeat("s", 80), "k"
+}
+
 // peakHeap returns by how much the heap grows until `until` returns.
 func peakHeap(until func() bool) (peak uint64) {
 	runtime.GC()
@@ -358,45 +360,4 @@ func diskUse(tb testing.TB, dir string) (bytes int64) {
 		tb.Fatal(err)
 	}
 	return bytes
-}
-
-// loadTokensOf makes a store with n access tokens of the consumer k.
-func loadTokensOf(tb testing.TB, path string, n int, tune func(*badger.Options)) {
-	must := func(err error) {
-		if err != nil {
-			tb.Fatal(err)
-		}
-	}
-	must(os.MkdirAll(filepath.Join(path, "tokens"), 0o700))
-	o := databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop())
-	tune(&o)
-	db, err := badger.Open(o)
-	must(err)
-	w := db.NewStreamWriter()
-	must(w.Prepare())
-	buf := z.NewBuffer(4<<20, "test")
-	flush := func() {
-		must(w.Write(buf))
-		buf.Reset()
-	}
-	secret := strings.Repeat("s", 80)
-	for stream, prefix := range []byte{prefixTokenOfConsumer, prefixAccessToken, prefixTokenOfUser} {
-		for i := range n {
-			var c change
-			putAccessToken(&c, &tokenstore.AccessToken{Key: loadedKey(i, n), Secret: secret, Consumer: "k",
-				User: fmt.Sprintf("user-%08d", i/10), Permission: "READ_PUBLIC", Created: time.Unix(1_700_000_000, 0)})
-			for _, o := range c.ops {
-				if o.entry.Key[0] == prefix {
-					badger.KVToBuffer(&pb.KV{Key: o.entry.Key, Value: o.entry.Value, Version: 1, StreamId: uint32(stream + 1)}, buf)
-				}
-			}
-			if buf.LenNoPadding() > 3<<20 {
-				flush()
-			}
-		}
-		flush()
-	}
-	must(w.Flush())
-	must(buf.Release())
-	must(db.Close())
 }

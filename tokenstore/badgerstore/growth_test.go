@@ -52,7 +52,13 @@ func growTokens(t *testing.T, n int) {
 	}
 	if _, err := os.Stat(filepath.Join(path, "loaded")); err != nil {
 		start := time.Now()
-		loadTokens(t, path, n)
+		secret := strings.Repeat("s", 160)
+		loadTokens(t, path, n, func(i int, token *tokenstore.AccessToken) {
+			token.Secret, token.Consumer = secret, fmt.Sprintf("consumer %06d", i/(n/1000+1))
+		}, func(*badger.Options) {})
+		if err := os.WriteFile(filepath.Join(path, "loaded"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		t.Logf("loaded %d tokens in %v", n, time.Since(start))
 	}
 
@@ -109,15 +115,21 @@ func loadedKey(i, n int) string {
 	return string(key)
 }
 
-// loadTokens makes a store with n access tokens, of a thousand consumers and a user for each ten.
-func loadTokens(tb testing.TB, path string, n int) {
+// loadTokens makes a store with n access tokens, and a user for each ten. complete sets the secret
+// and the consumer of token i.
+func loadTokens(
+	tb testing.TB, path string, n int, complete func(i int, t *tokenstore.AccessToken),
+	tune func(*badger.Options),
+) {
 	must := func(err error) {
 		if err != nil {
 			tb.Fatal(err)
 		}
 	}
 	must(os.MkdirAll(filepath.Join(path, "tokens"), 0o700))
-	db, err := badger.Open(databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop()))
+	o := databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop())
+	tune(&o)
+	db, err := badger.Open(o)
 	must(err)
 	w := db.NewStreamWriter()
 	must(w.Prepare())
@@ -126,15 +138,17 @@ func loadTokens(tb testing.TB, path string, n int) {
 		must(w.Write(buf))
 		buf.Reset()
 	}
-	secret := strings.Repeat("s", 160)
 	for stream, prefix := range []byte{prefixTokenOfConsumer, prefixAccessToken, prefixTokenOfUser} {
 		for i := range n {
+			t := tokenstore.AccessToken{Key: loadedKey(i, n), User: fmt.Sprintf("user-%08d", i/10),
+				Permission: "READ_PUBLIC", Created: time.Unix(1_700_000_000, 0)}
+			complete(i, &t)
 			var c change
-			putAccessToken(&c, &tokenstore.AccessToken{Key: loadedKey(i, n), Secret: secret, Consumer: fmt.Sprintf("consumer %06d", i/(n/1000+1)),
-				User: fmt.Sprintf("user-%08d", i/10), Permission: "READ_PUBLIC", Created: time.Unix(1_700_000_000, 0)})
+			putAccessToken(&c, &t)
 			for _, o := range c.ops {
 				if o.entry.Key[0] == prefix {
-					badger.KVToBuffer(&pb.KV{Key: o.entry.Key, Value: o.entry.Value, Version: 1, StreamId: uint32(stream + 1)}, buf)
+					badger.KVToBuffer(&pb.KV{Key: o.entry.Key, Value: o.entry.Value, Version: 1,
+						StreamId: uint32(stream + 1)}, buf)
 				}
 			}
 			if buf.LenNoPadding() > 3<<20 {
@@ -146,7 +160,6 @@ func loadTokens(tb testing.TB, path string, n int) {
 	must(w.Flush())
 	must(buf.Release())
 	must(db.Close())
-	must(os.WriteFile(filepath.Join(path, "loaded"), nil, 0o600))
 }
 
 func growNonces(t *testing.T, n int) {

@@ -3,7 +3,6 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 const testWindow = 300
@@ -32,38 +32,12 @@ func windowNonce(timestamp int64, value string) tokenstore.Nonce {
 		Expires: time.Unix(timestamp+1+testWindow, 0)}
 }
 
-// crash copies the store as another process would find it now.
-func crash(t *testing.T, path string) string {
-	t.Helper()
-	for try := range 100 {
-		to := filepath.Join(t.TempDir(), fmt.Sprint("crashed", try))
-		err := os.CopyFS(to, os.DirFS(path))
-		if err == nil {
-			return to
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
-			t.Fatal(err)
-		}
-	}
-	t.Fatal("the store never rests")
-	return ""
-}
-
-func segmentsOf(t *testing.T, path string) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(path, "nonces", "*"+segmentSuffix))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
 // TestRestart: the nonce log and its state in the database are restored together, after each kind
 // of end.
 func TestRestart(t *testing.T) {
 	const begin = 1_800_000_000
 	flip := func(t *testing.T, path string) {
-		for _, name := range segmentsOf(t, path) {
+		for _, name := range disktest.Segments(t, path) {
 			b, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
@@ -90,7 +64,7 @@ func TestRestart(t *testing.T) {
 		{"a power cut with sync on costs nothing", false, true, "another", nil, -testWindow, ""},
 		{"a flipped bit costs a window", false, false, "same", flip, testWindow + 2, "record 0"},
 		{"a truncated segment costs a window", true, false, "same", func(t *testing.T, path string) {
-			for _, name := range segmentsOf(t, path) {
+			for _, name := range disktest.Segments(t, path) {
 				if err := os.Truncate(name, segmentHeader+10); err != nil {
 					t.Fatal(err)
 				}
@@ -140,7 +114,7 @@ func TestRestart(t *testing.T) {
 			}
 			crashed := ""
 			if !c.clean {
-				crashed = crash(t, path)
+				crashed = disktest.Crash(t, path)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 // makeStoresEnv makes TestMakeStores write stores of the present program to testdata/stores, with
@@ -178,7 +179,7 @@ func TestMakeStores(t *testing.T) {
 	if err := fillKept(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	pack(t, crash(t, path), filepath.Join("testdata", "stores", name+"-killed.tgz"))
+	pack(t, disktest.Crash(t, path), filepath.Join("testdata", "stores", name+"-killed.tgz"))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 // openOnceEnv makes the test binary open the store at its value, use it briefly and close it.
@@ -333,7 +334,7 @@ func TestKillWhileSegmentsComeAndGo(t *testing.T) {
 			}
 		}
 		core, logs := observer.New(zap.WarnLevel)
-		copied := crash(t, path)
+		copied := disktest.Crash(t, path)
 		s, err := Open(Options{Path: copied, bootID: "same", MaxNonces: 1 << 40, Clock: func() time.Time { return time.Unix(base, 0) }, Logger: zap.New(core)})
 		if err != nil {
 			t.Fatal(err)

@@ -13,30 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
-
-// mountSmall mounts a file system of mib MiB. It skips the test if mounting is not possible.
-func mountSmall(t *testing.T, mib int) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
-		t.Skipf("needs to mount a small file system, which only root may: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // On a disk with room to remove but not to add, concurrent additions do not make a revocation fail.
 func TestRevocationsOnANearlyFullDisk(t *testing.T) {
-	dir := mountSmall(t, 120)
+	dir := disktest.MountSmall(t, 120)
 	s := openTest(t, Options{Path: filepath.Join(dir, "store")})
 	const tokens = 50
 	for i := range tokens {
@@ -81,7 +65,7 @@ func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
 	if dir == "" {
 		child := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
-		child.Env = append(os.Environ(), fullDiskEnv+"="+mountSmall(t, 160))
+		child.Env = append(os.Environ(), fullDiskEnv+"="+disktest.MountSmall(t, 160))
 		if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestFullDisk") {
 			t.Errorf("%v\n%s", err, out)
 		}
@@ -146,7 +130,7 @@ func TestFullDisk(t *testing.T) {
 // A store that runs and revokes with little free space opens again with the same space. When it is
 // closed it gives back a segment, and needs that space again.
 func TestRestartWithLittleSpace(t *testing.T) {
-	dir := mountSmall(t, 200)
+	dir := disktest.MountSmall(t, 200)
 	o := Options{Path: filepath.Join(dir, "store")}
 	s, err := Open(o)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 func editFile(t testing.TB, path string, f func(b []byte) []byte) {
@@ -55,7 +56,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	older := crash(t, o.Path)
+	older := disktest.Crash(t, o.Path)
 	var workers sync.WaitGroup
 	for worker := range 4 {
 		workers.Go(func() {
@@ -68,11 +69,11 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	unsettled := crash(t, o.Path)
+	unsettled := disktest.Crash(t, o.Path)
 	if err := s.LookAfter(clock(), nil); err != nil {
 		t.Fatal(err)
 	}
-	killed := crash(t, o.Path)
+	killed := disktest.Crash(t, o.Path)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 		}), "of a version that this program does not know: version 3, and it knows 1 to 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := crash(t, c.from)
+			dir := disktest.Crash(t, c.from)
 			if c.harm != nil {
 				c.harm(t, dir)
 			}

@@ -2,7 +2,6 @@ package noncelog
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -126,30 +125,4 @@ const testWindow = 300
 func windowNonce(timestamp int64, value string) tokenstore.Nonce {
 	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value,
 		Expires: time.Unix(timestamp+1+testWindow, 0)}
-}
-
-// crash copies the store as another process would find it now.
-func crash(t *testing.T, path string) string {
-	t.Helper()
-	for try := range 100 {
-		to := filepath.Join(t.TempDir(), fmt.Sprint("crashed", try))
-		err := os.CopyFS(to, os.DirFS(path))
-		if err == nil {
-			return to
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
-			t.Fatal(err)
-		}
-	}
-	t.Fatal("the store never rests")
-	return ""
-}
-
-func segmentsOf(t *testing.T, path string) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(path, "nonces", "*"+segmentSuffix))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
 }

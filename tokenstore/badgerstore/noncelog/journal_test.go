@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 // TestPowerCut opens the nonce log with the bytes that were synced when the power was cut, at a
@@ -113,9 +114,9 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	all.Wait()
 
 	// The tokens database is synced at each commit. Its later states refuse at least as much.
-	copied := crash(t, path)
+	copied := disktest.Crash(t, path)
 	s.looking.Unlock()
-	for _, name := range segmentsOf(t, copied) {
+	for _, name := range disktest.Segments(t, copied) {
 		b, ok := disk[filepath.Base(name)]
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
@@ -222,8 +223,8 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			}
 			look()
 
-			path := crash(t, o.Path)
-			for _, name := range segmentsOf(t, path) {
+			path := disktest.Crash(t, o.Path)
+			for _, name := range disktest.Segments(t, path) {
 				mu.Lock()
 				b := disk[filepath.Base(name)]
 				mu.Unlock()
@@ -308,7 +309,7 @@ func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	until := s.journal.ceiling.Load() + 1
-	o.Path, o.bootID = crash(t, o.Path), "two"
+	o.Path, o.bootID = disktest.Crash(t, o.Path), "two"
 	o.Clock = func() time.Time { return time.Unix(1_800_000_000, 0) }
 	openTest(t, o)
 	said := logs.FilterMessageSnippet("restore a backup").All()
@@ -342,7 +343,7 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := int64(0)
-	for _, name := range segmentsOf(t, path) {
+	for _, name := range disktest.Segments(t, path) {
 		i, err := os.Stat(name)
 		if err != nil {
 			t.Fatal(err)
@@ -360,9 +361,9 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 	}
 	now.Add(2*testWindow + bucketSeconds)
 	s.wake()
-	for deadline := time.Now().Add(time.Minute); len(segmentsOf(t, path)) > 1; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(disktest.Segments(t, path)) > 1; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("there are still %q", segmentsOf(t, path))
+			t.Fatalf("there are still %q", disktest.Segments(t, path))
 		}
 	}
 	if b := s.set.buckets(); len(b) > 0 {
@@ -408,7 +409,7 @@ func TestStateAfterKill(t *testing.T) {
 	if before.ceiling <= now.Unix() || before.window < testWindow {
 		t.Fatalf("state: %+v", before)
 	}
-	o.Path = crash(t, o.Path)
+	o.Path = disktest.Crash(t, o.Path)
 	n := openTest(t, o).Log
 	if n.floor.Load() != before.floor || n.journal.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
 		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.journal.ceiling.Load(), n.window.Load(), before)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
@@ -91,7 +92,7 @@ func TestClockThatJumps(t *testing.T) {
 	for _, how := range []string{"in memory", "after a crash", "after a clean stop"} {
 		switch how {
 		case "after a crash":
-			o.Path = crash(t, o.Path)
+			o.Path = disktest.Crash(t, o.Path)
 			s = openTest(t, o)
 		case "after a clean stop":
 			if err := s.Close(); err != nil {
@@ -251,7 +252,7 @@ func TestShareOfATokenIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	o.Path = crash(t, o.Path)
+	o.Path = disktest.Crash(t, o.Path)
 	for _, how := range []string{"after kill -9", "after a clean stop"} {
 		s, err := open(o)
 		if err != nil {
