@@ -24,6 +24,7 @@
 //	noncelog/         the used nonces: memory, log, segments; it knows nothing of Badger
 //	internal/batch/   group commit: concurrent calls share one transaction, and so one fsync
 //	internal/disk/    free space, durable names
+//	internal/disktest/    helpers that the tests of this package and of noncelog share
 //
 // The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule
 // (tokenstore's transition.go) -> commit (internal/batch) -> cache. A revocation of many tokens
