@@ -48,7 +48,7 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 	if problem := h.useEndpointNonce(r, c); problem != nil {
 		return nil, problem
 	}
-	token, err := c.store.Exchange(ctx, request.Key, c.params.Verifier, tokenstore.NewKey(), tokenstore.NewSecret())
+	token, err := c.store.Exchange(ctx, request.Key, c.params.Verifier)
 	if err != nil {
 		return nil, storeProblem(err)
 	}

@@ -591,7 +591,7 @@ func TestAdminReviewLeadsToTheAccessToken(t *testing.T) {
 		t.Errorf("shown later: %v", shown)
 	}
 	verifier, _ := answer["verifier"].(string)
-	token, err := a.store().Exchange(t.Context(), "req", verifier, "key", "secret")
+	token, err := a.store().Exchange(t.Context(), "req", verifier)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -455,7 +455,7 @@ func TestReviewAgain(t *testing.T) {
 // redeem exchanges a reviewed request token for its access token.
 func (s *testSite) redeem(key, verifier string) *tokenstore.AccessToken {
 	s.t.Helper()
-	access, err := s.store().Exchange(s.t.Context(), key, verifier, tokenstore.NewKey(), tokenstore.NewSecret())
+	access, err := s.store().Exchange(s.t.Context(), key, verifier)
 	if err != nil {
 		s.t.Fatal(err)
 	}

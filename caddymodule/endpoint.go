@@ -71,7 +71,7 @@ func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal
 	if c.timestamp == 0 {
 		return nil
 	}
-	return h.useNonce(r.Context(), c.store, &c.params, c.timestamp, true)
+	return h.useNonce(r.Context(), c.store, &c.params, nil, c.timestamp, true)
 }
 
 // answerForm writes the credentials of a token, form-encoded (RFC 5849 section 2.1), in the order

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -12,7 +13,18 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
+
+// retryAfter returns the seconds after which a client should try again: those that the store knows
+// of, or 5.
+func retryAfter(p *refusal.Problem) string {
+	var later *tokenstore.LaterError
+	if !errors.As(p.Cause, &later) {
+		return "5"
+	}
+	return strconv.FormatInt(int64(max(1, math.Ceil(later.After.Seconds()))), 10)
+}
 
 // refuse answers a request with a problem, and reports it to the operator.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
@@ -27,7 +39,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", h.challenge(r))
 	case http.StatusServiceUnavailable:
-		header.Set("Retry-After", "5")
+		header.Set("Retry-After", retryAfter(p))
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", allowedMethods(endpoint))
 	}

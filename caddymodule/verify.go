@@ -158,7 +158,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 		return id, nil
 	}
 	if timestamp != 0 {
-		if problem := h.useNonce(r.Context(), store, &s.params, timestamp, false); problem != nil {
+		if problem := h.useNonce(r.Context(), store, &s.params, token, timestamp, false); problem != nil {
 			return Identity{}, problem
 		}
 	}
@@ -298,13 +298,14 @@ func (h *Handler) checkFreshness(s *signed, endpoint bool) (int64, *refusal.Prob
 }
 
 // useNonce refuses a replayed request.
-func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth1.Params, timestamp int64, endpoint bool) *refusal.Problem {
+func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth1.Params, token *tokenstore.AccessToken, timestamp int64, endpoint bool) *refusal.Problem {
 	err := store.UseNonce(ctx, tokenstore.Nonce{
-		Consumer:  p.ConsumerKey,
-		Token:     p.Token,
-		Timestamp: timestamp,
-		Value:     p.Nonce,
-		Endpoint:  endpoint,
+		Consumer:    p.ConsumerKey,
+		Token:       p.Token,
+		Timestamp:   timestamp,
+		Value:       p.Nonce,
+		Endpoint:    endpoint,
+		AccessToken: token,
 		// One second after the window: until then the timestamp passes checkFreshness.
 		Expires: time.Unix(timestamp+1, 0).Add(time.Duration(h.app.TimestampWindow)),
 	})
@@ -313,6 +314,8 @@ func (h *Handler) useNonce(ctx context.Context, store tokenstore.Store, p *oauth
 		return nil
 	case errors.Is(err, tokenstore.ErrNonceUsed):
 		return refusal.NonceUsed
+	case errors.Is(err, tokenstore.ErrNotFound): // revoked since lookUp
+		return refusal.UnknownToken.About(p.Token)
 	case errors.Is(err, tokenstore.ErrNonceForgotten):
 		return refusal.Timestamp.Because(err)
 	case errors.Is(err, tokenstore.ErrTokenNoncesFull): // the next nonce is refused as well

@@ -158,6 +158,10 @@ type Nonce struct {
 	// Timestamp is oauth_timestamp, in seconds since 1970.
 	Timestamp int64
 	Value     string
+	// AccessToken is the record that the request was verified with, as AccessToken returned it; nil
+	// if there is none, or if it makes no difference. A store with replicas checks together with the
+	// nonce that the token is still there.
+	AccessToken *AccessToken
 	// Endpoint marks a request to an endpoint. A consumer can make any number of those without a
 	// grant. So they have a share of the consumer's nonces, one part of EndpointShare, and no more.
 	Endpoint bool

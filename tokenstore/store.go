@@ -48,6 +48,16 @@ var (
 	ErrClosed = errors.New("store is closed")
 )
 
+// A LaterError is the error of a store that can't do its work now, and knows when it can.
+type LaterError struct {
+	// After is how long the caller should wait before it tries again.
+	After time.Duration
+	Err   error
+}
+
+func (e *LaterError) Error() string { return e.Err.Error() }
+func (e *LaterError) Unwrap() error { return e.Err }
+
 // Limits of self-registered consumers, so that a flood cannot fill a store.
 const (
 	// MaxWaiting is how many request tokens such a consumer may have that are not exchanged,
@@ -132,11 +142,14 @@ type Store interface {
 	// with the review that is stored, and so with the first verifier. See RequestToken.WithReview
 	// for its errors, and ErrNotFound.
 	Review(ctx context.Context, key string, r Review) (*RequestToken, error)
-	// Exchange turns a reviewed request token into the access token whose key and secret are given,
-	// and forgets the request token. Of any number of calls at the same time, one succeeds.
-	// ErrNotFound; see RequestToken.Exchange for the others. A wrong verifier is counted durably
-	// before ErrVerifier is returned. The MaxVerifierFailures-th removes the token.
-	Exchange(ctx context.Context, key, verifier, accessKey, accessSecret string) (*AccessToken, error)
+	// Exchange turns a reviewed request token into an access token with a new key and secret, and
+	// forgets the request token. Of any number of calls at the same time, one succeeds. ErrNotFound;
+	// see RequestToken.Exchange for the others. A wrong verifier is counted durably before
+	// ErrVerifier is returned. The MaxVerifierFailures-th removes the token.
+	//
+	// A call that returned another error may have done its work: the next one may then return the
+	// same access token. There is never a second one.
+	Exchange(ctx context.Context, key, verifier string) (*AccessToken, error)
 
 	// CreateAccessToken adds an access token. ErrExists.
 	CreateAccessToken(ctx context.Context, t *AccessToken) error
@@ -167,7 +180,8 @@ type Store interface {
 	Touch(ctx context.Context, used map[string]time.Time) error
 
 	// UseNonce remembers the nonce until it expires. ErrNonceUsed, ErrNoncesFull,
-	// ErrTokenNoncesFull, ErrEndpointNoncesFull, ErrNonceForgotten.
+	// ErrTokenNoncesFull, ErrEndpointNoncesFull, ErrNonceForgotten; ErrNotFound if the store found
+	// out that Nonce.AccessToken was revoked.
 	UseNonce(ctx context.Context, n Nonce) error
 
 	// Secret returns the store's 32 random bytes. The first call makes them; they never change, and

@@ -171,7 +171,7 @@ func BenchmarkExchange(b *testing.B) {
 				b.Error(err)
 				return
 			}
-			if _, err := s.Exchange(ctx, key, "", key, "secret"); err != nil {
+			if _, err := s.Exchange(ctx, key, ""); err != nil {
 				b.Error(err)
 				return
 			}

@@ -114,10 +114,10 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 					case 3:
 						_, _ = s.Review(ctx, key, tokenstore.Review{User: fmt.Sprint("u", rng.IntN(3)), Permission: permission, Verifier: "v"})
 					case 4:
-						_, _ = s.Exchange(ctx, key, "v", tokenstore.NewKey(), "secret")
+						_, _ = s.Exchange(ctx, key, "v")
 					case 5:
 						for range tokenstore.MaxVerifierFailures {
-							_, _ = s.Exchange(ctx, key, "wrong", tokenstore.NewKey(), "secret")
+							_, _ = s.Exchange(ctx, key, "wrong")
 						}
 					case 6:
 						f := tokenstore.Filter{User: fmt.Sprint("u", rng.IntN(3))}
@@ -225,7 +225,7 @@ func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
 	if got := s.requests.consumers["k"]; got == nil || got.waiting != 1 || got.stored != 3 {
 		t.Errorf("counted %+v, want 1 of 3 waiting", got)
 	}
-	if _, err := s.Exchange(t.Context(), "refused", "", "a", "b"); err != tokenstore.ErrRefused {
+	if _, err := s.Exchange(t.Context(), "refused", ""); err != tokenstore.ErrRefused {
 		t.Errorf("refused: got %v", err)
 	}
 	if err := s.sweepRequests(now); err != nil {

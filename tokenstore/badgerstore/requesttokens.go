@@ -211,7 +211,7 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 }
 
 // Exchange turns a reviewed request token into an access token.
-func (s *Store) Exchange(ctx context.Context, key, verifier, accessKey, accessSecret string) (*tokenstore.AccessToken, error) {
+func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore.AccessToken, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (s *Store) Exchange(ctx context.Context, key, verifier, accessKey, accessSe
 	if err != nil {
 		return nil, err
 	}
-	access, err := t.Exchange(verifier, accessKey, accessSecret, s.clock())
+	access, err := t.Exchange(verifier, tokenstore.NewKey(), tokenstore.NewSecret(), s.clock())
 	if errors.Is(err, tokenstore.ErrVerifier) {
 		if err := s.countVerifierFailure(t, version); err != nil {
 			return nil, err // not ErrVerifier, which says that it was counted

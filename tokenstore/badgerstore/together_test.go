@@ -53,7 +53,7 @@ func TestEverythingAtOnce(t *testing.T) {
 							_, err = s.Review(ctx, key, tokenstore.Review{User: user, Permission: []string{"P", tokenstore.Unauthorized}[r.IntN(2)]})
 						}
 						if err == nil {
-							_, err = s.Exchange(ctx, key, "", key, "s")
+							_, err = s.Exchange(ctx, key, "")
 						}
 					case 5:
 						err = s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: key, Consumer: name, User: user, Expires: exp})

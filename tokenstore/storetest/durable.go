@@ -96,7 +96,7 @@ func everyCall(ctx context.Context, s tokenstore.Store, c *clock) []error {
 	add(err)
 	_, err = s.Review(ctx, "r", review(c, "u", "READ_PUBLIC"))
 	add(err)
-	_, err = s.Exchange(ctx, "r", "", "a", "b")
+	_, err = s.Exchange(ctx, "r", "")
 	add(err)
 	add(s.CreateAccessToken(ctx, accessToken(c, "a", "k", "u")))
 	_, err = s.AccessToken(ctx, "a")
@@ -128,7 +128,7 @@ var durableCases = []struct {
 		must(t, s.RevokeToken(t.Context(), "revoked"))
 		reviewed(t, s, c, "r", "k", "u")
 		reviewed(t, s, c, "exchanged", "k", "u")
-		_, err := s.Exchange(t.Context(), "exchanged", "", "b", "secret")
+		_, err := s.Exchange(t.Context(), "exchanged", "")
 		must(t, err)
 		secret, err := s.Secret(t.Context())
 		must(t, err)
@@ -144,13 +144,13 @@ var durableCases = []struct {
 		}
 		_, err = s.AccessToken(t.Context(), "revoked")
 		wantErr(t, err, tokenstore.ErrNotFound)
-		_, err = s.Exchange(t.Context(), "exchanged", "", "c", "secret")
+		_, err = s.Exchange(t.Context(), "exchanged", "")
 		wantErr(t, err, tokenstore.ErrNotFound)
 		_, err = s.Review(t.Context(), "r", review(c, "u", "READ_PUBLIC"))
 		must(t, err) // the same answer again
 		_, err = s.Review(t.Context(), "r", review(c, "u", "WRITE_PUBLIC"))
 		wantErr(t, err, tokenstore.ErrAlreadyReviewed)
-		_, err = s.Exchange(t.Context(), "r", "", "c", "secret")
+		_, err = s.Exchange(t.Context(), "r", "")
 		must(t, err)
 		if again, err := s.Secret(t.Context()); err != nil || again != secret {
 			t.Errorf("the secret changed (%v)", err)
@@ -166,12 +166,12 @@ var durableCases = []struct {
 		_, err := s.Review(t.Context(), "r", v)
 		must(t, err)
 		for range tokenstore.MaxVerifierFailures {
-			_, err := s.Exchange(t.Context(), "r", "wrong", "a", "b")
+			_, err := s.Exchange(t.Context(), "r", "wrong")
 			wantErr(t, err, tokenstore.ErrVerifier)
 			must(t, s.Close())
 			s = open()
 		}
-		_, err = s.Exchange(t.Context(), "r", "right", "a", "b")
+		_, err = s.Exchange(t.Context(), "r", "right")
 		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
 	{"nonces are used after reopening", func(t *testing.T, open func() tokenstore.Store, c *clock) {

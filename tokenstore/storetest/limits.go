@@ -40,7 +40,7 @@ var limitCases = []testCase{
 		_, err = s.Review(t.Context(), waiting[1], review(c, "u", "READ_PUBLIC"))
 		must(t, err)
 		wantErr(t, create("y", "k"), tokenstore.ErrTooMany)
-		_, err = s.Exchange(t.Context(), waiting[1], "", "a", "secret")
+		_, err = s.Exchange(t.Context(), waiting[1], "")
 		must(t, err)
 		must(t, create("after an exchange", "k"))
 		wantErr(t, create("y", "k"), tokenstore.ErrTooMany)

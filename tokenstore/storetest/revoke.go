@@ -59,7 +59,7 @@ var revokeCases = []testCase{
 				for i := range racers {
 					all.Go(func() {
 						defer func() { exchanged <- struct{}{} }()
-						_, err := s.Exchange(context.WithoutCancel(t.Context()), numbered(name+" r", i), "", numbered(name+" a", i), "secret")
+						_, err := s.Exchange(context.WithoutCancel(t.Context()), numbered(name+" r", i), "")
 						if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
 							t.Error(err)
 						}
@@ -224,7 +224,7 @@ func testNewGrants(t *testing.T, s tokenstore.Store, c *clock, revoke func(round
 			wantErr(t, s.RevokeToken(t.Context(), key), tokenstore.ErrNotFound)
 			_, err = s.RequestToken(t.Context(), numbered("r", i))
 			wantErr(t, err, tokenstore.ErrNotFound)
-			_, err = s.Exchange(t.Context(), numbered("r", i), "", "x", "secret")
+			_, err = s.Exchange(t.Context(), numbered("r", i), "")
 			wantErr(t, err, tokenstore.ErrNotFound)
 			_, err = s.Review(t.Context(), numbered("r", i), review(c, "u", "READ_PUBLIC"))
 			wantErr(t, err, tokenstore.ErrNotFound)

@@ -44,7 +44,7 @@ var tokenCases = []testCase{
 		wantErr(t, err, tokenstore.ErrNotFound)
 		_, err = s.Review(t.Context(), "x", review(c, "u", "READ_PUBLIC"))
 		wantErr(t, err, tokenstore.ErrNotFound)
-		_, err = s.Exchange(t.Context(), "x", "", "a", "b")
+		_, err = s.Exchange(t.Context(), "x", "")
 		wantErr(t, err, tokenstore.ErrNotFound)
 		wantErr(t, s.RevokeToken(t.Context(), "x"), tokenstore.ErrNotFound)
 	}},
@@ -93,7 +93,7 @@ var tokenCases = []testCase{
 			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
 			_, err = s.Review(t.Context(), key, review(c, "somebody else", "READ_PUBLIC"))
 			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
-			_, err = s.Exchange(t.Context(), key, verifiers[0], numbered("a", round), "secret")
+			_, err = s.Exchange(t.Context(), key, verifiers[0])
 			must(t, err)
 			_, err = answer(0, "READ_PUBLIC")
 			wantErr(t, err, tokenstore.ErrNotFound)
@@ -113,8 +113,8 @@ var tokenCases = []testCase{
 		for round := range rounds {
 			key, consumer := numbered("r", round), numbered("k", round)
 			reviewed(t, s, c, key, consumer, "u")
-			wantRace(t, race(func(i int) error {
-				_, err := s.Exchange(t.Context(), key, "", numbered(key+" a", i), "secret")
+			wantRace(t, race(func(int) error {
+				_, err := s.Exchange(t.Context(), key, "")
 				return err
 			}), tokenstore.ErrNotFound)
 			if got := tokensOf(t, s, tokenstore.Filter{Consumer: consumer}, 10); len(got) != 1 {
@@ -130,14 +130,17 @@ var tokenCases = []testCase{
 		_, err := s.Review(t.Context(), "r", r)
 		must(t, err)
 		c.advance(time.Minute)
-		got, err := s.Exchange(t.Context(), "r", "", "a", "secret")
+		got, err := s.Exchange(t.Context(), "r", "")
 		must(t, err)
-		want := &tokenstore.AccessToken{Key: "a", Secret: "secret", Consumer: "k", User: "u", Permission: "WRITE_PUBLIC",
+		if len(got.Key) < 20 || len(got.Secret) < 20 {
+			t.Errorf("got the key %q and the secret %q", got.Key, got.Secret)
+		}
+		want := &tokenstore.AccessToken{Key: got.Key, Secret: got.Secret, Consumer: "k", User: "u", Permission: "WRITE_PUBLIC",
 			Context: "ctx", Created: c.Now(), Expires: r.Expires}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
-		stored, err := s.AccessToken(t.Context(), "a")
+		stored, err := s.AccessToken(t.Context(), got.Key)
 		must(t, err)
 		if !reflect.DeepEqual(stored, want) {
 			t.Errorf("stored %+v, want %+v", stored, want)
@@ -145,10 +148,10 @@ var tokenCases = []testCase{
 	}},
 	{"a request token that nobody reviewed is not exchanged", func(t *testing.T, s tokenstore.Store, c *clock) {
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
-		_, err := s.Exchange(t.Context(), "r", "", "a", "b")
+		_, err := s.Exchange(t.Context(), "r", "")
 		wantErr(t, err, tokenstore.ErrNotReviewed)
 		c.advance(2*time.Hour + time.Minute)
-		_, err = s.Exchange(t.Context(), "r", "", "a", "b")
+		_, err = s.Exchange(t.Context(), "r", "")
 		wantErr(t, err, tokenstore.ErrNotReviewed)
 	}},
 	{"an expired request token is neither reviewed nor exchanged, and remembered for a while", func(t *testing.T, s tokenstore.Store, c *clock) {
@@ -157,16 +160,16 @@ var tokenCases = []testCase{
 		c.advance(2 * time.Hour)
 		_, err := s.Review(t.Context(), "waiting", review(c, "u", "READ_PUBLIC"))
 		wantErr(t, err, tokenstore.ErrExpired)
-		_, err = s.Exchange(t.Context(), "reviewed", "", "a", "b")
+		_, err = s.Exchange(t.Context(), "reviewed", "")
 		wantErr(t, err, tokenstore.ErrExpired)
 		c.advance(tokenstore.RequestRetention - time.Second)
-		_, err = s.Exchange(t.Context(), "reviewed", "", "a", "b")
+		_, err = s.Exchange(t.Context(), "reviewed", "")
 		wantErr(t, err, tokenstore.ErrExpired)
 		c.advance(time.Second)
 		for _, key := range []string{"waiting", "reviewed"} {
 			_, err = s.RequestToken(t.Context(), key)
 			wantErr(t, err, tokenstore.ErrNotFound)
-			_, err = s.Exchange(t.Context(), key, "", "a", "b")
+			_, err = s.Exchange(t.Context(), key, "")
 			wantErr(t, err, tokenstore.ErrNotFound)
 		}
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "reviewed", "k"))) // the key is free
@@ -181,14 +184,14 @@ var tokenCases = []testCase{
 		_, err := s.Review(t.Context(), "r", review(c, "u", tokenstore.Unauthorized))
 		must(t, err)
 		for range 2 {
-			_, err = s.Exchange(t.Context(), "r", "", "a", "b")
+			_, err = s.Exchange(t.Context(), "r", "")
 			wantErr(t, err, tokenstore.ErrRefused)
 			_, err = s.Review(t.Context(), "r", review(c, "u", "READ_PUBLIC"))
 			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
 			c.advance(2*time.Hour + tokenstore.RequestRetention - time.Second)
 		}
 		c.advance(time.Second)
-		_, err = s.Exchange(t.Context(), "r", "", "a", "b")
+		_, err = s.Exchange(t.Context(), "r", "")
 		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
 	{"the fifth wrong verifier ends a request token", func(t *testing.T, s tokenstore.Store, c *clock) {
@@ -203,24 +206,24 @@ var tokenCases = []testCase{
 		}
 		oob("patient")
 		for _, wrong := range []string{"", "wrong", "righ", "right "} {
-			_, err := s.Exchange(t.Context(), "patient", wrong, "a", "b")
+			_, err := s.Exchange(t.Context(), "patient", wrong)
 			wantErr(t, err, tokenstore.ErrVerifier)
 		}
 		if r, err := s.RequestToken(t.Context(), "patient"); err != nil || r.VerifierFailures != 4 {
 			t.Fatalf("got %+v, %v; want 4 failures", r, err)
 		}
-		_, err := s.Exchange(t.Context(), "patient", "right", "a", "b")
+		_, err := s.Exchange(t.Context(), "patient", "right")
 		must(t, err)
 
 		oob("guessed")
 		got := race(func(i int) error {
-			_, err := s.Exchange(t.Context(), "guessed", numbered("v", i), numbered("g", i), "b")
+			_, err := s.Exchange(t.Context(), "guessed", numbered("v", i))
 			return err
 		})
 		if got[tokenstore.ErrVerifier] != tokenstore.MaxVerifierFailures || got[tokenstore.ErrNotFound] != racers-tokenstore.MaxVerifierFailures {
 			t.Errorf("of %d wrong verifiers at the same time: got %v", racers, got)
 		}
-		_, err = s.Exchange(t.Context(), "guessed", "right", "a2", "b")
+		_, err = s.Exchange(t.Context(), "guessed", "right")
 		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
 	{"an expired access token is remembered for a while", func(t *testing.T, s tokenstore.Store, c *clock) {
