@@ -21,10 +21,11 @@ import (
 	"time"
 )
 
-// 100 reloads under load, each with other policies, consumers and identity headers. Two configurations take turns; what
-// passes in the one is refused by the other, and each writes other headers, so that a request which is judged by a part of
-// both shows. As in TestReloadsUnderLoadLoseNothing, a request that got no answer is sent again, and must not have been taken
-// in before.
+// 100 reloads under load, each with other policies, consumers and identity headers. Two
+// configurations take turns. Each refuses the requests that the other accepts, and each writes
+// other headers, so a request that was judged by parts of both is noticed. As in
+// TestReloadsUnderLoadLoseNothing, a request without an answer is sent again, and must not have
+// been handled before.
 func TestAttackReloads(t *testing.T) {
 	up := newUpstream(t)
 	configuration := func(n int) site {
@@ -97,8 +98,8 @@ func TestAttackReloads(t *testing.T) {
 	t.Logf("%d and %d requests passed in the course of 100 reloads; %d were sent again", passed[0].Load(), passed[1].Load(), resent.Load())
 }
 
-// Whatever happens to the files of a store: the server says at start what is wrong with it, or serves, and then nobody gets
-// in who could not before.
+// After any damage to the files of a store, the server names the damage at its start, or it serves.
+// If it serves, it accepts no request that it refused before.
 func TestAttackDamagedStore(t *testing.T) {
 	up := newQuickUpstream(t)
 	master := startServer(t, site{}, up.URL)
@@ -175,7 +176,8 @@ func TestAttackDamagedStore(t *testing.T) {
 	}
 }
 
-// startsDamaged starts a server that may end at once, if it says why; false if it does.
+// startsDamaged starts a server that may end at once. It returns false if the server ends and logs
+// why.
 func startsDamaged(t *testing.T, srv *server) bool {
 	t.Helper()
 	cmd := srv.command(context.Background(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
@@ -216,7 +218,9 @@ func startsDamaged(t *testing.T, srv *server) bool {
 	return up
 }
 
-// CWE-400, CVE-2007-6750 and RFC 9112 section 9.8: idle connections, readers that do not read, and an upstream that dies in the middle of its answer hold up nobody else.
+// CWE-400, CVE-2007-6750 and RFC 9112 section 9.8: other requests are not held up by idle
+// connections, by clients that do not read, or by an upstream that dies in the middle of its
+// answer.
 func TestAttackIdleAndSlow(t *testing.T) {
 	broken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -297,7 +301,8 @@ func TestAttackIdleAndSlow(t *testing.T) {
 	slices.Sort(took)
 	heap := heapInUse(t, srv)
 	t.Logf("with %d idle connections: of 100 requests the median took %v, the slowest %v; %d MB of heap", n, took[50], took[99], heap>>20)
-	// The slowest may have met a machine that was busy with something else; most must not have met anything.
+	// The slowest requests may have been slowed by other work on the machine. Most must not be
+	// slow.
 	if took[75] > time.Second {
 		t.Errorf("every fourth request took more than %v", took[75])
 	}
@@ -306,8 +311,8 @@ func TestAttackIdleAndSlow(t *testing.T) {
 	}
 }
 
-// A configuration that is taken away, and with it the store, while requests are being judged: they are answered 503, and none
-// passes unjudged.
+// The configuration, and with it the store, is removed while requests are being judged. They are
+// answered with 503, and none passes unjudged.
 func TestAttackStoreTakenAway(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{}, up.URL)
@@ -327,7 +332,7 @@ func TestAttackStoreTakenAway(t *testing.T) {
 		conn.SetDeadline(time.Now().Add(patience))
 		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header, "Expect: 100-continue"}, body)
 		io.WriteString(conn, message[:len(message)-500])
-		// The directive reads the form, so that it is the directive that waits for the rest.
+		// The directive reads the form, so the directive waits for the rest of it.
 		if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
 			t.Fatalf("%q, %v, want 100 Continue", line, err)
 		}

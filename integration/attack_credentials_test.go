@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A forger signs what he likes with what he has.
+// A forger signs requests with the secrets and keys that it has.
 type forger struct {
 	consumer string
 	token    string // its key
@@ -47,7 +47,7 @@ func (f forger) get(t *testing.T, srv *server, mangle func(string) string) reply
 	return srv.raw(t, srv.message("GET", "/x", []string{"Authorization: " + f.header(t, srv, "/x", mangle)}, ""))
 }
 
-// RFC 5849 sections 3.4 and 4: secrets are good for what they were given for, and for nothing else.
+// RFC 5849 sections 3.4 and 4: a secret is valid only for its own consumer, token and method.
 func TestAttackCredentials(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{
@@ -75,7 +75,7 @@ func TestAttackCredentials(t *testing.T) {
 	robot := srv.issue(t, "robot", "salgado", "READ_PUBLIC", nil)
 	hmacs := []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512"}
 
-	// refused checks that nothing but a 400, 401 or 431 comes of it, and that nothing reaches the upstream.
+	// refused checks that the answer is a 400, 401 or 431, and that nothing reaches the upstream.
 	refused := func(t *testing.T, what string, got reply, body string) {
 		t.Helper()
 		if got.Status != http.StatusUnauthorized && got.Status != http.StatusBadRequest && got.Status != http.StatusRequestHeaderFieldsTooLarge || body != "" && got.Body != body {
@@ -121,7 +121,8 @@ func TestAttackCredentials(t *testing.T) {
 		refused(t, "a request token that was exchanged", forger{"alice", reviewed.Key, "HMAC-SHA1", secrets{consumer: "alice-secret", token: reviewed.Secret}}.get(t, srv, nil), "")
 		up.take()
 	})
-	// The confusion of JSON web tokens, CVE-2015-9235 and CVE-2016-10555: the public key taken for a shared secret.
+	// The algorithm confusion of JSON web tokens, CVE-2015-9235 and CVE-2016-10555: a public key is
+	// used as a shared secret.
 	t.Run("an RSA consumer's public key as its secret", func(t *testing.T) {
 		for _, consumer := range []string{"robot", "changed"} {
 			tok := robot
@@ -148,9 +149,10 @@ func TestAttackCredentials(t *testing.T) {
 			refused(t, "robot "+method, forger{"robot", robot.Key, method, secrets{key: other}}.get(t, srv, nil), "Invalid signature.")
 		}
 	})
-	// RFC 4648 section 3.5 (canonical encoding). What is not canonical could be told apart by whoever counts requests.
+	// RFC 4648 section 3.5 (canonical encoding). Other encodings of a signature would look like
+	// different requests to a program that counts requests.
 	t.Run("signatures in another base64", func(t *testing.T) {
-		bump := func(s string) string { // other bits, which decode to the same bytes
+		bump := func(s string) string { // changes bits that decode to the same bytes
 			const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 			body := strings.TrimRight(s, "=")
 			last := strings.IndexByte(alphabet, body[len(body)-1])
@@ -206,7 +208,8 @@ func TestAttackCredentials(t *testing.T) {
 		}
 		refused(t, "https in the request target", got, "")
 	})
-	// CVE-2014-3150 and many others: what is compared must not tell how near a guess is, nor take a part for the whole.
+	// CVE-2014-3150 and many others: a comparison must not tell how close a guess is, nor accept a
+	// part.
 	t.Run("part of a PLAINTEXT signature", func(t *testing.T) {
 		full := "alice-secret&" + alice.Secret
 		for _, sig := range []string{"", "&", full[:len(full)-1], full + "&", full + "x", "alice-secret&", "&" + alice.Secret, "alice-secret" + alice.Secret, strings.ToUpper(full), " " + full, full + "\x00"} {
@@ -220,11 +223,12 @@ func TestAttackCredentials(t *testing.T) {
 	})
 }
 
-// OAuth Core 1.0a section 11.12 and the advisory 2009.1 (session fixation): Eve asks for a request token and has Alice
-// approve it. Eve gets nothing from that, since only Alice's browser is told the verifier.
+// OAuth Core 1.0a section 11.12 and the advisory 2009.1 (session fixation): Eve asks for a request
+// token and has Alice approve it. Eve gains nothing, because only Alice's browser gets the
+// verifier.
 func TestAttackSessionFixation(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok", App: "consumer app {\n\tsecret app-secret\n\tcallbacks https://client.example/*\n}\n" + demoApp}, "")
-	eve := walker{t, srv, "app", "app-secret"} // she uses the application as everybody does, so it signs for her
+	eve := walker{t, srv, "app", "app-secret"} // Eve uses the application like any user, so it signs for her
 	const callback = "https://client.example/ready"
 	approve := func(tok token, more string) approval {
 		return srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+tok.Key+more, "alice", "READ_PUBLIC")

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// RFC 3875 section 4.1.18: to a CGI program `-` and `_` are the same, and Caddy tells it the request target that the client
-// sent as REQUEST_URI.
+// RFC 3875 section 4.1.18: a CGI program can't distinguish `-` from `_`. Caddy gives it the
+// client's request target as REQUEST_URI.
 func TestAttackFastCGI(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// CWE-770: what costs nothing to ask for must be bounded. A consumer that registered itself may have 100 request tokens
-// waiting, and what is refused says so.
+// CWE-770: resources that cost nothing to ask for must be bounded. A consumer that registered
+// itself may have 100 waiting request tokens. The refusal of another says so.
 func TestAttackFloodOfRequestTokens(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok", App: demoApp + "registration open"}, "")
 	w := walker{t, srv, "flooder", ""}
@@ -52,13 +52,14 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 		if status, _, _ := srv.adminDo("GET", "/oauth1/consumers/guesser", nil); status != http.StatusNotFound {
 			t.Errorf("a consumer was registered by a bad signature: %d", status)
 		}
-		// Registration takes nobody's place.
+		// Registrations take no place from declared consumers.
 		want(t, "a declared consumer, without its secret", w.post("/+request-token", plaintext(demoKey, "", token{})), http.StatusUnauthorized, "Invalid OAuth signature.")
 	})
 }
 
-// CWE-770: whoever has a consumer's secret, which is public in every mobile app, may have so many request tokens waiting, and all
-// consumers together so many. What is refused leaves nothing: no nonce, no consumer.
+// CWE-770: the secret of a mobile app's consumer is public. The request tokens that wait are
+// limited for each consumer and for all together. A refused request leaves no nonce and no consumer
+// behind.
 func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 	const ofOne, inAll = 300, 400
 	srv := startServer(t, site{Handler: "respond ok", App: demoApp + fmt.Sprintf("registration open\nmax_request_tokens %d %d\n", ofOne, inAll) +
@@ -110,7 +111,7 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 		t.Errorf("a consumer was registered without a request token: %d", status)
 	}
 
-	// The store removes what is revoked afterwards, and then there is room again.
+	// The store removes revoked tokens afterwards, and then has room again.
 	srv.mustAdmin(t, "POST", "/oauth1/revoke", object{"consumer": demoKey})
 	w := walker{t, srv, demoKey, demoSecret}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -125,8 +126,8 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 	}
 }
 
-// CWE-770: a request token is answered once. Whoever answers it again, answers tokens that there never were, or sends the form of
-// another one, leaves nothing behind.
+// CWE-770: a request token is answered once. A second answer, an answer to an unknown token, and
+// the form of another token leave nothing behind.
 func TestAttackFloodOfReviews(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok", App: demoApp + "registration open"}, "")
 	w := walker{t, srv, "flooder", ""}
@@ -134,7 +135,7 @@ func TestAttackFloodOfReviews(t *testing.T) {
 	address := srv.origin() + "/+authorize-token?oauth_token="
 	fields := fillIn(srv.asUser(t, "GET", address+tok.Key, "alice", nil).Body, "READ_PUBLIC")
 	before := diskUsage(t, filepath.Join(srv.dir, "store"))
-	var answered sync.Map // who was told that the answer stands, and where it leads
+	var answered sync.Map // for each answered token, the place to which the answer leads
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -180,7 +181,7 @@ func TestAttackFloodOfReviews(t *testing.T) {
 	}
 }
 
-// CWE-770: with registration closed, whoever names consumers that there are not leaves no trace.
+// CWE-770: with registration closed, requests of unknown consumers leave nothing behind.
 func TestAttackFloodOfUnknownConsumers(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	before := diskUsage(t, filepath.Join(srv.dir, "store"))

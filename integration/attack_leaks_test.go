@@ -14,12 +14,12 @@ import (
 	"testing"
 )
 
-// CWE-532 and CWE-209: secrets in logs and in error messages. Canaries go into every field; none may come out again but in
-// the one answer that is meant to give it.
+// CWE-532 and CWE-209: secrets in logs and in error messages. Canaries go into every field. None
+// may appear anywhere but in the one answer that is meant to contain it.
 //
-// What Caddy's own access and error logs say of a request, they took from it before any handler saw it: clients that put
-// their credentials into the query need the filter of docs/operating.md (accessLog), in the site's log and in the
-// global one.
+// Caddy copies a request into its access and error logs before any handler sees it. If clients put
+// their credentials into the query, the site's log and the global log need the filter of
+// docs/operating.md (accessLog).
 func TestAttackLeaks(t *testing.T) {
 	t.Run("with the manual's filter nothing is in any log", func(t *testing.T) {
 		attackLeaks(t, site{Global: "metrics\n" + strings.Replace(accessLog, "{", "{\n\tlevel DEBUG", 1), Before: accessLog}, "")
@@ -29,7 +29,7 @@ func TestAttackLeaks(t *testing.T) {
 	})
 }
 
-// attackLeaks allows for secrets in lines that hold a text, unless that is empty.
+// attackLeaks allows secrets in lines that contain the text `but`, unless that is empty.
 func attackLeaks(t *testing.T, s site, but string) {
 	up := newUpstream(t)
 	s.App = "consumer demo {\n\tsecret CANARYdeclared\n}\nconsumer legged {\n\tsecret CANARYlegged\n\ttwo_legged robot READ_PUBLIC\n}"
@@ -40,7 +40,7 @@ func attackLeaks(t *testing.T, s site, but string) {
 		"a token's secret that was brought along": "CANARYtoken", "a wrong secret": "CANARYwrong", "a form field": "CANARYform", "an Authorization header": "CANARYbasic", "a cookie": "CANARYcookie",
 		"a wrong verifier": "CANARYverifier",
 	}
-	var answers strings.Builder // all but those that create what they show
+	var answers strings.Builder // all answers except those that create credentials and show them
 	note := func(r reply) reply {
 		fmt.Fprintln(&answers, r.Status, r.Header, r.Body)
 		return r
@@ -57,7 +57,7 @@ func attackLeaks(t *testing.T, s site, but string) {
 	}
 
 	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"})
-	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"}) // there is one already
+	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"}) // this consumer exists already
 	admin("POST", "/oauth1/consumers", object{"key": "bad key\n", "secret": "CANARYstored"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad", "secret": "CANARYstored\x00"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad", "secret": []string{"CANARYstored"}})
@@ -121,7 +121,7 @@ func attackLeaks(t *testing.T, s site, but string) {
 		header := hmac.sign(t, req, "").Header.Get("Authorization")
 		canaries["the signature for "+path] = signatureOf(t, header)
 		note(srv.mustDo(t, req))
-		note(srv.mustDo(t, req)) // its replay
+		note(srv.mustDo(t, req)) // a replay of it
 	}
 	admin("POST", "/oauth1/consumers/stored/rotate", object{"secret": "CANARYrotated", "overlap": "1h"})
 	for _, path := range []string{"/oauth1/consumers", "/oauth1/consumers/stored", "/oauth1/consumers/demo", "/oauth1/tokens", "/oauth1/tokens/" + access.Key, "/oauth1/health"} {
@@ -178,8 +178,8 @@ func signatureOf(t *testing.T, header string) string {
 	return ""
 }
 
-// CWE-203: an answer does not tell how nearly right a secret was, nor whether a wrong verifier's token was reviewed by
-// somebody who refused.
+// CWE-203: an answer does not tell how close a guessed secret was. The answer to a wrong verifier
+// does not tell whether a user refused the token.
 func TestAttackAnswersTellNothing(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)

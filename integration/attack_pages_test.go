@@ -12,16 +12,17 @@ import (
 	"testing"
 )
 
-// hostileTexts break out of HTML where somebody forgot to escape them.
+// hostileTexts break out of HTML that is not escaped.
 var hostileTexts = []string{
 	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `{{.User}}`, `</style><script>alert(1)</script>`, `&lt;script&gt;`,
 	"javascript:alert(1)//", `<!--`, "\u202egnp.exe", `</title><svg onload=alert(1)>`,
 }
 
-// unescapedTag finds what a hostile text would have become.
+// unescapedTag matches the result of a hostile text that was not escaped.
 var unescapedTag = regexp.MustCompile(`(?i)<script|<img src=x|<svg onload|["'] onmouseover|<!--|</style>.*</style>|</title>.*</title>|href="javascript`)
 
-// OWASP's XSS, clickjacking and CSRF prevention sheets; RFC 9110 section 10.1.3 (Referer), RFC 5849 section 4.12 and 4.13.
+// OWASP's XSS, clickjacking and CSRF prevention sheets; RFC 9110 section 10.1.3 (Referer), RFC 5849
+// section 4.12 and 4.13.
 func TestAttackPages(t *testing.T) {
 	srv := startServer(t, site{
 		Handler: "respond ok",
@@ -60,7 +61,7 @@ func TestAttackPages(t *testing.T) {
 					t.Fatal(err)
 				}
 				if status/100 != 2 {
-					continue // refused, which is as good
+					continue // a refusal is as good
 				}
 				w := walker{t, srv, object["key"].(string), "s"}
 				srv.issue(t, w.consumer, "alice", "READ_PUBLIC", nil)
@@ -77,7 +78,7 @@ func TestAttackPages(t *testing.T) {
 		}
 		headers(t, "the list", srv.asUser(t, "GET", srv.origin()+"/+oauth-tokens", "alice", nil))
 	})
-	// CWE-601: whatever a callback looks like, the browser goes where the consumer said, or nowhere.
+	// CWE-601: for any form of callback, the browser goes where the consumer said, or nowhere.
 	t.Run("callbacks", func(t *testing.T) {
 		srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "registered", "secret": "s", "callbacks": []string{"https://client.example/oauth/*", "https://exact.example/cb", "myapp://done/*"}})
 		refused := []string{
@@ -112,7 +113,7 @@ func TestAttackPages(t *testing.T) {
 				t.Errorf("%s: redirected to %s", callback, got)
 			}
 		}
-		// Without a callback of its own, a request can be led to registered places only.
+		// A request without a callback of its own can be led to registered places only.
 		for _, link := range append(refused, "https://evil.example/", "https://client.example/other", "https://client.example/oauth/../x") {
 			tok := w.requestToken()
 			address := authorize + "?oauth_token=" + tok.Key + "&oauth_callback=" + url.QueryEscape(link)
@@ -126,7 +127,8 @@ func TestAttackPages(t *testing.T) {
 			}
 		}
 	})
-	// CWE-352. The browser's word (Sec-Fetch-Site, Origin) is asked for, and a token that is bound to user, request and form.
+	// CWE-352. The page requires the browser's headers (Sec-Fetch-Site, Origin), and a token that
+	// is bound to user, request and form.
 	t.Run("a form from elsewhere changes nothing", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		tok, other := w.requestToken(pair{"oauth_callback", "oob"}), w.requestToken(pair{"oauth_callback", "oob"})
@@ -158,10 +160,10 @@ func TestAttackPages(t *testing.T) {
 			}
 			headers(t, what, got)
 		}
-		// What is chosen in the query counts for nothing: neither a GET nor the parameters of a link decide.
+		// A choice in the query has no effect: neither a GET nor the parameters of a link decide.
 		srv.raw(t, srv.message("GET", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(), []string{"X-Test-User: alice"}, ""))
 		srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(), append(same, "X-Test-User: alice"), "x=y"))
-		// A level or context that the page did not offer.
+		// A level or context that the page did not offer is refused.
 		for _, tamper := range []string{"&lp.context=all", "&allow_permission=WRITE_PUBLIC", "&oauth_callback=https%3A%2F%2Fevil.example"} {
 			if got := srv.asUser(t, "POST", address+tamper, "alice", fields); tamper != "&oauth_callback=https%3A%2F%2Fevil.example" && got.Status != http.StatusForbidden {
 				t.Errorf("%s: %d", tamper, got.Status)
@@ -201,8 +203,8 @@ func merged(o object, name string, value any) object {
 }
 
 // TestDoublePost sends a form of the authorize page twice, one after the other and at the same
-// time, as a button does that is clicked twice. All of the answers lead to the same place, which
-// works; an answer that is not the same leads nowhere.
+// time, like a double click. All answers lead to the same place, which works. A different answer is
+// refused.
 func TestDoublePost(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	w := walker{t, srv, demoKey, demoSecret}

@@ -13,8 +13,9 @@ import (
 	"unicode/utf8"
 )
 
-// RFC 5849 sections 3.1, 3.2 and 3.5; RFC 9112 sections 3.2 and 6; RFC 9113 section 8.3.1. Each request here is signed
-// with the right secrets, PLAINTEXT where the signature would depend on what is attacked: it is the form that is wrong.
+// RFC 5849 sections 3.1, 3.2 and 3.5; RFC 9112 sections 3.2 and 6; RFC 9113 section 8.3.1. Each
+// request here is signed with the right secrets, with PLAINTEXT if the signature would depend on
+// the attacked part. Only the form of the request is wrong.
 func TestAttackParameters(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{}, up.URL)
@@ -83,7 +84,7 @@ func TestAttackParameters(t *testing.T) {
 			t.Errorf("a line end in the key: %d %v %q", got.Status, got.Header, got.Body)
 		}
 		up.take()
-		// RFC 9112 section 6.3: Transfer-Encoding wins, and the two must not both go on.
+		// RFC 9112 section 6.3: Transfer-Encoding wins, and only one of the two may be passed on.
 		got = srv.raw(t, srv.message("POST", "/", []string{header, "Content-Type: text/plain", "Content-Length: 2", "Transfer-Encoding: chunked"}, chunked("hello")))
 		if got.Status == http.StatusOK {
 			if last := up.last(t); string(last.Body) != "hello" || last.Header.Get("Content-Length") == "2" {
@@ -112,7 +113,8 @@ func TestAttackParameters(t *testing.T) {
 			}
 		}
 	})
-	// RFC 9113 section 8.3.1: a Host beside :authority. The signature covers what Caddy takes for the host, and so does all else.
+	// RFC 9113 section 8.3.1: a Host beside :authority. The signature and all else use the host
+	// that Caddy uses.
 	t.Run("HTTP/2 with a Host beside :authority", func(t *testing.T) {
 		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}
 		own := srv.request("GET", "/h2", nil)
@@ -125,7 +127,7 @@ func TestAttackParameters(t *testing.T) {
 			got, err := srv.h2(t, h2Message{fields: srv.h2Fields("GET", "/h2", "host", "evil.example", "authorization", s.sign(t, c.signed, "").Header.Get("Authorization"))})
 			seen := up.take()
 			if err != nil && len(seen) == 0 {
-				continue // to refuse such a request altogether is right, too
+				continue // refusing such a request altogether is right, too
 			}
 			if (got.Status == http.StatusOK) != c.ok {
 				t.Errorf("%s: %d %s", name, got.Status, got.Body)
@@ -163,8 +165,8 @@ func TestAttackParameters(t *testing.T) {
 
 func chunked(body string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body) }
 
-// CWE-400 and CWE-407: what is large, many or slow costs its sender more than us. CVE-2007-6750 (slow requests), CVE-2011-4885 (many
-// parameters), RFC 9110 section 15.5.14 (413).
+// CWE-400 and CWE-407: large, slow or many inputs cost their sender more than the server.
+// CVE-2007-6750 (slow requests), CVE-2011-4885 (many parameters), RFC 9110 section 15.5.14 (413).
 func TestAttackSizes(t *testing.T) {
 	up := newQuickUpstream(t)
 	srv := startServer(t, site{OAuth1: "max_form_body 128KiB"}, up.URL)
@@ -182,11 +184,12 @@ func TestAttackSizes(t *testing.T) {
 			}
 		}
 	})
-	// CVE-2011-4885 and its kin: ten times as many may take ten times as long, and not a hundred.
+	// CVE-2011-4885 and similar: ten times as many parameters may take ten times as long, and not a
+	// hundred.
 	t.Run("9,980 parameters take no quadratic time", func(t *testing.T) {
 		took := func(n int, ours bool, name func(int) string) time.Duration {
 			var b strings.Builder
-			if ours { // where oauth_ parameters are, all must be
+			if ours { // if oauth_ parameters are there, all must be
 				b.WriteString(form(plaintext(demoKey, demoSecret, tok)))
 			}
 			for i := range n {
@@ -210,10 +213,11 @@ func TestAttackSizes(t *testing.T) {
 			"all ours":        func(i int) string { return fmt.Sprintf("&oauth_%d", 9999-i) },
 			"nothing between": func(int) string { return "&" },
 		} {
-			// The best of some tries; of more, where others use the machine. What is quadratic never gets near.
+			// The best of several tries; more if the machine is busy. Quadratic time never comes
+			// near the bound.
 			few, many := time.Hour, time.Hour
 			for try := 0; try < 5 || try < 100 && many > 40*few+20*time.Millisecond; try++ {
-				few, many = min(few, took(1000, name == "all ours", f)), min(many, took(9980, name == "all ours", f)) // ten times, less those of OAuth: more are 413
+				few, many = min(few, took(1000, name == "all ours", f)), min(many, took(9980, name == "all ours", f)) // with those of OAuth, 9,980 is the limit
 			}
 			t.Logf("%s: %v for 1,000, %v for 9,980", name, few, many)
 			if many > 40*few+20*time.Millisecond {

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// A policy is about a path as Caddy's matchers see it: decoded once, dots resolved, slashes merged. The upstream gets the
-// path as it was sent, and reads it in its own way. These are ways in which upstreams do.
+// A policy sees the path as Caddy's matchers do: decoded once, dots resolved, slashes merged. The
+// upstream gets the path as it was sent, and reads it in its own way. These are ways in which
+// upstreams read it.
 var upstreamReadings = map[string]func(target string) string{
 	"as sent (Express, WSGI)":         func(target string) string { return target },
 	"decoded (WSGI's PATH_INFO, CGI)": unescapePath,
@@ -71,7 +72,7 @@ func trailing(s string) string {
 	return ""
 }
 
-// resolve is RFC 3986 section 5.2.4, naively.
+// resolve is a simple form of RFC 3986 section 5.2.4.
 func resolve(p string) string {
 	kept := []string{}
 	for _, segment := range strings.Split(strings.TrimPrefix(p, "/"), "/") {
@@ -86,7 +87,8 @@ func resolve(p string) string {
 	return "/" + strings.Join(kept, "/")
 }
 
-// hostileTargets are request targets that some upstream takes for the one and a policy could take for the other.
+// hostileTargets are request targets that an upstream could read as one path and a policy as
+// another.
 func hostileTargets(port string) []string {
 	up := []string{
 		"..", ".", "%2e%2e", "%2E%2e", ".%2e", "%2e.", "%2e", "..;", "..;x=y", "..%3b", "%2e%2e;", ".;", ";", ";x", "..%00", "..%5c", `..\`,
@@ -106,7 +108,8 @@ func hostileTargets(port string) []string {
 		all = append(all,
 			"/"+to+"/x", "//"+to+"/x", "///"+to+"/x", "/./"+to+"/x", "/"+to+"%2fx", "/"+to+"%2Fx", "/"+to+"//x", "/"+to+`\x`, "/"+to+"%5cx", "/"+to+";/x", "/"+to+";a=b/x",
 			"/"+to+"%3b/x", "/"+to+"/x%00", "/"+to+"%00/x", "//open/"+to+"/x", "///open/"+to+"/x", `/\open/`+to+"/x", "/%2fopen/"+to+"/x", "/%5copen/"+to+"/x", "//open//"+to+"/x",
-			// What one reader alone sees: a slash that does not divide, an empty segment that a .. removes, an end at the NUL.
+			// Targets that only one kind of reader misreads: a slash that does not divide, an empty
+			// segment that a .. removes, an end at the NUL.
 			"/open/a%2Fb/../../"+to+"/x", "/open/a%2fb/%2e%2e/%2E%2E/"+to+"/x", "/open/../"+to+"//../open/x", "/y/../"+to+"//../open/x", "/y/%2e%2e/"+to+"/%2F../../open/x",
 			"/open/../"+to+"/y%00/../../open/x", "/y/../"+to+"/y%00/../../open/x",
 			"/open%2f"+to+"/x", "/open%2F..%2F"+to+"%2Fx", "/;/"+to+"/x", "/;a=b/"+to+"/x", "/%3b/"+to+"/x",
@@ -117,8 +120,9 @@ func hostileTargets(port string) []string {
 	return all
 }
 
-// CVE-2021-41773 and CVE-2018-1271 (encoded dots), the `..;` of Tomcat behind a proxy (Orange Tsai, Black Hat 2018),
-// CVE-2025-29914 (`//host/path` taken for a reference), RFC 3986 sections 3.3, 5.2.4 and 6.2.2.
+// CVE-2021-41773 and CVE-2018-1271 (encoded dots), the `..;` of Tomcat behind a proxy (Orange Tsai,
+// Black Hat 2018), CVE-2025-29914 (`//host/path` read as a reference), RFC 3986 sections 3.3, 5.2.4
+// and 6.2.2.
 func TestAttackPaths(t *testing.T) {
 	for _, c := range []struct{ name, policies string }{
 		{"an open path in a protected site", "policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}"},
@@ -160,7 +164,8 @@ func TestAttackPaths(t *testing.T) {
 	}
 }
 
-// A context is as good as the path that it is taken from: what leads out of it must not pass with its token.
+// A context is taken from the path. A path that leads out of the context must not pass with its
+// token.
 func TestAttackContexts(t *testing.T) {
 	for name, policies := range map[string]string{
 		"a segment":                      "policy {\n\tcontext {http.request.uri.path.0}\n}",
@@ -187,8 +192,9 @@ func TestAttackContexts(t *testing.T) {
 	}
 }
 
-// Go's parser, and with it Caddy's matcher, finds no parameter at all in a query that it does not like. Others do:
-// WHATWG URL section 5.1 and PHP take any percent sign, HTML 4.01 appendix B.2.2 has the semicolon as a divider.
+// Go's parser, and so Caddy's matcher, finds no parameter at all in a query that it rejects. Others
+// do: WHATWG URL section 5.1 and PHP accept any percent sign, and HTML 4.01 appendix B.2.2 allows
+// the semicolon as a divider.
 func TestAttackQueries(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{OAuth1: "paths as_sent\npolicy @admin {\n\tpermission WRITE_PRIVATE\n}\npolicy {\n\tanonymous\n}", Before: "@admin query mode=admin"}, up.URL)
@@ -206,8 +212,8 @@ func TestAttackQueries(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 9.1: methods are case-sensitive, and there may be any. Headers that stand for another method are read by
-// Rails, Symfony, lazr.restful and others.
+// RFC 9110 section 9.1: methods are case-sensitive, and any token is a method. Rails, Symfony,
+// lazr.restful and others read headers that replace the method.
 func TestAttackMethods(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{OAuth1: "policy /open/* {\n\tanonymous\n}\n" +
@@ -253,8 +259,8 @@ func TestAttackMethods(t *testing.T) {
 	}
 }
 
-// GHSA-49wc-4hcv-v58q: CGI, WSGI and PHP read underscores, and some dots, as dashes. Caddy drops such headers, unless a site says
-// that it expects them.
+// GHSA-49wc-4hcv-v58q: CGI, WSGI and PHP read underscores, and some dots, as dashes. Caddy drops
+// such headers, unless a site says that it expects them.
 func TestAttackMethodsInOddSpelling(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{Global: "servers {\n\texpected_underscore_headers x_* x-http_method_override\n\texpected_dot_headers x.*\n}"}, up.URL)

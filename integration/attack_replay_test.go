@@ -91,8 +91,8 @@ func TestAttackReplay(t *testing.T) {
 	})
 }
 
-// RFC 5849 section 3.3: between a timestamp that is too old and one that is good there is no second in which a nonce is
-// forgotten already.
+// RFC 5849 section 3.3: at no second is a timestamp acceptable while its nonces are forgotten
+// already.
 func TestAttackReplayAtTheEdges(t *testing.T) {
 	const window = 3
 	up := newQuickUpstream(t)
@@ -101,7 +101,7 @@ func TestAttackReplayAtTheEdges(t *testing.T) {
 	signed := func(t *testing.T, at int64) *http.Request {
 		return signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(at, 10)}.sign(t, srv.request("GET", "/a?b=c", nil), "")
 	}
-	// A replay is tried until the clock has passed the whole window.
+	// Each replay is tried until the clock has passed the whole window.
 	for _, edge := range []int64{-window, 0, window} {
 		t.Run(fmt.Sprintf("a timestamp of %+d s in a window of %d s, until it is too old", edge, window), func(t *testing.T) {
 			t.Parallel()
@@ -128,7 +128,8 @@ func TestAttackReplayAtTheEdges(t *testing.T) {
 		for _, off := range []int64{-window - 1, window + 1, -1 << 31, 1 << 40} {
 			at := time.Now().Unix() + off
 			got := srv.mustDo(t, signed(t, at))
-			// Time goes on, and may have taken the request into the window meanwhile, but not out of it again.
+			// Meanwhile the clock may have moved the timestamp into the window, but not out of it
+			// again.
 			if got.Status == http.StatusOK && time.Now().Unix()+window < at || got.Status == http.StatusOK && off < 0 {
 				t.Errorf("%+d passes", off)
 			}
@@ -165,8 +166,9 @@ func TestAttackReplayAcrossRestarts(t *testing.T) {
 	}
 }
 
-// CWE-294: when the window becomes wider, a timestamp that was too old, and whose nonce is forgotten, would be good again. Nonces are
-// forgotten by the minute, so this one is of a minute's last second, and the test takes up to a minute and a half.
+// CWE-294: when the window is widened, an old timestamp whose nonce is forgotten would be
+// acceptable again. Nonces are forgotten by the minute, so the timestamp here is the last second of
+// a minute. The test takes up to a minute and a half.
 func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 	t.Parallel()
 	up := newQuickUpstream(t)
@@ -206,7 +208,8 @@ func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 	want(t, "after kill -9", srv.mustDo(t, req), http.StatusUnauthorized, tooOld)
 }
 
-// CWE-770: bad signatures, unknown tokens and unknown consumers leave nothing behind, in the store or in memory.
+// CWE-770: bad signatures, unknown tokens and unknown consumers leave nothing behind, in the store
+// or in memory.
 func TestAttackFloodOfBadSignatures(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
@@ -231,7 +234,7 @@ func TestAttackFloodOfBadSignatures(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	flood(3000) // pools and connections fill up
+	flood(3000) // fills the pools and the connections
 	disk, heap := diskUsage(t, filepath.Join(srv.dir, "store")), heapInUse(t, srv)
 	const n = 12000
 	flood(n)
@@ -245,7 +248,7 @@ func TestAttackFloodOfBadSignatures(t *testing.T) {
 	}
 }
 
-// diskUsage is what the files of a folder take up.
+// diskUsage returns the size of the files of a folder.
 func diskUsage(t *testing.T, folder string) (bytes int64) {
 	t.Helper()
 	filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
@@ -262,7 +265,7 @@ func diskUsage(t *testing.T, folder string) (bytes int64) {
 
 var heapMetric = regexp.MustCompile(`(?m)^go_memstats_heap_alloc_bytes (\S+)$`)
 
-// heapInUse is the heap of the server after a garbage collection.
+// heapInUse returns the size of the server's heap after a garbage collection.
 func heapInUse(t *testing.T, srv *server) int64 {
 	t.Helper()
 	get := func(path string) string {
@@ -275,7 +278,7 @@ func heapInUse(t *testing.T, srv *server) int64 {
 		return string(body)
 	}
 	get("/debug/pprof/heap?gc=1")
-	get("/debug/pprof/heap?gc=1") // sync.Pool keeps its victims for one more
+	get("/debug/pprof/heap?gc=1") // sync.Pool keeps its content for one more collection
 	found := heapMetric.FindStringSubmatch(get("/metrics"))
 	if found == nil {
 		t.Fatal("no go_memstats_heap_alloc_bytes")

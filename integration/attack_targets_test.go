@@ -15,7 +15,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// anyHost is a site that is there for every Host, since the host of an absolute target goes before
+// anyHost is a site that answers for every Host, because the host of an absolute target overrides
 // the header.
 func anyHost(oauth1, before string) site {
 	return site{
@@ -27,7 +27,7 @@ func anyHost(oauth1, before string) site {
 }
 
 // strangeTargets are request targets that are neither a path nor the http(s) URL of one (RFC 9112
-// section 3.2). Some never get as far as a handler, since Go's server does not take them either.
+// section 3.2). Some of them never reach a handler, because Go's server refuses them.
 func strangeTargets(port string) []string {
 	return []string{
 		"mail:private/x", "mail:%2Fprivate/x", "mail:/private/x", "mail://private/x", "mail:?a=1", "mail:",
@@ -49,8 +49,8 @@ func strangeTargets(port string) []string {
 	}
 }
 
-// RFC 9112 section 3.2: a target that is no path parses to an URL whose path is empty or another
-// one. Policies judge that, and servers behind take the rest for a path.
+// RFC 9112 section 3.2: a target that is not a path parses to a URL with an empty path or another
+// one. Policies judge that path, while upstreams may read the rest as the path.
 func TestAttackTargets(t *testing.T) {
 	for name, policies := range map[string]string{
 		"no policies":                       "",
@@ -103,8 +103,8 @@ func TestAttackTargets(t *testing.T) {
 	}
 }
 
-// The handler's own answer to what Go's server does take, endpoints included: a target that is none
-// is looked at by nobody.
+// The handler's own answer to strange targets that Go's server accepts, also at the endpoints: it
+// refuses them before it looks at anything else.
 func TestAttackTargetsAreRefusedFirst(t *testing.T) {
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("policy {\n\tanonymous\n}", ""), up.URL)
@@ -139,8 +139,8 @@ func TestAttackTargetsAreRefusedFirst(t *testing.T) {
 	}
 }
 
-// A signature for one target must not be one for another: `://` in a path makes no absolute URL of
-// it.
+// A signature for one target must not be valid for another: `://` inside a path makes no absolute
+// URL of it.
 func TestAttackTargetsWithAnothersSignature(t *testing.T) {
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("", ""), up.URL)
@@ -215,8 +215,8 @@ func TestAttackEmptyPaths(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 9.1: methods are case-sensitive. A base string is in upper case, and so do
-// Flask, Django, Symfony and Rack read a method; a policy compares what was sent.
+// RFC 9110 section 9.1: methods are case-sensitive. A base string has the method in upper case, and
+// Flask, Django, Symfony and Rack convert it, too. A policy compares the method as it was sent.
 func TestAttackMethodsInLowerCase(t *testing.T) {
 	up := newUpstream(t)
 	policies := "policy /open/* {\n\tanonymous\n}\n" +
@@ -231,7 +231,7 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 		"delete", "Delete", "DELETe", "put", "get", "Get", "gET", "post", "head", "options", "trace",
 		"connect", "propfind",
 		"PROPFINd", "m-search", "M-sEARCH", "x", "Patch", "zZZ",
-		"G'ET", "GET.", "2.0", // of characters that no method has, and that servers escape in their own ways
+		"G'ET", "GET.", "2.0", // with characters that methods don't have, and that servers escape in their own ways
 	} {
 		for what, c := range map[string]struct {
 			target string
@@ -268,11 +268,11 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 9.3.6: a CONNECT asks for a tunnel, and its target is an authority. Nobody gets
-// one.
+// RFC 9110 section 9.3.6: a CONNECT asks for a tunnel, and its target is an authority. The site
+// opens no tunnel.
 func TestAttackConnect(t *testing.T) {
 	t.Setenv("GODEBUG",
-		"http2xconnect=1") // Caddy's reverse_proxy knows extended CONNECT; Go's server has it off
+		"http2xconnect=1") // enables extended CONNECT in Go, for Caddy's reverse_proxy
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission READ_PUBLIC\n}",
 		""), up.URL)
@@ -342,8 +342,8 @@ func TestAttackConnect(t *testing.T) {
 	}
 }
 
-// RFC 8441: over HTTP/2 a WebSocket begins with a CONNECT. Caddy hands it on as the GET of RFC
-// 6455, so that is what is judged and what is verified.
+// RFC 8441: over HTTP/2 a WebSocket begins with a CONNECT. Caddy forwards it as the GET of RFC
+// 6455, so the GET is judged and verified.
 func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1")
 	up := newUpstream(t)
@@ -409,8 +409,8 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	}
 }
 
-// h2Connect sends a CONNECT whose stream stays open and, where it is accepted, a line. It returns
-// the status and what came back.
+// h2Connect sends a CONNECT whose stream stays open and, if it is accepted, a line. It returns the
+// status and the data that came back.
 func (srv *server) h2Connect(t testing.TB, fields []string) (reply, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
