@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// kill -9 at a random moment of the work, and in every other round once more while the server starts again. `sync` takes
-// turns: the end of a process must not matter to either.
+// kill -9 at a random moment of the work, and in every other round once more while the server
+// starts again. `sync` alternates: both settings must survive the end of a process.
 func TestBadDayKill9(t *testing.T) {
 	up := newSightings(t)
 	srv := newServer(t, site{}, up.URL)

@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// The badday_ tests do to a server under load what happens to machines, and look afterwards whether all that it
-// acknowledged is there, and whether a request that it accepted once is accepted again.
+// The badday_ tests do to a server under load what happens to machines. Afterwards they check that
+// all acknowledged changes are there, and that no accepted request is accepted again.
 //
 //	badday_kill_test.go       the process is killed at random moments, also while it starts
 //	badday_start_test.go      it is killed, and starts with a large store
-//	badday_powercut_test.go   the machine loses power: what was not synced is gone
+//	badday_powercut_test.go   the machine loses power, and with it all unsynced writes
 //	badday_diskfull_test.go   the disk is full, for a while
 //	badday_disk_test.go       the file systems for it
 //
-// BADDAY_ROUNDS says how often (by default the process is killed 20 times, and all else happens 3 times), BADDAY_LARGE=1 asks for
-// what takes minutes.
+// BADDAY_ROUNDS sets the number of rounds (by default the process is killed 20 times, and all else
+// happens 3 times). BADDAY_LARGE=1 adds the tests that take minutes.
 
 func rounds(t *testing.T, usual int) int {
 	text := os.Getenv("BADDAY_ROUNDS")
@@ -42,7 +42,7 @@ func rounds(t *testing.T, usual int) int {
 
 func large() bool { return os.Getenv("BADDAY_LARGE") == "1" }
 
-// A ledger is what the clients of a server know.
+// A ledger is the knowledge of a server's clients.
 type ledger struct {
 	mu       sync.Mutex
 	records  []*record
@@ -53,36 +53,36 @@ type ledger struct {
 
 func newLedger() *ledger { return &ledger{done: map[string]int{}, refused: map[string]int{}} }
 
-// A record is a consumer or a token. One client alone changes it, one change after the other.
+// A record is a consumer or a token. Only one client changes it, one change after the other.
 type record struct {
 	name  string
-	known string // the state that was acknowledged
-	asked string // the state that the server was asked for last: without an answer it may be this one, too
+	known string // the acknowledged state
+	asked string // the state that was requested last; without an answer it may be the present one
 	look  func(*server) (string, error)
 }
 
-// A signedRequest has a nonce of its own, and a path by which the upstream knows it.
+// A signedRequest has a nonce of its own, and a path that identifies it at the upstream.
 type signedRequest struct {
 	*http.Request
 	signed time.Time
 }
 
-// The states that are no text of the record's own.
+// States of records. Other states are texts of the record's own.
 const (
-	absent = "absent" // not made yet, or removed: all that may be seen is that it is not there
+	absent = "absent" // not made yet, or removed: it must not be found
 	there  = "there"
 )
 
-// An effect is what a change does to a record.
+// An effect is the change of one record.
 type effect struct {
 	*record
 	state string
 }
 
-// errRefused: the server said that it can't now.
+// errRefused: the server answered 503.
 var errRefused = errors.New("503")
 
-// change does something to records, and notes what became of it.
+// change does something to records, and notes the result.
 func (l *ledger) change(kind string, do func() error, effects ...effect) error {
 	l.mu.Lock()
 	for _, e := range effects {
@@ -114,7 +114,7 @@ func (l *ledger) counts() (done, refused map[string]int) {
 	return maps.Clone(l.done), maps.Clone(l.refused)
 }
 
-// verify looks at every record, and sends every request again that was accepted.
+// verify checks every record, and sends every accepted request again.
 func (l *ledger) verify(t *testing.T, srv *server, up *sightings) {
 	t.Helper()
 	healthy(srv)
@@ -147,20 +147,20 @@ func (l *ledger) verify(t *testing.T, srv *server, up *sightings) {
 	atOnce(t, 8, checks)
 }
 
-// accepted are the requests that came to the upstream.
+// accepted returns the requests that reached the upstream.
 func (l *ledger) accepted(up *sightings) []signedRequest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(l.requests), func(s signedRequest) bool { return !up.saw(s.URL.Opaque) })
 }
 
-// allKinds are all kinds of work that workload has.
+// allKinds lists all kinds of work of a workload.
 var allKinds = []string{
 	"add consumer", "change consumer", "rotate secret", "remove consumer", "issue", "revoke", "revoke by user",
 	"revoke by consumer", "request token", "review", "refuse", "exchange", "signed",
 }
 
-// wantAllKinds fails the test where some kind of work was never done, so that nothing is known of it.
+// wantAllKinds fails the test if some kind of work was never done, and so was not tested.
 func (l *ledger) wantAllKinds(t *testing.T) {
 	t.Helper()
 	done, _ := l.counts()
@@ -171,13 +171,13 @@ func (l *ledger) wantAllKinds(t *testing.T) {
 	}
 }
 
-// A workload is clients that do all that they can, until they are told to stop.
+// A workload is clients that do every kind of work until they are stopped.
 type workload struct {
 	*ledger
 	t    *testing.T
 	srv  *server
 	up   *sightings
-	stop atomic.Bool // set before the server ends or its answers don't matter
+	stop atomic.Bool // set before the server ends, or when its answers no longer matter
 	full atomic.Bool // 503 is an answer, too
 	all  sync.WaitGroup
 	base token
@@ -196,7 +196,7 @@ func (l *ledger) startWorkload(t *testing.T, srv *server, up *sightings) *worklo
 				full := w.full.Load()
 				err := client()
 				if (full || w.full.Load()) && errors.Is(err, errRefused) {
-					time.Sleep(5 * time.Millisecond) // as a client that was told to try again later
+					time.Sleep(5 * time.Millisecond) // clients wait when they are told to try again later
 					continue
 				}
 				if err != nil {
@@ -211,14 +211,14 @@ func (l *ledger) startWorkload(t *testing.T, srv *server, up *sightings) *worklo
 	return w
 }
 
-// kill kills the server in the middle of it.
+// kill kills the server during the work.
 func (w *workload) kill() {
 	w.stop.Store(true)
 	w.srv.kill()
 	w.all.Wait()
 }
 
-// until waits until enough more work of a kind was done.
+// until waits until more work of the kind was done.
 func (w *workload) until(kind string, more int) {
 	w.t.Helper()
 	before, _ := w.counts()
@@ -230,7 +230,7 @@ func (w *workload) until(kind string, more int) {
 	})
 }
 
-// admin calls the admin API for something that must succeed.
+// admin calls the admin API, and expects success.
 func (w *workload) admin(method, path string, body any) error {
 	status, answer, err := w.srv.adminDo(method, path, body)
 	switch {
@@ -244,7 +244,7 @@ func (w *workload) admin(method, path string, body any) error {
 	return nil
 }
 
-// endpoint asks an endpoint for a token.
+// endpoint requests a token from an endpoint.
 func (w *workload) endpoint(name string, tok token) (token, error) {
 	r, err := ask(w.srv, name, tok)
 	switch {
@@ -264,7 +264,7 @@ func ask(srv *server, name string, tok token) (reply, error) {
 	return srv.do(req)
 }
 
-// wantRetry is errRefused, if the answer says when to try again.
+// wantRetry returns errRefused if the answer says when to try again.
 func wantRetry(r reply) error {
 	if r.Header.Get("Retry-After") == "" {
 		return fmt.Errorf("503 without Retry-After: %s", r.Body)
@@ -272,7 +272,7 @@ func wantRetry(r reply) error {
 	return errRefused
 }
 
-// newToken is a record of an access token that does not exist yet.
+// newToken returns the record of an access token that does not exist yet.
 func newToken(consumer, secret string) (token, *record) {
 	tok := token{newNonce(), newNonce()}
 	return tok, &record{name: "access token " + tok.Key, look: lookAtToken(consumer, secret, tok)}
@@ -296,7 +296,7 @@ func lookAtToken(consumer, secret string, tok token) func(*server) (string, erro
 	}
 }
 
-// issue makes an access token with a key that is known before.
+// issue makes an access token with a key that the client chose.
 func (w *workload) issue(consumer, secret, user string) (*record, token, error) {
 	tok, r := newToken(consumer, secret)
 	err := w.change("issue", func() error {
@@ -307,7 +307,7 @@ func (w *workload) issue(consumer, secret, user string) (*record, token, error) 
 	return r, tok, err
 }
 
-// tokens issues, and revokes every other.
+// tokens issues tokens, and revokes every other one.
 func (w *workload) tokens() error {
 	if _, _, err := w.issue(demoKey, demoSecret, "salgado"); err != nil {
 		return err
@@ -319,7 +319,7 @@ func (w *workload) tokens() error {
 	return w.change("revoke", func() error { return w.admin("DELETE", "/oauth1/tokens/"+tok.Key, nil) }, effect{r, absent})
 }
 
-// sweeps revokes what belongs to a user or to a consumer, and nothing else.
+// sweeps revokes the tokens of a user or of a consumer, and checks that others stay.
 func (w *workload) sweeps() error {
 	c, secret, err := w.addConsumer()
 	if err != nil {
@@ -352,7 +352,7 @@ func (c *consumerRecord) key() string { return strings.TrimPrefix(c.name, "consu
 
 func consumerState(name, secret string) string { return name + " with the secret " + secret }
 
-// lookAtConsumer sees what its name is, and with which of its secrets it can sign.
+// lookAtConsumer returns the consumer's name, and the secrets with which it can sign.
 func (c *consumerRecord) lookAtConsumer(srv *server) (string, error) {
 	status, answer, err := srv.adminDo("GET", "/oauth1/consumers/"+c.key(), nil)
 	if err != nil {
@@ -392,7 +392,8 @@ func (w *workload) addConsumer() (c *consumerRecord, secret string, err error) {
 	}, effect{&c.record, consumerState("first", secret)})
 }
 
-// consumers adds consumers and leaves every other as it is. The rest it changes, and removes again with their tokens.
+// consumers adds consumers, and leaves every other one unchanged. It changes the rest, and removes
+// them with their tokens.
 func (w *workload) consumers() error {
 	if _, _, err := w.addConsumer(); err != nil {
 		return err
@@ -419,7 +420,7 @@ func (w *workload) consumers() error {
 	return w.change("remove consumer", func() error { return w.admin("DELETE", path, nil) }, effect{&c.record, absent}, effect{r, absent})
 }
 
-// walk has users grant access, or not; every stage of a walk is left behind by some.
+// walk has users grant access or refuse it. Some walks stop at each stage.
 func (w *workload) walk() error {
 	for _, last := range []string{"request token", "review", "refuse", "exchange"} {
 		tok, r, err := w.requestToken()
@@ -462,7 +463,7 @@ func (w *workload) walk() error {
 	return nil
 }
 
-// requestToken asks for one. Its key is not known before, so it is a record only when it is there.
+// requestToken requests a token. Its key is not known before, so it is a record only afterwards.
 func (w *workload) requestToken() (tok token, r *record, err error) {
 	if err := w.change("request token", func() (err error) {
 		tok, err = w.endpoint("/+request-token", token{})
@@ -495,13 +496,14 @@ func (w *workload) requestToken() (tok token, r *record, err error) {
 	return tok, r, nil
 }
 
-// signed sends a request, and every fourth one again. What was refused must not have come to the upstream.
+// signed sends a request, and every fourth one again. A refused request must not reach the
+// upstream.
 func (w *workload) signed() error {
 	for i := range 4 {
 		nonce := newNonce()
 		req := signer{Consumer: demoKey, Secret: demoSecret, Token: w.base, Nonce: nonce}.sign(w.t, w.srv.request("GET", "/"+nonce, nil), "")
 		w.mu.Lock()
-		w.requests = append(w.requests, signedRequest{req, time.Now()}) // before it is sent: the upstream knows whether it was accepted
+		w.requests = append(w.requests, signedRequest{req, time.Now()}) // before it is sent: only the upstream knows whether it was accepted
 		w.mu.Unlock()
 		err := w.change("signed", func() error {
 			r, err := w.srv.do(req.Clone(req.Context()))
@@ -532,7 +534,8 @@ func (w *workload) signed() error {
 	return nil
 }
 
-// launch starts a server with a command of the test's own, and reports whether it came up: it may end at once, too.
+// launch starts a server with a command of the test's own. It reports whether the server came up,
+// because it may end at once, too.
 func launch(t *testing.T, srv *server, wrapper ...string) bool {
 	t.Helper()
 	cmd := srv.command(context.Background(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
@@ -556,7 +559,7 @@ func launch(t *testing.T, srv *server, wrapper ...string) bool {
 			return nil
 		}
 		status, answer, err := srv.adminDo("GET", "/oauth1/health", nil)
-		up = err == nil && status == http.StatusOK // a site may answer before the store is open, and before it can't be
+		up = err == nil && status == http.StatusOK // a site may answer before the store is open, or before the store fails to open
 		if !up {
 			return fmt.Errorf("%d %v %w", status, answer, err)
 		}
@@ -568,7 +571,8 @@ func launch(t *testing.T, srv *server, wrapper ...string) bool {
 	return up
 }
 
-// healthy waits until the server's own check succeeds. Sites may answer before the admin API knows the app.
+// healthy waits until the server's own check succeeds. Sites may answer before the admin API knows
+// the app.
 func healthy(srv *server) {
 	srv.t.Helper()
 	srv.waitUntil("it is healthy", func() error {
@@ -589,8 +593,8 @@ func running(srv *server) bool {
 	}
 }
 
-// expectErrors looks at the log at the end instead of checkLog, for a test in which the store has to complain: there must
-// be an error of the module's own with the words, and no panic.
+// expectErrors checks the log at the end in place of checkLog, for a test that makes the store log
+// errors. There must be an error of the module with these words, and no panic.
 func expectErrors(t *testing.T, srv *server, words ...string) {
 	t.Cleanup(func() {
 		srv.stop()

@@ -13,7 +13,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// How the pages look, and whether everybody can read them. SCREENSHOTS=folder keeps pictures of all of them.
+// How the pages look, and whether everybody can read them. SCREENSHOTS=folder keeps pictures of all
+// of them.
 
 // axeCore is axe-core's script: `npm ci` in clients/axe installs it.
 const axeCore = "clients/axe/node_modules/axe-core/axe.min.js"
@@ -97,7 +98,7 @@ func TestBrowserAccessibility(t *testing.T) {
 	lookAt(t, b.tab(t, "salgado"), pages)
 }
 
-// A look is a page to look at, by how to get there.
+// A look is a page, with the way to reach it.
 type look struct {
 	name string
 	open func(tb *tab)
@@ -114,8 +115,8 @@ func lookAt(t *testing.T, tb *tab, pages []look) {
 	}
 }
 
-// TestBrowserBranding looks at a site with a logo, a colour that is hard to read on, a page of its own, many levels, and texts
-// that are as long as they may be.
+// TestBrowserBranding looks at a site with a logo, a colour with little contrast, a page of its
+// own, many levels, and texts of the maximum length.
 func TestBrowserBranding(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -180,8 +181,8 @@ func TestBrowserBranding(t *testing.T) {
 	})
 }
 
-// TestBrowserKeyboard answers with nothing but a keyboard, and wants to see at each step where it is (WCAG 2.2 success
-// criteria 2.1.1 and 2.4.7).
+// TestBrowserKeyboard answers with nothing but a keyboard, and checks that the focus is visible at
+// each step (WCAG 2.2 success criteria 2.1.1 and 2.4.7).
 func TestBrowserKeyboard(t *testing.T) {
 	b := startBrowser(t, site{})
 	tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
@@ -212,9 +213,8 @@ func TestBrowserKeyboard(t *testing.T) {
 	}
 }
 
-// TestBrowserFold: in a window of 1280 by 1000 both buttons are in sight as soon as the page opens,
-// with all that it may have to say, with six levels, and in the languages that say it at the
-// greatest length.
+// TestBrowserFold: in a window of 1280 by 1000 both buttons are visible as soon as the page opens,
+// with all possible notices, with six levels, and in the languages with the longest texts.
 func TestBrowserFold(t *testing.T) {
 	levels := ""
 	for i, name := range []string{"READ_PUBLIC", "WRITE_PUBLIC", "LEVEL_3", "LEVEL_4", "LEVEL_5", "LEVEL_6"} {
@@ -296,7 +296,7 @@ func TestBrowserLanguages(t *testing.T) {
 	})
 }
 
-// speak says who is logged in, and which language the browser asks for.
+// speak sets the logged-in user and the language that the browser asks for.
 func (tb *tab) speak(user, language string) *tab {
 	tb.t.Helper()
 	headers := network.Headers{"X-Test-User": user, "Accept-Language": language}
@@ -308,7 +308,7 @@ func (tb *tab) screenshot(path string, width int64) {
 	tb.t.Helper()
 	height := map[int64]int64{390: 844, 1280: 900}[width]
 	tb.do(chromedp.EmulateViewport(width, height))
-	// A window as high as the page: Chromium's own way to picture a whole page shifts those that
+	// The window is as high as the page. Chromium's own pictures of whole pages shift those that
 	// run from right to left.
 	height = max(height, script[int64](tb, "document.documentElement.scrollHeight"))
 	tb.do(chromedp.EmulateViewport(width, height))
@@ -327,8 +327,8 @@ func emulateScheme(scheme string) chromedp.Action[chromedp.Void] {
 	})
 }
 
-// look checks the page that the tab shows, in light and dark: that axe-core finds nothing, and that it fits a narrow window,
-// which is also what 400% zoom leaves of a wide one.
+// look checks the page that the tab shows, in light and dark: axe-core finds nothing, and the page
+// fits a narrow window, which is the same as 400% zoom in a wide one.
 func (tb *tab) look(t *testing.T, name string) {
 	t.Helper()
 	axe, err := os.ReadFile(axeCore)

@@ -18,7 +18,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// The pages in a real browser: Debian's chromium, headless. How they look and read is in browser_look_test.go.
+// The pages in a real browser: Debian's chromium, headless. browser_look_test.go tests how they
+// look.
 
 // browserApp declares the consumers that the browser meets.
 const browserApp = `
@@ -59,7 +60,7 @@ func startBrowser(t *testing.T, s site) *browser {
 	return &browser{t, srv, startChromium(t)}
 }
 
-// startChromium starts the browser, with more options than it always has.
+// startChromium starts the browser, with options beside the usual ones.
 func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -79,12 +80,12 @@ func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.C
 	return ctx
 }
 
-// walker gets request tokens for a consumer.
+// walker returns a walker that gets request tokens for a consumer.
 func (b *browser) walker(t *testing.T, consumer string) walker {
 	return walker{t, b.srv, consumer, demoSecret}
 }
 
-// page is the address of the page at which a token is reviewed.
+// page returns the address of the page on which a token is reviewed.
 func (b *browser) page(tok token, more ...string) string {
 	query := url.Values{"oauth_token": {tok.Key}}
 	for i := 0; i < len(more); i += 2 {
@@ -93,7 +94,7 @@ func (b *browser) page(tok token, more ...string) string {
 	return b.srv.origin() + "/+authorize-token?" + query.Encode()
 }
 
-// A tab is a tab in which somebody is logged in.
+// A tab is a browser tab with a logged-in user.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -114,7 +115,7 @@ func (b *browser) tab(t *testing.T, user string) *tab {
 	return tb
 }
 
-// do does something in the tab, within patience.
+// do runs the steps in the tab, within patience.
 func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	tb.t.Helper()
 	ctx, cancel := context.WithTimeout(tb.ctx, patience)
@@ -130,7 +131,7 @@ func (tb *tab) open(address string) *tab {
 	return tb
 }
 
-// press clicks a button, and waits for the page that it leads to.
+// press clicks a button, and waits for the next page.
 func (tb *tab) press(selector string) {
 	tb.t.Helper()
 	ctx, cancel := context.WithTimeout(tb.ctx, patience)
@@ -140,7 +141,7 @@ func (tb *tab) press(selector string) {
 	}
 }
 
-// doubleClick presses the mouse on a button twice, wherever the first click leads meanwhile.
+// doubleClick presses the mouse on a button twice, even if the first click leads to another page.
 func (tb *tab) doubleClick(selector string, apart time.Duration) {
 	tb.t.Helper()
 	type point struct{ X, Y float64 }
@@ -167,7 +168,7 @@ func (tb *tab) choose(name, value string) {
 	tb.do(chromedp.Click(chromedp.CSS(fmt.Sprintf("input[name=%q][value=%q]", name, value))))
 }
 
-// command is an action that the protocol has a command for.
+// command is an action that runs a command of the protocol.
 func command[P, R any](cmd cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
 		_, err := chromedp.Call(ctx, cmd, params)
@@ -175,7 +176,7 @@ func command[P, R any](cmd cdp.Command[P, R], params P) chromedp.Action[chromedp
 	})
 }
 
-// script is the value of an expression in the page.
+// script returns the value of an expression in the page.
 func script[T any](tb *tab, expression string) T {
 	tb.t.Helper()
 	ctx, cancel := context.WithTimeout(tb.ctx, patience)
@@ -199,12 +200,13 @@ func (tb *tab) wantText(want string) {
 	}
 }
 
-// waitFor waits until an expression is true. Unlike chromedp's own waiting it works in a page that the back button brought
-// back.
+// waitFor waits until an expression is true. Unlike chromedp's own waiting, it works in a page that
+// the back button restored.
 func (tb *tab) waitFor(expression string) {
 	tb.t.Helper()
 	for deadline := time.Now().Add(patience); ; {
-		// A page that is just being left evaluates nothing: "Inspected target navigated or closed".
+		// A page that the browser is leaving evaluates nothing: "Inspected target navigated or
+		// closed".
 		met, err := chromedp.Run(tb.ctx, chromedp.Evaluate[bool](expression, chromedp.EvalAwaitPromise))
 		if err == nil && met {
 			return
@@ -222,13 +224,13 @@ const (
 	refuse = `button[value="refuse"]`
 )
 
-// state is what the admin API says about a request token.
+// state returns the state of a request token, from the admin API.
 func (b *browser) state(t *testing.T, tok token) object {
 	t.Helper()
 	return b.srv.mustAdmin(t, "GET", "/oauth1/request-tokens/"+tok.Key, nil)
 }
 
-// A receiver is an application's website: it notes what is sent to it.
+// A receiver is an application's website that records its requests.
 type receiver struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -274,7 +276,7 @@ func TestBrowserReview(t *testing.T) {
 		tb.wantText("Almost finished")
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusOK, "")
 		tb.do(chromedp.Reload())
-		tb.wantText("Finished") // the token is gone by now
+		tb.wantText("Finished") // the token is used up
 		tb.wantText("The application has its access.")
 	})
 	t.Run("nothing is sent before a level is chosen", func(t *testing.T) {
@@ -284,7 +286,7 @@ func TestBrowserReview(t *testing.T) {
 		if !script[bool](tb, `document.querySelector("form:invalid") !== null`) {
 			t.Error("the form is valid without a level")
 		}
-		tb.press(refuse) // and needs none
+		tb.press(refuse) // a refusal needs none
 		tb.wantText("may not act for you")
 	})
 	t.Run("refuse: the consumer is told", func(t *testing.T) {
@@ -352,7 +354,8 @@ func TestBrowserReview(t *testing.T) {
 		})
 		tok := b.walker(t, "phone-app").requestToken(pair{"oauth_callback", "myapp://done/now"})
 		tb := b.tab(t, "salgado").open(b.page(tok))
-		// No program here takes the scheme, so the page stays; but the policy tells the page what it refuses.
+		// No program here handles the scheme, so the page stays. The policy tells the page which
+		// address it refuses.
 		script[any](tb, `document.addEventListener("securitypolicyviolation", e => { window.refused = e.violatedDirective }), true`)
 		tb.choose("permission", "READ_PUBLIC")
 		tb.do(chromedp.Click(chromedp.CSS(allow)))
@@ -419,12 +422,12 @@ func TestBrowserReview(t *testing.T) {
 		code := script[string](tb, `document.getElementById("verifier").textContent`)
 		tb.do(chromedp.Reload())
 		tb.wantText(code)
-		// Chromium may bring back the old page as it was: then the form's answer is what counts.
+		// Chromium may restore the old page from its cache. Then the form's answer counts.
 		tb.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
 		tb.waitFor(`document.querySelector("form, .onward") !== null`)
 		tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('button[value="allow"], .onward a').click()`))
 		tb.waitFor(`document.getElementById("verifier") !== null`)
-		tb.wantText(code) // it is not lost
+		tb.wantText(code) // the code is not lost
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", code}), http.StatusOK, "")
 		tb.do(chromedp.Reload())
 		tb.wantText("Finished")
@@ -523,7 +526,7 @@ func TestBrowserExpiredToken(t *testing.T) {
 
 func TestBrowserAttacks(t *testing.T) {
 	b := startBrowser(t, site{})
-	var body string // of the attacker's page
+	var body string // the attacker's page
 	attacker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprint(w, "<!doctype html><title>Evil</title>", body)
@@ -533,7 +536,7 @@ func TestBrowserAttacks(t *testing.T) {
 	for _, from := range []string{attacker.URL, strings.Replace(attacker.URL, "127.0.0.1", "localhost", 1)} {
 		t.Run("a form that another origin posts changes nothing: "+from, func(t *testing.T) {
 			tok := b.walker(t, "demo").requestToken()
-			// The attacker has even got the user's CSRF token.
+			// The attacker even knows the user's CSRF token.
 			csrf := script[string](b.tab(t, "salgado").open(b.page(tok)), `document.querySelector("input[name=csrf]").value`)
 			body = fmt.Sprintf(`<form method="post" action=%q><input name="csrf" value=%q><input name="permission" value="WRITE_PRIVATE">`+
 				`<input name="lifetime" value="unlimited"><button name="decision" value="allow">Win a prize</button></form>`, b.page(tok), csrf)

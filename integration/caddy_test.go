@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The directive among Caddy's others: wherever a site puts it, it does the same.
+// The directive among Caddy's other directives: it works the same wherever a site puts it.
 
 // at makes a request to one of the server's sites by its name.
 func (srv *server) at(host, method, uri string) *http.Request {
@@ -199,7 +199,7 @@ func TestHandleErrors(t *testing.T) {
 	}
 }
 
-// TestPagesBehindForwardAuth: the login of somebody else, and of nobody.
+// TestPagesBehindForwardAuth: another service's login, with a user and without one.
 func TestPagesBehindForwardAuth(t *testing.T) {
 	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cookie, err := r.Cookie("session")
@@ -266,7 +266,8 @@ http://basic.test:{{.Port}} {
 	}
 }
 
-// TestTrustedProxies: the origin that is signed, behind a proxy that Caddy trusts, and one that it does not.
+// TestTrustedProxies: the signed origin behind a proxy that Caddy trusts, and behind one that it
+// does not.
 func TestTrustedProxies(t *testing.T) {
 	for global, status := range map[string]int{
 		"": 401,

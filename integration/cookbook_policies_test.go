@@ -9,9 +9,9 @@ import (
 
 // The cookbook's recipes for policies and logins.
 
-// A grantee is somebody who sends a request to a recipe's site.
+// A grantee is the sender of a request to a recipe's site.
 type grantee struct {
-	consumer, permission string // no consumer: the request is not signed
+	consumer, permission string // without a consumer the request is not signed
 	context              string
 }
 
@@ -90,11 +90,11 @@ func tryTenants(t *testing.T, recipe string) {
 	})
 }
 
-// tryLoadBalancer plays the load balancer, and one that nobody trusts.
+// tryLoadBalancer sends requests as the trusted load balancer, and as an untrusted one.
 func tryLoadBalancer(t *testing.T, recipe string) {
 	for _, c := range []struct {
 		name, trusted string
-		tls           int // the status of PLAINTEXT, which needs the load balancer's word for TLS
+		tls           int // the status of PLAINTEXT, which needs TLS by the load balancer's word
 	}{
 		{"trusted", "127.0.0.0/8", http.StatusOK},
 		{"not trusted", "10.0.0.0/8", http.StatusBadRequest},
@@ -134,7 +134,7 @@ func tryLoadBalancer(t *testing.T, recipe string) {
 	}
 }
 
-// tryAuthelia has a login in Authelia's place, which knows a session by its cookie.
+// tryAuthelia puts a login in Authelia's place, which knows a session by its cookie.
 func tryAuthelia(t *testing.T, recipe string) {
 	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/authz/forward-auth" {

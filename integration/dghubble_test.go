@@ -10,7 +10,7 @@ import (
 	dghubble "github.com/dghubble/oauth1"
 )
 
-// plaintextSigner is what dghubble/oauth1 leaves to its user: a signature method that it does not bring along.
+// plaintextSigner implements PLAINTEXT, which dghubble/oauth1 leaves to its users.
 type plaintextSigner struct{ consumerSecret string }
 
 func (plaintextSigner) Name() string { return "PLAINTEXT" }

@@ -1,6 +1,6 @@
-// Package integration tests the real binary: cmd/caddy-oauth1 in a process of its own, with real upstreams, real OAuth
-// clients and real faults. Nothing here looks inside the server; all that a test knows of it is what comes over the wire,
-// out of its log, or through its admin API.
+// Package integration tests the real binary: cmd/caddy-oauth1 in a process of its own, with real
+// upstreams, real OAuth clients and real faults. The tests do not look inside the server. They see
+// only its answers, its log and its admin API.
 //
 //	harness_test.go       builds and starts the binary; its admin API; a client for its site
 //	signing_test.go       a small, naive reading of RFC 5849, independent of the code under test
@@ -28,10 +28,12 @@
 //	launchpad_test.go     a small Launchpad for launchpadlib to talk to
 //	clients/              the drivers of the clients that are not written in Go
 //
-// To add a client to the matrix, write a driver in clients/ that takes a matrixRun and says a matrixResult (see
-// clients/python/oauthlib_driver.py), and a row in the table of its family. Run the row, claim what the client does
-// wrong once you have seen on the wire that it is the client, and write docs/clients.md with -update.
+// To add a client to the matrix, write a driver in clients/ that reads a matrixRun and prints a
+// matrixResult (see clients/python/oauthlib_driver.py), and a row in the table of its family. Run
+// the row. Add a fault to the row only after the bytes on the wire show that the client causes it.
+// Then write docs/clients.md with -update.
 //
-// A test that needs a program which is not installed is skipped, and says which. With CI=true in the environment it
-// fails instead. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short` runs nothing here.
+// A test that needs a missing program is skipped, and says which. With CI=true in the environment
+// it fails instead. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short`
+// runs nothing here.
 package integration

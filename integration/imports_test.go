@@ -19,8 +19,8 @@ const (
 	caddyModule = "github.com/caddyserver/caddy/v2"
 )
 
-// An importRule lists what the files of a package may import beside the standard library. Test files
-// are free.
+// An importRule lists what the files of a package may import beside the standard library. Test
+// files are free.
 type importRule struct {
 	// own are packages of this repository. A name that ends with a slash stands for all below it.
 	own []string

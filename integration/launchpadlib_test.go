@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// launchpadlib is the client that this provider's dialect comes from: PLAINTEXT only, no callbacks, a polling client.
-// Here it talks to a small Launchpad behind the site, whose service root is below the site's root and whose web root
-// (with the endpoints) is the site's root itself.
+// launchpadlib is the client that this provider's dialect comes from: only PLAINTEXT, no callbacks,
+// and polling. Here it talks to a small Launchpad behind the site. The service root is below the
+// site's root; the web root (with the endpoints) is the site's root itself.
 
 type refusal struct {
 	Status          int    `json:"status"`
@@ -18,7 +18,7 @@ type refusal struct {
 	WWWAuthenticate string `json:"www_authenticate"`
 }
 
-// A lpTest is a site with a small Launchpad, and launchpadlib to use it.
+// A lpTest is a site with a small Launchpad, used by launchpadlib.
 type lpTest struct {
 	lp      *launchpad
 	srv     *server
@@ -32,7 +32,8 @@ func newLaunchpadTest(t *testing.T, s site) *lpTest {
 	return &lpTest{lp, startServer(t, s, lp.URL), program}
 }
 
-// run has the driver do something. Where it asks for an authorization, answer reviews its request token.
+// run has the driver do something. If the driver asks for an authorization, answer reviews its
+// request token.
 func (l *lpTest) run(t *testing.T, do string, args object, answer func(what string, asked object) object, result any) {
 	t.Helper()
 	all := object{"do": do, "service_root": l.srv.origin() + "/", "dir": t.TempDir()}
@@ -40,7 +41,8 @@ func (l *lpTest) run(t *testing.T, do string, args object, answer func(what stri
 	drive(t, l.program, all, answer, result)
 }
 
-// says answers the driver's request for an authorization through the admin API, as salgado.
+// says returns a function that reviews the driver's request token through the admin API, as
+// salgado.
 func (l *lpTest) says(t *testing.T, permission string, more object) func(string, object) object {
 	return func(_ string, asked object) object {
 		l.srv.review(t, asked["request_token"].(string), "salgado", permission, more)
@@ -225,8 +227,9 @@ func TestLaunchpadlibUsesATokenThatIsBroughtAlong(t *testing.T) {
 	})
 }
 
-// launchpadlib signs with PLAINTEXT alone, which covers nothing of a request but is made of the secrets: with those that need
-// escapes every awkward request must pass, and come to the upstream as it was sent.
+// launchpadlib signs with PLAINTEXT alone, which consists of the secrets and does not cover the
+// request. With secrets that need escapes, every awkward request must pass, and reach the upstream
+// as it was sent.
 func TestLaunchpadlibSendsAwkwardRequests(t *testing.T) {
 	l := newLaunchpadTest(t, site{App: open})
 	l.srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": awkwardKey, "name": "Awkward", "secret": awkwardSecret})
@@ -304,7 +307,7 @@ func TestLaunchpadlibLogsInAnonymously(t *testing.T) {
 	})
 }
 
-// expect sends the request and says where the answer is not as it has to be.
+// expect sends the request, and returns an error if the answer is not the expected one.
 func expect(srv *server, req *http.Request, status int, body string) error {
 	got, err := srv.do(req)
 	if err != nil {

@@ -20,8 +20,9 @@ import (
 	"time"
 )
 
-// What the directive does not refuse reaches the next handler as in plain Caddy. So each rule here is checked twice:
-// at a site with the directive, and at one without, in front of the same upstream.
+// A request that the directive does not refuse reaches the next handler as in plain Caddy. Each
+// rule here is checked twice: at a site with the directive, and at one without, in front of the
+// same upstream.
 
 // A front is one of the two sites.
 type front struct {
@@ -33,7 +34,7 @@ type front struct {
 	roots         *x509.CertPool
 }
 
-// identityHeaders are what the directive adds.
+// identityHeaders are the headers that the directive adds.
 var identityHeaders = []string{"X-OAuth-User", "X-OAuth-Consumer", "X-OAuth-Permission", "X-OAuth-Context", "X-OAuth-Token"}
 
 // fronts starts both sites.
@@ -81,7 +82,7 @@ https://localhost:{{.PlainTLS}} {
 	return both
 }
 
-// authorization is the header line of the credentials, or none at the plain site.
+// authorization returns the header line of the credentials, or "" at the plain site.
 func (f *front) authorization() string {
 	if f.plain {
 		return ""
@@ -106,7 +107,7 @@ func (f *front) request(t *testing.T, method, address string, body io.Reader) *h
 	return f.authorize(req)
 }
 
-// dial opens a connection on which a test writes by hand.
+// dial opens a connection on which a test writes requests by hand.
 func (f *front) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+f.port)
@@ -130,7 +131,7 @@ func (f *front) client(t *testing.T, http2 bool) *http.Client {
 	return &http.Client{Transport: transport, Timeout: patience}
 }
 
-// each runs a test of both sites, in both protocols.
+// each runs a test on both sites, in both protocols.
 func each(t *testing.T, both []*front, name string, test func(t *testing.T, f *front, client *http.Client, origin string)) {
 	t.Run(name, func(t *testing.T) {
 		for _, f := range both {
@@ -174,7 +175,8 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 			var answers [2]string
 			for i, f := range both {
 				f.up.take()
-				// The plain site gets the Host of the other, so that the two requests are the same but for the credentials.
+				// The plain site gets the other site's Host, so that the two requests differ only
+				// in the credentials.
 				line, rest, _ := strings.Cut(strings.Replace(c.request, "PORT", f.srv.port, 1), "\r\n")
 				conn, r := f.dial(t)
 				fmt.Fprintf(conn, "%s\r\n%s%s", line, f.authorization(), rest)
@@ -188,7 +190,7 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 				}
 				seen[i] = f.up.last(t)
 				resp.Header.Del("Date")
-				resp.Header.Del("Content-Length") // the upstream says what it got, which differs in length
+				resp.Header.Del("Content-Length") // the answer repeats the request, whose length differs
 				answers[i] = fmt.Sprint(resp.StatusCode, resp.Header)
 			}
 			plain, ours := seen[0], seen[1]
@@ -413,8 +415,8 @@ func TestPassThrough(t *testing.T) {
 	})
 
 	t.Run("a refused request with Expect: 100-continue never reaches the upstream", func(t *testing.T) {
-		// Caddy, with the directive or without, answers such a request only when it has seen the body, which clients send
-		// after a while even without a 100.
+		// Caddy, with the directive or without, answers such a request only after the body, which
+		// clients send after a while even without a 100.
 		f := both[1]
 		client := f.client(t, false)
 		client.Transport.(*http.Transport).ExpectContinueTimeout = 100 * time.Millisecond
@@ -473,7 +475,8 @@ http://127.0.0.1:{{.Custom}} {
 	credentials := "Authorization: " + authorization(plaintext(demoKey, demoSecret, tok)) + "\r\n"
 	genuine := []string{"X-Oauth-Consumer: demo", "X-Oauth-Context: firefox", "X-Oauth-Permission: READ_PUBLIC", "X-Oauth-Token: " + tok.Key, "X-Oauth-User: salgado"}
 
-	// identity sends a request by hand and returns what the upstream got that could be read as an identity.
+	// identity sends a request by hand, and returns the header lines that could be read as an
+	// identity.
 	identity := func(t *testing.T, port, request string) (lines []string, trailer http.Header) {
 		t.Helper()
 		up.take()

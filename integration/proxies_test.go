@@ -5,11 +5,12 @@ import (
 	"testing"
 )
 
-// TestBehindAProxy: what clients sign when a real proxy in front takes a prefix away, or the port from Host.
+// TestBehindAProxy: the signed URL if a real proxy in front removes a prefix, or the port from
+// Host.
 func TestBehindAProxy(t *testing.T) {
 	for _, proxy := range []struct {
 		name, global, oauth1, front string
-		requests                    [][3]string // method, what the client asks for, what the upstream gets
+		requests                    [][3]string // the method, the client's request, the upstream's request
 	}{
 		{
 			"a prefix", "", "base_url http://127.0.0.1:{{.Front}}/api/v1",

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// The exchange walk by hand: what a client of Launchpad sees on its way from a consumer key to an access token, in
-// Launchpad's words. It is the walk of Launchpad's own page tests, and like them it sends one nonce and one fractional
-// timestamp with every request: under PLAINTEXT the endpoints have no use for either.
+// The exchange walk by hand: the answers that a client of Launchpad gets on its way from a consumer
+// key to an access token, in Launchpad's words. It is the walk of Launchpad's own page tests. Like
+// them it sends one nonce and one fractional timestamp with every request: with PLAINTEXT, the
+// endpoints ignore both.
 
 // A walker is a client that walks, with net/http and PLAINTEXT.
 type walker struct {
@@ -24,7 +25,7 @@ type walker struct {
 	secret   string
 }
 
-// sameForAll is what the walker sends with every request.
+// sameForAll are the parameters that the walker sends with every request.
 var sameForAll = []pair{{"oauth_version", "1.0"}, {"oauth_timestamp", "1217548916.5"}, {"oauth_nonce", "4572616e48616d6d65724c61686176"}}
 
 func (w walker) params(tok token, more ...pair) []pair {
@@ -55,7 +56,7 @@ func (w walker) exchange(tok token, more ...pair) reply {
 	return w.post("/+access-token", w.params(tok, more...))
 }
 
-// want checks an answer of an endpoint, and what all of them have in common, and returns the body.
+// want checks an answer of an endpoint, and the rules for all of them, and returns the body.
 func (w walker) want(r reply, status int, body string) string {
 	w.t.Helper()
 	if err := r.is(status, body); err != nil {
@@ -217,7 +218,7 @@ func TestExchangeWalk(t *testing.T) {
 func TestExchangeWalkWithAVerifier(t *testing.T) {
 	srv := startServer(t, site{Handler: `respond "from the upstream"`}, "")
 	const callback = "https://client.example/ready?a=b"
-	// reviewed makes a 1.0a token and has the user say yes to it, and returns the verifier.
+	// reviewed makes a 1.0a token, has the user approve it, and returns the verifier.
 	reviewed := func(w walker, callback string) (token, string) {
 		w.t.Helper()
 		tok := w.requestToken(pair{"oauth_callback", callback})
@@ -414,7 +415,7 @@ func TestTheRealmIsAlwaysWellFormed(t *testing.T) {
 	for realm, want := range map[string]string{
 		"":                 `OAuth realm="127.0.0.1`,
 		"My API":           `OAuth realm="My API"`,
-		`say \"hi\" \\o/ `: ``, // whatever the Caddyfile makes of it, the challenge has to be well formed
+		`say \"hi\" \\o/ `: ``, // the challenge must be well formed, however the Caddyfile reads this
 		"Größe":            ``,
 	} {
 		t.Run(fmt.Sprintf("%q", realm), func(t *testing.T) {
@@ -448,7 +449,7 @@ func TestTheRealmIsAlwaysWellFormed(t *testing.T) {
 	})
 }
 
-// The refusals of API requests, in Launchpad's words: its clients look for them.
+// The refusals of API requests, in Launchpad's words: its clients look for these words.
 func TestRefusalsOfAPIRequests(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{}, up.URL)
