@@ -57,7 +57,8 @@ func attackLeaks(t *testing.T, s site, but string) {
 	}
 
 	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"})
-	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"}) // this consumer exists already
+	// This consumer exists already.
+	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad key\n", "secret": "CANARYstored"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad", "secret": "CANARYstored\x00"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad", "secret": []string{"CANARYstored"}})

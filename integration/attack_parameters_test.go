@@ -217,7 +217,9 @@ func TestAttackSizes(t *testing.T) {
 			// near the bound.
 			few, many := time.Hour, time.Hour
 			for try := 0; try < 5 || try < 100 && many > 40*few+20*time.Millisecond; try++ {
-				few, many = min(few, took(1000, name == "all ours", f)), min(many, took(9980, name == "all ours", f)) // with those of OAuth, 9,980 is the limit
+				// With those of OAuth, 9,980 is the limit.
+				few = min(few, took(1000, name == "all ours", f))
+				many = min(many, took(9980, name == "all ours", f))
 			}
 			t.Logf("%s: %v for 1,000, %v for 9,980", name, few, many)
 			if many > 40*few+20*time.Millisecond {

@@ -108,7 +108,8 @@ func fill(t *testing.T, dir string, step int64) (empty func()) {
 		switch {
 		case err == nil:
 			size += more
-		case errors.Is(err, unix.ENOSPC) && more > block: // the file system needs some of it for itself, or others were quicker
+		case errors.Is(err, unix.ENOSPC) && more > block:
+			// The file system needs some of it for itself, or others were quicker.
 			step = more / 2
 		case errors.Is(err, unix.ENOSPC):
 			return func() {

@@ -503,7 +503,8 @@ func (w *workload) signed() error {
 		nonce := newNonce()
 		req := signer{Consumer: demoKey, Secret: demoSecret, Token: w.base, Nonce: nonce}.sign(w.t, w.srv.request("GET", "/"+nonce, nil), "")
 		w.mu.Lock()
-		w.requests = append(w.requests, signedRequest{req, time.Now()}) // before it is sent: only the upstream knows whether it was accepted
+		// Before it is sent: only the upstream knows whether it was accepted.
+		w.requests = append(w.requests, signedRequest{req, time.Now()})
 		w.mu.Unlock()
 		err := w.change("signed", func() error {
 			r, err := w.srv.do(req.Clone(req.Context()))
@@ -559,7 +560,8 @@ func launch(t *testing.T, srv *server, wrapper ...string) bool {
 			return nil
 		}
 		status, answer, err := srv.adminDo("GET", "/oauth1/health", nil)
-		up = err == nil && status == http.StatusOK // a site may answer before the store is open, or before the store fails to open
+		// A site may answer before the store is open, or before the store fails to open.
+		up = err == nil && status == http.StatusOK
 		if !up {
 			return fmt.Errorf("%d %v %w", status, answer, err)
 		}
