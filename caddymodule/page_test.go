@@ -38,7 +38,8 @@ func (s *testSite) open(target, user string) *httptest.ResponseRecorder {
 	return w
 }
 
-// send sends a page's form, as a browser does. The headers come in pairs, and replace the browser's.
+// send sends a page's form, as a browser does. The headers come in pairs, and replace the
+// browser's.
 func (s *testSite) send(target, user string, form url.Values, headers ...string) *httptest.ResponseRecorder {
 	s.t.Helper()
 	r := httptest.NewRequest("POST", "http://api.test"+target, strings.NewReader(form.Encode()))

@@ -20,8 +20,8 @@ func newSet(t *testing.T, o Options) *Set {
 	return set
 }
 
-// RFC 9110 section 12.5.4: the browser's wishes, in the order of their weights; English where it
-// has none that is there.
+// RFC 9110 section 12.5.4: the browser's languages, in the order of their weights. The page is in
+// English if it has none of them.
 func TestLanguage(t *testing.T) {
 	t.Parallel()
 	set := newSet(t, Options{})
@@ -80,7 +80,7 @@ func TestLanguage(t *testing.T) {
 	})
 }
 
-// FuzzLanguage: whatever a browser asks for, it gets one of the languages.
+// FuzzLanguage: every Accept-Language header gets one of the languages.
 func FuzzLanguage(f *testing.F) {
 	for _, header := range []string{"de-AT,de;q=0.9,en;q=0.8", "zh-Hant-TW", "*;q=0", "x-private, i-klingon", "en-u-nu-arab-x-a", "\xff"} {
 		f.Add(header)
@@ -209,7 +209,7 @@ func TestDate(t *testing.T) {
 	}
 }
 
-// TestRender: every page in every language, by many at the same time.
+// TestRender: every page in every language, in many goroutines at the same time.
 func TestRender(t *testing.T) {
 	t.Parallel()
 	set := newSet(t, Options{})
