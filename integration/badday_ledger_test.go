@@ -35,7 +35,7 @@ func rounds(t *testing.T, usual int) int {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("BADDAY_ROUNDS %q is no number", text)
+		t.Fatalf("BADDAY_ROUNDS %q is not a number", text)
 	}
 	return n
 }

@@ -104,7 +104,7 @@ func TestSettingsAreStored(t *testing.T) {
 	}
 	bare := tokenstore.Consumer{Key: "k", Secret: "s", Disabled: true, Created: created}
 	if !reflect.DeepEqual(c, bare) {
-		t.Errorf("set back: got %+v", c)
+		t.Errorf("reset: got %+v", c)
 	}
 	if err := (&ConsumerSettings{Expires: "soon"}).Apply(&c); err == nil ||
 		err.Error() != `expires "soon": must be a time such as 2027-01-31T00:00:00Z, or a date` {

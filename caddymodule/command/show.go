@@ -73,7 +73,7 @@ func (s *session) showSecret(answer any, rows []shownRow, secret *string) error 
 	if err := s.show(answer, append(rows, shownRow{"Secret", *secret})); err != nil {
 		return err
 	}
-	s.say("\nKeep the secret well: it is not shown again.")
+	s.say("\nSave the secret now: it is not shown again.")
 	return nil
 }
 

@@ -21,12 +21,12 @@ func TestLinesThatNobodyReads(t *testing.T) {
 		args  []string
 		want  string
 	}{
-		"two lines for one secret":    {"a\nb", sign, "goes on after the consumer secret"},
-		"three lines for two secrets": {"a\nb\nc\n", append(sign, "--token", "t"), "goes on after the token secret"},
-		"one behind an empty line":    {"a\n\nc\n", sign, "goes on after the consumer secret"},
-		"a consumer's":                {"a\nb\n", []string{"consumer", "add", "--secret-stdin"}, "goes on after the secret"},
+		"two lines for one secret":    {"a\nb", sign, "has more lines after the consumer secret"},
+		"three lines for two secrets": {"a\nb\nc\n", append(sign, "--token", "t"), "has more lines after the token secret"},
+		"one behind an empty line":    {"a\n\nc\n", sign, "has more lines after the consumer secret"},
+		"a consumer's":                {"a\nb\n", []string{"consumer", "add", "--secret-stdin"}, "has more lines after the secret"},
 		"a token's": {"a\nb\n", []string{"token", "issue", "--consumer", "c", "--user", "u", "--permission", "P",
-			"--secret-stdin"}, "goes on after the secret"},
+			"--secret-stdin"}, "has more lines after the secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := runCommand(c.stdin, c.args...)

@@ -634,9 +634,9 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 			got, err := os.ReadFile(found[0] + damagedSuffix)
 			if c.aside == 1 && (err != nil || !bytes.Equal(got, want)) ||
 				c.aside == 0 && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("put aside: %d bytes, %v", len(got), err)
+				t.Errorf("renamed: %d bytes, %v", len(got), err)
 			}
-			if n := logs.FilterMessageSnippet("put aside").Len(); n != c.aside {
+			if n := logs.FilterMessageSnippet("unreadable log was renamed").Len(); n != c.aside {
 				t.Errorf("said %d times", n)
 			}
 		})

@@ -25,7 +25,7 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		"an empty block":              {input: "badger {\n}"},
 		"all options":                 {input: "badger {\npath {env.X}\nsync on\nencryption_key {file./run/k}\n}", want: Module{Path: "{env.X}", Sync: true, EncryptionKey: "{file./run/k}"}},
 		"sync off":                    {input: "badger {\nsync off\n}"},
-		"two paths":                   {input: "badger /a /b", err: `takes one path, and then there is "/b"`},
+		"two paths":                   {input: "badger /a /b", err: `takes one path, but "/b" follows it`},
 		"the path twice":              {input: "badger /a {\npath /b\n}", err: "path is given twice"},
 		"an option twice":             {input: "badger {\nsync on\nsync on\n}", err: "sync is given twice"},
 		"an unknown option":           {input: "badger {\nfsync on\n}", err: `no option "fsync": it has path, sync, encryption_key`},

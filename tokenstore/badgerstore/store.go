@@ -313,7 +313,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return s.tokens.view(func(txn *badger.Txn) error {
 		return get(txn, key, func(v []byte) error {
 			if !bytes.Equal(v, want) {
-				return errors.New("check: the store gave back something else than was written")
+				return errors.New("check: the store did not return the bytes that were written")
 			}
 			return nil
 		})

@@ -71,7 +71,7 @@ func (l *Log) restore(o Options) error {
 		}
 		state.floor = max(state.floor, state.ceiling, now+state.window, bucketEnd(found.newest)) + 1
 		l.set = newSet(0)
-		o.Logger.Error("requests with timestamps before this are refused, since used nonces can't be read",
+		o.Logger.Error("requests with timestamps before this are refused, because used nonces can't be read",
 			zap.Time("before", time.Unix(state.floor, 0)), zap.Error(damage))
 	}
 	inherited := l.journal.sealed
@@ -107,11 +107,11 @@ func (l *Log) restore(o Options) error {
 func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
 	before := zap.Time("before", time.Unix(floor, 0))
 	if floor <= now+lead+ceilingSlack {
-		logger.Warn("the machine stopped and could not say so: "+
+		logger.Warn("the machine stopped without a clean end: "+
 			"requests with timestamps before it are refused", before)
 		return
 	}
-	logger.Warn("the machine stopped while its clock was ahead of what it is now, and requests were "+
+	logger.Warn("the machine stopped while its clock was ahead of the present time, and requests were "+
 		"judged by that: all requests with timestamps before the date are refused. If the clock is "+
 		"right now, and that is too long, stop the server, restore a backup of the store from before "+
 		"the clock was wrong, and start the server a timestamp window later",
