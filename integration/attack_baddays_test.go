@@ -212,7 +212,7 @@ func startsDamaged(t *testing.T, srv *server) bool {
 			return false
 		}
 		if strings.Contains(log, "panic:") || !strings.Contains(log, "open store") || !strings.Contains(log, srv.dir+"/store") {
-			t.Errorf("it ended, and does not say what is wrong with its store:\n%s", srv.log.tail(5))
+			t.Errorf("it ended, and does not name the damage of its store:\n%s", srv.log.tail(5))
 		}
 	}
 	return up

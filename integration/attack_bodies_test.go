@@ -96,7 +96,7 @@ func TestAttackFormsThatHide(t *testing.T) {
 			wantUnseen(t, up, more)
 		}
 	})
-	t.Run("compressed in truth", func(t *testing.T) {
+	t.Run("bodies that are really compressed", func(t *testing.T) {
 		var packed bytes.Buffer
 		w := gzip.NewWriter(&packed)
 		io.WriteString(w, body)
@@ -105,7 +105,7 @@ func TestAttackFormsThatHide(t *testing.T) {
 		srv.wantRefused(t, up, "gzip", http.StatusBadRequest, "malformed", srv.rawly(t, srv.message("POST",
 			"/x", lines, packed.String())))
 	})
-	t.Run("what is fine", func(t *testing.T) {
+	t.Run("bodies that are accepted", func(t *testing.T) {
 		for what, c := range map[string]struct {
 			lines []string
 			form  bool
@@ -145,7 +145,7 @@ func TestAttackFormsThatHide(t *testing.T) {
 			wantUnseen(t, up, what)
 		}
 	})
-	t.Run("what is not signed is nobody's business", func(t *testing.T) {
+	t.Run("unsigned bodies are not restricted", func(t *testing.T) {
 		for _, lines := range [][]string{
 			{"Content-Type: application/x-www-form-urlencoded, x"}, {"Content-Type: form"}, {form,
 				"Content-Encoding: gzip"}, {"Connection: X-Anything"},
@@ -255,7 +255,7 @@ func TestAttackBodyHash(t *testing.T) {
 			t.Errorf("%s: the upstream got %v", what, seen)
 		}
 	}
-	t.Run("a hash that nobody signed", func(t *testing.T) {
+	t.Run("a hash that is not signed", func(t *testing.T) {
 		line := bodyLine(t, srv, tok, "/x", "") + ", oauth_body_hash=\"" + escape(sum(body).value) + "\""
 		got := srv.raw(t, srv.message("POST", "/x", []string{line, "Content-Type: " + formType}, body))
 		want(t, "added later", got, http.StatusUnauthorized, "Invalid signature.")
@@ -437,13 +437,13 @@ func TestAttackManyParameters(t *testing.T) {
 			srv.wantRefused(t, up, endpoint, http.StatusRequestEntityTooLarge, "too_many_parameters", send)
 		}
 	})
-	t.Run("what is not signed has no bound", func(t *testing.T) {
+	t.Run("unsigned requests have no limit", func(t *testing.T) {
 		want(t, "query", srv.raw(t, srv.message("GET", "/open/x?"+many(most+1), nil, "")), http.StatusOK, "")
 		want(t, "form", srv.raw(t, srv.message("POST", "/open/x", []string{formLine}, many(most+1))),
 			http.StatusOK, "")
 		up.take()
 	})
-	t.Run("the CPU does not mind", func(t *testing.T) {
+	t.Run("little CPU time", func(t *testing.T) {
 		const requests = 20
 		body := strings.Repeat("a&", 1<<19-1) // a MiB
 		for what, consumer := range map[string]string{"a form": demoKey,

@@ -123,7 +123,7 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the other site goes on", func(t *testing.T) {
+	t.Run("the other site still works", func(t *testing.T) {
 		tok := requestToken(lax)
 		srv.wantRefused(t, up, "here", http.StatusUnauthorized, "callback_absent", exchange(strict, tok))
 		reviewAt(t, asked, lax, tok)
@@ -132,14 +132,14 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 			t.Errorf("there: %d %s %v", got.Status, got.Body, err)
 		}
 	})
-	t.Run("a wrong signature is a wrong signature", func(t *testing.T) {
+	t.Run("a wrong signature is refused as such", func(t *testing.T) {
 		tok := requestToken(lax)
 		got := post(strict, "/+access-token", walker{t, srv, demoKey, "wrong"}.params(tok))
 		if got.Status != http.StatusUnauthorized || strings.Contains(got.Body, "callback") {
 			t.Errorf("%d %s", got.Status, got.Body)
 		}
 	})
-	t.Run("what has a callback is good at both", func(t *testing.T) {
+	t.Run("a token with a callback is valid at both sites", func(t *testing.T) {
 		for _, callback := range []string{"oob", "https://client.example/ready"} {
 			for _, made := range []string{lax, strict} {
 				tok := requestToken(made, pair{"oauth_callback", callback})

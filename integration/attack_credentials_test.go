@@ -86,7 +86,7 @@ func TestAttackCredentials(t *testing.T) {
 		}
 	}
 
-	t.Run("they are good for what they are for", func(t *testing.T) {
+	t.Run("valid for their own purpose", func(t *testing.T) {
 		for _, f := range []forger{
 			{"alice", alice.Key, "HMAC-SHA1", secrets{consumer: "alice-secret", token: alice.Secret}},
 			{"robot", robot.Key, "RSA-SHA256", secrets{key: key}},
@@ -257,7 +257,7 @@ func TestAttackSessionFixation(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a verifier of one token does not do for another", func(t *testing.T) {
+	t.Run("a verifier is not valid for another token", func(t *testing.T) {
 		mine, hers := eve.requestToken(pair{"oauth_callback", "oob"}), eve.requestToken(pair{"oauth_callback", "oob"})
 		verifier := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+mine.Key, "eve", "READ_PUBLIC").Verifier
 		approve(hers, "")

@@ -145,7 +145,7 @@ func TestAttackErrorPages(t *testing.T) {
 				authorization(plaintext("nobody-1.x_y~z", "x", token{}))}, ""))
 			if why := got.Body + got.Header.Get("X-Why"); !strings.Contains(why,
 				"Unknown consumer (nobody-1.x_y~z).") {
-				t.Errorf("what is harmless is told as it is: %q", why)
+				t.Errorf("a harmless value is changed: %q", why)
 			}
 		})
 	}

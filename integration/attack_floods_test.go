@@ -40,7 +40,7 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 	want(t, "another consumer", walker{t, srv, "honest", ""}.post("/+request-token", plaintext("honest", "", token{})), http.StatusOK, "")
 	want(t, "a declared one", w.post("/+request-token", plaintext(demoKey, demoSecret, token{})), http.StatusOK, "")
 
-	t.Run("keys that are none register nothing", func(t *testing.T) {
+	t.Run("invalid keys register nothing", func(t *testing.T) {
 		for _, key := range []string{"", " ", "a\x00", "a\nb", string(make([]byte, 5000)), "\xff\xfe"} {
 			got := w.post("/+request-token", plaintext(key, "", token{}))
 			if got.Status == http.StatusOK {

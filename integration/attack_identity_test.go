@@ -184,7 +184,7 @@ func attackIdentity(t *testing.T, s site) {
 			}
 		}
 	})
-	t.Run("credentials in the query reach neither the upstream nor the error routes' one", func(t *testing.T) {
+	t.Run("credentials in the query reach no upstream, and not that of the error routes", func(t *testing.T) {
 		for _, route := range routes {
 			query := "?a=b&" + form(plaintext(demoKey, demoSecret, tok)) + "&c=d"
 			srv.raw(t, srv.message("GET", route.path+query, []string{"Referer: http://127.0.0.1/"}, ""))

@@ -143,7 +143,7 @@ func TestAttackWebSocketsThatTheMatcherLeavesOut(t *testing.T) {
 	}
 	got, err := srv.h2Connect(t, fields("/switch"))
 	if err != nil || got.Status != http.StatusOK || got.Body != "hello\n" {
-		t.Errorf("left out: %d %q %v, want what was sent", got.Status, got.Body, err)
+		t.Errorf("left out: %d %q %v, want the line that was sent", got.Status, got.Body, err)
 	}
 	for _, seen := range up.take() {
 		if lines := identityLines(seen); len(lines) > 0 || seen.Method != "GET" ||
@@ -250,7 +250,7 @@ func TestAttackTwoDirectives(t *testing.T) {
 			srv.raw(t, srv.message("GET", "/v3/x", []string{"X-OAuth-User: root"}, ""))
 			for _, got := range up.take() {
 				if lines := identityLines(got); len(lines) > 0 {
-					t.Errorf("what both leave out: the upstream got %q", lines)
+					t.Errorf("left out by both: the upstream got %q", lines)
 				}
 			}
 		})
@@ -328,7 +328,7 @@ func TestAttackAroundTheMatcher(t *testing.T) {
 			wantUnseen(t, up, target)
 		}
 	})
-	t.Run("a matcher that does not look at the path leaves it alone", func(t *testing.T) {
+	t.Run("a matcher that ignores the path accepts every path", func(t *testing.T) {
 		up := newLenientUpstream(t)
 		srv := startServer(t, ownSite(t,
 			"@own header X-Use oauth\noauth1 @own "+v1Block+"reverse_proxy {{.Upstream}}"), up.URL)
@@ -339,7 +339,7 @@ func TestAttackAroundTheMatcher(t *testing.T) {
 			}
 		}
 	})
-	t.Run("paths as_sent leaves it alone, too", func(t *testing.T) {
+	t.Run("paths as_sent accepts every path, too", func(t *testing.T) {
 		up := newLenientUpstream(t)
 		srv := startServer(t, ownSite(t,
 			"oauth1 /v1/* {\n\tpaths as_sent\n\tendpoints off\n}\nreverse_proxy {{.Upstream}}"), up.URL)
@@ -426,7 +426,7 @@ func TestAttackOrder(t *testing.T) {
 			}
 		})
 	}
-	t.Run("what request_header claims is no identity", func(t *testing.T) {
+	t.Run("headers that request_header sets are no identity", func(t *testing.T) {
 		srv := startServer(t, ownSite(t,
 			"oauth1 {\n\tpolicy {\n\t\tanonymous\n\t}\n}\nreverse_proxy {{.Upstream}}\n"+
 				"request_header X-OAuth-User root"), up.URL)

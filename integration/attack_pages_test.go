@@ -50,7 +50,7 @@ func TestAttackPages(t *testing.T) {
 		}
 	}
 
-	t.Run("scripts in what is stored or sent are text", func(t *testing.T) {
+	t.Run("scripts in stored or sent values are text", func(t *testing.T) {
 		for i, text := range hostileTexts {
 			key := fmt.Sprintf("hostile-%d", i)
 			for field, object := range map[string]object{
@@ -129,7 +129,7 @@ func TestAttackPages(t *testing.T) {
 	})
 	// CWE-352. The page requires the browser's headers (Sec-Fetch-Site, Origin), and a token that
 	// is bound to user, request and form.
-	t.Run("a form from elsewhere changes nothing", func(t *testing.T) {
+	t.Run("a form of another origin changes nothing", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		tok, other := w.requestToken(pair{"oauth_callback", "oob"}), w.requestToken(pair{"oauth_callback", "oob"})
 		address := authorize + "?oauth_token=" + tok.Key
@@ -177,7 +177,7 @@ func TestAttackPages(t *testing.T) {
 			t.Errorf("the other request is %v", state)
 		}
 	})
-	t.Run("a grant is revoked by its user only", func(t *testing.T) {
+	t.Run("only its user revokes a grant", func(t *testing.T) {
 		tok := srv.issue(t, demoKey, "bob", "READ_PUBLIC", nil)
 		page := srv.asUser(t, "GET", srv.origin()+"/+oauth-tokens", "bob", nil)
 		found := regexp.MustCompile(`name="csrf" value="([^"]+)"`).FindAllStringSubmatch(page.Body, -1)

@@ -67,7 +67,7 @@ func TestAttackParameters(t *testing.T) {
 			}
 		}
 	})
-	t.Run("taken as they are, once", func(t *testing.T) {
+	t.Run("accepted unchanged, once", func(t *testing.T) {
 		double := strings.NewReplacer("%", "%25").Replace(query)
 		got := srv.raw(t, srv.message("GET", "/?"+double, nil, ""))
 		want(t, "a query that was encoded twice", got, http.StatusUnauthorized, "")
@@ -99,7 +99,7 @@ func TestAttackParameters(t *testing.T) {
 		}
 		up.take()
 	})
-	t.Run("a request behind another is not smuggled past", func(t *testing.T) {
+	t.Run("a second request in the same bytes is not smuggled past", func(t *testing.T) {
 		smuggled := srv.message("GET", "/smuggled", []string{"X-OAuth-User: mark"}, "")
 		for _, lines := range [][]string{
 			{"Content-Length: 5", "Transfer-Encoding: chunked"}, {"Transfer-Encoding: chunked", fmt.Sprintf("Content-Length: %d", len(smuggled)+5)},
@@ -242,7 +242,7 @@ func TestAttackSizes(t *testing.T) {
 			want(t, fmt.Sprint(lines), got, http.StatusRequestEntityTooLarge, "The request body is too large to be verified.")
 		}
 	})
-	t.Run("slow bodies hold up nobody else, and those who leave are forgotten", func(t *testing.T) {
+	t.Run("slow bodies hold up no other request, and aborted ones leave nothing behind", func(t *testing.T) {
 		var conns []net.Conn
 		for range 200 {
 			conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)

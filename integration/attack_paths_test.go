@@ -17,7 +17,7 @@ var upstreamReadings = map[string]func(target string) string{
 	"decoded and cleaned (nginx, net/http.ServeMux, Apache)": func(target string) string {
 		return path.Clean("/"+unescapePath(target)) + trailing(target)
 	},
-	"cleaned, then decoded (path.Clean on what was sent)": func(target string) string {
+	"cleaned, then decoded (path.Clean on the sent path)": func(target string) string {
 		return unescapePath(path.Clean("/"+target) + trailing(target))
 	},
 	"dots resolved, slashes kept (WHATWG URL: Node.js)": func(target string) string {
@@ -169,7 +169,7 @@ func TestAttackPaths(t *testing.T) {
 func TestAttackContexts(t *testing.T) {
 	for name, policies := range map[string]string{
 		"a segment":                      "policy {\n\tcontext {http.request.uri.path.0}\n}",
-		"what a matcher captured":        "policy @project {\n\tcontext {re.project.1}\n}\npolicy {\n\tdeny\n}",
+		"a matcher's capture":            "policy @project {\n\tcontext {re.project.1}\n}\npolicy {\n\tdeny\n}",
 		"a segment of the original path": "policy /open/* {\n\tcontext {http.request.orig_uri.path.0}\n}\npolicy {\n\tdeny\n}",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -302,7 +302,7 @@ func TestAttackPlainPathsAreNobodysDuty(t *testing.T) {
 			}
 		})
 	}
-	t.Run("but for one that says paths strict", func(t *testing.T) {
+	t.Run("except with paths strict", func(t *testing.T) {
 		up := newUpstream(t)
 		srv := startServer(t, anyHost("paths strict\npolicy {\n\tanonymous\n}", ""), up.URL)
 		tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
@@ -390,7 +390,7 @@ func TestAttackPlainQueries(t *testing.T) {
 			})
 		})
 	}
-	t.Run("nobody looks at the query", func(t *testing.T) {
+	t.Run("no policy looks at the query", func(t *testing.T) {
 		up := newUpstream(t)
 		srv := startServer(t, strictSite(""), up.URL)
 		wantAsSent(t, srv, up, []string{"/x?a=%zz", "/x?a=b;c", "/x?a+b=c", "/x?%00=a", "/x?a=b%0a"})
@@ -478,7 +478,7 @@ func TestAttackPathsAsSentThatKnowOneReading(t *testing.T) {
 	for name, c := range map[string]struct{ oauth1, before string }{
 		"path":                 {"policy /x {\n\tanonymous\n}", ""},
 		"path_regexp":          {policy, "@m path_regexp ^/x"},
-		"what it captured":     {"policy @m {\n\tcontext {re.m.1}\n}", "@m path_regexp m ^/([^/]+)/"},
+		"its capture":          {"policy @m {\n\tcontext {re.m.1}\n}", "@m path_regexp m ^/([^/]+)/"},
 		"query and method":     {policy, "@m {\n\tquery a=b\n\tmethod GET\n}"},
 		"not":                  {policy, "@m not path /x"},
 		"expression":           {policy, `@m expression {path} == "/x" && method('GET')`},

@@ -67,7 +67,7 @@ reverse_proxy {{.Upstream}}
 		{"signed in the header", "OPTIONS", "/x", cors("Authorization: " + credentials), "", 200, "salgado"},
 		{"signed, without Origin", "OPTIONS", "/x?" + signed, []string{asks}, "", 200, "salgado"},
 
-		{"what is not open", "OPTIONS", "/private/x?" + signed, cors(), "", 401, ""},
+		{"a closed path", "OPTIONS", "/private/x?" + signed, cors(), "", 401, ""},
 		{"Origin is for the next hop alone", "OPTIONS", "/x?" + signed, cors("Connection: Origin"), "", 401, ""},
 		{"another method", "GET", "/x", cors(), "", 401, ""},
 		{"another method, in lower case", "options", "/x", cors(), "", 400, ""},

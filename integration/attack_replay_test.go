@@ -60,7 +60,7 @@ func TestAttackReplay(t *testing.T) {
 		want(t, "the genuine request after it", srv.mustDo(t, req), http.StatusOK, "ok")
 		want(t, "its replay", srv.mustDo(t, req), http.StatusUnauthorized, nonceUsed)
 	})
-	t.Run("the same in another place, spelling or method is a bad signature", func(t *testing.T) {
+	t.Run("the same parameters in another place, spelling or method are a bad signature", func(t *testing.T) {
 		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(), Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
 		req := s.sign(t, srv.request("GET", "/a", nil), "")
 		want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")

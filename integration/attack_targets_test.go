@@ -315,7 +315,7 @@ func TestAttackConnect(t *testing.T) {
 			":method", "CONNECT", ":protocol", "websocket, h2c", ":scheme", "http", ":authority", host,
 			":path", "/open/x",
 		},
-		"a WebSocket whose target is none": {
+		"a WebSocket with an invalid target": {
 			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path",
 			"mail:open/x",
 		},
@@ -370,7 +370,7 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	} {
 		got, err := srv.h2Connect(t, fields("/switch?a=b", append(forged, "authorization", authorization)...))
 		if err != nil || got.Status != http.StatusOK || got.Body != "hello\n" {
-			t.Errorf("%s: %d %q %v, want what was sent", what, got.Status, got.Body, err)
+			t.Errorf("%s: %d %q %v, want the line that was sent", what, got.Status, got.Body, err)
 		}
 		seen := up.take()
 		if len(seen) != 1 {

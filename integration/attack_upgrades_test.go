@@ -178,7 +178,7 @@ func attackUpgrades(t *testing.T, s site, cases []struct {
 	}{
 		{"signed", "/x", []string{signed}, false},
 		{"anonymous", "/x", []string{"X-Open: yes"}, false},
-		{"signed, though nobody asked", "/x", []string{"X-Open: yes", signed}, false},
+		{"signed, though no signature was asked for", "/x", []string{"X-Open: yes", signed}, false},
 		{"left out by the matcher", "/out/x", nil, false},
 		{"left out by the matcher, signed", "/out/x", []string{signed}, false},
 		{"refused, error routes", "/x", nil, true},

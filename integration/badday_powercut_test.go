@@ -82,7 +82,7 @@ func TestBadDayPowerCutWithSyncOff(t *testing.T) {
 	})
 	// This is not a property of the store. It shows that the simulation loses unsynced writes:
 	// because the boot id did not change, the store believes that no nonce is missing.
-	t.Run("control: with the same boot id some would be", func(t *testing.T) {
+	t.Run("control: with the same boot id some nonces are accepted again", func(t *testing.T) {
 		d.power("cut")
 		srv.start()
 		lost := 0

@@ -286,7 +286,7 @@ func TestBrowserLanguages(t *testing.T) {
 		tb := b.tab(t, "salgado").speak("salgado", "ar")
 		tb.open(b.page(demo.requestToken(pair{"oauth_callback", "oob"})))
 		if !script[bool](tb, `document.querySelector(".about").getBoundingClientRect().left > document.querySelector(".answer").getBoundingClientRect().right - 1`) {
-			t.Error("who asks stands on the left of what it may do")
+			t.Error("the application stands on the left of its permissions")
 		}
 		tb.choose("permission", "READ_PUBLIC")
 		tb.press(allow)

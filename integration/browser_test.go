@@ -449,7 +449,7 @@ func TestBrowserReview(t *testing.T) {
 		other := b.tab(t, "somebody").open(b.page(tok))
 		other.wantText("This request was answered already")
 		if strings.Contains(script[string](other, "document.documentElement.outerHTML"), first.Get("oauth_verifier")) {
-			t.Error("somebody else gets the verifier")
+			t.Error("another user gets the verifier")
 		}
 	})
 	for _, apart := range []time.Duration{0, 5, 20, 50, 200} {
@@ -482,7 +482,7 @@ func TestBrowserReview(t *testing.T) {
 		code := script[string](tb, `document.getElementById("verifier").textContent`)
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", code}), http.StatusOK, "")
 	})
-	t.Run("a whole computer has a page of its own", func(t *testing.T) {
+	t.Run("an integration of the whole computer has a page of its own", func(t *testing.T) {
 		tok := b.walker(t, "System-wide: Ubuntu (laptop)").requestToken()
 		tb := b.tab(t, "salgado").open(b.page(tok, "allow_permission", "DESKTOP_INTEGRATION"))
 		tb.wantText("Confirm computer access")
@@ -521,7 +521,7 @@ func TestBrowserExpiredToken(t *testing.T) {
 	tb.press(allow)
 	tb.wantText("This request has expired")
 	tb.open(b.page(tok)).wantText("This request has expired")
-	t.Run("and everybody can read it", func(t *testing.T) { tb.look(t, "expired") })
+	t.Run("axe-core finds nothing", func(t *testing.T) { tb.look(t, "expired") })
 }
 
 func TestBrowserAttacks(t *testing.T) {

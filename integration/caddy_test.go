@@ -254,7 +254,7 @@ http://basic.test:{{.Port}} {
 		t.Errorf("with a session and a forged header: %d %s", r.Status, r.Body)
 	}
 	if r := visit("forward.test", "nobody", "mallory"); r.Status != 401 {
-		t.Errorf("a session of nobody, with a forged header: %d", r.Status)
+		t.Errorf("no session, with a forged header: %d", r.Status)
 	}
 	if r := visit("basic.test", "", ""); r.Status != 401 || !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), "Basic") {
 		t.Errorf("without a password: %d %q", r.Status, r.Header.Get("WWW-Authenticate"))

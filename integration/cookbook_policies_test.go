@@ -60,7 +60,7 @@ func tryOpenReads(t *testing.T, recipe string) {
 	wantJudged(t, recipe, []judged{
 		{"anybody reads", grantee{}, "GET", "/x", 200},
 		{"anybody asks for the methods", grantee{}, "OPTIONS", "/x", 200},
-		{"nobody writes unsigned", grantee{}, "POST", "/x", 401},
+		{"an unsigned write", grantee{}, "POST", "/x", 401},
 		{"a reader's token writes nothing", by(demoKey, "READ_PUBLIC"), "POST", "/x", 403},
 		{"a writer's does", by(demoKey, "WRITE_PUBLIC"), "POST", "/x", 200},
 	})
@@ -84,9 +84,9 @@ func tryTenants(t *testing.T, recipe string) {
 	wantJudged(t, recipe, []judged{
 		{"a token of the project", reader("one"), "GET", "/projects/one/x", 200},
 		{"a token of another one", reader("one"), "GET", "/projects/two/x", 403},
-		{"a token of none", reader(""), "GET", "/projects/two/x", 200},
+		{"a token without a context", reader(""), "GET", "/projects/two/x", 200},
 		{"a reader writes nothing", reader("one"), "POST", "/projects/one/x", 403},
-		{"what is no project", reader("one"), "GET", "/x", 403},
+		{"a path outside the projects", reader("one"), "GET", "/x", 403},
 	})
 }
 

@@ -394,7 +394,7 @@ func tryAccessLog(t *testing.T, recipe string) {
 	passed := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}
 	entry := line(passed.sign(t, srv.request("GET", "/x", nil), ""))
 	if entry["oauth_refused_consumer"] != "" || entry["oauth_refused_token"] != "" {
-		t.Errorf("what passes is logged as %v", entry)
+		t.Errorf("an accepted request is logged as %v", entry)
 	}
 }
 

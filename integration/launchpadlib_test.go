@@ -94,7 +94,7 @@ func TestLaunchpadlibLogsIn(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-	t.Run("a user who says no is EndUserDeclinedAuthorization", func(t *testing.T) {
+	t.Run("a refusal by the user is EndUserDeclinedAuthorization", func(t *testing.T) {
 		var got struct{ Declined string }
 		l.run(t, "declined", object{"consumer": "declined"}, l.says(t, "UNAUTHORIZED", nil), &got)
 		if strings.TrimSpace(got.Declined) != "End-user refused to authorize request token." {
@@ -286,7 +286,7 @@ func TestLaunchpadlibLogsInAnonymously(t *testing.T) {
 		Mark string
 		Me   refusal
 	}
-	t.Run("where the policy says anonymous it reads as nobody", func(t *testing.T) {
+	t.Run("with an anonymous policy it reads without a user", func(t *testing.T) {
 		l := newLaunchpadTest(t, site{App: open, OAuth1: "policy {\n\tanonymous\n}"})
 		var got outcome
 		l.run(t, "anonymous", object{"consumer": "just testing"}, noQuestions(t), &got)
@@ -297,7 +297,7 @@ func TestLaunchpadlibLogsInAnonymously(t *testing.T) {
 			t.Errorf("Launchpad saw %q", l.lp.identity)
 		}
 	})
-	t.Run("where the policy does not, it is refused", func(t *testing.T) {
+	t.Run("without one it is refused", func(t *testing.T) {
 		l := newLaunchpadTest(t, site{App: open})
 		req := l.srv.request("GET", "/1.0/", nil)
 		req.Header.Set("Authorization", authorization(append(plaintext("just testing", "", token{}), pair{"oauth_token", ""})))

@@ -212,7 +212,7 @@ func (m *matrix) checkRequests(t *testing.T, w *walk) {
 				t.Errorf("the client was said to send something else (%s), and did not", differs)
 			}
 			if !isOther && err != nil {
-				t.Errorf("the client did not send what it was to send: %v", err)
+				t.Errorf("the client sent another request: %v", err)
 			}
 		})
 	}

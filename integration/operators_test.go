@@ -55,7 +55,7 @@ func TestExitCodes(t *testing.T) {
 		{"a missing flag", "", "token issue --consumer app", 2, "not set"},
 		{"an empty key", "", "consumer add EMPTY", 2, "is empty"},
 		{"an empty flag", "", "consumer update app --expires EMPTY", 2, "is empty"},
-		{"nobody to ask", "y\n", "consumer remove app", 2,
+		{"no terminal", "y\n", "consumer remove app", 2,
 			"without a terminal, confirm this with --yes"},
 		{"a consumer is updated", "", "consumer update app --name New --permission READ_PUBLIC", 0,
 			"Permissions:  READ_PUBLIC"},
@@ -63,7 +63,7 @@ func TestExitCodes(t *testing.T) {
 		{"a user's tokens end", "", "revoke --user alice --yes", 0, "Revoked:  1 access token\n"},
 		{"a consumer is removed", "", "consumer remove app -y", 0, "with its 0 access tokens"},
 		{"a secret that is not there", "", "sign GET http://h/ --consumer k", 2, "no consumer secret"},
-		{"a URL that is none", "s\n", "sign GET h --consumer k", 2, "must begin with http"},
+		{"an invalid URL", "s\n", "sign GET h --consumer k", 2, "must begin with http"},
 		{"a request is signed", "s\n", "sign GET http://h/ --consumer k", 0, "Authorization: OAuth "},
 		{"a policy without a configuration", "", "policy GET http://h/ --config /nowhere", 1, "no such file"},
 	} {
@@ -261,6 +261,6 @@ complete_line "$LINE"
 		}
 	}
 	if _, err := os.Stat(trap); err == nil {
-		t.Error("completing ran what an unknown consumer had for a key")
+		t.Error("completing ran an unknown consumer's key as a command")
 	}
 }

@@ -510,12 +510,12 @@ http://127.0.0.1:{{.Custom}} {
 		return "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + srv.port + "\r\n" + headers + "\r\n"
 	}
 
-	t.Run("a signed request carries who signed it", func(t *testing.T) {
+	t.Run("a signed request carries its identity", func(t *testing.T) {
 		if got, _ := identity(t, srv.port, get("/", credentials)); !slices.Equal(got, genuine) {
 			t.Errorf("%q, want %q", got, genuine)
 		}
 	})
-	t.Run("a token without a context carries none", func(t *testing.T) {
+	t.Run("a token without a context carries no context", func(t *testing.T) {
 		plain := srv.issue(t, demoKey, "mark", "READ_PUBLIC", nil)
 		got, _ := identity(t, srv.port, get("/", "Authorization: "+authorization(plaintext(demoKey, demoSecret, plain))+"\r\n"))
 		for _, line := range got {
@@ -600,7 +600,7 @@ func TestCredentialsStopAtTheDirective(t *testing.T) {
 	params := plaintext(demoKey, demoSecret, tok)
 	header := authorization(params)
 
-	t.Run("the Authorization header goes no further", func(t *testing.T) {
+	t.Run("the Authorization header is removed", func(t *testing.T) {
 		req := srv.request("GET", "/", nil)
 		req.Header.Set("Authorization", header)
 		got := parseReceived(t, srv.mustDo(t, req))
@@ -614,7 +614,7 @@ func TestCredentialsStopAtTheDirective(t *testing.T) {
 		{"before others", "", "&x=%7e&&=", "/a%2Fb?x=%7e&&="},
 		{"between others", "b=2&a=1&", "&a=%31", "/a%2Fb?b=2&a=1&a=%31"},
 	} {
-		t.Run("its part of the query goes no further, the rest as it was: "+c.name, func(t *testing.T) {
+		t.Run("OAuth parameters in the query are removed, the rest is unchanged: "+c.name, func(t *testing.T) {
 			got := parseReceived(t, srv.mustDo(t, srv.request("GET", "/a%2Fb?"+c.before+form(params)+c.after, nil)))
 			if original := got.Header.Get("X-Original"); got.URI != c.want || original != c.want {
 				t.Errorf("the upstream got %s, and %s as the original, want %s", got.URI, original, c.want)
@@ -628,7 +628,7 @@ func TestCredentialsStopAtTheDirective(t *testing.T) {
 			t.Errorf("the upstream got %v", got.Header)
 		}
 	})
-	t.Run("a signed form stays as it is", func(t *testing.T) {
+	t.Run("a signed form is unchanged", func(t *testing.T) {
 		body := "b=%7e&" + form(params) + "&a=+"
 		req := srv.request("POST", "/", strings.NewReader(body))
 		req.Header.Set("Content-Type", formType)

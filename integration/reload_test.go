@@ -122,7 +122,7 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 		srv.review(t, waiting.Key, "salgado", "READ_PUBLIC", nil)
 		w.want(w.exchange(waiting), http.StatusOK, "")
 	})
-	t.Run("a config that is wrong is refused, and the old one goes on", func(t *testing.T) {
+	t.Run("a wrong config is refused, and the old one stays in force", func(t *testing.T) {
 		err := srv.load(srv.caddyfile(site{OAuth1: "realm \"wrong\"\npolicy {\n\tpermission NO_SUCH_LEVEL\n}"}))
 		if err == nil || !strings.Contains(err.Error(), "NO_SUCH_LEVEL") {
 			t.Errorf("%v, want an error that names NO_SUCH_LEVEL", err)
@@ -167,7 +167,7 @@ func TestBesideARunningServer(t *testing.T) {
 		}
 		stillWorks(t)
 	})
-	t.Run("validate says what is wrong with another", func(t *testing.T) {
+	t.Run("validate names the mistake in another", func(t *testing.T) {
 		wrong := srv.site
 		wrong.OAuth1 = "policy {\n\tpermission NO_SUCH_LEVEL\n}"
 		out, err := run(t, "validate", "--config", srv.writeCaddyfile("wrong", wrong), "--adapter", "caddyfile")

@@ -297,11 +297,11 @@ func TestExchangeWalkAfterExpiry(t *testing.T) {
 		w.want(w.exchange(granted), http.StatusForbidden, expired)
 		w.want(w.exchange(granted), http.StatusForbidden, expired)
 	})
-	t.Run("a token that was refused is refused first", func(t *testing.T) {
+	t.Run("a refused token is reported as refused, not as expired", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		w.want(w.exchange(refused), http.StatusForbidden, "End-user refused to authorize request token.")
 	})
-	t.Run("a token that was never reviewed waits first", func(t *testing.T) {
+	t.Run("an unreviewed token is reported as unreviewed, not as expired", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		w.want(w.exchange(waiting), http.StatusUnauthorized, "Request token has not yet been reviewed. Try again later.")
 	})
@@ -386,7 +386,7 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 		req.Header.Set("Authorization", authorization(w.params(token{})))
 		w.want(srv.mustDo(t, req), http.StatusBadRequest, "")
 	})
-	t.Run("a parameter that is there twice is 400", func(t *testing.T) {
+	t.Run("a repeated parameter is 400", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		w.want(w.post("/+request-token", w.params(token{}, pair{"oauth_nonce", "another"})), http.StatusBadRequest, "")
 	})
@@ -492,7 +492,7 @@ func TestRefusalsOfAPIRequests(t *testing.T) {
 		{"a nonce that was used", replayed, "GET", 401, "This nonce has been used already."},
 		{"a timestamp of an hour ago", with(func(s *signer) { s.Timestamp = fmt.Sprint(time.Now().Add(-time.Hour).Unix()) }), "GET", 401, "Timestamp appears to come from bad system clock."},
 		{"a timestamp in an hour", with(func(s *signer) { s.Timestamp = fmt.Sprint(time.Now().Add(time.Hour).Unix()) }), "GET", 401, "Timestamp appears to come from bad system clock."},
-		{"a timestamp that is none", with(func(s *signer) { s.Timestamp = "1217548916.5" }), "GET", 400, ""},
+		{"an invalid timestamp", with(func(s *signer) { s.Timestamp = "1217548916.5" }), "GET", 400, ""},
 		{"an oauth_version that is unknown", with(func(s *signer) { s.Extra = []pair{{"oauth_version", "2.0"}} }), "GET", 400, ""},
 		{"a level that only reads, on POST", good, "POST", 403, ""},
 	} {
@@ -547,7 +547,7 @@ func TestWithoutInsecurePlaintextOverHTTP(t *testing.T) {
 			t.Errorf("%s, want 4xx", resp.Status)
 		}
 	})
-	t.Run("HMAC-SHA1 is not", func(t *testing.T) {
+	t.Run("HMAC-SHA1 is accepted without TLS", func(t *testing.T) {
 		req, err := http.NewRequest("POST", other.String(), nil)
 		if err != nil {
 			t.Fatal(err)

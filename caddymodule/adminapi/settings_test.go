@@ -55,7 +55,7 @@ func TestSettingsNameTheirFields(t *testing.T) {
 		}
 	}
 	if SettingByOption("key") != nil || SettingByFlag("") != nil {
-		t.Error("found what is no setting")
+		t.Error("found a field that is not a setting")
 	}
 }
 

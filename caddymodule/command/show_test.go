@@ -94,7 +94,7 @@ func TestOutputThatIsNotWritten(t *testing.T) {
 		"explain":         {0, []string{"oauth1", "explain", "GET", signed}},
 		"half of explain": {60, []string{"oauth1", "explain", "GET", signed}},
 		"version":         {0, []string{"version"}},
-		"what is refused": {0, []string{"oauth1", "refuse"}},
+		"a refusal":       {0, []string{"oauth1", "refuse"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}

@@ -39,7 +39,7 @@ func TestLanguage(t *testing.T) {
 		"in upper case":                        {[]string{"FR-ca"}, "fr"},
 		"the heaviest":                         {[]string{"en;q=0.5, fr;q=0.9, de;q=0.7"}, "fr"},
 		"the first that is there":              {[]string{"sv, ja;q=0.5"}, "ja"},
-		"none that is there":                   {[]string{"sv, fi;q=0.5"}, "en"},
+		"no available language":                {[]string{"sv, fi;q=0.5"}, "en"},
 		"one that is refused":                  {[]string{"de;q=0"}, "en"},
 		"any":                                  {[]string{"*"}, "en"},
 		"English before others":                {[]string{"en-GB,de;q=0.9"}, "en"},
@@ -48,7 +48,7 @@ func TestLanguage(t *testing.T) {
 		"Arabic of Egypt":                      {[]string{"ar-EG"}, "ar"},
 		"several lines":                        {[]string{"sv", "es;q=0.3"}, "es"},
 		"nonsense":                             {[]string{"\x00;;q=="}, "en"},
-		"a weight that is none":                {[]string{"de;q=x"}, "en"},
+		"an invalid weight":                    {[]string{"de;q=x"}, "en"},
 		"more than anybody wishes":             {[]string{strings.Repeat("de,", 1000)}, "de"},
 		"a tag that is longer than any may be": {[]string{strings.Repeat("a-", 600) + "b, de"}, "en"},
 	} {

@@ -119,7 +119,7 @@ func TestCopiedURLs(t *testing.T) {
 		plain   bool     // whether the path must be plain
 		asSent  bool     // whether paths as_sent can be kept
 	}{
-		{"nobody looked", byHeader, nil, true, true},
+		{"nothing looked for copies", byHeader, nil, true, true},
 		{"nothing is copied", byHeader, handlers{text}, false, true},
 		{"the path is", byHeader, handlers{text, path}, true, false},
 		{"no matcher looks", byMethod, handlers{path}, false, true},
@@ -180,6 +180,6 @@ func TestScope(t *testing.T) {
 		t.Errorf("a path that is not plain: %q", reasonOf(problem))
 	}
 	if problem := byMethod.CheckArrival(arrived("GET", "/v1/../x")); problem != nil {
-		t.Errorf("a path that nobody looks at: %q", reasonOf(problem))
+		t.Errorf("a path that no policy looks at: %q", reasonOf(problem))
 	}
 }

@@ -29,7 +29,7 @@ func TestSights(t *testing.T) {
 		{"the connection", "remote_ip 10.0.0.0/8\nclient_ip 10.0.0.0/8\nprotocol https", "", none, ""},
 		{"a host", "host api.test", "", none, ""},
 		{"a path", "path /a/*", "", path, ""},
-		{"a pattern of a path, whose braces are none of placeholders", "path_regexp ^/a{2}", "", path, ""},
+		{"a pattern of a path, with braces that are no placeholders", "path_regexp ^/a{2}", "", path, ""},
 		{"a file", "file /x", "", path, ""},
 		{"a URL's pattern", "url_pattern /a/:b", "", both, ""},
 		{"a query", "query a=b", "", query, ""},

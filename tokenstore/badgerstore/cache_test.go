@@ -106,7 +106,7 @@ func TestCacheKeepsNothingOld(t *testing.T) {
 	_, version = c.get("k")
 	c.fill("k", new(int), 1, version)
 	if r, _ := c.get("k"); r == nil {
-		t.Error("what was read after that is not kept")
+		t.Error("a record that was read after that is not kept")
 	}
 }
 
@@ -116,7 +116,7 @@ func TestCacheReplaces(t *testing.T) {
 	c := newCache[int](cacheBytes)
 	c.replace("k", new(int), 1)
 	if r, _ := c.get("k"); r != nil {
-		t.Error("what was not there is kept")
+		t.Error("a record that was not cached is kept")
 	}
 	_, version := c.get("k")
 	c.fill("k", new(int), 1, version)
@@ -124,7 +124,7 @@ func TestCacheReplaces(t *testing.T) {
 	c.replace("k", &next, 1)
 	c.fill("k", new(int), 1, version)
 	if r, _ := c.get("k"); *r != next {
-		t.Errorf("got %d, want what it was replaced with, %d", *r, next)
+		t.Errorf("got %d, want the replacement %d", *r, next)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestTouchedTokensStayInTheCache(t *testing.T) {
 		t.Errorf("in the cache: %+v", r)
 	}
 	if r, _ := s.accessTokens.get("not cached"); r != nil {
-		t.Errorf("in the cache, though nobody asked for it: %+v", r)
+		t.Errorf("in the cache, though no call read it: %+v", r)
 	}
 	for key := range used {
 		if used, err := s.LastUsed(t.Context(), key); err != nil || !used.Equal(now) {

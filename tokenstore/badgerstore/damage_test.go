@@ -269,7 +269,7 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 	s, err := Open(o)
 	if err != nil {
 		if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "nothing was changed") || !strings.Contains(err.Error(), "restore a backup") {
-			t.Errorf("the error does not say in one line what to do: %v", err)
+			t.Errorf("the error does not tell the remedy in one line: %v", err)
 		}
 		if name := sameFiles(t, o.Path, files); name != "" {
 			t.Errorf("refused (%v), and changed %s", err, name)
@@ -310,7 +310,7 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 		}
 	}
 	if forgotten > 0 && logs.Len() == 0 {
-		t.Errorf("%d nonces are forgotten, and nobody says why", forgotten)
+		t.Errorf("%d nonces are forgotten, and no log line says why", forgotten)
 	}
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "new"}); err != nil {
 		t.Error(err)
@@ -500,7 +500,7 @@ func TestDamageThatShowsLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := good.verifyTables(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
-		t.Errorf("a table that somebody else has removed: %v", err)
+		t.Errorf("a table that was removed meanwhile: %v", err)
 	}
 	held = false
 	if err := good.verifyTables(stop, holds); err != nil {

@@ -59,7 +59,7 @@ func TestRestart(t *testing.T) {
 	}{
 		{"kill -9 costs nothing", false, false, "same", nil, -testWindow, ""},
 		{"a clean stop before the machine's costs nothing", true, false, "another", nil, -testWindow, ""},
-		{"a power cut costs what is below the ceiling", false, false, "another", nil,
+		{"a power cut costs the nonces below the ceiling", false, false, "another", nil,
 			nonceLead + 1, "the machine stopped"},
 		{"a power cut with sync on costs nothing", false, true, "another", nil, -testWindow, ""},
 		{"a flipped bit costs a window", false, false, "same", flip, testWindow + 2, "record 0"},

@@ -61,10 +61,10 @@ func TestOpenWithAnotherKey(t *testing.T) {
 	key := bytes.Repeat([]byte("k"), 32)
 	other := bytes.Repeat([]byte("o"), 32)
 	for name, c := range map[string]struct{ made, opened []byte }{
-		"another key":               {key, other},
-		"no key":                    {key, nil},
-		"a key where there is none": {nil, key},
-		"a shorter key":             {key, key[:16]},
+		"another key":                    {key, other},
+		"no key":                         {key, nil},
+		"a key for an unencrypted store": {nil, key},
+		"a shorter key":                  {key, key[:16]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := t.TempDir()

@@ -188,7 +188,7 @@ func TestRevokeCountsWithoutTheGate(t *testing.T) {
 				t.Error(err)
 			}
 			if len(before) == 0 {
-				t.Error("nobody could create a token while the revoked ones were counted")
+				t.Error("no token could be created while the revoked ones were counted")
 			}
 			for key := range before {
 				if _, err := s.AccessToken(t.Context(), key); err != nil {

@@ -340,7 +340,7 @@ func (s *Store) loadRequestCounts() error {
 				c, err := s.storedConsumer(name)
 				if record.Unreadable(err) { // only that consumer can't be used
 					if !said {
-						s.log.Error("counting request tokens: taken for a consumer that somebody added",
+						s.log.Error("counting request tokens: an unreadable consumer counts as one that an operator added",
 							zap.Error(err))
 					}
 					c, err, said = nil, nil, true

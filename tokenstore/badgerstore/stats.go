@@ -14,7 +14,7 @@ import (
 const countedAtOnce = 1 << 13
 
 // Stats counts what is in the store. Millions of tokens take seconds; it holds no snapshot while it
-// rests. What changes meanwhile may be counted or not; what was revoked counts until it has left
+// rests. Concurrent changes may be counted or not; revoked tokens count until they have left
 // the disk.
 func (s *Store) Stats(ctx context.Context) (stats []tokenstore.Stat, err error) {
 	if err := s.usable(); err != nil {

@@ -62,7 +62,7 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 				t.Error(err)
 			}
 			if _, err := s.Consumer(t.Context(), "a"); !record.Unreadable(err) {
-				t.Errorf("what can't be read: %v", err)
+				t.Errorf("the unreadable consumer: %v", err)
 			}
 			if logs.Len() != 1 {
 				t.Errorf("logged %v, want one line", logs.All())
@@ -145,7 +145,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.revocations.working()) > 0 {
-		t.Error("the disk space of what was removed is not reclaimed")
+		t.Error("the disk space of removed tokens is not reclaimed")
 	}
 	logs.TakeAll()
 	s = openTest(t, o)

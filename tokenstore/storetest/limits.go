@@ -26,7 +26,7 @@ var limitCases = []testCase{
 			}
 		}
 		if len(waiting) != 10 {
-			t.Fatalf("there are %q, want 10: what is refused leaves nothing", waiting)
+			t.Fatalf("there are %q, want 10: a refused token leaves nothing", waiting)
 		}
 		wantErr(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false), tokenstore.ErrTooMany)
 		must(t, create("another", "l"))
@@ -63,7 +63,7 @@ var limitCases = []testCase{
 		must(t, create("y", "k"))
 		wantErr(t, create("z", "k"), tokenstore.ErrTooMany)
 	}},
-	{"a consumer has no more request tokens stored than twice what may wait", func(t *testing.T, s tokenstore.Store, c *clock) {
+	{"a consumer has at most twice as many request tokens stored as may wait", func(t *testing.T, s tokenstore.Store, c *clock) {
 		const limit, stored = 10, tokenstore.StoredForWaiting * 10
 		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: limit, RequestTokens: 1000})
 		create := func(key, consumer string) error {

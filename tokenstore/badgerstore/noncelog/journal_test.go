@@ -272,7 +272,7 @@ func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
 			t.Error(err)
 		}
 		if !synced.Swap(false) {
-			t.Error("the ceiling is lowered before what is below it is on disk")
+			t.Error("the ceiling is lowered before the nonces below it are on disk")
 		}
 	}}
 	if err := s.use(windowNonce(now.Unix()+lead+1, "n")); err != nil {
@@ -314,7 +314,7 @@ func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 	openTest(t, o)
 	said := logs.FilterMessageSnippet("restore a backup").All()
 	if len(said) != 1 || !said[0].ContextMap()["before"].(time.Time).Equal(time.Unix(until, 0)) {
-		t.Errorf("logged %v, want the date %d and what can be done", logs.All(), until)
+		t.Errorf("logged %v, want the date %d and a remedy", logs.All(), until)
 	}
 }
 

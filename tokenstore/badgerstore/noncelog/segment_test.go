@@ -98,7 +98,7 @@ func FuzzDecodeSegment(f *testing.F) {
 			var r [recordSize]byte
 			for places := int64(len(b)-segmentHeader) / recordSize; ; place++ { // records come in the order of their places
 				if place == places {
-					t.Fatalf("%+v is not what the bytes say", n)
+					t.Fatalf("%+v differs from the bytes", n)
 				}
 				binary.LittleEndian.PutUint32(r[recordSize-4:], encodeNonce(r[:], place, 5, n))
 				if bytes.Equal(r[:], b[segmentHeader+place*recordSize:][:recordSize]) {
