@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -180,23 +179,11 @@ func TestAttackDamagedStore(t *testing.T) {
 // why.
 func startsDamaged(t *testing.T, srv *server) bool {
 	t.Helper()
-	cmd := srv.command(context.Background(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
-	cmd.Stdout, cmd.Stderr = srv.log, srv.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	srv.cmd, srv.exited = cmd, exited
+	srv.spawn()
 	up := false
 	srv.waitUntil("it answers or ends", func() error {
-		select {
-		case <-exited:
+		if !srv.running() {
 			return nil
-		default:
 		}
 		// The sites may listen before the store turns out to be damaged.
 		if up = strings.Contains(srv.log.String(), "serving initial configuration"); !up {

@@ -1,18 +1,10 @@
 package integration
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // anyHost is a site that answers for every Host, because the host of an absolute target overrides
@@ -406,60 +398,5 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 			t.Errorf("%s: %d %q %v, want %d", what, got.Status, brief(got.Body), err, c.status)
 		}
 		wantUnseen(t, up, what)
-	}
-}
-
-// h2Connect sends a CONNECT whose stream stays open and, if it is accepted, a line. It returns the
-// status and the data that came back.
-func (srv *server) h2Connect(t testing.TB, fields []string) (reply, error) {
-	t.Helper()
-	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
-	if err != nil {
-		return reply{}, err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	io.WriteString(conn, http2.ClientPreface)
-	framer := http2.NewFramer(conn, conn)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	framer.AllowIllegalWrites = true
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for i := 0; i+1 < len(fields); i += 2 {
-		encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-	}
-	open := http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}
-	if err := errors.Join(framer.WriteSettings(), framer.WriteHeaders(open)); err != nil {
-		return reply{}, err
-	}
-	var answer reply
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return answer, err
-		}
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				framer.WriteSettingsAck()
-			}
-		case *http2.MetaHeadersFrame:
-			fmt.Sscan(f.PseudoValue("status"), &answer.Status)
-			if f.StreamEnded() {
-				return answer, nil
-			}
-			if answer.Status == http.StatusOK {
-				framer.WriteData(1, false, []byte("hello\n"))
-			}
-		case *http2.DataFrame:
-			answer.Body += string(f.Data())
-			if f.StreamEnded() || answer.Status == http.StatusOK && strings.HasSuffix(answer.Body, "\n") {
-				return answer, nil
-			}
-		case *http2.RSTStreamFrame:
-			return answer, fmt.Errorf("stream reset: %v", f.ErrCode)
-		case *http2.GoAwayFrame:
-			return answer, fmt.Errorf("go away: %v", f.ErrCode)
-		}
 	}
 }

@@ -2,8 +2,6 @@ package integration
 
 import (
 	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,9 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // The attack_*_test.go files attack the real binary with bytes written by hand, because no
@@ -87,81 +82,6 @@ func (srv *server) message(method, target string, lines []string, body string) s
 func (srv *server) authorizationLine(t testing.TB, s signer, method, target string) string {
 	t.Helper()
 	return "Authorization: " + s.sign(t, srv.request(method, target, nil), "").Header.Get("Authorization")
-}
-
-// An h2Message is a request on stream 1 of a connection that speaks HTTP/2 without TLS.
-type h2Message struct {
-	fields   []string // name, value, name, value; the pseudo-headers first
-	body     string
-	trailers []string
-}
-
-// h2 sends a request frame by frame, and reads its answer.
-func (srv *server) h2(t testing.TB, m h2Message) (reply, error) {
-	t.Helper()
-	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
-	if err != nil {
-		return reply{}, err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
-	io.WriteString(conn, http2.ClientPreface)
-	framer := http2.NewFramer(conn, conn)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	framer.AllowIllegalWrites = true
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	headers := func(fields []string, end bool) error {
-		block.Reset()
-		for i := 0; i+1 < len(fields); i += 2 {
-			encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-		}
-		return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end})
-	}
-	err = errors.Join(framer.WriteSettings(), headers(m.fields, m.body == "" && m.trailers == nil))
-	if m.body != "" {
-		err = errors.Join(err, framer.WriteData(1, m.trailers == nil, []byte(m.body)))
-	}
-	if m.trailers != nil {
-		err = errors.Join(err, headers(m.trailers, true))
-	}
-	if err != nil {
-		return reply{}, err
-	}
-	var answer reply
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return answer, err
-		}
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				framer.WriteSettingsAck()
-			}
-		case *http2.MetaHeadersFrame:
-			if answer.Status == 0 {
-				fmt.Sscan(f.PseudoValue("status"), &answer.Status)
-			}
-			if f.StreamEnded() {
-				return answer, nil
-			}
-		case *http2.DataFrame:
-			answer.Body += string(f.Data())
-			if f.StreamEnded() {
-				return answer, nil
-			}
-		case *http2.RSTStreamFrame:
-			return answer, fmt.Errorf("stream reset: %v", f.ErrCode)
-		case *http2.GoAwayFrame:
-			return answer, fmt.Errorf("go away: %v", f.ErrCode)
-		}
-	}
-}
-
-// h2Fields returns the pseudo-headers of a request to the site, followed by the fields.
-func (srv *server) h2Fields(method, path string, fields ...string) []string {
-	return append([]string{":method", method, ":scheme", "http", ":authority", "127.0.0.1:" + srv.port, ":path", path}, fields...)
 }
 
 // identityLines returns the header lines and trailers that some upstream could read as an identity

@@ -82,7 +82,7 @@ func diskFull(t *testing.T, disk string) {
 func wantFull(t *testing.T, w *workload) {
 	t.Helper()
 	w.srv.waitUntil("every kind of write was refused", func() error {
-		if !running(w.srv) {
+		if !w.srv.running() {
 			t.Fatalf("the process ended: %v\n%s", w.srv.cmd.ProcessState, w.srv.log.tail(30))
 		}
 		for _, call := range []struct {

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -539,24 +538,13 @@ func (w *workload) signed() error {
 // because it may end at once, too.
 func launch(t *testing.T, srv *server, wrapper ...string) bool {
 	t.Helper()
-	cmd := srv.command(context.Background(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
 	if len(wrapper) > 0 {
-		cmd.Args = append(wrapper, cmd.Args...)
-		cmd.Path = requireProgram(t, wrapper[0])
+		wrapper[0] = requireProgram(t, wrapper[0])
 	}
-	cmd.Stdout, cmd.Stderr = srv.log, srv.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	srv.cmd, srv.exited = cmd, exited
+	srv.spawn(wrapper...)
 	up := false
 	srv.waitUntil("it answers or ends", func() error {
-		if !running(srv) {
+		if !srv.running() {
 			return nil
 		}
 		status, answer, err := srv.adminDo("GET", "/oauth1/health", nil)
@@ -584,15 +572,6 @@ func healthy(srv *server) {
 		}
 		return err
 	})
-}
-
-func running(srv *server) bool {
-	select {
-	case <-srv.exited:
-		return false
-	default:
-		return true
-	}
 }
 
 // expectErrors checks the log at the end in place of checkLog, for a test that makes the store log

@@ -238,11 +238,15 @@ func (srv *server) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts the process and waits until it answers.
-func (srv *server) start() {
+// spawn starts the process. wrapper, if given, is a command that runs it; its first word is a path.
+func (srv *server) spawn(wrapper ...string) {
 	srv.t.Helper()
 	path := srv.writeCaddyfile("Caddyfile", srv.site)
 	cmd := srv.command(context.Background(), "run", "--config", path, "--adapter", "caddyfile")
+	if len(wrapper) > 0 {
+		cmd.Args = append(wrapper, cmd.Args...)
+		cmd.Path = wrapper[0]
+	}
 	cmd.Stdout, cmd.Stderr = srv.log, srv.log
 	if err := cmd.Start(); err != nil {
 		srv.t.Fatal(err)
@@ -253,11 +257,25 @@ func (srv *server) start() {
 		close(exited)
 	}()
 	srv.cmd, srv.exited = cmd, exited
+}
+
+// running reports whether the process has not ended.
+func (srv *server) running() bool {
+	select {
+	case <-srv.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// start starts the process and waits until it answers.
+func (srv *server) start() {
+	srv.t.Helper()
+	srv.spawn()
 	srv.waitUntil("it answers", func() error {
-		select {
-		case <-exited:
-			srv.t.Fatalf("the server ended at once: %v\n%s", cmd.ProcessState, srv.log.tail(40))
-		default:
+		if !srv.running() {
+			srv.t.Fatalf("the server ended at once: %v\n%s", srv.cmd.ProcessState, srv.log.tail(40))
 		}
 		resp, err := http.Get("http://127.0.0.1:" + srv.admin + "/config/")
 		if err != nil {
