@@ -144,7 +144,8 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 		}
 		return nil
 	})
-	// Signed requests, remembered before they are sent: only the upstream knows which were accepted.
+	// Signed requests, remembered before they are sent: only the upstream knows which were
+	// accepted.
 	repeat(4, func() error {
 		nonce := newNonce()
 		req := signer{Consumer: demoKey, Secret: demoSecret, Token: base, Nonce: nonce}.sign(t, srv.request("GET", "/"+nonce, nil), "")

@@ -101,9 +101,16 @@ var importRules = map[string]importRule{
 	"tokenstore/badgerstore/internal/batch":    {},
 	"tokenstore/badgerstore/internal/disk":     {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/badgerstore/internal/disktest": {others: []string{"golang.org/x/sys/unix"}},
+	"tokenstore/redisstore": {
+		own:    []string{"tokenstore", "tokenstore/record"},
+		caddy:  []string{".", "caddyconfig/caddyfile"},
+		others: []string{"github.com/redis/rueidis", "go.uber.org/zap"},
+	},
+	"tokenstore/redisstore/redislab": {}, // servers for the tests
 
 	// The tests drive the program from outside. The benchmark fills a store by itself.
-	"integration": {},
+	"integration":        {},
+	"integration/faults": {},
 	"integration/bench": {
 		own:    []string{"caddymodule/", "tokenstore", "tokenstore/"},
 		others: []string{"golang.org/x/perf/benchmath"},

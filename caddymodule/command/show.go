@@ -95,8 +95,9 @@ func onScreen(s string) string {
 	}, s)
 }
 
-// keyOnScreen is a consumer's key: quoted, with escapes, where a part of it can't be seen or would be
-// taken for an escape. Such a key looks like another's otherwise, and could not be named in a command.
+// keyOnScreen is a consumer's key: quoted, with escapes, where a part of it can't be seen or would
+// be taken for an escape. Such a key looks like another's otherwise, and could not be named in a
+// command.
 func keyOnScreen(key string) string {
 	switch {
 	case !tokenstore.Legible(key):
