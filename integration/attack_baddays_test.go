@@ -30,8 +30,11 @@ func TestAttackReloads(t *testing.T) {
 	configuration := func(n int) site {
 		who := []string{"even", "odd"}[n%2]
 		return site{
-			App:    "consumer demo {\n\tsecret s3cr3t\n}\nconsumer " + who + " {\n\tsecret s-" + who + "\n\ttwo_legged " + who + " READ_PUBLIC\n}",
-			OAuth1: "identity_headers {\n\tuser X-" + who + "-User\n\tconsumer X-" + who + "-Consumer\n}\npolicy /" + who + "/* {\n\tconsumers " + who + "\n\tpermission READ_PUBLIC\n}\npolicy /both/* {\n\tpermission READ_PUBLIC\n}\npolicy {\n\tdeny\n}",
+			App: "consumer demo {\n\tsecret s3cr3t\n}\nconsumer " + who + " {\n\tsecret s-" + who +
+				"\n\ttwo_legged " + who + " READ_PUBLIC\n}",
+			OAuth1: "identity_headers {\n\tuser X-" + who + "-User\n\tconsumer X-" + who + "-Consumer\n}\npolicy /" +
+				who + "/* {\n\tconsumers " + who +
+				"\n\tpermission READ_PUBLIC\n}\npolicy /both/* {\n\tpermission READ_PUBLIC\n}\npolicy {\n\tdeny\n}",
 		}
 	}
 	srv := startServer(t, configuration(0), up.URL)
@@ -60,7 +63,8 @@ func TestAttackReloads(t *testing.T) {
 					r := parseReceived(t, got)
 					for _, name := range []string{"even", "odd"} {
 						user, consumer := r.Header.Get("X-"+name+"-User"), r.Header.Get("X-"+name+"-Consumer")
-						if name == who && (user != who || consumer != who) || name != who && (user == who || consumer != "") {
+						if name == who && (user != who || consumer != who) || name != who &&
+							(user == who || consumer != "") {
 							t.Errorf("%s at %s reached the upstream as %v", who, path, r.Header)
 							return
 						}
@@ -94,7 +98,8 @@ func TestAttackReloads(t *testing.T) {
 	if most := int64(100 * 4 * (4 + 1)); resent.Load() > most {
 		t.Errorf("%d requests were sent again, which is more than the %d that 100 reloads explain", resent.Load(), most)
 	}
-	t.Logf("%d and %d requests passed in the course of 100 reloads; %d were sent again", passed[0].Load(), passed[1].Load(), resent.Load())
+	t.Logf("%d and %d requests passed in the course of 100 reloads; %d were sent again", passed[0].Load(),
+		passed[1].Load(), resent.Load())
 }
 
 // After any damage to the files of a store, the server names the damage at its start, or it serves.
@@ -198,7 +203,8 @@ func startsDamaged(t *testing.T, srv *server) bool {
 			t.Log("Badger panics, in a goroutine of its own, on a table whose index is damaged: closed, if not clear")
 			return false
 		}
-		if strings.Contains(log, "panic:") || !strings.Contains(log, "open store") || !strings.Contains(log, srv.dir+"/store") {
+		if strings.Contains(log, "panic:") || !strings.Contains(log, "open store") ||
+			!strings.Contains(log, srv.dir+"/store") {
 			t.Errorf("it ended, and does not name the damage of its store:\n%s", srv.log.tail(5))
 		}
 	}
@@ -228,14 +234,18 @@ func TestAttackIdleAndSlow(t *testing.T) {
 	}()
 	large := strings.Repeat("x", 64<<20)
 	up := newQuickUpstream(t)
-	big := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, large) })}
+	big := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request) {
+		io.WriteString(w, large)
+	})}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	go big.Serve(l)
 	defer big.Close()
-	srv := startServer(t, site{Handler: "reverse_proxy /broken " + broken.Addr().String() + "\nreverse_proxy /big " + l.Addr().String() + "\nreverse_proxy {{.Upstream}}"}, up.URL)
+	srv := startServer(t, site{Handler: "reverse_proxy /broken " + broken.Addr().String() + "\nreverse_proxy /big " +
+		l.Addr().String() + "\nreverse_proxy {{.Upstream}}"}, up.URL)
 	s := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)}
 
 	var limit syscall.Rlimit
@@ -287,7 +297,8 @@ func TestAttackIdleAndSlow(t *testing.T) {
 	}
 	slices.Sort(took)
 	heap := heapInUse(t, srv)
-	t.Logf("with %d idle connections: of 100 requests the median took %v, the slowest %v; %d MB of heap", n, took[50], took[99], heap>>20)
+	t.Logf("with %d idle connections: of 100 requests the median took %v, the slowest %v; %d MB of heap", n, took[50],
+		took[99], heap>>20)
 	// The slowest requests may have been slowed by other work on the machine. Most must not be
 	// slow.
 	if took[75] > time.Second {
@@ -317,7 +328,8 @@ func TestAttackStoreTakenAway(t *testing.T) {
 		header := s.sign(t, req, body).Header.Get("Authorization")
 		conn, r := srv.dial(t)
 		conn.SetDeadline(time.Now().Add(patience))
-		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header, "Expect: 100-continue"}, body)
+		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header,
+			"Expect: 100-continue"}, body)
 		io.WriteString(conn, message[:len(message)-500])
 		// The directive reads the form, so the directive waits for the rest of it.
 		if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
@@ -326,7 +338,8 @@ func TestAttackStoreTakenAway(t *testing.T) {
 		r.ReadString('\n')
 		conns = append(conns, waiting{conn, r})
 	}
-	other := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tgrace_period %s\n}\nhttp://127.0.0.1:%s {\n\trespond gone\n}\n", srv.admin, patience, freePort(t))
+	other := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tgrace_period %s\n}\nhttp://127.0.0.1:%s {\n\trespond gone\n}\n",
+		srv.admin, patience, freePort(t))
 	if err := srv.load(other); err != nil {
 		t.Fatal(err)
 	}

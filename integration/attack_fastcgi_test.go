@@ -35,7 +35,8 @@ func TestAttackFastCGI(t *testing.T) {
 	} {
 		srv.raw(t, request)
 		got := <-seen
-		if strings.Contains(got, "mark") || strings.Contains(got, demoSecret) || strings.Contains(got, "oauth_") || !strings.Contains(got, "b=c") {
+		if strings.Contains(got, "mark") || strings.Contains(got, demoSecret) || strings.Contains(got, "oauth_") ||
+			!strings.Contains(got, "b=c") {
 			t.Errorf("%s: the program got %s", what, got)
 		}
 		if (what == "anonymous") == strings.Contains(got, "salgado") {

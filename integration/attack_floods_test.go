@@ -37,7 +37,8 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 	if ok.Load() != 100 || refused.Load() != 200 {
 		t.Errorf("%d request tokens, %d refused", ok.Load(), refused.Load())
 	}
-	want(t, "another consumer", walker{t, srv, "honest", ""}.post("/+request-token", plaintext("honest", "", token{})), http.StatusOK, "")
+	want(t, "another consumer", walker{t, srv, "honest", ""}.post("/+request-token",
+		plaintext("honest", "", token{})), http.StatusOK, "")
 	want(t, "a declared one", w.post("/+request-token", plaintext(demoKey, demoSecret, token{})), http.StatusOK, "")
 
 	t.Run("invalid keys register nothing", func(t *testing.T) {
@@ -53,7 +54,8 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 			t.Errorf("a consumer was registered by a bad signature: %d", status)
 		}
 		// Registrations take no place from declared consumers.
-		want(t, "a declared consumer, without its secret", w.post("/+request-token", plaintext(demoKey, "", token{})), http.StatusUnauthorized, "Invalid OAuth signature.")
+		want(t, "a declared consumer, without its secret", w.post("/+request-token", plaintext(demoKey, "", token{})),
+			http.StatusUnauthorized, "Invalid OAuth signature.")
 	})
 }
 
@@ -62,8 +64,9 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 // behind.
 func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 	const ofOne, inAll = 300, 400
-	srv := startServer(t, site{Handler: "respond ok", App: demoApp + fmt.Sprintf("registration open\nmax_request_tokens %d %d\n", ofOne, inAll) +
-		"consumer second {\n secret s\n}\n"}, "")
+	srv := startServer(t, site{Handler: "respond ok",
+		App: demoApp + fmt.Sprintf("registration open\nmax_request_tokens %d %d\n", ofOne, inAll) +
+			"consumer second {\n secret s\n}\n"}, "")
 	flood := func(consumer, secret string, n int) (ok int64, refused map[string]int) {
 		t.Helper()
 		var mu sync.Mutex
@@ -72,7 +75,8 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for range n / 4 {
-					got, err := srv.do(srv.request("GET", "/+request-token?"+form(plaintext(consumer, secret, token{})), nil))
+					got, err := srv.do(srv.request("GET",
+						"/+request-token?"+form(plaintext(consumer, secret, token{})), nil))
 					if err != nil {
 						t.Error(err)
 						return
@@ -93,7 +97,8 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 		wg.Wait()
 		return ok, refused
 	}
-	ofConsumer, ofAll := "Too many request tokens are waiting for this consumer. Try again later.", "Too many request tokens of all consumers are waiting. Try again later."
+	ofConsumer, ofAll := "Too many request tokens are waiting for this consumer. Try again later.",
+		"Too many request tokens of all consumers are waiting. Try again later."
 	before := diskUsage(t, filepath.Join(srv.dir, "store"))
 	if ok, refused := flood(demoKey, demoSecret, 2000); ok != ofOne || refused[ofConsumer] != 2000-ofOne {
 		t.Errorf("of one consumer: %d request tokens, and %v", ok, refused)
@@ -152,7 +157,8 @@ func TestAttackFloodOfReviews(t *testing.T) {
 				if i%3 == 2 {
 					key = newNonce()
 				}
-				status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+key+"/review", object{"user": "eve", "permission": permission})
+				status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+key+"/review",
+					object{"user": "eve", "permission": permission})
 				switch {
 				case err == nil && status/100 == 2:
 					answered.Store("eve", true)

@@ -139,5 +139,6 @@ func (c *h2Conn) readAnswer(done func(answer reply) bool) (answer reply, err err
 
 // h2Fields returns the pseudo-headers of a request to the site, followed by the fields.
 func (srv *server) h2Fields(method, path string, fields ...string) []string {
-	return append([]string{":method", method, ":scheme", "http", ":authority", "127.0.0.1:" + srv.port, ":path", path}, fields...)
+	return append([]string{":method", method, ":scheme", "http", ":authority", "127.0.0.1:" + srv.port, ":path",
+		path}, fields...)
 }

@@ -14,7 +14,8 @@ import (
 
 // hostileTexts break out of HTML that is not escaped.
 var hostileTexts = []string{
-	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `{{.User}}`, `</style><script>alert(1)</script>`, `&lt;script&gt;`,
+	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `{{.User}}`,
+	`</style><script>alert(1)</script>`, `&lt;script&gt;`,
 	"javascript:alert(1)//", `<!--`, "\u202egnp.exe", `</title><svg onload=alert(1)>`,
 }
 
@@ -41,8 +42,10 @@ func TestAttackPages(t *testing.T) {
 			}
 		}
 		policy := r.Header.Get("Content-Security-Policy")
-		if r.Body != "" && (!strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "form-action 'self'") ||
-			!strings.Contains(policy, "base-uri 'none'") || strings.Contains(policy, "unsafe-") || strings.Contains(policy, "script-src")) {
+		if r.Body != "" && (!strings.Contains(policy, "default-src 'none'") ||
+			!strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "form-action 'self'") ||
+			!strings.Contains(policy, "base-uri 'none'") || strings.Contains(policy, "unsafe-") ||
+			strings.Contains(policy, "script-src")) {
 			t.Errorf("%s: Content-Security-Policy %q", what, policy)
 		}
 		if at := unescapedTag.FindStringIndex(r.Body); at != nil {
@@ -66,12 +69,17 @@ func TestAttackPages(t *testing.T) {
 				w := walker{t, srv, object["key"].(string), "s"}
 				srv.issue(t, w.consumer, "alice", "READ_PUBLIC", nil)
 				tok := w.requestToken(pair{"oauth_callback", "https://client.example/?" + url.QueryEscape(text)})
-				headers(t, field+" "+text, srv.asUser(t, "GET", authorize+"?oauth_token="+tok.Key+"&lp.context="+url.QueryEscape(text), "alice", nil))
+				headers(t, field+" "+text, srv.asUser(t, "GET",
+					authorize+"?oauth_token="+tok.Key+"&lp.context="+url.QueryEscape(text), "alice", nil))
 			}
-			for _, query := range []string{"oauth_token", "lp.context", "oauth_callback", "allow_permission", "done", "proof", "oauth_consumer_key"} {
-				headers(t, "the query's "+query, srv.asUser(t, "GET", authorize+"?"+query+"="+url.QueryEscape(text), "alice", nil))
+			for _, query := range []string{"oauth_token", "lp.context", "oauth_callback", "allow_permission", "done",
+				"proof", "oauth_consumer_key"} {
+				headers(t, "the query's "+query, srv.asUser(t, "GET", authorize+"?"+query+"="+url.QueryEscape(text),
+					"alice", nil))
 			}
-			headers(t, "the list's query", srv.asUser(t, "GET", srv.origin()+"/+oauth-tokens?after="+url.QueryEscape(text)+"&revoked="+url.QueryEscape(text)+"&proof=x", "alice", nil))
+			headers(t, "the list's query", srv.asUser(t, "GET",
+				srv.origin()+"/+oauth-tokens?after="+url.QueryEscape(text)+"&revoked="+url.QueryEscape(text)+
+					"&proof=x", "alice", nil))
 			if page := srv.raw(t, srv.message("GET", "/+oauth-tokens", []string{"X-Test-User: " + text}, "")); page.Status == http.StatusOK {
 				headers(t, "the user "+text, page)
 			}
@@ -80,12 +88,21 @@ func TestAttackPages(t *testing.T) {
 	})
 	// CWE-601: for any form of callback, the browser goes where the consumer said, or nowhere.
 	t.Run("callbacks", func(t *testing.T) {
-		srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "registered", "secret": "s", "callbacks": []string{"https://client.example/oauth/*", "https://exact.example/cb", "myapp://done/*"}})
+		srv.mustAdmin(t, "POST", "/oauth1/consumers",
+			object{"key": "registered", "secret": "s",
+				"callbacks": []string{"https://client.example/oauth/*", "https://exact.example/cb", "myapp://done/*"}})
 		refused := []string{
-			"javascript:alert(1)", "JavaScript:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://x/y", "about:blank", "view-source:x",
-			"//evil.example/", "/relative", "evil.example", "", "https:", "https://", "https:///evil.example", "https:evil.example", `https:\\evil.example`, `https://client.example\@evil.example/`, "https://user@evil.example/",
-			"https://client.example@evil.example/", "https://client.example:pw@evil.example/", "https://evil.example/#frag", "https://evil.example/\r\nSet-Cookie: a", "https://evil.example/%zz", "https://evil.example/ x",
-			"https://[::1", "https://evil.example:port/", "myapp://other", "intent://x#Intent;end", "https://exämple.example/", "https://evil.example/\x00", "https://evil.example/\"", "https://evil.example/<x>", "ftp//x", "otherapp://x",
+			"javascript:alert(1)", "JavaScript:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)",
+			"data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://x/y", "about:blank", "view-source:x",
+			"//evil.example/", "/relative", "evil.example", "", "https:", "https://", "https:///evil.example",
+			"https:evil.example", `https:\\evil.example`, `https://client.example\@evil.example/`,
+			"https://user@evil.example/",
+			"https://client.example@evil.example/", "https://client.example:pw@evil.example/",
+			"https://evil.example/#frag", "https://evil.example/\r\nSet-Cookie: a", "https://evil.example/%zz",
+			"https://evil.example/ x",
+			"https://[::1", "https://evil.example:port/", "myapp://other", "intent://x#Intent;end",
+			"https://exämple.example/", "https://evil.example/\x00", "https://evil.example/\"",
+			"https://evil.example/<x>", "ftp//x", "otherapp://x",
 		}
 		for _, callback := range refused {
 			for _, consumer := range []string{demoKey, "registered"} {
@@ -98,15 +115,21 @@ func TestAttackPages(t *testing.T) {
 		}
 		w := walker{t, srv, "registered", "s"}
 		for _, callback := range []string{
-			"https://client.example/", "https://client.example/oauth/../evil", "https://client.example/oauth/%2e%2e/evil", "https://client.example/oauth/..%2fevil", "https://client.example/oauth/%2E./x", "https://client.example/oauth/..%5cevil",
-			"https://client.example.evil.example/oauth/", "http://client.example/oauth/x", "https://client.example:8443/oauth/x", "https://client.example/OAUTH/x", "https://exact.example/cb/", "https://exact.example/cb?x", "https://exact.example/cbx",
-			"https://client.example/oauth", "https://evil.example/https://client.example/oauth/", "https://client.example/oauth/./x",
+			"https://client.example/", "https://client.example/oauth/../evil",
+			"https://client.example/oauth/%2e%2e/evil", "https://client.example/oauth/..%2fevil",
+			"https://client.example/oauth/%2E./x", "https://client.example/oauth/..%5cevil",
+			"https://client.example.evil.example/oauth/", "http://client.example/oauth/x",
+			"https://client.example:8443/oauth/x", "https://client.example/OAUTH/x", "https://exact.example/cb/",
+			"https://exact.example/cb?x", "https://exact.example/cbx",
+			"https://client.example/oauth", "https://evil.example/https://client.example/oauth/",
+			"https://client.example/oauth/./x",
 		} {
 			if got := w.post("/+request-token", w.params(token{}, pair{"oauth_callback", callback})); got.Status != http.StatusBadRequest {
 				t.Errorf("the callback %q is not registered: %d %s", callback, got.Status, got.Body)
 			}
 		}
-		for _, callback := range []string{"https://client.example/oauth/a", "https://CLIENT.example/oauth/x", "https://exact.example/cb", "myapp://done/x"} {
+		for _, callback := range []string{"https://client.example/oauth/a", "https://CLIENT.example/oauth/x",
+			"https://exact.example/cb", "myapp://done/x"} {
 			tok := w.requestToken(pair{"oauth_callback", callback})
 			got := srv.approve(t, authorize+"?oauth_token="+tok.Key, "alice", "READ_PUBLIC").Redirect
 			if !strings.HasPrefix(got, callback+"?oauth_token=") || strings.Count(got, "oauth_verifier=") != 1 {
@@ -154,17 +177,21 @@ func TestAttackPages(t *testing.T) {
 			"text/plain":                     {[]string{"Origin: " + srv.origin(), "Sec-Fetch-Site: same-origin", "Content-Type: text/plain"}, fields},
 			"multipart":                      {[]string{"Origin: " + srv.origin(), "Sec-Fetch-Site: same-origin", "Content-Type: multipart/form-data; boundary=x"}, fields},
 		} {
-			got := srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key, append(c.lines, "X-Test-User: alice"), c.fields.Encode()))
+			got := srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key,
+				append(c.lines, "X-Test-User: alice"), c.fields.Encode()))
 			if got.Status != http.StatusForbidden && got.Status != http.StatusBadRequest {
 				t.Errorf("%s: %d %s", what, got.Status, got.Body)
 			}
 			headers(t, what, got)
 		}
 		// A choice in the query has no effect: neither a GET nor the parameters of a link decide.
-		srv.raw(t, srv.message("GET", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(), []string{"X-Test-User: alice"}, ""))
-		srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(), append(same, "X-Test-User: alice"), "x=y"))
+		srv.raw(t, srv.message("GET", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(),
+			[]string{"X-Test-User: alice"}, ""))
+		srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(),
+			append(same, "X-Test-User: alice"), "x=y"))
 		// A level or context that the page did not offer is refused.
-		for _, tamper := range []string{"&lp.context=all", "&allow_permission=WRITE_PUBLIC", "&oauth_callback=https%3A%2F%2Fevil.example"} {
+		for _, tamper := range []string{"&lp.context=all", "&allow_permission=WRITE_PUBLIC",
+			"&oauth_callback=https%3A%2F%2Fevil.example"} {
 			if got := srv.asUser(t, "POST", address+tamper, "alice", fields); tamper != "&oauth_callback=https%3A%2F%2Fevil.example" && got.Status != http.StatusForbidden {
 				t.Errorf("%s: %d", tamper, got.Status)
 			} else if got.Status == http.StatusSeeOther {
@@ -238,7 +265,8 @@ func TestDoublePost(t *testing.T) {
 				}
 				verifier := target.Query().Get("oauth_verifier")
 				if callback == "oob" {
-					code := regexp.MustCompile(`id="verifier"[^>]*>([^<]+)<`).FindStringSubmatch(srv.asUser(t, "GET", target.String(), "alice", nil).Body)
+					code := regexp.MustCompile(`id="verifier"[^>]*>([^<]+)<`).FindStringSubmatch(srv.asUser(t, "GET",
+						target.String(), "alice", nil).Body)
 					if code == nil {
 						t.Fatalf("no code at %s", target)
 					}

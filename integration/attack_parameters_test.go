@@ -72,27 +72,34 @@ func TestAttackParameters(t *testing.T) {
 		got := srv.raw(t, srv.message("GET", "/?"+double, nil, ""))
 		want(t, "a query that was encoded twice", got, http.StatusUnauthorized, "")
 		got = srv.raw(t, srv.message("GET", "/?a=1;"+strings.ReplaceAll(query, "&", ";"), nil, ""))
-		want(t, "semicolons (CVE-2021-23336): one parameter a, unsigned", got, http.StatusUnauthorized, "OAuth credentials required.")
+		want(t, "semicolons (CVE-2021-23336): one parameter a, unsigned", got, http.StatusUnauthorized,
+			"OAuth credentials required.")
 		got = srv.raw(t, srv.message("GET", "/?"+query+"&a=1;oauth_token=x", nil, ""))
 		want(t, "a semicolon in a value", got, http.StatusOK, "")
 		got = srv.raw(t, srv.message("GET", "/?"+query+"&a=%00&%ff%fe=%c0%80", nil, ""))
 		want(t, "NUL and invalid UTF-8 elsewhere", got, http.StatusOK, "")
 		got = srv.raw(t, srv.message("GET", "/?"+strings.Replace(query, tok.Key, tok.Key+"%00", 1), nil, ""))
 		want(t, "NUL behind the token's key", got, http.StatusUnauthorized, "Unknown access token ("+tok.Key+"?).")
-		got = srv.raw(t, srv.message("GET", "/?"+strings.Replace(query, "="+demoKey, "=%ff%0d%0aSet-Cookie:%20a", 1), nil, ""))
-		if got.Status != http.StatusUnauthorized || got.Header.Get("Set-Cookie") != "" || strings.ContainsAny(got.Body, "\r\n") || !utf8.ValidString(got.Body) {
+		got = srv.raw(t, srv.message("GET", "/?"+strings.Replace(query, "="+demoKey, "=%ff%0d%0aSet-Cookie:%20a", 1),
+			nil, ""))
+		if got.Status != http.StatusUnauthorized || got.Header.Get("Set-Cookie") != "" ||
+			strings.ContainsAny(got.Body, "\r\n") || !utf8.ValidString(got.Body) {
 			t.Errorf("a line end in the key: %d %v %q", got.Status, got.Header, got.Body)
 		}
 		up.take()
 		// RFC 9112 section 6.3: Transfer-Encoding wins, and only one of the two may be passed on.
-		got = srv.raw(t, srv.message("POST", "/", []string{header, "Content-Type: text/plain", "Content-Length: 2", "Transfer-Encoding: chunked"}, chunked("hello")))
+		got = srv.raw(t, srv.message("POST", "/",
+			[]string{header, "Content-Type: text/plain", "Content-Length: 2", "Transfer-Encoding: chunked"},
+			chunked("hello")))
 		if got.Status == http.StatusOK {
 			if last := up.last(t); string(last.Body) != "hello" || last.Header.Get("Content-Length") == "2" {
 				t.Errorf("Content-Length with Transfer-Encoding: the upstream got %q %v", last.Body, last.Lines)
 			}
 		}
-		for _, te := range []string{"Transfer-Encoding: chunked, identity", "Transfer-Encoding: xchunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Transfer-Encoding:\x0bchunked"} {
-			got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("POST", "/", []string{header, te}, chunked("a=b")))
+		for _, te := range []string{"Transfer-Encoding: chunked, identity", "Transfer-Encoding: xchunked",
+			"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Transfer-Encoding:\x0bchunked"} {
+			got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port,
+				srv.message("POST", "/", []string{header, te}, chunked("a=b")))
 			if err == nil && got.Status/100 == 2 {
 				t.Errorf("%s: %d", te, got.Status)
 			}
@@ -105,9 +112,11 @@ func TestAttackParameters(t *testing.T) {
 			{"Content-Length: 5", "Transfer-Encoding: chunked"}, {"Transfer-Encoding: chunked", fmt.Sprintf("Content-Length: %d", len(smuggled)+5)},
 			{"Content-Length: 0", "Transfer-Encoding: identity"}, {"Transfer-Encoding : chunked"},
 		} {
-			srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("POST", "/", append(lines, header, "Content-Type: text/plain"), "0\r\n\r\n"+smuggled))
+			srv.tryRaw(t, "127.0.0.1:"+srv.port,
+				srv.message("POST", "/", append(lines, header, "Content-Type: text/plain"), "0\r\n\r\n"+smuggled))
 			for _, got := range up.take() {
-				if len(identityLines(got)) != 0 && got.Header.Get("X-Oauth-User") != "salgado" || got.URI == "/smuggled" {
+				if len(identityLines(got)) != 0 && got.Header.Get("X-Oauth-User") != "salgado" ||
+					got.URI == "/smuggled" {
 					t.Errorf("%v: the upstream got %s %q", lines, got.URI, got.Lines)
 				}
 			}
@@ -124,7 +133,8 @@ func TestAttackParameters(t *testing.T) {
 			signed *http.Request
 			ok     bool
 		}{"signed for :authority": {own, true}, "signed for Host": {evil, false}} {
-			got, err := srv.h2(t, h2Message{fields: srv.h2Fields("GET", "/h2", "host", "evil.example", "authorization", s.sign(t, c.signed, "").Header.Get("Authorization"))})
+			got, err := srv.h2(t, h2Message{fields: srv.h2Fields("GET", "/h2", "host", "evil.example",
+				"authorization", s.sign(t, c.signed, "").Header.Get("Authorization"))})
 			seen := up.take()
 			if err != nil && len(seen) == 0 {
 				continue // refusing such a request altogether is right, too
@@ -133,7 +143,8 @@ func TestAttackParameters(t *testing.T) {
 				t.Errorf("%s: %d %s", name, got.Status, got.Body)
 			}
 			for _, r := range seen {
-				if !c.ok || r.Host == "evil.example" || r.Header.Get("Host") == "evil.example" || r.Header.Get("X-Forwarded-Host") == "evil.example" {
+				if !c.ok || r.Host == "evil.example" || r.Header.Get("Host") == "evil.example" ||
+					r.Header.Get("X-Forwarded-Host") == "evil.example" {
 					t.Errorf("%s: the upstream got Host %s %v", name, r.Host, r.Header)
 				}
 			}
@@ -144,7 +155,8 @@ func TestAttackParameters(t *testing.T) {
 			append(srv.h2Fields("GET", "/h2"), ":authority", "evil.example"),
 			append(srv.h2Fields("GET", "/h2", "connection", "x-oauth-user"), "transfer-encoding", "chunked"),
 		} {
-			srv.h2(t, h2Message{fields: append(fields, "authorization", s.sign(t, srv.request("GET", "/h2", nil), "").Header.Get("Authorization"))})
+			srv.h2(t, h2Message{fields: append(fields, "authorization",
+				s.sign(t, srv.request("GET", "/h2", nil), "").Header.Get("Authorization"))})
 			for _, r := range up.take() {
 				t.Errorf("%q reached the upstream as %s %s", fields, r.Host, r.URI)
 			}
@@ -156,9 +168,11 @@ func TestAttackParameters(t *testing.T) {
 		req := srv.request("GET", "/abs", nil)
 		req.Host = "api.example"
 		line := "Authorization: " + s.sign(t, req, "").Header.Get("Authorization")
-		srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("GET", "http://evil.example/abs", []string{"Host: api.example", line}, ""))
+		srv.tryRaw(t, "127.0.0.1:"+srv.port,
+			srv.message("GET", "http://evil.example/abs", []string{"Host: api.example", line}, ""))
 		for _, r := range up.take() {
-			t.Errorf("a request for evil.example that was signed for api.example reached the upstream as %s %s", r.Host, r.URI)
+			t.Errorf("a request for evil.example that was signed for api.example reached the upstream as %s %s",
+				r.Host, r.URI)
 		}
 	})
 }
@@ -175,8 +189,13 @@ func TestAttackSizes(t *testing.T) {
 
 	t.Run("60 kB headers", func(t *testing.T) {
 		for _, line := range []string{
-			"Authorization: OAuth " + strings.Repeat(`a="b",`, 10<<10), "Authorization: OAuth " + strings.Repeat(",", 60<<10), "Authorization: OAuth realm=\"" + strings.Repeat(`\`, 60<<10),
-			"Authorization: OAuth oauth_consumer_key=\"" + strings.Repeat("%41", 20<<10) + "\"", "Authorization: " + strings.Repeat(" ", 60<<10) + "OAuth", "Authorization: OAuth oauth_token=\"" + strings.Repeat("k", 60<<10) + "\", oauth_signature_method=\"PLAINTEXT\", oauth_signature=\"x\", oauth_consumer_key=\"demo\"",
+			"Authorization: OAuth " + strings.Repeat(`a="b",`, 10<<10),
+			"Authorization: OAuth " + strings.Repeat(",", 60<<10),
+			"Authorization: OAuth realm=\"" + strings.Repeat(`\`, 60<<10),
+			"Authorization: OAuth oauth_consumer_key=\"" + strings.Repeat("%41", 20<<10) + "\"",
+			"Authorization: " + strings.Repeat(" ", 60<<10) + "OAuth",
+			"Authorization: OAuth oauth_token=\"" + strings.Repeat("k", 60<<10) +
+				"\", oauth_signature_method=\"PLAINTEXT\", oauth_signature=\"x\", oauth_consumer_key=\"demo\"",
 			"Connection: " + strings.Repeat("X-OAuth-User,", 4<<10),
 		} {
 			if got := srv.raw(t, srv.message("GET", "/", []string{line}, "")); got.Status/100 != 4 || len(got.Body) > 1000 {
@@ -238,8 +257,10 @@ func TestAttackSizes(t *testing.T) {
 			if strings.Contains(fmt.Sprint(lines), "chunked") {
 				body = chunked(large)
 			}
-			got := srv.raw(t, srv.message("POST", "/", append(lines, "Authorization: "+authorization(plaintext(demoKey, demoSecret, tok))), body))
-			want(t, fmt.Sprint(lines), got, http.StatusRequestEntityTooLarge, "The request body is too large to be verified.")
+			got := srv.raw(t, srv.message("POST", "/",
+				append(lines, "Authorization: "+authorization(plaintext(demoKey, demoSecret, tok))), body))
+			want(t, fmt.Sprint(lines), got, http.StatusRequestEntityTooLarge,
+				"The request body is too large to be verified.")
 		}
 	})
 	t.Run("slow bodies hold up no other request, and aborted ones leave nothing behind", func(t *testing.T) {
@@ -250,7 +271,8 @@ func TestAttackSizes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			io.WriteString(conn, srv.message("POST", "/slow", []string{"Content-Type: " + formType, "Content-Length: 1000"}, "a=b"))
+			io.WriteString(conn, srv.message("POST", "/slow",
+				[]string{"Content-Type: " + formType, "Content-Length: 1000"}, "a=b"))
 			conns = append(conns, conn)
 		}
 		var wg sync.WaitGroup

@@ -26,7 +26,8 @@ func TestAttackReplay(t *testing.T) {
 
 	t.Run("64 at once: one passes", func(t *testing.T) {
 		for range 5 {
-			req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/a?b=c", nil), "")
+			req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t,
+				srv.request("GET", "/a?b=c", nil), "")
 			var wg sync.WaitGroup
 			var passed, refused atomic.Int64
 			start := make(chan struct{})
@@ -52,16 +53,19 @@ func TestAttackReplay(t *testing.T) {
 		}
 	})
 	t.Run("a bad signature stores no nonce", func(t *testing.T) {
-		good := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(), Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+		good := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(),
+			Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
 		bad := good
 		bad.Secret = "guessed"
-		want(t, "the guess", srv.mustDo(t, bad.sign(t, srv.request("GET", "/", nil), "")), http.StatusUnauthorized, "Invalid signature.")
+		want(t, "the guess", srv.mustDo(t, bad.sign(t, srv.request("GET", "/", nil), "")), http.StatusUnauthorized,
+			"Invalid signature.")
 		req := good.sign(t, srv.request("GET", "/", nil), "")
 		want(t, "the genuine request after it", srv.mustDo(t, req), http.StatusOK, "ok")
 		want(t, "its replay", srv.mustDo(t, req), http.StatusUnauthorized, nonceUsed)
 	})
 	t.Run("the same parameters in another place, spelling or method are a bad signature", func(t *testing.T) {
-		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(), Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(),
+			Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
 		req := s.sign(t, srv.request("GET", "/a", nil), "")
 		want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")
 		header := req.Header.Get("Authorization")
@@ -86,7 +90,8 @@ func TestAttackReplay(t *testing.T) {
 				t.Errorf("the method %s passes", method)
 			}
 		}
-		got := srv.raw(t, srv.message("GET", "http://127.0.0.1:"+srv.port+"/a", []string{"Authorization: " + header}, ""))
+		got := srv.raw(t, srv.message("GET", "http://127.0.0.1:"+srv.port+"/a", []string{"Authorization: " + header},
+			""))
 		want(t, "the absolute form", got, http.StatusUnauthorized, nonceUsed)
 	})
 }
@@ -99,30 +104,32 @@ func TestAttackReplayAtTheEdges(t *testing.T) {
 	srv := startServer(t, site{App: demoApp + fmt.Sprintf("timestamp_window %ds", window)}, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 	signed := func(t *testing.T, at int64) *http.Request {
-		return signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(at, 10)}.sign(t, srv.request("GET", "/a?b=c", nil), "")
+		return signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(at, 10)}.sign(t,
+			srv.request("GET", "/a?b=c", nil), "")
 	}
 	// Each replay is tried until the clock has passed the whole window.
 	for _, edge := range []int64{-window, 0, window} {
-		t.Run(fmt.Sprintf("a timestamp of %+d s in a window of %d s, until it is too old", edge, window), func(t *testing.T) {
-			t.Parallel()
-			var req *http.Request
-			srv.waitUntil("a request comes before its second is over", func() error {
-				req = signed(t, time.Now().Unix()+edge)
-				return srv.mustDo(t, req).is(http.StatusOK, "ok")
+		t.Run(fmt.Sprintf("a timestamp of %+d s in a window of %d s, until it is too old", edge, window),
+			func(t *testing.T) {
+				t.Parallel()
+				var req *http.Request
+				srv.waitUntil("a request comes before its second is over", func() error {
+					req = signed(t, time.Now().Unix()+edge)
+					return srv.mustDo(t, req).is(http.StatusOK, "ok")
+				})
+				deadline := time.Now().Add(patience)
+				for time.Now().Before(deadline) {
+					got := srv.mustDo(t, req)
+					if got.is(http.StatusUnauthorized, "Timestamp appears to come from bad system clock.") == nil {
+						return
+					}
+					if err := got.is(http.StatusUnauthorized, nonceUsed); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Millisecond)
+				}
+				t.Error("the timestamp never got too old")
 			})
-			deadline := time.Now().Add(patience)
-			for time.Now().Before(deadline) {
-				got := srv.mustDo(t, req)
-				if got.is(http.StatusUnauthorized, "Timestamp appears to come from bad system clock.") == nil {
-					return
-				}
-				if err := got.is(http.StatusUnauthorized, nonceUsed); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Millisecond)
-			}
-			t.Error("the timestamp never got too old")
-		})
 	}
 	t.Run("beyond the edges", func(t *testing.T) {
 		for _, off := range []int64{-window - 1, window + 1, -1 << 31, 1 << 40} {
@@ -146,7 +153,8 @@ func TestAttackReplayAcrossRestarts(t *testing.T) {
 			srv := startServer(t, s, up.URL)
 			tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 			signed := func() *http.Request {
-				req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/", nil), "")
+				req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/", nil),
+					"")
 				want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")
 				return req
 			}
@@ -179,7 +187,8 @@ func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 	var req *http.Request
 	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		last := time.Now().Unix()/60*60 + 59
-		req = signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(last, 10)}.sign(t, srv.request("GET", "/", nil), "")
+		req = signer{Consumer: demoKey, Secret: demoSecret, Token: tok,
+			Timestamp: strconv.FormatInt(last, 10)}.sign(t, srv.request("GET", "/", nil), "")
 		got := srv.mustDo(t, req)
 		if got.Status == http.StatusOK {
 			break
@@ -192,7 +201,8 @@ func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.waitUntil("the wider window is in force", func() error {
-		fresh := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(time.Now().Unix()+3000, 10)}
+		fresh := signer{Consumer: demoKey, Secret: demoSecret, Token: tok,
+			Timestamp: strconv.FormatInt(time.Now().Unix()+3000, 10)}
 		return srv.mustDo(t, fresh.sign(t, srv.request("GET", "/", nil), "")).is(http.StatusOK, "ok")
 	})
 	srv.waitUntil("the nonce is forgotten", func() error {
@@ -218,7 +228,8 @@ func TestAttackFloodOfBadSignatures(t *testing.T) {
 		for worker := range 4 {
 			wg.Go(func() {
 				for i := range n / 4 {
-					s := signer{Consumer: demoKey, Secret: "guessed", Token: tok, Nonce: newNonce() + strings.Repeat("n", 100)}
+					s := signer{Consumer: demoKey, Secret: "guessed", Token: tok,
+						Nonce: newNonce() + strings.Repeat("n", 100)}
 					switch i % 3 {
 					case 1:
 						s.Token.Key = fmt.Sprintf("unknown%dx%d", worker, i)

@@ -37,7 +37,8 @@ func TestBadDayDiskFull(t *testing.T) {
 
 func diskFull(t *testing.T, disk string) {
 	up := newSightings(t)
-	srv := newServer(t, site{Store: "store badger {\n\tpath {{.Disk}}/store\n}", Vars: map[string]string{"Disk": disk}}, up.URL)
+	srv := newServer(t, site{Store: "store badger {\n\tpath {{.Disk}}/store\n}",
+		Vars: map[string]string{"Disk": disk}}, up.URL)
 	expectErrors(t, srv, "MiB of disk are free")
 	srv.start()
 	l := newLedger()
@@ -177,7 +178,8 @@ func TestBadDayDiskFullUntilNoNonceCanBeKept(t *testing.T) {
 	if accepted := sent.Load() - refused.Load(); refused.Load() == 0 || accepted < 1000 {
 		t.Fatalf("%d requests were accepted, and then %d refused", accepted, refused.Load())
 	}
-	t.Logf("%d requests, the last %d of them were refused; %d are known to have been accepted", sent.Load(), refused.Load(), len(l.accepted(up)))
+	t.Logf("%d requests, the last %d of them were refused; %d are known to have been accepted", sent.Load(),
+		refused.Load(), len(l.accepted(up)))
 
 	empty()
 	srv.waitUntil("requests are accepted again", func() error {
@@ -207,7 +209,8 @@ func TestBadDayDiskFullOfNonces(t *testing.T) {
 	}
 	now := time.Now()
 	nonce := func(i int) tokenstore.Nonce {
-		return tokenstore.Nonce{Consumer: "k", Token: "t", Timestamp: now.Unix() + int64(i%200), Value: fmt.Sprint(i), Expires: now.Add(time.Hour)}
+		return tokenstore.Nonce{Consumer: "k", Token: "t", Timestamp: now.Unix() + int64(i%200), Value: fmt.Sprint(i),
+			Expires: now.Add(time.Hour)}
 	}
 	s := open()
 	defer func() { s.Close() }()
@@ -393,7 +396,8 @@ func TestBadDayGrowingProcess(t *testing.T) {
 			for i := 0; ; i++ {
 				key := fmt.Sprintf("%d-%d", worker, i)
 				err := s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{
-					Key: key, Secret: strings.Repeat("s", 80), Consumer: demoKey, User: "salgado", Permission: "READ_PUBLIC", Created: time.Now(),
+					Key: key, Secret: strings.Repeat("s", 80), Consumer: demoKey, User: "salgado",
+					Permission: "READ_PUBLIC", Created: time.Now(),
 				})
 				switch {
 				case err == nil:

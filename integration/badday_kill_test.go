@@ -39,7 +39,8 @@ func TestBadDayKill9(t *testing.T) {
 
 func killWhileStarting(t *testing.T, srv *server, after time.Duration) {
 	t.Helper()
-	cmd := srv.command(t.Context(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
+	cmd := srv.command(t.Context(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter",
+		"caddyfile")
 	cmd.Stdout, cmd.Stderr = srv.log, srv.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -125,7 +125,8 @@ func (l *ledger) verify(t *testing.T, srv *server, up *sightings) {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
 			if got != r.known && got != r.asked {
-				return fmt.Errorf("%s: it is %q, was acknowledged as %q, and last asked to be %q", r.name, got, r.known, r.asked)
+				return fmt.Errorf("%s: it is %q, was acknowledged as %q, and last asked to be %q", r.name, got,
+					r.known, r.asked)
 			}
 			r.known, r.asked = got, got
 			return nil
@@ -188,7 +189,8 @@ func (l *ledger) startWorkload(t *testing.T, srv *server, up *sightings) *worklo
 	healthy(srv)
 	w := &workload{ledger: l, t: t, srv: srv, up: up}
 	w.base = srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
-	w.records = append(w.records, &record{name: "access token", known: there, asked: there, look: lookAtToken(demoKey, demoSecret, w.base)})
+	w.records = append(w.records, &record{name: "access token", known: there, asked: there,
+		look: lookAtToken(demoKey, demoSecret, w.base)})
 	for _, client := range []func() error{w.tokens, w.tokens, w.sweeps, w.walk, w.walk, w.consumers, w.consumers, w.signed, w.signed, w.signed} {
 		w.all.Go(func() {
 			for !w.stop.Load() {
@@ -315,7 +317,8 @@ func (w *workload) tokens() error {
 	if err != nil {
 		return err
 	}
-	return w.change("revoke", func() error { return w.admin("DELETE", "/oauth1/tokens/"+tok.Key, nil) }, effect{r, absent})
+	return w.change("revoke", func() error { return w.admin("DELETE", "/oauth1/tokens/"+tok.Key, nil) },
+		effect{r, absent})
 }
 
 // sweeps revokes the tokens of a user or of a consumer, and checks that others stay.
@@ -333,11 +336,17 @@ func (w *workload) sweeps() error {
 			return err
 		}
 	}
-	if err := w.change("revoke by user", func() error { return w.admin("POST", "/oauth1/revoke", object{"user": user}) },
+	if err := w.change("revoke by user", func() error {
+		return w.admin("POST", "/oauth1/revoke",
+			object{"user": user})
+	},
 		effect{records[0], absent}, effect{records[1], absent}); err != nil {
 		return err
 	}
-	return w.change("revoke by consumer", func() error { return w.admin("POST", "/oauth1/revoke", object{"consumer": c.key()}) },
+	return w.change("revoke by consumer", func() error {
+		return w.admin("POST", "/oauth1/revoke",
+			object{"consumer": c.key()})
+	},
 		effect{records[2], absent})
 }
 
@@ -416,7 +425,8 @@ func (w *workload) consumers() error {
 	if err != nil {
 		return err
 	}
-	return w.change("remove consumer", func() error { return w.admin("DELETE", path, nil) }, effect{&c.record, absent}, effect{r, absent})
+	return w.change("remove consumer", func() error { return w.admin("DELETE", path, nil) },
+		effect{&c.record, absent}, effect{r, absent})
 }
 
 // walk has users grant access or refuse it. Some walks stop at each stage.
@@ -431,7 +441,8 @@ func (w *workload) walk() error {
 		}
 		review := func(kind, permission string) error {
 			return w.change(kind, func() error {
-				return w.admin("POST", "/oauth1/request-tokens/"+tok.Key+"/review", object{"user": "salgado", "permission": permission})
+				return w.admin("POST", "/oauth1/request-tokens/"+tok.Key+"/review",
+					object{"user": "salgado", "permission": permission})
 			}, effect{r, permission})
 		}
 		if last == "refuse" {
@@ -455,7 +466,8 @@ func (w *workload) walk() error {
 		}
 		w.mu.Lock()
 		w.records = append(w.records, &record{
-			name: "exchanged access token " + access.Key, known: there, asked: there, look: lookAtToken(demoKey, demoSecret, access),
+			name: "exchanged access token " + access.Key, known: there, asked: there,
+			look: lookAtToken(demoKey, demoSecret, access),
 		})
 		w.mu.Unlock()
 	}
@@ -500,7 +512,8 @@ func (w *workload) requestToken() (tok token, r *record, err error) {
 func (w *workload) signed() error {
 	for i := range 4 {
 		nonce := newNonce()
-		req := signer{Consumer: demoKey, Secret: demoSecret, Token: w.base, Nonce: nonce}.sign(w.t, w.srv.request("GET", "/"+nonce, nil), "")
+		req := signer{Consumer: demoKey, Secret: demoSecret, Token: w.base, Nonce: nonce}.sign(w.t,
+			w.srv.request("GET", "/"+nonce, nil), "")
 		w.mu.Lock()
 		// Before it is sent: only the upstream knows whether it was accepted.
 		w.requests = append(w.requests, signedRequest{req, time.Now()})
@@ -580,7 +593,8 @@ func expectErrors(t *testing.T, srv *server, words ...string) {
 	t.Cleanup(func() {
 		srv.stop()
 		text := srv.log.String()
-		for _, sign := range []string{"DATA RACE", "panic", "SIGBUS", "fatal error", "unexpected fault address", "goroutine 1 ["} {
+		for _, sign := range []string{"DATA RACE", "panic", "SIGBUS", "fatal error", "unexpected fault address",
+			"goroutine 1 ["} {
 			if strings.Contains(text, sign) {
 				t.Errorf("the server's log has %q", sign)
 			}
@@ -588,7 +602,8 @@ func expectErrors(t *testing.T, srv *server, words ...string) {
 		for _, word := range words {
 			found := false
 			for line := range strings.Lines(text) {
-				found = found || strings.Contains(line, "oauth1") && strings.Contains(line, `"level":"error"`) && strings.Contains(line, word)
+				found = found || strings.Contains(line, "oauth1") && strings.Contains(line, `"level":"error"`) &&
+					strings.Contains(line, word)
 			}
 			if !found {
 				t.Errorf("the server's log has no error of the module's with %q", word)

@@ -102,7 +102,8 @@ func fillAndKill(t *testing.T, path string, tokens int) time.Time {
 	}
 	dir := t.TempDir()
 	cmd := exec.Command(self, "-test.run=^TestBadDayFillerProcess$", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir, fillPath+"="+path, fillTokens+"="+strconv.Itoa(tokens), fillTime+"="+strconv.FormatInt(now.Unix(), 10))
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, fillPath+"="+path, fillTokens+"="+strconv.Itoa(tokens),
+		fillTime+"="+strconv.FormatInt(now.Unix(), 10))
 	var out logBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -150,7 +151,8 @@ func TestBadDayFillerProcess(t *testing.T) {
 	inParallel(t, n, func(i int) error {
 		tok := manyToken(i)
 		err := s.CreateAccessToken(ctx, &tokenstore.AccessToken{
-			Key: tok.Key, Secret: tok.Secret, Consumer: demoKey, User: fmt.Sprintf("user-%d", i%1000), Permission: "READ_PUBLIC", Created: now,
+			Key: tok.Key, Secret: tok.Secret, Consumer: demoKey, User: fmt.Sprintf("user-%d", i%1000),
+			Permission: "READ_PUBLIC", Created: now,
 		})
 		if err == nil && isRevoked(i) {
 			err = s.RevokeToken(ctx, tok.Key)

@@ -90,9 +90,11 @@ func TestBrowserAccessibility(t *testing.T) {
 			}
 		}},
 		{"tokens-none", func(tb *tab) {
-			tb.do(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "nobody"}}))
+			tb.do(command(network.SetExtraHTTPHeaders,
+				network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "nobody"}}))
 			tb.open(b.srv.origin() + "/+oauth-tokens")
-			tb.do(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "salgado"}}))
+			tb.do(command(network.SetExtraHTTPHeaders,
+				network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "salgado"}}))
 		}},
 	}
 	lookAt(t, b.tab(t, "salgado"), pages)
@@ -134,7 +136,8 @@ func TestBrowserBranding(t *testing.T) {
 	write("templates/done.html", `{{define "title"}}Own{{end}}{{define "main"}}<div class="card"><h1>Thank you</h1><p>A page of our own for {{.Page.Application.Name}}.</p></div>{{end}}`)
 	levels := "permission READ_PUBLIC\npermission WRITE_PUBLIC {\n\timplies READ_PUBLIC\n}\n"
 	for i := range 12 {
-		levels += fmt.Sprintf("permission LEVEL_%d \"Level %d of many\" {\n\tdescription %q\n}\n", i, i, strings.Repeat("What it means in plain words. ", i+1))
+		levels += fmt.Sprintf("permission LEVEL_%d \"Level %d of many\" {\n\tdescription %q\n}\n", i, i,
+			strings.Repeat("What it means in plain words. ", i+1))
 	}
 	long := strings.Repeat("Unbroken", 255/8)
 	b := startBrowser(t, site{
@@ -152,7 +155,8 @@ func TestBrowserBranding(t *testing.T) {
 	}
 	lookAt(t, b.tab(t, long), []look{
 		{"branded-authorize-long", func(tb *tab) {
-			tb.open(b.page(b.walker(t, long).requestToken(pair{"oauth_callback", "https://" + long[:60] + ".example.com/"}), "lp.context", long))
+			tb.open(b.page(b.walker(t, long).requestToken(pair{"oauth_callback",
+				"https://" + long[:60] + ".example.com/"}), "lp.context", long))
 			if n := script[int](tb, `[...document.images].filter(i => i.naturalWidth > 0).length`); n != 2 {
 				t.Errorf("the logo is shown %d times, want 2", n)
 			}
@@ -201,7 +205,8 @@ func TestBrowserKeyboard(t *testing.T) {
 			way = append(way, script[string](tb, where))
 		}
 	}
-	want := []string{"https://dashboard.example.com/", "READ_PUBLIC", "WRITE_PUBLIC", "week", "refuse", "allow", "Applications that act for you"}
+	want := []string{"https://dashboard.example.com/", "READ_PUBLIC", "WRITE_PUBLIC", "week", "refuse", "allow",
+		"Applications that act for you"}
 	if got := strings.Join(way, ", "); got != strings.Join(want, ", ") {
 		t.Errorf("Tab leads to %s; want %s", got, strings.Join(want, ", "))
 	}
@@ -226,7 +231,8 @@ func TestBrowserFold(t *testing.T) {
 		"six levels":     startBrowser(t, site{App: browserApp + levels}),
 	} {
 		for _, language := range []string{"en", "de", "fr", "ja", "ar"} {
-			for kind, callback := range map[string]string{"callback": "https://dashboard.example.com/callback", "oob": "oob", "polling": ""} {
+			for kind, callback := range map[string]string{"callback": "https://dashboard.example.com/callback",
+				"oob": "oob", "polling": ""} {
 				t.Run(name+", "+kind+", "+language, func(t *testing.T) {
 					var more []pair
 					if callback != "" {
@@ -260,7 +266,8 @@ func TestBrowserLanguages(t *testing.T) {
 		tb := b.tab(t, "salgado").speak("salgado", language)
 		lookAt(t, tb, []look{
 			{language + "-authorize", func(tb *tab) {
-				tb.open(b.page(demo.requestToken(pair{"oauth_callback", "https://dashboard.example.com/callback"}), "lp.context", "firefox"))
+				tb.open(b.page(demo.requestToken(pair{"oauth_callback", "https://dashboard.example.com/callback"}),
+					"lp.context", "firefox"))
 			}},
 			{language + "-polling-self-registered", func(tb *tab) {
 				tb.open(b.page(walker{t, b.srv, "somebody's script", ""}.requestToken()))

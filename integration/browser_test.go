@@ -109,7 +109,8 @@ func (b *browser) tab(t *testing.T, user string) *tab {
 		t.Fatal(err)
 	}
 	tb.do(
-		command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": user}}),
+		command(network.SetExtraHTTPHeaders,
+			network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": user}}),
 		chromedp.EmulateViewport(1280, 900),
 	)
 	return tb
@@ -294,9 +295,11 @@ func TestBrowserReview(t *testing.T) {
 		tb := b.tab(t, "salgado").open(b.page(tok))
 		tb.press(refuse)
 		tb.wantText("No access")
-		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden,
+			"End-user refused to authorize request token.")
 	})
-	for value, length := range map[string]time.Duration{"unlimited": 0, "hour": time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour} {
+	for value, length := range map[string]time.Duration{"unlimited": 0, "hour": time.Hour, "day": 24 * time.Hour,
+		"week": 7 * 24 * time.Hour} {
 		t.Run("the access token lives as long as was chosen: "+value, func(t *testing.T) {
 			user := "lifetime-" + value
 			tok := b.walker(t, "demo").requestToken()
@@ -333,7 +336,8 @@ func TestBrowserReview(t *testing.T) {
 		if got.Get("state") != "1" || got.Get("oauth_token") != tok.Key || got.Get("oauth_verifier") == "" {
 			t.Errorf("callback got %v", got)
 		}
-		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}),
+			http.StatusOK, "")
 	})
 	t.Run("the redirect may lead on to another origin", func(t *testing.T) {
 		elsewhere := strings.Replace(app.URL, "127.0.0.1", "localhost", 1)
@@ -411,7 +415,8 @@ func TestBrowserReview(t *testing.T) {
 		second.choose("permission", "WRITE_PRIVATE")
 		second.press(allow)
 		second.wantText("You have answered this request already")
-		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden,
+			"End-user refused to authorize request token.")
 	})
 	t.Run("the back button, and the same answer again, lead to the same code", func(t *testing.T) {
 		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
@@ -466,10 +471,12 @@ func TestBrowserReview(t *testing.T) {
 					t.Fatalf("callback got %v", got)
 				}
 				if button == refuse {
-					b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+					b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden,
+						"End-user refused to authorize request token.")
 					continue
 				}
-				b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
+				b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok,
+					pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
 			}
 		})
 	}
@@ -537,7 +544,8 @@ func TestBrowserAttacks(t *testing.T) {
 		t.Run("a form that another origin posts changes nothing: "+from, func(t *testing.T) {
 			tok := b.walker(t, "demo").requestToken()
 			// The attacker even knows the user's CSRF token.
-			csrf := script[string](b.tab(t, "salgado").open(b.page(tok)), `document.querySelector("input[name=csrf]").value`)
+			csrf := script[string](b.tab(t, "salgado").open(b.page(tok)),
+				`document.querySelector("input[name=csrf]").value`)
 			body = fmt.Sprintf(`<form method="post" action=%q><input name="csrf" value=%q><input name="permission" value="WRITE_PRIVATE">`+
 				`<input name="lifetime" value="unlimited"><button name="decision" value="allow">Win a prize</button></form>`, b.page(tok), csrf)
 			tb := b.tab(t, "salgado").open(from)

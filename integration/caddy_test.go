@@ -101,7 +101,8 @@ http://second.test:{{.Port}} {
 	reverse_proxy {{.Upstream}}
 }
 `}, up.URL)
-	sign := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil), Nonce: newNonce()}
+	sign := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil),
+		Nonce: newNonce()}
 	if err := srv.mustDo(t, sign.sign(t, srv.at("second.test", "GET", "/x"), "")).is(200, ""); err != nil {
 		t.Fatal("at the second site:", err)
 	}
@@ -133,7 +134,8 @@ func TestPlaceholdersAndLogs(t *testing.T) {
 		header_up X-Who "{http.auth.user.id} {http.auth.user.consumer} {http.auth.user.permission} {http.auth.user.context}"
 	}
 `}, up.URL)
-	alice := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", object{"context": "firefox"})}
+	alice := signer{Consumer: demoKey, Secret: demoSecret,
+		Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", object{"context": "firefox"})}
 	bob := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "bob", "READ_PUBLIC", nil)}
 	if err := srv.mustDo(t, alice.sign(t, srv.request("GET", "/x", nil), "")).is(200, ""); err != nil {
 		t.Fatal(err)
@@ -276,7 +278,8 @@ func TestTrustedProxies(t *testing.T) {
 	} {
 		t.Run(global, func(t *testing.T) {
 			srv := startServer(t, site{Global: global, Handler: "respond ok"}, "")
-			sign := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil)}
+			sign := signer{Consumer: demoKey, Secret: demoSecret,
+				Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil)}
 			public, err := http.NewRequest("GET", "https://api.public.test/x?a=1", nil)
 			if err != nil {
 				t.Fatal(err)

@@ -87,7 +87,8 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 		return answer, err
 	}
 	issue := func() (token, error) {
-		answer, err := admin("/oauth1/tokens", object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
+		answer, err := admin("/oauth1/tokens",
+			object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
 		if err != nil {
 			return token{}, err
 		}
@@ -148,7 +149,8 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 	// accepted.
 	repeat(4, func() error {
 		nonce := newNonce()
-		req := signer{Consumer: demoKey, Secret: demoSecret, Token: base, Nonce: nonce}.sign(t, srv.request("GET", "/"+nonce, nil), "")
+		req := signer{Consumer: demoKey, Secret: demoSecret, Token: base, Nonce: nonce}.sign(t,
+			srv.request("GET", "/"+nonce, nil), "")
 		acks.add("signed", func() { acks.requests = append(acks.requests, req) })
 		r, err := srv.do(req.Clone(req.Context()))
 		if err != nil {

@@ -124,7 +124,8 @@ func signsAwkwardRequests(t *testing.T, client foreignClient, methods ...string)
 	}, up.URL)
 	key := testKey()
 	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": awkwardKey, "name": "Awkward", "secret": awkwardSecret})
-	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": awkwardKey + " RSA", "name": "Awkward RSA", "rsa_public_key": publicPEM(t, key)})
+	srv.mustAdmin(t, "POST", "/oauth1/consumers",
+		object{"key": awkwardKey + " RSA", "name": "Awkward RSA", "rsa_public_key": publicPEM(t, key)})
 	shared := srv.mustAdmin(t, "POST", "/oauth1/tokens", object{
 		"consumer": awkwardKey, "user": "salgado", "permission": "WRITE_PRIVATE", "key": awkwardToken, "secret": awkwardTokenSecret,
 	})
@@ -170,7 +171,8 @@ func signsAwkwardRequests(t *testing.T, client foreignClient, methods ...string)
 							t.Errorf("the client was said to sign wrongly (%s), and the judge says it did not", why)
 						}
 						if got.Status != http.StatusUnauthorized || !strings.HasPrefix(got.Body, "Invalid signature.") {
-							t.Errorf("%d %s, want 401 Invalid signature.: the client signs wrongly (%s)", got.Status, got.Body, why)
+							t.Errorf("%d %s, want 401 Invalid signature.: the client signs wrongly (%s)", got.Status,
+								got.Body, why)
 						}
 						return
 					}
@@ -205,7 +207,8 @@ func withoutCredentials(uri string) string {
 
 // credentials returns a driver's arguments for the awkward consumer and its token.
 func credentials(method string, s secrets) object {
-	args := object{"method": method, "consumer": awkwardKey, "consumer_secret": s.consumer, "token": awkwardToken, "secret": s.token}
+	args := object{"method": method, "consumer": awkwardKey, "consumer_secret": s.consumer, "token": awkwardToken,
+		"secret": s.token}
 	if strings.HasPrefix(method, "RSA-") {
 		args["consumer"] = awkwardKey + " RSA"
 		args["token"] = awkwardToken + "RSA"

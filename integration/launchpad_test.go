@@ -33,7 +33,8 @@ func newLaunchpad(t testing.TB) *launchpad {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lp := &launchpad{wadl: string(wadl), people: map[string]string{"salgado": "Guilherme Salgado", "mark": "Mark"}, cases: map[string]received{}}
+	lp := &launchpad{wadl: string(wadl), people: map[string]string{"salgado": "Guilherme Salgado", "mark": "Mark"},
+		cases: map[string]received{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /1.0/{$}", lp.serveRoot)
 	mux.HandleFunc("GET /1.0/people", lp.servePeople)
@@ -53,7 +54,8 @@ func newLaunchpad(t testing.TB) *launchpad {
 		lp.mu.Lock()
 		defer lp.mu.Unlock()
 		lp.identity = append(lp.identity, strings.Join([]string{
-			r.Header.Get("X-OAuth-User"), r.Header.Get("X-OAuth-Permission"), r.Header.Get("X-OAuth-Context"), r.Method, r.URL.Path,
+			r.Header.Get("X-OAuth-User"), r.Header.Get("X-OAuth-Permission"), r.Header.Get("X-OAuth-Context"),
+			r.Method, r.URL.Path,
 		}, " "))
 		mux.ServeHTTP(w, r)
 	}))

@@ -35,7 +35,8 @@ func TestTheLogHoldsNoSecret(t *testing.T) {
 	}
 	const callback = "https://client.example/ready"
 	redirected := w.requestToken(pair{"oauth_callback", callback})
-	redirect := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+redirected.Key, "salgado", "READ_PUBLIC").Redirect
+	redirect := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+redirected.Key, "salgado",
+		"READ_PUBLIC").Redirect
 	verifier := mustParse(t, redirect).Query().Get("oauth_verifier")
 	if verifier == "" {
 		t.Fatalf("redirected to %s, without a verifier", redirect)

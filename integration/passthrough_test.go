@@ -35,7 +35,8 @@ type front struct {
 }
 
 // identityHeaders are the headers that the directive adds.
-var identityHeaders = []string{"X-OAuth-User", "X-OAuth-Consumer", "X-OAuth-Permission", "X-OAuth-Context", "X-OAuth-Token"}
+var identityHeaders = []string{"X-OAuth-User", "X-OAuth-Consumer", "X-OAuth-Permission", "X-OAuth-Context",
+	"X-OAuth-Token"}
 
 // fronts starts both sites.
 func fronts(t *testing.T) []*front {
@@ -194,7 +195,8 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 				answers[i] = fmt.Sprint(resp.StatusCode, resp.Header)
 			}
 			plain, ours := seen[0], seen[1]
-			if plain.Method != ours.Method || plain.URI != ours.URI || plain.Host != ours.Host || !bytes.Equal(plain.Body, ours.Body) {
+			if plain.Method != ours.Method || plain.URI != ours.URI || plain.Host != ours.Host ||
+				!bytes.Equal(plain.Body, ours.Body) {
 				t.Errorf("the upstream got\n%s %s %s %q behind the directive,\n%s %s %s %q behind plain Caddy",
 					ours.Method, ours.URI, ours.Host, ours.Body, plain.Method, plain.URI, plain.Host, plain.Body)
 			}
@@ -214,90 +216,96 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 func TestPassThrough(t *testing.T) {
 	both := fronts(t)
 
-	each(t, both, "chunks of a response arrive before its end", func(t *testing.T, f *front, client *http.Client, origin string) {
-		resp, err := client.Do(f.request(t, "GET", origin+"/stream/down", nil))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		r := bufio.NewReader(resp.Body)
-		for i := range 3 {
-			if i > 0 {
-				f.up.Continue <- struct{}{}
-			}
-			line, err := r.ReadString('\n')
-			if want := fmt.Sprintf("data: %d\n", i); line != want || err != nil {
-				t.Fatalf("%q, %v, want %q", line, err, want)
-			}
-			r.ReadString('\n')
-		}
-	})
-
-	each(t, both, "an upload reaches the upstream before its end, whatever its size", func(t *testing.T, f *front, client *http.Client, origin string) {
-		body, w := io.Pipe()
-		req := f.request(t, "PUT", origin+"/stream/up", body)
-		req.Header.Set("Content-Type", "application/octet-stream")
-		drain(f.up.Progress)
-		type answer struct {
-			text string
-			err  error
-		}
-		answered := make(chan answer, 1)
-		go func() {
-			resp, err := client.Do(req)
-			if err != nil {
-				answered <- answer{err: err}
-				return
-			}
-			defer resp.Body.Close()
-			text, err := io.ReadAll(resp.Body)
-			answered <- answer{string(text), err}
-		}()
-		total := 0
-		for _, size := range []int{1, 1000, 100_000, 3_000_000} {
-			chunk := make([]byte, size)
-			rand.Read(chunk)
-			w.Write(chunk)
-			total += size
-			timeout := time.After(patience)
-			for got := 0; got < total; {
-				select {
-				case got = <-f.up.Progress:
-				case <-timeout:
-					t.Fatalf("the upstream has %d bytes of the first %d", got, total)
-				}
-			}
-		}
-		w.Close()
-		got := <-answered
-		if want := fmt.Sprintf("%d bytes", total); got.text != want || got.err != nil {
-			t.Errorf("%q, %v, want %q", got.text, got.err, want)
-		}
-	})
-
-	each(t, both, "a body is the same, byte for byte", func(t *testing.T, f *front, client *http.Client, origin string) {
-		for _, contentType := range []string{"", "application/octet-stream", formType, "multipart/form-data; boundary=x"} {
-			body := make([]byte, 200_000)
-			rand.Read(body)
-			if contentType == formType || contentType == "" {
-				body = []byte("a=%7e&&b+c=%20&=&" + strings.Repeat("d="+strings.Repeat("%C3%BC", 100)+"&", 200) + "a=")
-			}
-			req := f.request(t, "POST", origin+"/", bytes.NewReader(body))
-			if contentType != "" {
-				req.Header.Set("Content-Type", contentType)
-			}
-			f.up.take()
-			resp, err := client.Do(req)
+	each(t, both, "chunks of a response arrive before its end",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			resp, err := client.Do(f.request(t, "GET", origin+"/stream/down", nil))
 			if err != nil {
 				t.Fatal(err)
 			}
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			if got := f.up.last(t); resp.StatusCode != http.StatusOK || !bytes.Equal(got.Body, body) {
-				t.Errorf("%q: %s, and the upstream got %d bytes of %d, or others", contentType, resp.Status, len(got.Body), len(body))
+			defer resp.Body.Close()
+			r := bufio.NewReader(resp.Body)
+			for i := range 3 {
+				if i > 0 {
+					f.up.Continue <- struct{}{}
+				}
+				line, err := r.ReadString('\n')
+				if want := fmt.Sprintf("data: %d\n", i); line != want || err != nil {
+					t.Fatalf("%q, %v, want %q", line, err, want)
+				}
+				r.ReadString('\n')
 			}
-		}
-	})
+		})
+
+	each(t, both, "an upload reaches the upstream before its end, whatever its size",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			body, w := io.Pipe()
+			req := f.request(t, "PUT", origin+"/stream/up", body)
+			req.Header.Set("Content-Type", "application/octet-stream")
+			drain(f.up.Progress)
+			type answer struct {
+				text string
+				err  error
+			}
+			answered := make(chan answer, 1)
+			go func() {
+				resp, err := client.Do(req)
+				if err != nil {
+					answered <- answer{err: err}
+					return
+				}
+				defer resp.Body.Close()
+				text, err := io.ReadAll(resp.Body)
+				answered <- answer{string(text), err}
+			}()
+			total := 0
+			for _, size := range []int{1, 1000, 100_000, 3_000_000} {
+				chunk := make([]byte, size)
+				rand.Read(chunk)
+				w.Write(chunk)
+				total += size
+				timeout := time.After(patience)
+				for got := 0; got < total; {
+					select {
+					case got = <-f.up.Progress:
+					case <-timeout:
+						t.Fatalf("the upstream has %d bytes of the first %d", got, total)
+					}
+				}
+			}
+			w.Close()
+			got := <-answered
+			if want := fmt.Sprintf("%d bytes", total); got.text != want || got.err != nil {
+				t.Errorf("%q, %v, want %q", got.text, got.err, want)
+			}
+		})
+
+	each(t, both, "a body is the same, byte for byte",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			for _, contentType := range []string{"", "application/octet-stream", formType,
+				"multipart/form-data; boundary=x"} {
+				body := make([]byte, 200_000)
+				rand.Read(body)
+				if contentType == formType || contentType == "" {
+					body = []byte("a=%7e&&b+c=%20&=&" + strings.Repeat("d="+strings.Repeat("%C3%BC", 100)+"&", 200) +
+						"a=")
+				}
+				req := f.request(t, "POST", origin+"/", bytes.NewReader(body))
+				if contentType != "" {
+					req.Header.Set("Content-Type", contentType)
+				}
+				f.up.take()
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if got := f.up.last(t); resp.StatusCode != http.StatusOK || !bytes.Equal(got.Body, body) {
+					t.Errorf("%q: %s, and the upstream got %d bytes of %d, or others", contentType, resp.Status,
+						len(got.Body), len(body))
+				}
+			}
+		})
 
 	each(t, both, "trailers go both ways", func(t *testing.T, f *front, client *http.Client, origin string) {
 		req := f.request(t, "POST", origin+"/trailers", io.MultiReader(strings.NewReader("hello"))) // of unknown length
@@ -336,49 +344,55 @@ func TestPassThrough(t *testing.T) {
 		}
 	})
 
-	each(t, both, "Expect: 100-continue waits for the upstream", func(t *testing.T, f *front, client *http.Client, origin string) {
-		continued := false
-		trace := &httptrace.ClientTrace{Got100Continue: func() { continued = true }}
-		req := f.request(t, "POST", origin+"/", strings.NewReader("hello"))
-		req.Header.Set("Content-Type", "text/plain")
-		req.Header.Set("Expect", "100-continue")
-		f.up.take()
-		resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if got := f.up.last(t); !continued || string(got.Body) != "hello" {
-			t.Errorf("continued: %v, body %q", continued, got.Body)
-		}
-	})
-
-	each(t, both, "the upstream's own status reaches the client", func(t *testing.T, f *front, client *http.Client, origin string) {
-		for _, status := range []int{204, 301, 401, 404, 418, 500, 503} {
-			client := &http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-			resp, err := client.Do(f.request(t, "GET", fmt.Sprintf("%s/status/%d", origin, status), nil))
+	each(t, both, "Expect: 100-continue waits for the upstream",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			continued := false
+			trace := &httptrace.ClientTrace{Got100Continue: func() { continued = true }}
+			req := f.request(t, "POST", origin+"/", strings.NewReader("hello"))
+			req.Header.Set("Content-Type", "text/plain")
+			req.Header.Set("Expect", "100-continue")
+			f.up.take()
+			resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 			if err != nil {
 				t.Fatal(err)
 			}
+			io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
-			if resp.StatusCode != status || resp.Header.Get("X-Upstream") != "it was me" || resp.Header.Get("WWW-Authenticate") != "" {
-				t.Errorf("%s %v, want the upstream's %d", resp.Status, resp.Header, status)
+			if got := f.up.last(t); !continued || string(got.Body) != "hello" {
+				t.Errorf("continued: %v, body %q", continued, got.Body)
 			}
-		}
-	})
+		})
+
+	each(t, both, "the upstream's own status reaches the client",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			for _, status := range []int{204, 301, 401, 404, 418, 500, 503} {
+				client := &http.Client{Transport: client.Transport,
+					CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+				resp, err := client.Do(f.request(t, "GET", fmt.Sprintf("%s/status/%d", origin, status), nil))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != status || resp.Header.Get("X-Upstream") != "it was me" ||
+					resp.Header.Get("WWW-Authenticate") != "" {
+					t.Errorf("%s %v, want the upstream's %d", resp.Status, resp.Header, status)
+				}
+			}
+		})
 
 	t.Run("a WebSocket", func(t *testing.T) {
 		for _, f := range both {
 			t.Run(map[bool]string{true: "plain Caddy", false: "behind the directive"}[f.plain], func(t *testing.T) {
 				conn, r := f.dial(t)
 				fmt.Fprintf(conn, "GET /switch HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-					"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", f.port, f.authorization())
+					"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", f.port,
+					f.authorization())
 				resp, err := http.ReadResponse(r, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+				if resp.StatusCode != http.StatusSwitchingProtocols ||
+					resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 					t.Fatalf("%s %v", resp.Status, resp.Header)
 				}
 				for range 3 {
@@ -473,7 +487,8 @@ http://127.0.0.1:{{.Custom}} {
 	}, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", object{"context": "firefox"})
 	credentials := "Authorization: " + authorization(plaintext(demoKey, demoSecret, tok)) + "\r\n"
-	genuine := []string{"X-Oauth-Consumer: demo", "X-Oauth-Context: firefox", "X-Oauth-Permission: READ_PUBLIC", "X-Oauth-Token: " + tok.Key, "X-Oauth-User: salgado"}
+	genuine := []string{"X-Oauth-Consumer: demo", "X-Oauth-Context: firefox", "X-Oauth-Permission: READ_PUBLIC",
+		"X-Oauth-Token: " + tok.Key, "X-Oauth-User: salgado"}
 
 	// identity sends a request by hand, and returns the header lines that could be read as an
 	// identity.
@@ -499,7 +514,8 @@ http://127.0.0.1:{{.Custom}} {
 		got := up.last(t)
 		for _, line := range got.Lines {
 			name := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(strings.SplitN(line, ":", 2)[0]))
-			if strings.HasPrefix(name, "x-oauth-") || name == "remote-user" || name == "x-scope" || name == "x-placeholders" {
+			if strings.HasPrefix(name, "x-oauth-") || name == "remote-user" || name == "x-scope" ||
+				name == "x-placeholders" {
 				lines = append(lines, line)
 			}
 		}
@@ -517,7 +533,8 @@ http://127.0.0.1:{{.Custom}} {
 	})
 	t.Run("a token without a context carries no context", func(t *testing.T) {
 		plain := srv.issue(t, demoKey, "mark", "READ_PUBLIC", nil)
-		got, _ := identity(t, srv.port, get("/", "Authorization: "+authorization(plaintext(demoKey, demoSecret, plain))+"\r\n"))
+		got, _ := identity(t, srv.port, get("/",
+			"Authorization: "+authorization(plaintext(demoKey, demoSecret, plain))+"\r\n"))
 		for _, line := range got {
 			if name, value, _ := strings.Cut(line, ":"); name == "X-Oauth-Context" && strings.TrimSpace(value) != "" {
 				t.Errorf("%q", line)
@@ -526,7 +543,8 @@ http://127.0.0.1:{{.Custom}} {
 	})
 	t.Run("a user's name may be UTF-8", func(t *testing.T) {
 		tok := srv.issue(t, demoKey, "Jürgen ☃", "READ_PUBLIC", nil)
-		got, _ := identity(t, srv.port, get("/", "Authorization: "+authorization(plaintext(demoKey, demoSecret, tok))+"\r\n"))
+		got, _ := identity(t, srv.port, get("/",
+			"Authorization: "+authorization(plaintext(demoKey, demoSecret, tok))+"\r\n"))
 		if !slices.Contains(got, "X-Oauth-User: Jürgen ☃") {
 			t.Errorf("%q", got)
 		}
@@ -564,8 +582,10 @@ http://127.0.0.1:{{.Custom}} {
 	}
 	t.Run("a forged trailer is removed, others stay", func(t *testing.T) {
 		for _, name := range []string{"X-OAuth-User", "x_oauth_user", "X.OAuth-Token"} {
-			_, trailer := identity(t, srv.port, "GET / HTTP/1.1\r\nHost: 127.0.0.1:"+srv.port+"\r\nContent-Type: text/plain\r\n"+credentials+
-				"Trailer: "+name+", X-Digest\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"+name+": mark\r\nX-Digest: abc\r\n\r\n")
+			_, trailer := identity(t, srv.port,
+				"GET / HTTP/1.1\r\nHost: 127.0.0.1:"+srv.port+"\r\nContent-Type: text/plain\r\n"+credentials+
+					"Trailer: "+name+", X-Digest\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"+name+
+					": mark\r\nX-Digest: abc\r\n\r\n")
 			for n := range trailer {
 				if n != "X-Digest" {
 					t.Errorf("the upstream got the trailer %v", trailer)
@@ -577,8 +597,10 @@ http://127.0.0.1:{{.Custom}} {
 		}
 	})
 	t.Run("names of the site's own, and placeholders", func(t *testing.T) {
-		got, _ := identity(t, srv.names["Custom"], "GET / HTTP/1.1\r\nHost: 127.0.0.1:"+srv.names["Custom"]+"\r\nremote_user: mark\r\n"+credentials+"\r\n")
-		for _, want := range []string{"Remote-User: salgado", "X-Scope: READ_PUBLIC", "X-Placeholders: salgado|demo|READ_PUBLIC|firefox"} {
+		got, _ := identity(t, srv.names["Custom"],
+			"GET / HTTP/1.1\r\nHost: 127.0.0.1:"+srv.names["Custom"]+"\r\nremote_user: mark\r\n"+credentials+"\r\n")
+		for _, want := range []string{"Remote-User: salgado", "X-Scope: READ_PUBLIC",
+			"X-Placeholders: salgado|demo|READ_PUBLIC|firefox"} {
 			if !slices.Contains(got, want) {
 				t.Errorf("%q, want %q", got, want)
 			}

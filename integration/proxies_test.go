@@ -29,7 +29,8 @@ func TestBehindAProxy(t *testing.T) {
 			[][3]string{{"GET", "/photos?size=a%20b", "/photos?size=a%20b"}},
 		},
 		{
-			"the port in X-Forwarded-Port, the host in X-Forwarded-Host", "servers {\n trusted_proxies static 127.0.0.0/8\n}", "",
+			"the port in X-Forwarded-Port, the host in X-Forwarded-Host",
+			"servers {\n trusted_proxies static 127.0.0.0/8\n}", "",
 			"reverse_proxy 127.0.0.1:{{.Port}} {\n header_up X-Forwarded-Host {http.request.host}\n" +
 				" header_up X-Forwarded-Port {http.request.port}\n}",
 			[][3]string{{"GET", "/photos", "/photos"}},

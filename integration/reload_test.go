@@ -57,7 +57,8 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	}
 	wg.Go(func() { // tokens are issued meanwhile, too
 		for !done.Load() {
-			status, answer, err := srv.adminDo("POST", "/oauth1/tokens", object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
+			status, answer, err := srv.adminDo("POST", "/oauth1/tokens",
+				object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
 			// Caddy restarts its admin endpoint with every reload, and cuts its connections. A cut
 			// connection is no answer, and not a wrong one.
 			if err == nil && status != http.StatusCreated {
@@ -83,12 +84,14 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 		// The previous server may accept connections for a moment after the load, until its
 		// shutdown reaches its socket.
 		srv.waitUntil(fmt.Sprintf("the consumer that reload %d declares is known", i), func() error {
-			req := signer{Consumer: fmt.Sprintf("declared-%d", i), Secret: "s"}.sign(t, srv.request("GET", "/", nil), "")
+			req := signer{Consumer: fmt.Sprintf("declared-%d", i), Secret: "s"}.sign(t, srv.request("GET", "/", nil),
+				"")
 			return srv.mustDo(t, req).is(http.StatusOK, "ok")
 		})
 		if i > 0 {
 			srv.waitUntil(fmt.Sprintf("the consumer that reload %d no longer declares is unknown", i), func() error {
-				req := signer{Consumer: fmt.Sprintf("declared-%d", i-1), Secret: "s"}.sign(t, srv.request("GET", "/", nil), "")
+				req := signer{Consumer: fmt.Sprintf("declared-%d", i-1), Secret: "s"}.sign(t,
+					srv.request("GET", "/", nil), "")
 				got := srv.mustDo(t, req)
 				if want := fmt.Sprintf("reload %d", i); !strings.Contains(got.Header.Get("WWW-Authenticate"), want) {
 					return fmt.Errorf("WWW-Authenticate %q, want %s", got.Header.Get("WWW-Authenticate"), want)

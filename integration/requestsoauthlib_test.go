@@ -103,8 +103,10 @@ func followsTheFlow(t *testing.T, srv *server, up *upstream, program []string, a
 	if result.Confirmed != "true" {
 		t.Errorf("oauth_callback_confirmed %q, want true", result.Confirmed)
 	}
-	if result.WrongVerifier.Status != http.StatusUnauthorized || strings.TrimSpace(result.WrongVerifier.Body) != "Invalid OAuth verifier." {
-		t.Errorf("a wrong verifier got %d %q, want 401 Invalid OAuth verifier.", result.WrongVerifier.Status, result.WrongVerifier.Body)
+	if result.WrongVerifier.Status != http.StatusUnauthorized ||
+		strings.TrimSpace(result.WrongVerifier.Body) != "Invalid OAuth verifier." {
+		t.Errorf("a wrong verifier got %d %q, want 401 Invalid OAuth verifier.", result.WrongVerifier.Status,
+			result.WrongVerifier.Body)
 	}
 	if callback != "oob" && result.RedirectToken != requestToken {
 		t.Errorf("the callback got the token %q, want %q", result.RedirectToken, requestToken)
@@ -123,7 +125,8 @@ func followsTheFlow(t *testing.T, srv *server, up *upstream, program []string, a
 func TestRequestsOAuthlibSignsACallbackWithAnEscapeWronglyOutsideTheHeader(t *testing.T) {
 	program := requestsOAuthlib(t)
 	srv := startServer(t, site{Handler: "respond ok"}, "")
-	for placement, want := range map[string]string{"AUTH_HEADER": "", "QUERY": "Invalid OAuth signature.", "BODY": "Invalid OAuth signature."} {
+	for placement, want := range map[string]string{"AUTH_HEADER": "", "QUERY": "Invalid OAuth signature.",
+		"BODY": "Invalid OAuth signature."} {
 		t.Run(placement, func(t *testing.T) {
 			var got struct{ Error string }
 			drive(t, program, object{
@@ -142,7 +145,8 @@ func TestRequestsOAuthlibFollowsTheThreeLeggedFlow(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{OAuth1: "signature_methods HMAC-SHA1 HMAC-SHA256 RSA-SHA256 PLAINTEXT"}, up.URL)
 	key := testKey()
-	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "rsa", "name": "RSA", "rsa_public_key": publicPEM(t, key)})
+	srv.mustAdmin(t, "POST", "/oauth1/consumers",
+		object{"key": "rsa", "name": "RSA", "rsa_public_key": publicPEM(t, key)})
 	shared := object{"consumer": demoKey, "consumer_secret": demoSecret}
 	for _, c := range []struct {
 		name, method, placement, callback string

@@ -219,7 +219,8 @@ func (s signer) sign(t testing.TB, req *http.Request, form string) *http.Request
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := baseString(req.Method, req.URL.Scheme, cmp.Or(req.Host, req.URL.Host), req.URL.RequestURI(), append(covered, own...))
+	base := baseString(req.Method, req.URL.Scheme, cmp.Or(req.Host, req.URL.Host), req.URL.RequestURI(),
+		append(covered, own...))
 	sig, err := signature(cmp.Or(s.Method, "HMAC-SHA1"), base, secrets{consumer: s.Secret, token: s.Token.Secret})
 	if err != nil {
 		t.Fatal(err)
@@ -282,7 +283,8 @@ func TestTheJudgeReadsTheExampleOfRFC5849(t *testing.T) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
-	base := baseString("POST", "http", "EXAMPLE.COM:80", "/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b", slices.Concat(query, body, header))
+	base := baseString("POST", "http", "EXAMPLE.COM:80", "/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b",
+		slices.Concat(query, body, header))
 	const want = "POST&http%3A%2F%2Fexample.com%2Frequest&a2%3Dr%2520b%26a3%3D2%2520q%26a3%3Da%26b5%3D%253D%25253D%26c%2540%3D%26c2%3D%26" +
 		"oauth_consumer_key%3D9djdj82h48djs9d2%26oauth_nonce%3D7d8f3e4a%26oauth_signature_method%3DHMAC-SHA1%26" +
 		"oauth_timestamp%3D137131201%26oauth_token%3Dkkk9d7dh3k39sjv7"

@@ -96,7 +96,8 @@ func (up *upstream) record(r received) {
 
 func (up *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got := received{
-		Method: r.Method, URI: r.RequestURI, Proto: r.Proto, Host: r.Host, Header: r.Header.Clone(), Lines: headerLines(r),
+		Method: r.Method, URI: r.RequestURI, Proto: r.Proto, Host: r.Host, Header: r.Header.Clone(),
+		Lines: headerLines(r),
 	}
 	rc := http.NewResponseController(w)
 	switch path := r.URL.Path; {

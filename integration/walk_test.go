@@ -26,7 +26,8 @@ type walker struct {
 }
 
 // sameForAll are the parameters that the walker sends with every request.
-var sameForAll = []pair{{"oauth_version", "1.0"}, {"oauth_timestamp", "1217548916.5"}, {"oauth_nonce", "4572616e48616d6d65724c61686176"}}
+var sameForAll = []pair{{"oauth_version", "1.0"}, {"oauth_timestamp", "1217548916.5"},
+	{"oauth_nonce", "4572616e48616d6d65724c61686176"}}
 
 func (w walker) params(tok token, more ...pair) []pair {
 	return slices.Concat(plaintext(w.consumer, w.secret, tok), sameForAll, more)
@@ -126,7 +127,8 @@ func TestExchangeWalk(t *testing.T) {
 	subtest("a token that waits for its review is 401, and can be exchanged after it", func(t *testing.T, w walker) {
 		tok := w.requestToken()
 		for range 3 {
-			w.want(w.exchange(tok), http.StatusUnauthorized, "Request token has not yet been reviewed. Try again later.")
+			w.want(w.exchange(tok), http.StatusUnauthorized,
+				"Request token has not yet been reviewed. Try again later.")
 		}
 		srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
 		w.want(w.exchange(tok), http.StatusOK, "")
@@ -142,7 +144,8 @@ func TestExchangeWalk(t *testing.T) {
 		tok := w.requestToken()
 		srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
 		stranger := walker{t, srv, demoKey, "not the secret"}
-		w.want(stranger.post("/+request-token", stranger.params(token{})), http.StatusUnauthorized, "Invalid OAuth signature.")
+		w.want(stranger.post("/+request-token", stranger.params(token{})), http.StatusUnauthorized,
+			"Invalid OAuth signature.")
 		w.want(stranger.exchange(tok), http.StatusUnauthorized, "Invalid OAuth signature.")
 		w.want(w.exchange(tok), http.StatusOK, "")
 	})
@@ -155,13 +158,15 @@ func TestExchangeWalk(t *testing.T) {
 		w.want(w.exchange(token{}), http.StatusUnauthorized, "No request token specified.")
 	})
 	subtest("an unknown token is 401", func(t *testing.T, w walker) {
-		w.want(w.exchange(token{"nobodyknowsme", "s"}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(w.exchange(token{"nobodyknowsme", "s"}), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 	})
 	subtest("a token of another consumer is 401, and stays good for its own", func(t *testing.T, w walker) {
 		srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "other", "name": "Other", "secret": "other's"})
 		tok := w.requestToken()
 		srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
-		w.want(walker{t, srv, "other", "other's"}.exchange(tok), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(walker{t, srv, "other", "other's"}.exchange(tok), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 		w.want(w.exchange(tok), http.StatusOK, "")
 	})
 	subtest("an unknown consumer is 401 at both endpoints", func(t *testing.T, w walker) {
@@ -170,11 +175,13 @@ func TestExchangeWalk(t *testing.T) {
 		w.want(unknown.exchange(token{}), http.StatusUnauthorized, "Unknown consumer.")
 	})
 	subtest("a request without a consumer key is 401", func(t *testing.T, w walker) {
-		w.want(w.post("/+request-token", []pair{{"oauth_signature_method", "PLAINTEXT"}, {"oauth_signature", "&"}}), http.StatusUnauthorized, "")
+		w.want(w.post("/+request-token", []pair{{"oauth_signature_method", "PLAINTEXT"}, {"oauth_signature", "&"}}),
+			http.StatusUnauthorized, "")
 		w.want(w.post("/+request-token", nil), http.StatusUnauthorized, "")
 	})
 	subtest("an access token is not a request token", func(t *testing.T, w walker) {
-		w.want(w.exchange(srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(w.exchange(srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 	})
 	subtest("a request token is not an access token", func(t *testing.T, w walker) {
 		tok := w.requestToken()
@@ -228,7 +235,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		}
 		redirect := mustParse(w.t, approved.Redirect)
 		query := redirect.Query()
-		if !strings.HasPrefix(approved.Redirect, callback+"&") || query.Get("oauth_token") != tok.Key || query.Get("a") != "b" {
+		if !strings.HasPrefix(approved.Redirect, callback+"&") || query.Get("oauth_token") != tok.Key ||
+			query.Get("a") != "b" {
 			w.t.Errorf("redirected to %s, want %s with oauth_token=%s", approved.Redirect, callback, tok.Key)
 		}
 		return tok, query.Get("oauth_verifier")
@@ -238,7 +246,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 	}
 
 	subtest("a request with oauth_callback is confirmed", func(t *testing.T, w walker) {
-		body := w.want(w.post("/+request-token", w.params(token{}, pair{"oauth_callback", callback})), http.StatusOK, "")
+		body := w.want(w.post("/+request-token", w.params(token{}, pair{"oauth_callback", callback})), http.StatusOK,
+			"")
 		if !regexp.MustCompile(`^oauth_token=\w{20}&oauth_token_secret=\w{80}&oauth_callback_confirmed=true$`).MatchString(body) {
 			t.Errorf("body %q", body)
 		}
@@ -253,7 +262,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		subtest(c.name+" verifier exchanges the token, once", func(t *testing.T, w walker) {
 			tok, verifier := reviewed(w, c.callback)
 			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusOK, "")
-			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized,
+				"The request token is unknown, or was used already.")
 		})
 	}
 	subtest("a missing or wrong verifier is 401, and the right one works after it", func(t *testing.T, w walker) {
@@ -268,7 +278,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		for range 5 {
 			w.want(w.exchange(tok, pair{"oauth_verifier", "wrong"}), http.StatusUnauthorized, "Invalid OAuth verifier.")
 		}
-		w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 	})
 	subtest("a token without a callback needs no verifier", func(t *testing.T, w walker) {
 		tok := w.requestToken()
@@ -303,10 +314,12 @@ func TestExchangeWalkAfterExpiry(t *testing.T) {
 	})
 	t.Run("an unreviewed token is reported as unreviewed, not as expired", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
-		w.want(w.exchange(waiting), http.StatusUnauthorized, "Request token has not yet been reviewed. Try again later.")
+		w.want(w.exchange(waiting), http.StatusUnauthorized,
+			"Request token has not yet been reviewed. Try again later.")
 	})
 	t.Run("a token that was never reviewed can't be reviewed any more", func(t *testing.T) {
-		status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+waiting.Key+"/review", object{"user": "salgado", "permission": "READ_PUBLIC"})
+		status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+waiting.Key+"/review",
+			object{"user": "salgado", "permission": "READ_PUBLIC"})
 		if err != nil || status/100 != 4 {
 			t.Errorf("%d %v %v, want 4xx", status, answer, err)
 		}
@@ -356,7 +369,8 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.want(send("/+access-token", w.params(tok)), http.StatusUnauthorized, "Request token has not yet been reviewed. Try again later.")
+				w.want(send("/+access-token", w.params(tok)), http.StatusUnauthorized,
+					"Request token has not yet been reviewed. Try again later.")
 				srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
 				w.want(send("/+access-token", w.params(tok)), http.StatusOK, "")
 			})
@@ -378,7 +392,8 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		s := signer{Consumer: demoKey, Secret: demoSecret, Nonce: newNonce()}
 		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusOK, "")
-		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusUnauthorized, "This nonce has been used already.")
+		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusUnauthorized,
+			"This nonce has been used already.")
 	})
 	t.Run("parameters in two places are 400", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
@@ -392,7 +407,8 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 	})
 	t.Run("an unknown signature method is 400", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
-		w.want(w.post("/+request-token", []pair{{"oauth_consumer_key", demoKey}, {"oauth_signature_method", "MD5"}, {"oauth_signature", "x"}}), http.StatusBadRequest, "")
+		w.want(w.post("/+request-token", []pair{{"oauth_consumer_key", demoKey}, {"oauth_signature_method", "MD5"},
+			{"oauth_signature", "x"}}), http.StatusBadRequest, "")
 	})
 }
 
@@ -403,7 +419,8 @@ func TestEndpointsAnswerOtherMethodsWith405(t *testing.T) {
 			t.Run(method+" "+endpoint, func(t *testing.T) {
 				got := srv.mustDo(t, srv.request(method, endpoint, nil))
 				allowed := strings.Split(strings.ReplaceAll(got.Header.Get("Allow"), " ", ""), ",")
-				if got.Status != http.StatusMethodNotAllowed || !slices.Contains(allowed, "GET") || !slices.Contains(allowed, "POST") {
+				if got.Status != http.StatusMethodNotAllowed || !slices.Contains(allowed, "GET") ||
+					!slices.Contains(allowed, "POST") {
 					t.Errorf("%d with Allow %q, want 405 with GET and POST", got.Status, allowed)
 				}
 			})
@@ -427,7 +444,8 @@ func TestTheRealmIsAlwaysWellFormed(t *testing.T) {
 			for _, uri := range []string{"/+request-token", "/api"} {
 				got := srv.mustDo(t, srv.request("GET", uri, nil))
 				header := got.Header.Get("WWW-Authenticate")
-				if got.Status != http.StatusUnauthorized || !challenge.MatchString(header) || !strings.HasPrefix(header, want) {
+				if got.Status != http.StatusUnauthorized || !challenge.MatchString(header) ||
+					!strings.HasPrefix(header, want) {
 					t.Errorf("%s: %d with WWW-Authenticate: %s, want 401 with %s", uri, got.Status, header, want)
 				}
 			}
