@@ -6,7 +6,8 @@
 //	signing_test.go       a small, simple reader of RFC 5849, independent of the code under test
 //	upstream_test.go      the server behind the site: it records the requests that reach it
 //	page_test.go          a user of the authorize page, without a browser
-//	browser_test.go       the pages in a real browser: every way through them, and attacks
+//	browser_test.go       the pages in a real browser: every way through them, and attacks;
+//	                      browser_tab_test.go: its tabs
 //	browser_look_test.go  how they look there, and whether everybody can read them: axe-core,
 //	                      keyboard, branding, screenshots
 //	attack_*_test.go      requests of hostile clients, over raw sockets
@@ -18,7 +19,8 @@
 //	cookbook_test.go      every recipe of docs/cookbook.md, exactly as it stands there;
 //	                      cookbook_policies_test.go has the recipes for policies and logins,
 //	                      cookbook_cors_test.go those for browsers, in a browser
-//	passthrough_test.go   accepted requests reach the upstream as in plain Caddy
+//	passthrough_test.go   accepted requests reach the upstream as in plain Caddy;
+//	                      forwarded_test.go: with the identity, and without the credentials
 //	crash_test.go         kill -9
 //	log_test.go           no secret in the log
 //	imports_test.go       the packages that each package may import

@@ -55,7 +55,8 @@ var binary = sync.OnceValues(func() (string, error) {
 	if os.Getenv("INTEGRATION_RACE") == "1" {
 		args = append(args, "-race")
 	}
-	out, err := exec.Command("go", append(args, "github.com/caddy-oauth1/caddy-oauth1/cmd/caddy-oauth1")...).CombinedOutput()
+	out, err := exec.Command("go", append(args,
+		"github.com/caddy-oauth1/caddy-oauth1/cmd/caddy-oauth1")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build cmd/caddy-oauth1: %w\n%s", err, out)
 	}
@@ -234,7 +235,8 @@ func (srv *server) command(ctx context.Context, args ...string) *exec.Cmd {
 	srv.t.Helper()
 	cmd := exec.CommandContext(ctx, requireBinary(srv.t), args...)
 	cmd.Dir = srv.dir
-	cmd.Env = append(os.Environ(), "HOME="+srv.dir, "XDG_DATA_HOME="+srv.dir+"/data", "XDG_CONFIG_HOME="+srv.dir+"/config")
+	cmd.Env = append(os.Environ(), "HOME="+srv.dir, "XDG_DATA_HOME="+srv.dir+"/data",
+		"XDG_CONFIG_HOME="+srv.dir+"/config")
 	return cmd
 }
 
@@ -311,7 +313,8 @@ func (srv *server) stop() {
 func (srv *server) checkLog() {
 	for line := range strings.Lines(srv.log.String()) {
 		own := strings.Contains(line, `"logger":"http.handlers.oauth1`) || strings.Contains(line, `"logger":"oauth1`)
-		if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") || own && strings.Contains(line, `"level":"error"`) {
+		if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") || own &&
+			strings.Contains(line, `"level":"error"`) {
 			srv.t.Errorf("in the server's log: %s", line)
 		}
 	}
