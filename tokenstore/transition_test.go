@@ -40,7 +40,8 @@ func TestWithReview(t *testing.T) {
 
 // The same answer of the same user leaves the token unchanged. Every other answer is refused.
 func TestWithReviewAgain(t *testing.T) {
-	first := Review{User: "alice", Permission: "READ_PUBLIC", Context: "c", Verifier: "first", Time: now, Expires: now.Add(time.Hour)}
+	first := Review{User: "alice", Permission: "READ_PUBLIC", Context: "c", Verifier: "first", Time: now,
+		Expires: now.Add(time.Hour)}
 	later := now.Add(20 * time.Millisecond)
 	answer := func(change func(*Review)) Review {
 		r := first

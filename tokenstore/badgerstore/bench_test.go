@@ -18,8 +18,8 @@ func benchTokens(b *testing.B, s *Store, n int) []string {
 	var c change
 	for i := range keys {
 		keys[i] = tokenstore.NewKey()
-		putAccessToken(&c, &tokenstore.AccessToken{Key: keys[i], Secret: tokenstore.NewSecret(), Consumer: "k", User: "u",
-			Permission: "READ_PUBLIC", Created: time.Now()})
+		putAccessToken(&c, &tokenstore.AccessToken{Key: keys[i], Secret: tokenstore.NewSecret(), Consumer: "k",
+			User: "u", Permission: "READ_PUBLIC", Created: time.Now()})
 		if len(c.ops) > 1000 || i == n-1 {
 			if err := s.tokens.commit(c); err != nil {
 				b.Fatal(err)
@@ -114,7 +114,8 @@ func BenchmarkUseNonce(b *testing.B) {
 			b.ReportAllocs()
 			defer reportCPU(b)()
 			b.RunParallel(func(pb *testing.PB) {
-				n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(), Expires: time.Now().Add(5 * time.Minute)}
+				n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(),
+					Expires: time.Now().Add(5 * time.Minute)}
 				for pb.Next() {
 					n.Value = strconv.FormatInt(serial.Add(1), 36)
 					if err := s.UseNonce(context.Background(), n); err != nil {
@@ -134,7 +135,8 @@ func BenchmarkUseNonceAlone(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s := openTest(b, Options{MaxNonces: 1 << 40})
 			fillNonces(b, s, live)
-			n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(), Expires: time.Now().Add(5 * time.Minute)}
+			n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(),
+				Expires: time.Now().Add(5 * time.Minute)}
 			values := make([]string, 1<<20)
 			for i := range values {
 				values[i] = fmt.Sprintf("%032d", i)

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 }
 
 func crashNonce(value string, timestamp int64) tokenstore.Nonce {
-	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp, 0).Add(time.Hour)}
+	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value,
+		Expires: time.Unix(timestamp, 0).Add(time.Hour)}
 }
 
 // writeUntilKilled writes a line `what key` for each write after it was acknowledged. A line is one
@@ -60,7 +61,8 @@ func writeUntilKilled(path string) {
 				fail(s.UseNonce(ctx, crashNonce(key, n)))
 				fmt.Printf("nonce %s@%d\n", key, n)
 
-				fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: key, Consumer: "k", Expires: time.Now().Add(time.Hour)}))
+				fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: key, Consumer: "k",
+					Expires: time.Now().Add(time.Hour)}))
 				fmt.Printf("created %s\n", key)
 				_, err := s.Review(ctx, key, tokenstore.Review{User: "u", Permission: "READ_PUBLIC"})
 				fail(err)

@@ -93,7 +93,8 @@ func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 		slices.Sort(read)
 		p99 := func(d []time.Duration) time.Duration { return d[len(d)*99/100] }
 		t.Logf("%s: create p50 %v p99 %v max %v; read p99 %v max %v; %d of each; heap grew by %d MiB at most", what,
-			created[len(created)/2], p99(created), created[len(created)-1], p99(read), read[len(read)-1], len(read), heap>>20)
+			created[len(created)/2], p99(created), created[len(created)-1], p99(read), read[len(read)-1], len(read),
+			heap>>20)
 	}
 	begin := time.Now()
 	measure("idle", func() bool { return time.Since(begin) > 5*time.Second })
@@ -124,7 +125,8 @@ func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	for diskUse(t, path) > before/4 && time.Now().Before(deadline) {
 		time.Sleep(time.Second)
 	}
-	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20, time.Since(begin))
+	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20,
+		time.Since(begin))
 }
 
 // The heap while tokens are removed is bounded by Badger's buffers, however many tokens there are.
@@ -220,7 +222,8 @@ func TestRemovalAwaitsMerges(t *testing.T) {
 	}
 	left := func() (left int) {
 		if err := s.tokens.view(func(txn *badger.Txn) error {
-			return scan(txn, []byte{prefixAccessToken}, nil, false, func(*badger.Item) (bool, error) { left++; return true, nil })
+			return scan(txn, []byte{prefixAccessToken}, nil, false,
+				func(*badger.Item) (bool, error) { left++; return true, nil })
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -281,8 +284,9 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 			for range tokens / 32 {
 				now := time.Now()
 				if err := s.CreateRequestToken(context.WithoutCancel(t.Context()), &tokenstore.RequestToken{
-					Key: tokenstore.NewKey(), Secret: tokenstore.NewSecret(), Consumer: "a-consumer-key-123456", Created: now,
-					Callback: "https://" + strings.Repeat("c", callback-8), Expires: now.Add(2 * time.Hour),
+					Key: tokenstore.NewKey(), Secret: tokenstore.NewSecret(), Consumer: "a-consumer-key-123456",
+					Callback: "https://" + strings.Repeat("c", callback-8),
+					Created:  now, Expires: now.Add(2 * time.Hour),
 				}); err != nil {
 					t.Error(err)
 					return

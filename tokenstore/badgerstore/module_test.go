@@ -60,14 +60,16 @@ func TestParseKey(t *testing.T) {
 		key := bytes.Repeat([]byte{0xfb}, size)
 		for _, text := range []string{
 			hex.EncodeToString(key), strings.ToUpper(hex.EncodeToString(key)), hex.EncodeToString(key) + "\n",
-			base64.StdEncoding.EncodeToString(key), base64.RawStdEncoding.EncodeToString(key), base64.URLEncoding.EncodeToString(key),
+			base64.StdEncoding.EncodeToString(key), base64.RawStdEncoding.EncodeToString(key),
+			base64.URLEncoding.EncodeToString(key),
 		} {
 			if got, err := parseKey(text); err != nil || !bytes.Equal(got, key) {
 				t.Errorf("%q: got %x, %v", text, got, err)
 			}
 		}
 	}
-	for _, text := range []string{"", "short", strings.Repeat("!", 32), hex.EncodeToString(make([]byte, 15)), hex.EncodeToString(make([]byte, 33))} {
+	for _, text := range []string{"", "short", strings.Repeat("!", 32), hex.EncodeToString(make([]byte, 15)),
+		hex.EncodeToString(make([]byte, 33))} {
 		if _, err := parseKey(text); err == nil || text != "" && strings.Contains(err.Error(), text) {
 			t.Errorf("%q: got %v, want an error that does not show it", text, err)
 		}
@@ -135,7 +137,8 @@ func TestPoolKey(t *testing.T) {
 	}
 	t.Chdir(dir)
 	want := "badger:" + filepath.Join(dir, "real", "new", "store")
-	for _, path := range []string{"real/new/store", "link/new/store", "./link/../link/new//store/", filepath.Join(dir, "link/new/store")} {
+	for _, path := range []string{"real/new/store", "link/new/store", "./link/../link/new//store/",
+		filepath.Join(dir, "link/new/store")} {
 		got, err := (&Module{Path: path}).PoolKey()
 		if err != nil || got != want {
 			t.Errorf("%s: got %s, %v; want %s", path, got, err, want)

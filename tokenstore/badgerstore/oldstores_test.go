@@ -50,8 +50,9 @@ var keptConsumers = []*tokenstore.Consumer{
 
 func keptRequestTokens() (tokens []*tokenstore.RequestToken, reviews map[string]tokenstore.Review) {
 	token := func(key, callback string) {
-		tokens = append(tokens, &tokenstore.RequestToken{Key: key, Secret: "secret of " + key, Consumer: "full", Callback: callback,
-			Created: keptNow, Expires: keptNow.Add(2 * time.Hour)})
+		tokens = append(tokens, &tokenstore.RequestToken{Key: key, Secret: "secret of " + key, Consumer: "full",
+			Callback: callback,
+			Created:  keptNow, Expires: keptNow.Add(2 * time.Hour)})
 	}
 	token("waiting", "")
 	token("waiting with a callback", "https://full.example/back")
@@ -75,7 +76,8 @@ func keptAccessTokens() (tokens []*tokenstore.AccessToken) {
 		}
 		tokens = append(tokens, t)
 	}
-	return append(tokens, &tokenstore.AccessToken{Key: "self", Consumer: "self with a token", User: "u", Created: keptNow})
+	return append(tokens, &tokenstore.AccessToken{Key: "self", Consumer: "self with a token", User: "u",
+		Created: keptNow})
 }
 
 // keptTouched returns when tokens were used after their creation.

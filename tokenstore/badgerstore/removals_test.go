@@ -46,7 +46,8 @@ func revokeUntilKilled(path string) {
 			}
 		}
 		for i := range 20 {
-			fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: fmt.Sprintf("%s-%d", round, i), Consumer: "k", Expires: time.Now().Add(time.Hour)}))
+			fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: fmt.Sprintf("%s-%d", round, i),
+				Consumer: "k", Expires: time.Now().Add(time.Hour)}))
 		}
 		fmt.Println("issued", round)
 		switch n % 3 {

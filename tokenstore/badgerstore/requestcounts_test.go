@@ -100,7 +100,8 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 				for range 150 {
 					key := fmt.Sprint("r", rng.IntN(400))
 					consumer := fmt.Sprint([]string{"known", "self"}[rng.IntN(2)], rng.IntN(4))
-					r := &tokenstore.RequestToken{Key: key, Secret: "s", Consumer: consumer, Expires: clock().Add(time.Duration(1+rng.IntN(3)) * time.Hour)}
+					r := &tokenstore.RequestToken{Key: key, Secret: "s", Consumer: consumer,
+						Expires: clock().Add(time.Duration(1+rng.IntN(3)) * time.Hour)}
 					if rng.IntN(3) == 0 {
 						r.Callback = "https://example.com/" + strings.Repeat("x", 2000)
 					}
@@ -112,7 +113,8 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 						r.Consumer = fmt.Sprint("self", rng.IntN(4))
 						_ = s.RegisterConsumer(ctx, &tokenstore.Consumer{Key: r.Consumer, SelfRegistered: true}, r)
 					case 3:
-						_, _ = s.Review(ctx, key, tokenstore.Review{User: fmt.Sprint("u", rng.IntN(3)), Permission: permission, Verifier: "v"})
+						_, _ = s.Review(ctx, key, tokenstore.Review{User: fmt.Sprint("u", rng.IntN(3)),
+							Permission: permission, Verifier: "v"})
 					case 4:
 						_, _ = s.Exchange(ctx, key, "v")
 					case 5:
@@ -308,7 +310,8 @@ func BenchmarkRoomForRequestToken(b *testing.B) {
 			s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: math.MaxInt32, RequestTokens: math.MaxInt32})
 			now := time.Now()
 			for i := range n {
-				r := &tokenstore.RequestToken{Key: fmt.Sprint(i), Consumer: "k", Expires: now.Add(time.Duration(i) * time.Millisecond * 36)}
+				r := &tokenstore.RequestToken{Key: fmt.Sprint(i), Consumer: "k",
+					Expires: now.Add(time.Duration(i) * time.Millisecond * 36)}
 				if err := s.requests.reserve(r, false, now, 0); err != nil {
 					b.Fatal(err)
 				}

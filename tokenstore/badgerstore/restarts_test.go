@@ -60,7 +60,8 @@ func init() {
 					fmt.Println("refused:", err)
 				}
 				if i%5 == 0 {
-					_ = s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"})
+					_ = s.CreateAccessToken(context.Background(),
+						&tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"})
 				}
 			}
 		})
@@ -268,8 +269,10 @@ func init() {
 		base = v
 	}
 	clock.Store(base)
-	s, err := Open(Options{Path: path, MaxNonces: 1 << 40, bootID: "same", Clock: func() time.Time { return time.Unix(clock.Load(), 0) },
-		Logger: zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(os.Stdout), zap.WarnLevel))})
+	s, err := Open(Options{Path: path, MaxNonces: 1 << 40, bootID: "same",
+		Clock: func() time.Time { return time.Unix(clock.Load(), 0) },
+		Logger: zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()),
+			zapcore.AddSync(os.Stdout), zap.WarnLevel))})
 	if err != nil {
 		fmt.Println("refused:", err)
 		os.Exit(1)
@@ -278,7 +281,8 @@ func init() {
 		go func() {
 			for i := 0; ; i++ {
 				now := clock.Load()
-				n := tokenstore.Nonce{Consumer: "k", Token: fmt.Sprint("t", i%100), Timestamp: now, Value: fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i),
+				n := tokenstore.Nonce{Consumer: "k", Token: fmt.Sprint("t", i%100), Timestamp: now,
+					Value:   fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i),
 					Expires: time.Unix(now+121, 0)}
 				if err := s.UseNonce(context.Background(), n); err != nil {
 					fmt.Println("refused:", err)
@@ -335,7 +339,8 @@ func TestKillWhileSegmentsComeAndGo(t *testing.T) {
 		}
 		core, logs := observer.New(zap.WarnLevel)
 		copied := disktest.Crash(t, path)
-		s, err := Open(Options{Path: copied, bootID: "same", MaxNonces: 1 << 40, Clock: func() time.Time { return time.Unix(base, 0) }, Logger: zap.New(core)})
+		s, err := Open(Options{Path: copied, bootID: "same", MaxNonces: 1 << 40,
+			Clock: func() time.Time { return time.Unix(base, 0) }, Logger: zap.New(core)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -348,7 +353,8 @@ func TestKillWhileSegmentsComeAndGo(t *testing.T) {
 				continue
 			}
 			checked++
-			err := s.UseNonce(context.Background(), tokenstore.Nonce{Consumer: "k", Token: u[1], Timestamp: ts, Value: u[2], Expires: time.Unix(ts+121, 0)})
+			err := s.UseNonce(context.Background(),
+				tokenstore.Nonce{Consumer: "k", Token: u[1], Timestamp: ts, Value: u[2], Expires: time.Unix(ts+121, 0)})
 			if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
 				t.Errorf("round %d: a used nonce of %d gets %v", round, ts, err)
 			}

@@ -173,7 +173,8 @@ func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
 		}},
 		{"with an expired access token each", 1000, func(c *change, _ *Store, consumer string) {
 			ended := time.Now().Add(-time.Minute)
-			putAccessToken(c, &tokenstore.AccessToken{Key: "a" + consumer, Consumer: consumer, User: "u", Expires: ended})
+			putAccessToken(c, &tokenstore.AccessToken{Key: "a" + consumer, Consumer: consumer, User: "u",
+				Expires: ended})
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -40,7 +40,8 @@ func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for !isClosed(stop) {
-				err := s.CreateAccessToken(context.WithoutCancel(t.Context()), &tokenstore.AccessToken{Key: tokenstore.NewKey(), Consumer: "k", User: "u"})
+				err := s.CreateAccessToken(context.WithoutCancel(t.Context()),
+					&tokenstore.AccessToken{Key: tokenstore.NewKey(), Consumer: "k", User: "u"})
 				if !errors.Is(err, syscall.ENOSPC) {
 					t.Errorf("add: got %v, want %v", err, syscall.ENOSPC)
 					return
@@ -80,7 +81,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	now := time.Now()
 	use := func(i int) error {
-		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Timestamp: now.Unix() - int64(i%100), Value: fmt.Sprint(i), Expires: now.Add(time.Hour)})
+		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Timestamp: now.Unix() - int64(i%100),
+			Value: fmt.Sprint(i), Expires: now.Add(time.Hour)})
 	}
 	accepted := 0
 	for ; err == nil; accepted++ {

@@ -146,7 +146,8 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 		}), "in a wrong place"},
 		{"killed, an older copy of the counts", killed, old(counts), "nothing counts segment"},
 		{"a segment of a version to come", closed, edit(second, func(b []byte) []byte {
-			h := encodeHeader(segmentVersion+1, binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:]))
+			h := encodeHeader(segmentVersion+1, binary.LittleEndian.Uint32(b[12:]),
+				binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:]))
 			return append(h[:], b[segmentHeader:]...)
 		}), "of a version that this program does not know: version 3, and it knows 1 to 2"},
 	} {

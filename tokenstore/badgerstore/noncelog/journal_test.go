@@ -51,7 +51,8 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 		all    sync.WaitGroup
 	)
 	now.Store(1_800_000_000)
-	s := openTest(t, testOptions{Path: path, Sync: sync_, bootID: "before", Clock: func() time.Time { return time.Unix(now.Load(), 0) },
+	s := openTest(t, testOptions{Path: path, Sync: sync_, bootID: "before",
+		Clock: func() time.Time { return time.Unix(now.Load(), 0) },
 		afterSync: func(path string) error {
 			mu.Lock() // before the file is read, so that the later of two concurrent syncs is kept
 			defer mu.Unlock()
@@ -127,7 +128,8 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 			}
 		}
 	}
-	again := openTest(t, testOptions{Path: copied, bootID: "after", Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
+	again := openTest(t, testOptions{Path: copied, bootID: "after",
+		Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
 	for _, n := range nonces {
 		err := again.use(n)
 		if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
@@ -411,8 +413,10 @@ func TestStateAfterKill(t *testing.T) {
 	}
 	o.Path = disktest.Crash(t, o.Path)
 	n := openTest(t, o).Log
-	if n.floor.Load() != before.floor || n.journal.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
-		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.journal.ceiling.Load(), n.window.Load(), before)
+	if n.floor.Load() != before.floor || n.journal.ceiling.Load() != before.ceiling ||
+		n.window.Load() != before.window {
+		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.journal.ceiling.Load(),
+			n.window.Load(), before)
 	}
 }
 
@@ -426,7 +430,8 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 			var now atomic.Int64
 			now.Store(1_800_000_000)
 			window := int64(testWindow)
-			o := testOptions{Path: t.TempDir(), bootID: "same", Sync: seed == 3, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+			o := testOptions{Path: t.TempDir(), bootID: "same", Sync: seed == 3,
+				Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
 			s := openTest(t, o)
 			var accepted []tokenstore.Nonce
 			passed, forgotten, boots := 0, 0, 0
@@ -478,10 +483,12 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 					case errors.Is(err, tokenstore.ErrNonceForgotten):
 						forgotten++
 					case !errors.Is(err, tokenstore.ErrNonceUsed):
-						t.Fatalf("step %d: timestamp %d, clock %d: got %v, want used or forgotten", step, n.Timestamp, now.Load(), err)
+						t.Fatalf("step %d: timestamp %d, clock %d: got %v, want used or forgotten", step, n.Timestamp,
+							now.Load(), err)
 					}
 				}
-				n := tokenstore.Nonce{Consumer: "k", Timestamp: now.Load() + random.Int64N(2*window+1) - window, Value: fmt.Sprint(step)}
+				n := tokenstore.Nonce{Consumer: "k", Timestamp: now.Load() + random.Int64N(2*window+1) - window,
+					Value: fmt.Sprint(step)}
 				switch err := use(n); {
 				case err == nil:
 					accepted = append(accepted, n)

@@ -102,11 +102,13 @@ func TestClockThatJumps(t *testing.T) {
 		}
 		for _, n := range used {
 			if err := s.use(n); !errors.Is(err, tokenstore.ErrNonceForgotten) {
-				t.Fatalf("%s: timestamp %+d: got %v, want %v", how, n.Timestamp-begin, err, tokenstore.ErrNonceForgotten)
+				t.Fatalf("%s: timestamp %+d: got %v, want %v", how, n.Timestamp-begin, err,
+					tokenstore.ErrNonceForgotten)
 			}
 		}
 		if err := s.use(windowNonce(begin, "new")); !errors.Is(err, tokenstore.ErrNonceForgotten) {
-			t.Errorf("%s: a new one that can't be told from a forgotten one: got %v, want %v", how, err, tokenstore.ErrNonceForgotten)
+			t.Errorf("%s: a new one that can't be told from a forgotten one: got %v, want %v", how, err,
+				tokenstore.ErrNonceForgotten)
 		}
 	}
 	// Nonces are refused up to the end of the forgotten timestamps, and no further.
@@ -144,7 +146,8 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	clock := func() time.Time { return time.Unix(now.Load(), 0) }
 	s := openTest(t, testOptions{Clock: clock})
 	use := func(value string, timestamp, window int64) error {
-		return s.use(tokenstore.Nonce{Consumer: "k", Value: value, Timestamp: timestamp, Expires: time.Unix(timestamp+1+window, 0)})
+		return s.use(tokenstore.Nonce{Consumer: "k", Value: value, Timestamp: timestamp,
+			Expires: time.Unix(timestamp+1+window, 0)})
 	}
 	after := func(seconds int64, value string, timestamp int64, want error) {
 		t.Helper()

@@ -71,8 +71,10 @@ func TestDecodeSegment(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var digests []byte
 			info, err := decodeSegment(c.b, 5, 6, func(n loggedNonce) { digests = append(digests, n.digest[0]) })
-			if !errors.Is(err, c.err) || info.taken != c.taken || info.records != len(digests) || !slices.Equal(digests, c.digests) {
-				t.Errorf("got %v, %d taken, %v; want %v, %d taken, %v", digests, info.taken, err, c.digests, c.taken, c.err)
+			if !errors.Is(err, c.err) || info.taken != c.taken || info.records != len(digests) ||
+				!slices.Equal(digests, c.digests) {
+				t.Errorf("got %v, %d taken, %v; want %v, %d taken, %v", digests, info.taken, err, c.digests, c.taken,
+					c.err)
 			}
 		})
 	}
@@ -107,7 +109,8 @@ func FuzzDecodeSegment(f *testing.F) {
 				}
 			}
 		})
-		if records > info.taken || err == nil && info.taken > info.capacity || err == nil && len(b) < segmentHeader+info.capacity*recordSize {
+		if records > info.taken || err == nil && info.taken > info.capacity || err == nil && len(b) < segmentHeader+
+			info.capacity*recordSize {
 			t.Errorf("%d records, %d taken of %d, in %d bytes (%v)", records, info.taken, info.capacity, len(b), err)
 		}
 	})
@@ -152,7 +155,8 @@ func TestNoncesOfVersion1(t *testing.T) {
 		})
 		for timestamp := int64(bucket * v1BucketWidth); timestamp < (bucket+1)*v1BucketWidth; timestamp++ {
 			if kept[timestamp/width] < timestamp+window {
-				t.Errorf("width %d: timestamp %d is kept until %d, want %d", width, timestamp, kept[timestamp/width], timestamp+window)
+				t.Errorf("width %d: timestamp %d is kept until %d, want %d", width, timestamp, kept[timestamp/width],
+					timestamp+window)
 			}
 		}
 	}
