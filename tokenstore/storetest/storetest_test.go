@@ -155,11 +155,9 @@ func (r *replica) Review(
 	return r.Store.Review(ctx, key, review)
 }
 
-func (r *replica) Exchange(
-	ctx context.Context, key, verifier, accessKey, accessSecret string,
-) (*tokenstore.AccessToken, error) {
+func (r *replica) Exchange(ctx context.Context, key, verifier string) (*tokenstore.AccessToken, error) {
 	defer r.wrote()
-	return r.Store.Exchange(ctx, key, verifier, accessKey, accessSecret)
+	return r.Store.Exchange(ctx, key, verifier)
 }
 
 func (r *replica) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken) error {
