@@ -96,7 +96,7 @@ type App struct {
 	ready    chan struct{}
 	settle   sync.Once // closes ready
 	secret   [32]byte
-	rsaKeys  rsaKeys
+	pemKeys  publicKeys
 	hmacKeys *hmacKeys
 	usage    usage
 }
