@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	_ "github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore" // the default store
+	_ "github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore"  // for several replicas
 )
 
 // stores holds the open stores, so that a reload can take over an open store.

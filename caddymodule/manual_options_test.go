@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore"
 )
 
 // These tests compare docs/caddyfile.md with the code. A new option needs a field, a word in its
@@ -36,6 +37,7 @@ var manualBlocks = map[string]struct {
 	"Global options": {App{}, "global", map[string]string{"consumers": "consumer",
 		"permissions": "permission", "max_request_tokens_of_consumer": "max_request_tokens"}},
 	"store badger": {badgerstore.Module{}, "store badger", nil},
+	"store redis":  {redisstore.Module{}, "store redis", nil},
 	"consumer": {DeclaredConsumer{}, "global consumer",
 		map[string]string{"key": "", "source": ""}},
 	"permission": {policy.PermissionLevel{}, "global permission",
@@ -68,7 +70,7 @@ func TestManualSyntax(t *testing.T) {
 	}
 }
 
-// parserSyntax returns the syntax in the comments of the three parsers.
+// parserSyntax returns the syntax in the comments of the four parsers.
 func parserSyntax(t *testing.T) map[string]string {
 	t.Helper()
 	syntax := make(map[string]string)
@@ -76,6 +78,7 @@ func parserSyntax(t *testing.T) map[string]string {
 		{"global", ".", "parseGlobalOption"},
 		{"site", ".", "parseDirective"},
 		{"store badger", "../tokenstore/badgerstore", "UnmarshalCaddyfile"},
+		{"store redis", "../tokenstore/redisstore", "UnmarshalCaddyfile"},
 	} {
 		comment := commentOf(t, parser.folder, parser.function)
 		_, code, ok := strings.Cut(comment, "Syntax:\n\n")
@@ -237,6 +240,13 @@ func TestManualDefaults(t *testing.T) {
 	if len(colours) != 2 {
 		t.Fatalf("the page has the colours %q", colours)
 	}
+	redis := new(redisstore.Module)
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	redis.Address = []string{"localhost"}
+	if err := redis.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
 	onOff := map[bool]string{false: "off", true: "on"}
 	manual := manualOptions(t)
 	for _, c := range []struct{ heading, option, want string }{
@@ -248,6 +258,12 @@ func TestManualDefaults(t *testing.T) {
 		{"Global options", "max_request_tokens",
 			code(fmt.Sprint(app.MaxRequestTokensOfConsumer, app.MaxRequestTokens))},
 		{"store badger", "sync", code(onOff[badgerstore.Module{}.Sync])},
+		{"store redis", "db", code(fmt.Sprint(redis.DB))},
+		{"store redis", "prefix", code(redis.Prefix)},
+		{"store redis", "replicas", code(fmt.Sprint(*redis.Replicas))},
+		{"store redis", "timeout", code(duration(redis.Timeout))},
+		{"store redis", "lead", code(duration(redis.Lead))},
+		{"store redis", "max_stale", code(duration(redis.MaxStale))},
 		{"The oauth1 directive", "upgrades", code(strings.Join(handler.Upgrades, " "))},
 		{"The oauth1 directive", "insecure_plaintext_over_http", onOff[handler.InsecurePlaintextOverHTTP]},
 		{"The oauth1 directive", "user", code(handler.User)},

@@ -79,7 +79,7 @@ func TestManualCaddyfilesLoad(t *testing.T) {
 	if err := os.WriteFile(key, []byte(strings.Repeat("0f", 32)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	paths := strings.NewReplacer("/run/secrets/oauth1.key", key, "/var/lib/caddy", folder)
+	paths := strings.NewReplacer("/run/secrets/oauth1.key", key, "/run/secrets/redis", key, "/var/lib/caddy", folder)
 	found := 0
 	for page, text := range manualPages(t) {
 		blocks, _ := snippets(t, page, text)

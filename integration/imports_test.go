@@ -179,7 +179,7 @@ func TestCaddymoduleKnowsNoStore(t *testing.T) {
 			stores = append(stores, name+" "+below)
 		}
 	})
-	if want := []string{"_ badgerstore"}; !slices.Equal(stores, want) {
+	if want := []string{"_ badgerstore", "_ redisstore"}; !slices.Equal(stores, want) {
 		t.Errorf("caddymodule imports %q, want %q", stores, want)
 	}
 }
