@@ -24,6 +24,7 @@
 //	crash_test.go         kill -9
 //	log_test.go           no secret in the log
 //	imports_test.go       the packages that each package may import
+//	faults/               several sidecars on Redis, through the faults of servers and networks
 //	reload_test.go        reloads under load, validate beside a running server, two servers on one
 //	                      directory
 //	interop_test.go       common parts of the foreign clients: how they are run, the awkward requests
