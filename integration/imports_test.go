@@ -38,7 +38,7 @@ var importRules = map[string]importRule{
 	// The Caddy module. Only the program imports it. Of the stores it imports the default one: see
 	// TestCaddymoduleKnowsNoStore.
 	"caddymodule": {
-		own:   []string{"caddymodule/", "tokenstore", "tokenstore/badgerstore"},
+		own:   []string{"caddymodule/", "tokenstore", "tokenstore/badgerstore", "tokenstore/redisstore"},
 		caddy: []string{"..."},
 		others: []string{
 			"github.com/dustin/go-humanize",
