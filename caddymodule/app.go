@@ -94,9 +94,9 @@ type App struct {
 	poolKey  string           // set while the pool counts this app
 	store    tokenstore.Store // nil until ready is closed, and also if the start failed
 	ready    chan struct{}
-	settle   sync.Once // closes ready
-	secret   [32]byte
-	rsaKeys  rsaKeys
+	settle   sync.Once                // closes ready
+	secret   atomic.Pointer[[32]byte] // set before a page is shown
+	pemKeys  publicKeys
 	hmacKeys *hmacKeys
 	usage    usage
 }
@@ -213,11 +213,11 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkDeclared(store); err != nil {
+	if err := a.checkStore(store); comesLater(err) {
+		a.logger.Warn("the store can't be asked yet: until it can, its requests are refused", zap.Error(err))
+		go a.checkStoreLater(store)
+	} else if err != nil {
 		return err
-	}
-	if a.secret, err = store.Secret(context.Background()); err != nil {
-		return fmt.Errorf("reading the store's secret: %w", err)
 	}
 	store.SetLimits(a.limits())
 	a.store = store
@@ -233,11 +233,59 @@ func (a *App) limits() tokenstore.Limits {
 	}
 }
 
+// comesLater reports whether an error of a store says that the store, which may be on another
+// machine, can't do its work at the moment.
+func comesLater(err error) bool {
+	var later *tokenstore.LaterError
+	return errors.As(err, &later)
+}
+
+// checkStore looks for what prevents the app from starting.
+func (a *App) checkStore(store tokenstore.Store) error {
+	if err := a.checkDeclared(a.ctx, store); err != nil {
+		return err
+	}
+	if err := a.readSecret(a.ctx, store); err != nil {
+		return fmt.Errorf("reading the store's secret: %w", err)
+	}
+	return nil
+}
+
+// checkStoreLater calls checkStore until the store answers. What it finds then is only logged: a
+// declared consumer wins over a stored one of the same key.
+func (a *App) checkStoreLater(store tokenstore.Store) {
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		switch err := a.checkStore(store); {
+		case comesLater(err):
+		case err != nil && a.ctx.Err() == nil:
+			a.logger.Error("this configuration will not start again", zap.Error(err))
+			return
+		default:
+			return
+		}
+	}
+}
+
+// readSecret reads the secret of the store, by which the pages know their own forms.
+func (a *App) readSecret(ctx context.Context, store tokenstore.Store) error {
+	secret, err := store.Secret(ctx)
+	if err != nil {
+		return err
+	}
+	a.secret.Store(&secret)
+	return nil
+}
+
 // checkDeclared refuses a key that is both declared and stored, because the two consumers may
 // differ.
-func (a *App) checkDeclared(store tokenstore.Store) error {
+func (a *App) checkDeclared(ctx context.Context, store tokenstore.Store) error {
 	for key := range a.declared {
-		_, err := store.Consumer(context.Background(), key)
+		_, err := store.Consumer(ctx, key)
 		if err == nil {
 			return fmt.Errorf("consumer %q: declared in the configuration and stored as well; remove one of them (the stored one with: oauth1 consumer remove)", key)
 		}

@@ -95,7 +95,7 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
 			lead := integer(int64(s.lead() / time.Second))
 			commands := []rueidis.Completed{raiseScript.command(d.B(), bySum, state, []string{lead, integer(int64(skew / time.Second))})}
-			waits := s.replicas > 0 && !s.sabotage.noWait
+			waits := s.replicas > 0
 			if waits {
 				commands = append(commands, s.wait(ctx, d, s.replicas))
 			}

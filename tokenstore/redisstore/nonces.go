@@ -160,7 +160,7 @@ func (s *Store) useAhead(ctx context.Context, call nonceCall, keys, args []strin
 			}
 			reason, connected := refusal(answer)
 			replicas := max(int(connected), s.replicas)
-			if reason != "accepted" || replicas == 0 || s.sabotage.noWait {
+			if reason != "accepted" || replicas == 0 {
 				return nil
 			}
 			return confirmed(d.Do(ctx, s.wait(ctx, d, replicas)), replicas)

@@ -42,14 +42,7 @@ type Options struct {
 
 	Logger *zap.Logger
 
-	clock    func() time.Time // for tests; nil: time.Now
-	sabotage sabotage         // for tests
-}
-
-// sabotage takes out parts of the fence, to show that tests find out.
-type sabotage struct {
-	noFence bool // nonces are accepted whatever the epoch is
-	noWait  bool // nothing waits for replicas
+	clock func() time.Time // for tests; nil: time.Now
 }
 
 // Configure goes on with other options. It fails, and changes nothing, if the servers refuse them,

@@ -79,7 +79,7 @@ func (s *Store) run(ctx context.Context, sc *script, keys, args []string) (rueid
 }
 
 // errReplicas: a write is on too few replicas. It may be lost, and it may be there.
-var errReplicas = errors.New("redis: too few replicas have confirmed a write")
+var errReplicas = errors.New("too few replicas have confirmed a write")
 
 // runDurably runs a script that writes, and returns when as many replicas as the options demand have
 // what it wrote. It has a connection for itself: WAIT waits for what its own connection wrote.
@@ -88,7 +88,7 @@ func (s *Store) runDurably(ctx context.Context, sc *script, keys, args []string)
 	defer cancel()
 	return s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
 		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
-			if s.replicas == 0 || s.sabotage.noWait {
+			if s.replicas == 0 {
 				answer, err = d.Do(ctx, sc.command(d.B(), bySum, keys, args)).ToMessage()
 				return err
 			}
@@ -172,17 +172,19 @@ func notExecuted(err error) bool {
 	return false
 }
 
-// explain returns the error of a call as callers expect it.
+// explain returns the error of a call as callers expect it. What time may mend is a LaterError.
 func (s *Store) explain(ctx context.Context, err error) error {
-	switch {
+	switch reply, answered := rueidis.IsRedisErr(err); {
 	case errors.Is(err, rueidis.ErrClosing) && s.closed.Load():
 		return tokenstore.ErrClosed
-	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded:
-		return fmt.Errorf("redis: no answer within %v: %w", s.timeout(), err)
 	case errors.Is(err, context.Canceled):
 		return err
+	case answered && !notExecuted(err):
+		return fmt.Errorf("redis: %w", reply)
+	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded:
+		err = fmt.Errorf("no answer within %v: %w", s.timeout(), err)
 	}
-	return fmt.Errorf("redis: %w", err)
+	return &tokenstore.LaterError{After: time.Second, Err: fmt.Errorf("redis: %w", err)}
 }
 
 // refusal reads the answer of a script that did nothing: a reason, and a number. It returns an empty

@@ -21,7 +21,6 @@ type Store struct {
 	replicas  int
 	logger    *zap.Logger
 	clock     func() time.Time
-	sabotage  sabotage
 	settings  atomic.Pointer[settings]
 	limits    atomic.Pointer[tokenstore.Limits]
 	tokens    *cache[tokenstore.AccessToken]
@@ -43,7 +42,7 @@ type settings struct{ timeout, lead, maxStale time.Duration }
 // Open returns the store of some servers. It does not wait for them: until they are there, every
 // call returns an error.
 func Open(o Options) (*Store, error) {
-	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock, sabotage: o.sabotage,
+	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock,
 		raises: make(chan struct{}, raisesAtOnce)}
 	if s.clock == nil {
 		s.clock = time.Now
