@@ -8,6 +8,7 @@
 //	trial_test.go      one run: servers, sidecars and clients; how soon requests pass again
 //	nonces_test.go     clients that send a signed request to several sidecars, and again later
 //	lives_test.go      clients that get a token, exchange it at all sidecars, use it and revoke it
+//	consumers_test.go  clients of consumers that are added, and then disabled, rotated or deleted
 //	histories_test.go  what a history must be like
 //	sidecar_test.go    a sidecar, and what its answers mean
 //	network_test.go    namespaces, and how they are cut

@@ -44,6 +44,8 @@ func TestFaults(t *testing.T) {
 	sentinel.lab.Clocks = []time.Duration{2 * time.Second, -2 * time.Second, 0} // and those of servers
 	slow := onCluster
 	slow.lead, slow.lab.NodeTimeout = 5*time.Second, 15*time.Second
+	usual := onSentinel
+	usual.lead = 5 * time.Second
 	for name, c := range map[string]struct {
 		options
 		nemeses []nemesis
@@ -62,13 +64,17 @@ func TestFaults(t *testing.T) {
 		"Single": {onSingle, []nemesis{
 			restartFromDump, restartEmpty, flushAll, freezeShortly, cutSidecar, killSidecar, restartFromDump,
 		}},
+		"Sentinel with the usual lead": {usual, []nemesis{
+			killMaster, freezeMaster, cutMasterWithClients, cutReplicasThenKill, handOver, doubleFailover,
+			cutMaster, deafMaster, cutSidecar, freezeShortly, killSidecar,
+		}},
 		"Cluster with a node timeout of 15 s": {slow, []nemesis{
 			killMaster, freezeMaster, cutMasterWithClients, cutReplication, doubleFailover, cutHalf, deafMaster,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if c.lab.NodeTimeout > 10*time.Second && os.Getenv(minutesName) == "" {
+			if c.lead == 5*time.Second && os.Getenv(minutesName) == "" {
 				t.Skip("takes long: set " + minutesName)
 			}
 			x := newTrial(t, c.options)

@@ -53,6 +53,16 @@ func (x *trial) awaitFailover(s shard) *redislab.Node {
 	return s.replicas[0]
 }
 
+// passesWithoutMaster waits until requests pass while the former master is still away, which takes
+// a second replica.
+func (x *trial) passesWithoutMaster(s shard, name string) {
+	if len(s.replicas) > x.options.replicas {
+		x.awaitAll("without the former master: "+name, x.now(), passTime)
+		return
+	}
+	x.pause(time.Second)
+}
+
 // lease is how long requests are refused after a failover; what is held longer than that sees them
 // pass.
 func (x *trial) lease() time.Duration { return x.options.lead + time.Second }
@@ -73,7 +83,7 @@ var (
 		s := x.pick()
 		s.master.Kill()
 		x.awaitFailover(s)
-		x.pause(time.Second)
+		x.passesWithoutMaster(s, "it was killed")
 		s.master.Start(x.t)
 	}}
 	killReplica = nemesis{name: "replica killed", do: func(x *trial) {
@@ -86,7 +96,7 @@ var (
 		s := x.pick()
 		s.master.Stop(x.t)
 		x.awaitFailover(s)
-		x.pause(x.lease())
+		x.passesWithoutMaster(s, "it is frozen")
 		s.master.Continue(x.t)
 	}}
 	freezeShortly = nemesis{name: "master frozen for a moment", do: func(x *trial) {

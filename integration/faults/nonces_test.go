@@ -16,6 +16,7 @@ type signed struct {
 	header string
 	made   time.Time     // by a right clock
 	off    time.Duration // of the clock of its client
+	mayEnd bool          // what it is signed with may be revoked
 
 	mu  sync.Mutex
 	ops []op
@@ -28,7 +29,7 @@ func (x *trial) newSigned(signer oauth1.Signer, off time.Duration) *signed {
 	now := x.clock()
 	signer.Timestamp = now.Add(off).Unix()
 	s := &signed{
-		header: sign(x.t, &signer, "GET", apiPath), made: now, off: off,
+		header: sign(x.t, &signer, "GET", apiPath), made: now, off: off, mayEnd: signer.Token != "",
 	}
 	if signer.SignatureMethod != "PLAINTEXT" {
 		x.mu.Lock()
@@ -48,7 +49,7 @@ func (x *trial) send(s *signed, sidecar int) op {
 	a := x.sidecars[sidecar].do("GET", apiPath, s.header)
 	o := op{sidecar: sidecar, call: call, ret: x.now(), outcome: a.outcome}
 	switch {
-	case a.outcome == other:
+	case a.outcome == other, a.outcome == gone:
 		o.note = fmt.Sprint(a.status, " ", a.text)
 	case a.outcome == later && !a.after:
 		o.outcome, o.note = other, "503 without Retry-After"

@@ -208,16 +208,16 @@ func (s *sidecar) reload() error {
 type outcome int
 
 const (
-	accepted     outcome = iota
-	used                 // the nonce was used already
-	unknownToken         // there is no such access token
-	later                // 503: it may have been done or not
-	lost                 // no answer: it may have been done or not
-	other                // anything else, which a client with a right clock must not get
+	accepted outcome = iota
+	used             // the nonce was used already
+	gone             // there is no such access token or consumer, or it may do nothing (any more)
+	later            // 503: it may have been done or not
+	lost             // no answer: it may have been done or not
+	other            // anything else, which a client with a right clock must not get
 )
 
 func (o outcome) String() string {
-	return [...]string{"accepted", "used", "unknown token", "later", "lost", "other"}[o]
+	return [...]string{"accepted", "used", "gone", "later", "lost", "other"}[o]
 }
 
 // An answer is what a client got.
@@ -255,12 +255,17 @@ func (s *sidecar) do(method, path, authorization string) (a answer) {
 		a.outcome = later
 	case strings.Contains(a.text, usedText):
 		a.outcome = used
-	case strings.Contains(a.text, "Unknown access token"):
-		a.outcome = unknownToken
+	case slices.ContainsFunc(goneTexts, func(text string) bool { return strings.HasPrefix(a.text, text) }):
+		a.outcome = gone
 	default:
 		a.outcome = other
 	}
 	return a
+}
+
+// goneTexts begin the refusals of a token or consumer that was revoked, deleted, disabled or rotated.
+var goneTexts = []string{
+	"Unknown access token", "Unknown consumer", "Disabled consumer", "Invalid signature",
 }
 
 func (s *sidecar) url(path string) string {

@@ -156,7 +156,10 @@ func (x *trial) run(nemeses iter.Seq[nemesis]) (nonces, lives []string) {
 	x.clients.Go(x.useNonces)
 	if !x.options.onlyNonces {
 		for i := range 3 {
-			x.clients.Go(func() { x.liveTokens(i) })
+			x.clients.Go(func() { x.liveOn("user", i, x.liveToken) })
+		}
+		for i := range 2 {
+			x.clients.Go(func() { x.liveOn("stored", i, x.liveConsumer) })
 		}
 	}
 	x.pause(time.Second)
@@ -255,7 +258,8 @@ func (x *trial) noteAnswer(s *signed, o op) {
 	if o.outcome != lost && o.ret-o.call > x.slowest.ret-x.slowest.call {
 		x.slowest = o
 	}
-	if o.outcome == other && s.off == 0 && x.clock().Sub(s.made) < acceptable {
+	right := s.off == 0 && x.clock().Sub(s.made) < acceptable
+	if right && (o.outcome == other || o.outcome == gone && !s.mayEnd) {
 		x.odd[o.note]++
 	}
 }
