@@ -88,7 +88,7 @@ func measured(t *testing.T, s tokenstore.Store, c *clock, phase string, work fun
 			if _, err := s.Review(ctx, "r"+key, review(c, "someone", "READ_PUBLIC")); err != nil {
 				return err
 			}
-			_, err := s.Exchange(ctx, "r"+key, "", "x"+key, "secret")
+			_, err := s.Exchange(ctx, "r"+key, "")
 			return err
 		}},
 		{"Consumer", func(string) error { _, err := s.Consumer(ctx, "other"); return err }},
