@@ -125,6 +125,8 @@ func (h *Handler) identify(r *http.Request, id *Identity) {
 		}
 	}
 
+	// Set replaces the identity of an earlier handler. A provider, which Map adds, would not: values
+	// that were Set, and earlier providers, take precedence over it.
 	repl := replacer(r)
 	repl.Set("http.auth.user.id", id.User)
 	repl.Set("http.auth.user.consumer", id.Consumer)

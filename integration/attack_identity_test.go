@@ -195,3 +195,63 @@ func attackIdentity(t *testing.T, s site) {
 }
 
 func servers(s site) string { return s.Vars["Servers"] }
+
+// TestAttackUserOfAnEarlierHandler: Basic credentials in the header, OAuth parameters in the query.
+// basic_auth stands before oauth1 and finds mallory; the signature is alice's.
+func TestAttackUserOfAnEarlierHandler(t *testing.T) {
+	up := newUpstream(t)
+	srv := startServer(t, site{More: `
+http://both.test:{{.Port}} {
+	@basic header Authorization Basic*
+	@mallory vars {http.auth.user.id} mallory
+	route {
+		basic_auth @basic {
+			# bcrypt, cost 4: "opensesame"
+			mallory $2a$04$zDgcJab37ImIcBLhqF2f7eE2.g8cW7syeUNTNvnPrwfMe02toJQ..
+		}
+		header @mallory X-Before mallory
+		oauth1 {
+			insecure_plaintext_over_http
+			policy /open/* {
+				anonymous
+			}
+			policy {
+				permission READ_PUBLIC
+			}
+		}
+		header @mallory X-After mallory
+		reverse_proxy {{.Upstream}} {
+			header_up X-User "{http.auth.user.id}"
+		}
+	}
+}
+`}, up.URL)
+	query := "?" + form(plaintext(demoKey, demoSecret, srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil)))
+	for _, test := range []struct{ uri, user string }{{"/x" + query, "alice"}, {"/open/x" + query, "alice"}, {"/open/x", ""}} {
+		for _, password := range []string{"", "opensesame"} {
+			req := srv.at("both.test", "GET", test.uri)
+			if password != "" {
+				req.SetBasicAuth("mallory", password)
+			}
+			r := srv.mustDo(t, req)
+			if err := r.is(200, ""); err != nil {
+				t.Fatal(err)
+			}
+			got := up.last(t)
+			if user := got.Header.Get("X-User"); user != test.user || got.Header.Get("X-OAuth-User") != test.user {
+				t.Errorf("%s, password %q: the upstream is told %q and %q, want %q", test.uri, password, user, got.Header.Get("X-OAuth-User"), test.user)
+			}
+			if before := r.Header.Get("X-Before") != ""; before != (password != "") {
+				t.Errorf("%s, password %q: a matcher before oauth1 sees mallory: %v", test.uri, password, before)
+			}
+			if r.Header.Get("X-After") != "" {
+				t.Errorf("%s, password %q: a matcher after oauth1 sees mallory", test.uri, password)
+			}
+		}
+	}
+	r := srv.at("both.test", "GET", "/x"+query)
+	r.SetBasicAuth("mallory", "wrong")
+	if err := srv.mustDo(t, r).is(401, ""); err != nil {
+		t.Errorf("with a wrong password, basic_auth: %v", err)
+	}
+}
