@@ -103,7 +103,7 @@ func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 		}
 	}
 	if c.Secret != "" && c.RSAPublicKey != "" {
-		return errors.New("has a secret and an rsa_public_key: a consumer is verified with one of them only")
+		return errors.New("has a secret and an rsa_public_key: a consumer is verified with only one of them")
 	}
 	if err := adminapi.CheckSettings(c); err != nil {
 		return err

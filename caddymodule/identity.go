@@ -85,7 +85,7 @@ func (n *IdentityHeaders) validate() error {
 func checkIdentityHeader(name string) error {
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
-		return fmt.Errorf("identity_headers %q: is no header name", name)
+		return fmt.Errorf("identity_headers %q: is not a header name", name)
 	case slices.Contains(reservedHeaders, policy.FoldHeaderName(name)):
 		return fmt.Errorf("identity_headers %q: has a meaning of its own in HTTP", name)
 	}

@@ -195,7 +195,7 @@ func TestCredentialsNeverReachTheUpstream(t *testing.T) {
 	r := httptest.NewRequest("GET", "/x", nil)
 	r.Header.Set("Authorization", "Bearer abc")
 	if _, upstream := site.serve(r); upstream.Header.Get("Authorization") != "Bearer abc" {
-		t.Error("what is not ours is taken away")
+		t.Error("an Authorization of another scheme is removed")
 	}
 }
 

@@ -317,7 +317,7 @@ func TestReasons(t *testing.T) {
 	}
 	for key := range texts {
 		if strings.Contains(key, " ") && !found[key] {
-			t.Errorf("the catalogues have %q, which nobody says", key)
+			t.Errorf("the catalogues have %q, which no page shows", key)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func settingFlags(cmd *cobra.Command, isNew bool) {
 			flags.Bool(setting.Flag, false, usage)
 		case **tokenstore.TwoLegged:
 			flags.String(setting.Flag+"-user", "", usage)
-			flags.String(setting.Flag+"-permission", "", "The level that it has then")
+			flags.String(setting.Flag+"-permission", "", "The level of its requests without a token")
 		}
 	}
 	flags.Bool("disabled", false, "Refuse its requests for now")

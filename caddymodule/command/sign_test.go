@@ -114,7 +114,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// TestSignNeedsItsSecrets: nothing on standard input, or an empty variable of a script, is no
+// TestSignNeedsItsSecrets: an empty standard input, or an empty variable of a script, is not a
 // secret.
 func TestSignNeedsItsSecrets(t *testing.T) {
 	args := []string{"sign", "GET", "http://h/", "--consumer", "k", "--token", "t"}

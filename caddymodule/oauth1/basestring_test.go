@@ -200,7 +200,7 @@ func FuzzAppendBaseString(f *testing.F) {
 		}
 		if err != nil {
 			if p.Source != SourceNone {
-				t.Errorf("Parse accepted what AppendBaseString does not: %v", err)
+				t.Errorf("Parse accepted a request that AppendBaseString refuses: %v", err)
 			}
 			return
 		}

@@ -143,8 +143,8 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 		return nil, err
 	}
 	for _, name := range d.found.unreadable {
-		logger.Warn("a log of which nothing can be read was put aside, "+
-			"and no ledger tells whether it is needed",
+		logger.Warn("an unreadable log was renamed, "+
+			"because no ledger tells whether it is needed",
 			zap.String("file", filepath.Join(dir, name+damagedSuffix)))
 	}
 	if d.db, err = openBadger(o); err != nil {
@@ -210,11 +210,11 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 			return err
 		}
 		if marked {
-			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
+			logger.Warn("the ledger was missing or damaged: the store could not check that the last changes are there",
 				zap.String("ledger", path))
 		}
-		// Before the first marker: a start that ends in between must not look as if a ledger were
-		// lost.
+		// The ledger is made before the first marker. Otherwise a start that ends in between would
+		// look as if the ledger were lost.
 		if err := newLedger(path, ledgerState{since: d.version() + 1}); err != nil {
 			return err
 		}
@@ -344,7 +344,7 @@ func (d *database) transact(changes []change) error {
 // usable returns the error after which the database must not be used.
 func (d *database) usable() error {
 	if err := d.failed.Load(); err != nil {
-		return fmt.Errorf("the store must be opened again, since it failed: %w", *err)
+		return fmt.Errorf("the store must be opened again, because it failed: %w", *err)
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ package badgerstore
 
 import "strings"
 
-// lockDirectory leaves it to Badger, which locks in another way on these systems.
+// lockDirectory leaves the lock to Badger, which locks in another way on these systems.
 func lockDirectory(string) (unlock func() error, err error) { return func() error { return nil }, nil }
 
 // lockedElsewhere reports whether a process has the lock. Badger's error for it has no type, only

@@ -59,7 +59,7 @@ func TestStoreLimitsNonces(t *testing.T) {
 	})
 }
 
-// A store that failed lets nothing through: neither what is in its memory.
+// A failed store refuses every call, also for records in its cache.
 func TestAFailedStoreRefusesWhatIsCached(t *testing.T) {
 	s := openTest(t, Options{})
 	ctx := t.Context()

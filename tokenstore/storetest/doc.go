@@ -1,7 +1,7 @@
-// Package storetest tests what every tokenstore.Store must do: Run tests any store, RunDurable one
-// that can be opened again, RunNonceLimit one that limits the nonces of a consumer, RunReplicas one
-// that several processes share. A store's own tests add its specialties, such as the sizes of its
-// limits.
+// Package storetest tests the rules that every tokenstore.Store must follow. Run tests any store,
+// RunDurable one that can be opened again, RunNonceLimit one that limits the nonces of a consumer,
+// RunReplicas one that several processes share. A store's own tests add what is special to it, such
+// as the sizes of its limits.
 //
 //	storetest.go     Run, RunDurable, the clock, helpers
 //	replicas.go      RunReplicas, and what one replica sees of another's changes
