@@ -20,8 +20,8 @@ const DefaultModule = "badger"
 //     caddyfile.Unmarshaler, so that it can be used in a Caddyfile.
 //   - Provision sets defaults and expands placeholders. Provision and Validate open nothing:
 //     `caddy validate` calls them beside a server that runs.
-//   - The Store that Open returns passes the suite in storetest, and keeps its values as package
-//     record writes them.
+//   - The Store that Open returns passes the suite in storetest, with its replicas if several
+//     processes can share it, and keeps its values as package record writes them.
 //   - A Caddy that is built with the module's package has the store. Nothing else is registered.
 //
 // Caddy loads a new configuration beside the one that runs. The app opens a store when the first

@@ -255,8 +255,12 @@ var seenCases = []seenCase{
 			must(t, err)
 		},
 		look: func(t *testing.T, s tokenstore.Store) bool {
-			return !hasRequestToken(t, s, "r") &&
-				counts(t, s, tokenstore.Filter{User: "u"}) == 2
+			page, _, err := s.AccessTokens(t.Context(), tokenstore.Filter{User: "u"}, "", 3)
+			found := there(t, err) && len(page) == 2 && !hasRequestToken(t, s, "r")
+			for _, token := range page {
+				found = hasAccessToken(t, s, token.Key) && found
+			}
+			return found
 		},
 	},
 	{
@@ -322,6 +326,18 @@ var onceCases = []onceCase{
 			must(t, replicas[i%2].UseNonce(t.Context(), n))
 			wantErr(t, replicas[1-i%2].UseNonce(t.Context(), n), tokenstore.ErrNonceUsed)
 		}
+	}},
+	{"a token that another replica revoked can't be used with a nonce, at once", func(t *testing.T, replicas []tokenstore.Store, c *clock, stale time.Duration) {
+		prepared(t, replicas[0], c)
+		time.Sleep(stale)
+		a, err := replicas[1].AccessToken(t.Context(), "a")
+		must(t, err)
+		n := nonce(c, "n")
+		n.Token, n.AccessToken = "a", a
+		must(t, replicas[1].UseNonce(t.Context(), n))
+		must(t, replicas[0].RevokeToken(t.Context(), "a"))
+		n.Value = "m"
+		wantErr(t, replicas[1].UseNonce(t.Context(), n), tokenstore.ErrNotFound)
 	}},
 	{"a request token is reviewed once by all replicas", func(t *testing.T, replicas []tokenstore.Store, c *clock, stale time.Duration) {
 		must(t, replicas[0].CreateRequestToken(t.Context(), requestToken(c, "r", "k")))

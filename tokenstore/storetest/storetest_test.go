@@ -160,6 +160,16 @@ func (r *replica) Exchange(ctx context.Context, key, verifier string) (*tokensto
 	return r.Store.Exchange(ctx, key, verifier)
 }
 
+// UseNonce looks at the token as it is stored.
+func (r *replica) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
+	if n.AccessToken != nil {
+		if _, err := r.Store.AccessToken(ctx, n.AccessToken.Key); err != nil {
+			return err
+		}
+	}
+	return r.Store.UseNonce(ctx, n)
+}
+
 func (r *replica) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken) error {
 	defer r.wrote()
 	return r.Store.CreateAccessToken(ctx, t)
@@ -270,6 +280,13 @@ func (l lonely) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 	return l.nonces.UseNonce(ctx, n)
 }
 
+// trusting is a replica that does not look at the token of a nonce.
+type trusting struct{ *replica }
+
+func (r trusting) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
+	return r.Store.UseNonce(ctx, n)
+}
+
 // blocking is a store that removes tokens one after the other, while others wait.
 type blocking struct {
 	tokenstore.Store
@@ -329,6 +346,9 @@ var faults = map[string]struct {
 			return lonely{newReplica(s, 0), openBadger(t, time.Now)}
 		})
 	}, "a nonce is used once by all replicas"},
+	"a token of one replica": {func(t *testing.T) {
+		runReplicas(t, func(s tokenstore.Store) tokenstore.Store { return trusting{newReplica(s, 0)} })
+	}, "a token that another replica revoked can't be used with a nonce, at once"},
 	"a change made twice": {func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 			return optimistic{openBadger(t, clock), true}
