@@ -15,6 +15,7 @@
 //	build_test.go      the binary, and variants of it that are built from changed sources
 //	toy_test.go        a sidecar that remembers nonces without a fence
 //
-// FAULTS_MINUTES=60 makes the nemeses come in random order, for that long. Only root may make
-// namespaces: for others the tests are skipped, and with CI=true in the environment they fail.
+// With FAULTS_MINUTES=0 in the environment each nemesis comes once; with 60 they come in random order
+// for an hour; without it the trials are skipped. Only root may make namespaces: for others the tests
+// are skipped, and with CI=true in the environment they fail.
 package faults

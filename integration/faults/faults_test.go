@@ -37,6 +37,7 @@ func onFastSingle() options {
 // TestFaults: through every fault no nonce is accepted twice, a request token gives one access token
 // and no acknowledged revocation is undone; and requests pass again soon.
 func TestFaults(t *testing.T) {
+	span := minutes(t)
 	cluster := onCluster
 	cluster.one = map[int][]mutation{1: wrongClock(t, -40), 2: wrongClock(t, 40)} // clocks of sidecars
 	sentinel := onSentinel
@@ -74,11 +75,11 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if c.lead == 5*time.Second && os.Getenv(minutesName) == "" {
-				t.Skip("takes long: set " + minutesName)
+			if c.lead == 5*time.Second && span == 0 {
+				t.Skip("takes long: set " + minutesName + " above 0")
 			}
 			x := newTrial(t, c.options)
-			nonces, lives := x.run(forSomeTime(t, c.nemeses))
+			nonces, lives := x.run(forSomeTime(c.nemeses, span))
 			report(t, "nonce not used once", nonces)
 			report(t, "token", lives)
 		})
@@ -88,18 +89,27 @@ func TestFaults(t *testing.T) {
 // minutesName is the variable of the environment that says how long the test takes.
 const minutesName = "FAULTS_MINUTES"
 
-// forSomeTime yields each nemesis once, or with FAULTS_MINUTES in the environment any of them again
-// and again for that long.
-func forSomeTime(t *testing.T, nemeses []nemesis) iter.Seq[nemesis] {
+// minutes is how long the nemeses come in random order; 0 means that each comes once, in order. The
+// test is skipped where nobody has said: it takes some minutes and a machine for itself.
+func minutes(t *testing.T) time.Duration {
+	t.Helper()
 	text := os.Getenv(minutesName)
 	if text == "" {
-		return slices.Values(nemeses)
+		t.Skip("takes minutes: set " + minutesName + ", to 0 for each fault once")
 	}
 	minutes, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(time.Duration(minutes * float64(time.Minute)))
+	return time.Duration(minutes * float64(time.Minute))
+}
+
+// forSomeTime yields each nemesis once, or any of them again and again for a time.
+func forSomeTime(nemeses []nemesis, span time.Duration) iter.Seq[nemesis] {
+	if span == 0 {
+		return slices.Values(nemeses)
+	}
+	deadline := time.Now().Add(span)
 	return func(yield func(nemesis) bool) {
 		for time.Now().Before(deadline) {
 			for _, i := range rand.Perm(len(nemeses)) {
@@ -136,6 +146,7 @@ var (
 // TestFaultsAreFound: the test finds replays where there is no fence: in a toy store, in the real
 // one without its fence, and in the real one when its ceiling rises without a WAIT.
 func TestFaultsAreFound(t *testing.T) {
+	minutes(t)
 	toy := onCluster
 	toy.toy = true
 	unfenced, unwaited := onCluster, onSentinel
