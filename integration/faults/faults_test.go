@@ -46,7 +46,9 @@ func TestFaults(t *testing.T) {
 	slow := onCluster
 	slow.lead, slow.lab.NodeTimeout = 5*time.Second, 15*time.Second
 	usual := onSentinel
-	usual.lead = 5 * time.Second
+	usual.lead, usual.lab.Config = 5*time.Second, recommended(t)
+	asTold := onSentinel
+	asTold.lab.Config = recommended(t)
 	for name, c := range map[string]struct {
 		options
 		nemeses []nemesis
@@ -61,13 +63,14 @@ func TestFaults(t *testing.T) {
 			cutMasterWithClients, cutReplicasThenKill, restartFromDump, killMaster, handOver, flushAll,
 			freezeMaster, doubleFailover, restartEmpty, deafMaster, cutHalf,
 		}},
-		"fast clocks": {onFastSingle(), []nemesis{restartFromDump, flushAll, quiet(45 * time.Second)}},
+		"Sentinel as recommended": {asTold, []nemesis{restartAll, killMaster, cutMasterWithClients}},
+		"fast clocks":             {onFastSingle(), []nemesis{restartFromDump, flushAll, quiet(45 * time.Second)}},
 		"Single": {onSingle, []nemesis{
 			restartFromDump, restartEmpty, flushAll, freezeShortly, cutSidecar, killSidecar, restartFromDump,
 		}},
 		"Sentinel with the usual lead": {usual, []nemesis{
 			killMaster, freezeMaster, cutMasterWithClients, cutReplicasThenKill, handOver, doubleFailover,
-			cutMaster, deafMaster, cutSidecar, freezeShortly, killSidecar,
+			cutMaster, deafMaster, cutSidecar, freezeShortly, killSidecar, restartAll,
 		}},
 		"Cluster with a node timeout of 15 s": {slow, []nemesis{
 			killMaster, freezeMaster, cutMasterWithClients, cutReplication, doubleFailover, cutHalf, deafMaster,

@@ -245,6 +245,11 @@ var (
 		each(all, func(n *redislab.Node) { n.StartEmpty(x.t) })
 		x.pause(time.Second)
 	}}
+	restartAll = nemesis{name: "all servers restarted with what is on their disks", do: func(x *trial) {
+		each(x.lab.Nodes, (*redislab.Node).Kill)
+		each(x.lab.Nodes, func(n *redislab.Node) { n.Start(x.t) })
+		x.pause(time.Second)
+	}}
 	flushAll = nemesis{name: "FLUSHALL", loses: true, do: func(x *trial) {
 		x.lab.FlushAll(x.t)
 		x.pause(time.Second)

@@ -57,24 +57,6 @@ func consumerKey(i int) string { return fmt.Sprintf("consumer-%02d", i) }
 
 const userPassword = "user-password"
 
-// rights returns the lines of redis.conf for a user with the rights that the manual demands.
-func rights(t testing.TB) []string {
-	t.Helper()
-	const file = moduleRoot + "/docs/replicas.md"
-	manual, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(manual)) {
-		if strings.HasPrefix(line, "user oauth1 on ") {
-			line = strings.Replace(strings.TrimSpace(line), ">CHANGE-THIS", ">"+userPassword, 1)
-			return []string{"user default off", line}
-		}
-	}
-	t.Fatalf("%s has no line for the user", file)
-	return nil
-}
-
 // siteConfig is the Caddyfile of a sidecar.
 func siteConfig(place redislab.Place, lab *redislab.Lab, o options) string {
 	var b strings.Builder

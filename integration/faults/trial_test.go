@@ -155,10 +155,10 @@ func (x *trial) run(nemeses iter.Seq[nemesis]) (nonces, lives []string) {
 	x.mu.Unlock()
 	x.clients.Go(x.useNonces)
 	if !x.options.onlyNonces {
-		for i := range 3 {
+		for i := range 6 {
 			x.clients.Go(func() { x.liveOn("user", i, x.liveToken) })
 		}
-		for i := range 2 {
+		for i := range 3 {
 			x.clients.Go(func() { x.liveOn("stored", i, x.liveConsumer) })
 		}
 	}
