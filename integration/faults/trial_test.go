@@ -48,13 +48,15 @@ type trial struct {
 	lastPass   [sidecarCount][consumerCount]atomic.Int64 // the start of the last request that passed
 	background sync.WaitGroup
 
-	mu      sync.Mutex
-	signed  []*signed
-	lives   []*life
-	faults  []fault
-	kills   []kill
-	slowest op
-	odd     map[string]int // answers that a client with a right clock must not get
+	mu        sync.Mutex
+	signed    []*signed
+	lives     []*life
+	faults    []fault
+	kills     []kill
+	stalls    time.Duration // how long the machine stood still
+	stalledAt int64
+	slowest   op
+	odd       map[string]int // answers that a client with a right clock must not get
 }
 
 // A fault is a nemesis at its work.
@@ -150,6 +152,7 @@ func (x *trial) run(nemeses iter.Seq[nemesis]) (nonces, lives []string) {
 		x.clients.Wait()
 		return nil, nil
 	}
+	x.clients.Go(x.noteStalls)
 	x.mu.Lock()
 	x.slowest = op{} // while they start, sidecars let requests wait
 	x.mu.Unlock()
@@ -250,12 +253,25 @@ func (x *trial) probe(consumer, sidecar int) {
 	}
 }
 
+// noteStalls notes when the machine did not let this process work, nor the sidecars probably.
+func (x *trial) noteStalls() {
+	const beat, stall = 10 * time.Millisecond, 200 * time.Millisecond
+	for last := x.now(); x.pause(beat); last = x.now() {
+		if x.now()-last > int64(stall) {
+			x.mu.Lock()
+			x.stalls += time.Duration(x.now() - last)
+			x.stalledAt = x.now()
+			x.mu.Unlock()
+		}
+	}
+}
+
 // noteAnswer notes what must not be: slow answers, and refusals that a client with a right clock
 // and a new nonce can't understand.
 func (x *trial) noteAnswer(s *signed, o op) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if o.outcome != lost && o.ret-o.call > x.slowest.ret-x.slowest.call {
+	if o.outcome != lost && o.ret-o.call > x.slowest.ret-x.slowest.call && o.call > x.stalledAt {
 		x.slowest = o
 	}
 	right := s.off == 0 && x.clock().Sub(s.made) < acceptable
@@ -266,7 +282,8 @@ func (x *trial) noteAnswer(s *signed, o op) {
 
 func (x *trial) checkAnswers() {
 	took := time.Duration(x.slowest.ret - x.slowest.call)
-	x.t.Logf("the slowest answer took %v: %v%s", took.Round(time.Millisecond), x.slowest, x.during(x.slowest))
+	x.t.Logf("the slowest answer took %v: %v%s (the machine stood still for %v)",
+		took.Round(time.Millisecond), x.slowest, x.during(x.slowest), x.stalls.Round(time.Millisecond))
 	if took > answerTime {
 		x.t.Errorf("an answer took %v", took)
 	}
