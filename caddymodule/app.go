@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -95,6 +94,7 @@ type App struct {
 	store    tokenstore.Store // nil until ready is closed, and also if the start failed
 	ready    chan struct{}
 	settle   sync.Once // closes ready
+	coming   coming
 	secret   [32]byte
 	rsaKeys  rsaKeys
 	hmacKeys *hmacKeys
@@ -213,11 +213,10 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkDeclared(store); err != nil {
+	if err := a.takeUp(context.Background(), store); isLater(err) {
+		a.awaitStore(store, err)
+	} else if err != nil {
 		return err
-	}
-	if a.secret, err = store.Secret(context.Background()); err != nil {
-		return fmt.Errorf("reading the store's secret: %w", err)
 	}
 	store.SetLimits(a.limits())
 	a.store = store
@@ -233,21 +232,6 @@ func (a *App) limits() tokenstore.Limits {
 	}
 }
 
-// checkDeclared refuses a key that is both declared and stored, because the two consumers may
-// differ.
-func (a *App) checkDeclared(store tokenstore.Store) error {
-	for key := range a.declared {
-		_, err := store.Consumer(context.Background(), key)
-		if err == nil {
-			return fmt.Errorf("consumer %q: declared in the configuration and stored as well; remove one of them (the stored one with: oauth1 consumer remove)", key)
-		}
-		if !errors.Is(err, tokenstore.ErrNotFound) {
-			return fmt.Errorf("looking for consumer %q: %w", key, err)
-		}
-	}
-	return nil
-}
-
 // Stop does nothing: requests can still run until Cleanup and after it.
 func (a *App) Stop() error { return nil }
 
@@ -261,6 +245,7 @@ func (a *App) Cleanup() error {
 	if a.poolKey == "" {
 		return nil
 	}
+	a.coming.end()
 	a.usage.end()
 	return a.releaseStore()
 }
@@ -279,6 +264,9 @@ func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 	}
 	if a.store == nil {
 		return nil, tokenstore.ErrClosed
+	}
+	if err := a.coming.problem.Load(); err != nil {
+		return nil, *err
 	}
 	return a.store, nil
 }

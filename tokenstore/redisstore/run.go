@@ -178,11 +178,16 @@ func (s *Store) explain(ctx context.Context, err error) error {
 	case errors.Is(err, rueidis.ErrClosing) && s.closed.Load():
 		return tokenstore.ErrClosed
 	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded:
-		return fmt.Errorf("redis: no answer within %v: %w", s.timeout(), err)
+		err = fmt.Errorf("redis: no answer within %v: %w", s.timeout(), err)
 	case errors.Is(err, context.Canceled):
 		return err
+	default:
+		err = fmt.Errorf("redis: %w", err)
 	}
-	return fmt.Errorf("redis: %w", err)
+	if _, ok := rueidis.IsRedisErr(err); ok && !notExecuted(err) {
+		return err // an answer that will be the same again
+	}
+	return &tokenstore.LaterError{After: retryEvery, Err: err}
 }
 
 // refusal reads the answer of a script that did nothing: a reason, and a number. It returns an empty
