@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -22,11 +23,10 @@ func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error
 		return h.refuse(w, r, endpointAccessToken, problem.Of(c.named()))
 	}
 	h.events.exchanged()
-	pairs := [][2]string{{"oauth_token", token.Key}, {"oauth_token_secret", token.Secret}}
 	if token.Context != "" {
-		pairs = append(pairs, [2]string{"lp.context", token.Context})
+		return h.answerToken(w, token.Key, token.Secret, oauth1.Param{Name: "lp.context", Value: token.Context})
 	}
-	return h.answerForm(w, pairs...)
+	return h.answerToken(w, token.Key, token.Secret)
 }
 
 func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.AccessToken, *refusal.Problem) {

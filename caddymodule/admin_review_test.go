@@ -35,7 +35,7 @@ func TestAdminReviewRefusesWhatThePageDoes(t *testing.T) {
 			a.must("PATCH", "/oauth1/consumers/app", `{"callbacks":["https://app.example.com/new/*"]}`)
 		}, 200, `"redirect":"https://app.example.com/new/x?oauth_token=req`},
 		{"one that is not registered", "?https://app.example.com/new/x", func(*testAdmin) {}, 409, "not among those"},
-		{"one that nobody may have", "?javascript:alert(1)", func(*testAdmin) {}, 409, "forbidden"},
+		{"a forbidden one", "?javascript:alert(1)", func(*testAdmin) {}, 409, "forbidden"},
 	} {
 		for _, permission := range []string{"READ_PUBLIC", tokenstore.Unauthorized} {
 			t.Run(c.name+", "+permission, func(t *testing.T) {

@@ -67,7 +67,7 @@ func (c *adminCall) issueToken() (int, any, error) {
 	if token.Secret == "" {
 		return 0, nil, failure(http.StatusBadRequest, "secret: is empty")
 	}
-	if err := checkKey(token.Key); err != nil {
+	if err := checkKey("key", token.Key); err != nil {
 		return 0, nil, refuse(err)
 	}
 	if err := checkSecret(token.Secret); err != nil {

@@ -96,7 +96,7 @@ type App struct {
 	settle   sync.Once // closes ready
 	coming   coming
 	secret   [32]byte
-	rsaKeys  rsaKeys
+	pemKeys  publicKeys
 	hmacKeys *hmacKeys
 	usage    usage
 }

@@ -45,7 +45,7 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 	}
 	m, ok := module.(tokenstore.Module)
 	if !ok {
-		return fmt.Errorf("module %T is no token store", module)
+		return fmt.Errorf("module %T is not a token store", module)
 	}
 	a.module = m
 	return nil

@@ -85,7 +85,7 @@ func TestTheLogTellsWhatTheStoreKnows(t *testing.T) {
 		{"its place", describedModule{}, silentStore{}, map[string]any{"path": "/p", "sync": true}},
 		{"how much is in it", silentModule{}, statStore{stats: stats},
 			map[string]any{"consumers": int64(3), "cats": int64(4)}},
-		{"some of what is in it", silentModule{}, statStore{stats: stats[:1], err: errors.New("broken")},
+		{"some of its content", silentModule{}, statStore{stats: stats[:1], err: errors.New("broken")},
 			map[string]any{"consumers": int64(3), "uncounted": "broken"}},
 		{"the default store's name and place", &badgerstore.Module{Path: "/nowhere/at/all"}, silentStore{},
 			map[string]any{"store": "badger", "path": "/nowhere/at/all", "encrypted": false, "sync": false}},

@@ -48,7 +48,7 @@ func TestPolicyCommandSites(t *testing.T) {
 			"http://api.test/x", "", []string{"policy:  1 of 1: anonymous\n" + passes},
 		},
 		{
-			"one host at two binds, of which one checks nobody",
+			"one host at two binds, one of them without oauth1",
 			site("http://api.test", "bind 127.0.0.1\n"+closed) + site("http://api.test", "bind 127.0.0.2\nrespond ok\n"),
 			"http://api.test/x", "the request is refused", []string{denied, "passes: no oauth1 directive is on the way"},
 		},
@@ -91,7 +91,7 @@ func TestPolicyCommandSites(t *testing.T) {
 			"http://api.test/v2/x", "nothing answers the request", []string{"answer:  none: "},
 		},
 		{
-			"what answers in the place of oauth1 is named",
+			"a handler that answers in place of oauth1 is named",
 			site("http://api.test", "handle /v1/* {\n"+open+"}\nreverse_proxy 127.0.0.1:9\n"),
 			"http://api.test/v2/x", "", []string{unchecked},
 		},
@@ -100,7 +100,7 @@ func TestPolicyCommandSites(t *testing.T) {
 			"http://api.test/x", "no site of this configuration listens on port 80", nil,
 		},
 		{
-			"a port that is none", site("http://api.test", open),
+			"an invalid port", site("http://api.test", open),
 			"http://api.test:99999/x", `port "99999": must be a number from 1 to 65535`, nil,
 		},
 		{

@@ -129,7 +129,7 @@ func TestAdminBodyThatIsEmpty(t *testing.T) {
 			"JSON":                  {"application/json", "", 400},
 			"a patch":               {"application/merge-patch+json", "", 400},
 			"blanks":                {"application/json", " \n", 400},
-			"what curl says":        {"application/x-www-form-urlencoded", "", 415},
+			"curl's type":           {"application/x-www-form-urlencoded", "", 415},
 			"blanks of no type":     {"", " \n", 415},
 			"an object":             {"application/json", "{}", 200},
 			"no body and no header": {"", "", 200},

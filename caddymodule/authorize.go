@@ -29,7 +29,7 @@ func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return h.refusePage(w, r, endpointAuthorize, user, noticeNoToken)
+		return h.refusePage(w, r, endpointAuthorize, user, newNotice(refusal.PageNoToken))
 	}
 	switch {
 	case r.Method == http.MethodPost:
@@ -52,27 +52,6 @@ func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	return h.show(w, r, http.StatusOK, user, view, formTarget(a.callback))
 }
 
-var (
-	noticeNoToken             = newNotice(400, "token_absent", "no_token")
-	noticeUnknownToken        = newNotice(404, "token_unknown", "unknown_token")
-	noticeExpiredToken        = newNotice(410, "token_expired", "expired_token")
-	noticeUnfinished          = newNotice(410, "token_expired", "unfinished")
-	noticeOver                = newNotice(410, "already_reviewed", "over")
-	noticeReviewed            = newNotice(409, "already_reviewed", "reviewed")
-	noticeAllowedByYou        = newNotice(409, "already_reviewed", "allowed_by_you").linkedBy(linkToAnswer)
-	noticeRefusedByYou        = newNotice(409, "already_reviewed", "refused_by_you").linkedBy(linkToAnswer)
-	noticeNoApplication       = newNotice(404, "consumer_unknown", "no_application")
-	noticeApplicationDisabled = newNotice(403, "consumer_disabled", "application_disabled")
-	noticeNoLevels            = newNotice(403, "permission_none", "no_levels")
-	noticeContexts            = newNotice(400, "context_invalid", "contexts")
-	noticeContext             = newNotice(400, "context_invalid", "context")
-	noticeCallback            = newNotice(400, "callback_invalid", "callback")
-	noticeNoCallback          = newNotice(400, "callback_absent", "no_callback")
-	noticeNoChoice            = newNotice(400, "choice_absent", "no_choice").about(phrase("button.refuse"))
-	noticeNotOffered          = newNotice(400, "choice_not_offered", "not_offered")
-	noticeDone                = newNotice(403, "proof_invalid", "done")
-)
-
 // linkToAnswer is the key of the text of the link to the page of an answer.
 const linkToAnswer = "reviewed_by_you.link"
 
@@ -93,10 +72,10 @@ type authorization struct {
 func (h *Handler) findAuthorization(ctx context.Context, user string, store tokenstore.Store, query url.Values) (*authorization, *notice) {
 	a := &authorization{user: user, context: query.Get("lp.context")}
 	if len(query["oauth_token"]) != 1 || query.Get("oauth_token") == "" {
-		return nil, noticeNoToken
+		return nil, newNotice(refusal.PageNoToken)
 	}
 	if checkText("oauth_token", query.Get("oauth_token")) != nil {
-		return nil, noticeUnknownToken
+		return nil, newNotice(refusal.PageUnknownToken)
 	}
 	var err error
 	a.token, err = h.app.requestToken(ctx, store, query.Get("oauth_token"))
@@ -105,16 +84,16 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 	}
 	review := a.token.Review
 	if review != nil && review.User != user {
-		return nil, noticeReviewed
+		return nil, newNotice(refusal.PageReviewed)
 	}
 	n := h.examine(ctx, store, a, query)
 	switch {
 	case n == nil:
 		return a, nil
-	case review == nil, n.key == "":
+	case review == nil, n.Notice == "":
 		return nil, n
-	case n == noticeExpiredToken && review.Permission != tokenstore.Unauthorized:
-		return nil, noticeUnfinished
+	case n.Problem == refusal.PageExpiredToken && review.Permission != tokenstore.Unauthorized:
+		return nil, newNotice(refusal.PageUnfinished)
 	}
 	// Not a refusal: the token has an answer already.
 	return nil, yourAnswer(review).to(h.doneLink(a.token))
@@ -123,10 +102,12 @@ func (h *Handler) findAuthorization(ctx context.Context, user string, store toke
 // yourAnswer returns the notice for the user who gave the review. An allowed request is in no list
 // until the exchange, and a refused one is in no list at all.
 func yourAnswer(review *tokenstore.Review) *notice {
+	n := newNotice(refusal.PageAllowedByYou)
 	if review.Permission == tokenstore.Unauthorized {
-		return noticeRefusedByYou
+		n = newNotice(refusal.PageRefusedByYou)
 	}
-	return noticeAllowedByYou
+	n.linkKey = linkToAnswer
+	return n
 }
 
 // examine finds the possible answers to a request token, or the reason why there are none.
@@ -134,34 +115,35 @@ func (h *Handler) examine(
 	ctx context.Context, store tokenstore.Store, a *authorization, query url.Values,
 ) *notice {
 	if !h.app.now().Before(a.token.Expires) {
-		return noticeExpiredToken
+		return newNotice(refusal.PageExpiredToken)
 	}
 	if h.RequireCallback && a.token.Callback == "" {
-		return noticeNoCallback // a site with other options, on the same store, made the token
+		// A site with other options, on the same store, made the token.
+		return newNotice(refusal.PageNoCallback)
 	}
 	var err error
 	a.consumer, err = h.app.consumer(ctx, store, a.token.Consumer)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return noticeNoApplication.about(a.token.Consumer)
+		return newNotice(refusal.PageNoApplication).about(a.token.Consumer)
 	case err != nil:
 		return storeNotice(err)
 	case a.consumer.Disabled, a.consumer.Expired(h.app.now()):
-		return noticeApplicationDisabled.about(a.token.Consumer)
+		return newNotice(refusal.PageApplicationDisabled).about(a.token.Consumer)
 	}
 	if len(query["lp.context"]) > 1 {
-		return noticeContexts
+		return newNotice(refusal.PageContexts)
 	}
 	if a.context != "" {
 		if err := textFault(a.context); err != nil {
-			return noticeContext.about(err)
+			return newNotice(refusal.PageContext).about(err)
 		}
 	}
 	if a.callback, err = pageCallback(a.consumer, a.token, query["oauth_callback"]); err != nil {
-		return noticeCallback.about(err)
+		return newNotice(refusal.PageCallback).about(err)
 	}
 	if a.levels, a.computer = h.offeredLevels(a.consumer, query["allow_permission"]); len(a.levels) == 0 {
-		return noticeNoLevels.about(a.consumer.Key)
+		return newNotice(refusal.PageNoLevels).about(a.consumer.Key)
 	}
 	return nil
 }
@@ -171,11 +153,11 @@ func (h *Handler) examine(
 func (h *Handler) reviewNotice(err error, a *authorization, token *tokenstore.RequestToken) *notice {
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound) && a != nil: // the token was there a moment ago
-		return noticeOver.about(a.consumer.Key)
+		return newNotice(refusal.PageOver).about(a.consumer.Key)
 	case errors.Is(err, tokenstore.ErrNotFound):
-		return noticeUnknownToken
+		return newNotice(refusal.PageUnknownToken)
 	case errors.Is(err, tokenstore.ErrExpired):
-		return noticeExpiredToken
+		return newNotice(refusal.PageExpiredToken)
 	case !errors.Is(err, tokenstore.ErrAlreadyReviewed):
 		return storeNotice(err)
 	case a != nil && token != nil && token.Review != nil && token.Review.User == a.user:
@@ -183,7 +165,7 @@ func (h *Handler) reviewNotice(err error, a *authorization, token *tokenstore.Re
 		answered.token = token
 		return h.answeredNotice(&answered)
 	}
-	return noticeReviewed
+	return newNotice(refusal.PageReviewed)
 }
 
 // answeredNotice is for the user who answered. Until the exchange, it links to the answer's
@@ -348,9 +330,9 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 	if n == nil {
 		a, n = h.findAuthorization(r.Context(), user, store, query)
 	}
-	if n == noticeUnknownToken {
+	if n != nil && n.Problem == refusal.PageUnknownToken {
 		if shown, ok := h.asked(user, query, form); ok {
-			n = noticeOver.about(form.Get("consumer"))
+			n = newNotice(refusal.PageOver).about(form.Get("consumer"))
 			if form.Get("decision") == "allow" {
 				return h.showFinished(w, r, user, store, form.Get("consumer"), shown)
 			}
@@ -394,25 +376,25 @@ func (h *Handler) readReview(a *authorization, form url.Values, again string) (t
 	now := h.app.now()
 	review := tokenstore.Review{User: a.user, Permission: tokenstore.Unauthorized, Time: now}
 	if !h.csrfValid(form.Get("csrf"), a.binding()...) {
-		return review, noticeStale.to(again)
+		return review, newNotice(refusal.PageStale).to(again)
 	}
 	switch form.Get("decision") {
 	case "refuse":
 		return review, nil
 	case "allow":
 	default:
-		return review, noticeNotOffered
+		return review, newNotice(refusal.PageNotOffered)
 	}
 	if form.Get("permission") == "" {
-		return review, noticeNoChoice
+		return review, newNotice(refusal.PageNoChoice).about(phrase("button.refuse"))
 	}
 	chosen := func(level policy.PermissionLevel) bool { return level.Name == form.Get("permission") }
 	if len(form["permission"]) != 1 || !slices.ContainsFunc(a.levels, chosen) {
-		return review, noticeNotOffered
+		return review, newNotice(refusal.PageNotOffered)
 	}
 	lifetime, ok := readLifetime(form["lifetime"])
 	if !ok {
-		return review, noticeNotOffered
+		return review, newNotice(refusal.PageNotOffered)
 	}
 	review.Permission = form.Get("permission")
 	review.Context = a.context
@@ -476,11 +458,11 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	permission, key, token := query.Get("done"), query.Get("oauth_consumer_key"), query.Get("oauth_token")
 	answered := query.Get("since")
 	if !h.proofValid(query.Get("proof"), "done", user, permission, key, token, answered) {
-		return h.refusePage(w, r, endpointAuthorize, user, noticeDone)
+		return h.refusePage(w, r, endpointAuthorize, user, newNotice(refusal.PageDone))
 	}
 	seconds, err := strconv.ParseInt(answered, 10, 64)
 	if err != nil {
-		return h.refusePage(w, r, endpointAuthorize, user, noticeDone)
+		return h.refusePage(w, r, endpointAuthorize, user, newNotice(refusal.PageDone))
 	}
 	app, err := h.application(r.Context(), store, key)
 	if err != nil {
@@ -495,7 +477,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	case err != nil:
 		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	case view.Granted && !h.app.now().Before(request.Expires):
-		return h.refusePage(w, r, endpointAuthorize, user, noticeUnfinished)
+		return h.refusePage(w, r, endpointAuthorize, user, newNotice(refusal.PageUnfinished))
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
 		view.Verifier = request.Review.Verifier
 	}
@@ -514,7 +496,7 @@ func (h *Handler) showFinished(
 	filter := tokenstore.Filter{User: user, Consumer: consumer}
 	granted, err := h.grantedSince(r.Context(), store, filter, asked)
 	if err == nil && !granted {
-		return h.refusePage(w, r, endpointAuthorize, user, noticeOver.about(consumer))
+		return h.refusePage(w, r, endpointAuthorize, user, newNotice(refusal.PageOver).about(consumer))
 	}
 	var app pages.Application
 	if err == nil {

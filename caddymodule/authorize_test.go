@@ -43,7 +43,7 @@ consumer "System-wide: Ubuntu" {
 		name, consumer, asked, want string
 	}{
 		{"nothing asked for is all but the computer", "demo", "", all},
-		{"what is asked for, in the order of declaration", "demo", "WRITE_PUBLIC READ_PUBLIC", "READ_PUBLIC WRITE_PUBLIC"},
+		{"the requested levels, in the order of declaration", "demo", "WRITE_PUBLIC READ_PUBLIC", "READ_PUBLIC WRITE_PUBLIC"},
 		{"one level", "demo", "READ_PUBLIC", "READ_PUBLIC"},
 		{"an unknown level asks for nothing", "demo", "EVERYTHING", all},
 		{"an unknown level beside a known one is left out", "demo", "EVERYTHING READ_PUBLIC", "READ_PUBLIC"},
@@ -54,7 +54,7 @@ consumer "System-wide: Ubuntu" {
 		{"the computer twice is not alone", desktop, "DESKTOP_INTEGRATION DESKTOP_INTEGRATION", all},
 		{"a computer that does not ask for it", desktop, "", all},
 		{"a key that only looks like a computer's", "System-wide: Ubuntu", "DESKTOP_INTEGRATION", all},
-		{"what the consumer may not have is not offered", "reader", "", "READ_PUBLIC READ_PRIVATE"},
+		{"levels that the consumer may not have are not offered", "reader", "", "READ_PUBLIC READ_PRIVATE"},
 		{"nor when it is asked for", "reader", "WRITE_PRIVATE", "READ_PUBLIC READ_PRIVATE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,7 +125,7 @@ consumer bare {
 		{"a contact that is a URL", "bare", "", "",
 			[]string{"<dt>Contact</dt>", `<a href="https://help.example.com/?app=bare" rel="noopener noreferrer"`}, "mailto:"},
 		{"no contact", "added", "", "", nil, "Contact"},
-		{"one that nobody has checked", "own", "", "", []string{"Nobody has checked who is behind this", "its name is its own claim"}, "The operator"},
+		{"an unchecked one", "own", "", "", []string{"Nobody has checked who is behind this", "its name is its own claim"}, "The operator"},
 		{"one that the operator added", "added", "", "", []string{"The operator of this site has added this application."}, "claim."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestAuthorizeRefusals(t *testing.T) {
 		{"no token", "", 400, "There is nothing to decide"},
 		{"an empty token", "oauth_token=", 400, "There is nothing to decide"},
 		{"two tokens", "oauth_token=" + key + "&oauth_token=" + key, 400, "There is nothing to decide"},
-		{"a query that is none", "oauth_token=%zz", 400, "There is nothing to decide"},
+		{"a malformed query", "oauth_token=%zz", 400, "There is nothing to decide"},
 		{"an unknown token", "oauth_token=nonesuch", 404, "This request is over, or was never here"},
 		{"a token of control characters", "oauth_token=%00", 404, "This request is over, or was never here"},
 		{"a huge token", "oauth_token=" + strings.Repeat("x", 70_000), 404, "This request is over, or was never here"},
@@ -407,7 +407,7 @@ func TestReviewAgain(t *testing.T) {
 				page := w.Body.String()
 				leads := strings.Contains(page, `class="onward"`) || verifier != "" && strings.Contains(page, verifier)
 				if w.Code < 400 || leads {
-					t.Errorf("somebody else %s: %d %s", name, w.Code, page)
+					t.Errorf("another user %s: %d %s", name, w.Code, page)
 				}
 			}
 			site.redeem(token.Key, verifier)
@@ -481,7 +481,7 @@ func TestReviewedThenExchanged(t *testing.T) {
 	}
 	wantPage(t, site.open(done, "alice"), 200, `id="verifier" dir="ltr">`+stored.Review.Verifier+"<")
 	if w := site.open(done, "bob"); w.Code != 403 || strings.Contains(w.Body.String(), stored.Review.Verifier) {
-		t.Errorf("somebody else sees the code: %d", w.Code)
+		t.Errorf("another user sees the code: %d", w.Code)
 	}
 	access := site.redeem(token.Key, stored.Review.Verifier)
 	wantPage(t, site.open(done, "alice"), 200, "<h1>Finished</h1>", "may act for you now")
@@ -490,7 +490,7 @@ func TestReviewedThenExchanged(t *testing.T) {
 	const over = "whether <bdi lang=\"\">demo</bdi> may act for you"
 	wantPage(t, site.send(target, "alice", refusal), 410, "This request is over", over)
 	for name, w := range map[string]*httptest.ResponseRecorder{
-		"somebody else":        site.send(target, "bob", form),
+		"another user":         site.send(target, "bob", form),
 		"another consumer":     site.send(target, "alice", url.Values{"proof": proof, "consumer": {"other"}}),
 		"another request":      site.send(target+"x", "alice", form),
 		"a form without proof": site.send(target, "alice", url.Values{"consumer": {"demo"}}),

@@ -29,7 +29,7 @@ func BenchmarkHandler(b *testing.B) {
 		})
 	}
 	b.Run("PLAINTEXT without a nonce", func(b *testing.B) {
-		bench := newHandlerBench(b, plaintext)
+		bench := newHandlerBench(b, oauth1.Plaintext)
 		bench.bare = true
 		bench.run(b, func(r *http.Request) { bench.serve(b, r) })
 	})
@@ -131,8 +131,8 @@ func TestCostOfARequest(t *testing.T) {
 		mostReferences  float64 // twice the measured value
 	}{
 		{"HMAC-SHA256", "HMAC-SHA256", false, 6, 7},
-		{"PLAINTEXT", plaintext, false, 6, 7},
-		{"PLAINTEXT without a nonce", plaintext, true, 6, 5},
+		{"PLAINTEXT", oauth1.Plaintext, false, 6, 7},
+		{"PLAINTEXT without a nonce", oauth1.Plaintext, true, 6, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bench := newHandlerBench(t, c.method)

@@ -120,12 +120,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (a *App) unmarshalMaxRequestTokens(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
-		return d.Err("max_request_tokens: wants how many may wait of one consumer, and in all if that is given")
+		return d.Err("max_request_tokens: wants a limit for each consumer, and optionally a limit for all together")
 	}
 	for i, value := range []*int{&a.MaxRequestTokensOfConsumer, &a.MaxRequestTokens}[:len(args)] {
 		n, err := strconv.Atoi(args[i])
 		if err != nil || n < 1 || n > math.MaxInt32 {
-			return d.Errf("max_request_tokens %q: is no number from 1 to %d", args[i], math.MaxInt32)
+			return d.Errf("max_request_tokens %q: must be a number from 1 to %d", args[i], math.MaxInt32)
 		}
 		*value = n
 	}
@@ -193,7 +193,7 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 	case 2:
 		level.Name, level.Title = args[0], args[1]
 	default:
-		return d.Err("permission: wants a name, and a title if there is one")
+		return d.Err("permission: wants a name, and optionally a title")
 	}
 	seen := make(options)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -300,7 +300,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		}
 	}
 	if missing := policy.MissingDefault(declared); missing != "" && len(handler.Policies) == 0 {
-		return nil, d.Errf("oauth1: needs a policy, since the default %s is not declared", missing)
+		return nil, d.Errf("oauth1: needs a policy, because the default %s is not declared", missing)
 	}
 	return h.NewRoute(nil, handler), nil
 }
@@ -450,17 +450,17 @@ func (h *Handler) unmarshalPolicy(helper httpcaddyfile.Helper, declared *policy.
 		case err != nil:
 			return d.WrapErr(err)
 		case !found:
-			return d.Errf("policy %q: is no matcher; it must be a path that begins with a slash, or a name that begins with @", d.Val())
+			return d.Errf("policy %q: must be a path that begins with a slash, or the name of a matcher that begins with @", d.Val())
 		case matcher != nil:
 			p.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 			what += " " + d.Val()
 		}
 	}
 	if by := policy.CoveredBy(h.Policies, p); by > 0 {
-		return d.Errf("%s: can never be reached, since policy %d decides all that come to it; the first match wins", what, by)
+		return d.Errf("%s: can never be reached, because policy %d decides all its requests; the first match wins", what, by)
 	}
 	if d.NextArg() {
-		return d.Errf("policy %q: there may be one matcher only", d.Val())
+		return d.Errf("policy %q: only one matcher is allowed", d.Val())
 	}
 	seen := make(options)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -498,7 +498,7 @@ func unmarshalPolicyOption(d *caddyfile.Dispenser, p *policy.Policy) error {
 	case "permission":
 		args := d.RemainingArgs()
 		if len(args) == 0 {
-			return d.Err("permission: wants a level, and before it the methods that need it, if not all")
+			return d.Err("permission: wants a level; methods that need it may stand before it")
 		}
 		rule := policy.PermissionRule{Permission: args[len(args)-1]}
 		for _, method := range args[:len(args)-1] {
@@ -517,7 +517,7 @@ type options map[string]bool
 // first refuses a repeated option, and a block after an option that has none.
 func (o options) first(d *caddyfile.Dispenser) error {
 	if d.Val() == "{" {
-		return d.Err("a block stands where none is expected")
+		return d.Err("a block is not allowed here")
 	}
 	if o[d.Val()] {
 		return d.Errf("%s: given twice", d.Val())
@@ -615,7 +615,7 @@ func duration(d *caddyfile.Dispenser, value *caddy.Duration) error {
 	}
 	parsed, err := caddy.ParseDuration(argument)
 	if err != nil {
-		return d.Errf("%s %q: is no duration, such as 90s, 5m, 2h or 7d", option, argument)
+		return d.Errf("%s %q: must be a duration such as 90s, 5m, 2h or 7d", option, argument)
 	}
 	if parsed <= 0 {
 		return d.Errf("%s %q: must be positive", option, argument)
@@ -644,7 +644,7 @@ func sizeOption(d *caddyfile.Dispenser, value *int64) error {
 	}
 	parsed, err := humanize.ParseBytes(argument)
 	if err != nil || parsed == 0 || parsed > 1<<40 {
-		return d.Errf("%s %q: is no size, such as 512KiB or 4MiB", option, argument)
+		return d.Errf("%s %q: must be a size such as 512KiB or 4MiB", option, argument)
 	}
 	*value = int64(parsed)
 	return nil

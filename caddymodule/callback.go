@@ -158,10 +158,10 @@ func parseCallback(callback string) (*url.URL, error) {
 func checkCallbackPattern(pattern string) error {
 	prefix, open := strings.CutSuffix(pattern, "*")
 	if strings.Contains(prefix, "?") && open {
-		return fmt.Errorf("callbacks %q: a * may stand in the path only", pattern)
+		return fmt.Errorf("callbacks %q: a * is allowed only in the path", pattern)
 	}
 	if strings.Contains(prefix, "*") {
-		return fmt.Errorf("callbacks %q: a * may stand at the end only", pattern)
+		return fmt.Errorf("callbacks %q: a * is allowed only at the end", pattern)
 	}
 	if _, err := parseCallback(prefix); err != nil {
 		return fmt.Errorf("callbacks %q: %w", pattern, err)
@@ -171,7 +171,7 @@ func checkCallbackPattern(pattern string) error {
 	}
 	_, rest, _ := strings.Cut(prefix, ":")
 	if !strings.Contains(strings.TrimPrefix(rest, "//"), "/") {
-		return fmt.Errorf("callbacks %q: a * may stand in the path only, behind a slash", pattern)
+		return fmt.Errorf("callbacks %q: a * is allowed only in the path, after a slash", pattern)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func TestCheckCallback(t *testing.T) {
 		{"a zone", open, "http://[fe80::1%25lo]/", false},
 		{"fragment", open, "https://app.test/#token", false},
 		{"quote", open, `https://app.test/"><script>`, false},
-		{"custom scheme of nobody", open, "myapp:/back", false},
+		{"unregistered custom scheme", open, "myapp:/back", false},
 		{"too long", open, "https://app.test/" + strings.Repeat("a", 2048), false},
 
 		{"registered exactly", registered, "https://app.test/back", true},
@@ -141,10 +141,10 @@ func TestCallbackOptions(t *testing.T) {
 	}{
 		{"a default of one", tokenstore.Consumer{Callbacks: one, DefaultCallback: true}, ""},
 		{"a default of two", tokenstore.Consumer{Callbacks: two, DefaultCallback: true}, "default_callback: needs exactly one"},
-		{"a default of none", tokenstore.Consumer{DefaultCallback: true}, "default_callback: needs exactly one"},
+		{"a default without callbacks", tokenstore.Consumer{DefaultCallback: true}, "default_callback: needs exactly one"},
 		{"a folder as default", tokenstore.Consumer{Callbacks: []string{"https://app.test/*"}, DefaultCallback: true}, "without a *"},
 		{"free queries of one", tokenstore.Consumer{Callbacks: one, CallbacksIgnoreQuery: true}, ""},
-		{"free queries of none", tokenstore.Consumer{CallbacksIgnoreQuery: true}, "has no callbacks"},
+		{"free queries without callbacks", tokenstore.Consumer{CallbacksIgnoreQuery: true}, "has no callbacks"},
 	} {
 		err := checkCallbackOptions(&test.c)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {

@@ -36,7 +36,7 @@ func TestCompletion(t *testing.T) {
 		{"consumers, declared ones too", []string{"consumer", "show", ""},
 			[]string{"ci-bot", "limited", "print.shop", "printer"}},
 		{"those that begin so", []string{"consumer", "remove", "print"}, []string{"print.shop", "printer"}},
-		{"none begins so", []string{"consumer", "update", "x"}, nil},
+		{"no key with that prefix", []string{"consumer", "update", "x"}, nil},
 		{"a key is all", []string{"consumer", "show", "printer", ""}, nil},
 		{"tokens", []string{"token", "revoke", "t"}, []string{"tok1", "tok2"}},
 		{"a consumer's flag", []string{"token", "list", "--consumer", "pr"},
@@ -45,7 +45,7 @@ func TestCompletion(t *testing.T) {
 			[]string{"READ_PUBLIC", "READ_PRIVATE"}},
 		{"signature methods", []string{"consumer", "add", "--signature-method", "RSA"},
 			[]string{"RSA-SHA1", "RSA-SHA256", "RSA-SHA512"}},
-		{"what can be cleared", []string{"consumer", "update", "printer", "--clear", "e"},
+		{"clearable settings", []string{"consumer", "update", "printer", "--clear", "e"},
 			[]string{"expires"}},
 	} {
 		// bash cuts at the colon

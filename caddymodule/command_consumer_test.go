@@ -121,7 +121,7 @@ func TestConsumerUpdate(t *testing.T) {
 			}
 			if got := a.must("GET", "/oauth1/consumers/app", ""); !maps.EqualFunc(got, bare,
 				reflect.DeepEqual) {
-				t.Errorf("set back: %v, want %v", got, bare)
+				t.Errorf("reset: %v, want %v", got, bare)
 			}
 		})
 	}

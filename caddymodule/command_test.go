@@ -147,7 +147,7 @@ func TestCommandsThatManage(t *testing.T) {
 
 		{"all tokens of a user are revoked", "", []string{"revoke", "--user", "bob", "--yes"},
 			[]string{"Revoked: 1 access token\n"}, ""},
-		{"revoke whose?", "", []string{"revoke"}, nil, "user consumer"},
+		{"revoke without a filter", "", []string{"revoke"}, nil, "user consumer"},
 
 		{"too many arguments", "", []string{"consumer", "show", "a", "b"}, nil, "accepts 1 arg"},
 	} {

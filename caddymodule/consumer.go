@@ -94,7 +94,7 @@ func (d *DeclaredConsumer) at() string {
 // checkConsumer refuses a consumer that could do harm or could never work. Declared consumers and
 // those of the admin API pass the same checks.
 func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
-	if err := checkKey(c.Key); err != nil {
+	if err := checkKey("key", c.Key); err != nil {
 		return err
 	}
 	if c.Name != "" {
@@ -103,16 +103,17 @@ func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 		}
 	}
 	if c.Secret != "" && c.RSAPublicKey != "" {
-		return errors.New("has a secret and an rsa_public_key: a consumer is verified with one of them only")
+		return errors.New("has a secret and an rsa_public_key: a consumer is verified with only one of them")
 	}
 	if err := adminapi.CheckSettings(c); err != nil {
 		return err
 	}
+	kind := keyKind(c)
 	for _, method := range c.SignatureMethods {
 		if err := checkSignatureMethod(method); err != nil {
 			return err
 		}
-		if strings.HasPrefix(method, "RSA-") != (c.RSAPublicKey != "") {
+		if oauth1.KeyKindOf(method) != kind {
 			return fmt.Errorf("signature_methods %q: the consumer has no key for it", method)
 		}
 	}
@@ -144,6 +145,18 @@ func checkConsumer(c *tokenstore.Consumer, l *policy.Levels) error {
 		}
 	}
 	return nil
+}
+
+// keyKind returns the kind of key that a consumer is verified with.
+func keyKind(c *tokenstore.Consumer) oauth1.KeyKind {
+	if c.RSAPublicKey == "" {
+		return oauth1.KeySecrets
+	}
+	key, err := oauth1.ParsePublicKey(c.RSAPublicKey)
+	if err != nil {
+		return oauth1.KeyUnknown
+	}
+	return oauth1.PublicKeyKind(key)
 }
 
 func checkSignatureMethod(method string) error {
@@ -187,10 +200,10 @@ func textFault(s string) error {
 }
 
 // checkKey refuses a key that can't be stored, shown or reached: in the path of a URL, . and .. are
-// not names.
-func checkKey(key string) error {
+// not names. what is the name of the field or parameter.
+func checkKey(what, key string) error {
 	if key == "." || key == ".." {
-		return fmt.Errorf("key %q: can't stand in the path of a URL", key)
+		return fmt.Errorf("%s %q: can't stand in the path of a URL", what, key)
 	}
-	return checkText("key", key)
+	return checkText(what, key)
 }

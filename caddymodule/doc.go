@@ -10,7 +10,8 @@
 //	verify.go       turns a signed request into an Identity or a Problem
 //	body.go         reads a form that is signed
 //	origin.go       finds the scheme and host that were signed
-//	rsakeys.go,
+//	credentials.go  finds the consumer and the access token that sign
+//	publickeys.go,
 //	hmackeys.go     cache prepared keys
 //	package policy  which requests are judged, in which form, and whether an Identity may make them:
 //	                it is asked four times for a request, and changes nothing

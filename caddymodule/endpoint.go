@@ -53,8 +53,9 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refus
 	if c.store, err = h.app.open(r.Context()); err != nil {
 		return c, refusal.Store.Because(err)
 	}
+	consumer, err := h.app.consumer(r.Context(), c.store, s.params.ConsumerKey)
 	unknown := func(string) *refusal.Problem { return refusal.EndpointUnknownConsumer }
-	c.consumer, problem = h.findConsumer(r.Context(), c.store, s, unknown)
+	c.consumer, problem = mayConsumerSign(consumer, err, s, unknown)
 	return c, problem
 }
 
@@ -74,18 +75,10 @@ func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal
 	return h.useNonce(r.Context(), c.store, &c.params, nil, c.timestamp, true)
 }
 
-// answerForm writes the credentials of a token, form-encoded (RFC 5849 section 2.1), in the order
-// of the pairs.
-func (h *Handler) answerForm(w http.ResponseWriter, pairs ...[2]string) error {
-	var body []byte
-	for i, pair := range pairs {
-		if i > 0 {
-			body = append(body, '&')
-		}
-		body = append(oauth1.AppendEncode(body, pair[0]), '=')
-		body = oauth1.AppendEncode(body, pair[1])
-	}
-	return h.answer(w, http.StatusOK, formType, body)
+// answerToken writes the credentials of a token and more, form-encoded (RFC 5849 section 2.1).
+func (h *Handler) answerToken(w http.ResponseWriter, key, secret string, more ...oauth1.Param) error {
+	params := []oauth1.Param{{Name: "oauth_token", Value: key}, {Name: "oauth_token_secret", Value: secret}}
+	return h.answer(w, http.StatusOK, formType, []byte(oauth1.EncodeForm(append(params, more...))))
 }
 
 func (h *Handler) answerJSON(w http.ResponseWriter, value any) error {

@@ -343,7 +343,7 @@ func TestOpenRegistration(t *testing.T) {
 		t.Errorf("a key with a control character: %d %q", w.Code, w.Body)
 	}
 	if w, _ := site.serve(plain("/+access-token", "another", "", "x", "")); w.Code != 401 || w.Body.String() != "Unknown consumer." {
-		t.Errorf("the exchange registers nobody: %d %q", w.Code, w.Body)
+		t.Errorf("the exchange registers a consumer: %d %q", w.Code, w.Body)
 	}
 	var last *httptest.ResponseRecorder
 	for range tokenstore.MaxWaiting {

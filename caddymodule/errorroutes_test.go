@@ -76,8 +76,8 @@ func TestErrorRoutesGetTheOriginalRequest(t *testing.T) {
 	})
 }
 
-// TestErrorRoutesGetNoFormThatAPageRead: a proxy in an error route fails if the request has a length
-// but no body any more.
+// TestErrorRoutesGetNoFormThatAPageRead: a proxy in an error route fails if the request has a
+// length but no body any more.
 func TestErrorRoutesGetNoFormThatAPageRead(t *testing.T) {
 	for _, option := range []string{"", "keep_authorization"} {
 		site := newTestSite(t, demoConsumer, option)
@@ -108,8 +108,8 @@ func TestErrorRoutesGetNoFormThatAPageRead(t *testing.T) {
 	}
 }
 
-// TestErrorRoutesGetNoBodyThatBrokeOff: a body that is too long for the site's request_body, or whose
-// sender went away, is read in part.
+// TestErrorRoutesGetNoBodyThatBrokeOff: a body that is too long for the site's request_body, or
+// whose sender went away, is read in part.
 func TestErrorRoutesGetNoBodyThatBrokeOff(t *testing.T) {
 	site := newTestSite(t, demoConsumer, "require_body_hash")
 	server := serverWithErrors(t, "handle_errors {\n respond \"sorry\" 418\n}")

@@ -85,7 +85,7 @@ func (n *IdentityHeaders) validate() error {
 func checkIdentityHeader(name string) error {
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
-		return fmt.Errorf("identity_headers %q: is no header name", name)
+		return fmt.Errorf("identity_headers %q: is not a header name", name)
 	case slices.Contains(reservedHeaders, policy.FoldHeaderName(name)):
 		return fmt.Errorf("identity_headers %q: has a meaning of its own in HTTP", name)
 	}
@@ -125,6 +125,8 @@ func (h *Handler) identify(r *http.Request, id *Identity) {
 		}
 	}
 
+	// Set replaces the identity of an earlier handler. A provider, which Map adds, would not: values
+	// that were Set, and earlier providers, take precedence over it.
 	repl := replacer(r)
 	repl.Set("http.auth.user.id", id.User)
 	repl.Set("http.auth.user.consumer", id.Consumer)

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
@@ -47,6 +50,72 @@ func TestIdentityForUpstream(t *testing.T) {
 	} {
 		if got, known := upstream.placeholders.Get("http.auth.user." + name); got != value || !known {
 			t.Errorf("{http.auth.user.%s}: %q, %v", name, got, known)
+		}
+	}
+}
+
+// TestPlaceholdersOfTheLastIdentity: an identity that an earlier handler left in the placeholders,
+// in either of the ways that Caddy has, is not the identity of this request. A handler that follows
+// may replace the identity.
+func TestPlaceholdersOfTheLastIdentity(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "policy /open/* {\n anonymous\n}\npolicy {\n permission READ_PUBLIC\n}")
+	token := site.grant("demo", "alice", "READ_PUBLIC")
+	other := site.grant("demo", "bob", "READ_PUBLIC")
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA1"}
+	signed := func() *http.Request { return site.sign(signer, "GET", "http://api.test/x", "") }
+	open := func() *http.Request { return httptest.NewRequest("GET", "http://api.test/open/x", nil) }
+	names := []string{"id", "consumer", "permission", "context"}
+	pass := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+	for before, leave := range map[string]func(*http.Request, *caddy.Replacer){
+		"nobody": func(*http.Request, *caddy.Replacer) {},
+		"a handler that sets values": func(_ *http.Request, repl *caddy.Replacer) {
+			for _, name := range names {
+				repl.Set("http.auth.user."+name, "mallory")
+			}
+		},
+		"a handler that provides values": func(_ *http.Request, repl *caddy.Replacer) {
+			repl.Map(func(name string) (any, bool) { return "mallory", strings.HasPrefix(name, "http.auth.user.") })
+		},
+		"another oauth1": func(r *http.Request, repl *caddy.Replacer) {
+			signer := signer
+			signer.Token, signer.TokenSecret = other.Key, other.Secret
+			earlier := site.sign(signer, "GET", r.URL.String(), "").WithContext(r.Context())
+			if err := site.handler.ServeHTTP(httptest.NewRecorder(), earlier, pass); err != nil {
+				t.Fatal(err)
+			}
+			if user, _ := repl.Get("http.auth.user.id"); user != "bob" && r.URL.Path == "/x" {
+				t.Fatalf("the earlier user is %q", user)
+			}
+		},
+	} {
+		for _, request := range []struct {
+			r    *http.Request
+			want []string
+		}{
+			{signed(), []string{"alice", "demo", "READ_PUBLIC", ""}},
+			{open(), []string{"", "", "", ""}},
+		} {
+			site.inRequest(request.r, func(r *http.Request, repl *caddy.Replacer) {
+				leave(r, repl)
+				judged := false
+				err := site.handler.ServeHTTP(httptest.NewRecorder(), r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+					judged = true
+					for i, name := range names {
+						if got, known := repl.Get("http.auth.user." + name); got != request.want[i] || !known {
+							t.Errorf("after %s, %s: {http.auth.user.%s} is %q, %v", before, r.URL, name, got, known)
+						}
+						repl.Set("http.auth.user."+name, "later")
+						if got, _ := repl.Get("http.auth.user." + name); got != "later" {
+							t.Errorf("after %s, %s: {http.auth.user.%s} stays %q", before, r.URL, name, got)
+						}
+					}
+					return nil
+				}))
+				if err != nil || !judged {
+					t.Errorf("after %s, %s: %v", before, r.URL, err)
+				}
+			})
 		}
 	}
 }
@@ -126,7 +195,7 @@ func TestCredentialsNeverReachTheUpstream(t *testing.T) {
 	r := httptest.NewRequest("GET", "/x", nil)
 	r.Header.Set("Authorization", "Bearer abc")
 	if _, upstream := site.serve(r); upstream.Header.Get("Authorization") != "Bearer abc" {
-		t.Error("what is not ours is taken away")
+		t.Error("an Authorization of another scheme is removed")
 	}
 }
 

@@ -95,7 +95,7 @@ func TestSharedUsersAreWarnedOf(t *testing.T) {
 			nil,
 		},
 		{
-			"a site where nobody can log in",
+			"a site without a login",
 			site("http://a.test", basic("", adminA)+"oauth1\n") + site("http://b.test", "oauth1\n"),
 			nil,
 		},

@@ -55,13 +55,10 @@ func initial(name string) string {
 	return "?"
 }
 
-// A notice is a refusal that a person reads on a page. The pages' catalogues hold its texts: a
-// title, what happened, and what to do.
+// A notice is a refusal that a person reads on a page, with what its texts need. The table in package
+// refusal has all of them.
 type notice struct {
 	*refusal.Problem
-	// key is the beginning of the keys of its texts, after "notice."; it is empty for a refusal
-	// without a page.
-	key string
 	// arg is inserted into its texts, if not nil: a name, an error that has a text, or a phrase.
 	arg any
 	// link leads on. linkKey is the key of the link's text, into which linkArg may be inserted.
@@ -69,18 +66,9 @@ type notice struct {
 	linkKey, linkArg string
 }
 
-// newNotice returns a notice that may have a link. The link has a text of its own, unless linkedBy
-// names another.
-func newNotice(status int, reason, key string) *notice {
-	return &notice{Problem: &refusal.Problem{Status: status, Reason: reason}, key: key, linkKey: key + ".link"}
-}
-
-// linkedBy returns the notice with the text of another key for its link.
-func (n *notice) linkedBy(key string) *notice {
-	linked := *n
-	linked.linkKey = key
-	return &linked
-}
+// newNotice returns the notice of a refusal in the table. It may get a link, which has a text of its
+// own unless linkKey is set.
+func newNotice(p *refusal.Problem) *notice { return &notice{Problem: p, linkKey: p.Notice + ".link"} }
 
 // A phrase is the key of a text that is inserted into another text.
 type phrase string
@@ -97,28 +85,19 @@ func (e *reasonError) Error() string { return fmt.Sprintf(e.format, e.args...) }
 
 func reason(format string, args ...any) error { return &reasonError{format, args} }
 
-var (
-	noticeCrossOrigin  = newNotice(403, "cross_origin", "cross_origin")
-	noticeForm         = newNotice(400, "form_malformed", "form")
-	noticeFormTooLarge = newNotice(413, "body_too_large", "form_too_large")
-	noticeStale        = newNotice(403, "csrf_invalid", "stale")
-)
-
-// about returns the notice with a value for its texts.
+// about gives the notice a value for its texts, and returns it.
 func (n *notice) about(arg any) *notice {
-	named := *n
 	if name, ok := arg.(string); ok {
 		arg = refusal.Printable(name)
 	}
-	named.arg = arg
-	return &named
+	n.arg = arg
+	return n
 }
 
-// to returns the notice with another link, which must be safe to follow.
+// to gives the notice a link, which must be safe to follow, and returns it.
 func (n *notice) to(link string) *notice {
-	linked := *n
-	linked.link = template.URL(link)
-	return &linked
+	n.link = template.URL(link)
+	return n
 }
 
 // storeNotice returns the notice for an error of the store. Such refusals have no page.
@@ -144,7 +123,7 @@ func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
 		value *template.HTML
 		key   string
 	}{{&view.Title, "title"}, {&view.Text, "text"}, {&view.Advice, "advice"}} {
-		if *text.value, err = l.Text("notice."+n.key+"."+text.key, args...); err != nil {
+		if *text.value, err = l.Text("notice."+n.Notice+"."+text.key, args...); err != nil {
 			return view, err
 		}
 	}
@@ -159,7 +138,7 @@ func (n *notice) view(l *pages.Language) (view pages.Message, err error) {
 func (n *notice) problem(l *pages.Language) *refusal.Problem {
 	english, p := l.English(), *n.Problem
 	args := n.args(english, func(name string) any { return name })
-	p.Text = english.Plain("notice."+n.key+".text", args...)
+	p.Text = english.Plain("notice."+n.Notice+".text", args...)
 	return &p
 }
 
@@ -249,7 +228,7 @@ func (h *Handler) leave(w http.ResponseWriter, location string) error {
 
 // refusePage answers with the page of a notice, and reports the refusal to the operator.
 func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, user string, n *notice) error {
-	if n.key == "" {
+	if n.Notice == "" {
 		return h.refuse(w, r, endpoint, n.Problem)
 	}
 	language := h.language(r)
@@ -289,17 +268,17 @@ func (h *Handler) readForm(w http.ResponseWriter, r *http.Request) (url.Values, 
 	seen, public := *r, h.origin(r)
 	seen.Host = strings.TrimSuffix(strings.ToLower(public.host), defaultPorts[public.scheme])
 	if err := h.csrf.Check(&seen); err != nil {
-		return nil, noticeCrossOrigin
+		return nil, newNotice(refusal.PageCrossOrigin)
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
-		return nil, noticeForm
+		return nil, newNotice(refusal.PageForm)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, h.MaxFormBody)
 	if err := r.ParseForm(); err != nil {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-			return nil, noticeFormTooLarge
+			return nil, newNotice(refusal.PageFormTooLarge)
 		}
-		return nil, noticeForm
+		return nil, newNotice(refusal.PageForm)
 	}
 	dropBody(r) // it was read: an error route must not announce its length to an upstream
 	return r.PostForm, nil

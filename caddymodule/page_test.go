@@ -38,7 +38,8 @@ func (s *testSite) open(target, user string) *httptest.ResponseRecorder {
 	return w
 }
 
-// send sends a page's form, as a browser does. The headers come in pairs, and replace the browser's.
+// send sends a page's form, as a browser does. The headers come in pairs, and replace the
+// browser's.
 func (s *testSite) send(target, user string, form url.Values, headers ...string) *httptest.ResponseRecorder {
 	s.t.Helper()
 	r := httptest.NewRequest("POST", "http://api.test"+target, strings.NewReader(form.Encode()))
@@ -246,7 +247,7 @@ func TestFormsComeFromThePage(t *testing.T) {
 		{"same-site is not same-origin", site.send(target, "alice", good(), "Sec-Fetch-Site", "same-site"), 403, "This did not come from our page"},
 		{"without a CSRF token", site.send(target, "alice", with("csrf", "")), 403, "Please look again"},
 		{"with a guessed one", site.send(target, "alice", with("csrf", "9999999999.AAAA")), 403, "Please look again"},
-		{"with one whose end was put off", site.send(target, "alice", with("csrf", "9"+good().Get("csrf"))), 403, "Please look again"},
+		{"with a later expiry", site.send(target, "alice", with("csrf", "9"+good().Get("csrf"))), 403, "Please look again"},
 		{"another user's", site.send(target, "bob", good()), 403, "Please look again"},
 		{"another request token's", site.send(other, "alice", good()), 403, "Please look again"},
 		{"another context", site.send(target+"&lp.context=firefox", "alice", good()), 403, "Please look again"},
@@ -320,7 +321,7 @@ func TestPagesOptions(t *testing.T) {
 		{"a style in a colour", Pages{Accent: "#fff}*{x:y"}, `must be a colour`},
 		{"a logo that is not there", Pages{Logo: filepath.Join(dir, "none.png")}, "none.png"},
 		{"a logo that is no image", Pages{Logo: write("logo.txt", "x")}, "must be a PNG, SVG, JPEG, WebP or GIF file"},
-		{"a logo that is something else", Pages{Logo: write("logo.png", "<svg/>")}, "is text/plain; charset=utf-8 and not image/png as its name says"},
+		{"a logo of another type", Pages{Logo: write("logo.png", "<svg/>")}, "is text/plain; charset=utf-8 and not image/png as its name says"},
 		{"a logo that is too large", Pages{Logo: write("large.svg", strings.Repeat("x", maxLogo+1))}, "is larger than 65536 bytes"},
 		{"a name with a line break", Pages{Name: "a\nb"}, "holds a control character"},
 		{"templates that are not there", Pages{Templates: filepath.Join(dir, "none")}, "none"},

@@ -146,8 +146,8 @@ func (p *Pages) validate(declared *policy.Levels, permissions []string, most tim
 
 // checkDefaultPermission refuses a level that users can't choose from a list.
 func checkDefaultPermission(level string, declared *policy.Levels) error {
-	if err := declared.Check(level); err != nil {
-		return fmt.Errorf("default_%w", err)
+	if _, ok := declared.Find(level); !ok {
+		return fmt.Errorf("default_permission %q: is not declared", level)
 	}
 	if level == policy.DesktopIntegration {
 		return fmt.Errorf("default_permission %q: is never offered beside others", level)

@@ -247,18 +247,22 @@ func englishTexts(t *testing.T) map[string]any {
 
 // TestNotices: every notice has its texts, and every text its notice.
 func TestNotices(t *testing.T) {
-	notices := []*notice{
-		noticeNoToken, noticeUnknownToken, noticeExpiredToken, noticeUnfinished, noticeOver, noticeReviewed, noticeAllowedByYou, noticeRefusedByYou,
-		noticeNoApplication,
-		noticeApplicationDisabled, noticeNoLevels, noticeContexts, noticeContext, noticeCallback, noticeNoCallback, noticeNoChoice, noticeNotOffered,
-		noticeDone, noticeCrossOrigin, noticeForm, noticeFormTooLarge, noticeStale,
+	problems := []*refusal.Problem{
+		refusal.PageNoToken, refusal.PageUnknownToken, refusal.PageExpiredToken, refusal.PageUnfinished, refusal.PageOver, refusal.PageReviewed, refusal.PageAllowedByYou, refusal.PageRefusedByYou,
+		refusal.PageNoApplication,
+		refusal.PageApplicationDisabled, refusal.PageNoLevels, refusal.PageContexts, refusal.PageContext, refusal.PageCallback, refusal.PageNoCallback, refusal.PageNoChoice, refusal.PageNotOffered,
+		refusal.PageDone, refusal.PageCrossOrigin, refusal.PageForm, refusal.PageFormTooLarge, refusal.PageStale,
 	}
 	set, err := pages.New(pages.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys, english := []string{"reviewed_by_you.continue"}, englishTexts(t)
-	for _, n := range notices {
+	for _, p := range problems {
+		n := newNotice(p)
+		if p == refusal.PageAllowedByYou || p == refusal.PageRefusedByYou {
+			n.linkKey = linkToAnswer
+		}
 		if english["notice."+n.linkKey] != nil {
 			keys = append(keys, n.linkKey)
 			n = n.to("?")
@@ -266,11 +270,11 @@ func TestNotices(t *testing.T) {
 		if n.arg == nil {
 			n = n.about("NAME")
 		}
-		keys = append(keys, n.key+".title", n.key+".text", n.key+".advice")
+		keys = append(keys, n.Notice+".title", n.Notice+".text", n.Notice+".advice")
 		for _, tag := range pages.Languages {
 			view, err := n.view(set.Language([]string{tag}))
 			if err != nil || view.Title == "" || view.Text == "" || view.Advice == "" || n.link != "" && view.LinkText == "" {
-				t.Errorf("%s: %s: %+v, %v", n.key, tag, view, err)
+				t.Errorf("%s: %s: %+v, %v", n.Notice, tag, view, err)
 			}
 		}
 	}
@@ -279,7 +283,7 @@ func TestNotices(t *testing.T) {
 			t.Errorf("no notice has the text %q", key)
 		}
 	}
-	unknown := &notice{Problem: new(refusal.Problem), key: "no_such"}
+	unknown := newNotice(&refusal.Problem{Notice: "no_such"})
 	if _, err := unknown.view(set.Language(nil)); err == nil {
 		t.Error("a notice without texts has a page")
 	}
@@ -313,7 +317,7 @@ func TestReasons(t *testing.T) {
 	}
 	for key := range texts {
 		if strings.Contains(key, " ") && !found[key] {
-			t.Errorf("the catalogues have %q, which nobody says", key)
+			t.Errorf("the catalogues have %q, which no page shows", key)
 		}
 	}
 }

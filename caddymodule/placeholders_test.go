@@ -154,7 +154,7 @@ func TestRefusalPlaceholders(t *testing.T) {
 			"not_reviewed|permission_unknown|Request token has not yet been reviewed. Try again later.|demo|" +
 				request.Key + "||"},
 
-		{"page: nobody is logged in", get("/+authorize-token?oauth_token=rt"),
+		{"page: no login", get("/+authorize-token?oauth_token=rt"),
 			"login_required||You need to be logged in to see this page.||rt||"},
 		{"page: token", page("/+authorize-token?oauth_token=rt"),
 			"token_unknown||Every request is answered once and then forgotten. If the application works, all is done. " +
@@ -201,7 +201,7 @@ func TestRefusalPlaceholdersAreSafe(t *testing.T) {
 	}
 	values, _, _ := site.published(plain("/x", "System-wide: Ubuntu (laptop)", "s", "schön", ""))
 	if !strings.HasSuffix(values, "|System-wide: Ubuntu (laptop)|schön||") {
-		t.Errorf("what is harmless is told as it is: %q", values)
+		t.Errorf("a harmless value is changed: %q", values)
 	}
 }
 

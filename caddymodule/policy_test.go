@@ -114,7 +114,7 @@ func TestUnreachablePolicies(t *testing.T) {
 		{"the same, named", "method GET", "method GET", false},
 		{"fewer methods", "method GET HEAD", "method HEAD", false},
 		{"more conditions", "path /a/*", "path /a/b\nmethod GET", false},
-		{"the same of a kind that nobody knows", "header X-A b", "header X-A b\npath /c", false},
+		{"the same of an unknown kind", "header X-A b", "header X-A b\npath /c", false},
 
 		{"above", "/a/b/*", "/a/*", true},
 		{"beside", "/a/*", "/ab", true},
@@ -126,7 +126,7 @@ func TestUnreachablePolicies(t *testing.T) {
 		{"a pattern in the middle", "/a/*/c", "/a/b/c", true},
 		{"a suffix", "*.html", "/a.html", true},
 		{"a placeholder", "/{http.vars.x}/*", "/a/b", true},
-		{"a pattern of what was sent", "/a/*", "/a/%2e%2e/b", true},
+		{"a pattern of the path as it was sent", "/a/*", "/a/%2e%2e/b", true},
 		{"double slashes, which are merged elsewhere", "/a/*", "/a//b", true},
 		{"another header", "header X-A b", "header X-A c", true},
 	} {

@@ -79,7 +79,7 @@ http://other.test:8080 {
 		{"anonymous by policy", "GET", "http://api.test/v1/open/x", command.Caller{}, false, "policy:  1 of 3: anonymous\nanswer:  passes"},
 		{"the path after handle_path", "GET", "http://api.test/v1/admin/x", command.Caller{User: "alice", Consumer: "ops-1", Permission: "READ_PRIVATE"}, false, "request: GET /admin/x\nwho:     user alice with READ_PRIVATE, by consumer ops-1\npolicy:  3 of 3: consumers ops-*; permission GET READ_PRIVATE\nanswer:  passes"},
 		{"the level", "GET", "http://api.test/v1/admin/x", command.Caller{User: "alice", Consumer: "ops-1", Permission: "READ_PUBLIC"}, true, "answer:  403 This request needs the permission READ_PRIVATE."},
-		{"a level nobody declared", "GET", "http://api.test/v1/admin/x", command.Caller{User: "alice", Permission: "READ_MINDS"}, true, "answer:  403 The permission READ_MINDS is not accepted here."},
+		{"an undeclared level", "GET", "http://api.test/v1/admin/x", command.Caller{User: "alice", Permission: "READ_MINDS"}, true, "answer:  403 The permission READ_MINDS is not accepted here."},
 		{"the context", "GET", "http://api.test/v1/projects/a/x", command.Caller{User: "alice", Permission: "READ_PUBLIC", Context: "b"}, true, "answer:  403 The access token was granted for another context."},
 		{"no policy", "GET", "http://api.test/v1/else", command.Caller{User: "alice", Permission: "READ_PUBLIC"}, true, "policy:  none of 3 matches\nanswer:  403"},
 		{"the default policy, two-legged", "GET", "http://api.test/x", command.Caller{Consumer: "ci-bot"}, false, "user robot with READ_PUBLIC, by consumer ci-bot"},

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -31,13 +32,10 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
 	if token.Callback == "" {
-		return h.answerForm(w, [2]string{"oauth_token", token.Key}, [2]string{"oauth_token_secret", token.Secret})
+		return h.answerToken(w, token.Key, token.Secret)
 	}
-	return h.answerForm(w,
-		[2]string{"oauth_token", token.Key},
-		[2]string{"oauth_token_secret", token.Secret},
-		[2]string{"oauth_callback_confirmed", "true"},
-	)
+	confirmed := oauth1.Param{Name: "oauth_callback_confirmed", Value: "true"}
+	return h.answerToken(w, token.Key, token.Secret, confirmed)
 }
 
 // registrable prepares an unknown consumer for registration. It is stored only if its signature is
@@ -50,12 +48,13 @@ func (h *Handler) registrable(c *consumerRequest) *refusal.Problem {
 		Created:        h.app.now(),
 	}
 	c.registers = true
-	err := checkConsumer(c.consumer, h.app.levels)
+	const name = "oauth_consumer_key"
+	err := checkKey(name, c.consumer.Key)
 	if err == nil && !tokenstore.Legible(c.consumer.Key) {
-		err = fmt.Errorf("key %q: holds a character that can't be seen", c.consumer.Key)
+		err = fmt.Errorf("%s %q: holds a character that can't be seen", name, c.consumer.Key)
 	}
 	if err != nil {
-		return refusal.Rejected("oauth_consumer_key", "oauth_consumer_"+err.Error()+".")
+		return refusal.Rejected(name, err.Error()+".")
 	}
 	return nil
 }

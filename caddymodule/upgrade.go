@@ -46,7 +46,7 @@ func (h *Handler) upgrades(protocol string) bool {
 func checkUpgrade(protocol string) error {
 	name, version, versioned := strings.Cut(protocol, "/")
 	if !httpguts.ValidHeaderFieldName(name) || versioned && !httpguts.ValidHeaderFieldName(version) {
-		return fmt.Errorf("upgrades %q: is no protocol, such as websocket or SPDY/3.1", protocol)
+		return fmt.Errorf("upgrades %q: must be a protocol such as websocket or SPDY/3.1", protocol)
 	}
 	return nil
 }

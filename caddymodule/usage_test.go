@@ -48,7 +48,7 @@ func TestUsageIsWrittenInBatches(t *testing.T) {
 		u.note(&tokenstore.AccessToken{Key: "c"}, time.Now())
 		u.end()
 		if len(store.batches) != 2 {
-			t.Error("the end lost what was noted")
+			t.Error("the end lost noted uses")
 		}
 	})
 }

@@ -197,7 +197,7 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 		consumer, valid = h.grantCSRFValid(form.Get("csrf"), user, form.Get("token"))
 	}
 	if !valid {
-		return "", noticeStale.to(h.endpoint(endpointTokens).here(nil))
+		return "", newNotice(refusal.PageStale).to(h.endpoint(endpointTokens).here(nil))
 	}
 	count, err := 1, error(nil)
 	if form.Has("consumer") {

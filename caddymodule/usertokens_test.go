@@ -156,15 +156,15 @@ func TestRevoke(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		one := revocation(t, page, "token", first.Key)
 		for name, w := range map[string]*httptest.ResponseRecorder{
-			"without a CSRF token":         site.send("/+oauth-tokens", "alice", url.Values{"token": {first.Key}}),
-			"another grant's CSRF token":   site.send("/+oauth-tokens", "alice", url.Values{"token": {second.Key}, "csrf": one["csrf"]}),
-			"a grant's token for all":      site.send("/+oauth-tokens", "alice", url.Values{"consumer": {first.Key}, "csrf": one["csrf"]}),
-			"another user":                 site.send("/+oauth-tokens", "bob", one),
-			"another user's grant":         site.send("/+oauth-tokens", "alice", url.Values{"token": {bobs.Key}, "csrf": one["csrf"]}),
-			"from another origin":          site.send("/+oauth-tokens", "alice", one, "Origin", "https://evil.test"),
-			"the page of another purpose":  site.send("/+oauth-tokens", "alice", url.Values{"token": {first.Key}, "csrf": {site.handler.csrfToken(endpointAuthorize, "alice", "token", first.Key)}}),
-			"all of nobody with a CSRF":    site.send("/+oauth-tokens", "alice", url.Values{"consumer": {""}, "csrf": one["csrf"]}),
-			"both, with the CSRF of a one": site.send("/+oauth-tokens", "alice", url.Values{"consumer": {"demo"}, "token": {first.Key}, "csrf": one["csrf"]}),
+			"without a CSRF token":          site.send("/+oauth-tokens", "alice", url.Values{"token": {first.Key}}),
+			"another grant's CSRF token":    site.send("/+oauth-tokens", "alice", url.Values{"token": {second.Key}, "csrf": one["csrf"]}),
+			"a grant's token for all":       site.send("/+oauth-tokens", "alice", url.Values{"consumer": {first.Key}, "csrf": one["csrf"]}),
+			"another user":                  site.send("/+oauth-tokens", "bob", one),
+			"another user's grant":          site.send("/+oauth-tokens", "alice", url.Values{"token": {bobs.Key}, "csrf": one["csrf"]}),
+			"from another origin":           site.send("/+oauth-tokens", "alice", one, "Origin", "https://evil.test"),
+			"the page of another purpose":   site.send("/+oauth-tokens", "alice", url.Values{"token": {first.Key}, "csrf": {site.handler.csrfToken(endpointAuthorize, "alice", "token", first.Key)}}),
+			"an empty consumer with a CSRF": site.send("/+oauth-tokens", "alice", url.Values{"consumer": {""}, "csrf": one["csrf"]}),
+			"both, with the CSRF of a one":  site.send("/+oauth-tokens", "alice", url.Values{"consumer": {"demo"}, "token": {first.Key}, "csrf": one["csrf"]}),
 		} {
 			if w.Code != 403 {
 				t.Errorf("%s: %d", name, w.Code)
@@ -193,7 +193,7 @@ func TestRevoke(t *testing.T) {
 		}
 		wantPage(t, site.open("/+oauth-tokens"+location, "alice"), 200, `role="status"`, "Release dashboard")
 		if strings.Contains(site.open("/+oauth-tokens"+location, "bob").Body.String(), `role="status"`) {
-			t.Error("somebody else reads of it")
+			t.Error("another user reads of it")
 		}
 	})
 	t.Run("one that is gone is no error, and was revoked", func(t *testing.T) {

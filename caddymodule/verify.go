@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
@@ -14,8 +13,6 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
-
-const plaintext = "PLAINTEXT"
 
 // signed is a request as its client signed it.
 type signed struct {
@@ -30,7 +27,7 @@ type signed struct {
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which does not cover the request.
-func (s *signed) plaintext() bool { return s.params.SignatureMethod == plaintext }
+func (s *signed) plaintext() bool { return s.params.SignatureMethod == oauth1.Plaintext }
 
 // parser reads OAuth parameters: oauth1.Parse or oauth1.ParseTokenRequest.
 type parser func(authorization []string, query string, form []byte) (oauth1.Params, error)
@@ -175,7 +172,9 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 // or an empty one.
 func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed) (*tokenstore.Consumer, *tokenstore.AccessToken, *refusal.Problem) {
 	p := &s.params
-	consumer, problem := h.findConsumer(ctx, store, s, refusal.UnknownConsumer.About)
+	found := credentials{app: h.app, store: store, consumerKey: p.ConsumerKey, accessKey: p.Token}
+	consumer, err := found.consumer(ctx)
+	consumer, problem := mayConsumerSign(consumer, err, s, refusal.UnknownConsumer.About)
 	switch {
 	case problem != nil && consumer == nil && problem.Kind == refusal.KindClient && anonymous(p):
 		return new(tokenstore.Consumer), nil, nil
@@ -184,7 +183,7 @@ func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed)
 	case p.Token == "":
 		return consumer, nil, nil
 	}
-	token, err := h.app.accessToken(ctx, store, p.Token)
+	token, err := found.accessToken(ctx)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return nil, nil, refusal.UnknownToken.About(p.Token)
@@ -202,15 +201,16 @@ func (h *Handler) lookUp(ctx context.Context, store tokenstore.Store, s *signed)
 // an empty token, and an empty secret in the signature. A known consumer's signature is invalid
 // with an empty secret.
 func anonymous(p *oauth1.Params) bool {
-	return p.HasToken && p.Token == "" && p.SignatureMethod == plaintext
+	return p.HasToken && p.Token == "" && p.SignatureMethod == oauth1.Plaintext
 }
 
-// findConsumer finds the consumer that signed. For an unknown consumer it returns nil, and the
-// problem that unknown makes of the key. For a consumer that may not sign it returns the consumer
-// and a problem.
-func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *signed, unknown func(key string) *refusal.Problem) (*tokenstore.Consumer, *refusal.Problem) {
+// mayConsumerSign judges what a look-up of the consumer returned. For an unknown consumer it returns
+// nil, and the problem that unknown makes of the key. For a consumer that may not sign it returns
+// the consumer and a problem.
+func mayConsumerSign(
+	consumer *tokenstore.Consumer, err error, s *signed, unknown func(key string) *refusal.Problem,
+) (*tokenstore.Consumer, *refusal.Problem) {
 	key := s.params.ConsumerKey
-	consumer, err := h.app.consumer(ctx, store, key)
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return nil, unknown(key)
@@ -227,14 +227,15 @@ func (h *Handler) findConsumer(ctx context.Context, store tokenstore.Store, s *s
 // verified checks the signature with the secrets of the consumer and the token.
 func (h *Handler) verified(s *signed, consumer *tokenstore.Consumer, tokenSecret string) bool {
 	method := s.params.SignatureMethod
-	isRSA := strings.HasPrefix(method, "RSA-")
-	if isRSA != (consumer.RSAPublicKey != "") ||
-		(len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method)) {
+	if len(consumer.SignatureMethods) > 0 && !slices.Contains(consumer.SignatureMethods, method) {
 		return false
 	}
-	if isRSA {
-		public, err := h.app.rsaKeys.get(consumer.RSAPublicKey)
-		return err == nil && h.matches(s, &oauth1.Key{RSA: public})
+	if consumer.RSAPublicKey != "" {
+		public, err := h.app.pemKeys.get(consumer.RSAPublicKey)
+		return err == nil && h.matches(s, &oauth1.Key{Public: public})
+	}
+	if oauth1.KeyKindOf(method) != oauth1.KeySecrets {
+		return false
 	}
 	key := oauth1.Key{ConsumerSecret: consumer.Secret, TokenSecret: tokenSecret}
 	if !s.plaintext() {

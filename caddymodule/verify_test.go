@@ -345,8 +345,8 @@ func TestForms(t *testing.T) {
 	for _, test := range []struct {
 		name, sent, rewritten, form, body string
 	}{
-		{"a POST without Content-Type is none, whatever method it is rewritten to", "POST", "PUT", "", form},
-		{"a PUT without Content-Type is none, though it is rewritten to POST", "PUT", "POST", "", form},
+		{"a POST without Content-Type is no form, even if its method is rewritten", "POST", "PUT", "", form},
+		{"a PUT without Content-Type is no form, even if it is rewritten to POST", "PUT", "POST", "", form},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := site.sign(signer, test.sent, "http://api.test/x", test.form)
@@ -400,7 +400,7 @@ func TestForms(t *testing.T) {
 		"an encoding to be lost":   {"Connection", "Content-Encoding", 400},
 		"a type to be lost":        {"Connection", "keep-alive, content-type", 400},
 		"a header of the site's":   {"Connection", "X-Tenant", 400},
-		"what Connection is for":   {"Connection", "TE, close,, Keep-Alive, Upgrade, HTTP2-Settings", 200},
+		"hop-by-hop options":       {"Connection", "TE, close,, Keep-Alive, Upgrade, HTTP2-Settings", 200},
 		"an encoded body, no form": {"Content-Encoding", "gzip", 200},
 	} {
 		t.Run("framing: "+name, func(t *testing.T) {
@@ -521,7 +521,7 @@ func TestAnonymous(t *testing.T) {
 			r.Header.Set("Authorization", `OAuth oauth_consumer_key="just looking", oauth_token="", oauth_signature_method="PLAINTEXT", oauth_signature="%26"`)
 			return r
 		}, 401},
-		{"empty token with a secret that nobody has", "policy {\n anonymous\n}\ninsecure_plaintext_over_http", func(*testSite) *http.Request {
+		{"empty token with an unknown secret", "policy {\n anonymous\n}\ninsecure_plaintext_over_http", func(*testSite) *http.Request {
 			r := httptest.NewRequest("GET", "http://api.test/", nil)
 			r.Header.Set("Authorization", `OAuth oauth_consumer_key="just looking", oauth_token="", oauth_signature_method="PLAINTEXT", oauth_signature="s%26"`)
 			return r
@@ -531,7 +531,7 @@ func TestAnonymous(t *testing.T) {
 			r.Header.Set("Authorization", `OAuth oauth_consumer_key="demo", oauth_token="", oauth_signature_method="PLAINTEXT", oauth_signature="%26"`)
 			return r
 		}, 401},
-		{"a bad signature is refused even where none is needed", "policy {\n anonymous\n}", func(s *testSite) *http.Request {
+		{"a bad signature is refused even if no signature is needed", "policy {\n anonymous\n}", func(s *testSite) *http.Request {
 			return s.sign(oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "guess", SignatureMethod: "HMAC-SHA1"}, "GET", "http://api.test/", "")
 		}, 401},
 	} {

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,17 +20,21 @@ import (
 	"time"
 )
 
-// 100 reloads under load, each with other policies, consumers and identity headers. Two configurations take turns; what
-// passes in the one is refused by the other, and each writes other headers, so that a request which is judged by a part of
-// both shows. As in TestReloadsUnderLoadLoseNothing, a request that got no answer is sent again, and must not have been taken
-// in before.
+// 100 reloads under load, each with other policies, consumers and identity headers. Two
+// configurations take turns. Each refuses the requests that the other accepts, and each writes
+// other headers, so a request that was judged by parts of both is noticed. As in
+// TestReloadsUnderLoadLoseNothing, a request without an answer is sent again, and must not have
+// been handled before.
 func TestAttackReloads(t *testing.T) {
 	up := newUpstream(t)
 	configuration := func(n int) site {
 		who := []string{"even", "odd"}[n%2]
 		return site{
-			App:    "consumer demo {\n\tsecret s3cr3t\n}\nconsumer " + who + " {\n\tsecret s-" + who + "\n\ttwo_legged " + who + " READ_PUBLIC\n}",
-			OAuth1: "identity_headers {\n\tuser X-" + who + "-User\n\tconsumer X-" + who + "-Consumer\n}\npolicy /" + who + "/* {\n\tconsumers " + who + "\n\tpermission READ_PUBLIC\n}\npolicy /both/* {\n\tpermission READ_PUBLIC\n}\npolicy {\n\tdeny\n}",
+			App: "consumer demo {\n\tsecret s3cr3t\n}\nconsumer " + who + " {\n\tsecret s-" + who +
+				"\n\ttwo_legged " + who + " READ_PUBLIC\n}",
+			OAuth1: "identity_headers {\n\tuser X-" + who + "-User\n\tconsumer X-" + who + "-Consumer\n}\npolicy /" +
+				who + "/* {\n\tconsumers " + who +
+				"\n\tpermission READ_PUBLIC\n}\npolicy /both/* {\n\tpermission READ_PUBLIC\n}\npolicy {\n\tdeny\n}",
 		}
 	}
 	srv := startServer(t, configuration(0), up.URL)
@@ -60,7 +63,8 @@ func TestAttackReloads(t *testing.T) {
 					r := parseReceived(t, got)
 					for _, name := range []string{"even", "odd"} {
 						user, consumer := r.Header.Get("X-"+name+"-User"), r.Header.Get("X-"+name+"-Consumer")
-						if name == who && (user != who || consumer != who) || name != who && (user == who || consumer != "") {
+						if name == who && (user != who || consumer != who) || name != who &&
+							(user == who || consumer != "") {
 							t.Errorf("%s at %s reached the upstream as %v", who, path, r.Header)
 							return
 						}
@@ -94,11 +98,12 @@ func TestAttackReloads(t *testing.T) {
 	if most := int64(100 * 4 * (4 + 1)); resent.Load() > most {
 		t.Errorf("%d requests were sent again, which is more than the %d that 100 reloads explain", resent.Load(), most)
 	}
-	t.Logf("%d and %d requests passed in the course of 100 reloads; %d were sent again", passed[0].Load(), passed[1].Load(), resent.Load())
+	t.Logf("%d and %d requests passed in the course of 100 reloads; %d were sent again", passed[0].Load(),
+		passed[1].Load(), resent.Load())
 }
 
-// Whatever happens to the files of a store: the server says at start what is wrong with it, or serves, and then nobody gets
-// in who could not before.
+// After any damage to the files of a store, the server names the damage at its start, or it serves.
+// If it serves, it accepts no request that it refused before.
 func TestAttackDamagedStore(t *testing.T) {
 	up := newQuickUpstream(t)
 	master := startServer(t, site{}, up.URL)
@@ -175,26 +180,15 @@ func TestAttackDamagedStore(t *testing.T) {
 	}
 }
 
-// startsDamaged starts a server that may end at once, if it says why; false if it does.
+// startsDamaged starts a server that may end at once. It returns false if the server ends and logs
+// why.
 func startsDamaged(t *testing.T, srv *server) bool {
 	t.Helper()
-	cmd := srv.command(context.Background(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
-	cmd.Stdout, cmd.Stderr = srv.log, srv.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	srv.cmd, srv.exited = cmd, exited
+	srv.spawn()
 	up := false
 	srv.waitUntil("it answers or ends", func() error {
-		select {
-		case <-exited:
+		if !srv.running() {
 			return nil
-		default:
 		}
 		// The sites may listen before the store turns out to be damaged.
 		if up = strings.Contains(srv.log.String(), "serving initial configuration"); !up {
@@ -209,14 +203,17 @@ func startsDamaged(t *testing.T, srv *server) bool {
 			t.Log("Badger panics, in a goroutine of its own, on a table whose index is damaged: closed, if not clear")
 			return false
 		}
-		if strings.Contains(log, "panic:") || !strings.Contains(log, "open store") || !strings.Contains(log, srv.dir+"/store") {
-			t.Errorf("it ended, and does not say what is wrong with its store:\n%s", srv.log.tail(5))
+		if strings.Contains(log, "panic:") || !strings.Contains(log, "open store") ||
+			!strings.Contains(log, srv.dir+"/store") {
+			t.Errorf("it ended, and does not name the damage of its store:\n%s", srv.log.tail(5))
 		}
 	}
 	return up
 }
 
-// CWE-400, CVE-2007-6750 and RFC 9112 section 9.8: idle connections, readers that do not read, and an upstream that dies in the middle of its answer hold up nobody else.
+// CWE-400, CVE-2007-6750 and RFC 9112 section 9.8: other requests are not held up by idle
+// connections, by clients that do not read, or by an upstream that dies in the middle of its
+// answer.
 func TestAttackIdleAndSlow(t *testing.T) {
 	broken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -237,14 +234,18 @@ func TestAttackIdleAndSlow(t *testing.T) {
 	}()
 	large := strings.Repeat("x", 64<<20)
 	up := newQuickUpstream(t)
-	big := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, large) })}
+	big := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request) {
+		io.WriteString(w, large)
+	})}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	go big.Serve(l)
 	defer big.Close()
-	srv := startServer(t, site{Handler: "reverse_proxy /broken " + broken.Addr().String() + "\nreverse_proxy /big " + l.Addr().String() + "\nreverse_proxy {{.Upstream}}"}, up.URL)
+	srv := startServer(t, site{Handler: "reverse_proxy /broken " + broken.Addr().String() + "\nreverse_proxy /big " +
+		l.Addr().String() + "\nreverse_proxy {{.Upstream}}"}, up.URL)
 	s := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)}
 
 	var limit syscall.Rlimit
@@ -296,8 +297,10 @@ func TestAttackIdleAndSlow(t *testing.T) {
 	}
 	slices.Sort(took)
 	heap := heapInUse(t, srv)
-	t.Logf("with %d idle connections: of 100 requests the median took %v, the slowest %v; %d MB of heap", n, took[50], took[99], heap>>20)
-	// The slowest may have met a machine that was busy with something else; most must not have met anything.
+	t.Logf("with %d idle connections: of 100 requests the median took %v, the slowest %v; %d MB of heap", n, took[50],
+		took[99], heap>>20)
+	// The slowest requests may have been slowed by other work on the machine. Most must not be
+	// slow.
 	if took[75] > time.Second {
 		t.Errorf("every fourth request took more than %v", took[75])
 	}
@@ -306,8 +309,8 @@ func TestAttackIdleAndSlow(t *testing.T) {
 	}
 }
 
-// A configuration that is taken away, and with it the store, while requests are being judged: they are answered 503, and none
-// passes unjudged.
+// The configuration, and with it the store, is removed while requests are being judged. They are
+// answered with 503, and none passes unjudged.
 func TestAttackStoreTakenAway(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{}, up.URL)
@@ -325,16 +328,18 @@ func TestAttackStoreTakenAway(t *testing.T) {
 		header := s.sign(t, req, body).Header.Get("Authorization")
 		conn, r := srv.dial(t)
 		conn.SetDeadline(time.Now().Add(patience))
-		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header, "Expect: 100-continue"}, body)
+		message := srv.message("POST", "/", []string{"Content-Type: " + formType, "Authorization: " + header,
+			"Expect: 100-continue"}, body)
 		io.WriteString(conn, message[:len(message)-500])
-		// The directive reads the form, so that it is the directive that waits for the rest.
+		// The directive reads the form, so the directive waits for the rest of it.
 		if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
 			t.Fatalf("%q, %v, want 100 Continue", line, err)
 		}
 		r.ReadString('\n')
 		conns = append(conns, waiting{conn, r})
 	}
-	other := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tgrace_period %s\n}\nhttp://127.0.0.1:%s {\n\trespond gone\n}\n", srv.admin, patience, freePort(t))
+	other := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tgrace_period %s\n}\nhttp://127.0.0.1:%s {\n\trespond gone\n}\n",
+		srv.admin, patience, freePort(t))
 	if err := srv.load(other); err != nil {
 		t.Fatal(err)
 	}

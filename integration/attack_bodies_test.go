@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// bodyLine signs a POST of the path with HMAC-SHA1. The form is what the signature covers of the
-// body, and may be less than what is sent.
+// bodyLine signs a POST of the path with HMAC-SHA1. The signature covers form, which may be only a
+// part of the body that is sent.
 func bodyLine(t testing.TB, srv *server, tok token, path, form string, more ...pair) string {
 	t.Helper()
 	params := append(signer{Consumer: demoKey, Token: tok}.params(), more...)
@@ -33,9 +33,9 @@ func bodyLine(t testing.TB, srv *server, tok token, path, form string, more ...p
 	return "Authorization: " + authorization(append(params, pair{"oauth_signature", sig}))
 }
 
-// RFC 5849 section 3.4.1.3.1: a form is part of the signature. On the way from a client to the
-// upstream somebody may change a body that is not, so nothing may look like a form to one of the
-// two only.
+// RFC 5849 section 3.4.1.3.1: the signature covers a form and no other body. An attacker between
+// the client and the upstream may change other bodies. So a body must be a form to both or to
+// neither.
 func TestAttackFormsThatHide(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}",
@@ -81,7 +81,7 @@ func TestAttackFormsThatHide(t *testing.T) {
 			srv.wantRefused(t, up, what+", "+how, http.StatusBadRequest, "malformed", srv.rawly(t, request))
 		}
 	}
-	// However odd the parameters are, what begins like a form is signed like one, or refused.
+	// A body that begins like a form is signed like one or refused, however odd its parameters are.
 	t.Run("odd parameters hide nothing", func(t *testing.T) {
 		for _, more := range []string{
 			";", ";;", "; charset", "; =x", ";charset=a;charset=b", `;a="b`, "; a=b c", "\t", " ;x", ";\x80",
@@ -96,7 +96,7 @@ func TestAttackFormsThatHide(t *testing.T) {
 			wantUnseen(t, up, more)
 		}
 	})
-	t.Run("compressed in truth", func(t *testing.T) {
+	t.Run("bodies that are really compressed", func(t *testing.T) {
 		var packed bytes.Buffer
 		w := gzip.NewWriter(&packed)
 		io.WriteString(w, body)
@@ -105,7 +105,7 @@ func TestAttackFormsThatHide(t *testing.T) {
 		srv.wantRefused(t, up, "gzip", http.StatusBadRequest, "malformed", srv.rawly(t, srv.message("POST",
 			"/x", lines, packed.String())))
 	})
-	t.Run("what is fine", func(t *testing.T) {
+	t.Run("bodies that are accepted", func(t *testing.T) {
 		for what, c := range map[string]struct {
 			lines []string
 			form  bool
@@ -145,7 +145,7 @@ func TestAttackFormsThatHide(t *testing.T) {
 			wantUnseen(t, up, what)
 		}
 	})
-	t.Run("what is not signed is nobody's business", func(t *testing.T) {
+	t.Run("unsigned bodies are not restricted", func(t *testing.T) {
 		for _, lines := range [][]string{
 			{"Content-Type: application/x-www-form-urlencoded, x"}, {"Content-Type: form"}, {form,
 				"Content-Encoding: gzip"}, {"Connection: X-Anything"},
@@ -157,8 +157,9 @@ func TestAttackFormsThatHide(t *testing.T) {
 	})
 }
 
-// RFC 9110 section 7.6.1: a proxy removes what Connection lists. So the client could have it take
-// away what was judged with the request. Only names that belong to the connection may stand there.
+// RFC 9110 section 7.6.1: a proxy removes the headers that Connection lists. A client could use
+// that to remove headers that the policy has seen. So Connection may list only names that belong to
+// the connection.
 func TestAttackConnectionLists(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}",
@@ -201,8 +202,8 @@ func TestAttackConnectionLists(t *testing.T) {
 	up.take()
 }
 
-// The OAuth Request Body Hash extension: whoever signs the hash of the body has signed all of it, a
-// form too.
+// The OAuth Request Body Hash extension: a signature of the body's hash covers the whole body, also
+// a form.
 func TestAttackBodyHash(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, anyHost("", ""), up.URL)
@@ -254,7 +255,7 @@ func TestAttackBodyHash(t *testing.T) {
 			t.Errorf("%s: the upstream got %v", what, seen)
 		}
 	}
-	t.Run("a hash that nobody signed", func(t *testing.T) {
+	t.Run("a hash that is not signed", func(t *testing.T) {
 		line := bodyLine(t, srv, tok, "/x", "") + ", oauth_body_hash=\"" + escape(sum(body).value) + "\""
 		got := srv.raw(t, srv.message("POST", "/x", []string{line, "Content-Type: " + formType}, body))
 		want(t, "added later", got, http.StatusUnauthorized, "Invalid signature.")
@@ -262,9 +263,8 @@ func TestAttackBodyHash(t *testing.T) {
 	})
 }
 
-// A POST that does not say what it is is a form only where the OAuth parameters are in it
-// (Launchpad's own token calls send such); else it is nobody's, and goes on as it comes, however
-// large.
+// A POST without a Content-Type is a form only if the OAuth parameters are in it, as in Launchpad's
+// own token calls. Otherwise it is passed on unchanged, whatever its size.
 func TestAttackBodiesOfNoType(t *testing.T) {
 	up := newUpstream(t)
 	const policies = "max_form_body 64KiB\n" +
@@ -331,7 +331,7 @@ func TestAttackBodiesOfNoType(t *testing.T) {
 			"Invalid signature.")
 		wantUnseen(t, up, "more than was signed")
 	})
-	// A body that goes on as it comes must not wait for its end.
+	// A body that is passed on unchanged is streamed.
 	t.Run("it is streamed", func(t *testing.T) {
 		conn, r := srv.dial(t)
 		conn.SetDeadline(time.Now().Add(patience))
@@ -358,13 +358,13 @@ func TestAttackBodiesOfNoType(t *testing.T) {
 	})
 }
 
-// CWE-407: to sort a million parameters costs more than to send them. RFC 9110 section 15.5.14.
+// CWE-407: sorting a million parameters costs more than sending them. RFC 9110 section 15.5.14.
 func TestAttackManyParameters(t *testing.T) {
 	const most = 10_000
 	up := newUpstream(t)
 	s := anyHost("max_form_body 4MiB\n"+
 		"policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission WRITE_PRIVATE\n}", "")
-	// Caddy's default leaves no room for so many in a header.
+	// Caddy's default limit is too small for that many in a header.
 	s.Global = "debug\nservers {\n\tmax_header_size 1MiB\n}"
 	srv := startServer(t, s, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
@@ -437,19 +437,19 @@ func TestAttackManyParameters(t *testing.T) {
 			srv.wantRefused(t, up, endpoint, http.StatusRequestEntityTooLarge, "too_many_parameters", send)
 		}
 	})
-	t.Run("what is not signed has no bound", func(t *testing.T) {
+	t.Run("unsigned requests have no limit", func(t *testing.T) {
 		want(t, "query", srv.raw(t, srv.message("GET", "/open/x?"+many(most+1), nil, "")), http.StatusOK, "")
 		want(t, "form", srv.raw(t, srv.message("POST", "/open/x", []string{formLine}, many(most+1))),
 			http.StatusOK, "")
 		up.take()
 	})
-	t.Run("the CPU does not mind", func(t *testing.T) {
+	t.Run("little CPU time", func(t *testing.T) {
 		const requests = 20
 		body := strings.Repeat("a&", 1<<19-1) // a MiB
 		for what, consumer := range map[string]string{"a form": demoKey,
 			"a form, unknown consumer": "nobody"} {
-			// HMAC, since PLAINTEXT sorts nothing. What is signed is wrong, which is found out in
-			// the end only.
+			// HMAC, because PLAINTEXT sorts nothing. The signature is wrong, which the server
+			// notices only at the end.
 			params := append(signer{Consumer: consumer, Token: tok}.params(), pair{"oauth_signature", "AAAA"})
 			lines := []string{"Authorization: " + authorization(params), formLine}
 			request := srv.message("POST", "/x", lines, body)
@@ -473,7 +473,7 @@ func TestAttackManyParameters(t *testing.T) {
 	})
 }
 
-// cpu is the time that the server's process has spent (proc(5)).
+// cpu returns the CPU time that the server's process has spent (proc(5)).
 func (srv *server) cpu(t testing.TB) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", srv.cmd.Process.Pid))
@@ -487,6 +487,6 @@ func (srv *server) cpu(t testing.TB) time.Duration {
 	if err1 != nil || err2 != nil {
 		t.Fatal(err1, err2)
 	}
-	const ticks = 100 // USER_HZ, on all that Go runs on
+	const ticks = 100 // USER_HZ on all systems that Go runs on
 	return time.Duration(user+system) * time.Second / ticks
 }

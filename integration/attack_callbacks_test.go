@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// `require_callback` keeps a site from session fixation (OAuth Core 1.0a, the advisory 2009.1).
-// Another site of the same app may do without; what is made there must not be good here.
+// `require_callback` protects a site from session fixation (OAuth Core 1.0a, advisory 2009.1).
+// Another site of the same app may not require callbacks. The protected site must refuse its
+// request tokens.
 func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 	s := site{
 		Global: "debug", OAuth1: "require_callback", Handler: "respond strict",
@@ -17,7 +18,7 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 			"\t\tuser {http.request.header.X-Test-User}\n\t}\n\trespond lax\n}",
 		Vars: map[string]string{"Lax": freePort(t)},
 	}
-	up := newUpstream(t) // nothing comes here
+	up := newUpstream(t) // no request reaches it
 	srv := startServer(t, s, up.URL)
 	w := walker{t, srv, demoKey, demoSecret}
 	lax := "http://127.0.0.1:" + srv.names["Lax"]
@@ -43,7 +44,7 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 	exchange := func(origin string, tok token, more ...pair) func() (reply, error) {
 		return func() (reply, error) { return post(origin, "/+access-token", w.params(tok, more...)), nil }
 	}
-	// asked asks for the authorize page of one of the sites, or sends its form.
+	// asked requests the authorize page of one of the sites, or sends its form.
 	asked := func(method, origin, query string, fields url.Values) func() (reply, error) {
 		return func() (reply, error) {
 			req, err := http.NewRequest(method, origin+"/+authorize-token?"+query,
@@ -88,7 +89,7 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 			got := srv.wantRefused(t, up, what, http.StatusBadRequest, "callback_absent", asked("GET", strict,
 				"oauth_token="+tok.Key+more, nil))
 			isPage(what, got)
-			// With the form of the other site's page, since this one shows none.
+			// The form is that of the other site's page, because this site shows none.
 			fields := fillIn(laxPage.Body, "READ_PUBLIC")
 			got = srv.wantRefused(t, up, what, http.StatusBadRequest, "callback_absent", asked("POST", strict,
 				"oauth_token="+tok.Key+more, fields))
@@ -122,7 +123,7 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the other site goes on", func(t *testing.T) {
+	t.Run("the other site still works", func(t *testing.T) {
 		tok := requestToken(lax)
 		srv.wantRefused(t, up, "here", http.StatusUnauthorized, "callback_absent", exchange(strict, tok))
 		reviewAt(t, asked, lax, tok)
@@ -131,14 +132,14 @@ func TestAttackCallbacksOfAnotherSite(t *testing.T) {
 			t.Errorf("there: %d %s %v", got.Status, got.Body, err)
 		}
 	})
-	t.Run("a wrong signature is a wrong signature", func(t *testing.T) {
+	t.Run("a wrong signature is refused as such", func(t *testing.T) {
 		tok := requestToken(lax)
 		got := post(strict, "/+access-token", walker{t, srv, demoKey, "wrong"}.params(tok))
 		if got.Status != http.StatusUnauthorized || strings.Contains(got.Body, "callback") {
 			t.Errorf("%d %s", got.Status, got.Body)
 		}
 	})
-	t.Run("what has a callback is good at both", func(t *testing.T) {
+	t.Run("a token with a callback is valid at both sites", func(t *testing.T) {
 		for _, callback := range []string{"oob", "https://client.example/ready"} {
 			for _, made := range []string{lax, strict} {
 				tok := requestToken(made, pair{"oauth_callback", callback})

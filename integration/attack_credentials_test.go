@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A forger signs what he likes with what he has.
+// A forger signs requests with the secrets and keys that it has.
 type forger struct {
 	consumer string
 	token    string // its key
@@ -47,7 +47,7 @@ func (f forger) get(t *testing.T, srv *server, mangle func(string) string) reply
 	return srv.raw(t, srv.message("GET", "/x", []string{"Authorization: " + f.header(t, srv, "/x", mangle)}, ""))
 }
 
-// RFC 5849 sections 3.4 and 4: secrets are good for what they were given for, and for nothing else.
+// RFC 5849 sections 3.4 and 4: a secret is valid only for its own consumer, token and method.
 func TestAttackCredentials(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{
@@ -63,7 +63,8 @@ func TestAttackCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	pkcs1 := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)}))
+	pkcs1 := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY",
+		Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)}))
 	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "alice", "secret": "alice-secret"})
 	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "eve", "secret": "eve-secret"})
 	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "robot", "rsa_public_key": public})
@@ -75,10 +76,11 @@ func TestAttackCredentials(t *testing.T) {
 	robot := srv.issue(t, "robot", "salgado", "READ_PUBLIC", nil)
 	hmacs := []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512"}
 
-	// refused checks that nothing but a 400, 401 or 431 comes of it, and that nothing reaches the upstream.
+	// refused checks that the answer is a 400, 401 or 431, and that nothing reaches the upstream.
 	refused := func(t *testing.T, what string, got reply, body string) {
 		t.Helper()
-		if got.Status != http.StatusUnauthorized && got.Status != http.StatusBadRequest && got.Status != http.StatusRequestHeaderFieldsTooLarge || body != "" && got.Body != body {
+		if got.Status != http.StatusUnauthorized && got.Status != http.StatusBadRequest &&
+			got.Status != http.StatusRequestHeaderFieldsTooLarge || body != "" && got.Body != body {
 			t.Errorf("%s: %d %s, want %s", what, got.Status, got.Body, body)
 		}
 		if n := len(up.take()); n > 0 {
@@ -86,7 +88,7 @@ func TestAttackCredentials(t *testing.T) {
 		}
 	}
 
-	t.Run("they are good for what they are for", func(t *testing.T) {
+	t.Run("valid for their own purpose", func(t *testing.T) {
 		for _, f := range []forger{
 			{"alice", alice.Key, "HMAC-SHA1", secrets{consumer: "alice-secret", token: alice.Secret}},
 			{"robot", robot.Key, "RSA-SHA256", secrets{key: key}},
@@ -99,29 +101,41 @@ func TestAttackCredentials(t *testing.T) {
 		for _, s := range []secrets{
 			{consumer: "eve-secret", token: alice.Secret}, {consumer: "eve-secret", token: eve.Secret}, {consumer: "eve-secret"}, {consumer: "alice-secret", token: alice.Secret},
 		} {
-			refused(t, "alice's token", forger{"eve", alice.Key, "HMAC-SHA1", s}.get(t, srv, nil), "Unknown access token ("+alice.Key+").")
+			refused(t, "alice's token", forger{"eve", alice.Key, "HMAC-SHA1", s}.get(t, srv, nil),
+				"Unknown access token ("+alice.Key+").")
 		}
-		refused(t, "no token at all", forger{"eve", "", "HMAC-SHA1", secrets{consumer: "eve-secret"}}.get(t, srv, nil), "")
-		refused(t, "one's own token with another's secret", forger{"eve", eve.Key, "HMAC-SHA1", secrets{consumer: "eve-secret", token: alice.Secret}}.get(t, srv, nil), "Invalid signature.")
-		refused(t, "alice's key with eve's token", forger{"alice", eve.Key, "HMAC-SHA1", secrets{consumer: "eve-secret", token: eve.Secret}}.get(t, srv, nil), "Unknown access token ("+eve.Key+").")
-		refused(t, "the secrets exchanged", forger{"alice", alice.Key, "HMAC-SHA1", secrets{consumer: alice.Secret, token: "alice-secret"}}.get(t, srv, nil), "Invalid signature.")
+		refused(t, "no token at all", forger{"eve", "", "HMAC-SHA1", secrets{consumer: "eve-secret"}}.get(t, srv,
+			nil), "")
+		refused(t, "one's own token with another's secret",
+			forger{"eve", eve.Key, "HMAC-SHA1", secrets{consumer: "eve-secret", token: alice.Secret}}.get(t, srv,
+				nil), "Invalid signature.")
+		refused(t, "alice's key with eve's token",
+			forger{"alice", eve.Key, "HMAC-SHA1", secrets{consumer: "eve-secret", token: eve.Secret}}.get(t, srv,
+				nil), "Unknown access token ("+eve.Key+").")
+		refused(t, "the secrets exchanged", forger{"alice", alice.Key, "HMAC-SHA1",
+			secrets{consumer: alice.Secret, token: "alice-secret"}}.get(t, srv, nil), "Invalid signature.")
 	})
 	t.Run("a request token as an access token, and back", func(t *testing.T) {
 		w := walker{t, srv, "alice", "alice-secret"}
 		waiting, reviewed := w.requestToken(), w.requestToken()
 		srv.review(t, reviewed.Key, "salgado", "WRITE_PRIVATE", nil)
 		for _, tok := range []token{waiting, reviewed} {
-			refused(t, "a request token", forger{"alice", tok.Key, "HMAC-SHA1", secrets{consumer: "alice-secret", token: tok.Secret}}.get(t, srv, nil), "Unknown access token ("+tok.Key+").")
+			refused(t, "a request token", forger{"alice", tok.Key, "HMAC-SHA1",
+				secrets{consumer: "alice-secret", token: tok.Secret}}.get(t, srv, nil),
+				"Unknown access token ("+tok.Key+").")
 		}
 		w.want(w.exchange(alice), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 		thief := walker{t, srv, "eve", "eve-secret"}
 		w.want(thief.exchange(reviewed), http.StatusUnauthorized, "The request token is unknown, or was used already.")
 		w.want(w.exchange(token{reviewed.Key, "guessed"}), http.StatusUnauthorized, "Invalid OAuth signature.")
 		w.want(w.exchange(reviewed), http.StatusOK, "")
-		refused(t, "a request token that was exchanged", forger{"alice", reviewed.Key, "HMAC-SHA1", secrets{consumer: "alice-secret", token: reviewed.Secret}}.get(t, srv, nil), "")
+		refused(t, "a request token that was exchanged",
+			forger{"alice", reviewed.Key, "HMAC-SHA1",
+				secrets{consumer: "alice-secret", token: reviewed.Secret}}.get(t, srv, nil), "")
 		up.take()
 	})
-	// The confusion of JSON web tokens, CVE-2015-9235 and CVE-2016-10555: the public key taken for a shared secret.
+	// The algorithm confusion of JSON web tokens, CVE-2015-9235 and CVE-2016-10555: a public key is
+	// used as a shared secret.
 	t.Run("an RSA consumer's public key as its secret", func(t *testing.T) {
 		for _, consumer := range []string{"robot", "changed"} {
 			tok := robot
@@ -129,11 +143,14 @@ func TestAttackCredentials(t *testing.T) {
 				tok = srv.issue(t, "changed", "salgado", "READ_PUBLIC", nil)
 			}
 			for _, secret := range []string{
-				"", public, strings.TrimSpace(public), strings.ReplaceAll(public, "\n", ""), strings.ReplaceAll(public, "\n", "\r\n"), pkcs1, string(der),
+				"", public, strings.TrimSpace(public), strings.ReplaceAll(public, "\n", ""),
+				strings.ReplaceAll(public, "\n", "\r\n"), pkcs1, string(der),
 				base64.StdEncoding.EncodeToString(der), key.N.String(), string(key.N.Bytes()), "old-secret",
 			} {
 				for _, method := range append(hmacs, "PLAINTEXT") {
-					refused(t, method+" with "+strconv.Quote(shorten(secret)), forger{consumer, tok.Key, method, secrets{consumer: secret, token: tok.Secret}}.get(t, srv, nil), "Invalid signature.")
+					refused(t, method+" with "+strconv.Quote(shorten(secret)),
+						forger{consumer, tok.Key, method, secrets{consumer: secret, token: tok.Secret}}.get(t, srv,
+							nil), "Invalid signature.")
 				}
 			}
 		}
@@ -144,13 +161,16 @@ func TestAttackCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, method := range []string{"RSA-SHA1", "RSA-SHA256", "RSA-SHA512"} {
-			refused(t, "alice "+method, forger{"alice", alice.Key, method, secrets{key: key}}.get(t, srv, nil), "Invalid signature.")
-			refused(t, "robot "+method, forger{"robot", robot.Key, method, secrets{key: other}}.get(t, srv, nil), "Invalid signature.")
+			refused(t, "alice "+method, forger{"alice", alice.Key, method, secrets{key: key}}.get(t, srv, nil),
+				"Invalid signature.")
+			refused(t, "robot "+method, forger{"robot", robot.Key, method, secrets{key: other}}.get(t, srv, nil),
+				"Invalid signature.")
 		}
 	})
-	// RFC 4648 section 3.5 (canonical encoding). What is not canonical could be told apart by whoever counts requests.
+	// RFC 4648 section 3.5 (canonical encoding). Other encodings of a signature would look like
+	// different requests to a program that counts requests.
 	t.Run("signatures in another base64", func(t *testing.T) {
-		bump := func(s string) string { // other bits, which decode to the same bytes
+		bump := func(s string) string { // changes bits that decode to the same bytes
 			const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 			body := strings.TrimRight(s, "=")
 			last := strings.IndexByte(alphabet, body[len(body)-1])
@@ -181,7 +201,8 @@ func TestAttackCredentials(t *testing.T) {
 				{"robot", robot.Key, "RSA-SHA1", secrets{key: key}},
 				{"alice", alice.Key, "PLAINTEXT", secrets{consumer: "alice-secret", token: alice.Secret}},
 			} {
-				if f.method == "PLAINTEXT" && (name == "encoded twice" || name == "no padding" || name == "URL alphabet" || name == "in hex" || name == "trailing bits") {
+				if f.method == "PLAINTEXT" && (name == "encoded twice" || name == "no padding" ||
+					name == "URL alphabet" || name == "in hex" || name == "trailing bits") {
 					continue
 				}
 				refused(t, f.method+" "+name, f.get(t, srv, mangle), "")
@@ -194,22 +215,26 @@ func TestAttackCredentials(t *testing.T) {
 			{}, {"X-Forwarded-Proto: https"}, {"X-Forwarded-Proto: http, https"}, {"X-Forwarded-Proto: https", "X-Forwarded-Host: api.example.com", "X-Forwarded-For: 127.0.0.1"},
 			{"Forwarded: proto=https"}, {"X-Forwarded-Ssl: on"}, {"Front-End-Https: on"}, {"X-Url-Scheme: https"},
 		} {
-			got, err := srv.tryRaw(t, "127.0.0.1:"+srv.names["Strict"], srv.message("GET", "/x", append(lines, line), ""))
+			got, err := srv.tryRaw(t, "127.0.0.1:"+srv.names["Strict"],
+				srv.message("GET", "/x", append(lines, line), ""))
 			if err != nil {
 				t.Fatal(err)
 			}
 			refused(t, fmt.Sprint(lines), got, "oauth_signature_method: PLAINTEXT is accepted over HTTPS only.")
 		}
-		got, err := srv.tryRaw(t, "127.0.0.1:"+srv.names["Strict"], srv.message("GET", "https://127.0.0.1/x", []string{line}, ""))
+		got, err := srv.tryRaw(t, "127.0.0.1:"+srv.names["Strict"],
+			srv.message("GET", "https://127.0.0.1/x", []string{line}, ""))
 		if err != nil {
 			t.Fatal(err)
 		}
 		refused(t, "https in the request target", got, "")
 	})
-	// CVE-2014-3150 and many others: what is compared must not tell how near a guess is, nor take a part for the whole.
+	// CVE-2014-3150 and many others: a comparison must not tell how close a guess is, nor accept a
+	// part.
 	t.Run("part of a PLAINTEXT signature", func(t *testing.T) {
 		full := "alice-secret&" + alice.Secret
-		for _, sig := range []string{"", "&", full[:len(full)-1], full + "&", full + "x", "alice-secret&", "&" + alice.Secret, "alice-secret" + alice.Secret, strings.ToUpper(full), " " + full, full + "\x00"} {
+		for _, sig := range []string{"", "&", full[:len(full)-1], full + "&", full + "x", "alice-secret&",
+			"&" + alice.Secret, "alice-secret" + alice.Secret, strings.ToUpper(full), " " + full, full + "\x00"} {
 			got := forger{"alice", alice.Key, "PLAINTEXT", secrets{}}.get(t, srv, func(string) string { return sig })
 			body := "Invalid signature."
 			if sig == "" {
@@ -220,11 +245,13 @@ func TestAttackCredentials(t *testing.T) {
 	})
 }
 
-// OAuth Core 1.0a section 11.12 and the advisory 2009.1 (session fixation): Eve asks for a request token and has Alice
-// approve it. Eve gets nothing from that, since only Alice's browser is told the verifier.
+// OAuth Core 1.0a section 11.12 and the advisory 2009.1 (session fixation): Eve asks for a request
+// token and has Alice approve it. Eve gains nothing, because only Alice's browser gets the
+// verifier.
 func TestAttackSessionFixation(t *testing.T) {
-	srv := startServer(t, site{Handler: "respond ok", App: "consumer app {\n\tsecret app-secret\n\tcallbacks https://client.example/*\n}\n" + demoApp}, "")
-	eve := walker{t, srv, "app", "app-secret"} // she uses the application as everybody does, so it signs for her
+	srv := startServer(t, site{Handler: "respond ok",
+		App: "consumer app {\n\tsecret app-secret\n\tcallbacks https://client.example/*\n}\n" + demoApp}, "")
+	eve := walker{t, srv, "app", "app-secret"} // Eve uses the application like any user, so it signs for her
 	const callback = "https://client.example/ready"
 	approve := func(tok token, more string) approval {
 		return srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+tok.Key+more, "alice", "READ_PUBLIC")
@@ -240,11 +267,13 @@ func TestAttackSessionFixation(t *testing.T) {
 		eve.want(eve.exchange(tok, pair{"oauth_verifier", guess}), http.StatusUnauthorized, "Invalid OAuth verifier.")
 	}
 	eve.want(eve.exchange(tok), http.StatusUnauthorized, "Invalid OAuth verifier.")
-	eve.want(eve.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+	eve.want(eve.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized,
+		"The request token is unknown, or was used already.")
 
 	t.Run("the link can't lead the verifier elsewhere", func(t *testing.T) {
 		for _, more := range []string{
-			"&oauth_callback=https%3A%2F%2Fevil.example%2F", "&oauth_callback=https%3A%2F%2Fclient.example%2Felsewhere", "&oauth_callback=oob", "&oauth_callback=",
+			"&oauth_callback=https%3A%2F%2Fevil.example%2F",
+			"&oauth_callback=https%3A%2F%2Fclient.example%2Felsewhere", "&oauth_callback=oob", "&oauth_callback=",
 			"&OAUTH_CALLBACK=https%3A%2F%2Fevil.example%2F", "&oauth_callback=a&oauth_callback=b",
 		} {
 			tok := eve.requestToken(pair{"oauth_callback", callback})
@@ -253,18 +282,22 @@ func TestAttackSessionFixation(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a verifier of one token does not do for another", func(t *testing.T) {
+	t.Run("a verifier is not valid for another token", func(t *testing.T) {
 		mine, hers := eve.requestToken(pair{"oauth_callback", "oob"}), eve.requestToken(pair{"oauth_callback", "oob"})
-		verifier := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+mine.Key, "eve", "READ_PUBLIC").Verifier
+		verifier := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+mine.Key, "eve",
+			"READ_PUBLIC").Verifier
 		approve(hers, "")
-		eve.want(eve.exchange(hers, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "Invalid OAuth verifier.")
+		eve.want(eve.exchange(hers, pair{"oauth_verifier", verifier}), http.StatusUnauthorized,
+			"Invalid OAuth verifier.")
 		eve.want(eve.exchange(mine, pair{"oauth_verifier", verifier}), http.StatusOK, "")
-		eve.want(eve.exchange(mine, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		eve.want(eve.exchange(mine, pair{"oauth_verifier", verifier}), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 	})
 	t.Run("nobody else can see the verifier of an oob token", func(t *testing.T) {
 		tok := eve.requestToken(pair{"oauth_callback", "oob"})
 		page := srv.asUser(t, "GET", srv.origin()+"/+authorize-token?oauth_token="+tok.Key, "alice", nil)
-		done := srv.asUser(t, "POST", srv.origin()+"/+authorize-token?oauth_token="+tok.Key, "alice", fillIn(page.Body, "READ_PUBLIC"))
+		done := srv.asUser(t, "POST", srv.origin()+"/+authorize-token?oauth_token="+tok.Key, "alice",
+			fillIn(page.Body, "READ_PUBLIC"))
 		location, err := mustParse(t, srv.origin()+"/+authorize-token").Parse(done.Header.Get("Location"))
 		if err != nil {
 			t.Fatal(err)
@@ -275,8 +308,10 @@ func TestAttackSessionFixation(t *testing.T) {
 	})
 	t.Run("without a callback the page warns", func(t *testing.T) {
 		tok := eve.requestToken()
-		page := srv.asUser(t, "GET", srv.origin()+"/+authorize-token?oauth_token="+tok.Key+"&oauth_callback=https%3A%2F%2Fevil.example%2F", "alice", nil)
-		if page.Status == http.StatusOK && (!strings.Contains(page.Body, "did not say where it came from") || strings.Contains(page.Body, "evil.example")) {
+		page := srv.asUser(t, "GET", srv.origin()+"/+authorize-token?oauth_token="+tok.Key+
+			"&oauth_callback=https%3A%2F%2Fevil.example%2F", "alice", nil)
+		if page.Status == http.StatusOK && (!strings.Contains(page.Body, "did not say where it came from") ||
+			strings.Contains(page.Body, "evil.example")) {
 			t.Errorf("%d %s", page.Status, page.Body)
 		}
 	})

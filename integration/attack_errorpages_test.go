@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// hostileMarkup breaks out of HTML and of Caddy's templates, where the page of an error is made of
-// it.
+// hostileMarkup breaks out of HTML and of Caddy's templates if an error page is made of it.
 var hostileMarkup = []string{
 	`<b>bold</b>`, `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`,
 	`{{.Host}}`, `{{env "PATH"}}`,
@@ -19,8 +18,8 @@ var hostileMarkup = []string{
 	`{{/*`, `<!--`, `{{end}}`, `{{template "x"}}`, `x{{`, "&#60;b&#62;", `\u003cb\u003e<`,
 }
 
-// refusedWith are requests whose refusal tells something of what the client sent, with the text as
-// what they sent.
+// refusedWith returns requests that contain the text, and whose refusal repeats parts of the
+// request.
 func refusedWith(srv *server, tok token, text string) map[string]string {
 	header := func(pairs ...pair) string { return "Authorization: " + authorization(pairs) }
 	method, plain := pair{"oauth_signature_method", "PLAINTEXT"}, pair{"oauth_signature", "x"}
@@ -76,16 +75,16 @@ func refusedWith(srv *server, tok token, text string) map[string]string {
 	}
 }
 
-// refusalPlaceholders hold what clients write.
+// refusalPlaceholders contain text that clients write.
 const refusalPlaceholders = "{oauth1.refusal.text} {oauth1.refusal.consumer} {oauth1.refusal.token} " +
 	"{oauth1.refusal.parameter}"
 
-// ownQuotes are the quotes that stand in our texts, and are none of the client's.
+// ownQuotes matches the quotes that stand in the server's own texts.
 var ownQuotes = regexp.MustCompile(`"(1\.0)"|(name)="value"|the character '(.)'`)
 
-// CWE-79 and CWE-1336: what handle_errors gets to show is safe in HTML and in Caddy's templates,
-// whoever wrote it. (To say it as it is would be for text/plain alone, and Caddy cannot know what
-// the page is.)
+// CWE-79 and CWE-1336: the values that handle_errors gets are safe in HTML and in Caddy's
+// templates, even if they repeat the client's text. (Unchanged text would be safe only in
+// text/plain, and Caddy can't know the type of the page.)
 func TestAttackErrorPages(t *testing.T) {
 	const secret = "X-Secret: what-nobody-may-see"
 	for name, routes := range map[string]string{
@@ -108,7 +107,7 @@ func TestAttackErrorPages(t *testing.T) {
 			s.Handler = "respond \"from the upstream\"\nhandle_errors {\n\t" + routes + "\n}"
 			s.Vars = map[string]string{"Placeholder": `{{placeholder "http.error.message"}}`}
 			srv := startServer(t, s, "")
-			srv.mayLogErrors(t) // a template that does not parse
+			srv.mayLogErrors(t) // a template may fail to parse
 			tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
 			shown, hosts := 0, 0
 			for _, text := range hostileMarkup {
@@ -121,7 +120,7 @@ func TestAttackErrorPages(t *testing.T) {
 					}
 					why := got.Body + got.Header.Get("X-Why")
 					if got.Status == http.StatusOK || !strings.HasPrefix(why, "[") {
-						continue // it passed, or was answered by Go's server, or by a page of ours
+						continue // the request passed, or was answered by Go's server, or by a page of the directive
 					}
 					shown++
 					if strings.ContainsAny(ownQuotes.ReplaceAllString(why, "$1$2$3"), "<>\"'&") ||
@@ -146,14 +145,14 @@ func TestAttackErrorPages(t *testing.T) {
 				authorization(plaintext("nobody-1.x_y~z", "x", token{}))}, ""))
 			if why := got.Body + got.Header.Get("X-Why"); !strings.Contains(why,
 				"Unknown consumer (nobody-1.x_y~z).") {
-				t.Errorf("what is harmless is told as it is: %q", why)
+				t.Errorf("a harmless value is changed: %q", why)
 			}
 		})
 	}
 }
 
-// Where no error route answers, the client reads the plain text, in which its key stands as it sent
-// it: programs compare.
+// Without an error route, the client reads the plain text, which repeats its key exactly as it was
+// sent, so that programs can compare it.
 func TestAttackPlainRefusals(t *testing.T) {
 	for name, handler := range map[string]string{
 		"no routes":             "respond ok",
@@ -189,8 +188,8 @@ func TestAttackPlainRefusals(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 15.5.6: a 405 lists what the resource does support, and a page that answers GET
-// answers HEAD.
+// RFC 9110 section 15.5.6: a 405 lists the methods that the resource supports. A page that answers
+// GET answers HEAD, too.
 func TestAttackMethodsOfTheEndpoints(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	tok := walker{t, srv, demoKey, demoSecret}.requestToken(pair{"oauth_callback", "oob"})

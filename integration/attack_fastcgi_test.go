@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// RFC 3875 section 4.1.18: to a CGI program `-` and `_` are the same, and Caddy tells it the request target that the client
-// sent as REQUEST_URI.
+// RFC 3875 section 4.1.18: a CGI program can't distinguish `-` from `_`. Caddy gives it the
+// client's request target as REQUEST_URI.
 func TestAttackFastCGI(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -35,7 +35,8 @@ func TestAttackFastCGI(t *testing.T) {
 	} {
 		srv.raw(t, request)
 		got := <-seen
-		if strings.Contains(got, "mark") || strings.Contains(got, demoSecret) || strings.Contains(got, "oauth_") || !strings.Contains(got, "b=c") {
+		if strings.Contains(got, "mark") || strings.Contains(got, demoSecret) || strings.Contains(got, "oauth_") ||
+			!strings.Contains(got, "b=c") {
 			t.Errorf("%s: the program got %s", what, got)
 		}
 		if (what == "anonymous") == strings.Contains(got, "salgado") {

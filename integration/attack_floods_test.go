@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// CWE-770: what costs nothing to ask for must be bounded. A consumer that registered itself may have 100 request tokens
-// waiting, and what is refused says so.
+// CWE-770: resources that cost nothing to ask for must be bounded. A consumer that registered
+// itself may have 100 waiting request tokens. The refusal of another says so.
 func TestAttackFloodOfRequestTokens(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok", App: demoApp + "registration open"}, "")
 	w := walker{t, srv, "flooder", ""}
@@ -37,10 +37,11 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 	if ok.Load() != 100 || refused.Load() != 200 {
 		t.Errorf("%d request tokens, %d refused", ok.Load(), refused.Load())
 	}
-	want(t, "another consumer", walker{t, srv, "honest", ""}.post("/+request-token", plaintext("honest", "", token{})), http.StatusOK, "")
+	want(t, "another consumer", walker{t, srv, "honest", ""}.post("/+request-token",
+		plaintext("honest", "", token{})), http.StatusOK, "")
 	want(t, "a declared one", w.post("/+request-token", plaintext(demoKey, demoSecret, token{})), http.StatusOK, "")
 
-	t.Run("keys that are none register nothing", func(t *testing.T) {
+	t.Run("invalid keys register nothing", func(t *testing.T) {
 		for _, key := range []string{"", " ", "a\x00", "a\nb", string(make([]byte, 5000)), "\xff\xfe"} {
 			got := w.post("/+request-token", plaintext(key, "", token{}))
 			if got.Status == http.StatusOK {
@@ -52,17 +53,20 @@ func TestAttackFloodOfRequestTokens(t *testing.T) {
 		if status, _, _ := srv.adminDo("GET", "/oauth1/consumers/guesser", nil); status != http.StatusNotFound {
 			t.Errorf("a consumer was registered by a bad signature: %d", status)
 		}
-		// Registration takes nobody's place.
-		want(t, "a declared consumer, without its secret", w.post("/+request-token", plaintext(demoKey, "", token{})), http.StatusUnauthorized, "Invalid OAuth signature.")
+		// Registrations take no place from declared consumers.
+		want(t, "a declared consumer, without its secret", w.post("/+request-token", plaintext(demoKey, "", token{})),
+			http.StatusUnauthorized, "Invalid OAuth signature.")
 	})
 }
 
-// CWE-770: whoever has a consumer's secret, which is public in every mobile app, may have so many request tokens waiting, and all
-// consumers together so many. What is refused leaves nothing: no nonce, no consumer.
+// CWE-770: the secret of a mobile app's consumer is public. The request tokens that wait are
+// limited for each consumer and for all together. A refused request leaves no nonce and no consumer
+// behind.
 func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 	const ofOne, inAll = 300, 400
-	srv := startServer(t, site{Handler: "respond ok", App: demoApp + fmt.Sprintf("registration open\nmax_request_tokens %d %d\n", ofOne, inAll) +
-		"consumer second {\n secret s\n}\n"}, "")
+	srv := startServer(t, site{Handler: "respond ok",
+		App: demoApp + fmt.Sprintf("registration open\nmax_request_tokens %d %d\n", ofOne, inAll) +
+			"consumer second {\n secret s\n}\n"}, "")
 	flood := func(consumer, secret string, n int) (ok int64, refused map[string]int) {
 		t.Helper()
 		var mu sync.Mutex
@@ -71,7 +75,8 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for range n / 4 {
-					got, err := srv.do(srv.request("GET", "/+request-token?"+form(plaintext(consumer, secret, token{})), nil))
+					got, err := srv.do(srv.request("GET",
+						"/+request-token?"+form(plaintext(consumer, secret, token{})), nil))
 					if err != nil {
 						t.Error(err)
 						return
@@ -92,7 +97,8 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 		wg.Wait()
 		return ok, refused
 	}
-	ofConsumer, ofAll := "Too many request tokens are waiting for this consumer. Try again later.", "Too many request tokens of all consumers are waiting. Try again later."
+	ofConsumer, ofAll := "Too many request tokens are waiting for this consumer. Try again later.",
+		"Too many request tokens of all consumers are waiting. Try again later."
 	before := diskUsage(t, filepath.Join(srv.dir, "store"))
 	if ok, refused := flood(demoKey, demoSecret, 2000); ok != ofOne || refused[ofConsumer] != 2000-ofOne {
 		t.Errorf("of one consumer: %d request tokens, and %v", ok, refused)
@@ -110,7 +116,7 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 		t.Errorf("a consumer was registered without a request token: %d", status)
 	}
 
-	// The store removes what is revoked afterwards, and then there is room again.
+	// The store removes revoked tokens afterwards, and then has room again.
 	srv.mustAdmin(t, "POST", "/oauth1/revoke", object{"consumer": demoKey})
 	w := walker{t, srv, demoKey, demoSecret}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -125,8 +131,8 @@ func TestAttackFloodOfOneConsumersRequestTokens(t *testing.T) {
 	}
 }
 
-// CWE-770: a request token is answered once. Whoever answers it again, answers tokens that there never were, or sends the form of
-// another one, leaves nothing behind.
+// CWE-770: a request token is answered once. A second answer, an answer to an unknown token, and
+// the form of another token leave nothing behind.
 func TestAttackFloodOfReviews(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok", App: demoApp + "registration open"}, "")
 	w := walker{t, srv, "flooder", ""}
@@ -134,7 +140,7 @@ func TestAttackFloodOfReviews(t *testing.T) {
 	address := srv.origin() + "/+authorize-token?oauth_token="
 	fields := fillIn(srv.asUser(t, "GET", address+tok.Key, "alice", nil).Body, "READ_PUBLIC")
 	before := diskUsage(t, filepath.Join(srv.dir, "store"))
-	var answered sync.Map // who was told that the answer stands, and where it leads
+	var answered sync.Map // for each answered token, the place to which the answer leads
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -151,7 +157,8 @@ func TestAttackFloodOfReviews(t *testing.T) {
 				if i%3 == 2 {
 					key = newNonce()
 				}
-				status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+key+"/review", object{"user": "eve", "permission": permission})
+				status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+key+"/review",
+					object{"user": "eve", "permission": permission})
 				switch {
 				case err == nil && status/100 == 2:
 					answered.Store("eve", true)
@@ -180,7 +187,7 @@ func TestAttackFloodOfReviews(t *testing.T) {
 	}
 }
 
-// CWE-770: with registration closed, whoever names consumers that there are not leaves no trace.
+// CWE-770: with registration closed, requests of unknown consumers leave nothing behind.
 func TestAttackFloodOfUnknownConsumers(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	before := diskUsage(t, filepath.Join(srv.dir, "store"))

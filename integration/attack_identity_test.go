@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// attackSite has a route of each kind: signed, anonymous, denied, broken, and error routes that lead to the upstream, too.
+// attackSite has a route of each kind: signed, anonymous, denied, broken, and error routes that
+// lead to the upstream.
 var attackSite = site{
 	Global: "servers {\n\tprotocols h1 h2c\n\t{{.Servers}}\n}",
 	OAuth1: "policy /open/* {\n\tanonymous\n}\npolicy /denied/* {\n\tdeny\n}\npolicy {\n\tpermission READ_PUBLIC\n}",
@@ -24,8 +25,9 @@ handle_errors {
 	Vars: map[string]string{"Servers": ""},
 }
 
-// spellings are the names of the identity headers as clients may write them, for upstreams that read them all alike:
-// CGI (RFC 3875 section 4.1.18), WSGI, PHP, and lighttpd, to which everything but a letter or digit is an underscore.
+// spellings returns the identity headers in all forms that some upstreams read as the same name:
+// CGI (RFC 3875 section 4.1.18), WSGI, PHP, and lighttpd, which reads each character other than a
+// letter or digit as an underscore.
 func spellings() []string {
 	var all []string
 	for _, name := range identityHeaders {
@@ -38,9 +40,10 @@ func spellings() []string {
 	return all
 }
 
-// Forged identity headers, in every spelling and twice each, on every kind of route and protocol. GHSA-f59h-q822-g45g and
-// GHSA-49wc-4hcv-v58q (underscores and dots, against which Caddy has options that a site may turn off), CVE-2024-45410 and
-// CVE-2025-48865 (Connection takes headers away), RFC 9110 section 6.5 (trailers).
+// Forged identity headers, in every spelling and twice each, on every kind of route and protocol.
+// GHSA-f59h-q822-g45g and GHSA-49wc-4hcv-v58q (underscores and dots; Caddy has options against them
+// that a site may turn off), CVE-2024-45410 and CVE-2025-48865 (Connection removes headers), RFC
+// 9110 section 6.5 (trailers).
 func TestAttackForgedIdentityHeaders(t *testing.T) {
 	for _, servers := range []string{
 		"",
@@ -63,8 +66,8 @@ func attackIdentity(t *testing.T, s site) {
 	routes := []struct {
 		path   string
 		signed bool
-		want   []string // whom the upstream may take the request for
-		errors bool     // it comes by way of the error routes
+		want   []string // the identity that the upstream may see
+		errors bool     // the request reaches the upstream through the error routes
 	}{
 		{"/signed", true, genuine, false},
 		{"/open/a", false, nil, false},
@@ -72,7 +75,7 @@ func attackIdentity(t *testing.T, s site) {
 		{"/nobody", false, nil, true},
 		{"/denied/a", true, nil, true},
 		{"/denied/a", false, nil, true},
-		{"/dead/a", true, genuine, true}, // earned: the request was good, its upstream was not
+		{"/dead/a", true, genuine, true}, // correct: the request was good, only its upstream failed
 		{"/open/dead/a", false, nil, true},
 		{"/+access-token", false, nil, true},
 		{"/+authorize-token", false, nil, true},
@@ -96,7 +99,7 @@ func attackIdentity(t *testing.T, s site) {
 			if servers(s) == "" {
 				lines = append(lines, name+": mark", name+": eve")
 				fields = append(fields, strings.ToLower(name), "mark")
-			} else if name == strings.ToLower(name) { // Caddy drops those that it expects where they are repeated
+			} else if name == strings.ToLower(name) { // Caddy drops expected headers that are repeated
 				lines = append(lines, name+": mark")
 				fields = append(fields, name, "mark")
 			}
@@ -127,7 +130,7 @@ func attackIdentity(t *testing.T, s site) {
 					check(t)
 					return
 				}
-				got := up.last(t) // by way of the error routes: such a signed request is refused
+				got := up.last(t) // through the error routes: such a signed request is refused
 				if lines := identityLines(got); len(lines) > 0 || got.Header.Get("X-Route") != "errors" {
 					t.Errorf("the upstream got %q by way of %q", lines, got.Header.Get("X-Route"))
 				}
@@ -181,7 +184,7 @@ func attackIdentity(t *testing.T, s site) {
 			}
 		}
 	})
-	t.Run("credentials in the query reach neither the upstream nor the error routes' one", func(t *testing.T) {
+	t.Run("credentials in the query reach no upstream, and not that of the error routes", func(t *testing.T) {
 		for _, route := range routes {
 			query := "?a=b&" + form(plaintext(demoKey, demoSecret, tok)) + "&c=d"
 			srv.raw(t, srv.message("GET", route.path+query, []string{"Referer: http://127.0.0.1/"}, ""))
@@ -195,3 +198,63 @@ func attackIdentity(t *testing.T, s site) {
 }
 
 func servers(s site) string { return s.Vars["Servers"] }
+
+// TestAttackUserOfAnEarlierHandler: Basic credentials in the header, OAuth parameters in the query.
+// basic_auth stands before oauth1 and finds mallory; the signature is alice's.
+func TestAttackUserOfAnEarlierHandler(t *testing.T) {
+	up := newUpstream(t)
+	srv := startServer(t, site{More: `
+http://both.test:{{.Port}} {
+	@basic header Authorization Basic*
+	@mallory vars {http.auth.user.id} mallory
+	route {
+		basic_auth @basic {
+			# bcrypt, cost 4: "opensesame"
+			mallory $2a$04$zDgcJab37ImIcBLhqF2f7eE2.g8cW7syeUNTNvnPrwfMe02toJQ..
+		}
+		header @mallory X-Before mallory
+		oauth1 {
+			insecure_plaintext_over_http
+			policy /open/* {
+				anonymous
+			}
+			policy {
+				permission READ_PUBLIC
+			}
+		}
+		header @mallory X-After mallory
+		reverse_proxy {{.Upstream}} {
+			header_up X-User "{http.auth.user.id}"
+		}
+	}
+}
+`}, up.URL)
+	query := "?" + form(plaintext(demoKey, demoSecret, srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil)))
+	for _, test := range []struct{ uri, user string }{{"/x" + query, "alice"}, {"/open/x" + query, "alice"}, {"/open/x", ""}} {
+		for _, password := range []string{"", "opensesame"} {
+			req := srv.at("both.test", "GET", test.uri)
+			if password != "" {
+				req.SetBasicAuth("mallory", password)
+			}
+			r := srv.mustDo(t, req)
+			if err := r.is(200, ""); err != nil {
+				t.Fatal(err)
+			}
+			got := up.last(t)
+			if user := got.Header.Get("X-User"); user != test.user || got.Header.Get("X-OAuth-User") != test.user {
+				t.Errorf("%s, password %q: the upstream is told %q and %q, want %q", test.uri, password, user, got.Header.Get("X-OAuth-User"), test.user)
+			}
+			if before := r.Header.Get("X-Before") != ""; before != (password != "") {
+				t.Errorf("%s, password %q: a matcher before oauth1 sees mallory: %v", test.uri, password, before)
+			}
+			if r.Header.Get("X-After") != "" {
+				t.Errorf("%s, password %q: a matcher after oauth1 sees mallory", test.uri, password)
+			}
+		}
+	}
+	r := srv.at("both.test", "GET", "/x"+query)
+	r.SetBasicAuth("mallory", "wrong")
+	if err := srv.mustDo(t, r).is(401, ""); err != nil {
+		t.Errorf("with a wrong password, basic_auth: %v", err)
+	}
+}

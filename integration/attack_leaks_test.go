@@ -14,22 +14,23 @@ import (
 	"testing"
 )
 
-// CWE-532 and CWE-209: secrets in logs and in error messages. Canaries go into every field; none may come out again but in
-// the one answer that is meant to give it.
+// CWE-532 and CWE-209: secrets in logs and in error messages. Canaries go into every field. None
+// may appear anywhere but in the one answer that is meant to contain it.
 //
-// What Caddy's own access and error logs say of a request, they took from it before any handler saw it: clients that put
-// their credentials into the query need the filter of docs/operating.md (accessLog), in the site's log and in the
-// global one.
+// Caddy copies a request into its access and error logs before any handler sees it. If clients put
+// their credentials into the query, the site's log and the global log need the filter of
+// docs/operating.md (accessLog).
 func TestAttackLeaks(t *testing.T) {
 	t.Run("with the manual's filter nothing is in any log", func(t *testing.T) {
-		attackLeaks(t, site{Global: "metrics\n" + strings.Replace(accessLog, "{", "{\n\tlevel DEBUG", 1), Before: accessLog}, "")
+		attackLeaks(t, site{Global: "metrics\n" + strings.Replace(accessLog, "{", "{\n\tlevel DEBUG", 1),
+			Before: accessLog}, "")
 	})
 	t.Run("without it, only in the URI that Caddy's access and error logs show", func(t *testing.T) {
 		attackLeaks(t, site{Global: "metrics\ndebug", Before: "log"}, `"logger":"http.log.`)
 	})
 }
 
-// attackLeaks allows for secrets in lines that hold a text, unless that is empty.
+// attackLeaks allows secrets in lines that contain the text `but`, unless that is empty.
 func attackLeaks(t *testing.T, s site, but string) {
 	up := newUpstream(t)
 	s.App = "consumer demo {\n\tsecret CANARYdeclared\n}\nconsumer legged {\n\tsecret CANARYlegged\n\ttwo_legged robot READ_PUBLIC\n}"
@@ -40,7 +41,7 @@ func attackLeaks(t *testing.T, s site, but string) {
 		"a token's secret that was brought along": "CANARYtoken", "a wrong secret": "CANARYwrong", "a form field": "CANARYform", "an Authorization header": "CANARYbasic", "a cookie": "CANARYcookie",
 		"a wrong verifier": "CANARYverifier",
 	}
-	var answers strings.Builder // all but those that create what they show
+	var answers strings.Builder // all answers except those that create credentials and show them
 	note := func(r reply) reply {
 		fmt.Fprintln(&answers, r.Status, r.Header, r.Body)
 		return r
@@ -57,7 +58,8 @@ func attackLeaks(t *testing.T, s site, but string) {
 	}
 
 	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"})
-	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"}) // there is one already
+	// This consumer exists already.
+	admin("POST", "/oauth1/consumers", object{"key": "stored", "secret": "CANARYstored"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad key\n", "secret": "CANARYstored"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad", "secret": "CANARYstored\x00"})
 	admin("POST", "/oauth1/consumers", object{"key": "bad", "secret": []string{"CANARYstored"}})
@@ -72,9 +74,12 @@ func attackLeaks(t *testing.T, s site, but string) {
 	if answer := admin("POST", "/oauth1/consumers", object{"key": "bad", "rsa_public_key": private}); !strings.Contains(fmt.Sprint(answer), "private") {
 		t.Errorf("a private key for a public one: %v", answer)
 	}
-	admin("POST", "/oauth1/tokens", object{"consumer": "stored", "user": "salgado", "permission": "READ_PUBLIC", "key": "broughtalong", "secret": "CANARYtoken"})
-	admin("POST", "/oauth1/tokens", object{"consumer": "stored", "user": "salgado", "permission": "READ_PUBLIC", "key": "broughtalong", "secret": "CANARYtoken"})
-	admin("POST", "/oauth1/tokens", object{"consumer": "stored", "user": "salgado", "permission": "NONE", "key": "b2", "secret": "CANARYtoken"})
+	admin("POST", "/oauth1/tokens", object{"consumer": "stored", "user": "salgado", "permission": "READ_PUBLIC",
+		"key": "broughtalong", "secret": "CANARYtoken"})
+	admin("POST", "/oauth1/tokens", object{"consumer": "stored", "user": "salgado", "permission": "READ_PUBLIC",
+		"key": "broughtalong", "secret": "CANARYtoken"})
+	admin("POST", "/oauth1/tokens", object{"consumer": "stored", "user": "salgado", "permission": "NONE", "key": "b2",
+		"secret": "CANARYtoken"})
 	admin("GET", "/oauth1/tokens/broughtalong", nil)
 	brought := token{"broughtalong", "CANARYtoken"}
 
@@ -92,21 +97,28 @@ func attackLeaks(t *testing.T, s site, but string) {
 	}
 	canaries["an access token's secret"] = access.Secret
 	redirected := w.requestToken(pair{"oauth_callback", "https://client.example/"})
-	redirect := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+redirected.Key, "salgado", "READ_PUBLIC").Redirect
+	redirect := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+redirected.Key, "salgado",
+		"READ_PUBLIC").Redirect
 	canaries["a redirect's verifier"] = mustParse(t, redirect).Query().Get("oauth_verifier")
 
 	hmac := signer{Consumer: "stored", Secret: "CANARYstored", Token: access}
 	for _, path := range []string{"/ok", "/dead/x"} {
 		for _, params := range [][]pair{
-			plaintext("stored", "CANARYstored", access), plaintext("stored", "CANARYwrong", access), plaintext("nobody", "CANARYwrong", access), plaintext("legged", "CANARYlegged", token{}),
-			plaintext("stored", "CANARYstored", brought), plaintext("stored", "CANARYstored", token{"nothing", "CANARYwrong"}), plaintext("demo", "CANARYdeclared", access),
-			append(plaintext("stored", "CANARYstored", access), pair{"oauth_nonce", "twice"}, pair{"oauth_nonce", "twice"}),
+			plaintext("stored", "CANARYstored", access), plaintext("stored", "CANARYwrong", access),
+			plaintext("nobody", "CANARYwrong", access), plaintext("legged", "CANARYlegged", token{}),
+			plaintext("stored", "CANARYstored", brought),
+			plaintext("stored", "CANARYstored", token{"nothing", "CANARYwrong"}),
+			plaintext("demo", "CANARYdeclared", access),
+			append(plaintext("stored", "CANARYstored", access), pair{"oauth_nonce", "twice"},
+				pair{"oauth_nonce", "twice"}),
 			append(plaintext("stored", "CANARYstored", access), pair{"oauth_version", "9"}),
 		} {
 			for _, lines := range [][]string{{}, {"Accept: application/json"}} {
 				lines = append(lines, "Cookie: session=CANARYcookie")
 				inHeader := srv.message("GET", path, append(lines, "Authorization: "+authorization(params)), "")
-				inForm := srv.message("POST", path, append(lines, "Content-Type: "+formType, "Authorization: Basic CANARYbasic"), form(params)+"&f=CANARYform")
+				inForm := srv.message("POST", path,
+					append(lines, "Content-Type: "+formType, "Authorization: Basic CANARYbasic"),
+					form(params)+"&f=CANARYform")
 				inQuery := srv.message("GET", path+"?"+form(params), lines, "")
 				for _, request := range []string{inHeader, inForm, inQuery} {
 					if got := srv.raw(t, request); got.Status != http.StatusOK {
@@ -121,10 +133,11 @@ func attackLeaks(t *testing.T, s site, but string) {
 		header := hmac.sign(t, req, "").Header.Get("Authorization")
 		canaries["the signature for "+path] = signatureOf(t, header)
 		note(srv.mustDo(t, req))
-		note(srv.mustDo(t, req)) // its replay
+		note(srv.mustDo(t, req)) // a replay of it
 	}
 	admin("POST", "/oauth1/consumers/stored/rotate", object{"secret": "CANARYrotated", "overlap": "1h"})
-	for _, path := range []string{"/oauth1/consumers", "/oauth1/consumers/stored", "/oauth1/consumers/demo", "/oauth1/tokens", "/oauth1/tokens/" + access.Key, "/oauth1/health"} {
+	for _, path := range []string{"/oauth1/consumers", "/oauth1/consumers/stored", "/oauth1/consumers/demo",
+		"/oauth1/tokens", "/oauth1/tokens/" + access.Key, "/oauth1/health"} {
 		admin("GET", path, nil)
 	}
 	admin("PATCH", "/oauth1/consumers/stored", object{"name": "n"})
@@ -178,20 +191,23 @@ func signatureOf(t *testing.T, header string) string {
 	return ""
 }
 
-// CWE-203: an answer does not tell how nearly right a secret was, nor whether a wrong verifier's token was reviewed by
-// somebody who refused.
+// CWE-203: an answer does not tell how close a guessed secret was. The answer to a wrong verifier
+// does not tell whether a user refused the token.
 func TestAttackAnswersTellNothing(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
 	var first reply
-	for i, secret := range []string{"", "x", demoSecret[:len(demoSecret)-1], demoSecret + "x", strings.ToUpper(demoSecret), strings.Repeat("x", 5000)} {
+	for i, secret := range []string{"", "x", demoSecret[:len(demoSecret)-1], demoSecret + "x",
+		strings.ToUpper(demoSecret), strings.Repeat("x", 5000)} {
 		req := signer{Consumer: demoKey, Secret: secret, Token: tok}.sign(t, srv.request("GET", "/", nil), "")
 		got := srv.mustDo(t, req)
 		got.Header.Del("Date")
 		if i == 0 {
 			first = got
 		}
-		if got.Status != http.StatusUnauthorized || got.Body != first.Body || !maps.EqualFunc(got.Header, first.Header, func(a, b []string) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
+		if got.Status != http.StatusUnauthorized || got.Body != first.Body ||
+			!maps.EqualFunc(got.Header, first.Header,
+				func(a, b []string) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
 			t.Errorf("%q: %d %v %s, and the first %v", secret, got.Status, got.Header, got.Body, first)
 		}
 	}

@@ -10,8 +10,7 @@ import (
 
 const v1Block = "{\n\tinsecure_plaintext_over_http\n\tendpoints off\n}\n"
 
-// What the directive's matcher leaves out is nobody's: it is not judged, and it must not claim to
-// be somebody either.
+// Requests that the directive's matcher leaves out are not judged. They must not claim an identity.
 func TestAttackWhatTheMatcherLeavesOut(t *testing.T) {
 	for name, block := range map[string]string{
 		"a path":          "oauth1 /v1/* " + v1Block + "reverse_proxy {{.Upstream}}",
@@ -49,7 +48,7 @@ func TestAttackWhatTheMatcherLeavesOut(t *testing.T) {
 	}
 }
 
-// attackLeftOut sends forged identity headers in every spelling, on every protocol, announced and
+// attackLeftOut sends forged identity headers in every spelling, on every protocol, as headers and
 // as trailers.
 func attackLeftOut(t *testing.T, srv *server, up *upstream, path string, expected bool) {
 	t.Helper()
@@ -75,7 +74,7 @@ func attackLeftOut(t *testing.T, srv *server, up *upstream, path string, expecte
 		if !expected {
 			lines = append(lines, name+": root", name+": eve")
 			fields = append(fields, strings.ToLower(name), "root")
-		} else if name == strings.ToLower(name) { // Caddy drops those that it expects where they are repeated
+		} else if name == strings.ToLower(name) { // Caddy drops expected headers that are repeated
 			lines = append(lines, name+": root")
 			fields = append(fields, name, "root")
 		}
@@ -129,8 +128,8 @@ func attackLeftOut(t *testing.T, srv *server, up *upstream, path string, expecte
 	}
 }
 
-// RFC 8441: a WebSocket over HTTP/2 is a CONNECT here and a GET there. Left out or not, it claims
-// no identity.
+// RFC 8441: a WebSocket over HTTP/2 begins as a CONNECT at the site and reaches the upstream as a
+// GET. Whether or not the matcher leaves it out, it claims no identity.
 func TestAttackWebSocketsThatTheMatcherLeavesOut(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1")
 	up := newUpstream(t)
@@ -144,7 +143,7 @@ func TestAttackWebSocketsThatTheMatcherLeavesOut(t *testing.T) {
 	}
 	got, err := srv.h2Connect(t, fields("/switch"))
 	if err != nil || got.Status != http.StatusOK || got.Body != "hello\n" {
-		t.Errorf("left out: %d %q %v, want what was sent", got.Status, got.Body, err)
+		t.Errorf("left out: %d %q %v, want the line that was sent", got.Status, got.Body, err)
 	}
 	for _, seen := range up.take() {
 		if lines := identityLines(seen); len(lines) > 0 || seen.Method != "GET" ||
@@ -159,7 +158,7 @@ func TestAttackWebSocketsThatTheMatcherLeavesOut(t *testing.T) {
 	wantUnseen(t, up, "judged")
 }
 
-// The names are the site's own.
+// The identity headers have names of the site's own.
 func TestAttackWhatTheMatcherLeavesOutByOtherNames(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, ownSite(t, `
@@ -191,7 +190,8 @@ reverse_proxy {{.Upstream}}`), up.URL)
 	}
 }
 
-// Two directives with matchers of their own share a site: neither takes away what the other proved.
+// Two directives with matchers of their own share a site. Neither removes the identity that the
+// other has verified.
 func TestAttackTwoDirectives(t *testing.T) {
 	for name, block := range map[string]string{
 		"in this order": "oauth1 /v1/* %[1]s\noauth1 /v2/* %[2]s\n",
@@ -245,20 +245,20 @@ func TestAttackTwoDirectives(t *testing.T) {
 				http.StatusUnauthorized, "")
 			wantUnseen(t, up, "what was refused")
 			if handles {
-				return // there no directive has a matcher
+				return // no directive has a matcher there
 			}
 			srv.raw(t, srv.message("GET", "/v3/x", []string{"X-OAuth-User: root"}, ""))
 			for _, got := range up.take() {
 				if lines := identityLines(got); len(lines) > 0 {
-					t.Errorf("what both leave out: the upstream got %q", lines)
+					t.Errorf("left out by both: the upstream got %q", lines)
 				}
 			}
 		})
 	}
 }
 
-// A matcher decides on the path as Caddy reads it. What another reads as one that is to be judged
-// must not be left out.
+// A matcher decides on the path as Caddy reads it. It must not leave out a path that another server
+// reads as one that is judged.
 func TestAttackAroundTheMatcher(t *testing.T) {
 	for name, matcher := range map[string]string{
 		"a path":        "/v1/*",
@@ -328,7 +328,7 @@ func TestAttackAroundTheMatcher(t *testing.T) {
 			wantUnseen(t, up, target)
 		}
 	})
-	t.Run("a matcher that does not look at the path leaves it alone", func(t *testing.T) {
+	t.Run("a matcher that ignores the path accepts every path", func(t *testing.T) {
 		up := newLenientUpstream(t)
 		srv := startServer(t, ownSite(t,
 			"@own header X-Use oauth\noauth1 @own "+v1Block+"reverse_proxy {{.Upstream}}"), up.URL)
@@ -339,7 +339,7 @@ func TestAttackAroundTheMatcher(t *testing.T) {
 			}
 		}
 	})
-	t.Run("paths as_sent leaves it alone, too", func(t *testing.T) {
+	t.Run("paths as_sent accepts every path, too", func(t *testing.T) {
 		up := newLenientUpstream(t)
 		srv := startServer(t, ownSite(t,
 			"oauth1 /v1/* {\n\tpaths as_sent\n\tendpoints off\n}\nreverse_proxy {{.Upstream}}"), up.URL)
@@ -354,7 +354,7 @@ func TestAttackAroundTheMatcher(t *testing.T) {
 	})
 }
 
-// Whoever gives the directive a path is told what comes of it.
+// The log warns about a directive with a path matcher.
 func TestAttackMatcherWarning(t *testing.T) {
 	warned := func(srv *server) bool {
 		for line := range strings.Lines(srv.log.String()) {
@@ -390,13 +390,13 @@ func TestAttackMatcherWarning(t *testing.T) {
 	}
 }
 
-// The user of the pages may come from a header that something in front sets. What deletes the
-// client's own must be first.
+// The user of the pages may come from a header that a proxy in front sets. The directive that
+// deletes the client's own header must run first.
 func TestAttackOrder(t *testing.T) {
 	up := newUpstream(t)
 	for name, c := range map[string]struct {
 		before string
-		user   string // who is logged in, whatever the client says
+		user   string // the logged-in user, whatever the client sends
 	}{
 		"deleted":             {"request_header -Remote-User", ""},
 		"deleted by a prefix": {"request_header -Remote-*", ""},
@@ -407,7 +407,7 @@ func TestAttackOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := ownSite(t,
 				"oauth1 {\n\tinsecure_plaintext_over_http\n\tuser {http.request.header.Remote-User}\n}\n"+
-					"reverse_proxy {{.Upstream}}\n"+c.before) // the order in the file must not count
+					"reverse_proxy {{.Upstream}}\n"+c.before) // the order in the file must not matter
 			srv := startServer(t, s, up.URL)
 			tok := walker{t, srv, demoKey, demoSecret}.requestToken()
 			srv.issue(t, demoKey, "mallory", "READ_PUBLIC", nil)
@@ -426,7 +426,7 @@ func TestAttackOrder(t *testing.T) {
 			}
 		})
 	}
-	t.Run("what request_header claims is no identity", func(t *testing.T) {
+	t.Run("headers that request_header sets are no identity", func(t *testing.T) {
 		srv := startServer(t, ownSite(t,
 			"oauth1 {\n\tpolicy {\n\t\tanonymous\n\t}\n}\nreverse_proxy {{.Upstream}}\n"+
 				"request_header X-OAuth-User root"), up.URL)

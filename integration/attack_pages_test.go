@@ -12,16 +12,18 @@ import (
 	"testing"
 )
 
-// hostileTexts break out of HTML where somebody forgot to escape them.
+// hostileTexts break out of HTML that is not escaped.
 var hostileTexts = []string{
-	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `{{.User}}`, `</style><script>alert(1)</script>`, `&lt;script&gt;`,
+	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `{{.User}}`,
+	`</style><script>alert(1)</script>`, `&lt;script&gt;`,
 	"javascript:alert(1)//", `<!--`, "\u202egnp.exe", `</title><svg onload=alert(1)>`,
 }
 
-// unescapedTag finds what a hostile text would have become.
+// unescapedTag matches the result of a hostile text that was not escaped.
 var unescapedTag = regexp.MustCompile(`(?i)<script|<img src=x|<svg onload|["'] onmouseover|<!--|</style>.*</style>|</title>.*</title>|href="javascript`)
 
-// OWASP's XSS, clickjacking and CSRF prevention sheets; RFC 9110 section 10.1.3 (Referer), RFC 5849 section 4.12 and 4.13.
+// OWASP's XSS, clickjacking and CSRF prevention sheets; RFC 9110 section 10.1.3 (Referer), RFC 5849
+// section 4.12 and 4.13.
 func TestAttackPages(t *testing.T) {
 	srv := startServer(t, site{
 		Handler: "respond ok",
@@ -40,8 +42,10 @@ func TestAttackPages(t *testing.T) {
 			}
 		}
 		policy := r.Header.Get("Content-Security-Policy")
-		if r.Body != "" && (!strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "form-action 'self'") ||
-			!strings.Contains(policy, "base-uri 'none'") || strings.Contains(policy, "unsafe-") || strings.Contains(policy, "script-src")) {
+		if r.Body != "" && (!strings.Contains(policy, "default-src 'none'") ||
+			!strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "form-action 'self'") ||
+			!strings.Contains(policy, "base-uri 'none'") || strings.Contains(policy, "unsafe-") ||
+			strings.Contains(policy, "script-src")) {
 			t.Errorf("%s: Content-Security-Policy %q", what, policy)
 		}
 		if at := unescapedTag.FindStringIndex(r.Body); at != nil {
@@ -49,7 +53,7 @@ func TestAttackPages(t *testing.T) {
 		}
 	}
 
-	t.Run("scripts in what is stored or sent are text", func(t *testing.T) {
+	t.Run("scripts in stored or sent values are text", func(t *testing.T) {
 		for i, text := range hostileTexts {
 			key := fmt.Sprintf("hostile-%d", i)
 			for field, object := range map[string]object{
@@ -60,31 +64,45 @@ func TestAttackPages(t *testing.T) {
 					t.Fatal(err)
 				}
 				if status/100 != 2 {
-					continue // refused, which is as good
+					continue // a refusal is as good
 				}
 				w := walker{t, srv, object["key"].(string), "s"}
 				srv.issue(t, w.consumer, "alice", "READ_PUBLIC", nil)
 				tok := w.requestToken(pair{"oauth_callback", "https://client.example/?" + url.QueryEscape(text)})
-				headers(t, field+" "+text, srv.asUser(t, "GET", authorize+"?oauth_token="+tok.Key+"&lp.context="+url.QueryEscape(text), "alice", nil))
+				headers(t, field+" "+text, srv.asUser(t, "GET",
+					authorize+"?oauth_token="+tok.Key+"&lp.context="+url.QueryEscape(text), "alice", nil))
 			}
-			for _, query := range []string{"oauth_token", "lp.context", "oauth_callback", "allow_permission", "done", "proof", "oauth_consumer_key"} {
-				headers(t, "the query's "+query, srv.asUser(t, "GET", authorize+"?"+query+"="+url.QueryEscape(text), "alice", nil))
+			for _, query := range []string{"oauth_token", "lp.context", "oauth_callback", "allow_permission", "done",
+				"proof", "oauth_consumer_key"} {
+				headers(t, "the query's "+query, srv.asUser(t, "GET", authorize+"?"+query+"="+url.QueryEscape(text),
+					"alice", nil))
 			}
-			headers(t, "the list's query", srv.asUser(t, "GET", srv.origin()+"/+oauth-tokens?after="+url.QueryEscape(text)+"&revoked="+url.QueryEscape(text)+"&proof=x", "alice", nil))
+			headers(t, "the list's query", srv.asUser(t, "GET",
+				srv.origin()+"/+oauth-tokens?after="+url.QueryEscape(text)+"&revoked="+url.QueryEscape(text)+
+					"&proof=x", "alice", nil))
 			if page := srv.raw(t, srv.message("GET", "/+oauth-tokens", []string{"X-Test-User: " + text}, "")); page.Status == http.StatusOK {
 				headers(t, "the user "+text, page)
 			}
 		}
 		headers(t, "the list", srv.asUser(t, "GET", srv.origin()+"/+oauth-tokens", "alice", nil))
 	})
-	// CWE-601: whatever a callback looks like, the browser goes where the consumer said, or nowhere.
+	// CWE-601: for any form of callback, the browser goes where the consumer said, or nowhere.
 	t.Run("callbacks", func(t *testing.T) {
-		srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "registered", "secret": "s", "callbacks": []string{"https://client.example/oauth/*", "https://exact.example/cb", "myapp://done/*"}})
+		srv.mustAdmin(t, "POST", "/oauth1/consumers",
+			object{"key": "registered", "secret": "s",
+				"callbacks": []string{"https://client.example/oauth/*", "https://exact.example/cb", "myapp://done/*"}})
 		refused := []string{
-			"javascript:alert(1)", "JavaScript:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://x/y", "about:blank", "view-source:x",
-			"//evil.example/", "/relative", "evil.example", "", "https:", "https://", "https:///evil.example", "https:evil.example", `https:\\evil.example`, `https://client.example\@evil.example/`, "https://user@evil.example/",
-			"https://client.example@evil.example/", "https://client.example:pw@evil.example/", "https://evil.example/#frag", "https://evil.example/\r\nSet-Cookie: a", "https://evil.example/%zz", "https://evil.example/ x",
-			"https://[::1", "https://evil.example:port/", "myapp://other", "intent://x#Intent;end", "https://exämple.example/", "https://evil.example/\x00", "https://evil.example/\"", "https://evil.example/<x>", "ftp//x", "otherapp://x",
+			"javascript:alert(1)", "JavaScript:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)",
+			"data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://x/y", "about:blank", "view-source:x",
+			"//evil.example/", "/relative", "evil.example", "", "https:", "https://", "https:///evil.example",
+			"https:evil.example", `https:\\evil.example`, `https://client.example\@evil.example/`,
+			"https://user@evil.example/",
+			"https://client.example@evil.example/", "https://client.example:pw@evil.example/",
+			"https://evil.example/#frag", "https://evil.example/\r\nSet-Cookie: a", "https://evil.example/%zz",
+			"https://evil.example/ x",
+			"https://[::1", "https://evil.example:port/", "myapp://other", "intent://x#Intent;end",
+			"https://exämple.example/", "https://evil.example/\x00", "https://evil.example/\"",
+			"https://evil.example/<x>", "ftp//x", "otherapp://x",
 		}
 		for _, callback := range refused {
 			for _, consumer := range []string{demoKey, "registered"} {
@@ -97,22 +115,28 @@ func TestAttackPages(t *testing.T) {
 		}
 		w := walker{t, srv, "registered", "s"}
 		for _, callback := range []string{
-			"https://client.example/", "https://client.example/oauth/../evil", "https://client.example/oauth/%2e%2e/evil", "https://client.example/oauth/..%2fevil", "https://client.example/oauth/%2E./x", "https://client.example/oauth/..%5cevil",
-			"https://client.example.evil.example/oauth/", "http://client.example/oauth/x", "https://client.example:8443/oauth/x", "https://client.example/OAUTH/x", "https://exact.example/cb/", "https://exact.example/cb?x", "https://exact.example/cbx",
-			"https://client.example/oauth", "https://evil.example/https://client.example/oauth/", "https://client.example/oauth/./x",
+			"https://client.example/", "https://client.example/oauth/../evil",
+			"https://client.example/oauth/%2e%2e/evil", "https://client.example/oauth/..%2fevil",
+			"https://client.example/oauth/%2E./x", "https://client.example/oauth/..%5cevil",
+			"https://client.example.evil.example/oauth/", "http://client.example/oauth/x",
+			"https://client.example:8443/oauth/x", "https://client.example/OAUTH/x", "https://exact.example/cb/",
+			"https://exact.example/cb?x", "https://exact.example/cbx",
+			"https://client.example/oauth", "https://evil.example/https://client.example/oauth/",
+			"https://client.example/oauth/./x",
 		} {
 			if got := w.post("/+request-token", w.params(token{}, pair{"oauth_callback", callback})); got.Status != http.StatusBadRequest {
 				t.Errorf("the callback %q is not registered: %d %s", callback, got.Status, got.Body)
 			}
 		}
-		for _, callback := range []string{"https://client.example/oauth/a", "https://CLIENT.example/oauth/x", "https://exact.example/cb", "myapp://done/x"} {
+		for _, callback := range []string{"https://client.example/oauth/a", "https://CLIENT.example/oauth/x",
+			"https://exact.example/cb", "myapp://done/x"} {
 			tok := w.requestToken(pair{"oauth_callback", callback})
 			got := srv.approve(t, authorize+"?oauth_token="+tok.Key, "alice", "READ_PUBLIC").Redirect
 			if !strings.HasPrefix(got, callback+"?oauth_token=") || strings.Count(got, "oauth_verifier=") != 1 {
 				t.Errorf("%s: redirected to %s", callback, got)
 			}
 		}
-		// Without a callback of its own, a request can be led to registered places only.
+		// A request without a callback of its own can be led to registered places only.
 		for _, link := range append(refused, "https://evil.example/", "https://client.example/other", "https://client.example/oauth/../x") {
 			tok := w.requestToken()
 			address := authorize + "?oauth_token=" + tok.Key + "&oauth_callback=" + url.QueryEscape(link)
@@ -126,8 +150,9 @@ func TestAttackPages(t *testing.T) {
 			}
 		}
 	})
-	// CWE-352. The browser's word (Sec-Fetch-Site, Origin) is asked for, and a token that is bound to user, request and form.
-	t.Run("a form from elsewhere changes nothing", func(t *testing.T) {
+	// CWE-352. The page requires the browser's headers (Sec-Fetch-Site, Origin), and a token that
+	// is bound to user, request and form.
+	t.Run("a form of another origin changes nothing", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		tok, other := w.requestToken(pair{"oauth_callback", "oob"}), w.requestToken(pair{"oauth_callback", "oob"})
 		address := authorize + "?oauth_token=" + tok.Key
@@ -152,17 +177,21 @@ func TestAttackPages(t *testing.T) {
 			"text/plain":                     {[]string{"Origin: " + srv.origin(), "Sec-Fetch-Site: same-origin", "Content-Type: text/plain"}, fields},
 			"multipart":                      {[]string{"Origin: " + srv.origin(), "Sec-Fetch-Site: same-origin", "Content-Type: multipart/form-data; boundary=x"}, fields},
 		} {
-			got := srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key, append(c.lines, "X-Test-User: alice"), c.fields.Encode()))
+			got := srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key,
+				append(c.lines, "X-Test-User: alice"), c.fields.Encode()))
 			if got.Status != http.StatusForbidden && got.Status != http.StatusBadRequest {
 				t.Errorf("%s: %d %s", what, got.Status, got.Body)
 			}
 			headers(t, what, got)
 		}
-		// What is chosen in the query counts for nothing: neither a GET nor the parameters of a link decide.
-		srv.raw(t, srv.message("GET", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(), []string{"X-Test-User: alice"}, ""))
-		srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(), append(same, "X-Test-User: alice"), "x=y"))
-		// A level or context that the page did not offer.
-		for _, tamper := range []string{"&lp.context=all", "&allow_permission=WRITE_PUBLIC", "&oauth_callback=https%3A%2F%2Fevil.example"} {
+		// A choice in the query has no effect: neither a GET nor the parameters of a link decide.
+		srv.raw(t, srv.message("GET", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(),
+			[]string{"X-Test-User: alice"}, ""))
+		srv.raw(t, srv.message("POST", "/+authorize-token?oauth_token="+tok.Key+"&"+fields.Encode(),
+			append(same, "X-Test-User: alice"), "x=y"))
+		// A level or context that the page did not offer is refused.
+		for _, tamper := range []string{"&lp.context=all", "&allow_permission=WRITE_PUBLIC",
+			"&oauth_callback=https%3A%2F%2Fevil.example"} {
 			if got := srv.asUser(t, "POST", address+tamper, "alice", fields); tamper != "&oauth_callback=https%3A%2F%2Fevil.example" && got.Status != http.StatusForbidden {
 				t.Errorf("%s: %d", tamper, got.Status)
 			} else if got.Status == http.StatusSeeOther {
@@ -175,7 +204,7 @@ func TestAttackPages(t *testing.T) {
 			t.Errorf("the other request is %v", state)
 		}
 	})
-	t.Run("a grant is revoked by its user only", func(t *testing.T) {
+	t.Run("only its user revokes a grant", func(t *testing.T) {
 		tok := srv.issue(t, demoKey, "bob", "READ_PUBLIC", nil)
 		page := srv.asUser(t, "GET", srv.origin()+"/+oauth-tokens", "bob", nil)
 		found := regexp.MustCompile(`name="csrf" value="([^"]+)"`).FindAllStringSubmatch(page.Body, -1)
@@ -201,8 +230,8 @@ func merged(o object, name string, value any) object {
 }
 
 // TestDoublePost sends a form of the authorize page twice, one after the other and at the same
-// time, as a button does that is clicked twice. All of the answers lead to the same place, which
-// works; an answer that is not the same leads nowhere.
+// time, like a double click. All answers lead to the same place, which works. A different answer is
+// refused.
 func TestDoublePost(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	w := walker{t, srv, demoKey, demoSecret}
@@ -236,7 +265,8 @@ func TestDoublePost(t *testing.T) {
 				}
 				verifier := target.Query().Get("oauth_verifier")
 				if callback == "oob" {
-					code := regexp.MustCompile(`id="verifier"[^>]*>([^<]+)<`).FindStringSubmatch(srv.asUser(t, "GET", target.String(), "alice", nil).Body)
+					code := regexp.MustCompile(`id="verifier"[^>]*>([^<]+)<`).FindStringSubmatch(srv.asUser(t, "GET",
+						target.String(), "alice", nil).Body)
 					if code == nil {
 						t.Fatalf("no code at %s", target)
 					}

@@ -13,8 +13,9 @@ import (
 	"unicode/utf8"
 )
 
-// RFC 5849 sections 3.1, 3.2 and 3.5; RFC 9112 sections 3.2 and 6; RFC 9113 section 8.3.1. Each request here is signed
-// with the right secrets, PLAINTEXT where the signature would depend on what is attacked: it is the form that is wrong.
+// RFC 5849 sections 3.1, 3.2 and 3.5; RFC 9112 sections 3.2 and 6; RFC 9113 section 8.3.1. Each
+// request here is signed with the right secrets, with PLAINTEXT if the signature would depend on
+// the attacked part. Only the form of the request is wrong.
 func TestAttackParameters(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{}, up.URL)
@@ -66,53 +67,63 @@ func TestAttackParameters(t *testing.T) {
 			}
 		}
 	})
-	t.Run("taken as they are, once", func(t *testing.T) {
+	t.Run("accepted unchanged, once", func(t *testing.T) {
 		double := strings.NewReplacer("%", "%25").Replace(query)
 		got := srv.raw(t, srv.message("GET", "/?"+double, nil, ""))
 		want(t, "a query that was encoded twice", got, http.StatusUnauthorized, "")
 		got = srv.raw(t, srv.message("GET", "/?a=1;"+strings.ReplaceAll(query, "&", ";"), nil, ""))
-		want(t, "semicolons (CVE-2021-23336): one parameter a, unsigned", got, http.StatusUnauthorized, "OAuth credentials required.")
+		want(t, "semicolons (CVE-2021-23336): one parameter a, unsigned", got, http.StatusUnauthorized,
+			"OAuth credentials required.")
 		got = srv.raw(t, srv.message("GET", "/?"+query+"&a=1;oauth_token=x", nil, ""))
 		want(t, "a semicolon in a value", got, http.StatusOK, "")
 		got = srv.raw(t, srv.message("GET", "/?"+query+"&a=%00&%ff%fe=%c0%80", nil, ""))
 		want(t, "NUL and invalid UTF-8 elsewhere", got, http.StatusOK, "")
 		got = srv.raw(t, srv.message("GET", "/?"+strings.Replace(query, tok.Key, tok.Key+"%00", 1), nil, ""))
 		want(t, "NUL behind the token's key", got, http.StatusUnauthorized, "Unknown access token ("+tok.Key+"?).")
-		got = srv.raw(t, srv.message("GET", "/?"+strings.Replace(query, "="+demoKey, "=%ff%0d%0aSet-Cookie:%20a", 1), nil, ""))
-		if got.Status != http.StatusUnauthorized || got.Header.Get("Set-Cookie") != "" || strings.ContainsAny(got.Body, "\r\n") || !utf8.ValidString(got.Body) {
+		got = srv.raw(t, srv.message("GET", "/?"+strings.Replace(query, "="+demoKey, "=%ff%0d%0aSet-Cookie:%20a", 1),
+			nil, ""))
+		if got.Status != http.StatusUnauthorized || got.Header.Get("Set-Cookie") != "" ||
+			strings.ContainsAny(got.Body, "\r\n") || !utf8.ValidString(got.Body) {
 			t.Errorf("a line end in the key: %d %v %q", got.Status, got.Header, got.Body)
 		}
 		up.take()
-		// RFC 9112 section 6.3: Transfer-Encoding wins, and the two must not both go on.
-		got = srv.raw(t, srv.message("POST", "/", []string{header, "Content-Type: text/plain", "Content-Length: 2", "Transfer-Encoding: chunked"}, chunked("hello")))
+		// RFC 9112 section 6.3: Transfer-Encoding wins, and only one of the two may be passed on.
+		got = srv.raw(t, srv.message("POST", "/",
+			[]string{header, "Content-Type: text/plain", "Content-Length: 2", "Transfer-Encoding: chunked"},
+			chunked("hello")))
 		if got.Status == http.StatusOK {
 			if last := up.last(t); string(last.Body) != "hello" || last.Header.Get("Content-Length") == "2" {
 				t.Errorf("Content-Length with Transfer-Encoding: the upstream got %q %v", last.Body, last.Lines)
 			}
 		}
-		for _, te := range []string{"Transfer-Encoding: chunked, identity", "Transfer-Encoding: xchunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Transfer-Encoding:\x0bchunked"} {
-			got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("POST", "/", []string{header, te}, chunked("a=b")))
+		for _, te := range []string{"Transfer-Encoding: chunked, identity", "Transfer-Encoding: xchunked",
+			"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Transfer-Encoding:\x0bchunked"} {
+			got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port,
+				srv.message("POST", "/", []string{header, te}, chunked("a=b")))
 			if err == nil && got.Status/100 == 2 {
 				t.Errorf("%s: %d", te, got.Status)
 			}
 		}
 		up.take()
 	})
-	t.Run("a request behind another is not smuggled past", func(t *testing.T) {
+	t.Run("a second request in the same bytes is not smuggled past", func(t *testing.T) {
 		smuggled := srv.message("GET", "/smuggled", []string{"X-OAuth-User: mark"}, "")
 		for _, lines := range [][]string{
 			{"Content-Length: 5", "Transfer-Encoding: chunked"}, {"Transfer-Encoding: chunked", fmt.Sprintf("Content-Length: %d", len(smuggled)+5)},
 			{"Content-Length: 0", "Transfer-Encoding: identity"}, {"Transfer-Encoding : chunked"},
 		} {
-			srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("POST", "/", append(lines, header, "Content-Type: text/plain"), "0\r\n\r\n"+smuggled))
+			srv.tryRaw(t, "127.0.0.1:"+srv.port,
+				srv.message("POST", "/", append(lines, header, "Content-Type: text/plain"), "0\r\n\r\n"+smuggled))
 			for _, got := range up.take() {
-				if len(identityLines(got)) != 0 && got.Header.Get("X-Oauth-User") != "salgado" || got.URI == "/smuggled" {
+				if len(identityLines(got)) != 0 && got.Header.Get("X-Oauth-User") != "salgado" ||
+					got.URI == "/smuggled" {
 					t.Errorf("%v: the upstream got %s %q", lines, got.URI, got.Lines)
 				}
 			}
 		}
 	})
-	// RFC 9113 section 8.3.1: a Host beside :authority. The signature covers what Caddy takes for the host, and so does all else.
+	// RFC 9113 section 8.3.1: a Host beside :authority. The signature and all else use the host
+	// that Caddy uses.
 	t.Run("HTTP/2 with a Host beside :authority", func(t *testing.T) {
 		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}
 		own := srv.request("GET", "/h2", nil)
@@ -122,16 +133,18 @@ func TestAttackParameters(t *testing.T) {
 			signed *http.Request
 			ok     bool
 		}{"signed for :authority": {own, true}, "signed for Host": {evil, false}} {
-			got, err := srv.h2(t, h2Message{fields: srv.h2Fields("GET", "/h2", "host", "evil.example", "authorization", s.sign(t, c.signed, "").Header.Get("Authorization"))})
+			got, err := srv.h2(t, h2Message{fields: srv.h2Fields("GET", "/h2", "host", "evil.example",
+				"authorization", s.sign(t, c.signed, "").Header.Get("Authorization"))})
 			seen := up.take()
 			if err != nil && len(seen) == 0 {
-				continue // to refuse such a request altogether is right, too
+				continue // refusing such a request altogether is right, too
 			}
 			if (got.Status == http.StatusOK) != c.ok {
 				t.Errorf("%s: %d %s", name, got.Status, got.Body)
 			}
 			for _, r := range seen {
-				if !c.ok || r.Host == "evil.example" || r.Header.Get("Host") == "evil.example" || r.Header.Get("X-Forwarded-Host") == "evil.example" {
+				if !c.ok || r.Host == "evil.example" || r.Header.Get("Host") == "evil.example" ||
+					r.Header.Get("X-Forwarded-Host") == "evil.example" {
 					t.Errorf("%s: the upstream got Host %s %v", name, r.Host, r.Header)
 				}
 			}
@@ -142,7 +155,8 @@ func TestAttackParameters(t *testing.T) {
 			append(srv.h2Fields("GET", "/h2"), ":authority", "evil.example"),
 			append(srv.h2Fields("GET", "/h2", "connection", "x-oauth-user"), "transfer-encoding", "chunked"),
 		} {
-			srv.h2(t, h2Message{fields: append(fields, "authorization", s.sign(t, srv.request("GET", "/h2", nil), "").Header.Get("Authorization"))})
+			srv.h2(t, h2Message{fields: append(fields, "authorization",
+				s.sign(t, srv.request("GET", "/h2", nil), "").Header.Get("Authorization"))})
 			for _, r := range up.take() {
 				t.Errorf("%q reached the upstream as %s %s", fields, r.Host, r.URI)
 			}
@@ -154,17 +168,19 @@ func TestAttackParameters(t *testing.T) {
 		req := srv.request("GET", "/abs", nil)
 		req.Host = "api.example"
 		line := "Authorization: " + s.sign(t, req, "").Header.Get("Authorization")
-		srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("GET", "http://evil.example/abs", []string{"Host: api.example", line}, ""))
+		srv.tryRaw(t, "127.0.0.1:"+srv.port,
+			srv.message("GET", "http://evil.example/abs", []string{"Host: api.example", line}, ""))
 		for _, r := range up.take() {
-			t.Errorf("a request for evil.example that was signed for api.example reached the upstream as %s %s", r.Host, r.URI)
+			t.Errorf("a request for evil.example that was signed for api.example reached the upstream as %s %s",
+				r.Host, r.URI)
 		}
 	})
 }
 
 func chunked(body string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body) }
 
-// CWE-400 and CWE-407: what is large, many or slow costs its sender more than us. CVE-2007-6750 (slow requests), CVE-2011-4885 (many
-// parameters), RFC 9110 section 15.5.14 (413).
+// CWE-400 and CWE-407: large, slow or many inputs cost their sender more than the server.
+// CVE-2007-6750 (slow requests), CVE-2011-4885 (many parameters), RFC 9110 section 15.5.14 (413).
 func TestAttackSizes(t *testing.T) {
 	up := newQuickUpstream(t)
 	srv := startServer(t, site{OAuth1: "max_form_body 128KiB"}, up.URL)
@@ -173,8 +189,13 @@ func TestAttackSizes(t *testing.T) {
 
 	t.Run("60 kB headers", func(t *testing.T) {
 		for _, line := range []string{
-			"Authorization: OAuth " + strings.Repeat(`a="b",`, 10<<10), "Authorization: OAuth " + strings.Repeat(",", 60<<10), "Authorization: OAuth realm=\"" + strings.Repeat(`\`, 60<<10),
-			"Authorization: OAuth oauth_consumer_key=\"" + strings.Repeat("%41", 20<<10) + "\"", "Authorization: " + strings.Repeat(" ", 60<<10) + "OAuth", "Authorization: OAuth oauth_token=\"" + strings.Repeat("k", 60<<10) + "\", oauth_signature_method=\"PLAINTEXT\", oauth_signature=\"x\", oauth_consumer_key=\"demo\"",
+			"Authorization: OAuth " + strings.Repeat(`a="b",`, 10<<10),
+			"Authorization: OAuth " + strings.Repeat(",", 60<<10),
+			"Authorization: OAuth realm=\"" + strings.Repeat(`\`, 60<<10),
+			"Authorization: OAuth oauth_consumer_key=\"" + strings.Repeat("%41", 20<<10) + "\"",
+			"Authorization: " + strings.Repeat(" ", 60<<10) + "OAuth",
+			"Authorization: OAuth oauth_token=\"" + strings.Repeat("k", 60<<10) +
+				"\", oauth_signature_method=\"PLAINTEXT\", oauth_signature=\"x\", oauth_consumer_key=\"demo\"",
 			"Connection: " + strings.Repeat("X-OAuth-User,", 4<<10),
 		} {
 			if got := srv.raw(t, srv.message("GET", "/", []string{line}, "")); got.Status/100 != 4 || len(got.Body) > 1000 {
@@ -182,11 +203,12 @@ func TestAttackSizes(t *testing.T) {
 			}
 		}
 	})
-	// CVE-2011-4885 and its kin: ten times as many may take ten times as long, and not a hundred.
+	// CVE-2011-4885 and similar: ten times as many parameters may take ten times as long, and not a
+	// hundred.
 	t.Run("9,980 parameters take no quadratic time", func(t *testing.T) {
 		took := func(n int, ours bool, name func(int) string) time.Duration {
 			var b strings.Builder
-			if ours { // where oauth_ parameters are, all must be
+			if ours { // if oauth_ parameters are there, all must be
 				b.WriteString(form(plaintext(demoKey, demoSecret, tok)))
 			}
 			for i := range n {
@@ -210,10 +232,13 @@ func TestAttackSizes(t *testing.T) {
 			"all ours":        func(i int) string { return fmt.Sprintf("&oauth_%d", 9999-i) },
 			"nothing between": func(int) string { return "&" },
 		} {
-			// The best of some tries; of more, where others use the machine. What is quadratic never gets near.
+			// The best of several tries; more if the machine is busy. Quadratic time never comes
+			// near the bound.
 			few, many := time.Hour, time.Hour
 			for try := 0; try < 5 || try < 100 && many > 40*few+20*time.Millisecond; try++ {
-				few, many = min(few, took(1000, name == "all ours", f)), min(many, took(9980, name == "all ours", f)) // ten times, less those of OAuth: more are 413
+				// With those of OAuth, 9,980 is the limit.
+				few = min(few, took(1000, name == "all ours", f))
+				many = min(many, took(9980, name == "all ours", f))
 			}
 			t.Logf("%s: %v for 1,000, %v for 9,980", name, few, many)
 			if many > 40*few+20*time.Millisecond {
@@ -232,11 +257,13 @@ func TestAttackSizes(t *testing.T) {
 			if strings.Contains(fmt.Sprint(lines), "chunked") {
 				body = chunked(large)
 			}
-			got := srv.raw(t, srv.message("POST", "/", append(lines, "Authorization: "+authorization(plaintext(demoKey, demoSecret, tok))), body))
-			want(t, fmt.Sprint(lines), got, http.StatusRequestEntityTooLarge, "The request body is too large to be verified.")
+			got := srv.raw(t, srv.message("POST", "/",
+				append(lines, "Authorization: "+authorization(plaintext(demoKey, demoSecret, tok))), body))
+			want(t, fmt.Sprint(lines), got, http.StatusRequestEntityTooLarge,
+				"The request body is too large to be verified.")
 		}
 	})
-	t.Run("slow bodies hold up nobody else, and those who leave are forgotten", func(t *testing.T) {
+	t.Run("slow bodies hold up no other request, and aborted ones leave nothing behind", func(t *testing.T) {
 		var conns []net.Conn
 		for range 200 {
 			conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
@@ -244,7 +271,8 @@ func TestAttackSizes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			io.WriteString(conn, srv.message("POST", "/slow", []string{"Content-Type: " + formType, "Content-Length: 1000"}, "a=b"))
+			io.WriteString(conn, srv.message("POST", "/slow",
+				[]string{"Content-Type: " + formType, "Content-Length: 1000"}, "a=b"))
 			conns = append(conns, conn)
 		}
 		var wg sync.WaitGroup

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// twistedPaths are not in their plain form: there is an upstream that reads them as another path
-// than Caddy's matchers. Go's server refuses some of them by itself.
+// twistedPaths are not in their plain form: some upstream reads each of them as another path than
+// Caddy's matchers do. Go's server refuses some of them by itself.
 func twistedPaths() []string {
 	twisted := []string{
 		// Dot segments: RFC 3986 section 3.3, CVE-2021-41773; overlong UTF-8: CVE-2000-0884,
@@ -22,7 +22,7 @@ func twistedPaths() []string {
 		"/open/%2e%2e", "/open/%c0%ae%c0%ae/x", "/open/%C0%AE/x", "/open/.%c0%ae/x", "/open/%c0%ae.",
 		"/open/%2e%c0%ae/x",
 		"/open/%e0%80%ae%e0%80%ae/x", "/open/%f0%80%80%ae/x",
-		// Empty segments: what is merged here is kept there.
+		// Empty segments: some servers merge them, and others keep them.
 		"//open/x", "/open//x", "/open///x", "/open/x//", "//", "//open", "/open//",
 		// Backslashes: WHATWG URL, IIS.
 		`/open\x`, `/\open/x`, `/open/x\`, `/open/..\x`, "/open%5cx", "/open/%5C..%5Cx", "/open/%5c",
@@ -30,14 +30,15 @@ func twistedPaths() []string {
 		// Parameters: Tomcat, Jetty, Spring (Orange Tsai, Black Hat 2018).
 		"/open;/x", "/open;a=b/x", "/open/x;", "/;/open/x", "/open/..;/x", "/open/;/x", "/open%3b/x",
 		"/open/..%3B/x", "/open/x%3bv=1",
-		// NUL and control characters: C, and whoever cuts lines.
+		// NUL and control characters: C strings, and servers that cut lines.
 		"/open/x%00", "/open/%00/x", "/open/x%00.html", "/open/%01", "/open/x%0a", "/open/x%0D%0Ay",
 		"/open/%09x", "/open/x%1f", "/open/x%7f",
-		// What is a slash, a backslash or a percent sign only after decoding.
+		// Slashes, backslashes and percent signs that appear only after decoding.
 		"/open%2fx", "/open%2Fx", "/open/a%2Fb", "/open/%2f..%2fx", "/open/..%2fx", "/open/%c0%afx",
 		"/open/%e0%80%afx",
 		"/open/%252e%252e/x", "/open/a%25b", "/open/100%25", "/open/%25%32%65/x", "/open/%2525",
-		// What Go writes in another way than it was sent, and with it all the rest of the path.
+		// Characters that Go encodes differently than the client. Go then encodes the whole path
+		// anew.
 		"/open/a|b", "/open/a\"b", "/open/a<b", "/open/a>b", "/open/a^b", "/open/a`b", "/open/{b}",
 		"/open/a#b", "/open/#/../x", "/open#",
 		"/open/\xc3\xa9", "/open/\xff", "/open/a%2fb|", "/open/a%2e%2e|", "/open/%41|",
@@ -45,7 +46,7 @@ func twistedPaths() []string {
 	return twisted
 }
 
-// plainPaths are read alike by everybody. They reach the upstream byte for byte.
+// plainPaths are read alike by all servers. They reach the upstream byte for byte.
 var plainPaths = []string{
 	"/open/a/b/", "/open/", "/open/a", "/open/a%20b", "/open/%C3%A9", "/open/%c3%a9/x", "/open/a.b/..c/...",
 	"/open/.c/d..", "/open/.well-known/x",
@@ -54,7 +55,7 @@ var plainPaths = []string{
 	"/open/a&b=c", "/open/a-b_c", "/open/%41", "/open/a%2Cb", "/open/%7Ex", "/open/....", "/open/a%20/b",
 }
 
-// strictSite is open but for /admin: its policies look at the path, so it takes paths in their
+// strictSite is open except for /admin. Its policies look at the path, so it accepts paths in their
 // plain form only.
 func strictSite(option string) site {
 	return anyHost(option+"\npolicy /admin/* {\n\tpermission WRITE_PRIVATE\n}\npolicy {\n\tanonymous\n}", "")
@@ -67,7 +68,7 @@ func (srv *server) wantNotPlain(t *testing.T, up *upstream, target, credentials,
 		credentials}} {
 		what = fmt.Sprintf("%q, %s", target, what)
 		_, query, _ := strings.Cut(target, "?")
-		malformed := lines != nil && invalidForGo(query) // for the signature already
+		malformed := lines != nil && invalidForGo(query) // the signature is refused already
 		lines = append(lines, "Connection: close")
 		if invalidForGo(target) || malformed {
 			got, err := srv.tryRaw(t, "127.0.0.1:"+srv.port, srv.message("GET", target, lines, ""))
@@ -90,8 +91,8 @@ func (srv *server) wantNotPlain(t *testing.T, up *upstream, target, credentials,
 	wantUnseen(t, up, "HTTP/2, "+target)
 }
 
-// invalidForGo reports whether Go's server refuses a target, before any handler sees it: for a
-// stray percent sign in the path, for a control character.
+// invalidForGo reports whether Go's server refuses a target before any handler sees it, because of
+// a stray percent sign in the path, or a control character.
 func invalidForGo(target string) bool {
 	path, _, _ := strings.Cut(target, "?")
 	for i := range len(path) {
@@ -104,7 +105,7 @@ func invalidForGo(target string) bool {
 
 func isHexDigit(c byte) bool { return strings.IndexByte("0123456789abcdefABCDEF", c) >= 0 }
 
-// A path that two servers could read differently is refused where a policy looks at paths.
+// A path that two servers could read differently is refused if a policy looks at paths.
 func TestAttackPlainPaths(t *testing.T) {
 	for name, option := range map[string]string{"by default": "", "paths strict": "paths strict"} {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +133,7 @@ func TestAttackPlainPaths(t *testing.T) {
 				http.StatusUnauthorized, "")
 			want(t, "the other, in capitals", srv.raw(t, srv.message("GET", "/ADMIN/x", nil, "")),
 				http.StatusUnauthorized, "")
-			// Read as a query by who decodes first: judged in all readings, as ever.
+			// A reader that decodes first sees a query. It is judged in all readings, as always.
 			want(t, "a question mark", srv.raw(t, srv.message("GET", "/admin/x%3F", nil, "")),
 				http.StatusUnauthorized, "")
 		})
@@ -155,8 +156,8 @@ func wantAsSent(t *testing.T, srv *server, up *upstream, targets []string) {
 	}
 }
 
-// The property that strict is for: what passes is byte for byte what the upstream gets, and no
-// upstream reads it as a path with another policy.
+// The property that strict paths guarantee: a path that passes reaches the upstream byte for byte,
+// and no upstream reads it as a path with another policy.
 func TestAttackPlainPathsAtRandom(t *testing.T) {
 	for name, c := range map[string]struct{ before, prefix string }{
 		"as it came":        {"", ""},
@@ -196,7 +197,7 @@ func TestAttackPlainPathsAtRandom(t *testing.T) {
 					passed++
 					sent, _, _ := strings.Cut(target, "?")
 					path, _, _ := strings.Cut(got.URI, "?")
-					if c.before == "" && path != sent { // a site's own rewrites may change what they like
+					if c.before == "" && path != sent { // a site's own rewrites may change the path
 						t.Errorf("%q reached the upstream as %q", target, got.URI)
 					}
 					for how, read := range upstreamReadings {
@@ -214,13 +215,13 @@ func TestAttackPlainPathsAtRandom(t *testing.T) {
 	}
 }
 
-// What looks at a path makes a site strict, in every way in which a policy can.
+// A site is strict if one of its policies looks at the path, in any of the possible ways.
 func TestAttackPlainPathsWhereAPolicyLooks(t *testing.T) {
 	open := "policy {\n\tanonymous\n}"
 	denied := "policy @m {\n\tdeny\n}\n" + open
 	for name, c := range map[string]struct {
 		oauth1, before string
-		query          bool // it looks at the query, too, or may do so
+		query          bool // the policy looks at the query, too, or may do so
 	}{
 		"path":        {denied, "@m path /admin/*", false},
 		"path_regexp": {denied, "@m path_regexp ^/admin/", false},
@@ -275,7 +276,7 @@ func TestAttackPlainPathsWhereAPolicyLooks(t *testing.T) {
 	}
 }
 
-// A site whose policies do not look at the URL refuses nothing new, unless it says so.
+// A site whose policies do not look at the URL refuses nothing new by default.
 func TestAttackPlainPathsAreNobodysDuty(t *testing.T) {
 	for name, c := range map[string]struct{ oauth1, before string }{
 		"one for all":           {"policy {\n\tanonymous\n}", ""},
@@ -301,7 +302,7 @@ func TestAttackPlainPathsAreNobodysDuty(t *testing.T) {
 			}
 		})
 	}
-	t.Run("but for one that says paths strict", func(t *testing.T) {
+	t.Run("except with paths strict", func(t *testing.T) {
 		up := newUpstream(t)
 		srv := startServer(t, anyHost("paths strict\npolicy {\n\tanonymous\n}", ""), up.URL)
 		tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
@@ -313,7 +314,8 @@ func TestAttackPlainPathsAreNobodysDuty(t *testing.T) {
 	})
 }
 
-// `paths as_sent` judges all readings and forwards what was sent, for APIs whose URLs need it.
+// `paths as_sent` judges all readings and forwards the path as it was sent, for APIs whose URLs
+// need it.
 func TestAttackPathsAsSent(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, strictSite("paths as_sent"), up.URL)
@@ -348,7 +350,7 @@ func TestAttackPathsAsSent(t *testing.T) {
 	}, plainPaths...))
 }
 
-// A query that is not plain, where a policy looks at it.
+// A query that is not plain is refused if a policy looks at the query.
 func TestAttackPlainQueries(t *testing.T) {
 	private := "policy @m {\n\tpermission WRITE_PRIVATE\n}\npolicy {\n\tanonymous\n}"
 	for name, c := range map[string]struct{ oauth1, before string }{
@@ -388,7 +390,7 @@ func TestAttackPlainQueries(t *testing.T) {
 			})
 		})
 	}
-	t.Run("nobody looks at the query", func(t *testing.T) {
+	t.Run("no policy looks at the query", func(t *testing.T) {
 		up := newUpstream(t)
 		srv := startServer(t, strictSite(""), up.URL)
 		wantAsSent(t, srv, up, []string{"/x?a=%zz", "/x?a=b;c", "/x?a+b=c", "/x?%00=a", "/x?a=b%0a"})
@@ -405,8 +407,8 @@ func TestAttackPlainQueries(t *testing.T) {
 	})
 }
 
-// Where several readings are judged, what knows one reading only must not decide: such a site does
-// not load.
+// If several readings are judged, a matcher that knows only one reading must not decide. Such a
+// site does not load.
 func TestAttackPathsAsSentThatKnowOneReading(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	load := func(oauth1, before string) error {
@@ -421,7 +423,7 @@ func TestAttackPathsAsSentThatKnowOneReading(t *testing.T) {
 	const policy = "policy @m {\n\tanonymous\n}\n"
 	for name, c := range map[string]struct {
 		oauth1, before string
-		named          []string // one of them is in the error
+		named          []string // the error contains one of them
 	}{
 		"map": {policy,
 			"map {path} {where} {\n\t/admin/x admin\n\tdefault open\n}\n@m vars {where} open",
@@ -476,7 +478,7 @@ func TestAttackPathsAsSentThatKnowOneReading(t *testing.T) {
 	for name, c := range map[string]struct{ oauth1, before string }{
 		"path":                 {"policy /x {\n\tanonymous\n}", ""},
 		"path_regexp":          {policy, "@m path_regexp ^/x"},
-		"what it captured":     {"policy @m {\n\tcontext {re.m.1}\n}", "@m path_regexp m ^/([^/]+)/"},
+		"its capture":          {"policy @m {\n\tcontext {re.m.1}\n}", "@m path_regexp m ^/([^/]+)/"},
 		"query and method":     {policy, "@m {\n\tquery a=b\n\tmethod GET\n}"},
 		"not":                  {policy, "@m not path /x"},
 		"expression":           {policy, `@m expression {path} == "/x" && method('GET')`},

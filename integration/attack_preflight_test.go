@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// A preflight needs no signature, so hostile clients call their requests one. None of them gets an
-// identity, reaches what is not open to everybody, or hands OAuth parameters on that nobody has verified:
-// over HTTP/1.1 and HTTP/2, with keep_authorization and without.
+// A preflight needs no signature, so hostile clients disguise requests as preflights. None of them
+// gets an identity, reaches a route that is not open to everybody, or passes unverified OAuth
+// parameters on: over HTTP/1.1 and HTTP/2, with keep_authorization and without.
 func TestAttackPreflights(t *testing.T) {
 	for _, keep := range []string{"", "keep_authorization"} {
 		t.Run(keep, func(t *testing.T) { attackPreflights(t, keep) })
@@ -50,8 +50,8 @@ reverse_proxy {{.Upstream}}
 		name, method, target string
 		lines                []string
 		body                 string
-		status               int    // 200: it reaches the API
-		user                 string // whom it acts for there
+		status               int    // 200: the request reaches the API
+		user                 string // the user that it acts for there
 	}{
 		{"plain", "OPTIONS", "/x", cors(), "", 200, ""},
 		{"with the credentials of another request", "OPTIONS", "/x?a=1&" + signed, cors(), "", 200, ""},
@@ -67,7 +67,7 @@ reverse_proxy {{.Upstream}}
 		{"signed in the header", "OPTIONS", "/x", cors("Authorization: " + credentials), "", 200, "salgado"},
 		{"signed, without Origin", "OPTIONS", "/x?" + signed, []string{asks}, "", 200, "salgado"},
 
-		{"what is not open", "OPTIONS", "/private/x?" + signed, cors(), "", 401, ""},
+		{"a closed path", "OPTIONS", "/private/x?" + signed, cors(), "", 401, ""},
 		{"Origin is for the next hop alone", "OPTIONS", "/x?" + signed, cors("Connection: Origin"), "", 401, ""},
 		{"another method", "GET", "/x", cors(), "", 401, ""},
 		{"another method, in lower case", "options", "/x", cors(), "", 400, ""},

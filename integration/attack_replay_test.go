@@ -26,7 +26,8 @@ func TestAttackReplay(t *testing.T) {
 
 	t.Run("64 at once: one passes", func(t *testing.T) {
 		for range 5 {
-			req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/a?b=c", nil), "")
+			req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t,
+				srv.request("GET", "/a?b=c", nil), "")
 			var wg sync.WaitGroup
 			var passed, refused atomic.Int64
 			start := make(chan struct{})
@@ -52,16 +53,19 @@ func TestAttackReplay(t *testing.T) {
 		}
 	})
 	t.Run("a bad signature stores no nonce", func(t *testing.T) {
-		good := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(), Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+		good := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(),
+			Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
 		bad := good
 		bad.Secret = "guessed"
-		want(t, "the guess", srv.mustDo(t, bad.sign(t, srv.request("GET", "/", nil), "")), http.StatusUnauthorized, "Invalid signature.")
+		want(t, "the guess", srv.mustDo(t, bad.sign(t, srv.request("GET", "/", nil), "")), http.StatusUnauthorized,
+			"Invalid signature.")
 		req := good.sign(t, srv.request("GET", "/", nil), "")
 		want(t, "the genuine request after it", srv.mustDo(t, req), http.StatusOK, "ok")
 		want(t, "its replay", srv.mustDo(t, req), http.StatusUnauthorized, nonceUsed)
 	})
-	t.Run("the same in another place, spelling or method is a bad signature", func(t *testing.T) {
-		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(), Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+	t.Run("the same parameters in another place, spelling or method are a bad signature", func(t *testing.T) {
+		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(),
+			Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
 		req := s.sign(t, srv.request("GET", "/a", nil), "")
 		want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")
 		header := req.Header.Get("Authorization")
@@ -86,49 +90,53 @@ func TestAttackReplay(t *testing.T) {
 				t.Errorf("the method %s passes", method)
 			}
 		}
-		got := srv.raw(t, srv.message("GET", "http://127.0.0.1:"+srv.port+"/a", []string{"Authorization: " + header}, ""))
+		got := srv.raw(t, srv.message("GET", "http://127.0.0.1:"+srv.port+"/a", []string{"Authorization: " + header},
+			""))
 		want(t, "the absolute form", got, http.StatusUnauthorized, nonceUsed)
 	})
 }
 
-// RFC 5849 section 3.3: between a timestamp that is too old and one that is good there is no second in which a nonce is
-// forgotten already.
+// RFC 5849 section 3.3: at no second is a timestamp acceptable while its nonces are forgotten
+// already.
 func TestAttackReplayAtTheEdges(t *testing.T) {
 	const window = 3
 	up := newQuickUpstream(t)
 	srv := startServer(t, site{App: demoApp + fmt.Sprintf("timestamp_window %ds", window)}, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 	signed := func(t *testing.T, at int64) *http.Request {
-		return signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(at, 10)}.sign(t, srv.request("GET", "/a?b=c", nil), "")
+		return signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(at, 10)}.sign(t,
+			srv.request("GET", "/a?b=c", nil), "")
 	}
-	// A replay is tried until the clock has passed the whole window.
+	// Each replay is tried until the clock has passed the whole window.
 	for _, edge := range []int64{-window, 0, window} {
-		t.Run(fmt.Sprintf("a timestamp of %+d s in a window of %d s, until it is too old", edge, window), func(t *testing.T) {
-			t.Parallel()
-			var req *http.Request
-			srv.waitUntil("a request comes before its second is over", func() error {
-				req = signed(t, time.Now().Unix()+edge)
-				return srv.mustDo(t, req).is(http.StatusOK, "ok")
+		t.Run(fmt.Sprintf("a timestamp of %+d s in a window of %d s, until it is too old", edge, window),
+			func(t *testing.T) {
+				t.Parallel()
+				var req *http.Request
+				srv.waitUntil("a request comes before its second is over", func() error {
+					req = signed(t, time.Now().Unix()+edge)
+					return srv.mustDo(t, req).is(http.StatusOK, "ok")
+				})
+				deadline := time.Now().Add(patience)
+				for time.Now().Before(deadline) {
+					got := srv.mustDo(t, req)
+					if got.is(http.StatusUnauthorized, "Timestamp appears to come from bad system clock.") == nil {
+						return
+					}
+					if err := got.is(http.StatusUnauthorized, nonceUsed); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Millisecond)
+				}
+				t.Error("the timestamp never got too old")
 			})
-			deadline := time.Now().Add(patience)
-			for time.Now().Before(deadline) {
-				got := srv.mustDo(t, req)
-				if got.is(http.StatusUnauthorized, "Timestamp appears to come from bad system clock.") == nil {
-					return
-				}
-				if err := got.is(http.StatusUnauthorized, nonceUsed); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Millisecond)
-			}
-			t.Error("the timestamp never got too old")
-		})
 	}
 	t.Run("beyond the edges", func(t *testing.T) {
 		for _, off := range []int64{-window - 1, window + 1, -1 << 31, 1 << 40} {
 			at := time.Now().Unix() + off
 			got := srv.mustDo(t, signed(t, at))
-			// Time goes on, and may have taken the request into the window meanwhile, but not out of it again.
+			// Meanwhile the clock may have moved the timestamp into the window, but not out of it
+			// again.
 			if got.Status == http.StatusOK && time.Now().Unix()+window < at || got.Status == http.StatusOK && off < 0 {
 				t.Errorf("%+d passes", off)
 			}
@@ -145,7 +153,8 @@ func TestAttackReplayAcrossRestarts(t *testing.T) {
 			srv := startServer(t, s, up.URL)
 			tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 			signed := func() *http.Request {
-				req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/", nil), "")
+				req := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.sign(t, srv.request("GET", "/", nil),
+					"")
 				want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")
 				return req
 			}
@@ -165,8 +174,9 @@ func TestAttackReplayAcrossRestarts(t *testing.T) {
 	}
 }
 
-// CWE-294: when the window becomes wider, a timestamp that was too old, and whose nonce is forgotten, would be good again. Nonces are
-// forgotten by the minute, so this one is of a minute's last second, and the test takes up to a minute and a half.
+// CWE-294: when the window is widened, an old timestamp whose nonce is forgotten would be
+// acceptable again. Nonces are forgotten by the minute, so the timestamp here is the last second of
+// a minute. The test takes up to a minute and a half.
 func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 	t.Parallel()
 	up := newQuickUpstream(t)
@@ -177,7 +187,8 @@ func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 	var req *http.Request
 	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		last := time.Now().Unix()/60*60 + 59
-		req = signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(last, 10)}.sign(t, srv.request("GET", "/", nil), "")
+		req = signer{Consumer: demoKey, Secret: demoSecret, Token: tok,
+			Timestamp: strconv.FormatInt(last, 10)}.sign(t, srv.request("GET", "/", nil), "")
 		got := srv.mustDo(t, req)
 		if got.Status == http.StatusOK {
 			break
@@ -190,7 +201,8 @@ func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.waitUntil("the wider window is in force", func() error {
-		fresh := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Timestamp: strconv.FormatInt(time.Now().Unix()+3000, 10)}
+		fresh := signer{Consumer: demoKey, Secret: demoSecret, Token: tok,
+			Timestamp: strconv.FormatInt(time.Now().Unix()+3000, 10)}
 		return srv.mustDo(t, fresh.sign(t, srv.request("GET", "/", nil), "")).is(http.StatusOK, "ok")
 	})
 	srv.waitUntil("the nonce is forgotten", func() error {
@@ -206,7 +218,8 @@ func TestAttackReplayWhenTheWindowBecomesWider(t *testing.T) {
 	want(t, "after kill -9", srv.mustDo(t, req), http.StatusUnauthorized, tooOld)
 }
 
-// CWE-770: bad signatures, unknown tokens and unknown consumers leave nothing behind, in the store or in memory.
+// CWE-770: bad signatures, unknown tokens and unknown consumers leave nothing behind, in the store
+// or in memory.
 func TestAttackFloodOfBadSignatures(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
@@ -215,7 +228,8 @@ func TestAttackFloodOfBadSignatures(t *testing.T) {
 		for worker := range 4 {
 			wg.Go(func() {
 				for i := range n / 4 {
-					s := signer{Consumer: demoKey, Secret: "guessed", Token: tok, Nonce: newNonce() + strings.Repeat("n", 100)}
+					s := signer{Consumer: demoKey, Secret: "guessed", Token: tok,
+						Nonce: newNonce() + strings.Repeat("n", 100)}
 					switch i % 3 {
 					case 1:
 						s.Token.Key = fmt.Sprintf("unknown%dx%d", worker, i)
@@ -231,7 +245,7 @@ func TestAttackFloodOfBadSignatures(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	flood(3000) // pools and connections fill up
+	flood(3000) // fills the pools and the connections
 	disk, heap := diskUsage(t, filepath.Join(srv.dir, "store")), heapInUse(t, srv)
 	const n = 12000
 	flood(n)
@@ -245,7 +259,7 @@ func TestAttackFloodOfBadSignatures(t *testing.T) {
 	}
 }
 
-// diskUsage is what the files of a folder take up.
+// diskUsage returns the size of the files of a folder.
 func diskUsage(t *testing.T, folder string) (bytes int64) {
 	t.Helper()
 	filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
@@ -262,7 +276,7 @@ func diskUsage(t *testing.T, folder string) (bytes int64) {
 
 var heapMetric = regexp.MustCompile(`(?m)^go_memstats_heap_alloc_bytes (\S+)$`)
 
-// heapInUse is the heap of the server after a garbage collection.
+// heapInUse returns the size of the server's heap after a garbage collection.
 func heapInUse(t *testing.T, srv *server) int64 {
 	t.Helper()
 	get := func(path string) string {
@@ -275,7 +289,7 @@ func heapInUse(t *testing.T, srv *server) int64 {
 		return string(body)
 	}
 	get("/debug/pprof/heap?gc=1")
-	get("/debug/pprof/heap?gc=1") // sync.Pool keeps its victims for one more
+	get("/debug/pprof/heap?gc=1") // sync.Pool keeps its content for one more collection
 	found := heapMetric.FindStringSubmatch(get("/metrics"))
 	if found == nil {
 		t.Fatal("no go_memstats_heap_alloc_bytes")

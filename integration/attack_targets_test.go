@@ -1,21 +1,13 @@
 package integration
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
-// anyHost is a site that is there for every Host, since the host of an absolute target goes before
+// anyHost is a site that answers for every Host, because the host of an absolute target overrides
 // the header.
 func anyHost(oauth1, before string) site {
 	return site{
@@ -27,7 +19,7 @@ func anyHost(oauth1, before string) site {
 }
 
 // strangeTargets are request targets that are neither a path nor the http(s) URL of one (RFC 9112
-// section 3.2). Some never get as far as a handler, since Go's server does not take them either.
+// section 3.2). Some of them never reach a handler, because Go's server refuses them.
 func strangeTargets(port string) []string {
 	return []string{
 		"mail:private/x", "mail:%2Fprivate/x", "mail:/private/x", "mail://private/x", "mail:?a=1", "mail:",
@@ -49,8 +41,8 @@ func strangeTargets(port string) []string {
 	}
 }
 
-// RFC 9112 section 3.2: a target that is no path parses to an URL whose path is empty or another
-// one. Policies judge that, and servers behind take the rest for a path.
+// RFC 9112 section 3.2: a target that is not a path parses to a URL with an empty path or another
+// one. Policies judge that path, while upstreams may read the rest as the path.
 func TestAttackTargets(t *testing.T) {
 	for name, policies := range map[string]string{
 		"no policies":                       "",
@@ -103,8 +95,8 @@ func TestAttackTargets(t *testing.T) {
 	}
 }
 
-// The handler's own answer to what Go's server does take, endpoints included: a target that is none
-// is looked at by nobody.
+// The handler's own answer to strange targets that Go's server accepts, also at the endpoints: it
+// refuses them before it looks at anything else.
 func TestAttackTargetsAreRefusedFirst(t *testing.T) {
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("policy {\n\tanonymous\n}", ""), up.URL)
@@ -139,8 +131,8 @@ func TestAttackTargetsAreRefusedFirst(t *testing.T) {
 	}
 }
 
-// A signature for one target must not be one for another: `://` in a path makes no absolute URL of
-// it.
+// A signature for one target must not be valid for another: `://` inside a path makes no absolute
+// URL of it.
 func TestAttackTargetsWithAnothersSignature(t *testing.T) {
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("", ""), up.URL)
@@ -215,8 +207,8 @@ func TestAttackEmptyPaths(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 9.1: methods are case-sensitive. A base string is in upper case, and so do
-// Flask, Django, Symfony and Rack read a method; a policy compares what was sent.
+// RFC 9110 section 9.1: methods are case-sensitive. A base string has the method in upper case, and
+// Flask, Django, Symfony and Rack convert it, too. A policy compares the method as it was sent.
 func TestAttackMethodsInLowerCase(t *testing.T) {
 	up := newUpstream(t)
 	policies := "policy /open/* {\n\tanonymous\n}\n" +
@@ -231,7 +223,7 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 		"delete", "Delete", "DELETe", "put", "get", "Get", "gET", "post", "head", "options", "trace",
 		"connect", "propfind",
 		"PROPFINd", "m-search", "M-sEARCH", "x", "Patch", "zZZ",
-		"G'ET", "GET.", "2.0", // of characters that no method has, and that servers escape in their own ways
+		"G'ET", "GET.", "2.0", // with characters that methods don't have, and that servers escape in their own ways
 	} {
 		for what, c := range map[string]struct {
 			target string
@@ -268,11 +260,11 @@ func TestAttackMethodsInLowerCase(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 9.3.6: a CONNECT asks for a tunnel, and its target is an authority. Nobody gets
-// one.
+// RFC 9110 section 9.3.6: a CONNECT asks for a tunnel, and its target is an authority. The site
+// opens no tunnel.
 func TestAttackConnect(t *testing.T) {
 	t.Setenv("GODEBUG",
-		"http2xconnect=1") // Caddy's reverse_proxy knows extended CONNECT; Go's server has it off
+		"http2xconnect=1") // enables extended CONNECT in Go, for Caddy's reverse_proxy
 	up := newLenientUpstream(t)
 	srv := startServer(t, anyHost("policy /open/* {\n\tanonymous\n}\npolicy {\n\tpermission READ_PUBLIC\n}",
 		""), up.URL)
@@ -315,7 +307,7 @@ func TestAttackConnect(t *testing.T) {
 			":method", "CONNECT", ":protocol", "websocket, h2c", ":scheme", "http", ":authority", host,
 			":path", "/open/x",
 		},
-		"a WebSocket whose target is none": {
+		"a WebSocket with an invalid target": {
 			":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", host, ":path",
 			"mail:open/x",
 		},
@@ -342,8 +334,8 @@ func TestAttackConnect(t *testing.T) {
 	}
 }
 
-// RFC 8441: over HTTP/2 a WebSocket begins with a CONNECT. Caddy hands it on as the GET of RFC
-// 6455, so that is what is judged and what is verified.
+// RFC 8441: over HTTP/2 a WebSocket begins with a CONNECT. Caddy forwards it as the GET of RFC
+// 6455, so the GET is judged and verified.
 func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1")
 	up := newUpstream(t)
@@ -370,7 +362,7 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 	} {
 		got, err := srv.h2Connect(t, fields("/switch?a=b", append(forged, "authorization", authorization)...))
 		if err != nil || got.Status != http.StatusOK || got.Body != "hello\n" {
-			t.Errorf("%s: %d %q %v, want what was sent", what, got.Status, got.Body, err)
+			t.Errorf("%s: %d %q %v, want the line that was sent", what, got.Status, got.Body, err)
 		}
 		seen := up.take()
 		if len(seen) != 1 {
@@ -406,60 +398,5 @@ func TestAttackWebSocketsOverHTTP2(t *testing.T) {
 			t.Errorf("%s: %d %q %v, want %d", what, got.Status, brief(got.Body), err, c.status)
 		}
 		wantUnseen(t, up, what)
-	}
-}
-
-// h2Connect sends a CONNECT whose stream stays open and, where it is accepted, a line. It returns
-// the status and what came back.
-func (srv *server) h2Connect(t testing.TB, fields []string) (reply, error) {
-	t.Helper()
-	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
-	if err != nil {
-		return reply{}, err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	io.WriteString(conn, http2.ClientPreface)
-	framer := http2.NewFramer(conn, conn)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	framer.AllowIllegalWrites = true
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for i := 0; i+1 < len(fields); i += 2 {
-		encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-	}
-	open := http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}
-	if err := errors.Join(framer.WriteSettings(), framer.WriteHeaders(open)); err != nil {
-		return reply{}, err
-	}
-	var answer reply
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return answer, err
-		}
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				framer.WriteSettingsAck()
-			}
-		case *http2.MetaHeadersFrame:
-			fmt.Sscan(f.PseudoValue("status"), &answer.Status)
-			if f.StreamEnded() {
-				return answer, nil
-			}
-			if answer.Status == http.StatusOK {
-				framer.WriteData(1, false, []byte("hello\n"))
-			}
-		case *http2.DataFrame:
-			answer.Body += string(f.Data())
-			if f.StreamEnded() || answer.Status == http.StatusOK && strings.HasSuffix(answer.Body, "\n") {
-				return answer, nil
-			}
-		case *http2.RSTStreamFrame:
-			return answer, fmt.Errorf("stream reset: %v", f.ErrCode)
-		case *http2.GoAwayFrame:
-			return answer, fmt.Errorf("go away: %v", f.ErrCode)
-		}
 	}
 }

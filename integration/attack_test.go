@@ -2,8 +2,6 @@ package integration
 
 import (
 	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,14 +12,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
-// The attack_*_test.go files attack the real binary with bytes written by hand, since no decent client would send them.
-// Behind it stands an upstream that records what reaches it and, like all upstreams, believes it. SECURITY.md lists what
-// they hold. This file is what they share.
+// The attack_*_test.go files attack the real binary with bytes written by hand, because no
+// well-behaved client would send them. The upstream behind it records each request and, like all
+// upstreams, believes the identity headers. SECURITY.md lists what these tests cover. This file has
+// their common helpers.
 
 // raw writes a request on a connection of its own and reads one answer.
 func (srv *server) raw(t testing.TB, request string) reply {
@@ -33,7 +29,7 @@ func (srv *server) raw(t testing.TB, request string) reply {
 	return r
 }
 
-// tryRaw is raw for requests that need not be answered.
+// tryRaw is raw for requests that may stay without an answer.
 func (srv *server) tryRaw(t testing.TB, address, request string) (reply, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -46,7 +42,7 @@ func (srv *server) tryRaw(t testing.TB, address, request string) (reply, error) 
 	br := bufio.NewReader(conn)
 	asked := &http.Request{Method: "GET"}
 	if strings.HasPrefix(request, "HEAD ") {
-		asked.Method = "HEAD" // whose answer has a length and no body
+		asked.Method = "HEAD" // its answer has a length and no body
 	}
 	resp, err := http.ReadResponse(br, asked)
 	if err != nil {
@@ -60,7 +56,8 @@ func (srv *server) tryRaw(t testing.TB, address, request string) (reply, error) 
 	return reply{resp.StatusCode, resp.Header, string(body), resp.Trailer}, err
 }
 
-// message writes an HTTP/1.1 request. The lines are whole header lines; Host is added where none is among them.
+// message writes an HTTP/1.1 request. The lines are whole header lines; Host is added if it is
+// missing.
 func (srv *server) message(method, target string, lines []string, body string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", method, target)
@@ -87,83 +84,8 @@ func (srv *server) authorizationLine(t testing.TB, s signer, method, target stri
 	return "Authorization: " + s.sign(t, srv.request(method, target, nil), "").Header.Get("Authorization")
 }
 
-// An h2Message is a request on stream 1 of a connection that speaks HTTP/2 without TLS.
-type h2Message struct {
-	fields   []string // name, value, name, value; the pseudo-headers first
-	body     string
-	trailers []string
-}
-
-// h2 sends a request frame by frame, and reads its answer.
-func (srv *server) h2(t testing.TB, m h2Message) (reply, error) {
-	t.Helper()
-	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
-	if err != nil {
-		return reply{}, err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
-	io.WriteString(conn, http2.ClientPreface)
-	framer := http2.NewFramer(conn, conn)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	framer.AllowIllegalWrites = true
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	headers := func(fields []string, end bool) error {
-		block.Reset()
-		for i := 0; i+1 < len(fields); i += 2 {
-			encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-		}
-		return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end})
-	}
-	err = errors.Join(framer.WriteSettings(), headers(m.fields, m.body == "" && m.trailers == nil))
-	if m.body != "" {
-		err = errors.Join(err, framer.WriteData(1, m.trailers == nil, []byte(m.body)))
-	}
-	if m.trailers != nil {
-		err = errors.Join(err, headers(m.trailers, true))
-	}
-	if err != nil {
-		return reply{}, err
-	}
-	var answer reply
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return answer, err
-		}
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() {
-				framer.WriteSettingsAck()
-			}
-		case *http2.MetaHeadersFrame:
-			if answer.Status == 0 {
-				fmt.Sscan(f.PseudoValue("status"), &answer.Status)
-			}
-			if f.StreamEnded() {
-				return answer, nil
-			}
-		case *http2.DataFrame:
-			answer.Body += string(f.Data())
-			if f.StreamEnded() {
-				return answer, nil
-			}
-		case *http2.RSTStreamFrame:
-			return answer, fmt.Errorf("stream reset: %v", f.ErrCode)
-		case *http2.GoAwayFrame:
-			return answer, fmt.Errorf("go away: %v", f.ErrCode)
-		}
-	}
-}
-
-// h2Fields are the pseudo-headers of a request to the site, then the fields.
-func (srv *server) h2Fields(method, path string, fields ...string) []string {
-	return append([]string{":method", method, ":scheme", "http", ":authority", "127.0.0.1:" + srv.port, ":path", path}, fields...)
-}
-
-// identityLines are the header lines and trailers that some upstream could read as an identity header: those whose
-// letters and digits are those of its name.
+// identityLines returns the header lines and trailers that some upstream could read as an identity
+// header. Their names have the same letters and digits as one of the identity headers.
 func identityLines(got received) []string {
 	var found []string
 	add := func(name, value string) {
@@ -188,7 +110,7 @@ func identityLines(got received) []string {
 	return found
 }
 
-// want checks a status, and a body where one is given.
+// want checks the status, and the body if one is given.
 func want(t testing.TB, what string, r reply, status int, body string) {
 	t.Helper()
 	if err := r.is(status, body); err != nil {
@@ -196,7 +118,7 @@ func want(t testing.TB, what string, r reply, status int, body string) {
 	}
 }
 
-// mayLogErrors is for servers to which something happens that they have to complain about.
+// mayLogErrors is for tests that make the server log errors.
 func (srv *server) mayLogErrors(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -206,8 +128,8 @@ func (srv *server) mayLogErrors(t *testing.T) {
 	})
 }
 
-// ownSite is a site whose block is written out whole, for directives that have a matcher. Its address is the server's
-// port; the site of the harness stands aside on the port Spare.
+// ownSite is a site with a complete block of its own, for directives that have a matcher. Its
+// address is the server's port; the harness's own site gets the port Spare.
 func ownSite(t testing.TB, block string) site {
 	t.Helper()
 	return site{
@@ -219,8 +141,8 @@ func ownSite(t testing.TB, block string) site {
 	}
 }
 
-// wantRefused checks that an answer has the status, that the debug log names the reason (so the site needs the global
-// option debug), and that nothing reached the upstream.
+// wantRefused checks that an answer has the status, that the debug log names the reason (so the
+// site needs the global option debug), and that nothing reached the upstream.
 func (srv *server) wantRefused(
 	t testing.TB, up *upstream, what string, status int, reason string, send func() (reply, error),
 ) reply {
@@ -236,7 +158,8 @@ func (srv *server) wantRefused(
 		t.Errorf("%s: %d %q, want %d (%s)", what, got.Status, brief(got.Body), status, reason)
 		return got
 	}
-	// The line was written before the answer, but another goroutine of this process still has to read it.
+	// The server wrote the line before the answer, but another goroutine of this process has to
+	// read it.
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		lines := srv.log.String()[before:]
 		if strings.Contains(lines, `"reason":"`+reason+`"`) {
@@ -257,7 +180,7 @@ func wantUnseen(t testing.TB, up *upstream, what string) {
 	}
 }
 
-// rawly sends a request on a connection of its own, for wantRefused.
+// rawly returns a function for wantRefused that sends a request on a connection of its own.
 func (srv *server) rawly(t testing.TB, request string) func() (reply, error) {
 	return func() (reply, error) { return srv.tryRaw(t, "127.0.0.1:"+srv.port, request) }
 }
@@ -279,8 +202,9 @@ func hmacLine(t testing.TB, tok token, method, host, uri string, more ...pair) s
 	return "Authorization: " + authorization(append(params, pair{"oauth_signature", sig}))
 }
 
-// newLenientUpstream is an upstream that takes whatever stands on the request line, as WSGI servers do. (Go's answers a
-// target that is none with 400, which would look like a refusal of the site's.) It answers "ok", and reads no body.
+// newLenientUpstream is an upstream that accepts any request line, as WSGI servers do. (Go's server
+// answers a strange target with 400, which would look like a refusal of the site.) It answers "ok",
+// and reads no body.
 func newLenientUpstream(t testing.TB) *upstream {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -315,5 +239,5 @@ func newLenientUpstream(t testing.TB) *upstream {
 	return up
 }
 
-// brief is the beginning of an answer, for messages.
+// brief returns the beginning of an answer, for messages.
 func brief(s string) string { return s[:min(len(s), 70)] }

@@ -47,7 +47,7 @@ handle_errors {
 	return s
 }
 
-// upgradeLines are what is left of an upgrade in a request: the headers that some upstream could
+// upgradeLines returns the remains of an upgrade in a request: the headers that some upstream could
 // read as Upgrade or HTTP2-Settings, and a Connection that names one of them.
 func upgradeLines(got received) []string {
 	var found []string
@@ -73,9 +73,9 @@ func upgradeLines(got received) []string {
 	return found
 }
 
-// RFC 7540 section 3.2 and the "h2c smuggling" of 2020 (Bishop Fox): who gets a 101 for h2c speaks
-// HTTP/2 to the upstream itself, past everything in front. Only a WebSocket goes through (RFC
-// 6455), and HTTP2-Settings never does.
+// RFC 7540 section 3.2 and the "h2c smuggling" of 2020 (Bishop Fox): a client that gets a 101 for
+// h2c speaks HTTP/2 directly to the upstream, past everything in front. Only a WebSocket is let
+// through (RFC 6455), and HTTP2-Settings never is.
 func TestAttackUpgrades(t *testing.T) {
 	websocket := []string{"connection: Upgrade", "upgrade: websocket"}
 	const settings = "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"
@@ -107,7 +107,7 @@ func TestAttackUpgrades(t *testing.T) {
 		{"a WebSocket's version", []string{"Connection: Upgrade", "Upgrade: websocket/13"}, nil},
 		{"two in one word", []string{"Connection: Upgrade", "Upgrade: h2c websocket"}, nil},
 		{"quoted", []string{"Connection: Upgrade", `Upgrade: "websocket"`}, nil},
-		// U+212A is a k to whoever folds Unicode.
+		// U+212A folds to k in Unicode.
 		{"not ASCII", []string{"Connection: Upgrade", "Upgrade: websoc\u212aet"}, nil},
 		{"a WebSocket", []string{"Connection: Upgrade", "Upgrade: websocket"}, websocket},
 		{"a WebSocket in other letters", []string{"connection: keep-alive, UPGRADE", "upgrade: WebSocket"},
@@ -127,7 +127,7 @@ func TestAttackUpgrades(t *testing.T) {
 	attackUpgrades(t, upgradeSite(t, "", ""), cases)
 }
 
-// `upgrades` names what else may go through, and is compared whole, without regard to case.
+// `upgrades` names other protocols that are let through. They are compared whole, ignoring case.
 func TestAttackUpgradesThatTheSiteAllows(t *testing.T) {
 	websocket := []string{"connection: Upgrade", "upgrade: websocket"}
 	spdy := []string{"connection: Upgrade", "upgrade: spdy/3.1"}
@@ -178,7 +178,7 @@ func attackUpgrades(t *testing.T, s site, cases []struct {
 	}{
 		{"signed", "/x", []string{signed}, false},
 		{"anonymous", "/x", []string{"X-Open: yes"}, false},
-		{"signed, though nobody asked", "/x", []string{"X-Open: yes", signed}, false},
+		{"signed, though no signature was asked for", "/x", []string{"X-Open: yes", signed}, false},
 		{"left out by the matcher", "/out/x", nil, false},
 		{"left out by the matcher, signed", "/out/x", []string{signed}, false},
 		{"refused, error routes", "/x", nil, true},
@@ -210,7 +210,7 @@ func attackUpgrades(t *testing.T, s site, cases []struct {
 					}
 				}
 			}
-			// RFC 9113 section 8.2.2 forbids Upgrade, and says nothing of HTTP2-Settings.
+			// RFC 9113 section 8.2.2 forbids Upgrade, and does not mention HTTP2-Settings.
 			var fields []string
 			for _, line := range route.lines {
 				name, value, _ := strings.Cut(line, ": ")
@@ -227,8 +227,8 @@ func attackUpgrades(t *testing.T, s site, cases []struct {
 	}
 }
 
-// newUpgradeUpstream agrees to every upgrade, as an upstream that speaks all protocols. It records
-// what it gets.
+// newUpgradeUpstream accepts every upgrade, like an upstream that speaks all protocols. It records
+// the requests.
 func newUpgradeUpstream(t testing.TB) *upstream {
 	t.Helper()
 	up := &upstream{}
@@ -253,8 +253,8 @@ func newUpgradeUpstream(t testing.TB) *upstream {
 	return up
 }
 
-// The whole attack, on an upstream that does speak h2c (Go, Jetty, Tomcat, uvicorn's kin): past the
-// 101 its client asks for any path, with any identity.
+// The whole attack, on an upstream that speaks h2c (as Go, Jetty, Tomcat and uvicorn's relatives
+// do): after the 101 its client asks for any path, with any identity.
 func TestAttackThroughH2C(t *testing.T) {
 	up := &upstream{}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -343,7 +343,7 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { return nil }
 func (l *oneConn) Addr() net.Addr { return l.LocalAddr() }
 
-// smuggle asks for what nobody may have on a connection that leads to the upstream.
+// smuggle asks for forbidden paths on a connection that leads to the upstream.
 func smuggle(conn net.Conn) {
 	io.WriteString(conn, http2.ClientPreface)
 	framer := http2.NewFramer(conn, conn)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Cases in which Caddy's matchers and placeholders see less of a request, or another value, than the
-// upstream does. The sites deny what a matcher sees, and let everything else pass.
+// In these cases Caddy's matchers and placeholders see less of a request than the upstream does, or
+// another value. The sites deny requests by a matcher, and let everything else pass.
 
 const (
 	valuesOpen = "insecure_plaintext_over_http\nendpoints off\n"
@@ -26,8 +26,8 @@ func wantRefused(t *testing.T, up *upstream, what string, r reply) {
 	}
 }
 
-// Go's url.ParseQuery gives up on more than 10,000 parameters, empty ones counted, and Caddy's
-// matchers and placeholders see no query at all then. Upstreams do.
+// Go's url.ParseQuery rejects more than 10,000 parameters, including empty ones. Caddy's matchers
+// and placeholders then see no query at all, but upstreams do.
 func TestAttackQueriesOfManyParameters(t *testing.T) {
 	many := strings.Repeat("&", 10_001)
 	for name, block := range map[string]string{
@@ -60,7 +60,7 @@ func TestAttackQueriesOfManyParameters(t *testing.T) {
 	})
 }
 
-// The same of cookies: http.Request.Cookie finds none where there are more than 3,000.
+// Cookies have the same limit: http.Request.Cookie finds none if there are more than 3,000.
 func TestAttackManyCookies(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, ownSite(t, "@denied vars {cookie.role} admin\noauth1 {\n"+valuesDeny+"}\n"+
@@ -71,8 +71,8 @@ func TestAttackManyCookies(t *testing.T) {
 	}
 }
 
-// RFC 8441: a WebSocket's CONNECT has no Connection and no Upgrade, and the GET that the upstream
-// gets has both. A matcher that tells WebSockets by them, as Caddy's manual does, sees neither.
+// RFC 8441: a WebSocket's CONNECT has no Connection and no Upgrade header, and the GET that the
+// upstream gets has both. A matcher for these headers, as in Caddy's manual, sees neither.
 func TestAttackWebSocketsOverHTTP2ByTheirHeaders(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1")
 	const headers = "@denied {\n\theader Connection *Upgrade*\n\theader Upgrade websocket\n}\n"
@@ -102,7 +102,7 @@ func TestAttackWebSocketsOverHTTP2ByTheirHeaders(t *testing.T) {
 	}
 }
 
-// Where the directive is for some methods, a request that an upstream takes for one of them is
+// If the directive is limited to some methods, a request that an upstream reads as one of them is
 // judged, too.
 func TestAttackMethodsAroundTheMatcher(t *testing.T) {
 	up := newUpstream(t)
@@ -119,8 +119,8 @@ func TestAttackMethodsAroundTheMatcher(t *testing.T) {
 	}
 }
 
-// A request that one directive judged has no identity header of another either, but those that it
-// was given.
+// A request that was judged by one directive has only the identity headers that this directive set,
+// and none of another directive's.
 func TestAttackTwoDirectivesWithOtherNames(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, ownSite(t, `
@@ -145,7 +145,8 @@ reverse_proxy {{.Upstream}}`), up.URL)
 	}
 }
 
-// What an earlier handler makes of the URL is the URL to a policy that looks at it.
+// If an earlier handler builds a value from the URL, a policy that looks at the value looks at the
+// URL.
 func TestAttackPathsThatAnEarlierHandlerCopies(t *testing.T) {
 	for name, block := range map[string]string{
 		"into a header":           "request_header X-Area {path}\n@denied header X-Area /admin*\n",
@@ -163,7 +164,7 @@ func TestAttackPathsThatAnEarlierHandlerCopies(t *testing.T) {
 	}
 }
 
-// Comments, raw strings and strings in three quotes of an expression hide no call.
+// Calls are found in expressions despite comments, raw strings and strings in three quotes.
 func TestAttackPathsInOddExpressions(t *testing.T) {
 	for name, expression := range map[string]string{
 		"a comment":         "// don't\npath_regexp('^/admin')",
@@ -182,8 +183,8 @@ func TestAttackPathsInOddExpressions(t *testing.T) {
 	}
 }
 
-// `?` and `#` end a path for who parses it after decoding. A value that was made of the path knows
-// one reading of it only.
+// `?` and `#` end a path for servers that decode before they parse. A value that was made of the
+// path has only one reading of it.
 func TestAttackEncodedQuestionMarks(t *testing.T) {
 	for name, block := range map[string]string{
 		"a map": "map {path} {area} {\n\t/admin admin\n\tdefault open\n}\n" +
@@ -200,8 +201,8 @@ func TestAttackEncodedQuestionMarks(t *testing.T) {
 	}
 }
 
-// RFC 9110 section 7.6.1: the proxy deletes what Connection lists. A policy must not have seen it
-// then, in unsigned requests either.
+// RFC 9110 section 7.6.1: the proxy deletes the headers that Connection lists. Policies must not
+// see them before that, in unsigned requests either.
 func TestAttackConnectionListsUnsigned(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, ownSite(t, "@public header X-Tenant public\noauth1 {\n"+valuesOpen+
@@ -216,7 +217,7 @@ func TestAttackConnectionListsUnsigned(t *testing.T) {
 	}
 }
 
-// A dot at its end, or a second port, makes no other host of it for many servers.
+// For many servers, a trailing dot or a second port does not change the host.
 func TestAttackHostsInOddForms(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, ownSite(t, "@denied host admin.test\noauth1 {\n"+valuesDeny+"}\n"+
@@ -228,8 +229,8 @@ func TestAttackHostsInOddForms(t *testing.T) {
 	}
 }
 
-// A placeholder holds all values of a parameter, with commas between them, and the first of a
-// cookie's. Upstreams take one of them: PHP, Rails and Django a parameter's last.
+// A placeholder has all values of a parameter, with commas between them, but only the first of a
+// cookie's. Upstreams take one of them: PHP, Rails and Django the last value of a parameter.
 func TestAttackParametersSentTwice(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, ownSite(t, "oauth1 {\n"+valuesOpen+"policy @denied {\n\tdeny\n}\n"+

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// A link to the authorize page is unsigned. Where it names a callback of the consumer's, it may not write
-// what the server appends to it: an application that reads the first of two oauth_token would finish the
-// flow of whoever wrote the link.
+// A link to the authorize page is unsigned. If it names a callback of the consumer's, that callback
+// must not contain the parameters that the server appends. An application that reads the first of
+// two oauth_token would otherwise finish the flow of the link's author.
 func TestAttackCallbacksThatAnswerThemselves(t *testing.T) {
 	srv := startServer(t, site{
 		App: demoApp + "consumer app {\n\tsecret s3cr3t\n\tcallbacks https://app.test/back\n" +
@@ -39,8 +39,8 @@ func TestAttackCallbacksThatAnswerThemselves(t *testing.T) {
 	}
 }
 
-// What a client sends in the header and in the form is signed twice (RFC 5849 section 3.4.1.3.1), the
-// token at the token endpoint too.
+// Parameters in the header and in the form are both signed (RFC 5849 section 3.4.1.3.1), also the
+// token at the token endpoint.
 func TestAttackTokenSignedTwice(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond x"}, "")
 	w := walker{t, srv, demoKey, demoSecret}
@@ -53,7 +53,7 @@ func TestAttackTokenSignedTwice(t *testing.T) {
 	want(t, "signed as often as it is sent", srv.mustDo(t, s.sign(t, req, text)), http.StatusOK, "")
 }
 
-// Chunks that hold nothing are no body that a hash could protect.
+// A chunked body without content is not a body that a hash could protect.
 func TestAttackEmptyChunks(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{OAuth1: "require_body_hash"}, up.URL)
@@ -65,8 +65,8 @@ func TestAttackEmptyChunks(t *testing.T) {
 	}
 }
 
-// PLAINTEXT in a form holds the secrets, and a client that polls sends them again and again. An upstream
-// of error routes gets no credentials.
+// PLAINTEXT in a form contains the secrets, and a polling client sends them again and again. The
+// upstream of an error route gets no credentials.
 func TestAttackFormsInErrorRoutes(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{
@@ -87,8 +87,8 @@ func TestAttackFormsInErrorRoutes(t *testing.T) {
 	}
 }
 
-// A person who is not logged in is no client: no recipe may answer a page in the words of an API, or with
-// 200, which a site's own login would never see.
+// A person who is not logged in is not an API client. No recipe may answer a page in the format of
+// an API, or with 200, because the site's own login would not notice it.
 func TestAttackRecipesAtThePages(t *testing.T) {
 	for heading, recipe := range fencedBlocks(t, "caddyfile") {
 		if !strings.HasPrefix(heading, "Refusals in the words") {
@@ -106,9 +106,9 @@ func TestAttackRecipesAtThePages(t *testing.T) {
 	}
 }
 
-// A proxy that ends TLS in front of another one leaves the port of the inner connection in
-// X-Forwarded-Port, and many hand on what a client wrote there. A port that can't belong to the scheme is
-// not the client's.
+// If a proxy that ends TLS stands in front of another proxy, X-Forwarded-Port has the port of the
+// inner connection, and many proxies forward the value that a client wrote. A port that can't
+// belong to the scheme is ignored.
 func TestAttackForwardedPortOfAnotherScheme(t *testing.T) {
 	srv := startServer(t, site{
 		Global: "servers {\n\ttrusted_proxies static 127.0.0.1\n}", Handler: "respond x",
@@ -128,8 +128,8 @@ func TestAttackForwardedPortOfAnotherScheme(t *testing.T) {
 	}
 }
 
-// A client that goes away is no store that fails: nobody may fill the log with errors, or set off an
-// alarm, by resetting its streams. It needs no credentials for that.
+// A client that disconnects is not a failing store. Without credentials, clients that reset their
+// streams could otherwise fill the log with errors, or set off an alarm.
 func TestAttackStreamsThatAreReset(t *testing.T) {
 	srv := startServer(t, ownSite(t, "oauth1\nrespond x"), "")
 	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The file systems of these tests are their own: a tmpfs, and ext4 on loop devices. Mounting needs a kernel that allows
-// it; where it does not, the tests are skipped, in CI too.
+// These tests have file systems of their own: a tmpfs, and ext4 on loop devices. If the kernel does
+// not allow mounting, the tests are skipped, in CI too.
 
-// mountOrSkip mounts, until the test ends.
+// mountOrSkip mounts a file system until the test ends.
 func mountOrSkip(t *testing.T, target string, args ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -34,7 +34,7 @@ func mountOrSkip(t *testing.T, target string, args ...string) {
 	t.Cleanup(func() { unmount(t, target) })
 }
 
-// unmount leaves nothing mounted at the target, whatever still uses it.
+// unmount removes all mounts at the target, even while they are in use.
 func unmount(t *testing.T, target string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -60,7 +60,7 @@ func isMounted(t *testing.T, target string) bool {
 	return strings.Contains(string(mounts), " "+target+" ")
 }
 
-// newSmallDisk mounts a tmpfs of so many MiB.
+// newSmallDisk mounts a tmpfs of size MiB.
 func newSmallDisk(t *testing.T, size int) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "disk")
@@ -77,7 +77,7 @@ func free(t *testing.T, dir string) int64 {
 	return int64(s.Bavail) * s.Bsize
 }
 
-// newSmallExt4 mounts an ext4 of so many MiB, on a loop device.
+// newSmallExt4 mounts an ext4 of size MiB, on a loop device.
 func newSmallExt4(t *testing.T, size int64) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -91,8 +91,8 @@ func newSmallExt4(t *testing.T, size int64) string {
 	return filepath.Join(dir, "disk")
 }
 
-// fill takes the space of the file system, at once or step by step, until not another block is to be had, and returns
-// what gives it back.
+// fill takes the space of the file system, at once or step by step, until no block is free. It
+// returns a function that gives the space back.
 func fill(t *testing.T, dir string, step int64) (empty func()) {
 	t.Helper()
 	path := filepath.Join(dir, "ballast")
@@ -108,7 +108,8 @@ func fill(t *testing.T, dir string, step int64) (empty func()) {
 		switch {
 		case err == nil:
 			size += more
-		case errors.Is(err, unix.ENOSPC) && more > block: // the file system needs some of it for itself, or others were quicker
+		case errors.Is(err, unix.ENOSPC) && more > block:
+			// The file system needs some of it for itself, or others were quicker.
 			step = more / 2
 		case errors.Is(err, unix.ENOSPC):
 			return func() {
@@ -122,7 +123,7 @@ func fill(t *testing.T, dir string, step int64) (empty func()) {
 	}
 }
 
-// fillSlowly is fill, where the last 128 MiB are taken at so many bytes a second.
+// fillSlowly is fill, but takes the last 128 MiB at rate bytes a second.
 func fillSlowly(t *testing.T, dir string, rate int64) (empty func()) {
 	t.Helper()
 	path := filepath.Join(dir, "slow")
@@ -156,12 +157,12 @@ func fillSlowly(t *testing.T, dir string, rate int64) (empty func()) {
 	}
 }
 
-// A powerDisk is an ext4 file system whose power can be cut. It lives on a loop device, whose file holds what the disk
-// holds: what was written to the file system and not synced is in the kernel's memory alone. That file is in turn on a file
-// system of its own, which is frozen while the file is copied, so that the copy is the disk at one moment: each write
-// to it is there or not there, and if it is, so are all before it.
+// A powerDisk is an ext4 file system whose power can be cut. It is on a loop device, whose file has
+// the content of the disk. Unsynced writes are only in the kernel's memory. The file is in turn on
+// a file system of its own, which is frozen while the file is copied. So the copy is the disk at
+// one moment: if a write is in it, all earlier writes are, too.
 //
-// (A disk with a cache that loses writes which it has confirmed, and not been told to flush, is not simulated.)
+// (A disk with a cache that loses confirmed writes before a flush is not simulated.)
 type powerDisk struct {
 	t      *testing.T
 	dir    string // holds the outer file system's image and mount, the copies, and the mount
@@ -195,7 +196,7 @@ func newPowerDisk(t *testing.T) *powerDisk {
 
 func (d *powerDisk) image() string { return filepath.Join(d.dir, "outer", "disk.img") }
 
-// make makes a file with an empty ext4 of so many MiB.
+// make makes a file with an empty ext4 of size MiB.
 func (d *powerDisk) make(path string, size int64, options ...string) {
 	d.t.Helper()
 	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, size<<20)); err != nil {
@@ -224,7 +225,7 @@ func (d *powerDisk) detach() {
 	}
 }
 
-// cut takes the disk as it is now and keeps it. Everything goes on.
+// cut keeps a copy of the disk as it is now. The test goes on with the disk itself.
 func (d *powerDisk) cut(name string) {
 	d.t.Helper()
 	outer := filepath.Join(d.dir, "outer")
@@ -236,7 +237,7 @@ func (d *powerDisk) cut(name string) {
 	}
 }
 
-// power mounts the disk as it was at the cut: the kernel replays its journal.
+// power mounts the disk as it was at the cut. The kernel replays its journal.
 func (d *powerDisk) power(name string) {
 	d.t.Helper()
 	d.detach()
@@ -269,7 +270,7 @@ func (d *powerDisk) write(name string, sync bool) {
 	}
 }
 
-// has reports whether the file is there with all that was written.
+// has reports whether the file exists with its whole content.
 func (d *powerDisk) has(name string) bool {
 	b, _ := os.ReadFile(filepath.Join(d.Mount, name))
 	return string(b) == strings.Repeat(name, 1<<16/len(name))

@@ -23,12 +23,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
-// smallDisk is in MiB: what the store needs, what it keeps in reserve, and a little.
+// smallDisk is in MiB: the space that the store needs, its reserve, and a little more.
 const smallDisk = 160
 
-// The disk fills up under load, to the last block, at 100 MiB a second. Writes are refused with 503, nothing comes to the
-// upstream that was, the process lives, and all goes on when there is space again. In the end the process is killed while
-// the disk is full. (For a disk that is full at once see TestBadDayDiskFullWhileTheStoreGrows.)
+// The disk fills up under load, to the last block, at 100 MiB a second. Writes are refused with
+// 503, and refused requests never reach the upstream. The process survives, and all works again
+// when there is space. At the end the process is killed while the disk is full. (For a disk that is
+// full at once see TestBadDayDiskFullWhileTheStoreGrows.)
 func TestBadDayDiskFull(t *testing.T) {
 	t.Run("tmpfs", func(t *testing.T) { diskFull(t, newSmallDisk(t, smallDisk)) })
 	t.Run("ext4", func(t *testing.T) { diskFull(t, newSmallExt4(t, smallDisk+40)) })
@@ -36,7 +37,8 @@ func TestBadDayDiskFull(t *testing.T) {
 
 func diskFull(t *testing.T, disk string) {
 	up := newSightings(t)
-	srv := newServer(t, site{Store: "store badger {\n\tpath {{.Disk}}/store\n}", Vars: map[string]string{"Disk": disk}}, up.URL)
+	srv := newServer(t, site{Store: "store badger {\n\tpath {{.Disk}}/store\n}",
+		Vars: map[string]string{"Disk": disk}}, up.URL)
 	expectErrors(t, srv, "MiB of disk are free")
 	srv.start()
 	l := newLedger()
@@ -77,11 +79,11 @@ func diskFull(t *testing.T, disk string) {
 	l.wantAllKinds(t)
 }
 
-// wantFull checks that a server on a full disk refuses, one by one, all that it would have to write.
+// wantFull checks that a server on a full disk refuses each kind of write.
 func wantFull(t *testing.T, w *workload) {
 	t.Helper()
 	w.srv.waitUntil("every kind of write was refused", func() error {
-		if !running(w.srv) {
+		if !w.srv.running() {
 			t.Fatalf("the process ended: %v\n%s", w.srv.cmd.ProcessState, w.srv.log.tail(30))
 		}
 		for _, call := range []struct {
@@ -108,15 +110,15 @@ func wantFull(t *testing.T, w *workload) {
 		}
 		return nil
 	})
-	// A nonce that there is room for is kept, one that there is none for is refused with its request: workload.signed sees
-	// to that. What needs no nonce needs no room.
+	// A nonce is kept if there is room for it; otherwise its request is refused, which
+	// workload.signed checks. Requests without a nonce need no room.
 	if got, err := lookAtToken(demoKey, demoSecret, w.base)(w.srv); err != nil || got != there {
 		t.Errorf("a PLAINTEXT request: %s %v", got, err)
 	}
 }
 
-// With BADDAY_LARGE=1: the disk stays full until no nonce can be kept any more. Then requests are refused, and accepted again
-// when there is space.
+// With BADDAY_LARGE=1: the disk stays full until no nonce can be kept. Then requests are refused,
+// and accepted again when there is space.
 func TestBadDayDiskFullUntilNoNonceCanBeKept(t *testing.T) {
 	if !large() {
 		t.Skip("needs some 100,000 requests: set BADDAY_LARGE=1")
@@ -145,7 +147,7 @@ func TestBadDayDiskFullUntilNoNonceCanBeKept(t *testing.T) {
 		all.Go(func() {
 			for refused.Load() < 1000 && time.Now().Before(deadline) && !t.Failed() {
 				req := s.sign(t, srv.request("GET", "/quick", nil), "")
-				if sent.Add(1)%500 == 0 || refused.Load() > 0 { // some of them to the upstream, to be remembered
+				if sent.Add(1)%500 == 0 || refused.Load() > 0 { // some of them go to the upstream, and are remembered
 					req = s.sign(t, srv.request("GET", "/"+newNonce(), nil), "")
 					l.change("signed", func() error {
 						l.mu.Lock()
@@ -176,7 +178,8 @@ func TestBadDayDiskFullUntilNoNonceCanBeKept(t *testing.T) {
 	if accepted := sent.Load() - refused.Load(); refused.Load() == 0 || accepted < 1000 {
 		t.Fatalf("%d requests were accepted, and then %d refused", accepted, refused.Load())
 	}
-	t.Logf("%d requests, the last %d of them were refused; %d are known to have been accepted", sent.Load(), refused.Load(), len(l.accepted(up)))
+	t.Logf("%d requests, the last %d of them were refused; %d are known to have been accepted", sent.Load(),
+		refused.Load(), len(l.accepted(up)))
 
 	empty()
 	srv.waitUntil("requests are accepted again", func() error {
@@ -190,8 +193,9 @@ func TestBadDayDiskFullUntilNoNonceCanBeKept(t *testing.T) {
 	l.verify(t, srv, up)
 }
 
-// The same without a server in between, so that it is quick: every nonce that the store accepts on a full disk is used ever
-// after, also after it was opened again; when none is accepted any more, some are when there is space.
+// The same without a server in between, so that it is quick. Each nonce that the store accepts on a
+// full disk stays used, also after the store is opened again. When no nonce is accepted any more,
+// freed space makes the store accept some again.
 func TestBadDayDiskFullOfNonces(t *testing.T) {
 	disk := newSmallDisk(t, smallDisk)
 	path := filepath.Join(disk, "store")
@@ -205,11 +209,12 @@ func TestBadDayDiskFullOfNonces(t *testing.T) {
 	}
 	now := time.Now()
 	nonce := func(i int) tokenstore.Nonce {
-		return tokenstore.Nonce{Consumer: "k", Token: "t", Timestamp: now.Unix() + int64(i%200), Value: fmt.Sprint(i), Expires: now.Add(time.Hour)}
+		return tokenstore.Nonce{Consumer: "k", Token: "t", Timestamp: now.Unix() + int64(i%200), Value: fmt.Sprint(i),
+			Expires: now.Add(time.Hour)}
 	}
 	s := open()
 	defer func() { s.Close() }()
-	for i := range 50_000 { // so many that the log has prepared itself for more
+	for i := range 50_000 { // more than the log prepares for
 		if err := s.UseNonce(t.Context(), nonce(i)); err != nil {
 			t.Fatal(err)
 		}
@@ -252,13 +257,13 @@ func TestBadDayDiskFullOfNonces(t *testing.T) {
 	t.Logf("%d nonces were accepted on a full disk", refused-50_000)
 }
 
-// A store that hundreds write to at once moves megabytes by itself: it flushes what is in memory to tables, and merges
-// those. The disk fills up in the middle of that, with one stroke (as fallocate does it) or at 100 MiB a second. Nothing
-// that was acknowledged is lost.
+// A store with hundreds of concurrent writers moves megabytes by itself: it flushes memory to
+// tables, and merges those. Meanwhile the disk fills up, at once (like fallocate) or at 100 MiB a
+// second. Nothing that was acknowledged is lost.
 //
-// The process, one of this test's own, may end: Badger writes to memory that is mapped, and where the disk has no room
-// that is SIGBUS. The store's reserve prevents it while the disk fills up more slowly than Badger finishes what it began,
-// as in TestBadDayDiskFull, where the process must live.
+// The process, which belongs to this test, may end: Badger writes to mapped memory, and a full disk
+// makes that a SIGBUS. The store's reserve prevents it if the disk fills up more slowly than Badger
+// finishes its work. In TestBadDayDiskFull, the process must survive.
 func TestBadDayDiskFullWhileTheStoreGrows(t *testing.T) {
 	t.Run("at once", func(t *testing.T) {
 		growUntilFull(t, func(disk string) func() { return fill(t, disk, 1<<40) })
@@ -287,7 +292,7 @@ func growUntilFull(t *testing.T, fill func(disk string) (empty func())) {
 			case "full":
 				refused++
 			default:
-				if other++; other <= 3 { // the rest of a trace
+				if other++; other <= 3 { // only the beginning of a trace is of use
 					t.Log(lines.Text())
 				}
 			}
@@ -300,7 +305,7 @@ func growUntilFull(t *testing.T, fill func(disk string) (empty func())) {
 		defer mu.Unlock()
 		return len(written), refused
 	}
-	// until waits, and reports whether the process lives.
+	// until waits for done, and reports whether the process lives.
 	until := func(what string, done func() bool) bool {
 		t.Helper()
 		for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
@@ -353,7 +358,7 @@ func growUntilFull(t *testing.T, fill func(disk string) (empty func())) {
 	t.Logf("%d tokens were acknowledged, %d are lost; %d were refused", len(written), lost, refused)
 }
 
-// growPath makes TestBadDayGrowingProcess write to the store there until it is killed.
+// growPath makes TestBadDayGrowingProcess write to the store at its value until it is killed.
 const growPath = "BADDAY_GROW_PATH"
 
 func growingStore(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
@@ -376,7 +381,7 @@ func growingStore(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
 	return child, bufio.NewScanner(out)
 }
 
-// TestBadDayGrowingProcess is no test: it is what growingStore runs.
+// TestBadDayGrowingProcess is not a test: growingStore runs it as a process.
 func TestBadDayGrowingProcess(t *testing.T) {
 	path := os.Getenv(growPath)
 	if path == "" {
@@ -391,7 +396,8 @@ func TestBadDayGrowingProcess(t *testing.T) {
 			for i := 0; ; i++ {
 				key := fmt.Sprintf("%d-%d", worker, i)
 				err := s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{
-					Key: key, Secret: strings.Repeat("s", 80), Consumer: demoKey, User: "salgado", Permission: "READ_PUBLIC", Created: time.Now(),
+					Key: key, Secret: strings.Repeat("s", 80), Consumer: demoKey, User: "salgado",
+					Permission: "READ_PUBLIC", Created: time.Now(),
 				})
 				switch {
 				case err == nil:

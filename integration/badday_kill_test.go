@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// kill -9 at a random moment of the work, and in every other round once more while the server starts again. `sync` takes
-// turns: the end of a process must not matter to either.
+// kill -9 at a random moment of the work, and in every other round once more while the server
+// starts again. `sync` alternates: both settings must survive the end of a process.
 func TestBadDayKill9(t *testing.T) {
 	up := newSightings(t)
 	srv := newServer(t, site{}, up.URL)
@@ -39,7 +39,8 @@ func TestBadDayKill9(t *testing.T) {
 
 func killWhileStarting(t *testing.T, srv *server, after time.Duration) {
 	t.Helper()
-	cmd := srv.command(t.Context(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
+	cmd := srv.command(t.Context(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter",
+		"caddyfile")
 	cmd.Stdout, cmd.Stderr = srv.log, srv.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

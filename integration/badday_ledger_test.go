@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,22 +10,22 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// The badday_ tests do to a server under load what happens to machines, and look afterwards whether all that it
-// acknowledged is there, and whether a request that it accepted once is accepted again.
+// The badday_ tests do to a server under load what happens to machines. Afterwards they check that
+// all acknowledged changes are there, and that no accepted request is accepted again.
 //
 //	badday_kill_test.go       the process is killed at random moments, also while it starts
 //	badday_start_test.go      it is killed, and starts with a large store
-//	badday_powercut_test.go   the machine loses power: what was not synced is gone
+//	badday_powercut_test.go   the machine loses power, and with it all unsynced writes
 //	badday_diskfull_test.go   the disk is full, for a while
 //	badday_disk_test.go       the file systems for it
+//	badday_workload_test.go   the clients of the server; badday_ledger_test.go: their knowledge
 //
-// BADDAY_ROUNDS says how often (by default the process is killed 20 times, and all else happens 3 times), BADDAY_LARGE=1 asks for
-// what takes minutes.
+// BADDAY_ROUNDS sets the number of rounds (by default the process is killed 20 times, and all else
+// happens 3 times). BADDAY_LARGE=1 adds the tests that take minutes.
 
 func rounds(t *testing.T, usual int) int {
 	text := os.Getenv("BADDAY_ROUNDS")
@@ -35,14 +34,14 @@ func rounds(t *testing.T, usual int) int {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("BADDAY_ROUNDS %q is no number", text)
+		t.Fatalf("BADDAY_ROUNDS %q is not a number", text)
 	}
 	return n
 }
 
 func large() bool { return os.Getenv("BADDAY_LARGE") == "1" }
 
-// A ledger is what the clients of a server know.
+// A ledger is the knowledge of a server's clients.
 type ledger struct {
 	mu       sync.Mutex
 	records  []*record
@@ -53,36 +52,36 @@ type ledger struct {
 
 func newLedger() *ledger { return &ledger{done: map[string]int{}, refused: map[string]int{}} }
 
-// A record is a consumer or a token. One client alone changes it, one change after the other.
+// A record is a consumer or a token. Only one client changes it, one change after the other.
 type record struct {
 	name  string
-	known string // the state that was acknowledged
-	asked string // the state that the server was asked for last: without an answer it may be this one, too
+	known string // the acknowledged state
+	asked string // the state that was requested last; without an answer it may be the present one
 	look  func(*server) (string, error)
 }
 
-// A signedRequest has a nonce of its own, and a path by which the upstream knows it.
+// A signedRequest has a nonce of its own, and a path that identifies it at the upstream.
 type signedRequest struct {
 	*http.Request
 	signed time.Time
 }
 
-// The states that are no text of the record's own.
+// States of records. Other states are texts of the record's own.
 const (
-	absent = "absent" // not made yet, or removed: all that may be seen is that it is not there
+	absent = "absent" // not made yet, or removed: it must not be found
 	there  = "there"
 )
 
-// An effect is what a change does to a record.
+// An effect is the change of one record.
 type effect struct {
 	*record
 	state string
 }
 
-// errRefused: the server said that it can't now.
+// errRefused: the server answered 503.
 var errRefused = errors.New("503")
 
-// change does something to records, and notes what became of it.
+// change does something to records, and notes the result.
 func (l *ledger) change(kind string, do func() error, effects ...effect) error {
 	l.mu.Lock()
 	for _, e := range effects {
@@ -114,7 +113,7 @@ func (l *ledger) counts() (done, refused map[string]int) {
 	return maps.Clone(l.done), maps.Clone(l.refused)
 }
 
-// verify looks at every record, and sends every request again that was accepted.
+// verify checks every record, and sends every accepted request again.
 func (l *ledger) verify(t *testing.T, srv *server, up *sightings) {
 	t.Helper()
 	healthy(srv)
@@ -126,7 +125,8 @@ func (l *ledger) verify(t *testing.T, srv *server, up *sightings) {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
 			if got != r.known && got != r.asked {
-				return fmt.Errorf("%s: it is %q, was acknowledged as %q, and last asked to be %q", r.name, got, r.known, r.asked)
+				return fmt.Errorf("%s: it is %q, was acknowledged as %q, and last asked to be %q", r.name, got,
+					r.known, r.asked)
 			}
 			r.known, r.asked = got, got
 			return nil
@@ -147,20 +147,20 @@ func (l *ledger) verify(t *testing.T, srv *server, up *sightings) {
 	atOnce(t, 8, checks)
 }
 
-// accepted are the requests that came to the upstream.
+// accepted returns the requests that reached the upstream.
 func (l *ledger) accepted(up *sightings) []signedRequest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(l.requests), func(s signedRequest) bool { return !up.saw(s.URL.Opaque) })
 }
 
-// allKinds are all kinds of work that workload has.
+// allKinds lists all kinds of work of a workload.
 var allKinds = []string{
 	"add consumer", "change consumer", "rotate secret", "remove consumer", "issue", "revoke", "revoke by user",
 	"revoke by consumer", "request token", "review", "refuse", "exchange", "signed",
 }
 
-// wantAllKinds fails the test where some kind of work was never done, so that nothing is known of it.
+// wantAllKinds fails the test if some kind of work was never done, and so was not tested.
 func (l *ledger) wantAllKinds(t *testing.T) {
 	t.Helper()
 	done, _ := l.counts()
@@ -171,392 +171,22 @@ func (l *ledger) wantAllKinds(t *testing.T) {
 	}
 }
 
-// A workload is clients that do all that they can, until they are told to stop.
-type workload struct {
-	*ledger
-	t    *testing.T
-	srv  *server
-	up   *sightings
-	stop atomic.Bool // set before the server ends or its answers don't matter
-	full atomic.Bool // 503 is an answer, too
-	all  sync.WaitGroup
-	base token
-}
-
-// startWorkload needs a server that works.
-func (l *ledger) startWorkload(t *testing.T, srv *server, up *sightings) *workload {
-	t.Helper()
-	healthy(srv)
-	w := &workload{ledger: l, t: t, srv: srv, up: up}
-	w.base = srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
-	w.records = append(w.records, &record{name: "access token", known: there, asked: there, look: lookAtToken(demoKey, demoSecret, w.base)})
-	for _, client := range []func() error{w.tokens, w.tokens, w.sweeps, w.walk, w.walk, w.consumers, w.consumers, w.signed, w.signed, w.signed} {
-		w.all.Go(func() {
-			for !w.stop.Load() {
-				full := w.full.Load()
-				err := client()
-				if (full || w.full.Load()) && errors.Is(err, errRefused) {
-					time.Sleep(5 * time.Millisecond) // as a client that was told to try again later
-					continue
-				}
-				if err != nil {
-					if !w.stop.Load() {
-						t.Error(err)
-					}
-					return
-				}
-			}
-		})
-	}
-	return w
-}
-
-// kill kills the server in the middle of it.
-func (w *workload) kill() {
-	w.stop.Store(true)
-	w.srv.kill()
-	w.all.Wait()
-}
-
-// until waits until enough more work of a kind was done.
-func (w *workload) until(kind string, more int) {
-	w.t.Helper()
-	before, _ := w.counts()
-	w.srv.waitUntil(kind+" goes on", func() error {
-		if done, _ := w.counts(); done[kind] < before[kind]+more && !w.t.Failed() {
-			return fmt.Errorf("%d more", done[kind]-before[kind])
-		}
-		return nil
-	})
-}
-
-// admin calls the admin API for something that must succeed.
-func (w *workload) admin(method, path string, body any) error {
-	status, answer, err := w.srv.adminDo(method, path, body)
-	switch {
-	case err != nil:
-		return err
-	case status == http.StatusServiceUnavailable:
-		return errRefused
-	case status/100 != 2:
-		return fmt.Errorf("admin API: %s %s: %d %v", method, path, status, answer)
-	}
-	return nil
-}
-
-// endpoint asks an endpoint for a token.
-func (w *workload) endpoint(name string, tok token) (token, error) {
-	r, err := ask(w.srv, name, tok)
-	switch {
-	case err != nil:
-		return token{}, err
-	case r.Status == http.StatusServiceUnavailable:
-		return token{}, wantRetry(r)
-	case r.Status != http.StatusOK:
-		return token{}, fmt.Errorf("%s: %d %s", name, r.Status, r.Body)
-	}
-	return parseToken(r.Body)
-}
-
-func ask(srv *server, name string, tok token) (reply, error) {
-	req := srv.request("POST", name, strings.NewReader(form(plaintext(demoKey, demoSecret, tok))))
-	req.Header.Set("Content-Type", formType)
-	return srv.do(req)
-}
-
-// wantRetry is errRefused, if the answer says when to try again.
-func wantRetry(r reply) error {
-	if r.Header.Get("Retry-After") == "" {
-		return fmt.Errorf("503 without Retry-After: %s", r.Body)
-	}
-	return errRefused
-}
-
-// newToken is a record of an access token that does not exist yet.
-func newToken(consumer, secret string) (token, *record) {
-	tok := token{newNonce(), newNonce()}
-	return tok, &record{name: "access token " + tok.Key, look: lookAtToken(consumer, secret, tok)}
-}
-
-func lookAtToken(consumer, secret string, tok token) func(*server) (string, error) {
-	return func(srv *server) (string, error) {
-		req := srv.request("GET", "/", nil)
-		req.Header.Set("Authorization", authorization(plaintext(consumer, secret, tok)))
-		r, err := srv.do(req)
-		switch {
-		case err != nil:
-			return "", err
-		case r.is(http.StatusOK, "ok") == nil:
-			return there, nil
-		case r.is(http.StatusUnauthorized, "Unknown access token ("+tok.Key+").") == nil,
-			r.is(http.StatusUnauthorized, "Unknown consumer ("+consumer+").") == nil:
-			return absent, nil
-		}
-		return fmt.Sprintf("%d %s", r.Status, r.Body), nil
-	}
-}
-
-// issue makes an access token with a key that is known before.
-func (w *workload) issue(consumer, secret, user string) (*record, token, error) {
-	tok, r := newToken(consumer, secret)
-	err := w.change("issue", func() error {
-		return w.admin("POST", "/oauth1/tokens", object{
-			"key": tok.Key, "secret": tok.Secret, "consumer": consumer, "user": user, "permission": "READ_PUBLIC",
-		})
-	}, effect{r, there})
-	return r, tok, err
-}
-
-// tokens issues, and revokes every other.
-func (w *workload) tokens() error {
-	if _, _, err := w.issue(demoKey, demoSecret, "salgado"); err != nil {
-		return err
-	}
-	r, tok, err := w.issue(demoKey, demoSecret, "salgado")
-	if err != nil {
-		return err
-	}
-	return w.change("revoke", func() error { return w.admin("DELETE", "/oauth1/tokens/"+tok.Key, nil) }, effect{r, absent})
-}
-
-// sweeps revokes what belongs to a user or to a consumer, and nothing else.
-func (w *workload) sweeps() error {
-	c, secret, err := w.addConsumer()
-	if err != nil {
-		return err
-	}
-	user := "user-" + newNonce()
-	var records [3]*record
-	for i, of := range []struct{ consumer, secret, user string }{
-		{demoKey, demoSecret, user}, {c.key(), secret, user}, {c.key(), secret, "salgado"},
-	} {
-		if records[i], _, err = w.issue(of.consumer, of.secret, of.user); err != nil {
-			return err
-		}
-	}
-	if err := w.change("revoke by user", func() error { return w.admin("POST", "/oauth1/revoke", object{"user": user}) },
-		effect{records[0], absent}, effect{records[1], absent}); err != nil {
-		return err
-	}
-	return w.change("revoke by consumer", func() error { return w.admin("POST", "/oauth1/revoke", object{"consumer": c.key()}) },
-		effect{records[2], absent})
-}
-
-// A consumerRecord is a consumer that may sign without a token.
-type consumerRecord struct {
-	record
-	secrets []string // that it has or had, or may have
-}
-
-func (c *consumerRecord) key() string { return strings.TrimPrefix(c.name, "consumer ") }
-
-func consumerState(name, secret string) string { return name + " with the secret " + secret }
-
-// lookAtConsumer sees what its name is, and with which of its secrets it can sign.
-func (c *consumerRecord) lookAtConsumer(srv *server) (string, error) {
-	status, answer, err := srv.adminDo("GET", "/oauth1/consumers/"+c.key(), nil)
-	if err != nil {
-		return "", err
-	}
-	var works []string
-	for _, secret := range c.secrets {
-		req := srv.request("GET", "/", nil)
-		req.Header.Set("Authorization", authorization(plaintext(c.key(), secret, token{})))
-		r, err := srv.do(req)
-		switch {
-		case err != nil:
-			return "", err
-		case r.Status == http.StatusOK:
-			works = append(works, secret)
-		case r.Status != http.StatusUnauthorized:
-			return "", fmt.Errorf("%d %s", r.Status, r.Body)
-		}
-	}
-	switch {
-	case status == http.StatusNotFound && works == nil:
-		return absent, nil
-	case status != http.StatusOK:
-		return "", fmt.Errorf("the admin API: %d %v, and the secrets that work: %q", status, answer, works)
-	}
-	return consumerState(answer["name"].(string), strings.Join(works, ",")), nil
-}
-
-func (w *workload) addConsumer() (c *consumerRecord, secret string, err error) {
-	secret = newNonce()
-	c = &consumerRecord{secrets: []string{secret}}
-	c.name, c.look = "consumer "+newNonce(), c.lookAtConsumer
-	return c, secret, w.change("add consumer", func() error {
-		return w.admin("POST", "/oauth1/consumers", object{
-			"key": c.key(), "secret": secret, "name": "first", "two_legged": object{"user": "robot", "permission": "READ_PUBLIC"},
-		})
-	}, effect{&c.record, consumerState("first", secret)})
-}
-
-// consumers adds consumers and leaves every other as it is. The rest it changes, and removes again with their tokens.
-func (w *workload) consumers() error {
-	if _, _, err := w.addConsumer(); err != nil {
-		return err
-	}
-	c, secret, err := w.addConsumer()
-	if err != nil {
-		return err
-	}
-	path := "/oauth1/consumers/" + c.key()
-	if err := w.change("change consumer", func() error { return w.admin("PATCH", path, object{"name": "second"}) },
-		effect{&c.record, consumerState("second", secret)}); err != nil {
-		return err
-	}
-	next := newNonce()
-	c.secrets = append(c.secrets, next)
-	if err := w.change("rotate secret", func() error { return w.admin("POST", path+"/rotate", object{"secret": next}) },
-		effect{&c.record, consumerState("second", next)}); err != nil {
-		return err
-	}
-	r, _, err := w.issue(c.key(), next, "salgado")
-	if err != nil {
-		return err
-	}
-	return w.change("remove consumer", func() error { return w.admin("DELETE", path, nil) }, effect{&c.record, absent}, effect{r, absent})
-}
-
-// walk has users grant access, or not; every stage of a walk is left behind by some.
-func (w *workload) walk() error {
-	for _, last := range []string{"request token", "review", "refuse", "exchange"} {
-		tok, r, err := w.requestToken()
-		if err != nil {
-			return err
-		}
-		if last == "request token" {
-			continue
-		}
-		review := func(kind, permission string) error {
-			return w.change(kind, func() error {
-				return w.admin("POST", "/oauth1/request-tokens/"+tok.Key+"/review", object{"user": "salgado", "permission": permission})
-			}, effect{r, permission})
-		}
-		if last == "refuse" {
-			if err := review(last, "UNAUTHORIZED"); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := review("review", "READ_PUBLIC"); err != nil {
-			return err
-		}
-		if last == "review" {
-			continue
-		}
-		var access token
-		if err := w.change("exchange", func() (err error) {
-			access, err = w.endpoint("/+access-token", tok)
-			return err
-		}, effect{r, absent}); err != nil {
-			return err
-		}
-		w.mu.Lock()
-		w.records = append(w.records, &record{
-			name: "exchanged access token " + access.Key, known: there, asked: there, look: lookAtToken(demoKey, demoSecret, access),
-		})
-		w.mu.Unlock()
-	}
-	return nil
-}
-
-// requestToken asks for one. Its key is not known before, so it is a record only when it is there.
-func (w *workload) requestToken() (tok token, r *record, err error) {
-	if err := w.change("request token", func() (err error) {
-		tok, err = w.endpoint("/+request-token", token{})
-		return err
-	}); err != nil {
-		return tok, nil, err
-	}
-	r = &record{name: "request token " + tok.Key, known: "waiting", asked: "waiting"}
-	r.look = func(srv *server) (string, error) {
-		status, answer, err := srv.adminDo("GET", "/oauth1/request-tokens/"+tok.Key, nil)
-		switch {
-		case err != nil:
-			return "", err
-		case status == http.StatusOK && answer["permission"] != nil:
-			return answer["permission"].(string), nil
-		case status == http.StatusOK:
-			return "waiting", nil
-		case status != http.StatusNotFound:
-			return "", fmt.Errorf("%d %v", status, answer)
-		}
-		again, err := ask(srv, "/+access-token", tok)
-		if err != nil {
-			return "", err
-		}
-		return absent, again.is(http.StatusUnauthorized, "The request token is unknown, or was used already.")
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.records = append(w.records, r)
-	return tok, r, nil
-}
-
-// signed sends a request, and every fourth one again. What was refused must not have come to the upstream.
-func (w *workload) signed() error {
-	for i := range 4 {
-		nonce := newNonce()
-		req := signer{Consumer: demoKey, Secret: demoSecret, Token: w.base, Nonce: nonce}.sign(w.t, w.srv.request("GET", "/"+nonce, nil), "")
-		w.mu.Lock()
-		w.requests = append(w.requests, signedRequest{req, time.Now()}) // before it is sent: the upstream knows whether it was accepted
-		w.mu.Unlock()
-		err := w.change("signed", func() error {
-			r, err := w.srv.do(req.Clone(req.Context()))
-			switch {
-			case err != nil:
-				return err
-			case r.Status == http.StatusServiceUnavailable && w.up.saw(req.URL.Opaque):
-				return errors.New("a request that was answered with 503 came to the upstream")
-			case r.Status == http.StatusServiceUnavailable:
-				return wantRetry(r)
-			}
-			return r.is(http.StatusOK, "ok")
-		})
-		if err != nil || i > 0 {
-			return err
-		}
-		r, err := w.srv.do(req.Clone(req.Context()))
-		switch {
-		case err != nil:
-			return err
-		case r.Status == http.StatusServiceUnavailable:
-			return wantRetry(r)
-		}
-		if err := r.is(http.StatusUnauthorized, nonceUsed); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// launch starts a server with a command of the test's own, and reports whether it came up: it may end at once, too.
+// launch starts a server with a command of the test's own. It reports whether the server came up,
+// because it may end at once, too.
 func launch(t *testing.T, srv *server, wrapper ...string) bool {
 	t.Helper()
-	cmd := srv.command(context.Background(), "run", "--config", srv.writeCaddyfile("Caddyfile", srv.site), "--adapter", "caddyfile")
 	if len(wrapper) > 0 {
-		cmd.Args = append(wrapper, cmd.Args...)
-		cmd.Path = requireProgram(t, wrapper[0])
+		wrapper[0] = requireProgram(t, wrapper[0])
 	}
-	cmd.Stdout, cmd.Stderr = srv.log, srv.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	srv.cmd, srv.exited = cmd, exited
+	srv.spawn(wrapper...)
 	up := false
 	srv.waitUntil("it answers or ends", func() error {
-		if !running(srv) {
+		if !srv.running() {
 			return nil
 		}
 		status, answer, err := srv.adminDo("GET", "/oauth1/health", nil)
-		up = err == nil && status == http.StatusOK // a site may answer before the store is open, and before it can't be
+		// A site may answer before the store is open, or before the store fails to open.
+		up = err == nil && status == http.StatusOK
 		if !up {
 			return fmt.Errorf("%d %v %w", status, answer, err)
 		}
@@ -568,7 +198,8 @@ func launch(t *testing.T, srv *server, wrapper ...string) bool {
 	return up
 }
 
-// healthy waits until the server's own check succeeds. Sites may answer before the admin API knows the app.
+// healthy waits until the server's own check succeeds. Sites may answer before the admin API knows
+// the app.
 func healthy(srv *server) {
 	srv.t.Helper()
 	srv.waitUntil("it is healthy", func() error {
@@ -580,22 +211,14 @@ func healthy(srv *server) {
 	})
 }
 
-func running(srv *server) bool {
-	select {
-	case <-srv.exited:
-		return false
-	default:
-		return true
-	}
-}
-
-// expectErrors looks at the log at the end instead of checkLog, for a test in which the store has to complain: there must
-// be an error of the module's own with the words, and no panic.
+// expectErrors checks the log at the end in place of checkLog, for a test that makes the store log
+// errors. There must be an error of the module with these words, and no panic.
 func expectErrors(t *testing.T, srv *server, words ...string) {
 	t.Cleanup(func() {
 		srv.stop()
 		text := srv.log.String()
-		for _, sign := range []string{"DATA RACE", "panic", "SIGBUS", "fatal error", "unexpected fault address", "goroutine 1 ["} {
+		for _, sign := range []string{"DATA RACE", "panic", "SIGBUS", "fatal error", "unexpected fault address",
+			"goroutine 1 ["} {
 			if strings.Contains(text, sign) {
 				t.Errorf("the server's log has %q", sign)
 			}
@@ -603,7 +226,8 @@ func expectErrors(t *testing.T, srv *server, words ...string) {
 		for _, word := range words {
 			found := false
 			for line := range strings.Lines(text) {
-				found = found || strings.Contains(line, "oauth1") && strings.Contains(line, `"level":"error"`) && strings.Contains(line, word)
+				found = found || strings.Contains(line, "oauth1") && strings.Contains(line, `"level":"error"`) &&
+					strings.Contains(line, word)
 			}
 			if !found {
 				t.Errorf("the server's log has no error of the module's with %q", word)

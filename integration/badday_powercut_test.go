@@ -16,8 +16,9 @@ import (
 
 const onPowerDisk = "store badger {\n\tpath {{.Disk}}/store\n\tsync %s\n}"
 
-// The power is cut while clients work. Whatever was acknowledged is on the disk, and with `sync on` every accepted nonce,
-// too. The machine itself goes on, and so its boot id is the same: nothing but what is on the disk helps the store.
+// The power is cut while clients work. All acknowledged changes are on the disk and, with `sync
+// on`, every accepted nonce, too. The machine itself goes on, so its boot id is the same: the store
+// can rely only on the disk.
 func TestBadDayPowerCut(t *testing.T) {
 	d := newPowerDisk(t)
 	up := newSightings(t)
@@ -39,8 +40,8 @@ func TestBadDayPowerCut(t *testing.T) {
 	t.Logf("%d cuts: %v; %d records, %d accepted requests", n, done, len(l.records), len(l.accepted(up)))
 }
 
-// With `sync off`, too, all that was acknowledged is on the disk. Nonces need not be, and some are not; so after a power
-// cut, which the store knows by the boot id, it refuses every timestamp from before.
+// With `sync off`, all acknowledged changes are on the disk, too. Some nonces are not. The store
+// sees the power cut by the boot id, and refuses every timestamp from before it.
 func TestBadDayPowerCutWithSyncOff(t *testing.T) {
 	d := newPowerDisk(t)
 	up := newSightings(t)
@@ -70,7 +71,8 @@ func TestBadDayPowerCutWithSyncOff(t *testing.T) {
 		done, _ := l.counts()
 		t.Logf("%v; %d records, %d accepted requests", done, len(l.records), len(accepted))
 
-		// The ceiling was a few seconds ahead of the clock. A machine takes longer to start than this one did.
+		// The ceiling was a few seconds ahead of the clock. A machine takes longer to start than
+		// this test did.
 		ahead := signer{Consumer: demoKey, Secret: demoSecret, Timestamp: strconv.FormatInt(time.Now().Unix()+60, 10),
 			Token: srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)}
 		if err := expect(srv, ahead.sign(t, srv.request("GET", "/", nil), ""), http.StatusOK, "ok"); err != nil {
@@ -78,9 +80,9 @@ func TestBadDayPowerCutWithSyncOff(t *testing.T) {
 		}
 		srv.kill()
 	})
-	// This is no property of the store, but shows that the simulation loses what was not synced: the boot id that did
-	// not change makes the store believe that no nonce can be missing.
-	t.Run("control: with the same boot id some would be", func(t *testing.T) {
+	// This is not a property of the store. It shows that the simulation loses unsynced writes:
+	// because the boot id did not change, the store believes that no nonce is missing.
+	t.Run("control: with the same boot id some nonces are accepted again", func(t *testing.T) {
 		d.power("cut")
 		srv.start()
 		lost := 0
@@ -96,7 +98,7 @@ func TestBadDayPowerCutWithSyncOff(t *testing.T) {
 	})
 }
 
-// cutPower cuts the power in the middle of the work, and powers the disk again.
+// cutPower cuts the power during the work, and powers the disk again.
 func cutPower(t *testing.T, w *workload, d *powerDisk) {
 	t.Helper()
 	for _, kind := range []string{"remove consumer", "exchange", "revoke by consumer"} {
@@ -117,8 +119,8 @@ func cutPower(t *testing.T, w *workload, d *powerDisk) {
 	}
 }
 
-// startOtherBoot starts the server where the machine has another boot id: in a mount namespace of its own, a file of ours
-// stands in the place of the kernel's.
+// startOtherBoot starts the server with another boot id: in a mount namespace of its own, another
+// file is mounted over the kernel's.
 func startOtherBoot(t *testing.T, srv *server) {
 	t.Helper()
 	id := filepath.Join(srv.dir, "boot_id")

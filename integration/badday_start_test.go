@@ -18,8 +18,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
-// A server with a million tokens, whose process was killed, verifies its first request within five seconds of its start.
-// Without BADDAY_LARGE=1 it has 20,000, and the time is only told.
+// A server with a million tokens, whose process was killed, verifies its first request within five
+// seconds of its start. Without BADDAY_LARGE=1 it has 20,000, and the time is only logged.
 func TestBadDayStartAfterKill9WithManyTokens(t *testing.T) {
 	n := 20_000
 	if large() {
@@ -32,7 +32,7 @@ func TestBadDayStartAfterKill9WithManyTokens(t *testing.T) {
 	used := fillAndKill(t, filepath.Join(srv.dir, "store"), n)
 	t.Logf("filled with %d tokens and %d nonces in %v", n, n/2, time.Since(began).Round(time.Second))
 
-	// Where others use the machine, too, one start may be slow for their sake.
+	// If the machine is busy, one start may be slow because of that.
 	took := time.Hour
 	for try := 0; try == 0 || try < 5 && took > 5*time.Second; try++ {
 		if try > 0 {
@@ -77,7 +77,7 @@ func TestBadDayStartAfterKill9WithManyTokens(t *testing.T) {
 
 func manyToken(i int) token { return token{fmt.Sprintf("many-%d", i), fmt.Sprintf("secret-%d", i)} }
 
-// isRevoked: every thousandth is.
+// isRevoked is true for every thousandth token.
 func isRevoked(i int) bool { return i%1000 == 999 }
 
 func manyNonce(i int, now time.Time) tokenstore.Nonce {
@@ -85,14 +85,14 @@ func manyNonce(i int, now time.Time) tokenstore.Nonce {
 		Timestamp: now.Unix() + int64(i%200), Expires: now.Add(20 * time.Minute)}
 }
 
-// The store is filled by this test binary in a process of its own, which can be killed.
+// This test binary fills the store in a process of its own, which can be killed.
 const (
 	fillPath   = "BADDAY_FILL_PATH"
 	fillTokens = "BADDAY_FILL_TOKENS"
 	fillTime   = "BADDAY_FILL_TIME"
 )
 
-// fillAndKill returns the time that the nonces were made at.
+// fillAndKill returns the time of the nonces.
 func fillAndKill(t *testing.T, path string, tokens int) time.Time {
 	t.Helper()
 	now := time.Now().Truncate(time.Second)
@@ -102,7 +102,8 @@ func fillAndKill(t *testing.T, path string, tokens int) time.Time {
 	}
 	dir := t.TempDir()
 	cmd := exec.Command(self, "-test.run=^TestBadDayFillerProcess$", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir, fillPath+"="+path, fillTokens+"="+strconv.Itoa(tokens), fillTime+"="+strconv.FormatInt(now.Unix(), 10))
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, fillPath+"="+path, fillTokens+"="+strconv.Itoa(tokens),
+		fillTime+"="+strconv.FormatInt(now.Unix(), 10))
 	var out logBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -127,7 +128,7 @@ func fillAndKill(t *testing.T, path string, tokens int) time.Time {
 	}
 }
 
-// TestBadDayFillerProcess is no test: it is what fillAndKill runs.
+// TestBadDayFillerProcess is not a test: fillAndKill runs it as a process.
 func TestBadDayFillerProcess(t *testing.T) {
 	path := os.Getenv(fillPath)
 	if path == "" {
@@ -150,7 +151,8 @@ func TestBadDayFillerProcess(t *testing.T) {
 	inParallel(t, n, func(i int) error {
 		tok := manyToken(i)
 		err := s.CreateAccessToken(ctx, &tokenstore.AccessToken{
-			Key: tok.Key, Secret: tok.Secret, Consumer: demoKey, User: fmt.Sprintf("user-%d", i%1000), Permission: "READ_PUBLIC", Created: now,
+			Key: tok.Key, Secret: tok.Secret, Consumer: demoKey, User: fmt.Sprintf("user-%d", i%1000),
+			Permission: "READ_PUBLIC", Created: now,
 		})
 		if err == nil && isRevoked(i) {
 			err = s.RevokeToken(ctx, tok.Key)
@@ -167,7 +169,7 @@ func TestBadDayFillerProcess(t *testing.T) {
 	select {} // until it is killed
 }
 
-// inParallel calls f for every number below n. The store writes what many callers bring together.
+// inParallel calls f for every number below n. The store writes concurrent changes together.
 func inParallel(t *testing.T, n int, f func(int) error) {
 	var next atomic.Int64
 	var all sync.WaitGroup

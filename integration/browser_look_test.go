@@ -13,7 +13,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// How the pages look, and whether everybody can read them. SCREENSHOTS=folder keeps pictures of all of them.
+// How the pages look, and whether everybody can read them. SCREENSHOTS=folder keeps pictures of all
+// of them.
 
 // axeCore is axe-core's script: `npm ci` in clients/axe installs it.
 const axeCore = "clients/axe/node_modules/axe-core/axe.min.js"
@@ -89,15 +90,17 @@ func TestBrowserAccessibility(t *testing.T) {
 			}
 		}},
 		{"tokens-none", func(tb *tab) {
-			tb.do(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "nobody"}}))
+			tb.do(command(network.SetExtraHTTPHeaders,
+				network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "nobody"}}))
 			tb.open(b.srv.origin() + "/+oauth-tokens")
-			tb.do(command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "salgado"}}))
+			tb.do(command(network.SetExtraHTTPHeaders,
+				network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": "salgado"}}))
 		}},
 	}
 	lookAt(t, b.tab(t, "salgado"), pages)
 }
 
-// A look is a page to look at, by how to get there.
+// A look is a page, with the way to reach it.
 type look struct {
 	name string
 	open func(tb *tab)
@@ -114,8 +117,8 @@ func lookAt(t *testing.T, tb *tab, pages []look) {
 	}
 }
 
-// TestBrowserBranding looks at a site with a logo, a colour that is hard to read on, a page of its own, many levels, and texts
-// that are as long as they may be.
+// TestBrowserBranding looks at a site with a logo, a colour with little contrast, a page of its
+// own, many levels, and texts of the maximum length.
 func TestBrowserBranding(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -133,7 +136,8 @@ func TestBrowserBranding(t *testing.T) {
 	write("templates/done.html", `{{define "title"}}Own{{end}}{{define "main"}}<div class="card"><h1>Thank you</h1><p>A page of our own for {{.Page.Application.Name}}.</p></div>{{end}}`)
 	levels := "permission READ_PUBLIC\npermission WRITE_PUBLIC {\n\timplies READ_PUBLIC\n}\n"
 	for i := range 12 {
-		levels += fmt.Sprintf("permission LEVEL_%d \"Level %d of many\" {\n\tdescription %q\n}\n", i, i, strings.Repeat("What it means in plain words. ", i+1))
+		levels += fmt.Sprintf("permission LEVEL_%d \"Level %d of many\" {\n\tdescription %q\n}\n", i, i,
+			strings.Repeat("What it means in plain words. ", i+1))
 	}
 	long := strings.Repeat("Unbroken", 255/8)
 	b := startBrowser(t, site{
@@ -151,7 +155,8 @@ func TestBrowserBranding(t *testing.T) {
 	}
 	lookAt(t, b.tab(t, long), []look{
 		{"branded-authorize-long", func(tb *tab) {
-			tb.open(b.page(b.walker(t, long).requestToken(pair{"oauth_callback", "https://" + long[:60] + ".example.com/"}), "lp.context", long))
+			tb.open(b.page(b.walker(t, long).requestToken(pair{"oauth_callback",
+				"https://" + long[:60] + ".example.com/"}), "lp.context", long))
 			if n := script[int](tb, `[...document.images].filter(i => i.naturalWidth > 0).length`); n != 2 {
 				t.Errorf("the logo is shown %d times, want 2", n)
 			}
@@ -180,8 +185,8 @@ func TestBrowserBranding(t *testing.T) {
 	})
 }
 
-// TestBrowserKeyboard answers with nothing but a keyboard, and wants to see at each step where it is (WCAG 2.2 success
-// criteria 2.1.1 and 2.4.7).
+// TestBrowserKeyboard answers with nothing but a keyboard, and checks that the focus is visible at
+// each step (WCAG 2.2 success criteria 2.1.1 and 2.4.7).
 func TestBrowserKeyboard(t *testing.T) {
 	b := startBrowser(t, site{})
 	tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
@@ -200,7 +205,8 @@ func TestBrowserKeyboard(t *testing.T) {
 			way = append(way, script[string](tb, where))
 		}
 	}
-	want := []string{"https://dashboard.example.com/", "READ_PUBLIC", "WRITE_PUBLIC", "week", "refuse", "allow", "Applications that act for you"}
+	want := []string{"https://dashboard.example.com/", "READ_PUBLIC", "WRITE_PUBLIC", "week", "refuse", "allow",
+		"Applications that act for you"}
 	if got := strings.Join(way, ", "); got != strings.Join(want, ", ") {
 		t.Errorf("Tab leads to %s; want %s", got, strings.Join(want, ", "))
 	}
@@ -212,9 +218,8 @@ func TestBrowserKeyboard(t *testing.T) {
 	}
 }
 
-// TestBrowserFold: in a window of 1280 by 1000 both buttons are in sight as soon as the page opens,
-// with all that it may have to say, with six levels, and in the languages that say it at the
-// greatest length.
+// TestBrowserFold: in a window of 1280 by 1000 both buttons are visible as soon as the page opens,
+// with all possible notices, with six levels, and in the languages with the longest texts.
 func TestBrowserFold(t *testing.T) {
 	levels := ""
 	for i, name := range []string{"READ_PUBLIC", "WRITE_PUBLIC", "LEVEL_3", "LEVEL_4", "LEVEL_5", "LEVEL_6"} {
@@ -226,7 +231,8 @@ func TestBrowserFold(t *testing.T) {
 		"six levels":     startBrowser(t, site{App: browserApp + levels}),
 	} {
 		for _, language := range []string{"en", "de", "fr", "ja", "ar"} {
-			for kind, callback := range map[string]string{"callback": "https://dashboard.example.com/callback", "oob": "oob", "polling": ""} {
+			for kind, callback := range map[string]string{"callback": "https://dashboard.example.com/callback",
+				"oob": "oob", "polling": ""} {
 				t.Run(name+", "+kind+", "+language, func(t *testing.T) {
 					var more []pair
 					if callback != "" {
@@ -260,7 +266,8 @@ func TestBrowserLanguages(t *testing.T) {
 		tb := b.tab(t, "salgado").speak("salgado", language)
 		lookAt(t, tb, []look{
 			{language + "-authorize", func(tb *tab) {
-				tb.open(b.page(demo.requestToken(pair{"oauth_callback", "https://dashboard.example.com/callback"}), "lp.context", "firefox"))
+				tb.open(b.page(demo.requestToken(pair{"oauth_callback", "https://dashboard.example.com/callback"}),
+					"lp.context", "firefox"))
 			}},
 			{language + "-polling-self-registered", func(tb *tab) {
 				tb.open(b.page(walker{t, b.srv, "somebody's script", ""}.requestToken()))
@@ -286,7 +293,7 @@ func TestBrowserLanguages(t *testing.T) {
 		tb := b.tab(t, "salgado").speak("salgado", "ar")
 		tb.open(b.page(demo.requestToken(pair{"oauth_callback", "oob"})))
 		if !script[bool](tb, `document.querySelector(".about").getBoundingClientRect().left > document.querySelector(".answer").getBoundingClientRect().right - 1`) {
-			t.Error("who asks stands on the left of what it may do")
+			t.Error("the application stands on the left of its permissions")
 		}
 		tb.choose("permission", "READ_PUBLIC")
 		tb.press(allow)
@@ -296,7 +303,7 @@ func TestBrowserLanguages(t *testing.T) {
 	})
 }
 
-// speak says who is logged in, and which language the browser asks for.
+// speak sets the logged-in user and the language that the browser asks for.
 func (tb *tab) speak(user, language string) *tab {
 	tb.t.Helper()
 	headers := network.Headers{"X-Test-User": user, "Accept-Language": language}
@@ -308,7 +315,7 @@ func (tb *tab) screenshot(path string, width int64) {
 	tb.t.Helper()
 	height := map[int64]int64{390: 844, 1280: 900}[width]
 	tb.do(chromedp.EmulateViewport(width, height))
-	// A window as high as the page: Chromium's own way to picture a whole page shifts those that
+	// The window is as high as the page. Chromium's own pictures of whole pages shift those that
 	// run from right to left.
 	height = max(height, script[int64](tb, "document.documentElement.scrollHeight"))
 	tb.do(chromedp.EmulateViewport(width, height))
@@ -327,8 +334,8 @@ func emulateScheme(scheme string) chromedp.Action[chromedp.Void] {
 	})
 }
 
-// look checks the page that the tab shows, in light and dark: that axe-core finds nothing, and that it fits a narrow window,
-// which is also what 400% zoom leaves of a wide one.
+// look checks the page that the tab shows, in light and dark: axe-core finds nothing, and the page
+// fits a narrow window, which is the same as 400% zoom in a wide one.
 func (tb *tab) look(t *testing.T, name string) {
 	t.Helper()
 	axe, err := os.ReadFile(axeCore)

@@ -11,14 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
-// The pages in a real browser: Debian's chromium, headless. How they look and read is in browser_look_test.go.
+// The pages in a real browser: Debian's chromium, headless. browser_look_test.go tests how they
+// look.
 
 // browserApp declares the consumers that the browser meets.
 const browserApp = `
@@ -59,7 +58,7 @@ func startBrowser(t *testing.T, s site) *browser {
 	return &browser{t, srv, startChromium(t)}
 }
 
-// startChromium starts the browser, with more options than it always has.
+// startChromium starts the browser, with options beside the usual ones.
 func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -79,12 +78,12 @@ func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.C
 	return ctx
 }
 
-// walker gets request tokens for a consumer.
+// walker returns a walker that gets request tokens for a consumer.
 func (b *browser) walker(t *testing.T, consumer string) walker {
 	return walker{t, b.srv, consumer, demoSecret}
 }
 
-// page is the address of the page at which a token is reviewed.
+// page returns the address of the page on which a token is reviewed.
 func (b *browser) page(tok token, more ...string) string {
 	query := url.Values{"oauth_token": {tok.Key}}
 	for i := 0; i < len(more); i += 2 {
@@ -93,142 +92,19 @@ func (b *browser) page(tok token, more ...string) string {
 	return b.srv.origin() + "/+authorize-token?" + query.Encode()
 }
 
-// A tab is a tab in which somebody is logged in.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
-}
-
-func (b *browser) tab(t *testing.T, user string) *tab {
-	t.Helper()
-	ctx, cancel := chromedp.NewContext(b.ctx)
-	t.Cleanup(cancel)
-	tb := &tab{t, ctx}
-	if err := chromedp.Do(ctx); err != nil { // binds the tab to a context without a timeout
-		t.Fatal(err)
-	}
-	tb.do(
-		command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Test-User": user}}),
-		chromedp.EmulateViewport(1280, 900),
-	)
-	return tb
-}
-
-// do does something in the tab, within patience.
-func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
-	tb.t.Helper()
-	ctx, cancel := context.WithTimeout(tb.ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		tb.t.Fatalf("chromium: %v", err)
-	}
-}
-
-func (tb *tab) open(address string) *tab {
-	tb.t.Helper()
-	tb.do(chromedp.Navigate(address))
-	return tb
-}
-
-// press clicks a button, and waits for the page that it leads to.
-func (tb *tab) press(selector string) {
-	tb.t.Helper()
-	ctx, cancel := context.WithTimeout(tb.ctx, patience)
-	defer cancel()
-	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
-		tb.t.Fatalf("chromium: click %s: %v\n%s", selector, err, tb.text())
-	}
-}
-
-// doubleClick presses the mouse on a button twice, wherever the first click leads meanwhile.
-func (tb *tab) doubleClick(selector string, apart time.Duration) {
-	tb.t.Helper()
-	type point struct{ X, Y float64 }
-	at := script[point](tb, fmt.Sprintf(`(() => {
-		const button = document.querySelector(%q);
-		button.scrollIntoView({block: "center"});
-		const r = button.getBoundingClientRect();
-		return {X: r.x + r.width / 2, Y: r.y + r.height / 2};
-	})()`, selector))
-	mouse := func(kind input.DispatchMouseEventType, count int64) chromedp.Action[chromedp.Void] {
-		return command(input.DispatchMouseEvent, input.DispatchMouseEventParams{
-			Type: kind, X: at.X, Y: at.Y, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: count,
-		})
-	}
-	tb.do(
-		mouse(input.DispatchMouseEventTypeMousePressed, 1), mouse(input.DispatchMouseEventTypeMouseReleased, 1),
-		chromedp.Sleep(apart),
-		mouse(input.DispatchMouseEventTypeMousePressed, 2), mouse(input.DispatchMouseEventTypeMouseReleased, 2),
-	)
-}
-
-func (tb *tab) choose(name, value string) {
-	tb.t.Helper()
-	tb.do(chromedp.Click(chromedp.CSS(fmt.Sprintf("input[name=%q][value=%q]", name, value))))
-}
-
-// command is an action that the protocol has a command for.
-func command[P, R any](cmd cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
-	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-		_, err := chromedp.Call(ctx, cmd, params)
-		return err
-	})
-}
-
-// script is the value of an expression in the page.
-func script[T any](tb *tab, expression string) T {
-	tb.t.Helper()
-	ctx, cancel := context.WithTimeout(tb.ctx, patience)
-	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	if err != nil {
-		tb.t.Fatalf("chromium: %s: %v", shorten(expression), err)
-	}
-	return value
-}
-
-func shorten(s string) string { return s[:min(len(s), 200)] }
-
-func (tb *tab) text() string    { return script[string](tb, "document.body.innerText") }
-func (tb *tab) address() string { return script[string](tb, "location.href") }
-
-func (tb *tab) wantText(want string) {
-	tb.t.Helper()
-	if got := tb.text(); !strings.Contains(got, want) {
-		tb.t.Errorf("%s does not say %q:\n%s", tb.address(), want, got)
-	}
-}
-
-// waitFor waits until an expression is true. Unlike chromedp's own waiting it works in a page that the back button brought
-// back.
-func (tb *tab) waitFor(expression string) {
-	tb.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		// A page that is just being left evaluates nothing: "Inspected target navigated or closed".
-		met, err := chromedp.Run(tb.ctx, chromedp.Evaluate[bool](expression, chromedp.EvalAwaitPromise))
-		if err == nil && met {
-			return
-		}
-		if time.Now().After(deadline) {
-			tb.t.Fatalf("waited for %s, %v:\n%s", expression, err, tb.text())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // The buttons of the page that asks.
 const (
 	allow  = `button[value="allow"]`
 	refuse = `button[value="refuse"]`
 )
 
-// state is what the admin API says about a request token.
+// state returns the state of a request token, from the admin API.
 func (b *browser) state(t *testing.T, tok token) object {
 	t.Helper()
 	return b.srv.mustAdmin(t, "GET", "/oauth1/request-tokens/"+tok.Key, nil)
 }
 
-// A receiver is an application's website: it notes what is sent to it.
+// A receiver is an application's website that records its requests.
 type receiver struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -274,7 +150,7 @@ func TestBrowserReview(t *testing.T) {
 		tb.wantText("Almost finished")
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusOK, "")
 		tb.do(chromedp.Reload())
-		tb.wantText("Finished") // the token is gone by now
+		tb.wantText("Finished") // the token is used up
 		tb.wantText("The application has its access.")
 	})
 	t.Run("nothing is sent before a level is chosen", func(t *testing.T) {
@@ -284,7 +160,7 @@ func TestBrowserReview(t *testing.T) {
 		if !script[bool](tb, `document.querySelector("form:invalid") !== null`) {
 			t.Error("the form is valid without a level")
 		}
-		tb.press(refuse) // and needs none
+		tb.press(refuse) // a refusal needs none
 		tb.wantText("may not act for you")
 	})
 	t.Run("refuse: the consumer is told", func(t *testing.T) {
@@ -292,9 +168,11 @@ func TestBrowserReview(t *testing.T) {
 		tb := b.tab(t, "salgado").open(b.page(tok))
 		tb.press(refuse)
 		tb.wantText("No access")
-		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden,
+			"End-user refused to authorize request token.")
 	})
-	for value, length := range map[string]time.Duration{"unlimited": 0, "hour": time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour} {
+	for value, length := range map[string]time.Duration{"unlimited": 0, "hour": time.Hour, "day": 24 * time.Hour,
+		"week": 7 * 24 * time.Hour} {
 		t.Run("the access token lives as long as was chosen: "+value, func(t *testing.T) {
 			user := "lifetime-" + value
 			tok := b.walker(t, "demo").requestToken()
@@ -331,7 +209,8 @@ func TestBrowserReview(t *testing.T) {
 		if got.Get("state") != "1" || got.Get("oauth_token") != tok.Key || got.Get("oauth_verifier") == "" {
 			t.Errorf("callback got %v", got)
 		}
-		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}),
+			http.StatusOK, "")
 	})
 	t.Run("the redirect may lead on to another origin", func(t *testing.T) {
 		elsewhere := strings.Replace(app.URL, "127.0.0.1", "localhost", 1)
@@ -352,7 +231,8 @@ func TestBrowserReview(t *testing.T) {
 		})
 		tok := b.walker(t, "phone-app").requestToken(pair{"oauth_callback", "myapp://done/now"})
 		tb := b.tab(t, "salgado").open(b.page(tok))
-		// No program here takes the scheme, so the page stays; but the policy tells the page what it refuses.
+		// No program here handles the scheme, so the page stays. The policy tells the page which
+		// address it refuses.
 		script[any](tb, `document.addEventListener("securitypolicyviolation", e => { window.refused = e.violatedDirective }), true`)
 		tb.choose("permission", "READ_PUBLIC")
 		tb.do(chromedp.Click(chromedp.CSS(allow)))
@@ -408,7 +288,8 @@ func TestBrowserReview(t *testing.T) {
 		second.choose("permission", "WRITE_PRIVATE")
 		second.press(allow)
 		second.wantText("You have answered this request already")
-		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden,
+			"End-user refused to authorize request token.")
 	})
 	t.Run("the back button, and the same answer again, lead to the same code", func(t *testing.T) {
 		tok := b.walker(t, "demo").requestToken(pair{"oauth_callback", "oob"})
@@ -419,12 +300,12 @@ func TestBrowserReview(t *testing.T) {
 		code := script[string](tb, `document.getElementById("verifier").textContent`)
 		tb.do(chromedp.Reload())
 		tb.wantText(code)
-		// Chromium may bring back the old page as it was: then the form's answer is what counts.
+		// Chromium may restore the old page from its cache. Then the form's answer counts.
 		tb.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
 		tb.waitFor(`document.querySelector("form, .onward") !== null`)
 		tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('button[value="allow"], .onward a').click()`))
 		tb.waitFor(`document.getElementById("verifier") !== null`)
-		tb.wantText(code) // it is not lost
+		tb.wantText(code) // the code is not lost
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", code}), http.StatusOK, "")
 		tb.do(chromedp.Reload())
 		tb.wantText("Finished")
@@ -446,7 +327,7 @@ func TestBrowserReview(t *testing.T) {
 		other := b.tab(t, "somebody").open(b.page(tok))
 		other.wantText("This request was answered already")
 		if strings.Contains(script[string](other, "document.documentElement.outerHTML"), first.Get("oauth_verifier")) {
-			t.Error("somebody else gets the verifier")
+			t.Error("another user gets the verifier")
 		}
 	})
 	for _, apart := range []time.Duration{0, 5, 20, 50, 200} {
@@ -463,10 +344,12 @@ func TestBrowserReview(t *testing.T) {
 					t.Fatalf("callback got %v", got)
 				}
 				if button == refuse {
-					b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden, "End-user refused to authorize request token.")
+					b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok), http.StatusForbidden,
+						"End-user refused to authorize request token.")
 					continue
 				}
-				b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
+				b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok,
+					pair{"oauth_verifier", got.Get("oauth_verifier")}), http.StatusOK, "")
 			}
 		})
 	}
@@ -479,7 +362,7 @@ func TestBrowserReview(t *testing.T) {
 		code := script[string](tb, `document.getElementById("verifier").textContent`)
 		b.walker(t, "demo").want(b.walker(t, "demo").exchange(tok, pair{"oauth_verifier", code}), http.StatusOK, "")
 	})
-	t.Run("a whole computer has a page of its own", func(t *testing.T) {
+	t.Run("an integration of the whole computer has a page of its own", func(t *testing.T) {
 		tok := b.walker(t, "System-wide: Ubuntu (laptop)").requestToken()
 		tb := b.tab(t, "salgado").open(b.page(tok, "allow_permission", "DESKTOP_INTEGRATION"))
 		tb.wantText("Confirm computer access")
@@ -518,12 +401,12 @@ func TestBrowserExpiredToken(t *testing.T) {
 	tb.press(allow)
 	tb.wantText("This request has expired")
 	tb.open(b.page(tok)).wantText("This request has expired")
-	t.Run("and everybody can read it", func(t *testing.T) { tb.look(t, "expired") })
+	t.Run("axe-core finds nothing", func(t *testing.T) { tb.look(t, "expired") })
 }
 
 func TestBrowserAttacks(t *testing.T) {
 	b := startBrowser(t, site{})
-	var body string // of the attacker's page
+	var body string // the attacker's page
 	attacker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprint(w, "<!doctype html><title>Evil</title>", body)
@@ -533,8 +416,9 @@ func TestBrowserAttacks(t *testing.T) {
 	for _, from := range []string{attacker.URL, strings.Replace(attacker.URL, "127.0.0.1", "localhost", 1)} {
 		t.Run("a form that another origin posts changes nothing: "+from, func(t *testing.T) {
 			tok := b.walker(t, "demo").requestToken()
-			// The attacker has even got the user's CSRF token.
-			csrf := script[string](b.tab(t, "salgado").open(b.page(tok)), `document.querySelector("input[name=csrf]").value`)
+			// The attacker even knows the user's CSRF token.
+			csrf := script[string](b.tab(t, "salgado").open(b.page(tok)),
+				`document.querySelector("input[name=csrf]").value`)
 			body = fmt.Sprintf(`<form method="post" action=%q><input name="csrf" value=%q><input name="permission" value="WRITE_PRIVATE">`+
 				`<input name="lifetime" value="unlimited"><button name="decision" value="allow">Win a prize</button></form>`, b.page(tok), csrf)
 			tb := b.tab(t, "salgado").open(from)

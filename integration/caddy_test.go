@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The directive among Caddy's others: wherever a site puts it, it does the same.
+// The directive among Caddy's other directives: it works the same wherever a site puts it.
 
 // at makes a request to one of the server's sites by its name.
 func (srv *server) at(host, method, uri string) *http.Request {
@@ -101,7 +101,8 @@ http://second.test:{{.Port}} {
 	reverse_proxy {{.Upstream}}
 }
 `}, up.URL)
-	sign := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil), Nonce: newNonce()}
+	sign := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil),
+		Nonce: newNonce()}
 	if err := srv.mustDo(t, sign.sign(t, srv.at("second.test", "GET", "/x"), "")).is(200, ""); err != nil {
 		t.Fatal("at the second site:", err)
 	}
@@ -133,7 +134,8 @@ func TestPlaceholdersAndLogs(t *testing.T) {
 		header_up X-Who "{http.auth.user.id} {http.auth.user.consumer} {http.auth.user.permission} {http.auth.user.context}"
 	}
 `}, up.URL)
-	alice := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", object{"context": "firefox"})}
+	alice := signer{Consumer: demoKey, Secret: demoSecret,
+		Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", object{"context": "firefox"})}
 	bob := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "bob", "READ_PUBLIC", nil)}
 	if err := srv.mustDo(t, alice.sign(t, srv.request("GET", "/x", nil), "")).is(200, ""); err != nil {
 		t.Fatal(err)
@@ -199,7 +201,7 @@ func TestHandleErrors(t *testing.T) {
 	}
 }
 
-// TestPagesBehindForwardAuth: the login of somebody else, and of nobody.
+// TestPagesBehindForwardAuth: another service's login, with a user and without one.
 func TestPagesBehindForwardAuth(t *testing.T) {
 	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cookie, err := r.Cookie("session")
@@ -254,7 +256,7 @@ http://basic.test:{{.Port}} {
 		t.Errorf("with a session and a forged header: %d %s", r.Status, r.Body)
 	}
 	if r := visit("forward.test", "nobody", "mallory"); r.Status != 401 {
-		t.Errorf("a session of nobody, with a forged header: %d", r.Status)
+		t.Errorf("no session, with a forged header: %d", r.Status)
 	}
 	if r := visit("basic.test", "", ""); r.Status != 401 || !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), "Basic") {
 		t.Errorf("without a password: %d %q", r.Status, r.Header.Get("WWW-Authenticate"))
@@ -266,7 +268,8 @@ http://basic.test:{{.Port}} {
 	}
 }
 
-// TestTrustedProxies: the origin that is signed, behind a proxy that Caddy trusts, and one that it does not.
+// TestTrustedProxies: the signed origin behind a proxy that Caddy trusts, and behind one that it
+// does not.
 func TestTrustedProxies(t *testing.T) {
 	for global, status := range map[string]int{
 		"": 401,
@@ -275,7 +278,8 @@ func TestTrustedProxies(t *testing.T) {
 	} {
 		t.Run(global, func(t *testing.T) {
 			srv := startServer(t, site{Global: global, Handler: "respond ok"}, "")
-			sign := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil)}
+			sign := signer{Consumer: demoKey, Secret: demoSecret,
+				Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil)}
 			public, err := http.NewRequest("GET", "https://api.public.test/x?a=1", nil)
 			if err != nil {
 				t.Fatal(err)

@@ -12,11 +12,11 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// The CORS recipes in a real browser: scripts of https://app.example.com call https://api.example.com, the
-// site of the recipe. Both are the same server. The browser takes its port for port 443 of all names, and
-// its certificates, of Caddy's own authority, for good ones.
+// The CORS recipes in a real browser: scripts of https://app.example.com call
+// https://api.example.com, the site of the recipe. One server serves both. The browser maps port
+// 443 of all names to its port, and accepts certificates of Caddy's own authority.
 
-// A crossOrigin is a browser, and a server for it.
+// A crossOrigin is a browser and its server.
 type crossOrigin struct {
 	*browser
 }
@@ -73,7 +73,7 @@ func (c crossOrigin) page(t *testing.T, origin string) *tab {
 	return tb
 }
 
-// A key is what a script signs with, as the cookbook's functions take it.
+// A key has the credentials of a script, in the form of the cookbook's functions.
 type key struct {
 	Consumer       string            `json:"consumer"`
 	ConsumerSecret string            `json:"consumerSecret"`
@@ -82,7 +82,7 @@ type key struct {
 	More           map[string]string `json:"more,omitempty"`
 }
 
-// fetched is what a script gets; the status is 0 where the browser does not let it see the answer.
+// fetched is the result of a script's request; the status is 0 if the browser hides the answer.
 type fetched struct {
 	Status int    `json:"status"`
 	Body   string `json:"body"`
@@ -104,8 +104,8 @@ const (
 	apiOrigin  = "https://api.example.com"
 )
 
-// trySignedFetches makes the requests that a script of the app makes. Those in the query are PUTs, so that
-// they have a preflight, too.
+// trySignedFetches makes the requests that a script of the app makes. Those with credentials in the
+// query are PUTs, so that they have a preflight, too.
 func (c crossOrigin) trySignedFetches(t *testing.T) {
 	tok := c.srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 	good := key{Consumer: demoKey, ConsumerSecret: demoSecret, Token: tok.Key, TokenSecret: tok.Secret}
@@ -160,7 +160,7 @@ func tryCORSOfCaddy(t *testing.T, recipe string) {
 	}
 }
 
-// newCORSAPI is an API that answers preflights itself: scripts of the app may use it, and no others.
+// newCORSAPI is an API that answers preflights itself: only scripts of the app may use it.
 func newCORSAPI(t *testing.T) *upstream {
 	up := new(upstream)
 	up.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

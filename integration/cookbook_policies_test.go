@@ -9,9 +9,9 @@ import (
 
 // The cookbook's recipes for policies and logins.
 
-// A grantee is somebody who sends a request to a recipe's site.
+// A grantee is the sender of a request to a recipe's site.
 type grantee struct {
-	consumer, permission string // no consumer: the request is not signed
+	consumer, permission string // without a consumer the request is not signed
 	context              string
 }
 
@@ -60,7 +60,7 @@ func tryOpenReads(t *testing.T, recipe string) {
 	wantJudged(t, recipe, []judged{
 		{"anybody reads", grantee{}, "GET", "/x", 200},
 		{"anybody asks for the methods", grantee{}, "OPTIONS", "/x", 200},
-		{"nobody writes unsigned", grantee{}, "POST", "/x", 401},
+		{"an unsigned write", grantee{}, "POST", "/x", 401},
 		{"a reader's token writes nothing", by(demoKey, "READ_PUBLIC"), "POST", "/x", 403},
 		{"a writer's does", by(demoKey, "WRITE_PUBLIC"), "POST", "/x", 200},
 	})
@@ -84,17 +84,17 @@ func tryTenants(t *testing.T, recipe string) {
 	wantJudged(t, recipe, []judged{
 		{"a token of the project", reader("one"), "GET", "/projects/one/x", 200},
 		{"a token of another one", reader("one"), "GET", "/projects/two/x", 403},
-		{"a token of none", reader(""), "GET", "/projects/two/x", 200},
+		{"a token without a context", reader(""), "GET", "/projects/two/x", 200},
 		{"a reader writes nothing", reader("one"), "POST", "/projects/one/x", 403},
-		{"what is no project", reader("one"), "GET", "/x", 403},
+		{"a path outside the projects", reader("one"), "GET", "/x", 403},
 	})
 }
 
-// tryLoadBalancer plays the load balancer, and one that nobody trusts.
+// tryLoadBalancer sends requests as the trusted load balancer, and as an untrusted one.
 func tryLoadBalancer(t *testing.T, recipe string) {
 	for _, c := range []struct {
 		name, trusted string
-		tls           int // the status of PLAINTEXT, which needs the load balancer's word for TLS
+		tls           int // the status of PLAINTEXT, which needs TLS by the load balancer's word
 	}{
 		{"trusted", "127.0.0.0/8", http.StatusOK},
 		{"not trusted", "10.0.0.0/8", http.StatusBadRequest},
@@ -134,7 +134,7 @@ func tryLoadBalancer(t *testing.T, recipe string) {
 	}
 }
 
-// tryAuthelia has a login in Authelia's place, which knows a session by its cookie.
+// tryAuthelia puts a login in Authelia's place, which knows a session by its cookie.
 func tryAuthelia(t *testing.T, recipe string) {
 	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/authz/forward-auth" {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// cookbook is docs/cookbook.md: what tries each of its recipes, by their headings. The recipes are loaded
-// as they stand in the file.
+// cookbook has the test of each recipe of docs/cookbook.md, by the recipe's heading. The recipes
+// are loaded exactly as they stand in the file.
 var cookbook = map[string]func(t *testing.T, recipe string){
 	"Everybody reads, signed requests write": tryOpenReads,
 	"An admin area for named consumers":      tryAdminArea,
@@ -45,8 +45,8 @@ func TestCookbook(t *testing.T) {
 	}
 }
 
-// fencedBlocks returns the code blocks of a language in docs/cookbook.md by the headings that they stand
-// under.
+// fencedBlocks returns the code blocks of a language in docs/cookbook.md, by the headings above
+// them.
 func fencedBlocks(t *testing.T, language string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/cookbook.md")
@@ -81,8 +81,8 @@ func fencedBlocks(t *testing.T, language string) map[string]string {
 	return blocks
 }
 
-// startRecipe starts a server whose site is the recipe in front of the upstream, and oauth1 where the
-// recipe does not have it itself.
+// startRecipe starts a server whose site is the recipe in front of the upstream. It adds oauth1 if
+// the recipe does not have it.
 func startRecipe(t *testing.T, recipe, upstream string) *server {
 	t.Helper()
 	if !strings.Contains(recipe, "oauth1\n") && !strings.Contains(recipe, "oauth1 {") {
@@ -93,7 +93,7 @@ func startRecipe(t *testing.T, recipe, upstream string) *server {
 	return startServer(t, s, upstream)
 }
 
-// tokenEndpoints are where a recipe's site has them.
+// tokenEndpoints are the paths of a recipe's site.
 type tokenEndpoints struct{ request, access string }
 
 var (
@@ -103,7 +103,7 @@ var (
 	}
 )
 
-// refusals are requests that a recipe's site refuses, by what is wrong with them.
+// refusals returns requests that a recipe's site refuses, by their faults.
 func (srv *server) refusals(t *testing.T, at tokenEndpoints) map[string]*http.Request {
 	t.Helper()
 	now := strconv.FormatInt(time.Now().Unix(), 10)
@@ -157,7 +157,7 @@ func (srv *server) refusals(t *testing.T, at tokenEndpoints) map[string]*http.Re
 	return requests
 }
 
-// reviewed is a request token that a user has granted, and whose verifier nobody has seen.
+// reviewed returns a request token that a user has granted. Nobody has its verifier.
 func (srv *server) reviewed(t *testing.T, at tokenEndpoints, client signer) token {
 	t.Helper()
 	client.Extra = []pair{{"oauth_callback", "oob"}}
@@ -202,8 +202,8 @@ func (srv *server) wantTooMany(t *testing.T, at tokenEndpoints, body string) {
 	}
 }
 
-// wantOthersAlone checks that the recipe's error routes touch no error that is not oauth1's: of the
-// handlers before it, and of the API.
+// wantOthersAlone checks that the recipe's error routes leave errors of other handlers and of the
+// API unchanged.
 func (srv *server) wantOthersAlone(t *testing.T, up *upstream) {
 	t.Helper()
 	got := srv.mustDo(t, srv.request("GET", "/before/x", nil))
@@ -394,11 +394,12 @@ func tryAccessLog(t *testing.T, recipe string) {
 	passed := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}
 	entry := line(passed.sign(t, srv.request("GET", "/x", nil), ""))
 	if entry["oauth_refused_consumer"] != "" || entry["oauth_refused_token"] != "" {
-		t.Errorf("what passes is logged as %v", entry)
+		t.Errorf("an accepted request is logged as %v", entry)
 	}
 }
 
-// readBy sends a refused request with a client that others wrote, and returns what a program reads there.
+// readBy sends a refused request with a foreign client, and returns the error that the client
+// reports.
 func (srv *server) readBy(t *testing.T, client string, s signer) string {
 	t.Helper()
 	var got struct {
@@ -412,7 +413,7 @@ func (srv *server) readBy(t *testing.T, client string, s signer) string {
 	return fmt.Sprint(got.Codes, " ", got.Text)
 }
 
-// TestCookbookClients: what clients of X and MediaWiki make of the recipes' answers.
+// TestCookbookClients: clients of X and MediaWiki understand the recipes' answers.
 func TestCookbookClients(t *testing.T) {
 	recipes := fencedBlocks(t, "caddyfile")
 	up := newUpstream(t)

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// What the server has acknowledged survives kill -9: every token works after it, every token that was revoked is gone,
-// and no nonce that was accepted is accepted again.
+// Acknowledged changes survive kill -9: every token still works, every revoked token is gone, and
+// no accepted nonce is accepted again.
 
-// The acknowledgements are what a client was told, or that the upstream saw.
+// The acknowledgements are the results that a client was told, or that the upstream saw.
 type acknowledgements struct {
 	mu       sync.Mutex
 	issued   []token         // by the admin API
 	walked   []token         // by the three-legged walk
-	reviewed []token         // request tokens whose review was acknowledged, and whose exchange was not asked for
+	reviewed []token         // request tokens with an acknowledged review, for which no exchange was requested
 	revoked  []token         // by the admin API
 	requests []*http.Request // signed requests, each with a nonce of its own
 	done     map[string]int  // how often each kind of work was acknowledged
@@ -58,7 +58,7 @@ func killRounds(t *testing.T, store string, rounds int) {
 	}
 }
 
-// work has clients do all that they can until the server is killed in the middle of it.
+// work has clients do all kinds of work until the server is killed.
 func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Duration) {
 	t.Helper()
 	base := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
@@ -87,7 +87,8 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 		return answer, err
 	}
 	issue := func() (token, error) {
-		answer, err := admin("/oauth1/tokens", object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
+		answer, err := admin("/oauth1/tokens",
+			object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
 		if err != nil {
 			return token{}, err
 		}
@@ -103,7 +104,7 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 		return parseToken(r.Body)
 	}
 
-	repeat(2, func() error { // the admin API issues tokens, and revokes every other
+	repeat(2, func() error { // the admin API issues tokens, and revokes every other one
 		kept, err := issue()
 		if err != nil {
 			return err
@@ -123,7 +124,7 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 		acks.add("revoked", func() { acks.revoked = append(acks.revoked, ended) })
 		return nil
 	})
-	repeat(2, func() error { // the walk; every other token is left at its review
+	repeat(2, func() error { // the walk; every other token stops after its review
 		for _, exchanged := range []bool{true, false} {
 			tok, err := endpoint("/+request-token", token{})
 			if err != nil {
@@ -144,9 +145,12 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 		}
 		return nil
 	})
-	repeat(4, func() error { // signed requests, remembered before they are sent: the upstream knows which were accepted
+	// Signed requests, remembered before they are sent: only the upstream knows which were
+	// accepted.
+	repeat(4, func() error {
 		nonce := newNonce()
-		req := signer{Consumer: demoKey, Secret: demoSecret, Token: base, Nonce: nonce}.sign(t, srv.request("GET", "/"+nonce, nil), "")
+		req := signer{Consumer: demoKey, Secret: demoSecret, Token: base, Nonce: nonce}.sign(t,
+			srv.request("GET", "/"+nonce, nil), "")
 		acks.add("signed", func() { acks.requests = append(acks.requests, req) })
 		r, err := srv.do(req.Clone(req.Context()))
 		if err != nil {
@@ -161,7 +165,7 @@ func work(t *testing.T, srv *server, acks *acknowledgements, duration time.Durat
 	wg.Wait()
 }
 
-// verify checks all that was ever acknowledged.
+// verify checks all acknowledgements.
 func verify(t *testing.T, srv *server, up *sightings, acks *acknowledgements) {
 	t.Helper()
 	var checks []func() error
@@ -210,7 +214,7 @@ func verify(t *testing.T, srv *server, up *sightings, acks *acknowledgements) {
 	}
 	atOnce(t, 8, checks)
 	close(exchanged)
-	for tok := range exchanged { // they are issued now, and stay so
+	for tok := range exchanged { // they exist now, and stay
 		acks.issued = append(acks.issued, tok)
 	}
 	acks.reviewed = acks.reviewed[:0]

@@ -10,7 +10,7 @@ import (
 	dghubble "github.com/dghubble/oauth1"
 )
 
-// plaintextSigner is what dghubble/oauth1 leaves to its user: a signature method that it does not bring along.
+// plaintextSigner implements PLAINTEXT, which dghubble/oauth1 leaves to its users.
 type plaintextSigner struct{ consumerSecret string }
 
 func (plaintextSigner) Name() string { return "PLAINTEXT" }
@@ -85,7 +85,8 @@ func TestDghubbleFollowsTheThreeLeggedFlow(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{OAuth1: "signature_methods HMAC-SHA1 HMAC-SHA256 RSA-SHA1 PLAINTEXT"}, up.URL)
 	key := testKey()
-	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "rsa", "name": "RSA", "rsa_public_key": publicPEM(t, key)})
+	srv.mustAdmin(t, "POST", "/oauth1/consumers",
+		object{"key": "rsa", "name": "RSA", "rsa_public_key": publicPEM(t, key)})
 	for _, c := range []struct{ name, method, consumer, callback string }{
 		{"with a callback and HMAC-SHA1", "HMAC-SHA1", demoKey, "https://client.example/ready?a=b%20c"},
 		{"with oob and HMAC-SHA256", "HMAC-SHA256", demoKey, "oob"},
@@ -134,7 +135,8 @@ func TestDghubbleFollowsTheThreeLeggedFlow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resp, err := config.Client(context.Background(), dghubble.NewToken(key, secret)).Get(srv.origin() + "/api/me?n=1")
+			resp, err := config.Client(context.Background(),
+				dghubble.NewToken(key, secret)).Get(srv.origin() + "/api/me?n=1")
 			if err != nil {
 				t.Fatal(err)
 			}

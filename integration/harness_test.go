@@ -27,10 +27,10 @@ import (
 	"time"
 )
 
-// patience is how long anything that should happen may take before a test gives up on it.
+// patience is how long a test waits for anything before it fails.
 const patience = time.Minute
 
-// built holds what is built once for all tests; TestMain removes it.
+// built is the directory of the binary, which all tests share. TestMain removes it.
 var built string
 
 func TestMain(m *testing.M) {
@@ -55,7 +55,8 @@ var binary = sync.OnceValues(func() (string, error) {
 	if os.Getenv("INTEGRATION_RACE") == "1" {
 		args = append(args, "-race")
 	}
-	out, err := exec.Command("go", append(args, "github.com/caddy-oauth1/caddy-oauth1/cmd/caddy-oauth1")...).CombinedOutput()
+	out, err := exec.Command("go", append(args,
+		"github.com/caddy-oauth1/caddy-oauth1/cmd/caddy-oauth1")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build cmd/caddy-oauth1: %w\n%s", err, out)
 	}
@@ -71,8 +72,8 @@ func requireBinary(t testing.TB) string {
 	return path
 }
 
-// requireProgram returns the path of a program that has to be installed. Where it is not, the test is skipped, but
-// fails in CI, where a skipped test would go unseen.
+// requireProgram returns the path of an installed program. If it is missing, the test is skipped.
+// In CI the test fails, because a skipped test would go unnoticed there.
 func requireProgram(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -90,14 +91,14 @@ func missing(t testing.TB, what string) {
 	t.Skip(what)
 }
 
-// A site is what a test changes in the Caddyfile. Empty fields stand for the usual.
+// A site is the part of the Caddyfile that a test changes. Empty fields stand for the usual.
 type site struct {
 	Global  string            // more lines for the global options
 	App     string            // lines of the global oauth1 block, after the store
 	Store   string            // the store; default: badger in the server's directory
 	Before  string            // lines of the site before the directive
 	OAuth1  string            // lines of the directive's block
-	Handler string            // what comes after the directive; default: reverse_proxy to the upstream
+	Handler string            // the handlers after the directive; default: reverse_proxy to the upstream
 	Address string            // default: http://127.0.0.1:PORT
 	More    string            // more sites
 	Vars    map[string]string // more names for the templates, beside Admin, Port, Dir and Upstream
@@ -139,15 +140,15 @@ type server struct {
 	site  site
 
 	port, admin string
-	client      *http.Client // for the site; follows no redirect
+	client      *http.Client // for the site; it follows no redirect
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
 	log    *logBuffer
 }
 
-// startServer starts the binary with the site in front of the upstream (a URL without a path, or empty where the site
-// has a handler of its own), and stops it when the test ends.
+// startServer starts the binary with the site in front of the upstream, and stops it when the test
+// ends. The upstream is a URL without a path, or empty if the site has a handler of its own.
 func startServer(t testing.TB, s site, upstream string) *server {
 	t.Helper()
 	srv := newServer(t, s, upstream)
@@ -229,20 +230,25 @@ func (srv *server) writeCaddyfile(name string, s site) string {
 	return path
 }
 
-// command is the binary with the server's directories.
+// command returns a command of the binary with the server's directories.
 func (srv *server) command(ctx context.Context, args ...string) *exec.Cmd {
 	srv.t.Helper()
 	cmd := exec.CommandContext(ctx, requireBinary(srv.t), args...)
 	cmd.Dir = srv.dir
-	cmd.Env = append(os.Environ(), "HOME="+srv.dir, "XDG_DATA_HOME="+srv.dir+"/data", "XDG_CONFIG_HOME="+srv.dir+"/config")
+	cmd.Env = append(os.Environ(), "HOME="+srv.dir, "XDG_DATA_HOME="+srv.dir+"/data",
+		"XDG_CONFIG_HOME="+srv.dir+"/config")
 	return cmd
 }
 
-// start starts the process and waits until it answers.
-func (srv *server) start() {
+// spawn starts the process. wrapper, if given, is a command that runs it; its first word is a path.
+func (srv *server) spawn(wrapper ...string) {
 	srv.t.Helper()
 	path := srv.writeCaddyfile("Caddyfile", srv.site)
 	cmd := srv.command(context.Background(), "run", "--config", path, "--adapter", "caddyfile")
+	if len(wrapper) > 0 {
+		cmd.Args = append(wrapper, cmd.Args...)
+		cmd.Path = wrapper[0]
+	}
 	cmd.Stdout, cmd.Stderr = srv.log, srv.log
 	if err := cmd.Start(); err != nil {
 		srv.t.Fatal(err)
@@ -253,11 +259,25 @@ func (srv *server) start() {
 		close(exited)
 	}()
 	srv.cmd, srv.exited = cmd, exited
+}
+
+// running reports whether the process has not ended.
+func (srv *server) running() bool {
+	select {
+	case <-srv.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// start starts the process and waits until it answers.
+func (srv *server) start() {
+	srv.t.Helper()
+	srv.spawn()
 	srv.waitUntil("it answers", func() error {
-		select {
-		case <-exited:
-			srv.t.Fatalf("the server ended at once: %v\n%s", cmd.ProcessState, srv.log.tail(40))
-		default:
+		if !srv.running() {
+			srv.t.Fatalf("the server ended at once: %v\n%s", srv.cmd.ProcessState, srv.log.tail(40))
 		}
 		resp, err := http.Get("http://127.0.0.1:" + srv.admin + "/config/")
 		if err != nil {
@@ -273,7 +293,7 @@ func (srv *server) start() {
 	})
 }
 
-// stop ends the process as an init system does: SIGTERM, and SIGKILL where that does not help.
+// stop ends the process like an init system: SIGTERM, and SIGKILL if that does not help.
 func (srv *server) stop() {
 	if srv.cmd == nil {
 		return
@@ -288,12 +308,13 @@ func (srv *server) stop() {
 	srv.cmd = nil
 }
 
-// checkLog looks for what no request may lead to: a panic, a data race, or an error of the module's own. (What a client
-// does wrong is none.)
+// checkLog looks for log lines that no request may cause: a panic, a data race, or an error of the
+// module's own. (A client's mistake is not an error.)
 func (srv *server) checkLog() {
 	for line := range strings.Lines(srv.log.String()) {
 		own := strings.Contains(line, `"logger":"http.handlers.oauth1`) || strings.Contains(line, `"logger":"oauth1`)
-		if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") || own && strings.Contains(line, `"level":"error"`) {
+		if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") || own &&
+			strings.Contains(line, `"level":"error"`) {
 			srv.t.Errorf("in the server's log: %s", line)
 		}
 	}
@@ -307,7 +328,7 @@ func (srv *server) kill() {
 	srv.cmd = nil
 }
 
-// waitUntil calls attempt again and again until it gives no error.
+// waitUntil calls attempt repeatedly until it returns no error.
 func (srv *server) waitUntil(what string, attempt func() error) {
 	srv.t.Helper()
 	deadline := time.Now().Add(patience)
@@ -331,7 +352,7 @@ func (srv *server) load(caddyfile string) error {
 			return fmt.Errorf("load: %d: %s", status, body)
 		}
 	}
-	srv.client.CloseIdleConnections() // they lead to the servers of before
+	srv.client.CloseIdleConnections() // they lead to the previous servers
 	http.DefaultClient.CloseIdleConnections()
 	return err
 }
@@ -342,7 +363,7 @@ func (srv *server) tryLoad(caddyfile string) (status int, body []byte, err error
 		return 0, nil, err
 	}
 	req.Header.Set("Content-Type", "text/caddyfile")
-	req.Header.Set("Cache-Control", "must-revalidate") // load it even if it is the same
+	req.Header.Set("Cache-Control", "must-revalidate") // loads it even if it is the same
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, nil, err
@@ -363,7 +384,8 @@ type reply struct {
 	Trailer http.Header
 }
 
-// is says where the reply differs from what it has to be. An empty body stands for any.
+// is returns an error that names the difference from the expected reply. An empty body stands for
+// any.
 func (r reply) is(status int, body string) error {
 	if r.Status != status || body != "" && strings.TrimSuffix(r.Body, "\n") != body {
 		return fmt.Errorf("%d %q, want %d %q", r.Status, r.Body, status, body)
@@ -382,7 +404,7 @@ func (srv *server) do(req *http.Request) (reply, error) {
 	return reply{resp.StatusCode, resp.Header, string(body), resp.Trailer}, err
 }
 
-// request makes a request to the site, for a path as it is to stand on the wire.
+// request makes a request to the site. The path is sent exactly as given.
 func (srv *server) request(method, uri string, body io.Reader) *http.Request {
 	srv.t.Helper()
 	req, err := http.NewRequest(method, srv.origin()+"/", body)
@@ -397,24 +419,25 @@ func (srv *server) request(method, uri string, body io.Reader) *http.Request {
 	return req
 }
 
-// mostResent is how often a request may be sent again, around a reload. A client may hold several connections that ended
-// while they were idle, and finds that out one by one.
+// mostResent is how often a request may be sent again around a reload. A client may hold several
+// idle connections that have ended, and notices that one by one.
 const mostResent = 10
 
 // unanswered reports whether a request ended with its connection, before a byte of an answer came.
 //
-// Around a reload that happens, with the directive or without, at the site and at the admin endpoint alike: Caddy opens
-// another socket on the same port (SO_REUSEPORT), then has net/http shut down the server of the old one. With that socket the
-// kernel resets the connections which it had not accepted yet (net.ipv4.tcp_migrate_req), and the server closes those that
-// are idle, and those whose request it reads from then on, before any handler sees it. So a request that got no answer was
-// not handled: whoever sends it again must be served as if it were new, and its nonce must not be used.
+// This happens around a reload, with the directive or without, at the site and at the admin
+// endpoint. Caddy opens another socket on the same port (SO_REUSEPORT), and then has net/http shut
+// down the old server. The kernel resets the connections that the old socket had not accepted
+// (net.ipv4.tcp_migrate_req). The old server closes idle connections, and those whose request it
+// begins to read, before any handler sees the request. So a request without an answer was not
+// handled. If it is sent again it must be served as a new one, and its nonce must be unused.
 func unanswered(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		err != nil && strings.Contains(err.Error(), "server closed idle connection")
 }
 
-// resend is do, for a request around a reload: where it gets no answer it is sent again, as all clients of HTTP/1.1 do. It
-// returns how often.
+// resend is do for a request around a reload. Without an answer it sends the request again, as all
+// HTTP/1.1 clients do. It returns how often.
 func (srv *server) resend(req *http.Request) (r reply, resent int, err error) {
 	for r, err = srv.do(req); unanswered(err) && r.Status == 0 && resent < mostResent; resent++ {
 		again := req.Clone(req.Context())
@@ -428,7 +451,7 @@ func (srv *server) resend(req *http.Request) (r reply, resent int, err error) {
 	return r, resent, err
 }
 
-// mustDo is resend, for a request that has to get an answer.
+// mustDo is resend for a request that must get an answer.
 func (srv *server) mustDo(t testing.TB, req *http.Request) reply {
 	t.Helper()
 	r, _, err := srv.resend(req)
@@ -475,7 +498,8 @@ func (srv *server) adminDo(method, path string, body any) (int, object, error) {
 	return resp.StatusCode, answer, nil
 }
 
-// mustAdmin is adminDo, for a call that has to succeed; around a reload it is made again where it got no answer.
+// mustAdmin is adminDo for a call that must succeed. Around a reload it repeats a call without an
+// answer.
 func (srv *server) mustAdmin(t testing.TB, method, path string, body any) object {
 	t.Helper()
 	status, answer, err := srv.adminDo(method, path, body)
@@ -491,7 +515,7 @@ func (srv *server) mustAdmin(t testing.TB, method, path string, body any) object
 	return answer
 }
 
-// review answers a request token through the admin API, and returns what the server says about it.
+// review answers a request token through the admin API, and returns the server's reply.
 func (srv *server) review(t testing.TB, requestToken, user, permission string, more object) object {
 	t.Helper()
 	body := object{"user": user, "permission": permission}
@@ -516,7 +540,7 @@ func (srv *server) issue(t testing.TB, consumer, user, permission string, more o
 // A token is a key and its secret, of either kind.
 type token struct{ Key, Secret string }
 
-// parseToken reads what the endpoints answer.
+// parseToken reads the answer of an endpoint.
 func parseToken(body string) (token, error) {
 	v, err := url.ParseQuery(body)
 	if err != nil {
@@ -529,8 +553,9 @@ func parseToken(body string) (token, error) {
 	return tok, nil
 }
 
-// freePort returns a port of 127.0.0.1 on which nothing listens. It is below those that systems give away by themselves
-// (net.ipv4.ip_local_port_range), so that a server which was killed finds it free when it is started again.
+// freePort returns a port of 127.0.0.1 on which nothing listens. It is below the ports that systems
+// assign by themselves (net.ipv4.ip_local_port_range), so that a killed server finds it free at its
+// next start.
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
@@ -549,7 +574,7 @@ func freePort(t testing.TB) string {
 
 var givenPorts sync.Map
 
-// A logBuffer keeps what the server logs.
+// A logBuffer keeps the server's log.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

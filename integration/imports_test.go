@@ -1,12 +1,15 @@
 package integration
 
 import (
+	"go/parser"
+	gotoken "go/token"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -16,86 +19,168 @@ const (
 	caddyModule = "github.com/caddyserver/caddy/v2"
 )
 
-// An importRule says what the files of a package, tests aside, may import.
+// An importRule lists what the files of a package may import beside the standard library. Test
+// files are free.
 type importRule struct {
-	// own are the packages of this repository. One that ends with a slash stands for all below it.
+	// own are packages of this repository. A name that ends with a slash stands for all below it.
 	own []string
 	// caddy are Caddy's packages: "." is its root, which knows no HTTP, and "..." all of them.
 	caddy []string
-	// onlyStandard forbids all other modules.
-	onlyStandard bool
+	// others are packages of other modules, by their whole paths.
+	others []string
 }
 
-// importRules draw the layout: arrows point down only. The rule of a package that is not there yet
-// waits for it; a package without a rule fails the test.
+// importRules are the layout: arrows point down only. A package without a rule fails the test. A
+// rule may be there before its package.
 var importRules = map[string]importRule{
 	"cmd/caddy-oauth1": {own: []string{"caddymodule"}, caddy: []string{"cmd", "modules/standard"}},
 
-	// all that Caddy sees; nothing but the program imports it
-	"caddymodule":          {own: []string{"caddymodule/", "tokenstore", "tokenstore/"}, caddy: []string{"..."}},
+	// The Caddy module. Only the program imports it. Of the stores it imports the default one: see
+	// TestCaddymoduleKnowsNoStore.
+	"caddymodule": {
+		own:   []string{"caddymodule/", "tokenstore", "tokenstore/badgerstore"},
+		caddy: []string{"..."},
+		others: []string{
+			"github.com/dustin/go-humanize",
+			"github.com/prometheus/client_golang/prometheus",
+			"go.uber.org/zap",
+			"golang.org/x/net/http/httpguts",
+		},
+	},
 	"caddymodule/adminapi": {own: []string{"caddymodule/oauth1", "tokenstore"}, caddy: []string{"."}},
 	"caddymodule/command": {
-		own:   []string{"caddymodule/adminapi", "caddymodule/oauth1", "tokenstore"},
-		caddy: []string{".", "cmd"},
+		own:    []string{"caddymodule/adminapi", "caddymodule/oauth1", "tokenstore"},
+		caddy:  []string{".", "cmd"},
+		others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},
+	// The decisions of the policies depend on no store, no page and no handler.
 	"caddymodule/policy": {
 		own:   []string{"caddymodule/oauth1", "caddymodule/refusal", "tokenstore"},
 		caddy: []string{"..."},
 	},
-	"caddymodule/pages":   {},
-	"caddymodule/refusal": {own: []string{"caddymodule/oauth1"}, onlyStandard: true},
-	"caddymodule/oauth1":  {onlyStandard: true},
+	"caddymodule/pages": {
+		others: []string{
+			"golang.org/x/text/feature/plural",
+			"golang.org/x/text/language",
+			"golang.org/x/text/message",
+			"golang.org/x/text/message/catalog",
+		},
+	},
+	"caddymodule/refusal": {own: []string{"caddymodule/oauth1"}},
+	"caddymodule/oauth1":  {},
 
-	"tokenstore":           {onlyStandard: true},
-	"tokenstore/record":    {own: []string{"tokenstore"}, onlyStandard: true},
-	"tokenstore/storetest": {own: []string{"tokenstore"}, onlyStandard: true},
-	// a store knows Caddy for its registration as a guest module only
+	"tokenstore":           {},
+	"tokenstore/record":    {own: []string{"tokenstore"}},
+	"tokenstore/storetest": {own: []string{"tokenstore"}},
+	// A store imports Caddy only to register its guest module: see TestOnlyModuleFilesKnowCaddy.
 	"tokenstore/badgerstore": {
-		own:   []string{"tokenstore", "tokenstore/record", "tokenstore/badgerstore/"},
+		own: []string{
+			"tokenstore", "tokenstore/record", "tokenstore/badgerstore/noncelog",
+			"tokenstore/badgerstore/internal/batch", "tokenstore/badgerstore/internal/disk",
+		},
 		caddy: []string{".", "caddyconfig/caddyfile"},
+		others: []string{
+			"github.com/dgraph-io/badger/v4",
+			"github.com/dgraph-io/badger/v4/fb",
+			"github.com/dgraph-io/badger/v4/options",
+			"github.com/dgraph-io/badger/v4/table",
+			"github.com/dgraph-io/badger/v4/y",
+			"github.com/dgraph-io/ristretto/v2",
+			"github.com/dgraph-io/ristretto/v2/z",
+			"go.uber.org/zap",
+			"golang.org/x/sys/unix",
+		},
 	},
 	"tokenstore/badgerstore/noncelog": {
-		own: []string{"tokenstore", "tokenstore/record", "tokenstore/badgerstore/internal/"},
+		own: []string{
+			"tokenstore", "tokenstore/record",
+			"tokenstore/badgerstore/internal/batch", "tokenstore/badgerstore/internal/disk",
+		},
+		others: []string{"go.uber.org/zap", "golang.org/x/sys/unix"},
 	},
-	"tokenstore/badgerstore/internal/batch": {onlyStandard: true},
-	"tokenstore/badgerstore/internal/disk":  {},
+	"tokenstore/badgerstore/internal/batch":    {},
+	"tokenstore/badgerstore/internal/disk":     {others: []string{"golang.org/x/sys/unix"}},
+	"tokenstore/badgerstore/internal/disktest": {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/redisstore": {
-		own:   []string{"tokenstore", "tokenstore/record"},
-		caddy: []string{".", "caddyconfig/caddyfile"},
+		own:    []string{"tokenstore", "tokenstore/record"},
+		caddy:  []string{".", "caddyconfig/caddyfile"},
+		others: []string{"github.com/redis/rueidis", "go.uber.org/zap"},
 	},
-	// servers for the tests
-	"tokenstore/redisstore/redislab": {onlyStandard: true},
+	"tokenstore/redisstore/redislab": {}, // servers for the tests
 
-	// the tests drive the program from outside; the benchmark fills a store by itself
-	"integration":       {},
-	"integration/bench": {own: []string{"caddymodule/", "tokenstore", "tokenstore/"}},
+	// The tests drive the program from outside. The benchmark fills a store by itself.
+	"integration":        {},
+	"integration/faults": {},
+	"integration/bench": {
+		own:    []string{"caddymodule/", "tokenstore", "tokenstore/"},
+		others: []string{"golang.org/x/perf/benchmath"},
+	},
 }
 
-// TestImports: each package imports what its rule allows.
+// TestImports: each package imports only what its rule allows, on each system.
 func TestImports(t *testing.T) {
 	t.Parallel()
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, ownModule+"...").Output()
-	if err != nil {
-		t.Fatal(err)
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		t.Run(goos, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, ownModule+"...")
+			cmd.Env = append(os.Environ(), "GOOS="+goos, "CGO_ENABLED=0")
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := 0
+			for line := range strings.Lines(string(out)) {
+				fields := strings.Fields(line)
+				name := strings.TrimPrefix(fields[0], ownModule)
+				rule, ok := importRules[name]
+				if !ok {
+					t.Errorf("%s has no rule", name)
+					continue
+				}
+				seen++
+				for _, imported := range fields[1:] {
+					if !rule.allows(imported) {
+						t.Errorf("%s imports %s", name, imported)
+					}
+				}
+			}
+			if seen < 10 {
+				t.Errorf("saw %d packages only:\n%s", seen, out)
+			}
+		})
 	}
-	seen := 0
-	for line := range strings.Lines(string(out)) {
-		fields := strings.Fields(line)
-		name := strings.TrimPrefix(fields[0], ownModule)
-		rule, ok := importRules[name]
-		if !ok {
-			t.Errorf("%s has no rule", name)
-			continue
-		}
-		seen++
-		for _, imported := range fields[1:] {
-			if !rule.allows(imported) {
-				t.Errorf("%s imports %s", name, imported)
+}
+
+// TestOnlyModuleFilesKnowCaddy: in a store, only module.go imports Caddy.
+func TestOnlyModuleFilesKnowCaddy(t *testing.T) {
+	t.Parallel()
+	seen := false
+	eachImport(t, "../tokenstore", func(file, path, name string) {
+		if strings.HasPrefix(path, caddyModule) {
+			seen = true
+			if filepath.Base(file) != "module.go" {
+				t.Errorf("%s imports %s", file, path)
 			}
 		}
+	})
+	if !seen {
+		t.Error("no file imports Caddy, so this shows nothing")
 	}
-	if seen < 10 {
-		t.Errorf("saw %d packages only:\n%s", seen, out)
+}
+
+// TestCaddymoduleKnowsNoStore: caddymodule imports the default store blank, and uses all stores
+// through tokenstore's interfaces.
+func TestCaddymoduleKnowsNoStore(t *testing.T) {
+	t.Parallel()
+	stores := []string{}
+	eachImport(t, "../caddymodule", func(file, path, name string) {
+		if below, ok := strings.CutPrefix(path, ownModule+"tokenstore/"); ok {
+			stores = append(stores, name+" "+below)
+		}
+	})
+	if want := []string{"_ badgerstore", "_ redisstore"}; !slices.Equal(stores, want) {
+		t.Errorf("caddymodule imports %q, want %q", stores, want)
 	}
 }
 
@@ -123,9 +208,8 @@ func TestPackagesHaveMaps(t *testing.T) {
 	}
 }
 
-// TestImportRulesPointDown: no chain of allowed imports leads back to where it began, so that the
-// rules can't be met by packages that depend on each other. (Go forbids cycles; a rule that would
-// allow one says nothing about the direction.)
+// TestImportRulesPointDown: no chain of allowed imports leads back to its beginning. Go forbids
+// cycles between packages, but rules that allow one would not fix a direction.
 func TestImportRulesPointDown(t *testing.T) {
 	t.Parallel()
 	var visit func(name string, way []string)
@@ -161,5 +245,34 @@ func (r importRule) allows(imported string) bool {
 		}
 		return slices.Contains(r.caddy, "...") || slices.Contains(r.caddy, rest)
 	}
-	return !r.onlyStandard
+	return slices.Contains(r.others, imported)
+}
+
+// eachImport calls f with every import of the files below dir, except tests.
+func eachImport(t *testing.T, dir string, f func(file, path, name string)) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(file string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		parsed, err := parser.ParseFile(gotoken.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range parsed.Imports {
+			path, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			name := ""
+			if i.Name != nil {
+				name = i.Name.Name
+			}
+			f(file, path, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -24,11 +24,12 @@ import (
 	"time"
 )
 
-// Foreign clients sign as their documentation says, and what they get is what their users would. Each is judged twice:
-// by the naive reader of RFC 5849 in signing_test.go, then by the server. Where a client signs a request wrongly, its
-// table says so and why, and the server has to refuse it: the server is not bent to a client's mistake.
+// Foreign clients sign as their documentation says. Each request is judged twice: by the simple
+// reader of RFC 5849 in signing_test.go, and then by the server. If a client signs a request
+// wrongly, its table says so and why, and the server must refuse it. The server does not adapt to a
+// client's mistake.
 
-// An awkward request is one that clients and servers are known to disagree about.
+// An awkward request is one that clients and servers often read differently.
 type awkward struct {
 	Name        string      `json:"name"`
 	Method      string      `json:"method"`
@@ -37,7 +38,7 @@ type awkward struct {
 	Form        [][2]string `json:"form"` // for the client to encode
 	Body        string      `json:"body"`
 	ContentType string      `json:"content_type"`
-	essential   bool        // for those who have no time for all
+	essential   bool        // also run by tests that skip the others to save time
 }
 
 const formType = "application/x-www-form-urlencoded"
@@ -86,7 +87,7 @@ var awkwardRequests = []awkward{
 	{Name: "text that looks like a form", Method: "POST", URI: "/items", Body: "a=1&b=2", ContentType: "text/plain"},
 }
 
-// Awkward credentials: every character that percent-encoding has to do with.
+// Awkward credentials: every character that matters for percent-encoding.
 const (
 	awkwardKey         = "app/1 & co=100%+~"
 	awkwardSecret      = "s3cr&t=/?#+ %25~'\"!*()"
@@ -94,7 +95,7 @@ const (
 	awkwardTokenSecret = "&t0k3n= +%2B/~*'"
 )
 
-// A sent is what a client says of a request: the answer, or why it could not send it.
+// A sent is a client's result of a request: the answer, or the reason why it could not send it.
 type sent struct {
 	Name      string `json:"name"`
 	Placement string `json:"placement"`
@@ -107,13 +108,15 @@ type sent struct {
 type foreignClient struct {
 	// send sends the requests to the origin, signed with the method.
 	send func(t *testing.T, origin, method string, s secrets, requests []awkward) []sent
-	// wrong holds the requests that the client signs wrongly, and why: by name, or by placement and name.
+	// wrong maps the requests that the client signs wrongly to the reasons: by name, or by
+	// placement and name.
 	wrong map[string]string
-	// unable holds those that it cannot send at all.
+	// unable maps the requests that it cannot send at all to the reasons.
 	unable map[string]string
 }
 
-// signsAwkwardRequests has the client send the awkward requests, first to the judge, then to the server.
+// signsAwkwardRequests has the client send the awkward requests, first to the judge, then to the
+// server.
 func signsAwkwardRequests(t *testing.T, client foreignClient, methods ...string) {
 	up := newUpstream(t)
 	srv := startServer(t, site{
@@ -121,7 +124,8 @@ func signsAwkwardRequests(t *testing.T, client foreignClient, methods ...string)
 	}, up.URL)
 	key := testKey()
 	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": awkwardKey, "name": "Awkward", "secret": awkwardSecret})
-	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": awkwardKey + " RSA", "name": "Awkward RSA", "rsa_public_key": publicPEM(t, key)})
+	srv.mustAdmin(t, "POST", "/oauth1/consumers",
+		object{"key": awkwardKey + " RSA", "name": "Awkward RSA", "rsa_public_key": publicPEM(t, key)})
 	shared := srv.mustAdmin(t, "POST", "/oauth1/tokens", object{
 		"consumer": awkwardKey, "user": "salgado", "permission": "WRITE_PRIVATE", "key": awkwardToken, "secret": awkwardTokenSecret,
 	})
@@ -162,12 +166,13 @@ func signsAwkwardRequests(t *testing.T, client foreignClient, methods ...string)
 					if why == "" {
 						why = client.wrong[id]
 					}
-					if why != "" && method != "PLAINTEXT" { // which covers nothing that could be wrong
+					if why != "" && method != "PLAINTEXT" { // PLAINTEXT does not cover the request
 						if judged[i].Status != http.StatusUnauthorized {
 							t.Errorf("the client was said to sign wrongly (%s), and the judge says it did not", why)
 						}
 						if got.Status != http.StatusUnauthorized || !strings.HasPrefix(got.Body, "Invalid signature.") {
-							t.Errorf("%d %s, want 401 Invalid signature.: the client signs wrongly (%s)", got.Status, got.Body, why)
+							t.Errorf("%d %s, want 401 Invalid signature.: the client signs wrongly (%s)", got.Status,
+								got.Body, why)
 						}
 						return
 					}
@@ -181,7 +186,7 @@ func signsAwkwardRequests(t *testing.T, client foreignClient, methods ...string)
 					if want := withoutCredentials(as.URI); is.URI != want {
 						t.Errorf("the client sent %s, the upstream got %s", want, is.URI)
 					}
-					if !bytes.Equal(is.Body, as.Body) && got.Placement != "BODY" { // where each signature differs
+					if !bytes.Equal(is.Body, as.Body) && got.Placement != "BODY" { // there each signature differs
 						t.Errorf("the client sent %q, the upstream got %q", as.Body, is.Body)
 					}
 				})
@@ -190,7 +195,7 @@ func signsAwkwardRequests(t *testing.T, client foreignClient, methods ...string)
 	}
 }
 
-// withoutCredentials takes the protocol parameters out of a query, and leaves the rest as it is.
+// withoutCredentials removes the protocol parameters from a query, and leaves the rest unchanged.
 func withoutCredentials(uri string) string {
 	path, query, ok := strings.Cut(uri, "?")
 	kept := slices.DeleteFunc(strings.Split(query, "&"), func(p string) bool { return strings.HasPrefix(p, "oauth_") })
@@ -200,9 +205,10 @@ func withoutCredentials(uri string) string {
 	return path + "?" + strings.Join(kept, "&")
 }
 
-// credentials are the arguments of a driver for the awkward consumer and its token.
+// credentials returns a driver's arguments for the awkward consumer and its token.
 func credentials(method string, s secrets) object {
-	args := object{"method": method, "consumer": awkwardKey, "consumer_secret": s.consumer, "token": awkwardToken, "secret": s.token}
+	args := object{"method": method, "consumer": awkwardKey, "consumer_secret": s.consumer, "token": awkwardToken,
+		"secret": s.token}
 	if strings.HasPrefix(method, "RSA-") {
 		args["consumer"] = awkwardKey + " RSA"
 		args["token"] = awkwardToken + "RSA"
@@ -220,7 +226,7 @@ func withOrigin(origin string) []awkward {
 	return requests
 }
 
-// A court judges requests and remembers, by the X-Case header, what it has heard.
+// A court judges requests, and remembers the verdicts by the X-Case header.
 type court struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -276,7 +282,8 @@ func publicPEM(t testing.TB, key *rsa.PrivateKey) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// drive runs a driver of a foreign client with the arguments, answers what it asks, and decodes its result.
+// drive runs a driver of a foreign client with the arguments, answers its questions, and decodes
+// its result.
 func drive(t *testing.T, program []string, args any, answer func(what string, asked object) object, result any) {
 	t.Helper()
 	if err := tryDrive(t, program, args, answer, result); err != nil {
@@ -284,7 +291,7 @@ func drive(t *testing.T, program []string, args any, answer func(what string, as
 	}
 }
 
-// tryDrive is drive, for a client that may fail.
+// tryDrive is drive for a client that may fail.
 func tryDrive(t *testing.T, program []string, args any, answer func(what string, asked object) object, result any) error {
 	t.Helper()
 	text, err := json.Marshal(args)
@@ -318,7 +325,7 @@ func tryDrive(t *testing.T, program []string, args any, answer func(what string,
 		}
 		var asked object
 		if json.Unmarshal(lines.Bytes(), &line) != nil || json.Unmarshal(lines.Bytes(), &asked) != nil {
-			continue // a library that talks
+			continue // libraries may print text
 		}
 		if line.Ask != "" {
 			reply, err := json.Marshal(answer(line.Ask, asked))
@@ -340,7 +347,7 @@ func tryDrive(t *testing.T, program []string, args any, answer func(what string,
 	return nil
 }
 
-// noQuestions is the answer of a test whose driver is not to ask.
+// noQuestions is the answer function of a test whose driver must not ask.
 func noQuestions(t *testing.T) func(string, object) object {
 	return func(what string, asked object) object {
 		t.Errorf("the client asked to %s: %v", what, asked)
@@ -348,10 +355,10 @@ func noQuestions(t *testing.T) func(string, object) object {
 	}
 }
 
-// python returns the command line of a Python driver, where its module can be imported.
+// python returns the command line of a Python driver. It skips the test if the module is missing.
 func python(t *testing.T, driver, module string) []string {
 	t.Helper()
-	for _, program := range []string{"/usr/bin/python3", "python3"} { // Debian's modules are only in the first
+	for _, program := range []string{"/usr/bin/python3", "python3"} { // only the first has Debian's modules
 		if exec.Command(program, "-c", "import "+module).Run() == nil {
 			return []string{program, filepath.Join("clients", "python", driver)}
 		}

@@ -14,8 +14,9 @@ import (
 	"testing"
 )
 
-// A launchpad is a web service like Launchpad's, as far as launchpadlib needs one: the service root and its WADL,
-// people who can be found, changed and made. It knows nothing of OAuth and believes the identity headers.
+// A launchpad is a web service like Launchpad's, as far as launchpadlib needs one: the service root
+// and its WADL, and people that clients can find, change and create. It knows nothing of OAuth and
+// believes the identity headers.
 type launchpad struct {
 	*httptest.Server
 	wadl string
@@ -23,7 +24,7 @@ type launchpad struct {
 	mu       sync.Mutex
 	people   map[string]string   // name -> display name
 	identity []string            // "USER PERMISSION CONTEXT METHOD PATH" of each request
-	cases    map[string]received // what had an X-Case header, by that
+	cases    map[string]received // requests with an X-Case header, by its value
 }
 
 func newLaunchpad(t testing.TB) *launchpad {
@@ -32,7 +33,8 @@ func newLaunchpad(t testing.TB) *launchpad {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lp := &launchpad{wadl: string(wadl), people: map[string]string{"salgado": "Guilherme Salgado", "mark": "Mark"}, cases: map[string]received{}}
+	lp := &launchpad{wadl: string(wadl), people: map[string]string{"salgado": "Guilherme Salgado", "mark": "Mark"},
+		cases: map[string]received{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /1.0/{$}", lp.serveRoot)
 	mux.HandleFunc("GET /1.0/people", lp.servePeople)
@@ -52,7 +54,8 @@ func newLaunchpad(t testing.TB) *launchpad {
 		lp.mu.Lock()
 		defer lp.mu.Unlock()
 		lp.identity = append(lp.identity, strings.Join([]string{
-			r.Header.Get("X-OAuth-User"), r.Header.Get("X-OAuth-Permission"), r.Header.Get("X-OAuth-Context"), r.Method, r.URL.Path,
+			r.Header.Get("X-OAuth-User"), r.Header.Get("X-OAuth-Permission"), r.Header.Get("X-OAuth-Context"),
+			r.Method, r.URL.Path,
 		}, " "))
 		mux.ServeHTTP(w, r)
 	}))
@@ -60,7 +63,7 @@ func newLaunchpad(t testing.TB) *launchpad {
 	return lp
 }
 
-// heard is the request that had an X-Case header.
+// heard returns the request that had the X-Case header.
 func (lp *launchpad) heard(name string) received {
 	lp.mu.Lock()
 	defer lp.mu.Unlock()
@@ -122,7 +125,7 @@ func (lp *launchpad) person(r *http.Request, name string) object {
 	return o
 }
 
-// named finds who is named in the path, or answers 404.
+// named returns the person in the path, or answers 404.
 func (lp *launchpad) named(w http.ResponseWriter, r *http.Request) (string, bool) {
 	name, tilde := strings.CutPrefix(r.PathValue("person"), "~")
 	if _, ok := lp.people[name]; !ok || !tilde {
@@ -197,7 +200,8 @@ func (lp *launchpad) serveNewTeam(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusCreated)
 }
 
-// argument is an argument of a named operation, which lazr.restful's clients send as JSON in a query or form.
+// argument returns an argument of a named operation. lazr.restful's clients send it as JSON in a
+// query or form.
 func argument(r *http.Request, name string) string {
 	var value string
 	if json.Unmarshal([]byte(r.FormValue(name)), &value) != nil {

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// launchpadlib is the client that this provider's dialect comes from: PLAINTEXT only, no callbacks, a polling client.
-// Here it talks to a small Launchpad behind the site, whose service root is below the site's root and whose web root
-// (with the endpoints) is the site's root itself.
+// launchpadlib is the client that this provider's dialect comes from: only PLAINTEXT, no callbacks,
+// and polling. Here it talks to a small Launchpad behind the site. The service root is below the
+// site's root; the web root (with the endpoints) is the site's root itself.
 
 type refusal struct {
 	Status          int    `json:"status"`
@@ -18,7 +18,7 @@ type refusal struct {
 	WWWAuthenticate string `json:"www_authenticate"`
 }
 
-// A lpTest is a site with a small Launchpad, and launchpadlib to use it.
+// A lpTest is a site with a small Launchpad, used by launchpadlib.
 type lpTest struct {
 	lp      *launchpad
 	srv     *server
@@ -32,7 +32,8 @@ func newLaunchpadTest(t *testing.T, s site) *lpTest {
 	return &lpTest{lp, startServer(t, s, lp.URL), program}
 }
 
-// run has the driver do something. Where it asks for an authorization, answer reviews its request token.
+// run has the driver do something. If the driver asks for an authorization, answer reviews its
+// request token.
 func (l *lpTest) run(t *testing.T, do string, args object, answer func(what string, asked object) object, result any) {
 	t.Helper()
 	all := object{"do": do, "service_root": l.srv.origin() + "/", "dir": t.TempDir()}
@@ -40,7 +41,8 @@ func (l *lpTest) run(t *testing.T, do string, args object, answer func(what stri
 	drive(t, l.program, all, answer, result)
 }
 
-// says answers the driver's request for an authorization through the admin API, as salgado.
+// says returns a function that reviews the driver's request token through the admin API, as
+// salgado.
 func (l *lpTest) says(t *testing.T, permission string, more object) func(string, object) object {
 	return func(_ string, asked object) object {
 		l.srv.review(t, asked["request_token"].(string), "salgado", permission, more)
@@ -58,41 +60,46 @@ func TestLaunchpadlibLogsIn(t *testing.T) {
 		LookedUp                                   string `json:"looked_up"`
 		EngineAsked                                int    `json:"engine_asked"`
 	}
-	t.Run("a system-wide integration is granted everything, reads itself, and changes itself by lp_save", func(t *testing.T) {
-		var got outcome
-		var url string
-		answer := l.says(t, "DESKTOP_INTEGRATION", nil)
-		l.run(t, "flow", object{"application": "hello", "display_name": "Salgado ☃"}, func(what string, asked object) object {
-			url = asked["url"].(string)
-			return answer(what, asked)
-		}, &got)
-		if !strings.HasPrefix(got.Consumer, "System-wide: ") {
-			t.Errorf("consumer %q, want a system-wide one", got.Consumer)
-		}
-		if !strings.HasPrefix(url, l.srv.origin()+"/+authorize-token?oauth_token=") || !strings.HasSuffix(url, "&allow_permission=DESKTOP_INTEGRATION") {
-			t.Errorf("the user is sent to %s", url)
-		}
-		if got.Me != "salgado" || got.Before != "Guilherme Salgado" || got.After != "Salgado ☃" || got.LookedUp != "Salgado ☃" {
-			t.Errorf("%+v", got)
-		}
-		if len(got.Token) != 20 || len(got.Secret) != 80 {
-			t.Errorf("token %q and secret %q, want 20 and 80 characters", got.Token, got.Secret)
-		}
-		if name := l.lp.displayName("salgado"); name != "Salgado ☃" {
-			t.Errorf("Launchpad has the display name %q", name)
-		}
-		if !l.lp.saw("salgado DESKTOP_INTEGRATION  PATCH /1.0/~salgado") {
-			t.Errorf("Launchpad did not see salgado with DESKTOP_INTEGRATION in %q", l.lp.identity)
-		}
-	})
+	t.Run("a system-wide integration is granted everything, reads itself, and changes itself by lp_save",
+		func(t *testing.T) {
+			var got outcome
+			var url string
+			answer := l.says(t, "DESKTOP_INTEGRATION", nil)
+			l.run(t, "flow", object{"application": "hello", "display_name": "Salgado ☃"},
+				func(what string, asked object) object {
+					url = asked["url"].(string)
+					return answer(what, asked)
+				}, &got)
+			if !strings.HasPrefix(got.Consumer, "System-wide: ") {
+				t.Errorf("consumer %q, want a system-wide one", got.Consumer)
+			}
+			if !strings.HasPrefix(url, l.srv.origin()+"/+authorize-token?oauth_token=") ||
+				!strings.HasSuffix(url, "&allow_permission=DESKTOP_INTEGRATION") {
+				t.Errorf("the user is sent to %s", url)
+			}
+			if got.Me != "salgado" || got.Before != "Guilherme Salgado" || got.After != "Salgado ☃" ||
+				got.LookedUp != "Salgado ☃" {
+				t.Errorf("%+v", got)
+			}
+			if len(got.Token) != 20 || len(got.Secret) != 80 {
+				t.Errorf("token %q and secret %q, want 20 and 80 characters", got.Token, got.Secret)
+			}
+			if name := l.lp.displayName("salgado"); name != "Salgado ☃" {
+				t.Errorf("Launchpad has the display name %q", name)
+			}
+			if !l.lp.saw("salgado DESKTOP_INTEGRATION  PATCH /1.0/~salgado") {
+				t.Errorf("Launchpad did not see salgado with DESKTOP_INTEGRATION in %q", l.lp.identity)
+			}
+		})
 	t.Run("a consumer of its own logs in", func(t *testing.T) {
 		var got outcome
-		l.run(t, "flow", object{"consumer": "just testing ☃?", "levels": []string{"WRITE_PUBLIC"}, "display_name": "Again"}, l.says(t, "WRITE_PUBLIC", nil), &got)
+		l.run(t, "flow", object{"consumer": "just testing ☃?", "levels": []string{"WRITE_PUBLIC"},
+			"display_name": "Again"}, l.says(t, "WRITE_PUBLIC", nil), &got)
 		if got.Consumer != "just testing ☃?" || got.Me != "salgado" || got.After != "Again" || got.EngineAsked != 1 {
 			t.Errorf("%+v", got)
 		}
 	})
-	t.Run("a user who says no is EndUserDeclinedAuthorization", func(t *testing.T) {
+	t.Run("a refusal by the user is EndUserDeclinedAuthorization", func(t *testing.T) {
 		var got struct{ Declined string }
 		l.run(t, "declined", object{"consumer": "declined"}, l.says(t, "UNAUTHORIZED", nil), &got)
 		if strings.TrimSpace(got.Declined) != "End-user refused to authorize request token." {
@@ -126,17 +133,20 @@ func TestLaunchpadlibWalksWithAContext(t *testing.T) {
 		Early, Second             refusal
 		Key, Secret, Context, URL string
 	}
-	l.run(t, "credentials", object{"consumer": "contextual", "context": "firefox"}, l.says(t, "READ_PRIVATE", object{"context": "firefox"}), &got)
+	l.run(t, "credentials", object{"consumer": "contextual", "context": "firefox"},
+		l.says(t, "READ_PRIVATE", object{"context": "firefox"}), &got)
 	if !strings.HasSuffix(got.URL, "&lp.context=firefox") {
 		t.Errorf("the user is sent to %s", got.URL)
 	}
-	if got.Early.Status != http.StatusUnauthorized || got.Early.Body != "Request token has not yet been reviewed. Try again later." {
+	if got.Early.Status != http.StatusUnauthorized ||
+		got.Early.Body != "Request token has not yet been reviewed. Try again later." {
 		t.Errorf("before the review: %+v", got.Early)
 	}
 	if got.Context != "firefox" {
 		t.Errorf("context %q, want firefox", got.Context)
 	}
-	if got.Second.Status != http.StatusUnauthorized || got.Second.Body != "The request token is unknown, or was used already." {
+	if got.Second.Status != http.StatusUnauthorized ||
+		got.Second.Body != "The request token is unknown, or was used already." {
 		t.Errorf("a second exchange: %+v", got.Second)
 	}
 }
@@ -180,7 +190,8 @@ func TestLaunchpadlibUsesATokenThatIsBroughtAlong(t *testing.T) {
 		expired := l.expiredToken(t, consumer)
 		var got refusal
 		l.run(t, "use", args(expired, nil), noQuestions(t), &got)
-		if got.Status != http.StatusUnauthorized || !strings.HasPrefix(got.Body, "Expired token") || !strings.HasPrefix(got.WWWAuthenticate, "OAuth realm=") {
+		if got.Status != http.StatusUnauthorized || !strings.HasPrefix(got.Body, "Expired token") ||
+			!strings.HasPrefix(got.WWWAuthenticate, "OAuth realm=") {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -203,33 +214,37 @@ func TestLaunchpadlibUsesATokenThatIsBroughtAlong(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-	t.Run("a token that is revoked while it is in use is 401 with a body that begins Unknown access token", func(t *testing.T) {
-		ended := l.srv.issue(t, consumer, "salgado", "WRITE_PUBLIC", nil)
-		says := l.says(t, "READ_PUBLIC", nil)
-		var got renewed
-		l.run(t, "end", args(ended, nil), func(what string, asked object) object {
-			if what != "end" {
-				return says(what, asked)
+	t.Run("a token that is revoked while it is in use is 401 with a body that begins Unknown access token",
+		func(t *testing.T) {
+			ended := l.srv.issue(t, consumer, "salgado", "WRITE_PUBLIC", nil)
+			says := l.says(t, "READ_PUBLIC", nil)
+			var got renewed
+			l.run(t, "end", args(ended, nil), func(what string, asked object) object {
+				if what != "end" {
+					return says(what, asked)
+				}
+				l.srv.mustAdmin(t, "DELETE", "/oauth1/tokens/"+ended.Key, nil)
+				var refused refusal
+				l.run(t, "use", args(ended, nil), noQuestions(t), &refused)
+				if refused.Status != http.StatusUnauthorized ||
+					!strings.HasPrefix(refused.Body, "Unknown access token") {
+					t.Errorf("%+v", refused)
+				}
+				return object{}
+			}, &got)
+			if got.First != "salgado" || got.Me != "mark" || got.EngineAsked != 1 || got.Token == ended.Key {
+				t.Errorf("%+v", got)
 			}
-			l.srv.mustAdmin(t, "DELETE", "/oauth1/tokens/"+ended.Key, nil)
-			var refused refusal
-			l.run(t, "use", args(ended, nil), noQuestions(t), &refused)
-			if refused.Status != http.StatusUnauthorized || !strings.HasPrefix(refused.Body, "Unknown access token") {
-				t.Errorf("%+v", refused)
-			}
-			return object{}
-		}, &got)
-		if got.First != "salgado" || got.Me != "mark" || got.EngineAsked != 1 || got.Token == ended.Key {
-			t.Errorf("%+v", got)
-		}
-	})
+		})
 }
 
-// launchpadlib signs with PLAINTEXT alone, which covers nothing of a request but is made of the secrets: with those that need
-// escapes every awkward request must pass, and come to the upstream as it was sent.
+// launchpadlib signs with PLAINTEXT alone, which consists of the secrets and does not cover the
+// request. With secrets that need escapes, every awkward request must pass, and reach the upstream
+// as it was sent.
 func TestLaunchpadlibSendsAwkwardRequests(t *testing.T) {
 	l := newLaunchpadTest(t, site{App: open})
-	l.srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": awkwardKey, "name": "Awkward", "secret": awkwardSecret})
+	l.srv.mustAdmin(t, "POST", "/oauth1/consumers",
+		object{"key": awkwardKey, "name": "Awkward", "secret": awkwardSecret})
 	l.srv.mustAdmin(t, "POST", "/oauth1/tokens", object{
 		"consumer": awkwardKey, "user": "salgado", "permission": "WRITE_PRIVATE", "key": awkwardToken, "secret": awkwardTokenSecret,
 	})
@@ -248,8 +263,10 @@ func TestLaunchpadlibSendsAwkwardRequests(t *testing.T) {
 			}
 			seen := l.lp.heard(r.Name)
 			want := strings.TrimSuffix(r.URI, "?") // httplib2 drops a question mark without a query
-			if seen.Method != r.Method || seen.URI != want || seen.Header.Get("X-OAuth-User") != "salgado" || seen.Header.Get("Authorization") != "" {
-				t.Errorf("the upstream got %s %s %v, want %s %s from salgado", seen.Method, seen.URI, seen.Header, r.Method, want)
+			if seen.Method != r.Method || seen.URI != want || seen.Header.Get("X-OAuth-User") != "salgado" ||
+				seen.Header.Get("Authorization") != "" {
+				t.Errorf("the upstream got %s %s %v, want %s %s from salgado", seen.Method, seen.URI, seen.Header,
+					r.Method, want)
 			}
 			body := r.Body
 			if r.Form != nil {
@@ -283,28 +300,30 @@ func TestLaunchpadlibLogsInAnonymously(t *testing.T) {
 		Mark string
 		Me   refusal
 	}
-	t.Run("where the policy says anonymous it reads as nobody", func(t *testing.T) {
+	t.Run("with an anonymous policy it reads without a user", func(t *testing.T) {
 		l := newLaunchpadTest(t, site{App: open, OAuth1: "policy {\n\tanonymous\n}"})
 		var got outcome
 		l.run(t, "anonymous", object{"consumer": "just testing"}, noQuestions(t), &got)
-		if got.Mark != "Mark" || got.Me.Status != http.StatusUnauthorized || !strings.HasPrefix(got.Me.Body, "You need to be logged in") {
+		if got.Mark != "Mark" || got.Me.Status != http.StatusUnauthorized ||
+			!strings.HasPrefix(got.Me.Body, "You need to be logged in") {
 			t.Errorf("%+v", got)
 		}
 		if !l.lp.saw("   GET /1.0/~mark") {
 			t.Errorf("Launchpad saw %q", l.lp.identity)
 		}
 	})
-	t.Run("where the policy does not, it is refused", func(t *testing.T) {
+	t.Run("without one it is refused", func(t *testing.T) {
 		l := newLaunchpadTest(t, site{App: open})
 		req := l.srv.request("GET", "/1.0/", nil)
-		req.Header.Set("Authorization", authorization(append(plaintext("just testing", "", token{}), pair{"oauth_token", ""})))
+		req.Header.Set("Authorization", authorization(append(plaintext("just testing", "", token{}),
+			pair{"oauth_token", ""})))
 		if err := expect(l.srv, req, http.StatusUnauthorized, ""); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// expect sends the request and says where the answer is not as it has to be.
+// expect sends the request, and returns an error if the answer is not the expected one.
 func expect(srv *server, req *http.Request, status int, body string) error {
 	got, err := srv.do(req)
 	if err != nil {

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// Whoever reads the log must not be able to sign with what it says, even at DEBUG. Caddy's access log is Caddy's own: it
-// hides the Authorization header, but not a query, so whose clients put their credentials there needs this filter.
+// The log never has enough to sign with, even at DEBUG. Caddy's own access log hides the
+// Authorization header, but not the query. Sites whose clients put credentials there need this
+// filter.
 const accessLog = `log {
 	format filter {
 		request>uri query {
@@ -34,7 +35,8 @@ func TestTheLogHoldsNoSecret(t *testing.T) {
 	}
 	const callback = "https://client.example/ready"
 	redirected := w.requestToken(pair{"oauth_callback", callback})
-	redirect := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+redirected.Key, "salgado", "READ_PUBLIC").Redirect
+	redirect := srv.approve(t, srv.origin()+"/+authorize-token?oauth_token="+redirected.Key, "salgado",
+		"READ_PUBLIC").Redirect
 	verifier := mustParse(t, redirect).Query().Get("oauth_verifier")
 	if verifier == "" {
 		t.Fatalf("redirected to %s, without a verifier", redirect)

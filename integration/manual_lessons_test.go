@@ -18,8 +18,8 @@ import (
 	"testing"
 )
 
-// How each page of the manual is tried: what it takes for granted, what a test can't do as a reader
-// does it, and what must have happened in the end.
+// How each page of the manual is tried: its preconditions, replacements for steps that a test can't
+// do like a reader, and the expected results.
 
 var lessons = map[string]lesson{
 	"README.md":           {begin: beginWithExample, instead: insteadInReadme, end: endOfReadme},
@@ -49,7 +49,7 @@ func (r *reader) site() {
 	r.Fatal("README.md has no Caddyfile")
 }
 
-// signed sends a signed request to the reader's site, and returns the user whom the API saw.
+// signed sends a signed request to the reader's site, and returns the user that the API saw.
 func (r *reader) signed(consumer, secret, key, keySecret string) string {
 	r.Helper()
 	r.up.take()
@@ -60,8 +60,8 @@ func (r *reader) signed(consumer, secret, key, keySecret string) string {
 	return r.up.last(r.T).Header.Get("X-OAuth-User")
 }
 
-// isKnown is for commands that take too long: each file, package, flag and variable that they name
-// is there.
+// isKnown is for commands that take too long: it checks that their files, packages, flags and
+// variables exist.
 func (r *reader) isKnown(block string) {
 	r.Helper()
 	for _, path := range regexp.MustCompile(`\./[\w/-]+`).FindAllString(block, -1) {
@@ -77,7 +77,7 @@ func (r *reader) isKnown(block string) {
 	}
 }
 
-// isInCI is for commands that build and test all of this: .ci/run has them.
+// isInCI is for commands that build and test everything: .ci/run has them.
 func (r *reader) isInCI(block string) {
 	r.Helper()
 	script, err := os.ReadFile("../.ci/run")
@@ -107,7 +107,7 @@ func beginWithExample(r *reader) {
 }
 
 var insteadInReadme = map[string]func(*reader, string){
-	// The harness has built it in the same way. The reader's next step is the site.
+	// The harness has built the same binary. The reader's next step is the site.
 	goBuild: func(r *reader, block string) {
 		r.stop()
 		r.site()
@@ -126,7 +126,7 @@ func endOfReadme(r *reader) {
 	}
 }
 
-// field reads a line of what a command prints.
+// field returns a line of a command's output.
 func field(t *testing.T, text, name string) string {
 	t.Helper()
 	match := regexp.MustCompile(`(?m)^` + name + `:\s+(\S+)$`).FindStringSubmatch(text)
@@ -160,7 +160,7 @@ var insteadInQuickStart = map[string]func(*reader, string){
 	},
 }
 
-// approve is the demo's user, who says yes at the page, and returns the verifier.
+// approve approves at the page as the demo's user, and returns the verifier.
 func (r *reader) approve(key string) string {
 	r.Helper()
 	origin := "http://" + r.here("localhost:8080")
@@ -257,7 +257,7 @@ func beginMigration(r *reader) {
 	r.write("ci-bot.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
 	r.write("old-app.secret", "oldsecret\n")
 	r.write("tokens.tsv", "oldkey\toldtokensecret\told-app\tsalgado\tREAD_PUBLIC\n"+
-		"other\tothersecret\told-app\tana\tWRITE_PUBLIC") // without a line end, as editors leave it
+		"other\tothersecret\told-app\tana\tWRITE_PUBLIC") // without a line end, as some editors save it
 }
 
 func endOfMigration(r *reader) {
@@ -294,13 +294,13 @@ var insteadOfMeasuring = map[string]func(*reader, string){
 	},
 }
 
-// benchmarkHelp is what the benchmark says of its flags.
+// benchmarkHelp returns the benchmark's help on its flags.
 var benchmarkHelp = sync.OnceValue(func() string {
 	help, _ := exec.Command("go", "run", "./bench", "-h").CombinedOutput()
 	return string(help)
 })
 
-// isABenchmark looks for the flag of a benchmark that takes too long.
+// isABenchmark checks the flag of a benchmark that takes too long.
 func (r *reader) isABenchmark(block string) {
 	r.Helper()
 	_, name, hasFlag := strings.Cut(strings.TrimSpace(block), " -")

@@ -14,18 +14,18 @@ import (
 	"time"
 )
 
-// The commands of the manual, as a reader types them: each page's blocks of sh run one after another
-// in a shell, with the real binary as caddy-oauth1. A block of text that follows is what the command
-// must print; … stands for anything.
+// The commands of the manual, as a reader types them. The sh blocks of each page run one after
+// another in a shell, with the real binary as caddy-oauth1. A text block that follows is the
+// expected output; … stands for any text.
 
 // A lesson is how the commands of a page are run.
 type lesson struct {
-	// begin prepares the folder, and starts what the page takes for granted.
+	// begin prepares the folder, and starts the programs that the page expects.
 	begin func(*reader)
-	// instead are blocks, by their first line, that a test can't run as they stand: they need a
+	// instead has, by their first line, the blocks that a test can't run unchanged: they need a
 	// terminal, a browser or an hour.
 	instead map[string]func(r *reader, block string)
-	// end looks at what the commands did.
+	// end checks the results of the commands.
 	end func(*reader)
 }
 
@@ -77,7 +77,8 @@ func TestManual(t *testing.T) {
 	}
 }
 
-// A manualBlock is a block of commands, and what they print; nothing where the page does not say.
+// A manualBlock is a block of commands, and their output; prints is empty if the page has no
+// output.
 type manualBlock struct{ commands, prints string }
 
 func commandsOf(t *testing.T, path string) []manualBlock {
@@ -96,7 +97,7 @@ func commandsOf(t *testing.T, path string) []manualBlock {
 	return blocks
 }
 
-// A fence is a fenced code block; follows says that nothing stands between it and the one before.
+// A fence is a fenced code block. follows says that it comes directly after the previous one.
 type fence struct {
 	language, text string
 	follows        bool
@@ -121,13 +122,13 @@ func fences(t *testing.T, path string) []fence {
 	return found
 }
 
-// A reader is somebody with a shell, who does what the manual says.
+// A reader has a shell, and follows the manual.
 type reader struct {
 	*testing.T
 	dir   string
 	admin string
 	ports map[string]string // of the manual's addresses
-	// places are the manual's words for what is elsewhere in a test.
+	// places pairs words of the manual with those of the test.
 	places []string
 	up     *upstream
 	server *exec.Cmd
@@ -176,7 +177,7 @@ func (r *reader) write(name, text string) {
 	}
 }
 
-// here puts the test's addresses and folders in the place of the manual's.
+// here replaces the manual's addresses and folders with the test's.
 func (r *reader) here(text string) string { return strings.NewReplacer(r.places...).Replace(text) }
 
 // shell is bash in the reader's folder, until the context ends.
@@ -189,7 +190,7 @@ func (r *reader) shell(ctx context.Context, commands string) *exec.Cmd {
 	return cmd
 }
 
-// try runs a block, and starts a server where it ends with one.
+// try runs a block, and starts a server if the block ends with one.
 func (r *reader) try(b manualBlock) {
 	r.Helper()
 	commands := strings.TrimSuffix(r.here(b.commands), "\n")
@@ -209,13 +210,13 @@ func (r *reader) try(b manualBlock) {
 	}
 }
 
-// tidy drops blanks at the ends of lines, and the log lines of Caddy's own.
+// tidy drops blanks at the ends of lines, and Caddy's own log lines.
 func tidy(text string) string {
 	return strings.TrimSpace(regexp.MustCompile(`(?m)^\{"level":.*\n|[ \t\r]+$`).ReplaceAllString(text, ""))
 }
 
-// run runs commands that must succeed, and returns what they print. Variables last from block to
-// block, as in the reader's terminal.
+// run runs commands that must succeed, and returns their output. Variables keep their values from
+// block to block, as in the reader's terminal.
 func (r *reader) run(commands string) string {
 	r.Helper()
 	if strings.TrimSpace(commands) == "" {
@@ -231,7 +232,8 @@ keep() {
 }
 trap keep EXIT
 `
-	// A file: a pipe would stay open as long as what `caddy-oauth1 start` leaves behind.
+	// The output goes to a file: a pipe would stay open as long as the process that `caddy-oauth1
+	// start` leaves behind.
 	out, err := os.CreateTemp(r.dir, "out")
 	if err != nil {
 		r.Fatal(err)
@@ -283,7 +285,7 @@ func (r *reader) waitFor(port string) {
 	}
 }
 
-// stop ends the server, and one that `caddy-oauth1 start` left behind.
+// stop ends the server, and a server that `caddy-oauth1 start` left behind.
 func (r *reader) stop() {
 	if r.server == nil {
 		return
@@ -307,7 +309,7 @@ func (r *reader) shellOutput(commands string) string {
 	return string(out)
 }
 
-// TestTheManualsLogFilter: the filter that the tests for leaks use is the manual's.
+// TestTheManualsLogFilter: the tests for leaks use the same filter as the manual.
 func TestTheManualsLogFilter(t *testing.T) {
 	for _, b := range fences(t, "../docs/operating.md") {
 		if b.language == "caddyfile" && strings.TrimSpace(b.text) == accessLog {

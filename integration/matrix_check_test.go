@@ -19,9 +19,10 @@ import (
 	"testing"
 )
 
-// What the matrix checks of a client's run: how it got its token, and what came of its requests.
+// The checks of a client's run in the matrix: how it got its token, and the results of its
+// requests.
 
-// isAt reports whether the request is for an endpoint, which may be told by its query.
+// isAt reports whether the request is for an endpoint, which may depend on its query.
 func (x *exchange) isAt(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Path != x.URL.Path {
@@ -36,11 +37,11 @@ func (x *exchange) isAt(endpoint string) bool {
 	return true
 }
 
-// judged has the naive reader of RFC 5849 judge the request.
+// judged has the simple reader of RFC 5849 judge the request.
 func (x *exchange) judged(s secrets) error {
 	r := x.Request
 	if r.Header.Get("Content-Type") == "" && bytes.Contains(x.body, []byte("oauth_consumer_key=")) {
-		// Launchpad's clients: the server reads such a body as the form that it is.
+		// Launchpad's clients: the server reads a POST without a Content-Type as a form.
 		r = r.Clone(r.Context())
 		r.Header.Set("Content-Type", formType)
 	}
@@ -54,8 +55,8 @@ func (x *exchange) judged(s secrets) error {
 	return err
 }
 
-// judgeLegs has the requests to the endpoints judged. It returns them, the token that was given at
-// the end, and whether the callback was confirmed.
+// judgeLegs judges the requests to the endpoints. It returns them, the token that was given at the
+// end, and whether the callback was confirmed.
 func (w *walk) judgeLegs(t *testing.T) (seen []*exchange, granted token, confirmed bool) {
 	t.Helper()
 	s := w.secrets
@@ -80,7 +81,7 @@ func (w *walk) judgeLegs(t *testing.T) (seen []*exchange, granted token, confirm
 	return seen, granted, confirmed
 }
 
-// checkFailedLegs checks that the client got no token, by the fault that it is said to have.
+// checkFailedLegs checks that the client got no token because of the claimed fault.
 func (w *walk) checkFailedLegs(t *testing.T, f fault) {
 	t.Run(w.run.Legs, func(t *testing.T) {
 		if w.err == nil {
@@ -91,7 +92,7 @@ func (w *walk) checkFailedLegs(t *testing.T, f fault) {
 	})
 }
 
-// checkLegs checks how the client got its token. Forgiven is that it signs wrongly on the way.
+// checkLegs checks how the client got its token. If forgiven, it may sign wrongly on the way.
 func (w *walk) checkLegs(t *testing.T, forgiven bool) bool {
 	return t.Run(w.run.Legs, func(t *testing.T) {
 		seen, granted, confirmed := w.judgeLegs(t)
@@ -123,7 +124,7 @@ func (w *walk) checkLegs(t *testing.T, forgiven bool) bool {
 	})
 }
 
-// readToken reads a token in either of the forms that the endpoints answer in.
+// readToken reads a token in either of the endpoints' formats.
 func readToken(t *testing.T, answer []byte) token {
 	t.Helper()
 	var values struct {
@@ -140,7 +141,7 @@ func readToken(t *testing.T, answer []byte) token {
 	return tok
 }
 
-// check checks that the client does what it is said to do wrong.
+// check checks that the client has the claimed fault.
 func (f fault) check(t *testing.T, seen []*exchange) {
 	t.Helper()
 	if len(seen) == 0 {
@@ -166,7 +167,7 @@ func (f fault) check(t *testing.T, seen []*exchange) {
 	}
 }
 
-// checkRequests checks what came of the requests.
+// checkRequests checks the results of the requests.
 func (m *matrix) checkRequests(t *testing.T, w *walk) {
 	reached := m.up.take()
 	for _, r := range w.run.Requests {
@@ -211,14 +212,14 @@ func (m *matrix) checkRequests(t *testing.T, w *walk) {
 				t.Errorf("the client was said to send something else (%s), and did not", differs)
 			}
 			if !isOther && err != nil {
-				t.Errorf("the client did not send what it was to send: %v", err)
+				t.Errorf("the client sent another request: %v", err)
 			}
 		})
 	}
 }
 
-// sent returns what the driver says of a request, what went over the wire for it, judged, and its
-// path.
+// sent returns the driver's result of a request, the judged exchanges on the wire, and the
+// request's path.
 func (w *walk) sent(t *testing.T, r matrixRequest) (sent matrixSent, seen []*exchange, path string) {
 	t.Helper()
 	i := slices.IndexFunc(w.result.Sent, func(sent matrixSent) bool { return sent.Name == r.Name })
@@ -257,7 +258,7 @@ func checkPassed(t *testing.T, x *exchange, is received) {
 	}
 }
 
-// isSentBy says where the exchange is not the request.
+// isSentBy returns an error that names the difference between the request and the exchange.
 func (r matrixRequest) isSentBy(x *exchange) error {
 	if x.Method != r.Method {
 		return fmt.Errorf("method %s", x.Method)
@@ -304,7 +305,7 @@ func (r matrixRequest) isSentBy(x *exchange) error {
 	return nil
 }
 
-// isMultipart says where a body is not the request's form and files.
+// isMultipart returns an error if a body is not the request's form and files.
 func (r matrixRequest) isMultipart(body []byte, contentType, boundary string) error {
 	if contentType != "multipart/form-data" {
 		return fmt.Errorf("it is %s", contentType)
@@ -335,13 +336,13 @@ func (r matrixRequest) isMultipart(body []byte, contentType, boundary string) er
 	return nil
 }
 
-// ownPairs are the parameters of a query or form without the protocol's.
+// ownPairs returns the parameters of a query or form without the protocol's.
 func ownPairs(s string) ([]pair, error) {
 	pairs, err := formPairs(s)
 	return slices.DeleteFunc(pairs, func(p pair) bool { return strings.HasPrefix(p.name, "oauth_") }), err
 }
 
-// samePairs compares parameters in whatever order they are.
+// samePairs compares parameters, ignoring their order.
 func samePairs(got []pair, want [][2]string) bool {
 	var a, b []string
 	for _, p := range got {
@@ -355,7 +356,8 @@ func samePairs(got []pair, want [][2]string) bool {
 	return slices.Equal(a, b)
 }
 
-// A row of the matrix is worth what these checks find: each of the requests, sent as something else.
+// A row of the matrix relies on these checks. They notice each of the requests if it is sent as
+// another one.
 func TestTheMatrixSeesWhatIsNotSent(t *testing.T) {
 	t.Parallel()
 	photo := filepath.Join(t.TempDir(), "photo.jpg")

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// scriptClient is the command line of a driver in a scripting language, where what probe runs
-// succeeds.
+// scriptClient returns the command line of a driver in a scripting language. It skips the test if
+// the probe fails.
 func scriptClient(folder, driver, interpreter string, probe ...string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
 		t.Helper()
@@ -35,8 +35,7 @@ func perlClient(driver, module string) func(t *testing.T) []string {
 	return scriptClient("perl", driver, "perl", "-M"+module, "-e", "1")
 }
 
-// builtClient is the command line of a driver that the test builds, with the libraries of these
-// names in pkg-config.
+// builtClient builds a driver with libraries that pkg-config knows, and returns its command line.
 func builtClient(folder, driver, compiler string, libraries ...string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
 		t.Helper()
@@ -56,7 +55,7 @@ func builtClient(folder, driver, compiler string, libraries ...string) func(t *t
 	}
 }
 
-// javaClient is the command line of a driver in Java that the test builds, with jars of Debian's.
+// javaClient builds a driver in Java with Debian's jars, and returns its command line.
 func javaClient(class string, jars ...string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
 		t.Helper()
@@ -79,7 +78,7 @@ func javaClient(class string, jars ...string) func(t *testing.T) []string {
 	}
 }
 
-// whereSigned claims a fault of all the methods that cover the request, which PLAINTEXT does not.
+// whereSigned claims a fault for all methods except PLAINTEXT, which does not cover the request.
 func whereSigned(methods []string, name string, f fault) map[string]fault {
 	faults := map[string]fault{}
 	for _, method := range methods {
@@ -88,7 +87,7 @@ func whereSigned(methods []string, name string, f fault) map[string]fault {
 	return faults
 }
 
-// hashesNothing looks for the hash of an empty body on a request that has one.
+// hashesNothing looks for the hash of an empty body on a request that has a body.
 func hashesNothing(seen []*exchange) error {
 	hash := sha1.Sum(nil)
 	empty := base64.StdEncoding.EncodeToString(hash[:])
@@ -108,7 +107,7 @@ func hashesNothing(seen []*exchange) error {
 	return nil
 }
 
-// What several clients do, and what to do about it.
+// Faults of several clients, and their remedies.
 const (
 	useOnce      = "Use each name once; most APIs take a list in one value."
 	onlyTheFirst = "It sends only the first of several values of a name."
@@ -130,7 +129,8 @@ var (
 		why:    "It does not sign the form.",
 		remedy: "Sign with Net::OAuth itself, which takes the form as `extra_params`; or send JSON.",
 	}
-	// hashOfNothing is the fault of Ruby's oauth with a body that it does not see.
+	// hashOfNothing is a fault of Ruby's oauth: it does not see some bodies, and hashes an empty
+	// one.
 	hashOfNothing = fault{
 		why:    "It makes the body hash of nothing where Net::HTTP makes the body, by `set_form`.",
 		remedy: "Give it the body as a string.",
@@ -138,7 +138,7 @@ var (
 	}
 )
 
-// debianClients are those of Debian's packages, Python's apart.
+// debianClients are the clients in Debian's packages, except Python's.
 var debianClients = []matrixClient{
 	{
 		name: "Ruby oauth", from: "Debian ruby-oauth", what: "any API, with Ruby's Net::HTTP",
@@ -285,7 +285,7 @@ func curlClient(t *testing.T) []string {
 	return []string{requireProgram(t, "bash"), filepath.Join("clients", "curl", "curl_driver.sh")}
 }
 
-// What the same few requests of the matrix don't show, and the notes of its page say.
+// Faults that the requests of the matrix don't show, but the notes of its page mention.
 func TestClientsFaultsWithOtherRequests(t *testing.T) {
 	const sortsPairs = "it sorts NAME=VALUE, where RFC 5849 sorts the names, so that a2 comes before a"
 	digits := [][2]string{{"a", "1"}, {"a2", "1"}}

@@ -55,7 +55,7 @@ var goClients = []matrixClient{
 
 const signFormOnly = "Its `SignForm` signs what is sent in one place."
 
-// gopathClient builds a driver of a package that Debian has for GOPATH, and that no module proxy has.
+// gopathClient builds a driver of a package that Debian has for GOPATH, and no module proxy has.
 func gopathClient(driver, pkg string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
 		t.Helper()
@@ -73,7 +73,7 @@ func gopathClient(driver, pkg string) func(t *testing.T) []string {
 	}
 }
 
-// netRequest makes a request of the matrix as a program with net/http does.
+// netRequest makes a request of the matrix like a program with net/http.
 func (r matrixRequest) netRequest() (*http.Request, error) {
 	var body io.Reader
 	contentType := r.ContentType
@@ -111,7 +111,7 @@ func (r matrixRequest) netRequest() (*http.Request, error) {
 	return req, err
 }
 
-// values is the form, as Go's programs hold one.
+// values returns the form as url.Values.
 func (r matrixRequest) values() url.Values {
 	v := url.Values{}
 	for _, p := range r.Form {
@@ -120,7 +120,7 @@ func (r matrixRequest) values() url.Values {
 	return v
 }
 
-// sendBy sends the requests of a run by a client of net/http that signs them.
+// sendBy sends the requests of a run with a signing client of net/http.
 func sendBy(client *http.Client, run matrixRun) []matrixSent {
 	var all []matrixSent
 	for _, r := range run.Requests {
@@ -148,8 +148,8 @@ func (s *matrixSent) send(client *http.Client, r matrixRequest) error {
 	return err
 }
 
-// verifier is what a client learns from the user's answer: the code that was typed in, or what the
-// callback's URL holds.
+// verifier returns the verifier in the user's answer: the typed code, or a part of the callback's
+// URL.
 func verifier(answer object) (string, error) {
 	redirect, ok := answer["redirect"].(string)
 	if !ok {

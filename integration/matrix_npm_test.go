@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// npmClient is the command line of a driver in clients/node, for a row of the matrix.
+// npmClient returns the command line of a driver in clients/node, for a row of the matrix.
 func npmClient(pkg, driver string, args ...string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
 		t.Helper()
@@ -22,7 +22,7 @@ func npmClient(pkg, driver string, args ...string) func(t *testing.T) []string {
 	}
 }
 
-// bracketed is what npm's oauth does with a name that is repeated.
+// bracketed is the fault of npm's oauth with a repeated name.
 var bracketed = fault{
 	why:    "It signs `a=1&a=2` of a query as `a[0]=1&a[1]=2`, and sends `a=1&a=2`.",
 	remedy: "Use each name once, or name them `a[0]` and `a[1]` yourself.",
@@ -42,13 +42,13 @@ var cutOff = fault{
 	},
 }
 
-// oneLevel is request's fault with names that hold brackets.
+// oneLevel is request's fault with names that contain brackets.
 var oneLevel = fault{
 	why:    "It signs `user[tags][]=1` of a form as `user[tags]=1`, and sends `user[tags][]=1`.",
 	remedy: "Use one pair of brackets at most, and none that is empty, or send JSON.",
 }
 
-// tokenTwice is what twitter-api-v2's login() does.
+// tokenTwice is the fault of twitter-api-v2's login().
 const tokenTwice = "`login()` sends oauth_token in the header and once more in the form, and signs it once."
 
 // unencodedHash is the fault of mastercard-oauth1-signer: a base64 text of a SHA-256 ends in =.
@@ -58,8 +58,8 @@ var unencodedHash = fault{
 		"`oauth.getBodyHash = (body) => encodeURIComponent(getBodyHash(body))`.",
 }
 
-// Faults of axios-oauth-1.0a: it hashes a body that it can't write as JSON, a form among them since
-// it does not find axios 1's Content-Type.
+// Faults of axios-oauth-1.0a: it hashes every body that it can't write as JSON. It does so with
+// forms, too, because it does not find axios 1's Content-Type.
 var (
 	formHash = fault{
 		why:    "It does not sign a form, and sends the body hash of `{}` for `URLSearchParams`.",
@@ -250,7 +250,7 @@ func everywhere(f fault) map[string]fault {
 	return all
 }
 
-// What the row of ims-lti says of it.
+// The faults in the notes of ims-lti's row.
 func TestIMSLTIsOwnFaults(t *testing.T) {
 	program := npmClient("ims-lti", "lti.js")(t)
 	srv := startServer(t, site{

@@ -12,9 +12,9 @@ import (
 
 var update = flag.Bool("update", false, "write docs/clients.md anew")
 
-// docs/clients.md is written from what the tables of the matrix claim, which TestClients checks
-// claim by claim, in both directions: what is not claimed has to pass. So the page is the same on a
-// machine that lacks some of the clients.
+// docs/clients.md is written from the claims in the tables of the matrix. TestClients checks each
+// claim in both directions: a case without a claim must pass. So the page is the same on a machine
+// that lacks some of the clients.
 var clientsPagePath = filepath.Join("..", "docs", "clients.md")
 
 const clientsPageHead = `<!-- Written by "go test ./integration -run TestClients -update". -->
@@ -45,7 +45,7 @@ Token:
 Repeated names are ` + "`tag=a&tag=b`" + ` in a query; brackets are ` + "`user[name]`" + ` in a form.
 `
 
-// A clientsPage is the page as it is written.
+// A clientsPage is the page while it is written.
 type clientsPage struct {
 	strings.Builder
 	notes []string
@@ -84,7 +84,7 @@ func renderClientsPage() string {
 	return p.String()
 }
 
-// note returns the mark of a footnote: the same for the same text.
+// note returns the mark of a footnote. The same text always has the same mark.
 func (p *clientsPage) note(text string) string {
 	if text == "" {
 		return ""
@@ -99,7 +99,7 @@ func (p *clientsPage) note(text string) string {
 
 func (f fault) text() string { return strings.TrimSpace(f.why + " " + f.remedy) }
 
-// tokens is the cell that says how the client gets a token.
+// tokens returns the cell about the ways in which the client gets a token.
 func (p *clientsPage) tokens(m *matrix) string {
 	c := m.client
 	if len(c.legs) == 0 && c.twoLegged {
@@ -115,7 +115,7 @@ func (p *clientsPage) tokens(m *matrix) string {
 	return strings.Join(all, ", ")
 }
 
-// methods lists the client's methods. A fault that all requests of a method have stands here.
+// methods lists the client's methods. A fault of all requests of a method stands here.
 func (p *clientsPage) methods(m *matrix) string {
 	var all []string
 	before := ""
@@ -131,8 +131,7 @@ func (p *clientsPage) methods(m *matrix) string {
 	return strings.Join(all, ", ")
 }
 
-// places lists where the client puts the OAuth parameters, with the faults that all requests have
-// there.
+// places lists where the client puts the OAuth parameters, with the faults of all requests there.
 func (p *clientsPage) places(m *matrix) string {
 	var all []string
 	faults := m.client.faults
@@ -151,15 +150,15 @@ func (p *clientsPage) places(m *matrix) string {
 // A combination is a method and a place.
 type combination struct{ method, placement string }
 
-// An outcome is what is claimed of a case in one method and place.
+// An outcome is the claim about a case in one method and place.
 type outcome struct {
 	combination
 	able, works bool
-	text        string // for a footnote, or none
+	text        string // for a footnote, or empty
 }
 
-// outcomes are those of a case wherever it can be sent, but for what the cells of the methods and places
-// tell.
+// outcomes returns the outcomes of a case in all methods and places where it can be sent. It leaves
+// out faults that stand in the cells of the methods and places.
 func (m *matrix) outcomes(name string) []outcome {
 	c := m.client
 	var all []outcome
@@ -185,7 +184,7 @@ func (m *matrix) outcomes(name string) []outcome {
 	return all
 }
 
-// cell is what is known of a case.
+// cell returns the cell of a case.
 func (p *clientsPage) cell(m *matrix, name string) string {
 	all := m.outcomes(name)
 	if !slices.ContainsFunc(all, func(o outcome) bool { return o.able }) {
@@ -199,7 +198,8 @@ func (p *clientsPage) cell(m *matrix, name string) string {
 			marks += p.note(scoped(o.text, all))
 		}
 	}
-	// A fault that only PLAINTEXT escapes, which covers nothing of a request, is a fault.
+	// If only PLAINTEXT works, the case counts as a fault, because PLAINTEXT does not cover a
+	// request.
 	plain := !slices.ContainsFunc(all, func(o outcome) bool { return o.works && o.method != "PLAINTEXT" })
 	wrong := slices.ContainsFunc(all, func(o outcome) bool { return o.able && !o.works })
 	if plain && wrong {
@@ -208,7 +208,7 @@ func (p *clientsPage) cell(m *matrix, name string) string {
 	return strings.TrimSpace("✓ " + marks)
 }
 
-// fitsName is matrixRequest.fits, of the request of that name; every place takes those for a token.
+// fitsName is matrixRequest.fits for the request of that name. Ways to get a token fit every place.
 func fitsName(name, placement string) bool {
 	for _, r := range matrixRequests("", "") {
 		if r.Name == name {
@@ -218,8 +218,8 @@ func fitsName(name, placement string) bool {
 	return true
 }
 
-// everythingIsWrong reports whether a fault of the method or the place is told in the cells of
-// those.
+// everythingIsWrong reports whether the cells of the methods and places tell a fault of the
+// combination.
 func (m *matrix) everythingIsWrong(at combination) bool {
 	for _, key := range []string{at.method + " " + at.placement + " *", at.method + " *", at.placement + " *"} {
 		if _, ok := m.client.faults[key]; ok {
@@ -229,7 +229,7 @@ func (m *matrix) everythingIsWrong(at combination) bool {
 	return false
 }
 
-// scoped says in which methods and places a text is true, where it is not all of them.
+// scoped adds to a text the methods and places in which it is true, unless it is true in all.
 func scoped(text string, outcomes []outcome) string {
 	var at, all []combination
 	for _, o := range outcomes {
@@ -249,7 +249,7 @@ func scoped(text string, outcomes []outcome) string {
 	}
 	var scope string
 	switch {
-	case len(at) != len(methods)*len(placements): // no rectangle
+	case len(at) != len(methods)*len(placements): // the combinations form no rectangle
 		var each []string
 		for _, c := range at {
 			each = append(each, c.method+" in the "+c.placement)
@@ -265,7 +265,7 @@ func scoped(text string, outcomes []outcome) string {
 	return under(scope, text)
 }
 
-// under puts a sentence after what it is limited to.
+// under puts the scope before a sentence.
 func under(scope, text string) string {
 	for _, word := range []string{"It", "Its", "The", "A"} {
 		if rest, ok := strings.CutPrefix(text, word+" "); ok {
@@ -289,8 +289,8 @@ func spread(all []combination) (methods, placements []string) {
 	return methods, placements
 }
 
-// checkClientsPage compares docs/clients.md with what the tables say, or writes it once they are
-// true.
+// checkClientsPage compares docs/clients.md with the tables. With -update it writes the page
+// instead.
 func checkClientsPage(t *testing.T) {
 	want := renderClientsPage()
 	if *update {
@@ -312,7 +312,7 @@ func checkClientsPage(t *testing.T) {
 	}
 }
 
-// firstDifference returns the first line in which two texts differ.
+// firstDifference returns the first lines in which two texts differ.
 func firstDifference(got, want string) (wanted, is string) {
 	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range max(len(a), len(b)) {

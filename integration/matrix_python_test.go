@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// pythonClient is a Python driver's command line, for a row of the matrix.
+// pythonClient returns a Python driver's command line, for a row of the matrix.
 func pythonClient(driver, module string) func(t *testing.T) []string {
 	return func(t *testing.T) []string { return python(t, driver, module) }
 }
 
-// What several clients have no way to do.
+// Requests that several clients can't send.
 const (
 	oneValue      = "A parameter has one value."
 	ownParameters = "Its parameters are those of the provider's API."
@@ -36,7 +36,7 @@ var everythingTwice = fault{
 	},
 }
 
-// flickrToken is what is left over when everything was right.
+// flickrToken is flickrapi's only remaining fault.
 var flickrToken = fault{
 	why:    "It expects Flickr's fullname, username and user_nsid beside the access token.",
 	remedy: "Get the token with requests-oauthlib, and give it to `FlickrAPI` as a `FlickrAccessToken`.",
@@ -79,7 +79,7 @@ var pythonClients = []matrixClient{
 				Vars:    map[string]string{"Launchpad": newLaunchpad(t).Listener.Addr().String()},
 			}
 		},
-		consumer: object{"secret": ""}, // Launchpad gives none
+		consumer: object{"secret": ""}, // Launchpad's consumers have none
 		program:  pythonClient("launchpadlib_driver.py", "launchpadlib"),
 		differs: map[string]string{
 			"form":     "It adds the operation's name, ws.op.",

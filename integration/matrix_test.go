@@ -10,14 +10,13 @@ import (
 	"testing"
 )
 
-// The matrix: OAuth 1.0a clients that other people wrote, each in every signature method and every
-// place for the OAuth parameters that it has. Each gets a token by its own three legs, then sends
-// the same few requests. What they send is read off the wire and judged twice, by the naive reader
-// of RFC 5849 in signing_test.go and by the server. A client's own faults are claimed in its table,
-// and each claim has to come true. docs/clients.md is written from these tables.
+// The matrix: OAuth 1.0a clients that other people wrote, each with all its signature methods and
+// places for the OAuth parameters. Each gets a token through its own three legs, and then sends the
+// same few requests. They are read from the wire and judged twice: by the simple reader of RFC 5849
+// in signing_test.go, and by the server. A client's own faults are claimed in its table, and each
+// claim must be true. docs/clients.md is written from these tables.
 
-// families are the clients by the language that they are written in, in the order of
-// docs/clients.md.
+// families are the clients by their programming languages, in the order of docs/clients.md.
 var families = []struct {
 	name    string
 	clients []matrixClient
@@ -31,49 +30,49 @@ var families = []struct {
 // A matrixClient is a row of the matrix.
 type matrixClient struct {
 	name string
-	from string // where the tests have it from: "Debian python3-tweepy", "npm oauth", "Go"
-	what string // what people use it for, in a few words
+	from string // the source of the tests' copy: "Debian python3-tweepy", "npm oauth", "Go"
+	what string // the use of the client, in a few words
 
-	setup string // what its user has to know to use it with this server
+	setup string // hints for users of the client with this server
 
-	// legs are the ways in which it can get a token: "callback", "oob", or "polling" as Launchpad's
-	// clients do. Where there are none its users bring a token along, or sign without one
+	// legs are the ways in which it can get a token: "callback", "oob", or "polling" like
+	// Launchpad's clients. Without any, its users bring a token along, or sign without one
 	// (twoLegged).
 	legs       []string
 	twoLegged  bool
 	methods    []string
 	placements []string // "header", "query", "body"
 
-	site      func(t *testing.T) site // what its site needs
-	endpoints endpoints               // its paths, where it has its own: a provider's
-	consumer  object                  // what its consumer needs, beside a key and a secret
+	site      func(t *testing.T) site // the site that it needs
+	endpoints endpoints               // its paths, if it has its own, those of a provider
+	consumer  object                  // the settings that its consumer needs, beside a key and a secret
 
-	// program is the command line of its driver (see clients/), or skips the test where it is not
-	// installed. A client written in Go is driven by drive instead.
+	// program returns the command line of its driver (see clients/), or skips the test if the
+	// client is not installed. A client written in Go is driven by drive instead.
 	program func(t *testing.T) []string
 	drive   func(t *testing.T, run matrixRun, ask asking) (matrixResult, error)
 
-	// The keys of these are cases, or more precisely METHOD CASE, PLACEMENT CASE, METHOD PLACEMENT
-	// CASE. A case is the name of a request, or of a way to get a token, or * for all of them.
-	faults   map[string]fault  // what it does wrong, and is refused for
-	forgiven map[string]string // what it signs wrongly, and the server takes
-	differs  map[string]string // what it sends instead of what was asked for, and rightly so
-	unable   map[string]string // what it has no way to do
+	// The keys of these maps are cases, or more precisely METHOD CASE, PLACEMENT CASE, METHOD
+	// PLACEMENT CASE. A case is the name of a request, or of a way to get a token, or * for all of
+	// them.
+	faults   map[string]fault  // faults for which the server refuses it
+	forgiven map[string]string // wrong signatures that the server accepts
+	differs  map[string]string // correct deviations from the requested request
+	unable   map[string]string // requests that it can't send
 }
 
-// A fault is something that a client does wrong, by RFC 5849.
+// A fault is a client's mistake by RFC 5849.
 type fault struct {
-	why    string // what it does wrong
+	why    string // a description of the mistake
 	remedy string // what a team can do about it
-	// shows looks at the requests for what is claimed. Where it is nil, the claim is that the
-	// signature is wrong.
+	// shows looks for the fault in the requests. If it is nil, the fault is a wrong signature.
 	shows func([]*exchange) error
 }
 
-// An asking is how a driver asks the test to do what a user does in a browser.
+// An asking is how a driver asks the test to act as a user with a browser.
 type asking func(what string, asked object) object
 
-// A matrixRun is what a driver is told.
+// A matrixRun has a driver's instructions.
 type matrixRun struct {
 	Do   string `json:"do"` // "matrix"
 	Root string `json:"root"`
@@ -81,7 +80,7 @@ type matrixRun struct {
 	Endpoints      endpoints       `json:"endpoints"`
 	Method         string          `json:"method"`
 	Placement      string          `json:"placement"`
-	Legs           string          `json:"legs"`     // "callback", "oob", "polling"; "": the token is given
+	Legs           string          `json:"legs"`     // "callback", "oob", "polling"; "" if the token is given
 	Callback       string          `json:"callback"` // a URL, "oob", or ""
 	Consumer       string          `json:"consumer"`
 	ConsumerSecret string          `json:"consumer_secret"`
@@ -104,7 +103,7 @@ type matrixRequest struct {
 	Kind        string      `json:"kind"` // how it is sent: "query", "form", "json", "multipart", "upload"
 	Method      string      `json:"method"`
 	URL         string      `json:"url"`
-	Query       [][2]string `json:"query"` // what stands in the URL's query, decoded
+	Query       [][2]string `json:"query"` // the parameters of the URL's query, decoded
 	Form        [][2]string `json:"form"`  // for the client to encode
 	Body        string      `json:"body"`
 	BodyFile    string      `json:"body_file"` // the path of a file that holds the body
@@ -112,10 +111,9 @@ type matrixRequest struct {
 	Files       [][4]string `json:"files"` // field, file name, content type, text
 }
 
-// A matrixResult is what a driver says at its end. What it says of the answers is checked against
-// the wire.
+// A matrixResult is the result that a driver prints. Its answers are compared with the wire.
 type matrixResult struct {
-	Confirmed string       `json:"confirmed"` // oauth_callback_confirmed, where the client tells
+	Confirmed string       `json:"confirmed"` // oauth_callback_confirmed, if the client shows it
 	Token     string       `json:"token"`
 	Secret    string       `json:"secret"`
 	Sent      []matrixSent `json:"sent"`
@@ -126,13 +124,13 @@ type matrixSent struct {
 	Status int    `json:"status"`
 	Body   string `json:"body"`
 	Error  string `json:"error"` // "unable: ..." where the client has no way to send it
-	// Path is where it was sent, if the client chooses that itself.
+	// Path is the request's path, if the client chooses it itself.
 	Path string `json:"path"`
 }
 
 const matrixCallback = "http://client.example/ready?x=1"
 
-// matrixRequests returns what is sent, to an origin. The upload is in a file.
+// matrixRequests returns the requests, to an origin. The upload is in a file.
 func matrixRequests(origin, upload string) []matrixRequest {
 	return []matrixRequest{
 		{
@@ -142,7 +140,7 @@ func matrixRequests(origin, upload string) []matrixRequest {
 		},
 		{
 			Name: "repeated", Kind: "query", Method: "GET",
-			URL:   origin + "/items/repeated?tag=b%20c&tag=a&id=1&tag=&tag=d", // sorted neither way
+			URL:   origin + "/items/repeated?tag=b%20c&tag=a&id=1&tag=&tag=d", // in no sorted order
 			Query: [][2]string{{"tag", "b c"}, {"tag", "a"}, {"id", "1"}, {"tag", ""}, {"tag", "d"}},
 		},
 		{
@@ -151,7 +149,7 @@ func matrixRequests(origin, upload string) []matrixRequest {
 		},
 		{
 			Name: "brackets", Kind: "form", Method: "POST", URL: origin + "/items/brackets",
-			Form: [][2]string{{"user[name]", "a b"}, {"user[tags][]", "1"}}, // as PHP and Rails name fields
+			Form: [][2]string{{"user[name]", "a b"}, {"user[tags][]", "1"}}, // in the style of PHP and Rails
 		},
 		{
 			Name: "json", Kind: "json", Method: "POST", URL: origin + "/items/json",
@@ -170,10 +168,10 @@ func matrixRequests(origin, upload string) []matrixRequest {
 }
 
 // fits reports whether the request can have the OAuth parameters in that place: of the bodies, only
-// a form takes them.
+// a form can.
 func (r matrixRequest) fits(placement string) bool { return placement != "body" || r.Kind == "form" }
 
-// uploadBytes begin as a JPEG does, and hold every byte.
+// uploadBytes begins like a JPEG, and contains every byte.
 func uploadBytes() []byte {
 	b := []byte{0xFF, 0xD8, 0x00}
 	for i := range 100_000 {
@@ -246,7 +244,7 @@ func (m *matrix) start(t *testing.T) {
 	}
 }
 
-// secret is the consumer's.
+// secret returns the consumer's secret.
 func (m *matrix) secret() string {
 	if own, ok := m.client.consumer["secret"].(string); ok {
 		return own
@@ -254,7 +252,7 @@ func (m *matrix) secret() string {
 	return demoSecret
 }
 
-// block is the option of the Caddyfile.
+// block returns the option of the Caddyfile.
 func (e endpoints) block() string {
 	return fmt.Sprintf("\nendpoints {\n\trequest_token %s\n\tauthorize %s\n\taccess_token %s\n}\n",
 		e.RequestToken, e.Authorize, e.AccessToken)
@@ -282,7 +280,7 @@ func (m *matrix) run(t *testing.T) {
 		}
 	}
 	if walked < len(c.methods)*len(c.placements) {
-		return // not all of them were asked for
+		return // the tests that were selected may leave some out
 	}
 	for _, claims := range []iter.Seq[string]{
 		maps.Keys(c.faults), maps.Keys(c.forgiven), maps.Keys(c.differs), maps.Keys(c.unable),
@@ -295,7 +293,7 @@ func (m *matrix) run(t *testing.T) {
 	}
 }
 
-// A walk is one run of a client's driver: what it was told, and what came of it.
+// A walk is one run of a client's driver: its instructions and its results.
 type walk struct {
 	run       matrixRun
 	secrets   secrets // of the consumer, and of the token where it was given
@@ -305,7 +303,8 @@ type walk struct {
 	err       error
 }
 
-// plan makes a run in which the client gets a token in that way and, if send, sends the requests.
+// plan makes a run in which the client gets a token in that way and, if send is set, sends the
+// requests.
 func (m *matrix) plan(t *testing.T, method, placement, legs string, send bool) *walk {
 	wire := newWire(t, m.srv)
 	origin, paths := wire.origin(), m.client.endpoints
@@ -342,7 +341,7 @@ func (m *matrix) plan(t *testing.T, method, placement, legs string, send bool) *
 	return w
 }
 
-// walk runs the driver and checks what came of it.
+// walk runs the driver and checks the results.
 func (m *matrix) walk(t *testing.T, w *walk) {
 	m.up.take()
 	m.drive(t, w)
@@ -350,7 +349,7 @@ func (m *matrix) walk(t *testing.T, w *walk) {
 	if w.run.Legs != "" {
 		if f, claimed := claim(m, m.client.faults, w.run, w.run.Legs); claimed {
 			w.checkFailedLegs(t, f)
-			if len(w.run.Requests) > 0 { // they are sent with a token that is given, then
+			if len(w.run.Requests) > 0 { // they are sent with a given token then
 				m.walk(t, m.plan(t, w.run.Method, w.run.Placement, "", true))
 			}
 			return
@@ -367,7 +366,7 @@ func (m *matrix) walk(t *testing.T, w *walk) {
 	m.checkRequests(t, w)
 }
 
-// drive runs the client, with a user who says yes.
+// drive runs the client, with a user who approves.
 func (m *matrix) drive(t *testing.T, w *walk) {
 	ask := func(what string, asked object) object {
 		if what != "authorize" {
@@ -389,7 +388,7 @@ func (m *matrix) drive(t *testing.T, w *walk) {
 	}
 }
 
-// claim looks up what a table of the client says of a case, the most precise key first.
+// claim looks up the client's claim about a case, the most precise key first.
 func claim[V any](m *matrix, table map[string]V, run matrixRun, name string) (v V, ok bool) {
 	both := run.Method + " " + run.Placement
 	for _, key := range []string{

@@ -57,7 +57,7 @@ func TestNodeOAuthFollowsTheThreeLeggedFlow(t *testing.T) {
 	}
 }
 
-// The version that its README passes is none of RFC 5849, section 3.1.
+// The version in its README's example is not one of RFC 5849, section 3.1.
 func TestNodeOAuthsOwnVersionIsRefused(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	err := tryDrive(t, nodeOAuth(t), object{

@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// What operators have: the commands, as scripts and shells use them.
+// The operator's tools: the commands, as scripts and shells use them.
 
-// oauth1 runs a command of ours against the server, without a terminal, and returns its exit code
-// and what it printed.
+// oauth1 runs one of the module's commands against the server, without a terminal, and returns its
+// exit code and its output.
 func (srv *server) oauth1(t testing.TB, stdin string, args ...string) (code int, out string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -32,8 +32,8 @@ func (srv *server) oauth1(t testing.TB, stdin string, args ...string) (code int,
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
-// TestExitCodes: scripts tell by them what happened. In this order: later commands look at what
-// earlier ones did.
+// TestExitCodes: scripts read results from exit codes. The order matters: later commands see the
+// effects of earlier ones.
 func TestExitCodes(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	address := "127.0.0.1:" + srv.admin
@@ -55,15 +55,15 @@ func TestExitCodes(t *testing.T) {
 		{"a missing flag", "", "token issue --consumer app", 2, "not set"},
 		{"an empty key", "", "consumer add EMPTY", 2, "is empty"},
 		{"an empty flag", "", "consumer update app --expires EMPTY", 2, "is empty"},
-		{"nobody to ask", "y\n", "consumer remove app", 2,
-			"1 access token, and standard input is no terminal"},
+		{"no terminal", "y\n", "consumer remove app", 2,
+			"without a terminal, confirm this with --yes"},
 		{"a consumer is updated", "", "consumer update app --name New --permission READ_PUBLIC", 0,
 			"Permissions:  READ_PUBLIC"},
-		{"and set back", "", "consumer update app --clear permission", 0, "Name:     New"},
+		{"and reset", "", "consumer update app --clear permission", 0, "Name:     New"},
 		{"a user's tokens end", "", "revoke --user alice --yes", 0, "Revoked:  1 access token\n"},
 		{"a consumer is removed", "", "consumer remove app -y", 0, "with its 0 access tokens"},
 		{"a secret that is not there", "", "sign GET http://h/ --consumer k", 2, "no consumer secret"},
-		{"a URL that is none", "s\n", "sign GET h --consumer k", 2, "must begin with http"},
+		{"an invalid URL", "s\n", "sign GET h --consumer k", 2, "must begin with http"},
 		{"a request is signed", "s\n", "sign GET http://h/ --consumer k", 0, "Authorization: OAuth "},
 		{"a policy without a configuration", "", "policy GET http://h/ --config /nowhere", 1, "no such file"},
 	} {
@@ -99,7 +99,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestQuestionsAtATerminal: what ends grants says how many, and asks.
+// TestQuestionsAtATerminal: commands that end grants say how many, and ask.
 func TestQuestionsAtATerminal(t *testing.T) {
 	script := requireProgram(t, "script")
 	srv := startServer(t, site{Handler: "respond ok"}, "")
@@ -140,7 +140,7 @@ func TestQuestionsAtATerminal(t *testing.T) {
 	}
 }
 
-// TestVersion: the program tells Caddy's version, in the first line as Caddy does, and ours.
+// TestVersion: the program prints Caddy's version in the first line, as Caddy does, and its own.
 func TestVersion(t *testing.T) {
 	out, err := exec.Command(requireBinary(t), "version").Output()
 	if err != nil {
@@ -151,7 +151,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestTheLogTellsWhatWasOpened: which store, where, and how much is in it.
+// TestTheLogTellsWhatWasOpened: the log names the store, its place, and the number of its records.
 func TestTheLogTellsWhatWasOpened(t *testing.T) {
 	srv := startServer(t, site{Handler: "respond ok"}, "")
 	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "app"})
@@ -173,8 +173,8 @@ func TestTheLogTellsWhatWasOpened(t *testing.T) {
 	}
 }
 
-// TestAdminRightAfterTheStart: the admin endpoint listens before there is an app, and a script need
-// not know.
+// TestAdminRightAfterTheStart: the admin endpoint listens before the app runs. Scripts need not
+// care.
 func TestAdminRightAfterTheStart(t *testing.T) {
 	srv := newServer(t, site{Handler: "respond ok"}, "")
 	for range 5 {
@@ -211,8 +211,7 @@ func TestAdminRightAfterTheStart(t *testing.T) {
 	}
 }
 
-// TestBashCompletes: a real bash with Caddy's own completion script, under the name that the
-// program has.
+// TestBashCompletes: a real bash with Caddy's own completion script, under the program's name.
 func TestBashCompletes(t *testing.T) {
 	const library = "/usr/share/bash-completion/bash_completion"
 	if _, err := os.Stat(library); err != nil {
@@ -262,6 +261,6 @@ complete_line "$LINE"
 		}
 	}
 	if _, err := os.Stat(trap); err == nil {
-		t.Error("completing ran what an unknown consumer had for a key")
+		t.Error("completing ran an unknown consumer's key as a command")
 	}
 }

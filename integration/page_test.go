@@ -9,13 +9,14 @@ import (
 	"testing"
 )
 
-// An approval is what a user gets for saying yes on the authorize page: where the browser is sent to, or the verifier to
-// type in.
+// An approval is the result of an approval on the authorize page: the browser's next address, or
+// the verifier to type in.
 type approval struct {
 	Redirect, Verifier string
 }
 
-// approve is a user without a browser, who opens the authorize page, chooses a permission and leaves all else as it is.
+// approve is a user without a browser: it opens the authorize page, chooses a permission and leaves
+// all else unchanged.
 func (srv *server) approve(t *testing.T, address, user, permission string) approval {
 	t.Helper()
 	page := srv.asUser(t, "GET", address, user, nil)
@@ -43,7 +44,7 @@ func (srv *server) approve(t *testing.T, address, user, permission string) appro
 	return approval{}
 }
 
-// asUser asks for a page as somebody who is logged in, or sends its form.
+// asUser requests a page as a logged-in user, or sends its form.
 func (srv *server) asUser(t *testing.T, method, address, user string, fields url.Values) reply {
 	t.Helper()
 	req, err := http.NewRequest(method, address, strings.NewReader(fields.Encode()))
@@ -64,7 +65,8 @@ var (
 	attribute = regexp.MustCompile(`([a-z]+)(?:="([^"]*)")?`)
 )
 
-// fillIn reads the form of the authorize page as a browser does, chooses the permission and presses Allow.
+// fillIn reads the form of the authorize page as a browser does, chooses the permission and presses
+// Allow.
 func fillIn(page, permission string) url.Values {
 	fields := url.Values{}
 	for _, tag := range inputTag.FindAllStringSubmatch(page, -1) {

@@ -20,8 +20,9 @@ import (
 	"time"
 )
 
-// What the directive does not refuse reaches the next handler as in plain Caddy. So each rule here is checked twice:
-// at a site with the directive, and at one without, in front of the same upstream.
+// A request that the directive does not refuse reaches the next handler as in plain Caddy. Each
+// rule here is checked twice: at a site with the directive, and at one without, in front of the
+// same upstream.
 
 // A front is one of the two sites.
 type front struct {
@@ -33,8 +34,9 @@ type front struct {
 	roots         *x509.CertPool
 }
 
-// identityHeaders are what the directive adds.
-var identityHeaders = []string{"X-OAuth-User", "X-OAuth-Consumer", "X-OAuth-Permission", "X-OAuth-Context", "X-OAuth-Token"}
+// identityHeaders are the headers that the directive adds.
+var identityHeaders = []string{"X-OAuth-User", "X-OAuth-Consumer", "X-OAuth-Permission", "X-OAuth-Context",
+	"X-OAuth-Token"}
 
 // fronts starts both sites.
 func fronts(t *testing.T) []*front {
@@ -81,7 +83,7 @@ https://localhost:{{.PlainTLS}} {
 	return both
 }
 
-// authorization is the header line of the credentials, or none at the plain site.
+// authorization returns the header line of the credentials, or "" at the plain site.
 func (f *front) authorization() string {
 	if f.plain {
 		return ""
@@ -106,7 +108,7 @@ func (f *front) request(t *testing.T, method, address string, body io.Reader) *h
 	return f.authorize(req)
 }
 
-// dial opens a connection on which a test writes by hand.
+// dial opens a connection on which a test writes requests by hand.
 func (f *front) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+f.port)
@@ -130,7 +132,7 @@ func (f *front) client(t *testing.T, http2 bool) *http.Client {
 	return &http.Client{Transport: transport, Timeout: patience}
 }
 
-// each runs a test of both sites, in both protocols.
+// each runs a test on both sites, in both protocols.
 func each(t *testing.T, both []*front, name string, test func(t *testing.T, f *front, client *http.Client, origin string)) {
 	t.Run(name, func(t *testing.T) {
 		for _, f := range both {
@@ -174,7 +176,8 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 			var answers [2]string
 			for i, f := range both {
 				f.up.take()
-				// The plain site gets the Host of the other, so that the two requests are the same but for the credentials.
+				// The plain site gets the other site's Host, so that the two requests differ only
+				// in the credentials.
 				line, rest, _ := strings.Cut(strings.Replace(c.request, "PORT", f.srv.port, 1), "\r\n")
 				conn, r := f.dial(t)
 				fmt.Fprintf(conn, "%s\r\n%s%s", line, f.authorization(), rest)
@@ -188,11 +191,12 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 				}
 				seen[i] = f.up.last(t)
 				resp.Header.Del("Date")
-				resp.Header.Del("Content-Length") // the upstream says what it got, which differs in length
+				resp.Header.Del("Content-Length") // the answer repeats the request, whose length differs
 				answers[i] = fmt.Sprint(resp.StatusCode, resp.Header)
 			}
 			plain, ours := seen[0], seen[1]
-			if plain.Method != ours.Method || plain.URI != ours.URI || plain.Host != ours.Host || !bytes.Equal(plain.Body, ours.Body) {
+			if plain.Method != ours.Method || plain.URI != ours.URI || plain.Host != ours.Host ||
+				!bytes.Equal(plain.Body, ours.Body) {
 				t.Errorf("the upstream got\n%s %s %s %q behind the directive,\n%s %s %s %q behind plain Caddy",
 					ours.Method, ours.URI, ours.Host, ours.Body, plain.Method, plain.URI, plain.Host, plain.Body)
 			}
@@ -212,90 +216,96 @@ func TestUpstreamSeesWhatItWouldSeeBehindPlainCaddy(t *testing.T) {
 func TestPassThrough(t *testing.T) {
 	both := fronts(t)
 
-	each(t, both, "chunks of a response arrive before its end", func(t *testing.T, f *front, client *http.Client, origin string) {
-		resp, err := client.Do(f.request(t, "GET", origin+"/stream/down", nil))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		r := bufio.NewReader(resp.Body)
-		for i := range 3 {
-			if i > 0 {
-				f.up.Continue <- struct{}{}
-			}
-			line, err := r.ReadString('\n')
-			if want := fmt.Sprintf("data: %d\n", i); line != want || err != nil {
-				t.Fatalf("%q, %v, want %q", line, err, want)
-			}
-			r.ReadString('\n')
-		}
-	})
-
-	each(t, both, "an upload reaches the upstream before its end, whatever its size", func(t *testing.T, f *front, client *http.Client, origin string) {
-		body, w := io.Pipe()
-		req := f.request(t, "PUT", origin+"/stream/up", body)
-		req.Header.Set("Content-Type", "application/octet-stream")
-		drain(f.up.Progress)
-		type answer struct {
-			text string
-			err  error
-		}
-		answered := make(chan answer, 1)
-		go func() {
-			resp, err := client.Do(req)
-			if err != nil {
-				answered <- answer{err: err}
-				return
-			}
-			defer resp.Body.Close()
-			text, err := io.ReadAll(resp.Body)
-			answered <- answer{string(text), err}
-		}()
-		total := 0
-		for _, size := range []int{1, 1000, 100_000, 3_000_000} {
-			chunk := make([]byte, size)
-			rand.Read(chunk)
-			w.Write(chunk)
-			total += size
-			timeout := time.After(patience)
-			for got := 0; got < total; {
-				select {
-				case got = <-f.up.Progress:
-				case <-timeout:
-					t.Fatalf("the upstream has %d bytes of the first %d", got, total)
-				}
-			}
-		}
-		w.Close()
-		got := <-answered
-		if want := fmt.Sprintf("%d bytes", total); got.text != want || got.err != nil {
-			t.Errorf("%q, %v, want %q", got.text, got.err, want)
-		}
-	})
-
-	each(t, both, "a body is the same, byte for byte", func(t *testing.T, f *front, client *http.Client, origin string) {
-		for _, contentType := range []string{"", "application/octet-stream", formType, "multipart/form-data; boundary=x"} {
-			body := make([]byte, 200_000)
-			rand.Read(body)
-			if contentType == formType || contentType == "" {
-				body = []byte("a=%7e&&b+c=%20&=&" + strings.Repeat("d="+strings.Repeat("%C3%BC", 100)+"&", 200) + "a=")
-			}
-			req := f.request(t, "POST", origin+"/", bytes.NewReader(body))
-			if contentType != "" {
-				req.Header.Set("Content-Type", contentType)
-			}
-			f.up.take()
-			resp, err := client.Do(req)
+	each(t, both, "chunks of a response arrive before its end",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			resp, err := client.Do(f.request(t, "GET", origin+"/stream/down", nil))
 			if err != nil {
 				t.Fatal(err)
 			}
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			if got := f.up.last(t); resp.StatusCode != http.StatusOK || !bytes.Equal(got.Body, body) {
-				t.Errorf("%q: %s, and the upstream got %d bytes of %d, or others", contentType, resp.Status, len(got.Body), len(body))
+			defer resp.Body.Close()
+			r := bufio.NewReader(resp.Body)
+			for i := range 3 {
+				if i > 0 {
+					f.up.Continue <- struct{}{}
+				}
+				line, err := r.ReadString('\n')
+				if want := fmt.Sprintf("data: %d\n", i); line != want || err != nil {
+					t.Fatalf("%q, %v, want %q", line, err, want)
+				}
+				r.ReadString('\n')
 			}
-		}
-	})
+		})
+
+	each(t, both, "an upload reaches the upstream before its end, whatever its size",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			body, w := io.Pipe()
+			req := f.request(t, "PUT", origin+"/stream/up", body)
+			req.Header.Set("Content-Type", "application/octet-stream")
+			drain(f.up.Progress)
+			type answer struct {
+				text string
+				err  error
+			}
+			answered := make(chan answer, 1)
+			go func() {
+				resp, err := client.Do(req)
+				if err != nil {
+					answered <- answer{err: err}
+					return
+				}
+				defer resp.Body.Close()
+				text, err := io.ReadAll(resp.Body)
+				answered <- answer{string(text), err}
+			}()
+			total := 0
+			for _, size := range []int{1, 1000, 100_000, 3_000_000} {
+				chunk := make([]byte, size)
+				rand.Read(chunk)
+				w.Write(chunk)
+				total += size
+				timeout := time.After(patience)
+				for got := 0; got < total; {
+					select {
+					case got = <-f.up.Progress:
+					case <-timeout:
+						t.Fatalf("the upstream has %d bytes of the first %d", got, total)
+					}
+				}
+			}
+			w.Close()
+			got := <-answered
+			if want := fmt.Sprintf("%d bytes", total); got.text != want || got.err != nil {
+				t.Errorf("%q, %v, want %q", got.text, got.err, want)
+			}
+		})
+
+	each(t, both, "a body is the same, byte for byte",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			for _, contentType := range []string{"", "application/octet-stream", formType,
+				"multipart/form-data; boundary=x"} {
+				body := make([]byte, 200_000)
+				rand.Read(body)
+				if contentType == formType || contentType == "" {
+					body = []byte("a=%7e&&b+c=%20&=&" + strings.Repeat("d="+strings.Repeat("%C3%BC", 100)+"&", 200) +
+						"a=")
+				}
+				req := f.request(t, "POST", origin+"/", bytes.NewReader(body))
+				if contentType != "" {
+					req.Header.Set("Content-Type", contentType)
+				}
+				f.up.take()
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if got := f.up.last(t); resp.StatusCode != http.StatusOK || !bytes.Equal(got.Body, body) {
+					t.Errorf("%q: %s, and the upstream got %d bytes of %d, or others", contentType, resp.Status,
+						len(got.Body), len(body))
+				}
+			}
+		})
 
 	each(t, both, "trailers go both ways", func(t *testing.T, f *front, client *http.Client, origin string) {
 		req := f.request(t, "POST", origin+"/trailers", io.MultiReader(strings.NewReader("hello"))) // of unknown length
@@ -334,49 +344,55 @@ func TestPassThrough(t *testing.T) {
 		}
 	})
 
-	each(t, both, "Expect: 100-continue waits for the upstream", func(t *testing.T, f *front, client *http.Client, origin string) {
-		continued := false
-		trace := &httptrace.ClientTrace{Got100Continue: func() { continued = true }}
-		req := f.request(t, "POST", origin+"/", strings.NewReader("hello"))
-		req.Header.Set("Content-Type", "text/plain")
-		req.Header.Set("Expect", "100-continue")
-		f.up.take()
-		resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if got := f.up.last(t); !continued || string(got.Body) != "hello" {
-			t.Errorf("continued: %v, body %q", continued, got.Body)
-		}
-	})
-
-	each(t, both, "the upstream's own status reaches the client", func(t *testing.T, f *front, client *http.Client, origin string) {
-		for _, status := range []int{204, 301, 401, 404, 418, 500, 503} {
-			client := &http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-			resp, err := client.Do(f.request(t, "GET", fmt.Sprintf("%s/status/%d", origin, status), nil))
+	each(t, both, "Expect: 100-continue waits for the upstream",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			continued := false
+			trace := &httptrace.ClientTrace{Got100Continue: func() { continued = true }}
+			req := f.request(t, "POST", origin+"/", strings.NewReader("hello"))
+			req.Header.Set("Content-Type", "text/plain")
+			req.Header.Set("Expect", "100-continue")
+			f.up.take()
+			resp, err := client.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 			if err != nil {
 				t.Fatal(err)
 			}
+			io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
-			if resp.StatusCode != status || resp.Header.Get("X-Upstream") != "it was me" || resp.Header.Get("WWW-Authenticate") != "" {
-				t.Errorf("%s %v, want the upstream's %d", resp.Status, resp.Header, status)
+			if got := f.up.last(t); !continued || string(got.Body) != "hello" {
+				t.Errorf("continued: %v, body %q", continued, got.Body)
 			}
-		}
-	})
+		})
+
+	each(t, both, "the upstream's own status reaches the client",
+		func(t *testing.T, f *front, client *http.Client, origin string) {
+			for _, status := range []int{204, 301, 401, 404, 418, 500, 503} {
+				client := &http.Client{Transport: client.Transport,
+					CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+				resp, err := client.Do(f.request(t, "GET", fmt.Sprintf("%s/status/%d", origin, status), nil))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != status || resp.Header.Get("X-Upstream") != "it was me" ||
+					resp.Header.Get("WWW-Authenticate") != "" {
+					t.Errorf("%s %v, want the upstream's %d", resp.Status, resp.Header, status)
+				}
+			}
+		})
 
 	t.Run("a WebSocket", func(t *testing.T) {
 		for _, f := range both {
 			t.Run(map[bool]string{true: "plain Caddy", false: "behind the directive"}[f.plain], func(t *testing.T) {
 				conn, r := f.dial(t)
 				fmt.Fprintf(conn, "GET /switch HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-					"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", f.port, f.authorization())
+					"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", f.port,
+					f.authorization())
 				resp, err := http.ReadResponse(r, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+				if resp.StatusCode != http.StatusSwitchingProtocols ||
+					resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 					t.Fatalf("%s %v", resp.Status, resp.Header)
 				}
 				for range 3 {
@@ -413,8 +429,8 @@ func TestPassThrough(t *testing.T) {
 	})
 
 	t.Run("a refused request with Expect: 100-continue never reaches the upstream", func(t *testing.T) {
-		// Caddy, with the directive or without, answers such a request only when it has seen the body, which clients send
-		// after a while even without a 100.
+		// Caddy, with the directive or without, answers such a request only after the body, which
+		// clients send after a while even without a 100.
 		f := both[1]
 		client := f.client(t, false)
 		client.Transport.(*http.Transport).ExpectContinueTimeout = 100 * time.Millisecond
@@ -448,199 +464,4 @@ func drain(c chan int) {
 			return
 		}
 	}
-}
-
-func TestIdentityHeaders(t *testing.T) {
-	up := newUpstream(t)
-	srv := startServer(t, site{
-		OAuth1: "policy /public/* {\n\tanonymous\n}\npolicy {\n\tpermission READ_PUBLIC\n}",
-		More: `
-http://127.0.0.1:{{.Custom}} {
-	oauth1 {
-		insecure_plaintext_over_http
-		identity_headers {
-			user Remote-User
-			permission X-Scope
-		}
-	}
-	reverse_proxy {{.Upstream}} {
-		header_up X-Placeholders "{http.auth.user.id}|{http.auth.user.consumer}|{http.auth.user.permission}|{http.auth.user.context}"
-	}
-}`,
-		Vars: map[string]string{"Custom": freePort(t)},
-	}, up.URL)
-	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", object{"context": "firefox"})
-	credentials := "Authorization: " + authorization(plaintext(demoKey, demoSecret, tok)) + "\r\n"
-	genuine := []string{"X-Oauth-Consumer: demo", "X-Oauth-Context: firefox", "X-Oauth-Permission: READ_PUBLIC", "X-Oauth-Token: " + tok.Key, "X-Oauth-User: salgado"}
-
-	// identity sends a request by hand and returns what the upstream got that could be read as an identity.
-	identity := func(t *testing.T, port, request string) (lines []string, trailer http.Header) {
-		t.Helper()
-		up.take()
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(patience))
-		io.WriteString(conn, request)
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %s", resp.Status, body)
-		}
-		got := up.last(t)
-		for _, line := range got.Lines {
-			name := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(strings.SplitN(line, ":", 2)[0]))
-			if strings.HasPrefix(name, "x-oauth-") || name == "remote-user" || name == "x-scope" || name == "x-placeholders" {
-				lines = append(lines, line)
-			}
-		}
-		slices.Sort(lines)
-		return lines, got.Trailer
-	}
-	get := func(path, headers string) string {
-		return "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + srv.port + "\r\n" + headers + "\r\n"
-	}
-
-	t.Run("a signed request carries who signed it", func(t *testing.T) {
-		if got, _ := identity(t, srv.port, get("/", credentials)); !slices.Equal(got, genuine) {
-			t.Errorf("%q, want %q", got, genuine)
-		}
-	})
-	t.Run("a token without a context carries none", func(t *testing.T) {
-		plain := srv.issue(t, demoKey, "mark", "READ_PUBLIC", nil)
-		got, _ := identity(t, srv.port, get("/", "Authorization: "+authorization(plaintext(demoKey, demoSecret, plain))+"\r\n"))
-		for _, line := range got {
-			if name, value, _ := strings.Cut(line, ":"); name == "X-Oauth-Context" && strings.TrimSpace(value) != "" {
-				t.Errorf("%q", line)
-			}
-		}
-	})
-	t.Run("a user's name may be UTF-8", func(t *testing.T) {
-		tok := srv.issue(t, demoKey, "Jürgen ☃", "READ_PUBLIC", nil)
-		got, _ := identity(t, srv.port, get("/", "Authorization: "+authorization(plaintext(demoKey, demoSecret, tok))+"\r\n"))
-		if !slices.Contains(got, "X-Oauth-User: Jürgen ☃") {
-			t.Errorf("%q", got)
-		}
-	})
-	forged := []struct{ name, headers string }{
-		{"by its own name", "X-OAuth-User: mark\r\n"},
-		{"in lower case", "x-oauth-user: mark\r\nx-oauth-permission: WRITE_PRIVATE\r\n"},
-		{"in upper case", "X-OAUTH-USER: mark\r\n"},
-		{"with underscores", "X_OAuth_User: mark\r\n"},
-		{"with one underscore", "X-OAuth_User: mark\r\nX_OAuth-Token: k\r\n"},
-		{"with dots", "X.OAuth.User: mark\r\nX-OAuth.Context: c\r\n"},
-		{"repeated", "X-OAuth-User: mark\r\nX-OAuth-User: eve\r\n"},
-		{"empty", "X-OAuth-User:\r\n"},
-		{"all of them", "X-OAuth-User: a\r\nX-OAuth-Consumer: b\r\nX-OAuth-Permission: c\r\nX-OAuth-Context: d\r\nX-OAuth-Token: e\r\n"},
-		{"listed by Connection", "X-OAuth-User: mark\r\nConnection: X-OAuth-User, x-oauth-permission, X-OAuth-Token, close\r\n"},
-	}
-	for _, c := range forged {
-		t.Run("a forged one is replaced: "+c.name, func(t *testing.T) {
-			if strings.Contains(c.headers, "Connection:") {
-				want(t, "signed", srv.raw(t, get("/", c.headers+credentials)), http.StatusBadRequest, "")
-				return
-			}
-			if got, _ := identity(t, srv.port, get("/", c.headers+credentials)); !slices.Equal(got, genuine) {
-				t.Errorf("%q, want %q", got, genuine)
-			}
-		})
-		t.Run("a forged one of an anonymous request is removed: "+c.name, func(t *testing.T) {
-			got, _ := identity(t, srv.port, get("/public/a", c.headers))
-			for _, line := range got {
-				if _, value, _ := strings.Cut(line, ":"); strings.TrimSpace(value) != "" {
-					t.Errorf("%q", got)
-				}
-			}
-		})
-	}
-	t.Run("a forged trailer is removed, others stay", func(t *testing.T) {
-		for _, name := range []string{"X-OAuth-User", "x_oauth_user", "X.OAuth-Token"} {
-			_, trailer := identity(t, srv.port, "GET / HTTP/1.1\r\nHost: 127.0.0.1:"+srv.port+"\r\nContent-Type: text/plain\r\n"+credentials+
-				"Trailer: "+name+", X-Digest\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"+name+": mark\r\nX-Digest: abc\r\n\r\n")
-			for n := range trailer {
-				if n != "X-Digest" {
-					t.Errorf("the upstream got the trailer %v", trailer)
-				}
-			}
-			if trailer.Get("X-Digest") != "abc" {
-				t.Errorf("the upstream got the trailer %v", trailer)
-			}
-		}
-	})
-	t.Run("names of the site's own, and placeholders", func(t *testing.T) {
-		got, _ := identity(t, srv.names["Custom"], "GET / HTTP/1.1\r\nHost: 127.0.0.1:"+srv.names["Custom"]+"\r\nremote_user: mark\r\n"+credentials+"\r\n")
-		for _, want := range []string{"Remote-User: salgado", "X-Scope: READ_PUBLIC", "X-Placeholders: salgado|demo|READ_PUBLIC|firefox"} {
-			if !slices.Contains(got, want) {
-				t.Errorf("%q, want %q", got, want)
-			}
-		}
-		if slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "mark") }) {
-			t.Errorf("%q", got)
-		}
-	})
-}
-
-func TestCredentialsStopAtTheDirective(t *testing.T) {
-	up := newUpstream(t)
-	srv := startServer(t, site{
-		Handler: "reverse_proxy {{.Upstream}} {\n\theader_up X-Original {http.request.orig_uri}\n}",
-		More:    "http://127.0.0.1:{{.Keeps}} {\n\toauth1 {\n\t\tinsecure_plaintext_over_http\n\t\tkeep_authorization\n\t}\n\treverse_proxy {{.Upstream}}\n}",
-		Vars:    map[string]string{"Keeps": freePort(t)},
-	}, up.URL)
-	tok := srv.issue(t, demoKey, "salgado", "WRITE_PRIVATE", nil)
-	params := plaintext(demoKey, demoSecret, tok)
-	header := authorization(params)
-
-	t.Run("the Authorization header goes no further", func(t *testing.T) {
-		req := srv.request("GET", "/", nil)
-		req.Header.Set("Authorization", header)
-		got := parseReceived(t, srv.mustDo(t, req))
-		if values := got.Header.Values("Authorization"); len(values) > 0 {
-			t.Errorf("the upstream got Authorization: %q", values)
-		}
-	})
-	for _, c := range []struct{ name, before, after, want string }{
-		{"all of it", "", "", "/a%2Fb"},
-		{"after others", "x=%7e&y+z=%20&", "", "/a%2Fb?x=%7e&y+z=%20"},
-		{"before others", "", "&x=%7e&&=", "/a%2Fb?x=%7e&&="},
-		{"between others", "b=2&a=1&", "&a=%31", "/a%2Fb?b=2&a=1&a=%31"},
-	} {
-		t.Run("its part of the query goes no further, the rest as it was: "+c.name, func(t *testing.T) {
-			got := parseReceived(t, srv.mustDo(t, srv.request("GET", "/a%2Fb?"+c.before+form(params)+c.after, nil)))
-			if original := got.Header.Get("X-Original"); got.URI != c.want || original != c.want {
-				t.Errorf("the upstream got %s, and %s as the original, want %s", got.URI, original, c.want)
-			}
-		})
-	}
-	t.Run("another Authorization beside a signed query stays", func(t *testing.T) {
-		req := srv.request("GET", "/?"+form(params), nil)
-		req.Header.Set("Authorization", "Basic YTpi")
-		if got := parseReceived(t, srv.mustDo(t, req)); got.Header.Get("Authorization") != "Basic YTpi" {
-			t.Errorf("the upstream got %v", got.Header)
-		}
-	})
-	t.Run("a signed form stays as it is", func(t *testing.T) {
-		body := "b=%7e&" + form(params) + "&a=+"
-		req := srv.request("POST", "/", strings.NewReader(body))
-		req.Header.Set("Content-Type", formType)
-		if got := parseReceived(t, srv.mustDo(t, req)); string(got.Body) != body {
-			t.Errorf("the upstream got %s, want %s", got.Body, body)
-		}
-	})
-	t.Run("keep_authorization keeps it", func(t *testing.T) {
-		req, err := http.NewRequest("GET", "http://127.0.0.1:"+srv.names["Keeps"]+"/", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", header)
-		if got := parseReceived(t, srv.mustDo(t, req)); got.Header.Get("Authorization") != header {
-			t.Errorf("the upstream got %v", got.Header)
-		}
-	})
 }

@@ -5,11 +5,12 @@ import (
 	"testing"
 )
 
-// TestBehindAProxy: what clients sign when a real proxy in front takes a prefix away, or the port from Host.
+// TestBehindAProxy: the signed URL if a real proxy in front removes a prefix, or the port from
+// Host.
 func TestBehindAProxy(t *testing.T) {
 	for _, proxy := range []struct {
 		name, global, oauth1, front string
-		requests                    [][3]string // method, what the client asks for, what the upstream gets
+		requests                    [][3]string // the method, the client's request, the upstream's request
 	}{
 		{
 			"a prefix", "", "base_url http://127.0.0.1:{{.Front}}/api/v1",
@@ -28,7 +29,8 @@ func TestBehindAProxy(t *testing.T) {
 			[][3]string{{"GET", "/photos?size=a%20b", "/photos?size=a%20b"}},
 		},
 		{
-			"the port in X-Forwarded-Port, the host in X-Forwarded-Host", "servers {\n trusted_proxies static 127.0.0.0/8\n}", "",
+			"the port in X-Forwarded-Port, the host in X-Forwarded-Host",
+			"servers {\n trusted_proxies static 127.0.0.0/8\n}", "",
 			"reverse_proxy 127.0.0.1:{{.Port}} {\n header_up X-Forwarded-Host {http.request.host}\n" +
 				" header_up X-Forwarded-Port {http.request.port}\n}",
 			[][3]string{{"GET", "/photos", "/photos"}},

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// Every request is answered as if there were no reload, but for those whose connection Caddy's exchange of sockets ends before
-// they are handled: they are sent again (see unanswered). Each carries the same nonce again, so one that the server had taken
-// in, and lost, would not pass.
+// Every request is answered as if there were no reload. Caddy's exchange of sockets may end some
+// connections before their requests are handled; these requests are sent again (see unanswered).
+// Each has the same nonce again, so a request that the server had accepted and lost would not pass.
 func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	up := newQuickUpstream(t)
 	srv := startServer(t, site{}, up.URL)
@@ -57,8 +57,10 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	}
 	wg.Go(func() { // tokens are issued meanwhile, too
 		for !done.Load() {
-			status, answer, err := srv.adminDo("POST", "/oauth1/tokens", object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
-			// Caddy restarts its admin endpoint with every reload, and cuts its connections off: that is no answer, not a wrong one.
+			status, answer, err := srv.adminDo("POST", "/oauth1/tokens",
+				object{"consumer": demoKey, "user": "salgado", "permission": "READ_PUBLIC"})
+			// Caddy restarts its admin endpoint with every reload, and cuts its connections. A cut
+			// connection is no answer, and not a wrong one.
 			if err == nil && status != http.StatusCreated {
 				t.Errorf("the admin API: %d %v", status, answer)
 				return
@@ -67,7 +69,7 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	})
 
 	for i := range 10 {
-		// Each differs in what the app, the store and the directive hold.
+		// Each configuration differs in the settings of the app, the store and the directive.
 		s := site{
 			Store: "store badger {\n\tpath {{.Dir}}/store\n\tsync " + []string{"on", "off"}[i%2] + "\n}",
 			App: demoApp + fmt.Sprintf("consumer declared-%d {\n\tsecret s\n\ttwo_legged robot READ_PUBLIC\n}\naccess_token_lifetime %dh\ntimestamp_window %dm",
@@ -79,14 +81,17 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 			t.Errorf("reload %d: %v", i, err)
 			break
 		}
-		// The server of before may take connections until its shutdown has got to its socket, a moment after the load.
+		// The previous server may accept connections for a moment after the load, until its
+		// shutdown reaches its socket.
 		srv.waitUntil(fmt.Sprintf("the consumer that reload %d declares is known", i), func() error {
-			req := signer{Consumer: fmt.Sprintf("declared-%d", i), Secret: "s"}.sign(t, srv.request("GET", "/", nil), "")
+			req := signer{Consumer: fmt.Sprintf("declared-%d", i), Secret: "s"}.sign(t, srv.request("GET", "/", nil),
+				"")
 			return srv.mustDo(t, req).is(http.StatusOK, "ok")
 		})
 		if i > 0 {
 			srv.waitUntil(fmt.Sprintf("the consumer that reload %d no longer declares is unknown", i), func() error {
-				req := signer{Consumer: fmt.Sprintf("declared-%d", i-1), Secret: "s"}.sign(t, srv.request("GET", "/", nil), "")
+				req := signer{Consumer: fmt.Sprintf("declared-%d", i-1), Secret: "s"}.sign(t,
+					srv.request("GET", "/", nil), "")
 				got := srv.mustDo(t, req)
 				if want := fmt.Sprintf("reload %d", i); !strings.Contains(got.Header.Get("WWW-Authenticate"), want) {
 					return fmt.Errorf("WWW-Authenticate %q, want %s", got.Header.Get("WWW-Authenticate"), want)
@@ -103,7 +108,8 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	}
 	done.Store(true)
 	wg.Wait()
-	// A client holds no more connections at a time than there are clients, and each reload ends those that it had.
+	// There are at most as many connections at a time as clients, and each reload ends those of its
+	// moment.
 	if most := int64(10 * 6 * (6 + 1)); resent.Load() > most {
 		t.Errorf("%d requests were sent again, which is more than the %d that 10 reloads explain", resent.Load(), most)
 	}
@@ -119,7 +125,7 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 		srv.review(t, waiting.Key, "salgado", "READ_PUBLIC", nil)
 		w.want(w.exchange(waiting), http.StatusOK, "")
 	})
-	t.Run("a config that is wrong is refused, and the old one goes on", func(t *testing.T) {
+	t.Run("a wrong config is refused, and the old one stays in force", func(t *testing.T) {
 		err := srv.load(srv.caddyfile(site{OAuth1: "realm \"wrong\"\npolicy {\n\tpermission NO_SUCH_LEVEL\n}"}))
 		if err == nil || !strings.Contains(err.Error(), "NO_SUCH_LEVEL") {
 			t.Errorf("%v, want an error that names NO_SUCH_LEVEL", err)
@@ -164,7 +170,7 @@ func TestBesideARunningServer(t *testing.T) {
 		}
 		stillWorks(t)
 	})
-	t.Run("validate says what is wrong with another", func(t *testing.T) {
+	t.Run("validate names the mistake in another", func(t *testing.T) {
 		wrong := srv.site
 		wrong.OAuth1 = "policy {\n\tpermission NO_SUCH_LEVEL\n}"
 		out, err := run(t, "validate", "--config", srv.writeCaddyfile("wrong", wrong), "--adapter", "caddyfile")

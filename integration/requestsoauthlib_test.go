@@ -18,13 +18,13 @@ func TestRequestsOAuthlibSignsAwkwardRequests(t *testing.T) {
 	client.send = func(t *testing.T, origin, method string, s secrets, requests []awkward) []sent {
 		args := credentials(method, s)
 		args["do"] = "requests"
-		if strings.HasPrefix(method, "RSA-") { // oauthlib takes its time with a key: 0.1 s for each signature
+		if strings.HasPrefix(method, "RSA-") { // oauthlib is slow with a key: 0.1 s for each signature
 			requests = slices.DeleteFunc(requests, func(r awkward) bool { return !r.essential })
 		}
 		args["requests"], args["placements"] = requests, []string{"AUTH_HEADER", "QUERY"}
 		var inHeaderAndQuery, inBody []sent
 		drive(t, program, args, noQuestions(t), &inHeaderAndQuery)
-		// A body can take the credentials only where it is a form.
+		// Only a form can have the credentials in the body.
 		args["requests"], args["placements"] = slices.DeleteFunc(requests, func(r awkward) bool {
 			return r.Form == nil && r.ContentType != formType
 		}), []string{"BODY"}
@@ -42,7 +42,7 @@ func TestRequestsOAuthlibSendsABodyHash(t *testing.T) {
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 	requests := []awkward{
 		{Name: "JSON", Method: "POST", URL: srv.origin() + "/items", Body: `{"a":"b"}`, ContentType: "application/json"},
-		{Name: "nothing", Method: "GET", URL: srv.origin() + "/items"}, // needs none
+		{Name: "nothing", Method: "GET", URL: srv.origin() + "/items"}, // the request needs no signature
 	}
 	for _, c := range []struct {
 		name, method string
@@ -82,8 +82,8 @@ type flow struct {
 	Body          string `json:"body"`
 }
 
-// followsTheFlow runs a driver's three-legged flow, with a user who says yes on the authorize page, and checks what a
-// client has to see of it.
+// followsTheFlow runs a driver's three-legged flow, with a user who approves on the authorize page,
+// and checks that the client sees the right answers.
 func followsTheFlow(t *testing.T, srv *server, up *upstream, program []string, args object) {
 	t.Helper()
 	callback, _ := args["callback"].(string)
@@ -103,8 +103,10 @@ func followsTheFlow(t *testing.T, srv *server, up *upstream, program []string, a
 	if result.Confirmed != "true" {
 		t.Errorf("oauth_callback_confirmed %q, want true", result.Confirmed)
 	}
-	if result.WrongVerifier.Status != http.StatusUnauthorized || strings.TrimSpace(result.WrongVerifier.Body) != "Invalid OAuth verifier." {
-		t.Errorf("a wrong verifier got %d %q, want 401 Invalid OAuth verifier.", result.WrongVerifier.Status, result.WrongVerifier.Body)
+	if result.WrongVerifier.Status != http.StatusUnauthorized ||
+		strings.TrimSpace(result.WrongVerifier.Body) != "Invalid OAuth verifier." {
+		t.Errorf("a wrong verifier got %d %q, want 401 Invalid OAuth verifier.", result.WrongVerifier.Status,
+			result.WrongVerifier.Body)
 	}
 	if callback != "oob" && result.RedirectToken != requestToken {
 		t.Errorf("the callback got the token %q, want %q", result.RedirectToken, requestToken)
@@ -118,12 +120,13 @@ func followsTheFlow(t *testing.T, srv *server, up *upstream, program []string, a
 	}
 }
 
-// oauthlib decodes oauth_ values that it finds in a query or form once more than it encoded them, and so signs wrongly
-// where one holds an escape: here the callback.
+// oauthlib decodes the oauth_ values in a query or form once more than it encoded them. So it signs
+// wrongly if a value contains an escape: here the callback.
 func TestRequestsOAuthlibSignsACallbackWithAnEscapeWronglyOutsideTheHeader(t *testing.T) {
 	program := requestsOAuthlib(t)
 	srv := startServer(t, site{Handler: "respond ok"}, "")
-	for placement, want := range map[string]string{"AUTH_HEADER": "", "QUERY": "Invalid OAuth signature.", "BODY": "Invalid OAuth signature."} {
+	for placement, want := range map[string]string{"AUTH_HEADER": "", "QUERY": "Invalid OAuth signature.",
+		"BODY": "Invalid OAuth signature."} {
 		t.Run(placement, func(t *testing.T) {
 			var got struct{ Error string }
 			drive(t, program, object{
@@ -142,7 +145,8 @@ func TestRequestsOAuthlibFollowsTheThreeLeggedFlow(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{OAuth1: "signature_methods HMAC-SHA1 HMAC-SHA256 RSA-SHA256 PLAINTEXT"}, up.URL)
 	key := testKey()
-	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "rsa", "name": "RSA", "rsa_public_key": publicPEM(t, key)})
+	srv.mustAdmin(t, "POST", "/oauth1/consumers",
+		object{"key": "rsa", "name": "RSA", "rsa_public_key": publicPEM(t, key)})
 	shared := object{"consumer": demoKey, "consumer_secret": demoSecret}
 	for _, c := range []struct {
 		name, method, placement, callback string

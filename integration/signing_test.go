@@ -24,13 +24,14 @@ import (
 	"time"
 )
 
-// What follows is RFC 5849 as it is written, without a thought of speed or of attackers, and shares nothing with the
-// code under test: with it the tests sign, and judge what the foreign clients sign before the server does.
+// The code below follows RFC 5849 literally, without regard to speed or attackers, and shares
+// nothing with the code under test. The tests sign with it, and judge the signatures of foreign
+// clients with it before the server does.
 
 // A pair is a parameter.
 type pair struct{ name, value string }
 
-// escape is section 3.6.
+// escape implements section 3.6.
 func escape(s string) string {
 	const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 	var b strings.Builder
@@ -86,7 +87,7 @@ func headerPairs(header string) ([]pair, error) {
 	return pairs, nil
 }
 
-// baseString is section 3.4.1. The URI is what stands on the request line.
+// baseString implements section 3.4.1. The URI is the one on the request line.
 func baseString(method, scheme, host, uri string, pairs []pair) string {
 	path, _, _ := strings.Cut(uri, "?")
 	host = strings.ToLower(host)
@@ -109,13 +110,13 @@ func baseString(method, scheme, host, uri string, pairs []pair) string {
 
 var hashes = map[string]crypto.Hash{"SHA1": crypto.SHA1, "SHA256": crypto.SHA256, "SHA512": crypto.SHA512}
 
-// secrets are what a signature is made with: the shared secrets, or the key pair.
+// secrets are the keys of a signature: the shared secrets, or the key pair.
 type secrets struct {
 	consumer, token string
 	key             *rsa.PrivateKey
 }
 
-// signature is sections 3.4.2 to 3.4.4.
+// signature implements sections 3.4.2 to 3.4.4.
 func signature(method, base string, s secrets) (string, error) {
 	shared := escape(s.consumer) + "&" + escape(s.token)
 	kind, name, _ := strings.Cut(method, "-")
@@ -132,13 +133,13 @@ func signature(method, base string, s secrets) (string, error) {
 	case "RSA":
 		h := hashes[name].New()
 		h.Write([]byte(base))
-		sig, err := rsa.SignPKCS1v15(rand.Reader, s.key, hashes[name], h.Sum(nil)) // deterministic: comparable
+		sig, err := rsa.SignPKCS1v15(rand.Reader, s.key, hashes[name], h.Sum(nil)) // deterministic, and so comparable
 		return base64.StdEncoding.EncodeToString(sig), err
 	}
 	return "", fmt.Errorf("signature method %q", method)
 }
 
-// requestPairs are the parameters that a request's signature covers, wherever they stand.
+// requestPairs returns the parameters that a request's signature covers, from all places.
 func requestPairs(req *http.Request, rawQuery string, body []byte) ([]pair, error) {
 	pairs, err := headerPairs(req.Header.Get("Authorization"))
 	if err != nil {
@@ -159,8 +160,8 @@ func requestPairs(req *http.Request, rawQuery string, body []byte) ([]pair, erro
 	return pairs, nil
 }
 
-// judge says whether a request that came to a server in this process is signed as RFC 5849 has it: nil, or what is
-// wrong, with the base string.
+// judge checks whether a request to a server in this process is signed by RFC 5849. It returns nil,
+// or an error with the base string.
 func judge(r *http.Request, body []byte, s secrets) error {
 	_, query, _ := strings.Cut(r.RequestURI, "?")
 	pairs, err := requestPairs(r, query, body)
@@ -185,8 +186,8 @@ func judge(r *http.Request, body []byte, s secrets) error {
 	return nil
 }
 
-// A signer signs requests for the tests that are not about foreign clients. Its zero fields stand for HMAC-SHA1,
-// a fresh nonce and the time of day.
+// A signer signs requests for the tests that are not about foreign clients. Its zero fields stand
+// for HMAC-SHA1, a fresh nonce and the present time.
 type signer struct {
 	Consumer, Secret string
 	Token            token
@@ -195,7 +196,7 @@ type signer struct {
 	Extra            []pair // more oauth_ parameters
 }
 
-// params are the protocol parameters, without the signature.
+// params returns the protocol parameters, without the signature.
 func (s signer) params() []pair {
 	pairs := []pair{
 		{"oauth_consumer_key", s.Consumer},
@@ -209,7 +210,7 @@ func (s signer) params() []pair {
 	return append(pairs, s.Extra...)
 }
 
-// sign sets the Authorization header of a request whose body, where it is a form, is given.
+// sign sets the Authorization header of a request. form is its body, if that is a form.
 func (s signer) sign(t testing.TB, req *http.Request, form string) *http.Request {
 	t.Helper()
 	req.Header.Del("Authorization")
@@ -218,7 +219,8 @@ func (s signer) sign(t testing.TB, req *http.Request, form string) *http.Request
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := baseString(req.Method, req.URL.Scheme, cmp.Or(req.Host, req.URL.Host), req.URL.RequestURI(), append(covered, own...))
+	base := baseString(req.Method, req.URL.Scheme, cmp.Or(req.Host, req.URL.Host), req.URL.RequestURI(),
+		append(covered, own...))
 	sig, err := signature(cmp.Or(s.Method, "HMAC-SHA1"), base, secrets{consumer: s.Secret, token: s.Token.Secret})
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +238,7 @@ func authorization(pairs []pair) string {
 	return "OAuth " + strings.Join(parts, ", ")
 }
 
-// plaintext are the parameters of a PLAINTEXT request, which need no nonce and no timestamp.
+// plaintext returns the parameters of a PLAINTEXT request, which needs no nonce and no timestamp.
 func plaintext(consumer, consumerSecret string, tok token, more ...pair) []pair {
 	pairs := []pair{
 		{"oauth_consumer_key", consumer},
@@ -271,7 +273,8 @@ func readBody(r *http.Request) ([]byte, error) {
 	return body, err
 }
 
-// The example of RFC 5849 sections 3.4.1.1 and 3.4.1.3.1 (with erratum 2550), so that the judge is judged too.
+// The example of RFC 5849 sections 3.4.1.1 and 3.4.1.3.1 (with erratum 2550) tests the judge
+// itself.
 func TestTheJudgeReadsTheExampleOfRFC5849(t *testing.T) {
 	query, err1 := formPairs("b5=%3D%253D&a3=a&c%40=&a2=r%20b")
 	body, err2 := formPairs("c2&a3=2+q")
@@ -280,7 +283,8 @@ func TestTheJudgeReadsTheExampleOfRFC5849(t *testing.T) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
-	base := baseString("POST", "http", "EXAMPLE.COM:80", "/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b", slices.Concat(query, body, header))
+	base := baseString("POST", "http", "EXAMPLE.COM:80", "/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b",
+		slices.Concat(query, body, header))
 	const want = "POST&http%3A%2F%2Fexample.com%2Frequest&a2%3Dr%2520b%26a3%3D2%2520q%26a3%3Da%26b5%3D%253D%25253D%26c%2540%3D%26c2%3D%26" +
 		"oauth_consumer_key%3D9djdj82h48djs9d2%26oauth_nonce%3D7d8f3e4a%26oauth_signature_method%3DHMAC-SHA1%26" +
 		"oauth_timestamp%3D137131201%26oauth_token%3Dkkk9d7dh3k39sjv7"

@@ -31,8 +31,8 @@ type received struct {
 	Trailer http.Header `json:"trailer,omitempty"`
 }
 
-// An upstream is the API behind the site: a server of Go's net/http, which records what it gets. It answers with
-// what it got as JSON, except at
+// An upstream is the API behind the site: a server of Go's net/http, which records the requests. It
+// answers with the request as JSON, except at
 //
 //	/stream/down    three chunks, each but the first after the test has said so through Continue
 //	/stream/up      tells the test through Progress how much it has read so far
@@ -62,14 +62,14 @@ func newUpstream(t testing.TB) *upstream {
 	up.Config.Protocols = new(http.Protocols)
 	up.Config.Protocols.SetHTTP1(true)
 	up.Config.Protocols.SetUnencryptedHTTP2(true)
-	// One request a connection, so that what a connection carried is what a request was.
+	// One request per connection, so that the bytes of a connection are those of one request.
 	up.Config.SetKeepAlivesEnabled(false)
 	up.Start()
 	t.Cleanup(up.Close)
 	return up
 }
 
-// last returns what came last, and forgets all.
+// last returns the last request, and forgets all.
 func (up *upstream) last(t testing.TB) received {
 	t.Helper()
 	all := up.take()
@@ -79,7 +79,7 @@ func (up *upstream) last(t testing.TB) received {
 	return all[len(all)-1]
 }
 
-// take returns what came since the last take.
+// take returns the requests since the last take.
 func (up *upstream) take() []received {
 	up.mu.Lock()
 	defer up.mu.Unlock()
@@ -96,7 +96,8 @@ func (up *upstream) record(r received) {
 
 func (up *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got := received{
-		Method: r.Method, URI: r.RequestURI, Proto: r.Proto, Host: r.Host, Header: r.Header.Clone(), Lines: headerLines(r),
+		Method: r.Method, URI: r.RequestURI, Proto: r.Proto, Host: r.Host, Header: r.Header.Clone(),
+		Lines: headerLines(r),
 	}
 	rc := http.NewResponseController(w)
 	switch path := r.URL.Path; {
@@ -181,7 +182,7 @@ func (up *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// switchProtocols does the handshake of a WebSocket, then sends back what comes, without frames.
+// switchProtocols does the handshake of a WebSocket, and then echoes all bytes, without frames.
 func switchProtocols(w http.ResponseWriter, r *http.Request) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -200,7 +201,7 @@ func webSocketAccept(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// parseReceived reads what the upstream answered.
+// parseReceived reads the upstream's answer.
 func parseReceived(t testing.TB, r reply) received {
 	t.Helper()
 	if r.Status != http.StatusOK {
@@ -213,7 +214,7 @@ func parseReceived(t testing.TB, r reply) received {
 	return got
 }
 
-// header returns the lines of the header but for those named, to compare with another's.
+// headerBut returns the lines of the header except those named, to compare with another header.
 func (r received) headerBut(names ...string) []string {
 	return slices.DeleteFunc(slices.Clone(r.Lines), func(line string) bool {
 		name, _, _ := strings.Cut(line, ":")
@@ -221,7 +222,8 @@ func (r received) headerBut(names ...string) []string {
 	})
 }
 
-// A recordingConn keeps the first bytes that it carried, which net/http has parsed when a handler sees them.
+// A recordingConn keeps the first bytes that it carried. When a handler runs, net/http has parsed
+// them.
 type recordingConn struct {
 	net.Conn
 	mu   sync.Mutex
@@ -275,7 +277,7 @@ func newQuickUpstream(t testing.TB) *httptest.Server {
 	return up
 }
 
-// dial opens a connection to the site on which a test speaks HTTP by hand.
+// dial opens a connection to the site for HTTP by hand.
 func (srv *server) dial(t testing.TB) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn, err := net.Dial("tcp", "127.0.0.1:"+srv.port)
@@ -286,7 +288,7 @@ func (srv *server) dial(t testing.TB) (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReader(conn)
 }
 
-// A sightings is an upstream that remembers the paths which it was asked for.
+// A sightings is an upstream that remembers the requested paths.
 type sightings struct {
 	*httptest.Server
 	mu    sync.Mutex

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// The exchange walk by hand: what a client of Launchpad sees on its way from a consumer key to an access token, in
-// Launchpad's words. It is the walk of Launchpad's own page tests, and like them it sends one nonce and one fractional
-// timestamp with every request: under PLAINTEXT the endpoints have no use for either.
+// The exchange walk by hand: the answers that a client of Launchpad gets on its way from a consumer
+// key to an access token, in Launchpad's words. It is the walk of Launchpad's own page tests. Like
+// them it sends one nonce and one fractional timestamp with every request: with PLAINTEXT, the
+// endpoints ignore both.
 
 // A walker is a client that walks, with net/http and PLAINTEXT.
 type walker struct {
@@ -24,8 +25,9 @@ type walker struct {
 	secret   string
 }
 
-// sameForAll is what the walker sends with every request.
-var sameForAll = []pair{{"oauth_version", "1.0"}, {"oauth_timestamp", "1217548916.5"}, {"oauth_nonce", "4572616e48616d6d65724c61686176"}}
+// sameForAll are the parameters that the walker sends with every request.
+var sameForAll = []pair{{"oauth_version", "1.0"}, {"oauth_timestamp", "1217548916.5"},
+	{"oauth_nonce", "4572616e48616d6d65724c61686176"}}
 
 func (w walker) params(tok token, more ...pair) []pair {
 	return slices.Concat(plaintext(w.consumer, w.secret, tok), sameForAll, more)
@@ -55,7 +57,7 @@ func (w walker) exchange(tok token, more ...pair) reply {
 	return w.post("/+access-token", w.params(tok, more...))
 }
 
-// want checks an answer of an endpoint, and what all of them have in common, and returns the body.
+// want checks an answer of an endpoint, and the rules for all of them, and returns the body.
 func (w walker) want(r reply, status int, body string) string {
 	w.t.Helper()
 	if err := r.is(status, body); err != nil {
@@ -125,7 +127,8 @@ func TestExchangeWalk(t *testing.T) {
 	subtest("a token that waits for its review is 401, and can be exchanged after it", func(t *testing.T, w walker) {
 		tok := w.requestToken()
 		for range 3 {
-			w.want(w.exchange(tok), http.StatusUnauthorized, "Request token has not yet been reviewed. Try again later.")
+			w.want(w.exchange(tok), http.StatusUnauthorized,
+				"Request token has not yet been reviewed. Try again later.")
 		}
 		srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
 		w.want(w.exchange(tok), http.StatusOK, "")
@@ -141,7 +144,8 @@ func TestExchangeWalk(t *testing.T) {
 		tok := w.requestToken()
 		srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
 		stranger := walker{t, srv, demoKey, "not the secret"}
-		w.want(stranger.post("/+request-token", stranger.params(token{})), http.StatusUnauthorized, "Invalid OAuth signature.")
+		w.want(stranger.post("/+request-token", stranger.params(token{})), http.StatusUnauthorized,
+			"Invalid OAuth signature.")
 		w.want(stranger.exchange(tok), http.StatusUnauthorized, "Invalid OAuth signature.")
 		w.want(w.exchange(tok), http.StatusOK, "")
 	})
@@ -154,13 +158,15 @@ func TestExchangeWalk(t *testing.T) {
 		w.want(w.exchange(token{}), http.StatusUnauthorized, "No request token specified.")
 	})
 	subtest("an unknown token is 401", func(t *testing.T, w walker) {
-		w.want(w.exchange(token{"nobodyknowsme", "s"}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(w.exchange(token{"nobodyknowsme", "s"}), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 	})
 	subtest("a token of another consumer is 401, and stays good for its own", func(t *testing.T, w walker) {
 		srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "other", "name": "Other", "secret": "other's"})
 		tok := w.requestToken()
 		srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
-		w.want(walker{t, srv, "other", "other's"}.exchange(tok), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(walker{t, srv, "other", "other's"}.exchange(tok), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 		w.want(w.exchange(tok), http.StatusOK, "")
 	})
 	subtest("an unknown consumer is 401 at both endpoints", func(t *testing.T, w walker) {
@@ -169,11 +175,13 @@ func TestExchangeWalk(t *testing.T) {
 		w.want(unknown.exchange(token{}), http.StatusUnauthorized, "Unknown consumer.")
 	})
 	subtest("a request without a consumer key is 401", func(t *testing.T, w walker) {
-		w.want(w.post("/+request-token", []pair{{"oauth_signature_method", "PLAINTEXT"}, {"oauth_signature", "&"}}), http.StatusUnauthorized, "")
+		w.want(w.post("/+request-token", []pair{{"oauth_signature_method", "PLAINTEXT"}, {"oauth_signature", "&"}}),
+			http.StatusUnauthorized, "")
 		w.want(w.post("/+request-token", nil), http.StatusUnauthorized, "")
 	})
 	subtest("an access token is not a request token", func(t *testing.T, w walker) {
-		w.want(w.exchange(srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(w.exchange(srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 	})
 	subtest("a request token is not an access token", func(t *testing.T, w walker) {
 		tok := w.requestToken()
@@ -217,7 +225,7 @@ func TestExchangeWalk(t *testing.T) {
 func TestExchangeWalkWithAVerifier(t *testing.T) {
 	srv := startServer(t, site{Handler: `respond "from the upstream"`}, "")
 	const callback = "https://client.example/ready?a=b"
-	// reviewed makes a 1.0a token and has the user say yes to it, and returns the verifier.
+	// reviewed makes a 1.0a token, has the user approve it, and returns the verifier.
 	reviewed := func(w walker, callback string) (token, string) {
 		w.t.Helper()
 		tok := w.requestToken(pair{"oauth_callback", callback})
@@ -227,7 +235,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		}
 		redirect := mustParse(w.t, approved.Redirect)
 		query := redirect.Query()
-		if !strings.HasPrefix(approved.Redirect, callback+"&") || query.Get("oauth_token") != tok.Key || query.Get("a") != "b" {
+		if !strings.HasPrefix(approved.Redirect, callback+"&") || query.Get("oauth_token") != tok.Key ||
+			query.Get("a") != "b" {
 			w.t.Errorf("redirected to %s, want %s with oauth_token=%s", approved.Redirect, callback, tok.Key)
 		}
 		return tok, query.Get("oauth_verifier")
@@ -237,7 +246,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 	}
 
 	subtest("a request with oauth_callback is confirmed", func(t *testing.T, w walker) {
-		body := w.want(w.post("/+request-token", w.params(token{}, pair{"oauth_callback", callback})), http.StatusOK, "")
+		body := w.want(w.post("/+request-token", w.params(token{}, pair{"oauth_callback", callback})), http.StatusOK,
+			"")
 		if !regexp.MustCompile(`^oauth_token=\w{20}&oauth_token_secret=\w{80}&oauth_callback_confirmed=true$`).MatchString(body) {
 			t.Errorf("body %q", body)
 		}
@@ -252,7 +262,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		subtest(c.name+" verifier exchanges the token, once", func(t *testing.T, w walker) {
 			tok, verifier := reviewed(w, c.callback)
 			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusOK, "")
-			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+			w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized,
+				"The request token is unknown, or was used already.")
 		})
 	}
 	subtest("a missing or wrong verifier is 401, and the right one works after it", func(t *testing.T, w walker) {
@@ -267,7 +278,8 @@ func TestExchangeWalkWithAVerifier(t *testing.T) {
 		for range 5 {
 			w.want(w.exchange(tok, pair{"oauth_verifier", "wrong"}), http.StatusUnauthorized, "Invalid OAuth verifier.")
 		}
-		w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized, "The request token is unknown, or was used already.")
+		w.want(w.exchange(tok, pair{"oauth_verifier", verifier}), http.StatusUnauthorized,
+			"The request token is unknown, or was used already.")
 	})
 	subtest("a token without a callback needs no verifier", func(t *testing.T, w walker) {
 		tok := w.requestToken()
@@ -296,16 +308,18 @@ func TestExchangeWalkAfterExpiry(t *testing.T) {
 		w.want(w.exchange(granted), http.StatusForbidden, expired)
 		w.want(w.exchange(granted), http.StatusForbidden, expired)
 	})
-	t.Run("a token that was refused is refused first", func(t *testing.T) {
+	t.Run("a refused token is reported as refused, not as expired", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		w.want(w.exchange(refused), http.StatusForbidden, "End-user refused to authorize request token.")
 	})
-	t.Run("a token that was never reviewed waits first", func(t *testing.T) {
+	t.Run("an unreviewed token is reported as unreviewed, not as expired", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
-		w.want(w.exchange(waiting), http.StatusUnauthorized, "Request token has not yet been reviewed. Try again later.")
+		w.want(w.exchange(waiting), http.StatusUnauthorized,
+			"Request token has not yet been reviewed. Try again later.")
 	})
 	t.Run("a token that was never reviewed can't be reviewed any more", func(t *testing.T) {
-		status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+waiting.Key+"/review", object{"user": "salgado", "permission": "READ_PUBLIC"})
+		status, answer, err := srv.adminDo("POST", "/oauth1/request-tokens/"+waiting.Key+"/review",
+			object{"user": "salgado", "permission": "READ_PUBLIC"})
 		if err != nil || status/100 != 4 {
 			t.Errorf("%d %v %v, want 4xx", status, answer, err)
 		}
@@ -355,7 +369,8 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				w.want(send("/+access-token", w.params(tok)), http.StatusUnauthorized, "Request token has not yet been reviewed. Try again later.")
+				w.want(send("/+access-token", w.params(tok)), http.StatusUnauthorized,
+					"Request token has not yet been reviewed. Try again later.")
 				srv.review(t, tok.Key, "salgado", "READ_PUBLIC", nil)
 				w.want(send("/+access-token", w.params(tok)), http.StatusOK, "")
 			})
@@ -377,7 +392,8 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		s := signer{Consumer: demoKey, Secret: demoSecret, Nonce: newNonce()}
 		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusOK, "")
-		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusUnauthorized, "This nonce has been used already.")
+		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusUnauthorized,
+			"This nonce has been used already.")
 	})
 	t.Run("parameters in two places are 400", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
@@ -385,13 +401,14 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 		req.Header.Set("Authorization", authorization(w.params(token{})))
 		w.want(srv.mustDo(t, req), http.StatusBadRequest, "")
 	})
-	t.Run("a parameter that is there twice is 400", func(t *testing.T) {
+	t.Run("a repeated parameter is 400", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
 		w.want(w.post("/+request-token", w.params(token{}, pair{"oauth_nonce", "another"})), http.StatusBadRequest, "")
 	})
 	t.Run("an unknown signature method is 400", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
-		w.want(w.post("/+request-token", []pair{{"oauth_consumer_key", demoKey}, {"oauth_signature_method", "MD5"}, {"oauth_signature", "x"}}), http.StatusBadRequest, "")
+		w.want(w.post("/+request-token", []pair{{"oauth_consumer_key", demoKey}, {"oauth_signature_method", "MD5"},
+			{"oauth_signature", "x"}}), http.StatusBadRequest, "")
 	})
 }
 
@@ -402,7 +419,8 @@ func TestEndpointsAnswerOtherMethodsWith405(t *testing.T) {
 			t.Run(method+" "+endpoint, func(t *testing.T) {
 				got := srv.mustDo(t, srv.request(method, endpoint, nil))
 				allowed := strings.Split(strings.ReplaceAll(got.Header.Get("Allow"), " ", ""), ",")
-				if got.Status != http.StatusMethodNotAllowed || !slices.Contains(allowed, "GET") || !slices.Contains(allowed, "POST") {
+				if got.Status != http.StatusMethodNotAllowed || !slices.Contains(allowed, "GET") ||
+					!slices.Contains(allowed, "POST") {
 					t.Errorf("%d with Allow %q, want 405 with GET and POST", got.Status, allowed)
 				}
 			})
@@ -414,7 +432,7 @@ func TestTheRealmIsAlwaysWellFormed(t *testing.T) {
 	for realm, want := range map[string]string{
 		"":                 `OAuth realm="127.0.0.1`,
 		"My API":           `OAuth realm="My API"`,
-		`say \"hi\" \\o/ `: ``, // whatever the Caddyfile makes of it, the challenge has to be well formed
+		`say \"hi\" \\o/ `: ``, // the challenge must be well formed, however the Caddyfile reads this
 		"Größe":            ``,
 	} {
 		t.Run(fmt.Sprintf("%q", realm), func(t *testing.T) {
@@ -426,7 +444,8 @@ func TestTheRealmIsAlwaysWellFormed(t *testing.T) {
 			for _, uri := range []string{"/+request-token", "/api"} {
 				got := srv.mustDo(t, srv.request("GET", uri, nil))
 				header := got.Header.Get("WWW-Authenticate")
-				if got.Status != http.StatusUnauthorized || !challenge.MatchString(header) || !strings.HasPrefix(header, want) {
+				if got.Status != http.StatusUnauthorized || !challenge.MatchString(header) ||
+					!strings.HasPrefix(header, want) {
 					t.Errorf("%s: %d with WWW-Authenticate: %s, want 401 with %s", uri, got.Status, header, want)
 				}
 			}
@@ -448,7 +467,7 @@ func TestTheRealmIsAlwaysWellFormed(t *testing.T) {
 	})
 }
 
-// The refusals of API requests, in Launchpad's words: its clients look for them.
+// The refusals of API requests, in Launchpad's words: its clients look for these words.
 func TestRefusalsOfAPIRequests(t *testing.T) {
 	up := newUpstream(t)
 	srv := startServer(t, site{}, up.URL)
@@ -491,7 +510,7 @@ func TestRefusalsOfAPIRequests(t *testing.T) {
 		{"a nonce that was used", replayed, "GET", 401, "This nonce has been used already."},
 		{"a timestamp of an hour ago", with(func(s *signer) { s.Timestamp = fmt.Sprint(time.Now().Add(-time.Hour).Unix()) }), "GET", 401, "Timestamp appears to come from bad system clock."},
 		{"a timestamp in an hour", with(func(s *signer) { s.Timestamp = fmt.Sprint(time.Now().Add(time.Hour).Unix()) }), "GET", 401, "Timestamp appears to come from bad system clock."},
-		{"a timestamp that is none", with(func(s *signer) { s.Timestamp = "1217548916.5" }), "GET", 400, ""},
+		{"an invalid timestamp", with(func(s *signer) { s.Timestamp = "1217548916.5" }), "GET", 400, ""},
 		{"an oauth_version that is unknown", with(func(s *signer) { s.Extra = []pair{{"oauth_version", "2.0"}} }), "GET", 400, ""},
 		{"a level that only reads, on POST", good, "POST", 403, ""},
 	} {
@@ -546,7 +565,7 @@ func TestWithoutInsecurePlaintextOverHTTP(t *testing.T) {
 			t.Errorf("%s, want 4xx", resp.Status)
 		}
 	})
-	t.Run("HMAC-SHA1 is not", func(t *testing.T) {
+	t.Run("HMAC-SHA1 is accepted without TLS", func(t *testing.T) {
 		req, err := http.NewRequest("POST", other.String(), nil)
 		if err != nil {
 			t.Fatal(err)

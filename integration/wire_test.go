@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// A wire stands between a client and the server and keeps every byte that goes either way, so that
-// a test sees what a client really sent, and what it was answered, whatever the client says of it.
+// A wire stands between a client and the server and keeps every byte in both directions. So a test
+// sees the real requests and answers, and need not trust the client.
 type wire struct {
 	net.Listener
 	server string // host and port
@@ -22,14 +22,14 @@ type wire struct {
 	calls []*call
 }
 
-// A call is a connection: what the client has sent on it, and what it was answered.
+// A call is a connection: the bytes that the client sent on it, and the answers.
 type call struct {
 	mu       sync.Mutex
 	up, down bytes.Buffer
 	conns    [2]net.Conn
 }
 
-// An exchange is a request and its answer. Wrong is what a judge says of the request's signature.
+// An exchange is a request and its answer. Wrong is a judge's objection to the request's signature.
 type exchange struct {
 	*http.Request
 	body   []byte
@@ -72,8 +72,8 @@ func (w *wire) serve() {
 	}
 }
 
-// carry copies one direction. It keeps bytes before it passes them on: what has been answered has
-// been kept.
+// carry copies one direction. It keeps bytes before it passes them on, so every answered byte is
+// kept.
 func (c *call) carry(to, from net.Conn, kept *bytes.Buffer) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -100,8 +100,8 @@ func (w *wire) close() {
 	}
 }
 
-// exchanges reads what went over the wire, connection after connection. Of a request or an answer
-// that broke off, it keeps what was there: the status is 0 where no answer came.
+// exchanges reads the bytes on the wire, connection after connection. It keeps a request or an
+// answer that broke off, as far as it came. Without an answer the status is 0.
 func (w *wire) exchanges() []*exchange {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -125,7 +125,7 @@ func (w *wire) exchanges() []*exchange {
 	return all
 }
 
-// readAnswer reads an answer, after whatever 1xx comes before it.
+// readAnswer reads an answer, after any 1xx answers before it.
 func readAnswer(r *bufio.Reader, req *http.Request) (status int, body []byte, err error) {
 	for {
 		resp, err := http.ReadResponse(r, req)
@@ -140,9 +140,8 @@ func readAnswer(r *bufio.Reader, req *http.Request) (status int, body []byte, er
 	}
 }
 
-// The matrix believes the wire, so the wire is tried with what a parser may stumble over: several
-// requests on a connection, an interim answer, a body without a length, and a path that is not
-// plain.
+// The matrix relies on the wire, so the wire is tested with difficult input: several requests on a
+// connection, an interim answer, a body without a length, and a path that is not plain.
 func TestTheWireKeepsWhatWentOver(t *testing.T) {
 	t.Parallel()
 	up := newQuickUpstream(t)

@@ -11,7 +11,7 @@
 //	module.go       what a store's Caddy module must do, and may do: how to write another store
 //	key.go          new keys and secrets, from crypto/rand
 //
-// imports_test.go holds what each of these packages may import.
+// integration/imports_test.go holds the list of imports that each of these packages may have.
 //
 // Records that a Store returns are shared: never write to them. To change one, change a copy and
 // give that back.

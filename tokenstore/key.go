@@ -19,8 +19,8 @@ func NewSecret() string { return randomString(80) }
 // NewVerifier returns a new oauth_verifier that a person can type: 12 characters, 67 bits.
 func NewVerifier() string { return randomString(12) }
 
-// Legible reports whether every character of a key can be seen, ASCII's space aside: so that a person
-// can tell it from another key.
+// Legible reports whether every character of a key can be seen, ASCII's space aside: so that a
+// person can tell it from another key.
 func Legible(key string) bool {
 	return !strings.ContainsFunc(key, func(r rune) bool {
 		return !unicode.IsPrint(r) || r == brailleBlank ||

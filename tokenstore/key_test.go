@@ -33,8 +33,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Each character is as likely as every other: chi squared of 49 degrees of freedom is above 120
-// once in ten million runs, and was above 20,000 with a plain modulo of a byte.
+// Each character is as likely as every other. Chi squared of 49 degrees of freedom is above 120
+// once in ten million runs; with a plain modulo of a byte it was above 20,000.
 func TestKeysAreFair(t *testing.T) {
 	const n = 1_000_000
 	var count [256]int

@@ -29,7 +29,7 @@ const DefaultModule = "badger"
 // closes it (Store.Close) with the last of them.
 //
 // A Module, or its Store, may have optional capabilities, which the app finds by type assertion:
-// see Describer and Statter.
+// see Describer, Statter and CredentialFinder.
 type Module interface {
 	// PoolKey names what must not be opened twice: a directory, a cluster. It begins with the
 	// store's name, and has nothing in it that can be changed by a reload. It is called before
@@ -64,4 +64,14 @@ type Stat struct {
 	// request_tokens, nonces.
 	Name  string
 	Value int64
+}
+
+// A CredentialFinder is a Store that finds both records of a signed request in one step. A store
+// should be one if each look-up is a round trip.
+type CredentialFinder interface {
+	// Credentials returns what Consumer and AccessToken return for the two keys. A record that is
+	// not there is nil, and no error: the one may be there without the other, and a request with an
+	// unknown consumer is refused with other words than a request with an unknown token. Every
+	// other error is about both. The work is the same whether the records are there or not.
+	Credentials(ctx context.Context, consumer, token string) (*Consumer, *AccessToken, error)
 }

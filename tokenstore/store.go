@@ -102,8 +102,11 @@ type Filter struct {
 //
 // When a method that writes returns without an error, what it wrote is durable: it survives the end
 // of the process and a power cut. (An accepted nonce survives the end of the process; whether it
-// survives a power cut is for the store's options to say.) Every later call sees it, on any replica
-// of the same store.
+// survives a power cut is for the store's options to say.) Every later call sees it. Replicas are
+// Stores of several processes that share what is stored. Another replica may show for a while what
+// was before; the store's documentation says how long, and storetest holds it to that. Whatever may
+// happen only once happens once for all replicas: a nonce is used, a request token is reviewed and
+// exchanged, a key is taken.
 //
 // Lists are ordered by key, hold at most limit records, and begin after the key `after`; next is
 // what to give as `after` for the next page, or empty at the end. A limit below 1 is an error.
@@ -113,7 +116,9 @@ type Store interface {
 	// CreateConsumer adds a consumer. ErrExists; ErrTooManyConsumers for a self-registered one.
 	CreateConsumer(ctx context.Context, c *Consumer) error
 	// UpdateConsumer changes a consumer. It calls change with a copy, which is stored unless change
-	// returns an error. No other update happens in between. The key can't change. ErrNotFound.
+	// returns an error. No other update happens in between: a store may let it wait, or call change
+	// again with a copy of what the other update stored. So change has no effect but on its copy,
+	// and does not call the store. The key can't change. ErrNotFound.
 	UpdateConsumer(ctx context.Context, key string, change func(*Consumer) error) (*Consumer, error)
 	// DeleteConsumer removes a consumer and all its tokens, as Revoke does. A consumer of the same
 	// key may be added as soon as it has returned, and has none of them. ErrNotFound.

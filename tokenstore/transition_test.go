@@ -38,9 +38,10 @@ func TestWithReview(t *testing.T) {
 	}
 }
 
-// The same user's same answer leaves the token as the first one did; every other answer is refused.
+// The same answer of the same user leaves the token unchanged. Every other answer is refused.
 func TestWithReviewAgain(t *testing.T) {
-	first := Review{User: "alice", Permission: "READ_PUBLIC", Context: "c", Verifier: "first", Time: now, Expires: now.Add(time.Hour)}
+	first := Review{User: "alice", Permission: "READ_PUBLIC", Context: "c", Verifier: "first", Time: now,
+		Expires: now.Add(time.Hour)}
 	later := now.Add(20 * time.Millisecond)
 	answer := func(change func(*Review)) Review {
 		r := first
@@ -58,7 +59,7 @@ func TestWithReviewAgain(t *testing.T) {
 		"for ever, both times":               {Review{User: "alice", Permission: "P", Time: now}, Review{User: "alice", Permission: "P", Time: later}, nil},
 		"another user":                       {first, answer(func(r *Review) { r.User = "bob" }), ErrAlreadyReviewed},
 		"another level":                      {first, answer(func(r *Review) { r.Permission = "WRITE_PUBLIC" }), ErrAlreadyReviewed},
-		"a refusal of what was granted":      {first, answer(func(r *Review) { r.Permission = Unauthorized }), ErrAlreadyReviewed},
+		"a refusal after a grant":            {first, answer(func(r *Review) { r.Permission = Unauthorized }), ErrAlreadyReviewed},
 		"another context":                    {first, answer(func(r *Review) { r.Context = "d" }), ErrAlreadyReviewed},
 		"another lifetime":                   {first, answer(func(r *Review) { r.Expires = later.Add(2 * time.Hour) }), ErrAlreadyReviewed},
 		"for ever, after a while":            {first, answer(func(r *Review) { r.Expires = time.Time{} }), ErrAlreadyReviewed},
@@ -90,21 +91,21 @@ func TestExchange(t *testing.T) {
 		verifier string
 		want     error
 	}{
-		"a granted token is exchanged":                     {RequestToken{Review: granted, Expires: later}, "", nil},
-		"Launchpad's flow has no verifier":                 {RequestToken{Review: granted, Expires: later}, "whatever", nil},
-		"OAuth Core 1.0a 6.3.1: with the right verifier":   {RequestToken{Callback: "oob", Review: verified, Expires: later}, "right", nil},
-		"OAuth Core 1.0a 6.3.1: not with a wrong one":      {RequestToken{Callback: "oob", Review: verified, Expires: later}, "wrong", ErrVerifier},
-		"OAuth Core 1.0a 6.3.1: nor without one":           {RequestToken{Callback: "oob", Review: verified, Expires: later}, "", ErrVerifier},
-		"a callback named at the page: with its verifier":  {RequestToken{Review: verified, Expires: later}, "right", nil},
-		"a callback named at the page: not without it":     {RequestToken{Review: verified, Expires: later}, "", ErrVerifier},
-		"a token that waits is not reviewed":               {RequestToken{Expires: later}, "", ErrNotReviewed},
-		"a token that waited too long is not reviewed":     {RequestToken{Expires: now}, "", ErrNotReviewed},
-		"a refused token is refused":                       {RequestToken{Review: &Review{Permission: Unauthorized}, Expires: later}, "", ErrRefused},
-		"refused comes before expired":                     {RequestToken{Review: &Review{Permission: Unauthorized}, Expires: now}, "", ErrRefused},
-		"refused comes before a wrong verifier":            {RequestToken{Callback: "oob", Review: &Review{Permission: Unauthorized}, Expires: later}, "", ErrRefused},
-		"at its end it is expired":                         {RequestToken{Review: granted, Expires: now}, "", ErrExpired},
-		"expired comes before a wrong verifier":            {RequestToken{Callback: "oob", Review: verified, Expires: now}, "wrong", ErrExpired},
-		"a verifier is not matched by what it begins with": {RequestToken{Callback: "oob", Review: verified, Expires: later}, "righ", ErrVerifier},
+		"a granted token is exchanged":                    {RequestToken{Review: granted, Expires: later}, "", nil},
+		"Launchpad's flow has no verifier":                {RequestToken{Review: granted, Expires: later}, "whatever", nil},
+		"OAuth Core 1.0a 6.3.1: with the right verifier":  {RequestToken{Callback: "oob", Review: verified, Expires: later}, "right", nil},
+		"OAuth Core 1.0a 6.3.1: not with a wrong one":     {RequestToken{Callback: "oob", Review: verified, Expires: later}, "wrong", ErrVerifier},
+		"OAuth Core 1.0a 6.3.1: nor without one":          {RequestToken{Callback: "oob", Review: verified, Expires: later}, "", ErrVerifier},
+		"a callback named at the page: with its verifier": {RequestToken{Review: verified, Expires: later}, "right", nil},
+		"a callback named at the page: not without it":    {RequestToken{Review: verified, Expires: later}, "", ErrVerifier},
+		"a token that waits is not reviewed":              {RequestToken{Expires: later}, "", ErrNotReviewed},
+		"a token that waited too long is not reviewed":    {RequestToken{Expires: now}, "", ErrNotReviewed},
+		"a refused token is refused":                      {RequestToken{Review: &Review{Permission: Unauthorized}, Expires: later}, "", ErrRefused},
+		"refused comes before expired":                    {RequestToken{Review: &Review{Permission: Unauthorized}, Expires: now}, "", ErrRefused},
+		"refused comes before a wrong verifier":           {RequestToken{Callback: "oob", Review: &Review{Permission: Unauthorized}, Expires: later}, "", ErrRefused},
+		"at its end it is expired":                        {RequestToken{Review: granted, Expires: now}, "", ErrExpired},
+		"expired comes before a wrong verifier":           {RequestToken{Callback: "oob", Review: verified, Expires: now}, "wrong", ErrExpired},
+		"a verifier is not matched by its beginning":      {RequestToken{Callback: "oob", Review: verified, Expires: later}, "righ", ErrVerifier},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.token.Consumer = "k"

@@ -83,7 +83,7 @@ func TestClientAddresses(t *testing.T) {
 		if err := (&Client{Address: address}).Do(t.Context(), "GET", "/", nil, nil); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}
-		if got := origin.Load(); got != "127.0.0.1 " { // what Caddy accepts at a socket
+		if got := origin.Load(); got != "127.0.0.1 " { // Caddy accepts this at a socket
 			t.Errorf("%s: host and origin %q", address, got)
 		}
 	}
@@ -94,7 +94,7 @@ func TestClientAddresses(t *testing.T) {
 		"unix//nowhere": "performing request: ",
 	} {
 		c := &Client{Address: address}
-		for range 2 { // the second call knows it, too
+		for range 2 { // the second call uses the known address
 			if err := c.Do(t.Context(), "GET", "/", nil, nil); err == nil ||
 				!strings.HasPrefix(err.Error(), want) {
 				t.Errorf("%s: got %v, want %q", address, err, want)

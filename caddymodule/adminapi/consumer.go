@@ -39,7 +39,7 @@ type NewConsumer struct {
 }
 
 // A Rotation is the body that asks for a new secret. Without a Secret one is made. Overlap is the
-// time for which the old one works on, such as 24h or 7d; by default it ends at once.
+// time for which the old one still works, such as 24h or 7d; by default it ends at once.
 type Rotation struct {
 	Overlap string  `json:"overlap,omitempty"`
 	Secret  *string `json:"secret,omitempty"`

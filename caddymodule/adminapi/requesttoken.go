@@ -18,7 +18,7 @@ type RequestToken struct {
 	Callback string    `json:"callback,omitempty"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`
-	// What the review said.
+	// The user's answer.
 	User         string    `json:"user,omitempty"`
 	Permission   string    `json:"permission,omitempty"`
 	Context      string    `json:"context,omitempty"`

@@ -77,12 +77,12 @@ type Setting struct {
 
 // Settings are all of them, in the order in which they are shown. Nobody may change them.
 var Settings = []Setting{
-	{"name", "name", "Name", "What people read on the authorize page", "the key",
+	{"name", "name", "Name", "The name on the authorize page", "the key",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) { return &s.Name, &c.Name }, nil},
 	{"homepage", "homepage", "Homepage", "The application's website", "none",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) { return &s.Homepage, &c.Homepage },
 		checkHomepage},
-	{"contact", "contact", "Contact", "Who answers for the application: an e-mail address, or a URL", "none",
+	{"contact", "contact", "Contact", "The contact for the application: an e-mail address, or a URL", "none",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) { return &s.Contact, &c.Contact },
 		checkContact},
 	{"signature_methods", "signature-method", "Signs with", "A method that the consumer may sign with",
@@ -106,7 +106,7 @@ var Settings = []Setting{
 			return &s.CallbacksIgnoreQuery, &c.CallbacksIgnoreQuery
 		}, nil},
 	{"default_callback", "default-callback", "",
-		"Send the browser to the one registered callback where the consumer names none, or oob",
+		"Send the browser to the registered callback if the consumer names none, or oob",
 		"Launchpad's polling, or a code to type in",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) {
 			return &s.DefaultCallback, &c.DefaultCallback
@@ -116,7 +116,7 @@ var Settings = []Setting{
 			return &s.Permissions, &c.Permissions
 		}, nil},
 	{"two_legged", "two-legged", "Two-legged",
-		"The user whom the consumer acts for when it signs without a token", "nobody",
+		"The user that the consumer acts for when it signs without a token", "nobody",
 		func(s *ConsumerSettings, c *tokenstore.Consumer) (any, any) { return &s.TwoLegged, &c.TwoLegged },
 		nil},
 	{"expires", "expires", "Expires",
@@ -234,7 +234,7 @@ func checkContact(contact string) error {
 }
 
 func checkRSAPublicKey(pem string) error {
-	if _, err := oauth1.ParseRSAPublicKey(pem); err != nil {
+	if _, err := oauth1.ParsePublicKey(pem); err != nil {
 		return fmt.Errorf("rsa_public_key: %w", err)
 	}
 	return nil

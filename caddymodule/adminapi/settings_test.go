@@ -9,14 +9,14 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// notSettings are the fields of a stored consumer that nobody sets by their names in a
-// configuration, or that are no settings for all surfaces.
+// notSettings are the fields of a stored consumer that a configuration does not set by name, or
+// that are not settings on all surfaces.
 var notSettings = map[string]bool{
 	"Key": true, "Secret": true, "PreviousSecret": true, "PreviousSecretExpires": true,
 	"Disabled": true, "SelfRegistered": true, "Created": true,
 }
 
-// TestSettingsNameTheirFields: each setting has a field of its own in both structs, of the same
+// TestSettingsNameTheirFields: each setting has a field of its own in both structs, with the same
 // name, and each field of both has a setting.
 func TestSettingsNameTheirFields(t *testing.T) {
 	t.Parallel()
@@ -55,11 +55,11 @@ func TestSettingsNameTheirFields(t *testing.T) {
 		}
 	}
 	if SettingByOption("key") != nil || SettingByFlag("") != nil {
-		t.Error("found what is no setting")
+		t.Error("found a field that is not a setting")
 	}
 }
 
-// fieldAt is the name of the struct's field that a pointer points to.
+// fieldAt returns the name of the struct's field that a pointer points to.
 func fieldAt(of reflect.Value, pointer any) string {
 	for field, value := range of.Fields() {
 		if value.Addr().Interface() == pointer {
@@ -69,8 +69,8 @@ func fieldAt(of reflect.Value, pointer any) string {
 	return ""
 }
 
-// TestSettingsAreStored: what is applied to a consumer comes back as it was, and without a setting
-// the consumer loses what it had.
+// TestSettingsAreStored: settings that are applied to a consumer are read back unchanged. A missing
+// setting clears the consumer's value.
 func TestSettingsAreStored(t *testing.T) {
 	t.Parallel()
 	given := ConsumerSettings{
@@ -104,7 +104,7 @@ func TestSettingsAreStored(t *testing.T) {
 	}
 	bare := tokenstore.Consumer{Key: "k", Secret: "s", Disabled: true, Created: created}
 	if !reflect.DeepEqual(c, bare) {
-		t.Errorf("set back: got %+v", c)
+		t.Errorf("reset: got %+v", c)
 	}
 	if err := (&ConsumerSettings{Expires: "soon"}).Apply(&c); err == nil ||
 		err.Error() != `expires "soon": must be a time such as 2027-01-31T00:00:00Z, or a date` {
@@ -117,7 +117,7 @@ func TestCheckSettings(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		consumer tokenstore.Consumer
-		want     string // empty: it is accepted
+		want     string // empty if it is accepted
 	}{
 		{"nothing is said", tokenstore.Consumer{}, ""},
 		{"a homepage", tokenstore.Consumer{Homepage: "http://a.test"}, ""},

@@ -17,17 +17,16 @@ func Register(policies Policies) {
 Manages the consumers and tokens of the oauth1 app, and helps to debug
 OAuth 1.0a signatures.
 
-The commands that manage work on a running Caddy, by way of its admin API at
-'` + caddy.DefaultAdminListen + `'. Name another --address, or use --config to have it
-read from your configuration. All of them print text for people, or with
---json what the API answered.
+The managing commands call the admin API of a running Caddy, which listens at
+'` + caddy.DefaultAdminListen + `'. Give another address with --address, or have
+--config read it from your configuration. The commands print text for people,
+or with --json the answer of the API.
 
-A secret is shown once, by the command that made it. Secrets that you have
-already are read from standard input, never from the command line, where other
-users of the computer could see them; they are not shown again.
+A secret is shown once, by the command that made it. Existing secrets are read
+from standard input, never from the command line, where other users of the
+computer could see them. They are not shown again.
 
-'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' work by themselves, without
-a running Caddy.
+'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' need no running Caddy.
 
 ` + exitCodesHelp,
 		CobraFunc: func(root *cobra.Command) { Build(root, policies) },
@@ -41,8 +40,8 @@ func Build(root *cobra.Command, policies Policies) {
   $ curl -H "$(caddy oauth1 sign GET https://api.example.com/items --consumer ci-bot)" https://api.example.com/items`
 	addSubcommands(root,
 		commandGroup("consumer", "Manages the applications that sign requests", consumerCommands()...),
-		commandGroup("token", "Manages access tokens: what users have granted", tokenCommands()...),
-		commandGroup("request-token", "Looks at requests for a grant, and answers them", requestTokenCommands()...),
+		commandGroup("token", "Manages access tokens, which users have granted", tokenCommands()...),
+		commandGroup("request-token", "Shows requests for a grant, and answers them", requestTokenCommands()...),
 		revokeCommand(),
 		healthCommand(),
 		signCommand(),

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestCompletionIsQuick: where nobody answers, a shell must not hang.
+// TestCompletionIsQuick: without a server that answers, a shell does not hang.
 func TestCompletionIsQuick(t *testing.T) {
 	begun := time.Now()
 	out, err := runCobra("", "__complete", "oauth1", "consumer", "show", "--address", "127.0.0.1:1", "")

@@ -20,7 +20,7 @@ func consumerCommands() []*cobra.Command {
 		consumerUpdateCommand(),
 		consumerRotateCommand(),
 		consumerSwitchCommand("disable", "Refuses every request of a consumer, and keeps its tokens", true),
-		consumerSwitchCommand("enable", "Lets a disabled consumer in again", false),
+		consumerSwitchCommand("enable", "Accepts the requests of a disabled consumer again", false),
 		consumerRemoveCommand(),
 	}
 }
@@ -33,10 +33,10 @@ func consumerAddCommand() *cobra.Command {
 Adds an application that may sign requests, and shows its secret, once.
 
 Key and secret are random unless you give them: the key as an argument, the
-secret on standard input with --secret-stdin. So credentials of another
-provider can be brought along. With --rsa-public-key the consumer signs with
-its own RSA key and has no secret; with --no-secret it has none either, and
-whoever knows its key may use it.`,
+secret on standard input with --secret-stdin. This imports credentials of
+another provider. With --rsa-public-key the consumer signs with its own RSA key
+and has no secret. With --no-secret its secret is empty, so anybody who knows
+the key can use it.`,
 		Example: `  $ caddy oauth1 consumer add --name "Photo printer" --callback 'https://printer.example.com/ready'
   $ caddy oauth1 consumer add ci-bot --rsa-public-key ci-bot.pem --two-legged-user ci --two-legged-permission WRITE_PUBLIC
   $ caddy oauth1 consumer add old-app --secret-stdin < old-app.secret`,
@@ -79,15 +79,15 @@ func consumerUpdateCommand() *cobra.Command {
 		Use:   "update <key>",
 		Short: "Changes the settings of a consumer",
 		Long: `
-Changes those settings of a consumer that are given, and keeps the others, its
-secret and its tokens. The changes hold from the next request on.
+Changes the given settings of a consumer, and keeps the others, its secret and
+its tokens. The changes are in force from the next request on.
 
-A flag that may be repeated replaces all that there were. --clear sets one back
-to what holds without it: --clear expires makes the consumer live for ever, and
---clear callback lets it name any callback.
+A repeatable flag replaces all previous values. --clear resets a setting to its
+default: --clear expires removes the consumer's end, and --clear callback lets
+it name any callback.
 
-A new secret comes with 'consumer rotate'. With --rsa-public-key the consumer
-signs with that key, and its secret ends.`,
+'consumer rotate' makes a new secret. With --rsa-public-key the consumer signs
+with that key, and its secret ends.`,
 		Example: `  $ caddy oauth1 consumer update ci-bot --name "CI bot" --expires 2027-01-31
   $ caddy oauth1 consumer update printer --callback https://a.example.com/ --callback 'https://b.example.com/*'
   $ caddy oauth1 consumer update printer --clear permission --clear two-legged`,
@@ -100,7 +100,7 @@ signs with that key, and its secret ends.`,
 		}
 	}
 	cmd.Flags().StringArray("clear", nil,
-		"A setting to set back (repeatable): "+strings.Join(clearable, ", "))
+		"A setting to reset (repeatable): "+strings.Join(clearable, ", "))
 	completeFlag(cmd, "clear", fixed(clearable...))
 	return completeKey(managing(cmd, cobra.ExactArgs(1), func(s *session, args []string) error {
 		patch, err := givenSettings(s.cmd)
@@ -171,13 +171,13 @@ func consumerRotateCommand() *cobra.Command {
 		Use:   "rotate <key>",
 		Short: "Gives a consumer a new secret, and shows it",
 		Long: `
-Gives a consumer a new secret, and shows it, once. The old one ends at once,
-unless --overlap says for how long it works on: time to bring the new one to
-where the application runs.`,
+Gives a consumer a new secret, and shows it, once. The old secret ends at once.
+With --overlap it still works for that long, so that there is time to give the
+new secret to the application.`,
 		Example: `  $ caddy oauth1 consumer rotate ci-bot --overlap 24h`,
 	}
 	cmd.Flags().String("overlap", "",
-		"How long the old secret works on, such as 24h or 7d (default: not at all)")
+		"How long the old secret still works, such as 24h or 7d (default: not at all)")
 	cmd.Flags().Bool("secret-stdin", false, "Read the new secret from standard input")
 	return completeKey(managing(cmd, cobra.ExactArgs(1), func(s *session, args []string) error {
 		secret, err := s.givenSecret()
@@ -214,10 +214,11 @@ func consumerRemoveCommand() *cobra.Command {
 		Use:   "remove <key>",
 		Short: "Removes a consumer and all its tokens",
 		Long: `
-Removes a consumer and every token that it holds. To keep them, disable the
-consumer instead.
+Removes a consumer and every token that it holds. To keep the tokens, disable
+the consumer instead.
 
-It says how many access tokens there are and asks, unless --yes is given.`,
+The command tells the number of access tokens and asks for confirmation, unless
+--yes is given.`,
 	}
 	yesFlag(cmd)
 	return completeKey(managing(cmd, cobra.ExactArgs(1), func(s *session, args []string) error {

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -39,7 +38,7 @@ func settingFlags(cmd *cobra.Command, isNew bool) {
 			flags.Bool(setting.Flag, false, usage)
 		case **tokenstore.TwoLegged:
 			flags.String(setting.Flag+"-user", "", usage)
-			flags.String(setting.Flag+"-permission", "", "The level that it has then")
+			flags.String(setting.Flag+"-permission", "", "The level of its requests without a token")
 		}
 	}
 	flags.Bool("disabled", false, "Refuse its requests for now")
@@ -155,11 +154,11 @@ func rsaKeyText(pem string) string {
 	if pem == "" {
 		return ""
 	}
-	key, err := oauth1.ParseRSAPublicKey(pem)
+	key, err := oauth1.ParsePublicKey(pem)
 	if err != nil {
 		return "unreadable"
 	}
-	return fmt.Sprintf("%d bits", key.N.BitLen())
+	return oauth1.DescribePublicKey(key)
 }
 
 func stateOf(v *adminapi.Consumer, now time.Time) string {

@@ -10,7 +10,7 @@
 //	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
 //	                string differs; mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
-//	input.go        what is asked at a terminal, and read from standard input; exit.go: how a command
+//	input.go        questions at a terminal, and reads from standard input; exit.go: how a command
 //	                ends; complete.go: what a shell completes; version.go: the program's name and
 //	                version
 //

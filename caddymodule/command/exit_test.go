@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestCommandsOfAServerWithoutTheApp: what any other server says is no answer about a consumer.
+// TestCommandsOfAServerWithoutTheApp: the answer of another server says nothing about a consumer.
 func TestCommandsOfAServerWithoutTheApp(t *testing.T) {
 	for _, c := range []struct {
 		status     int

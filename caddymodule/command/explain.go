@@ -22,9 +22,9 @@ section 3.4.1), as the server computes it. It needs neither secrets nor a
 running Caddy.
 
 Give the request as the client sends it: the URL percent-encoded, the
-Authorization header, and a form body as --data. Most OAuth libraries can be
-made to print the base string that they sign; give that with --base-string, as
-a text or as a file's name (- is standard input), to see where the two differ.`,
+Authorization header, and a form body as --data. Most OAuth libraries can print
+the base string that they sign. Give it with --base-string, as a text or as the
+name of a file (- is standard input), to see where the two differ.`,
 		Example: `  $ caddy oauth1 explain GET 'https://api.example.com/items?a=1' \
       --header 'Authorization: OAuth oauth_consumer_key="printer", ...' \
       --base-string client.txt`,
@@ -51,7 +51,7 @@ func runExplain(cmd *cobra.Command, args []string) error {
 	for _, header := range headers {
 		name, value, _ := strings.Cut(header, ":")
 		if !strings.EqualFold(strings.TrimSpace(name), "Authorization") {
-			return misused("header %q: of the headers, only Authorization has to do with the signature", name)
+			return misused("header %q: only the Authorization header matters for the signature", name)
 		}
 		authorization = append(authorization, strings.TrimSpace(value))
 	}
@@ -179,10 +179,10 @@ func decodeText(s string) string {
 
 func explainRequest(out io.Writer, params *oauth1.Params, server *baseString) {
 	fmt.Fprintf(out, "The OAuth parameters are in the %s.\n", params.Source)
-	if params.SignatureMethod == "PLAINTEXT" {
-		fmt.Fprintln(out, "The signature method is PLAINTEXT: it covers nothing of what follows.")
+	if params.SignatureMethod == oauth1.Plaintext {
+		fmt.Fprintln(out, "The signature method is PLAINTEXT: the signature covers none of the following parts.")
 	}
-	fmt.Fprintf(out, "\nSigned are\n  the method      %s\n  the URL         %s\n",
+	fmt.Fprintf(out, "\nThe signature covers\n  the method      %s\n  the URL         %s\n",
 		server.method, decodeText(server.uri))
 	fmt.Fprintf(out, "  %d parameters, in this order:\n", len(server.params))
 	for _, param := range server.params {

@@ -98,7 +98,7 @@ func TestExplainOfOtherSources(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"the query", []string{"GET", "http://h/?" + query}, []string{"are in the query", "PLAINTEXT: it covers nothing"}},
+		{"the query", []string{"GET", "http://h/?" + query}, []string{"are in the query", "PLAINTEXT: the signature covers none"}},
 		{"the form", []string{"POST", "http://h/", "--data", query}, []string{"are in the form body"}},
 		{"a verifier apart from the rest", []string{"POST", "http://h/", "--header", `Authorization: OAuth oauth_token="k"`, "--data", "oauth_verifier=v"},
 			[]string{"Only the token endpoints accept this: OAuth parameters in two places", `oauth_verifier = "v"`}},
@@ -121,7 +121,7 @@ func TestExplainRefuses(t *testing.T) {
 		want string
 	}{
 		{[]string{"GET", "http://h/"}, "no OAuth parameters"},
-		{[]string{"GET", "http://h/", "--header", "Host: x"}, "only Authorization"},
+		{[]string{"GET", "http://h/", "--header", "Host: x"}, "only the Authorization header"},
 		{[]string{"GET", "http://h/", "--header", "Authorization: Basic x"}, "no OAuth parameters"},
 		{[]string{"GET", "http://h/", "--header", `Authorization: OAuth oauth_token="%zz"`}, "the server refuses this request: oauth_token: malformed"},
 		{[]string{"GET", "http://h/?oauth_token=1&oauth_token=2"}, "the server refuses this request: oauth_token: sent twice"},

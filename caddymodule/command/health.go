@@ -14,8 +14,8 @@ func healthCommand() *cobra.Command {
 		Use:   "health",
 		Short: "Tells whether the token store works",
 		Long: `
-Asks the running Caddy whether its token store does its work. The exit code is
-0 if it does.`,
+Asks the running Caddy whether its token store works. The exit code is 0 if it
+does.`,
 	}
 	return managing(cmd, cobra.NoArgs, func(s *session, _ []string) error {
 		var answer adminapi.Health

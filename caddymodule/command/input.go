@@ -35,7 +35,7 @@ func (s *session) confirm(what string) error {
 	}
 	in := s.cmd.InOrStdin()
 	if !isTerminal(in) {
-		return misused("%s, and standard input is no terminal where somebody could agree to it: give --yes",
+		return misused("%s: without a terminal, confirm this with --yes",
 			what)
 	}
 	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s. Go on? [y/N] ", onScreen(what))
@@ -86,7 +86,7 @@ func nothingMore(in *bufio.Reader, last string) error {
 		case err != nil:
 			return fmt.Errorf("reading standard input: %w", err)
 		case next != '\n' && next != '\r':
-			return misused("standard input goes on after the %s, and nothing more is read: give no other lines", last)
+			return misused("standard input has more lines after the %s: give no other lines", last)
 		}
 	}
 }

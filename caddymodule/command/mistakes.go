@@ -19,37 +19,36 @@ type mistake struct {
 }
 
 const (
-	saidTooFew = "The client encodes this once too few: in a base string a name and a value are " +
-		"encoded by themselves, and then the whole once more."
+	saidTooFew = "The client encodes this one time too few: in a base string each name and value is " +
+		"encoded, and then the whole is encoded again."
 	saidTooOften     = "The client encodes this once too often."
-	saidSentTooOften = "The client encodes this once too often in what it sends, or once too few in " +
-		"its base string: the server decodes what was sent once."
+	saidSentTooOften = "The client encodes this once too often in the request, or one time too few in " +
+		"its base string: the server decodes the request once."
 	saidDecodedTwice = "The client decodes this once too often before it signs it: %2B stands for +, " +
-		"which is no space then."
-	saidPlusIsSpace = "In a query or a form + stands for a space, and is signed as one."
-	saidSpaceAsPlus = "The client encodes a space as +, as in a form. In a base string it is %20, and " +
-		"so %2520."
+		"and that + is not a space."
+	saidPlusIsSpace = "In a query or a form + stands for a space, and is signed as a space."
+	saidSpaceAsPlus = "The client encodes a space as +, as in a form. In a base string a space is %20, " +
+		"which is encoded again as %2520."
 	saidUnencoded = "The client leaves ! ' ( ) * unencoded, as JavaScript's encodeURIComponent does. " +
 		"OAuth encodes them."
-	saidTilde = "The client encodes ~, which stays as it is."
-	saidCase  = "The two differ in upper and lower case only."
+	saidTilde = "The client encodes ~, which OAuth leaves unencoded."
+	saidCase  = "The two differ only in upper and lower case."
 
-	saidURLNotEncoded = "The client encodes this once too few: in a base string the URL is encoded as " +
+	saidURLNotEncoded = "The client encodes this one time too few: in a base string the URL is encoded as " +
 		"a whole."
-	saidPathDecoded = "The client encodes this once too few: the path is signed as it is sent, with its " +
-		"percent-encoding, and that is encoded once more."
-	saidPort = "The port that a scheme has by default (80 with http, 443 with https) is left out of a " +
-		"base string."
-	saidQuery = "The query is no part of the URL in a base string: its parameters stand among the others."
+	saidPathDecoded = "The client encodes this one time too few: the path is signed as it is sent, with its " +
+		"percent-encoding, which is encoded again."
+	saidPort  = "A base string leaves out the default port (80 with http, 443 with https)."
+	saidQuery = "In a base string the URL has no query: its parameters stand among the others."
 
-	saidParamsNotEncoded = "The client encodes this once too few: the parameters, joined by = and &, are " +
+	saidParamsNotEncoded = "The client encodes this one time too few: the parameters, joined by = and &, are " +
 		"encoded as a whole before they are joined to the method and the URL."
 )
 
 // paramMistakes are in the order in which they are tried.
 var paramMistakes = []mistake{
 	{saidSentTooOften, func(n, v string) []string {
-		// A value that looks encoded, and is encoded once too few.
+		// A value that looks encoded, and is encoded one time too few.
 		var pieces []string
 		if decoded := decodeText(v); decoded != v {
 			pieces = append(pieces, joined(twice(n), twice(decoded)))
@@ -110,8 +109,8 @@ func partly(s string) string { return oauth1.Encode(unreserved.Replace(oauth1.En
 func joined(name, value string) string { return name + "%3D" + value }
 
 // paramMistake finds the mistake that turns the server's piece into n of the client's, from
-// position at on. There are several pieces when a value holds an & and is encoded once too few. An
-// empty said means that no known mistake explains any.
+// position at on. There are several pieces when a value holds an & and is encoded one time too few.
+// An empty said means that no known mistake explains any.
 func paramMistake(server string, client []string) (said string, at, n int) {
 	name, value := decodeParam(server)
 	for _, m := range paramMistakes {

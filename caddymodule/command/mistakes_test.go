@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestExplainMistakes: base strings as clients have made them wrongly, and what is said of each.
-// The rows stand in pairs where two mistakes are each other's opposite.
+// TestExplainMistakes: base strings with mistakes of real clients, and the explanation of each.
+// Rows stand in pairs if two mistakes are opposites.
 func TestExplainMistakes(t *testing.T) {
 	const header = `Authorization: OAuth oauth_consumer_key="ci%20bot", oauth_nonce="a%2Bb%2F"`
 	const target = "https://api.example.com/a%20b?name=a%20b&pct=5%2525&plus=1%2B1&" +
@@ -24,7 +24,7 @@ func TestExplainMistakes(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"a value of the query, too few", "name%3Da%2520b", "name%3Da%20b", saidTooFew},
 		{"a value of the query, too often", "name%3Da%2520b", "name%3Da%252520b", saidTooOften},
-		// it looks like two
+		// this mistake looks like two
 		{"a value of the form, too few", "body%3Dx%2526y%2520z", "body%3Dx%26y%20z", saidTooFew},
 		{"a value of the form, too often", "body%3Dx%2526y%2520z", "body%3Dx%252526y%252520z", saidTooOften},
 		{"a value of the header, too few", "oauth_consumer_key%3Dci%2520bot",
@@ -89,8 +89,8 @@ func TestExplainMistakes(t *testing.T) {
 
 func encodedAgain(s string) string { return strings.ReplaceAll(s, "%", "%25") }
 
-// TestExplainPairsParameters: the same mistake in several parameters is told once, and what only
-// one side has is named.
+// TestExplainPairsParameters: a mistake in several parameters is explained once, and a parameter
+// that only one side has is named.
 func TestExplainPairsParameters(t *testing.T) {
 	t.Parallel()
 	pairs, onlyServer, onlyClient := pairMistaken(

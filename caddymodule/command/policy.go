@@ -29,24 +29,25 @@ func policyCommand(policies Policies) *cobra.Command {
 		Short: "Tells which policy decides about a request, and what it decides",
 		Long: `
 Tells which policy of a configuration decides about a request, and what it
-decides, without a running Caddy, a store or a secret: so that policies can be
+decides. It needs no running Caddy, no store and no secret, so policies can be
 tested before they are loaded.
 
-The request is anonymous unless --user and --permission say whom it acts for,
-or --consumer names a declared consumer with two_legged. Matchers and rewrites
-see a request with this method and URL, without other headers, from 127.0.0.1.
+The request is anonymous unless --user and --permission name the user that it
+acts for, or --consumer names a declared consumer with two_legged. Matchers and
+rewrites see a request with this method and URL, without other headers, from
+127.0.0.1.
 
-The URL is the one that clients use. It is looked for at every server that
-listens on its port and has its host, and at every site whose base_url it is,
-as it arrives behind the proxy there. Where there are several, each is told,
-with its name and addresses.
+The URL is the one that clients use. The command asks every server that listens
+on its port and has its host, and every site whose base_url covers it, with the
+URL as it arrives there behind the proxy. If there are several, it prints the
+answer of each, with its name and addresses.
 
-The exit status is 0 where the request passes at all of them: by a policy, to an
-endpoint, or because no oauth1 directive is on its way to what answers it. It is
-1 where one of them refuses it, redirects it to HTTPS, or has nothing that
-answers it; where no site listens on its port, speaks its scheme, or serves its
-host; and where the configuration is wrong. It is 2 where an argument is, or where
-there is no configuration to look at.`,
+The exit status is 0 if all of them let the request pass: by a policy, to an
+endpoint, or because no oauth1 directive stands before the handler that answers.
+It is 1 if one of them refuses the request, redirects it to HTTPS, or does not
+answer it; if no site listens on the port, speaks the scheme, or serves the
+host; and if the configuration is wrong. It is 2 if an argument is wrong, or if
+there is no configuration.`,
 		Example: `  $ caddy oauth1 policy GET https://api.example.com/admin/users --consumer ops-1 --user alice --permission READ_PRIVATE
   $ caddy oauth1 policy DELETE https://api.example.com/items/1 || echo refused`,
 		Args: cobra.ExactArgs(2),
@@ -55,7 +56,7 @@ there is no configuration to look at.`,
 	flags.StringP("config", "c", "", "Configuration file (default: Caddyfile in this folder)")
 	flags.StringP("adapter", "a", "", "Name of config adapter to apply")
 	flags.StringVar(&caller.Consumer, "consumer", "", "The consumer that signs")
-	flags.StringVar(&caller.User, "user", "", "The user whom the access token acts for")
+	flags.StringVar(&caller.User, "user", "", "The user that the access token acts for")
 	flags.StringVar(&caller.Permission, "permission", "", "The level of the access token")
 	flags.StringVar(&caller.Context, "context", "", "The context that the access token is limited to")
 	cmd.MarkFlagsRequiredTogether("user", "permission")

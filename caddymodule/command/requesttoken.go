@@ -33,11 +33,11 @@ func requestTokenReviewCommand() *cobra.Command {
 		Use:   "review <key> --user <name> (--permission <level> | --refuse)",
 		Short: "Answers a request for a grant, in the name of a user",
 		Long: `
-Answers a request for a grant in the name of a user, as the authorize page does
-it. A request is answered once.
+Answers a request for a grant in the name of a user, like the authorize page. A
+request is answered once.
 
-If the consumer asked with a callback, the answer shows the verifier that it
-needs, and where a browser would be sent.`,
+If the consumer sent a callback, the command shows the verifier that the
+consumer needs, and the address to which a browser would be sent.`,
 		Example: `  $ caddy oauth1 request-token review pmbVvBcfQg0wLJzZRc5T --user salgado --permission READ_PUBLIC`,
 	}
 	grantFlags(cmd)

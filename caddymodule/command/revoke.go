@@ -16,15 +16,16 @@ func revokeCommand() *cobra.Command {
 		Short: "Revokes all access tokens of a user, of a consumer, or of both together",
 		Long: `
 Revokes every access token that a user has granted, that a consumer holds, or,
-with both, that the user has granted to the consumer. Requests that still wait
-for their exchange end with them.
+with both, that the user has granted to the consumer. Request tokens that still
+wait for their exchange end, too.
 
-It says how many there are and asks, unless --yes is given.`,
+The command tells the number of access tokens and asks for confirmation, unless
+--yes is given.`,
 		Example: `  $ caddy oauth1 revoke --user salgado
   $ caddy oauth1 revoke --user salgado --consumer ci-bot --yes`,
 	}
-	cmd.Flags().String("user", "", "The user who granted")
-	cmd.Flags().String("consumer", "", "The key of the consumer that was granted to")
+	cmd.Flags().String("user", "", "The user whose grants are revoked")
+	cmd.Flags().String("consumer", "", "The key of the consumer that holds the tokens")
 	completeFlag(cmd, "consumer", consumerKeys)
 	yesFlag(cmd)
 	cmd.MarkFlagsOneRequired("user", "consumer")

@@ -73,7 +73,7 @@ func (s *session) showSecret(answer any, rows []shownRow, secret *string) error 
 	if err := s.show(answer, append(rows, shownRow{"Secret", *secret})); err != nil {
 		return err
 	}
-	s.say("\nKeep the secret well: it is not shown again.")
+	s.say("\nSave the secret now: it is not shown again.")
 	return nil
 }
 
@@ -95,8 +95,9 @@ func onScreen(s string) string {
 	}, s)
 }
 
-// keyOnScreen is a consumer's key: quoted, with escapes, where a part of it can't be seen or would be
-// taken for an escape. Such a key looks like another's otherwise, and could not be named in a command.
+// keyOnScreen is a consumer's key: quoted, with escapes, where a part of it can't be seen or would
+// be taken for an escape. Such a key looks like another's otherwise, and could not be named in a
+// command.
 func keyOnScreen(key string) string {
 	switch {
 	case !tokenstore.Legible(key):

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestLinesThatNobodyReads: a secret of two lines is none, and neither is the list that a loop reads
-// from the same standard input.
+// TestLinesThatNobodyReads: a secret has exactly one line. The list that a loop reads from the same
+// standard input is not a secret.
 func TestLinesThatNobodyReads(t *testing.T) {
 	sign := []string{"sign", "GET", "http://api.example.com/", "--consumer", "key"}
 	for name, c := range map[string]struct {
@@ -21,12 +21,12 @@ func TestLinesThatNobodyReads(t *testing.T) {
 		args  []string
 		want  string
 	}{
-		"two lines for one secret":    {"a\nb", sign, "goes on after the consumer secret"},
-		"three lines for two secrets": {"a\nb\nc\n", append(sign, "--token", "t"), "goes on after the token secret"},
-		"one behind an empty line":    {"a\n\nc\n", sign, "goes on after the consumer secret"},
-		"a consumer's":                {"a\nb\n", []string{"consumer", "add", "--secret-stdin"}, "goes on after the secret"},
+		"two lines for one secret":    {"a\nb", sign, "has more lines after the consumer secret"},
+		"three lines for two secrets": {"a\nb\nc\n", append(sign, "--token", "t"), "has more lines after the token secret"},
+		"one behind an empty line":    {"a\n\nc\n", sign, "has more lines after the consumer secret"},
+		"a consumer's":                {"a\nb\n", []string{"consumer", "add", "--secret-stdin"}, "has more lines after the secret"},
 		"a token's": {"a\nb\n", []string{"token", "issue", "--consumer", "c", "--user", "u", "--permission", "P",
-			"--secret-stdin"}, "goes on after the secret"},
+			"--secret-stdin"}, "has more lines after the secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := runCommand(c.stdin, c.args...)
@@ -37,7 +37,7 @@ func TestLinesThatNobodyReads(t *testing.T) {
 	}
 }
 
-// noReader is a standard input that nobody may read, since it may never end.
+// noReader is a standard input that must not be read, because it may never end.
 type noReader struct{ t *testing.T }
 
 func (r noReader) Read([]byte) (int, error) {
@@ -69,7 +69,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// fullDisk takes so many bytes and no more.
+// fullDisk accepts room bytes, and then fails.
 type fullDisk struct{ room int }
 
 func (d *fullDisk) Write(text []byte) (int, error) {
@@ -82,7 +82,7 @@ func (d *fullDisk) Write(text []byte) (int, error) {
 
 var errFull = errors.New("no space left on device")
 
-// TestOutputThatIsNotWritten: what could not be written, or half of it, is an error.
+// TestOutputThatIsNotWritten: output that could not be written completely is an error.
 func TestOutputThatIsNotWritten(t *testing.T) {
 	const signed = "http://x/?oauth_consumer_key=k&oauth_signature_method=PLAINTEXT&oauth_signature=s"
 	refused := errors.New("refused")
@@ -94,7 +94,7 @@ func TestOutputThatIsNotWritten(t *testing.T) {
 		"explain":         {0, []string{"oauth1", "explain", "GET", signed}},
 		"half of explain": {60, []string{"oauth1", "explain", "GET", signed}},
 		"version":         {0, []string{"version"}},
-		"what is refused": {0, []string{"oauth1", "refuse"}},
+		"a refusal":       {0, []string{"oauth1", "refuse"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}
@@ -120,7 +120,8 @@ func TestOutputThatIsNotWritten(t *testing.T) {
 	}
 }
 
-// TestKeysOnScreen: a key with what can't be seen is quoted, so that it looks like no other.
+// TestKeysOnScreen: a key with invisible characters is quoted, so that it can't look like another
+// key.
 func TestKeysOnScreen(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{

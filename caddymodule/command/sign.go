@@ -23,8 +23,8 @@ func signCommand() *cobra.Command {
 		Use:   "sign <method> <url> --consumer <key>",
 		Short: "Prints the Authorization header that signs a request",
 		Long: `
-Prints the Authorization header that signs a request (RFC 5849), in the form
-that curl's -H takes. It needs no running Caddy.
+Prints the Authorization header that signs a request (RFC 5849), as an argument
+for curl's -H. It needs no running Caddy.
 
 Give the URL exactly as it will be sent, percent-encoded, and a form body as
 --data. The secrets are read from standard input: the consumer's from the first
@@ -88,7 +88,7 @@ func runSign(cmd *cobra.Command, args []string) error {
 	}
 	header, err := signer.Sign(request)
 	if errors.Is(err, oauth1.ErrKeyKind) {
-		return misused("signature method %s: the RSA methods need --private-key, and all others no such key",
+		return misused("signature method %s: the RSA methods need --private-key, and all others must not have it",
 			signer.SignatureMethod)
 	}
 	if err != nil {
@@ -106,7 +106,7 @@ func readSigningKeys(cmd *cobra.Command, signer *oauth1.Signer) error {
 		if err != nil {
 			return misused("reading the private key: %w", err)
 		}
-		if signer.PrivateKey, err = oauth1.ParseRSAPrivateKey(string(pem)); err != nil {
+		if signer.PrivateKey, err = oauth1.ParsePrivateKey(string(pem)); err != nil {
 			return misused("private key %q: %w", file, err)
 		}
 		return nil

@@ -28,7 +28,7 @@ func TestSignIsVerified(t *testing.T) {
 	keyFile := writeFile(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	secrets := oauth1.Key{ConsumerSecret: "c&s", TokenSecret: "t s"}
 	onlyConsumer := oauth1.Key{ConsumerSecret: "c&s"}
-	rsaKey := oauth1.Key{RSA: &private.PublicKey}
+	rsaKey := oauth1.Key{Public: &private.PublicKey}
 	get := oauth1.Request{Method: "GET", Scheme: "https", Host: "api.example.com", Path: "/a%20b", Query: "x=1&y=%2F"}
 	root := oauth1.Request{Method: "GET", Scheme: "http", Host: "api.example.com:8080", Path: "/"}
 	post := oauth1.Request{Method: "POST", Scheme: "https", Host: "api.example.com", Path: "/items", Form: []byte("a=b+c&d=%2B")}
@@ -114,7 +114,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// TestSignNeedsItsSecrets: nothing on standard input, or an empty variable of a script, is no
+// TestSignNeedsItsSecrets: an empty standard input, or an empty variable of a script, is not a
 // secret.
 func TestSignNeedsItsSecrets(t *testing.T) {
 	args := []string{"sign", "GET", "http://h/", "--consumer", "k", "--token", "t"}

@@ -42,7 +42,7 @@ func runCobraWith(stdin io.Reader, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// keyboard is a terminal at which something is typed.
+// keyboard is a terminal with typed input.
 type keyboard struct{ io.Reader }
 
 func (keyboard) IsTerminal() bool { return true }

@@ -25,10 +25,9 @@ func tokenIssueCommand() *cobra.Command {
 Issues an access token without asking its user, and shows its secret, once.
 
 Key and secret are random unless you give them with --key and --secret-stdin.
-So tokens of another provider can be brought along. A token whose secret is
-given lives as long as --lifetime or --expires say, and without them until it is
-revoked, as it did there. Any other token lives as long as the app allows; more
-is refused.`,
+This imports tokens of another provider. A token with a given secret lives as
+long as --lifetime or --expires say, or without them until it is revoked. Any
+other token lives as long as the app allows; a longer life is refused.`,
 		Example: `  $ caddy oauth1 token issue --consumer ci-bot --user salgado --permission READ_PUBLIC --lifetime 7d
   $ caddy oauth1 token issue --consumer old-app --user salgado --permission READ_PUBLIC --key OLD-KEY --secret-stdin < old-token.secret`,
 	}
@@ -64,7 +63,7 @@ is refused.`,
 }
 
 func grantFlags(cmd *cobra.Command) {
-	cmd.Flags().String("user", "", "The user whom the token acts for")
+	cmd.Flags().String("user", "", "The user that the token acts for")
 	cmd.Flags().String("permission", "", "The level that is granted, such as READ_PUBLIC")
 	cmd.Flags().String("context", "", "The context that the grant is limited to (default: none)")
 	cmd.Flags().String("lifetime", "",

@@ -46,8 +46,8 @@ func nameProgram(cmd *cobra.Command, name string) {
 }
 
 // tellVersion adds a line to the output of Caddy's `version`, behind Caddy's own, which scripts
-// read. Caddy has no place for a module's version, and the other commands are not there yet when ours
-// are made, so the command is changed just before it runs.
+// read. Caddy has no place for a module's version, and the other commands are not there yet when
+// ours are made, so the command is changed just before it runs.
 func tellVersion(oauth1 *cobra.Command) {
 	told := false
 	cobra.OnInitialize(func() {

@@ -41,7 +41,7 @@ func TestModuleVersion(t *testing.T) {
 	}
 }
 
-// TestVersionIsToldByVersion: after Caddy's own line, and by no other command.
+// TestVersionIsToldByVersion: only `version` prints the module's version, after Caddy's own line.
 func TestVersionIsToldByVersion(t *testing.T) {
 	for args, want := range map[string]string{"version": "v2\ncaddy-oauth1 ", "list": ""} {
 		root := &cobra.Command{Use: "caddy"}

@@ -103,9 +103,9 @@ func TestBaseString(t *testing.T) {
 			want:    "GET&http%3A%2F%2Fh%2F&%3Dv%26a%3Dx%253Dy%26b%3D1%253Bc%253D2%26d%3D",
 		},
 		"sorted by bytes of the encoded names, then values; duplicates kept": {
-			request: Request{Method: "GET", Scheme: "http", Host: "h", Query: "a=2&B=1&a=10&a-=0&%C3%A9=1&a=2&~=1&a%20=1"},
+			request: Request{Method: "GET", Scheme: "http", Host: "h", Query: "a=2&B=1&a=10&a-=0&a%25=1&%C3%A9=1&a=2&~=1&a%20=1&a=%25&a=%2B"},
 			want: "GET&http%3A%2F%2Fh%2F&" +
-				Encode("%C3%A9=1&B=1&a=10&a=2&a=2&a%20=1&a-=0&~=1"),
+				Encode("%C3%A9=1&B=1&a=%25&a=%2B&a=10&a=2&a=2&a%20=1&a%25=1&a-=0&~=1"),
 		},
 		"%XX of either case; needless encoding is undone": {
 			request: Request{Method: "GET", Scheme: "http", Host: "h", Query: "%61%2d=%3d%3D%7E%2a"},
@@ -200,7 +200,7 @@ func FuzzAppendBaseString(f *testing.F) {
 		}
 		if err != nil {
 			if p.Source != SourceNone {
-				t.Errorf("Parse accepted what AppendBaseString does not: %v", err)
+				t.Errorf("Parse accepted a request that AppendBaseString refuses: %v", err)
 			}
 			return
 		}

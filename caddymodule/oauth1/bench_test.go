@@ -23,7 +23,7 @@ func benchRequest(tb testing.TB, s *Signer) (r *Request, header string, key *Key
 	}
 	key = &Key{ConsumerSecret: s.ConsumerSecret, TokenSecret: s.TokenSecret}
 	if s.PrivateKey != nil {
-		key.RSA = &s.PrivateKey.PublicKey
+		key.Public = s.PrivateKey.Public()
 	}
 	return r, header, key
 }

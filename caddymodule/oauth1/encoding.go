@@ -73,8 +73,21 @@ func decode(s string, form bool) (string, bool) {
 	}
 }
 
-// appendReencoded decodes s as decode does, and appends it in the encoding of section 3.6: %7e and
-// ~ become ~, %2b becomes %2B.
+// appendTwiceEncoded appends Encode(Encode(s)) to dst.
+func appendTwiceEncoded(dst []byte, s string) []byte {
+	for {
+		n := unreservedPrefix(s)
+		dst = append(dst, s[:n]...)
+		if n == len(s) {
+			return dst
+		}
+		dst = appendTwiceEscaped(dst, s[n])
+		s = s[n+1:]
+	}
+}
+
+// appendReencoded decodes s as decode does, and appends it twice encoded: %7e and ~ become ~, %2b
+// becomes %252B.
 func appendReencoded(dst []byte, s string, form bool) ([]byte, bool) {
 	for {
 		n := unreservedPrefix(s)
@@ -96,7 +109,7 @@ func appendReencoded(dst []byte, s string, form bool) ([]byte, bool) {
 		if unreserved[c] {
 			dst = append(dst, c)
 		} else {
-			dst = appendEscaped(dst, c)
+			dst = appendTwiceEscaped(dst, c)
 		}
 		s = s[size:]
 	}
@@ -181,9 +194,14 @@ func hexDigit(c byte) byte {
 	return 255
 }
 
+const digits = "0123456789ABCDEF"
+
 func appendEscaped(dst []byte, c byte) []byte {
-	const digits = "0123456789ABCDEF"
 	return append(dst, '%', digits[c>>4], digits[c&15])
+}
+
+func appendTwiceEscaped(dst []byte, c byte) []byte {
+	return append(dst, '%', '2', '5', digits[c>>4], digits[c&15])
 }
 
 // unreservedPrefix returns how many bytes at the beginning of s need no encoding.

@@ -202,11 +202,11 @@ func TestWikiHMACSHA1(t *testing.T) {
 }
 
 func TestWikiRSASHA1(t *testing.T) {
-	private, err := ParseRSAPrivateKey(readFile(t, "testdata/wiki-private.pem"))
+	private, err := ParsePrivateKey(readFile(t, "testdata/wiki-private.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	public, err := ParseRSAPublicKey(readFile(t, "testdata/wiki-certificate.pem"))
+	public, err := ParsePublicKey(readFile(t, "testdata/wiki-certificate.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestWikiRSASHA1(t *testing.T) {
 	if p.Signature != signature {
 		t.Errorf("signature is %s, want %s", p.Signature, signature)
 	}
-	if err := Verify(r, p, &Key{RSA: public}); err != nil {
+	if err := Verify(r, p, &Key{Public: public}); err != nil {
 		t.Error(err)
 	}
 }

@@ -26,7 +26,32 @@ var (
 var SignatureMethods = []string{
 	"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512",
 	"RSA-SHA1", "RSA-SHA256", "RSA-SHA512",
-	"PLAINTEXT",
+	Plaintext,
+}
+
+// Plaintext is the one signature method that covers neither the request nor its nonce (RFC 5849,
+// section 3.4.4).
+const Plaintext = "PLAINTEXT"
+
+// A KeyKind is the kind of key that a signature method works with.
+type KeyKind uint8
+
+const (
+	// KeyUnknown is the kind of a method that Parse does not accept.
+	KeyUnknown KeyKind = iota
+	// KeySecrets are the secrets of the consumer and the token.
+	KeySecrets
+	// KeyRSA is the consumer's RSA key pair.
+	KeyRSA
+)
+
+// KeyKindOf returns the kind of key that a signature method works with.
+func KeyKindOf(signatureMethod string) KeyKind {
+	m, ok := methodNamed(signatureMethod)
+	if !ok {
+		return KeyUnknown
+	}
+	return m.kind.key()
 }
 
 type methodKind uint8
@@ -36,6 +61,13 @@ const (
 	kindRSA
 	kindPlaintext
 )
+
+func (k methodKind) key() KeyKind {
+	if k == kindRSA {
+		return KeyRSA
+	}
+	return KeySecrets
+}
 
 type method struct {
 	kind methodKind
@@ -56,7 +88,7 @@ func methodNamed(name string) (method, bool) {
 		return method{kindRSA, crypto.SHA256}, true
 	case "RSA-SHA512":
 		return method{kindRSA, crypto.SHA512}, true
-	case "PLAINTEXT":
+	case Plaintext:
 		return method{kind: kindPlaintext}, true
 	}
 	return method{}, false
@@ -65,9 +97,22 @@ func methodNamed(name string) (method, bool) {
 // Key is the key that verifies a signature.
 type Key struct {
 	ConsumerSecret string
-	TokenSecret    string         // "" for a request without a token
-	HMAC           *HMACKey       // from NewHMACKey, or nil; used only with its own method
-	RSA            *rsa.PublicKey // if set, only RSA methods verify; else only HMAC and PLAINTEXT
+	TokenSecret    string   // "" for a request without a token
+	HMAC           *HMACKey // from NewHMACKey, or nil; used only with its own method
+	// Public is the consumer's public key, from ParsePublicKey. If it is set, only the methods of
+	// its kind verify; else only HMAC and PLAINTEXT.
+	Public crypto.PublicKey
+}
+
+// PublicKeyKind returns the kind of a public key; of nil, which stands for the secrets, KeySecrets.
+func PublicKeyKind(key crypto.PublicKey) KeyKind {
+	switch key.(type) {
+	case nil:
+		return KeySecrets
+	case *rsa.PublicKey:
+		return KeyRSA
+	}
+	return KeyUnknown
 }
 
 // Verify checks the signature in p over the request (RFC 5849, section 3.4). The time that it takes
@@ -88,7 +133,7 @@ func Verify(r *Request, p *Params, k *Key) error {
 	if !ok {
 		return errMethod()
 	}
-	if (m.kind == kindRSA) != (k.RSA != nil) {
+	if m.kind.key() != PublicKeyKind(k.Public) {
 		return ErrKeyKind
 	}
 	b := newBuffers()
@@ -109,8 +154,8 @@ func (b *buffers) verify(r *Request, p *Params, k *Key, m method) error {
 	if err := b.setBaseString(r, p); err != nil {
 		return err
 	}
-	if m.kind == kindRSA {
-		return verifyRSA(p.Signature, m.hash, b.baseString(), k.RSA)
+	if public, ok := k.Public.(*rsa.PublicKey); ok {
+		return verifyRSA(p.Signature, m.hash, b.baseString(), public)
 	}
 	return b.verifyHMAC(p.Signature, m.hash, k)
 }
@@ -185,10 +230,10 @@ func (b *buffers) baseString() []byte { return b.padded[maxBlock:] }
 // minRSABits is the minimum of Go's crypto/rsa. New keys should have 2048 bits or more.
 const minRSABits = 1024
 
-// ParseRSAPublicKey reads an RSA public key of at least 1024 bits from PEM. It accepts a public key
-// (SubjectPublicKeyInfo, "PUBLIC KEY", or PKCS #1, "RSA PUBLIC KEY") and a certificate, of which it
-// uses only the key. Any other content, a second PEM block, or text after the block is an error.
-func ParseRSAPublicKey(text string) (*rsa.PublicKey, error) {
+// ParsePublicKey reads a public key from PEM: an RSA key of at least 1024 bits. It accepts a public
+// key (SubjectPublicKeyInfo, "PUBLIC KEY", or PKCS #1, "RSA PUBLIC KEY") and a certificate, of which
+// it uses only the key. Any other content, a second PEM block, or text after the block is an error.
+func ParsePublicKey(text string) (crypto.PublicKey, error) {
 	block, err := onlyPEMBlock(text)
 	if err != nil {
 		return nil, fmt.Errorf("parse RSA public key: %w", err)
@@ -210,6 +255,14 @@ func ParseRSAPublicKey(text string) (*rsa.PublicKey, error) {
 	return rsaKey, nil
 }
 
+// DescribePublicKey says for people what kind of key it is.
+func DescribePublicKey(key crypto.PublicKey) string {
+	if key, ok := key.(*rsa.PublicKey); ok {
+		return fmt.Sprintf("%d bits", key.N.BitLen())
+	}
+	return fmt.Sprintf("%T", key)
+}
+
 func publicKeyOf(block *pem.Block) (any, error) {
 	switch {
 	case block.Type == "PUBLIC KEY":
@@ -228,10 +281,10 @@ func publicKeyOf(block *pem.Block) (any, error) {
 	return nil, fmt.Errorf("no public key or certificate but %q", block.Type)
 }
 
-// ParseRSAPrivateKey reads an unencrypted RSA private key of at least 1024 bits from PEM: PKCS #8,
-// "PRIVATE KEY", or PKCS #1, "RSA PRIVATE KEY". Any other content, a second PEM block, or text
-// after the block is an error.
-func ParseRSAPrivateKey(text string) (*rsa.PrivateKey, error) {
+// ParsePrivateKey reads an unencrypted private key from PEM: an RSA key of at least 1024 bits, as
+// PKCS #8, "PRIVATE KEY", or PKCS #1, "RSA PRIVATE KEY". Any other content, a second PEM block, or
+// text after the block is an error.
+func ParsePrivateKey(text string) (crypto.Signer, error) {
 	block, err := onlyPEMBlock(text)
 	if err != nil {
 		return nil, fmt.Errorf("parse RSA private key: %w", err)

@@ -110,7 +110,7 @@ func TestVerifyKeepsKindsOfKeysApart(t *testing.T) {
 	t.Run("the public key is no HMAC secret", func(t *testing.T) {
 		for _, method := range []string{"HMAC-SHA1", "HMAC-SHA256", "HMAC-SHA512", "PLAINTEXT"} {
 			r, header, _ := benchRequest(t, &Signer{SignatureMethod: method, ConsumerSecret: publicPEM})
-			key := &Key{ConsumerSecret: publicPEM, RSA: &private.PublicKey}
+			key := &Key{ConsumerSecret: publicPEM, Public: &private.PublicKey}
 			if err := Verify(r, mustParse(t, header, r.Query, ""), key); !errors.Is(err, ErrKeyKind) {
 				t.Errorf("%s: %v, want ErrKeyKind", method, err)
 			}
@@ -165,7 +165,7 @@ func TestVerifyNoticesEveryChange(t *testing.T) {
 		key := &Key{ConsumerSecret: "s", TokenSecret: "u"}
 		if strings.HasPrefix(method, "RSA-") {
 			s.PrivateKey = rsaKey(t)
-			key.RSA = &s.PrivateKey.PublicKey
+			key.Public = s.PrivateKey.Public()
 		}
 		header, err := s.Sign(&signed)
 		if err != nil {
@@ -208,7 +208,7 @@ func pemText(blockType string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: der}))
 }
 
-func TestParseRSAPublicKey(t *testing.T) {
+func TestParsePublicKey(t *testing.T) {
 	private := rsaKey(t)
 	pkix := pemText("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&private.PublicKey)))
 	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
@@ -221,11 +221,11 @@ func TestParseRSAPublicKey(t *testing.T) {
 		"CRLF":                 strings.ReplaceAll(pkix, "\n", "\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			key, err := ParseRSAPublicKey(text)
+			key, err := ParsePublicKey(text)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !key.Equal(&private.PublicKey) {
+			if !private.PublicKey.Equal(key) {
 				t.Error("another key")
 			}
 		})
@@ -248,7 +248,7 @@ func TestParseRSAPublicKey(t *testing.T) {
 		"exponent 65536":   {smallKey(t, 2048, 65536), "invalid exponent 65536"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			key, err := ParseRSAPublicKey(test.text)
+			key, err := ParsePublicKey(test.text)
 			if err == nil {
 				t.Fatalf("accepted: %v", key)
 			}
@@ -270,7 +270,7 @@ func smallKey(t *testing.T, bits uint, exponent int) string {
 	return pemText("PUBLIC KEY", der)
 }
 
-func TestParseRSAPrivateKey(t *testing.T) {
+func TestParsePrivateKey(t *testing.T) {
 	private := rsaKey(t)
 	pkcs8 := pemText("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(private)))
 	for name, text := range map[string]string{
@@ -278,11 +278,11 @@ func TestParseRSAPrivateKey(t *testing.T) {
 		"PKCS #1": pemText("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(private)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			key, err := ParseRSAPrivateKey(text)
+			key, err := ParsePrivateKey(text)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !key.Equal(private) {
+			if !private.Equal(key) {
 				t.Error("another key")
 			}
 		})
@@ -301,7 +301,7 @@ func TestParseRSAPrivateKey(t *testing.T) {
 		"no ASN.1":           {pemText("PRIVATE KEY", []byte("x")), "asn1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := ParseRSAPrivateKey(test.text)
+			_, err := ParsePrivateKey(test.text)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -329,4 +329,24 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// TestKeyKindOf: the kind of key that a method is said to work with is the only one that verifies it.
+func TestKeyKindOf(t *testing.T) {
+	keys := map[KeyKind]*Key{KeySecrets: {ConsumerSecret: "s"}, KeyRSA: {Public: new(rsa.PublicKey)}}
+	for _, method := range SignatureMethods {
+		for kind, key := range keys {
+			p := &Params{ConsumerKey: "k", SignatureMethod: method, Signature: "x"}
+			r := &Request{Method: "GET", Scheme: "http", Host: "example.com", Path: "/"}
+			refused := errors.Is(Verify(r, p, key), ErrKeyKind)
+			if fits := KeyKindOf(method) == kind; fits == refused {
+				t.Errorf("%s: kind %d, and key of kind %d: ErrKeyKind %t", method, KeyKindOf(method), kind, refused)
+			}
+		}
+	}
+	for _, method := range []string{"", "RSA-", "RSA-MD5", "rsa-sha1"} {
+		if kind := KeyKindOf(method); kind != KeyUnknown {
+			t.Errorf("%q: kind %d", method, kind)
+		}
+	}
 }

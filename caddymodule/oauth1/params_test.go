@@ -259,11 +259,11 @@ func TestParseRefuses(t *testing.T) {
 		})
 	}
 	for name, authorization := range map[string][]string{
-		"two OAuth fields":        {rfcHeader, rfcHeader},
-		"OAuth and Basic":         {rfcHeader, "Basic x"},
-		"Basic and OAuth":         {"Basic x", rfcHeader},
-		"two fields, none of us":  {"Basic x", "Basic x"},
-		"a field and an empty on": {rfcHeader, ""},
+		"two OAuth fields":          {rfcHeader, rfcHeader},
+		"OAuth and Basic":           {rfcHeader, "Basic x"},
+		"Basic and OAuth":           {"Basic x", rfcHeader},
+		"two fields, neither OAuth": {"Basic x", "Basic x"},
+		"a field and an empty on":   {rfcHeader, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse(authorization, "", nil)

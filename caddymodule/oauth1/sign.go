@@ -1,8 +1,8 @@
 package oauth1
 
 import (
+	"crypto"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -18,7 +18,7 @@ type Signer struct {
 	ConsumerSecret string
 	Token          string // not sent if ""
 	TokenSecret    string
-	PrivateKey     *rsa.PrivateKey // for the RSA methods only
+	PrivateKey     crypto.Signer // from ParsePrivateKey; for the RSA methods only
 
 	SignatureMethod string // default: RSA-SHA256 with a private key, else HMAC-SHA256
 	Realm           string // not sent if ""
@@ -139,7 +139,11 @@ func (s *Signer) signature(r *Request, p *Params) (string, error) {
 	if !ok {
 		return "", errMethod()
 	}
-	if (m.kind == kindRSA) != (s.PrivateKey != nil) {
+	var public crypto.PublicKey
+	if s.PrivateKey != nil {
+		public = s.PrivateKey.Public()
+	}
+	if m.kind.key() != PublicKeyKind(public) {
 		return "", ErrKeyKind
 	}
 	b := newBuffers()
@@ -155,7 +159,7 @@ func (s *Signer) signature(r *Request, p *Params) (string, error) {
 	if m.kind == kindHMAC {
 		return base64.StdEncoding.EncodeToString(b.appendHMACOnce(sum[:0], m.hash)), nil
 	}
-	signature, err := rsa.SignPKCS1v15(nil, s.PrivateKey, m.hash, appendSum(sum[:0], m.hash, b.baseString()))
+	signature, err := s.PrivateKey.Sign(rand.Reader, appendSum(sum[:0], m.hash, b.baseString()), m.hash)
 	if err != nil {
 		return "", err
 	}

@@ -31,7 +31,7 @@ func TestSignedRequestsVerify(t *testing.T) {
 		key := &Key{ConsumerSecret: s.ConsumerSecret, TokenSecret: s.TokenSecret}
 		if strings.HasPrefix(method, "RSA-") {
 			s.PrivateKey = rsaKey(t)
-			key.RSA = &s.PrivateKey.PublicKey
+			key.Public = s.PrivateKey.Public()
 		}
 		for name, r := range awkward {
 			t.Run(method+": "+name+", header", func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestOneWishThatCannotBeRead: what a browser wishes beside its languages does not hide them.
+// TestOneWishThatCannotBeRead: an unreadable entry in Accept-Language does not hide the others.
 func TestOneWishThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	pages, err := New(Options{})

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// BenchmarkRender draws the page that asks, whose texts are many.
+// BenchmarkRender draws the authorize page, which has many texts.
 func BenchmarkRender(b *testing.B) {
 	set, err := New(Options{})
 	if err != nil {
@@ -25,7 +25,7 @@ func BenchmarkRender(b *testing.B) {
 	}
 }
 
-// BenchmarkLanguage finds the language of a browser, for every page.
+// BenchmarkLanguage finds the language of a browser, as every page does.
 func BenchmarkLanguage(b *testing.B) {
 	set, err := New(Options{})
 	if err != nil {
@@ -38,7 +38,7 @@ func BenchmarkLanguage(b *testing.B) {
 	}
 }
 
-// BenchmarkNew is what a site's pages cost at a reload.
+// BenchmarkNew measures the cost of a site's pages at a reload.
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
 		if _, err := New(Options{}); err != nil {

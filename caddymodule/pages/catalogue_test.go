@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/html"
 )
 
-// texts are the messages of a catalogue as they stand in its file, by key and plural form; a
-// message that is not in the plural has the form "".
+// texts returns the messages in the file of a catalogue, by key and plural form. A message without
+// plural forms has the form "".
 func texts(t *testing.T, tag string) map[string]map[string]string {
 	t.Helper()
 	content, err := catalogues.ReadFile("messages/" + tag + ".json")
@@ -52,7 +52,7 @@ func texts(t *testing.T, tag string) map[string]map[string]string {
 
 var placeholder = regexp.MustCompile(`%(\[[0-9]+\][a-z]|.|$)`)
 
-// placeholders are those of a text, each once, in order.
+// placeholders returns the placeholders of a text, each once, in order.
 func placeholders(text string) []string {
 	found := placeholder.FindAllString(text, -1)
 	slices.Sort(found)
@@ -97,7 +97,7 @@ func TestCatalogues(t *testing.T) {
 				}
 				all := placeholders(want[slices.Max(slices.Collect(maps.Keys(want)))])
 				for form, text := range got {
-					exact := slices.Contains([]string{"zero", "one", "two"}, form) // may say the number in a word
+					exact := slices.Contains([]string{"zero", "one", "two"}, form) // the number may stand in the text as a word
 					if has := placeholders(text); !slices.Equal(has, all) && !(exact && len(has) == 0) {
 						t.Errorf("%q %s has the placeholders %q, want %q", key, form, has, all)
 					}
@@ -113,7 +113,7 @@ func TestCatalogues(t *testing.T) {
 	}
 }
 
-// sameInEnglish are texts that a language shares with English.
+// sameInEnglish lists the texts that a language shares with English.
 var sameInEnglish = map[string][]string{
 	"de":      {"facts.website", "date.first"},
 	"fr":      {"tokens.pages", "duration.minutes"},
@@ -146,7 +146,7 @@ func TestCataloguesAreTranslated(t *testing.T) {
 	}
 }
 
-// TestTemplatesHoldNoWords: a word in a template would be in one language only.
+// TestTemplatesHoldNoWords: a word in a template would appear in one language only.
 func TestTemplatesHoldNoWords(t *testing.T) {
 	t.Parallel()
 	files, err := templateFiles("")

@@ -3,6 +3,7 @@ package pages
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,13 +15,33 @@ type colour [3]byte
 var (
 	black = colour{}
 	white = colour{0xff, 0xff, 0xff}
-	// What style.css has as --surface.
-	lightSurface = white
-	darkSurface  = colour{0x1c, 0x20, 0x2a}
+
+	lightSurface, darkSurface = builtinSurfaces()
 
 	defaultAccent     = colour{0x2f, 0x56, 0xc5}
 	defaultAccentDark = colour{0x9d, 0xb6, 0xff}
 )
+
+var surfaceProperty = regexp.MustCompile(`--surface: (#[0-9a-f]{6});`)
+
+// builtinSurfaces returns the colour of --surface in the built-in style.css, which has it first for
+// light and then for dark.
+func builtinSurfaces() (light, dark colour) {
+	style, err := builtinFiles.ReadFile(fileStyle)
+	if err != nil {
+		panic(err)
+	}
+	found := surfaceProperty.FindAllSubmatch(style, -1)
+	if len(found) != 2 {
+		panic(fmt.Sprintf("%s: --surface is there %d times, not 2", fileStyle, len(found)))
+	}
+	for i, c := range []*colour{&light, &dark} {
+		if *c, err = parseColour("--surface", string(found[i][1])); err != nil {
+			panic(err)
+		}
+	}
+	return light, dark
+}
 
 func parseColour(option, text string) (colour, error) {
 	digits := strings.TrimPrefix(text, "#")

@@ -2,8 +2,7 @@ package pages
 
 import "testing"
 
-// TestAccentReads: whatever the accent, the text on it has the contrast that WCAG 2.2 AA asks for
-// (4.5).
+// TestAccentReads: with every accent, the text on it has the contrast of WCAG 2.2 AA (4.5).
 func TestAccentReads(t *testing.T) {
 	for r := 0; r < 256; r += 15 {
 		for g := 0; g < 256; g += 15 {
@@ -30,5 +29,12 @@ func TestAccentReads(t *testing.T) {
 		if got := accentOn(test.accent, test.surface); got != test.want {
 			t.Errorf("accentOn(%v, %v) = %q; want %q", test.accent, test.surface, got, test.want)
 		}
+	}
+}
+
+// TestSurfaces: the colours that an accent is judged on are those that style.css draws it on.
+func TestSurfaces(t *testing.T) {
+	if lightSurface != white || contrast(darkSurface, white) < 12 {
+		t.Errorf("the surfaces are %v and %v", lightSurface, darkSurface)
 	}
 }

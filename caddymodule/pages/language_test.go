@@ -20,8 +20,8 @@ func newSet(t *testing.T, o Options) *Set {
 	return set
 }
 
-// RFC 9110 section 12.5.4: the browser's wishes, in the order of their weights; English where it
-// has none that is there.
+// RFC 9110 section 12.5.4: the browser's languages, in the order of their weights. The page is in
+// English if it has none of them.
 func TestLanguage(t *testing.T) {
 	t.Parallel()
 	set := newSet(t, Options{})
@@ -39,7 +39,7 @@ func TestLanguage(t *testing.T) {
 		"in upper case":                        {[]string{"FR-ca"}, "fr"},
 		"the heaviest":                         {[]string{"en;q=0.5, fr;q=0.9, de;q=0.7"}, "fr"},
 		"the first that is there":              {[]string{"sv, ja;q=0.5"}, "ja"},
-		"none that is there":                   {[]string{"sv, fi;q=0.5"}, "en"},
+		"no available language":                {[]string{"sv, fi;q=0.5"}, "en"},
 		"one that is refused":                  {[]string{"de;q=0"}, "en"},
 		"any":                                  {[]string{"*"}, "en"},
 		"English before others":                {[]string{"en-GB,de;q=0.9"}, "en"},
@@ -48,7 +48,7 @@ func TestLanguage(t *testing.T) {
 		"Arabic of Egypt":                      {[]string{"ar-EG"}, "ar"},
 		"several lines":                        {[]string{"sv", "es;q=0.3"}, "es"},
 		"nonsense":                             {[]string{"\x00;;q=="}, "en"},
-		"a weight that is none":                {[]string{"de;q=x"}, "en"},
+		"an invalid weight":                    {[]string{"de;q=x"}, "en"},
 		"more than anybody wishes":             {[]string{strings.Repeat("de,", 1000)}, "de"},
 		"a tag that is longer than any may be": {[]string{strings.Repeat("a-", 600) + "b, de"}, "en"},
 	} {
@@ -80,7 +80,7 @@ func TestLanguage(t *testing.T) {
 	})
 }
 
-// FuzzLanguage: whatever a browser asks for, it gets one of the languages.
+// FuzzLanguage: every Accept-Language header gets one of the languages.
 func FuzzLanguage(f *testing.F) {
 	for _, header := range []string{"de-AT,de;q=0.9,en;q=0.8", "zh-Hant-TW", "*;q=0", "x-private, i-klingon", "en-u-nu-arab-x-a", "\xff"} {
 		f.Add(header)
@@ -209,7 +209,7 @@ func TestDate(t *testing.T) {
 	}
 }
 
-// TestRender: every page in every language, by many at the same time.
+// TestRender: every page in every language, in many goroutines at the same time.
 func TestRender(t *testing.T) {
 	t.Parallel()
 	set := newSet(t, Options{})

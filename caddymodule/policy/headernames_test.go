@@ -2,7 +2,7 @@ package policy
 
 import "testing"
 
-// TestHeaderNames: a name is found in every spelling that some server takes for it.
+// TestHeaderNames: a name is found in every spelling that some server reads as the same name.
 func TestHeaderNames(t *testing.T) {
 	t.Parallel()
 	names := NewHeaderNames([]string{"X-OAuth-User", "X-HTTP-Method"})

@@ -17,7 +17,7 @@ const DesktopIntegration = "DESKTOP_INTEGRATION"
 type PermissionLevel struct {
 	// The name that policies, tokens and clients use. Printable ASCII without spaces.
 	Name string `json:"name"`
-	// What people read at the authorize page. Default: the name.
+	// The title on the authorize page. Default: the name.
 	Title string `json:"title,omitempty"`
 	// One sentence more for them.
 	Description string `json:"description,omitempty"`

@@ -30,7 +30,7 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// TestManyLevels: that each implies all below it takes no exponential time.
+// TestManyLevels: levels that each imply all below them take no exponential time.
 func TestManyLevels(t *testing.T) {
 	var declared []PermissionLevel
 	var below []string

@@ -74,8 +74,9 @@ func TestPlainQueries(t *testing.T) {
 	}
 }
 
-// FuzzPlainPath: what passes is byte for byte what the upstream gets, and no reading of it is another path than the plain
-// one, but for what may be cut off behind an escaped question mark, which is judged.
+// FuzzPlainPath: an accepted path reaches the upstream byte for byte, and no reading of it is
+// another path. A reading may only cut the path at an escaped question mark, and that reading is
+// judged.
 func FuzzPlainPath(f *testing.F) {
 	for _, path := range []string{
 		"/a/b", "/a/../b", "/open/..;/admin", "/%2e%2e/a", "/a%252fb", "/a%2Fb", `/a\b`, "//a", "/a%00b", "/%c0%ae", "/a%3Fb", "/a|b", "/a[b]", "/\xff",

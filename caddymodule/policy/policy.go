@@ -98,7 +98,7 @@ func checkPolicies(policies []*Policy, offered []string) error {
 			return fmt.Errorf("policy %d: %w", i+1, err)
 		}
 		if by := CoveredBy(policies[:i], p); by > 0 {
-			return fmt.Errorf("policy %d: can never be reached, since policy %d decides all that come to it; "+
+			return fmt.Errorf("policy %d: can never be reached, because policy %d decides all its requests; "+
 				"the first match wins", i+1, by)
 		}
 	}
@@ -111,7 +111,7 @@ func (p *Policy) CheckDefaults(declared *Levels) error {
 		return nil
 	}
 	if missing := MissingDefault(declared); missing != "" {
-		return fmt.Errorf("needs a permission, since the default %s is not declared", missing)
+		return fmt.Errorf("needs a permission, because the default %s is not declared", missing)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (p *Policy) Check(declared *Levels, offered []string) error {
 	}
 	for _, pattern := range p.Consumers {
 		if _, err := path.Match(pattern, ""); err != nil {
-			return fmt.Errorf("consumers %q: is no pattern", pattern)
+			return fmt.Errorf("consumers %q: is not a pattern", pattern)
 		}
 	}
 	return p.checkPermissions(declared, offered)
@@ -157,7 +157,7 @@ func (p *Policy) checkPermissions(declared *Levels, offered []string) error {
 		}
 		if len(rule.Methods) == 0 {
 			if all {
-				return fmt.Errorf("permission %q: there is one for every other method already", rule.Permission)
+				return fmt.Errorf("permission %q: another permission already stands for every other method", rule.Permission)
 			}
 			all = true
 		}
@@ -167,7 +167,7 @@ func (p *Policy) checkPermissions(declared *Levels, offered []string) error {
 					rule.Permission, method)
 			}
 			if !PlainMethod(method) || method == "" {
-				return fmt.Errorf("permission %q: %q is no method", rule.Permission, method)
+				return fmt.Errorf("permission %q: %q is not a method", rule.Permission, method)
 			}
 			if slices.Contains(methods, method) {
 				return fmt.Errorf("permission %q: method %s is given twice", rule.Permission, method)

@@ -11,11 +11,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// tooLong is more than the race detector and a busy machine make of a hostile input. Work that grows
-// with the square of the input takes minutes.
+// tooLong is longer than hostile input takes with the race detector on a busy machine. Work that
+// grows with the square of the input takes minutes.
 const tooLong = 10 * time.Second
 
-// TestReadings: what upstreams may take a path for.
+// TestReadings: the paths that upstreams may read.
 func TestReadings(t *testing.T) {
 	for target, want := range map[string][]string{
 		"/a/b":               nil,
@@ -75,15 +75,15 @@ func TestQueryReadings(t *testing.T) {
 	}
 }
 
-// TestPlaceholdersOfAReading: they tell of the reading what they told of the request, its original
-// URL too; what earlier handlers have set stays, and the request itself is not touched.
+// TestPlaceholdersOfAReading: the URL placeholders, also those of the original URL, have the values
+// of the reading. Values of earlier handlers stay, and the request itself is unchanged.
 func TestPlaceholdersOfAReading(t *testing.T) {
 	t.Parallel()
 	r := arrived("GET", "/v1/a;b/c?x=1")
 	start := caddyhttp.GetVar(r.Context(), "start_time")
 	caddyhttp.SetVar(r.Context(), "kept", "variable")
 	replacer(r).Set("set", "before")
-	r.URL.Path = strings.TrimPrefix(r.URL.Path, "/v1") // as handle_path does
+	r.URL.Path = strings.TrimPrefix(r.URL.Path, "/v1") // handle_path does the same
 	r.Header.Set("X-A", "header")
 
 	const text = "{http.request.method} {http.request.uri.path} {http.request.uri.query} {http.request.orig_uri.path}" +

@@ -27,7 +27,7 @@ func newTestRules(t *testing.T, config Config) (*Rules, error) {
 	return New(ctx, config)
 }
 
-// testRules makes rules that have to make sense.
+// testRules makes rules from a valid configuration.
 func testRules(t *testing.T, config Config) *Rules {
 	t.Helper()
 	rules, err := newTestRules(t, config)
@@ -40,18 +40,18 @@ func testRules(t *testing.T, config Config) *Rules {
 	return rules
 }
 
-// matching are the matchers of a policy or a directive, of one kind.
+// matching returns the matchers of a policy or a directive, of one kind.
 func matching(name, value string) caddyhttp.RawMatcherSets {
 	return caddyhttp.RawMatcherSets{{name: []byte(value)}}
 }
 
-// arrived is a request as Caddy's server would set it up.
+// arrived returns a request as Caddy's server sets it up.
 func arrived(method, target string) *http.Request {
 	r := httptest.NewRequest(method, "http://api.test"+target, nil)
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, new(caddyhttp.Server))
 }
 
-// TestDecisions: a decision names the policy that made it, and the reading that it was made about.
+// TestDecisions: a decision names its policy, and the reading that it was made about.
 func TestDecisions(t *testing.T) {
 	t.Parallel()
 	rules := testRules(t, Config{Paths: PathsAsSent, Policies: []*Policy{
@@ -102,8 +102,8 @@ func reasonOf(p *refusal.Problem) string {
 	return p.Reason
 }
 
-// TestCopiedURLs: what request_header copies of the URL into headers must be plain where a matcher
-// looks at headers. Until somebody has looked for it, it may be there.
+// TestCopiedURLs: if request_header copies a part of the URL into a header, and a matcher looks at
+// headers, the URL must be plain. Before anything has looked for such copies, they may exist.
 func TestCopiedURLs(t *testing.T) {
 	t.Parallel()
 	set := func(value string) caddyhttp.MiddlewareHandler {
@@ -115,11 +115,11 @@ func TestCopiedURLs(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		seen    caddyhttp.RawMatcherSets
-		earlier handlers // nil: nobody looked
-		plain   bool     // whether the path must be
+		earlier handlers // nil: nothing has looked for copies
+		plain   bool     // whether the path must be plain
 		asSent  bool     // whether paths as_sent can be kept
 	}{
-		{"nobody looked", byHeader, nil, true, true},
+		{"nothing looked for copies", byHeader, nil, true, true},
 		{"nothing is copied", byHeader, handlers{text}, false, true},
 		{"the path is", byHeader, handlers{text, path}, true, false},
 		{"no matcher looks", byMethod, handlers{path}, false, true},
@@ -150,8 +150,8 @@ func TestCopiedURLs(t *testing.T) {
 	}
 }
 
-// TestScope: the directive's own matcher is asked with each method that an upstream may take the
-// request's for, and its URL must be plain before anything else is asked.
+// TestScope: the directive's own matcher is asked with each method that an upstream may read in the
+// request. Before that, the URL must be plain.
 func TestScope(t *testing.T) {
 	t.Parallel()
 	all := []*Policy{{Anonymous: true}}
@@ -180,6 +180,6 @@ func TestScope(t *testing.T) {
 		t.Errorf("a path that is not plain: %q", reasonOf(problem))
 	}
 	if problem := byMethod.CheckArrival(arrived("GET", "/v1/../x")); problem != nil {
-		t.Errorf("a path that nobody looks at: %q", reasonOf(problem))
+		t.Errorf("a path that no policy looks at: %q", reasonOf(problem))
 	}
 }

@@ -11,7 +11,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 )
 
-// TestSights: which policies look at the URL, and which know one reading of it only.
+// TestSights: the policies that look at the URL, and those that know only one reading of it.
 func TestSights(t *testing.T) {
 	const (
 		none  = ""
@@ -22,14 +22,14 @@ func TestSights(t *testing.T) {
 	for _, test := range []struct {
 		name, matcher, context string
 		want                   string
-		single                 string // what paths as_sent does not load with
+		single                 string // the matcher that keeps paths as_sent from loading
 	}{
 		{"a method", "method GET", "", none, ""},
 		{"headers", "header X-A b\nheader_regexp X-B ^c", "", none, ""},
 		{"the connection", "remote_ip 10.0.0.0/8\nclient_ip 10.0.0.0/8\nprotocol https", "", none, ""},
 		{"a host", "host api.test", "", none, ""},
 		{"a path", "path /a/*", "", path, ""},
-		{"a pattern of a path, whose braces are none of placeholders", "path_regexp ^/a{2}", "", path, ""},
+		{"a pattern of a path, with braces that are no placeholders", "path_regexp ^/a{2}", "", path, ""},
 		{"a file", "file /x", "", path, ""},
 		{"a URL's pattern", "url_pattern /a/:b", "", both, ""},
 		{"a query", "query a=b", "", query, ""},
@@ -103,7 +103,8 @@ func TestSights(t *testing.T) {
 	})
 }
 
-// adapted is the JSON of a named matcher and of a text with placeholders, as a Caddyfile has them.
+// adapted returns the JSON of a named matcher and of a text with placeholders, as the Caddyfile
+// adapter writes them.
 func adapted(t *testing.T, matcher, text string) (caddyhttp.RawMatcherSets, string) {
 	t.Helper()
 	matcher = "{\n" + matcher + "\n}"

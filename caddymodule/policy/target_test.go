@@ -9,7 +9,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// TestTargets: RFC 9112 section 3.2. Only the origin form, and the absolute form of http, are judged.
+// TestTargets: RFC 9112 section 3.2. Only the origin form, and the absolute form of http, are
+// judged.
 func TestTargets(t *testing.T) {
 	for target, want := range map[string]bool{
 		"/": true, "/x?y": true, "//x/y": true, "http://h": true, "https://h:1/x": true, "HTTP://h?a=1": true, "http://[::1]:80/": true,
@@ -23,8 +24,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// FuzzSplitTarget: a target that is let in has one path and query for the signature, for Go's parser, and for the upstream that
-// Go writes a request to.
+// FuzzSplitTarget: an accepted target has the same path and query for the signature, for Go's
+// parser, and for the upstream.
 func FuzzSplitTarget(f *testing.F) {
 	for _, target := range []string{
 		"/a/b?c=d", "http://h?a=1", "http://h", "mail:private/x", "mail:%2Fprivate/drop://h/list", "//h/x", "*", "h:80", "http://u@h/x",

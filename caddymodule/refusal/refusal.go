@@ -11,7 +11,8 @@ import (
 type Problem struct {
 	// Status is the HTTP status. A 401 gets a WWW-Authenticate challenge, a 503 a Retry-After.
 	Status int
-	// Text is the whole body of a text/plain answer. Clients compare it: Launchpad's renews its credentials on some.
+	// Text is the whole body of a text/plain answer. Clients compare it: Launchpad's renews its
+	// credentials on some. A refusal with a Notice gets it from there, in English.
 	Text string
 	// Word is what the OAuth Problem Reporting extension calls it (oauth_problem), for JSON answers.
 	Word string
@@ -19,10 +20,15 @@ type Problem struct {
 	Reason string
 	// Kind says what the refusal is about. Most are about the client's request.
 	Kind Kind
-	// Consumer and Token are the keys that the request named, and Parameter is the OAuth parameter that is
-	// absent or rejected; each is empty where there is none.
+	// Notice is where the catalogues of the pages have the texts of a refusal that a person reads:
+	// "notice.", Notice, and ".title", ".text" or ".advice". It is empty for a refusal without a
+	// page.
+	Notice string
+	// Consumer and Token are the keys that the request named, and Parameter is the OAuth parameter
+	// that is absent or rejected; each is empty where there is none.
 	Consumer, Token, Parameter string
-	// AcceptableTimestamps is the range outside of which the timestamp lies, as "lowest-highest"; else empty.
+	// AcceptableTimestamps is the range outside of which the timestamp lies, as "lowest-highest";
+	// else empty.
 	AcceptableTimestamps string
 	// Cause is for the operator's log only.
 	Cause error
@@ -107,6 +113,32 @@ var (
 	TokenNonces       = &Problem{Status: 503, Text: "Too many requests with this token are remembered. Try again later.", Word: "consumer_key_refused", Reason: "token_nonces_full", Kind: KindLimit}
 	EndpointNonces    = &Problem{Status: 503, Text: "Too many requests of this consumer for tokens are remembered. Try again later.", Word: "consumer_key_refused", Reason: "endpoint_nonces_full", Kind: KindLimit}
 	Store             = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "consumer_key_refused", Reason: "store_unavailable", Kind: KindStore}
+)
+
+// The notices of the pages: what people read there instead of a form. Pages have no oauth_problem.
+var (
+	PageNoToken             = &Problem{Status: 400, Notice: "no_token", Reason: "token_absent"}
+	PageUnknownToken        = &Problem{Status: 404, Notice: "unknown_token", Reason: "token_unknown"}
+	PageExpiredToken        = &Problem{Status: 410, Notice: "expired_token", Reason: "token_expired"}
+	PageUnfinished          = &Problem{Status: 410, Notice: "unfinished", Reason: "token_expired"}
+	PageOver                = &Problem{Status: 410, Notice: "over", Reason: "already_reviewed"}
+	PageReviewed            = &Problem{Status: 409, Notice: "reviewed", Reason: "already_reviewed"}
+	PageAllowedByYou        = &Problem{Status: 409, Notice: "allowed_by_you", Reason: "already_reviewed"}
+	PageRefusedByYou        = &Problem{Status: 409, Notice: "refused_by_you", Reason: "already_reviewed"}
+	PageNoApplication       = &Problem{Status: 404, Notice: "no_application", Reason: "consumer_unknown"}
+	PageApplicationDisabled = &Problem{Status: 403, Notice: "application_disabled", Reason: "consumer_disabled"}
+	PageNoLevels            = &Problem{Status: 403, Notice: "no_levels", Reason: "permission_none"}
+	PageContexts            = &Problem{Status: 400, Notice: "contexts", Reason: "context_invalid"}
+	PageContext             = &Problem{Status: 400, Notice: "context", Reason: "context_invalid"}
+	PageCallback            = &Problem{Status: 400, Notice: "callback", Reason: "callback_invalid"}
+	PageNoCallback          = &Problem{Status: 400, Notice: "no_callback", Reason: "callback_absent"}
+	PageNoChoice            = &Problem{Status: 400, Notice: "no_choice", Reason: "choice_absent"}
+	PageNotOffered          = &Problem{Status: 400, Notice: "not_offered", Reason: "choice_not_offered"}
+	PageDone                = &Problem{Status: 403, Notice: "done", Reason: "proof_invalid"}
+	PageCrossOrigin         = &Problem{Status: 403, Notice: "cross_origin", Reason: "cross_origin"}
+	PageForm                = &Problem{Status: 400, Notice: "form", Reason: "form_malformed"}
+	PageFormTooLarge        = &Problem{Status: 413, Notice: "form_too_large", Reason: "body_too_large"}
+	PageStale               = &Problem{Status: 403, Notice: "stale", Reason: "csrf_invalid"}
 )
 
 // About returns the problem with the value that its text names.

@@ -2,8 +2,8 @@ package refusal
 
 import "testing"
 
-// TestProblemWords: the words of OAuth Problem Reporting tell a client what to do next. A key is rejected for good, and
-// refused for a while.
+// TestProblemWords: the words of OAuth Problem Reporting tell a client what to do next. A rejected
+// key is invalid for good, and a refused key for a while.
 func TestProblemWords(t *testing.T) {
 	for _, p := range []*Problem{DisabledConsumer, ExpiredConsumer} {
 		if p.Word != "consumer_key_rejected" {

@@ -1,4 +1,5 @@
-// Command caddy-oauth1 is Caddy with its standard modules and the OAuth 1.0a provider: what xcaddy would build.
+// Command caddy-oauth1 is Caddy with its standard modules and the OAuth 1.0a provider. xcaddy
+// builds the same program.
 package main
 
 import (

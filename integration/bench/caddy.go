@@ -28,7 +28,8 @@ type site struct {
 	dir    string // of the data; default: the process's folder
 }
 
-// The connections to upstream and verifier are kept for all clients, so that no peer pays for new ones.
+// Connections to the upstream and the verifier are kept open for all clients, so no peer pays for
+// new ones.
 const caddyfile = `{
 	admin 127.0.0.1:{{.Admin}}
 	default_bind 127.0.0.1
@@ -78,7 +79,7 @@ func (l *lab) startCaddy(name string, s site, c credential) (*target, error) {
 	return t, l.until(p, func() error { return t.callAdmin(http.MethodGet, ready, nil) })
 }
 
-// launchCaddy does not wait.
+// launchCaddy starts a Caddy like startCaddy, but does not wait.
 func (l *lab) launchCaddy(name string, s site, c credential) (*target, *process, error) {
 	dir := l.folder(name)
 	if s.dir == "" {
@@ -118,14 +119,15 @@ func (l *lab) launchCaddy(name string, s site, c credential) (*target, *process,
 	return &target{addr: "127.0.0.1:" + port, admin: &adminapi.Client{Address: "127.0.0.1:" + admin}, credential: c, proxy: []*process{p}}, p, nil
 }
 
-// hashPassword is what basic_auth wants. Its cost is low, since it is paid once: the result is cached.
+// hashPassword returns a bcrypt hash for basic_auth. The bcrypt cost does not matter, because
+// basic_auth computes the hash once and caches the result.
 func (l *lab) hashPassword() (string, error) {
 	out, err := exec.CommandContext(l.ctx, l.binary,
 		"hash-password", "--algorithm", "bcrypt", "--bcrypt-cost", "10", "--plaintext", password).Output()
 	return strings.TrimSpace(string(out)), err
 }
 
-// callAdmin calls the admin API, and does not look at the answer.
+// callAdmin calls the admin API, and ignores the answer.
 func (t *target) callAdmin(method, path string, body any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -135,7 +137,7 @@ func (t *target) callAdmin(method, path string, body any) error {
 	return nil
 }
 
-// introduce makes the consumers and tokens known, through the admin API.
+// introduce creates the consumers and tokens through the admin API.
 func (t *target) introduce(tokens int, rsa *rsaPair) error {
 	if rsa != nil {
 		consumer := adminapi.NewConsumer{Key: rsaConsumerKey}

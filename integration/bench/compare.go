@@ -10,9 +10,9 @@ import (
 
 // A comparison is what the first mode measured.
 type comparison struct {
-	peers   []peer               // that ran; the first is the baseline
+	peers   []peer               // the first is the baseline
 	runs    map[string][]result  // by the peer's name, one for each round
-	idle    map[string][]float64 // by the peer's name: CPU after the last of its process's runs, in milliseconds a second
+	idle    map[string][]float64 // by the peer's name: CPU after the last run, in ms a second
 	skipped []string
 }
 
@@ -51,8 +51,8 @@ func compare(l *lab, o *options) (*comparison, error) {
 	return c, c.end(l, targets)
 }
 
-// round runs each peer once, in an order of its own: what one leaves to do, as the kernel does with what it wrote, is not
-// always the same other's burden.
+// round runs each peer once, in a random order: work that a peer leaves behind, such as pages that
+// the kernel has yet to write, must not always burden the same next peer.
 func (c *comparison) round(l *lab, o *options, targets map[string]*target, name string) error {
 	for _, i := range rand.Perm(len(c.peers)) {
 		p := c.peers[i]
@@ -86,7 +86,7 @@ func (c *comparison) start(l *lab, o *options, first bool) (map[string]*target, 
 		}
 		ran = append(ran, p)
 		targets[p.name] = t
-		// Caches fill, connections open, and whoever starts processes of its own has done so.
+		// Caches fill, connections open, and peers start their worker processes.
 		if _, err := l.run(l.ctx, t, max(o.requests/5, o.connections), o.connections, uniform(o.tokens)); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}

@@ -15,14 +15,15 @@ import (
 )
 
 const (
-	// consumers share the tokens evenly. They are several because a store limits the live nonces of each.
+	// consumers share the tokens evenly. There are several, because a store limits the live nonces
+	// of each.
 	consumers = 16
-	// password is what basic_auth is asked for, of the user with the number 0.
+	// password is the password of user 0, for basic_auth.
 	password = "correct-horse-battery-staple"
 )
 
-// credentialText is a key or a secret. Credentials follow from their number, so that nobody has to
-// hold ten million of them. They look like those that the product makes.
+// credentialText makes a key or a secret from a number, so that ten million of them need no memory.
+// They look like those that the product makes.
 func credentialText(kind byte, number, length int) string {
 	const alphabet = "0123456789bcdfghjklmnpqrstvwxzBCDFGHJKLMNPQRSTVWXZ"
 	seed := sha256.Sum256(binary.BigEndian.AppendUint64([]byte{kind}, uint64(number)))
@@ -42,7 +43,7 @@ func hmacConsumer(i int) *tokenstore.Consumer {
 	}
 }
 
-// hmacToken is the token of user i, whom a consumer with a secret signs for.
+// hmacToken is the token of user i with a consumer that has a secret.
 func hmacToken(i int) *tokenstore.AccessToken {
 	return &tokenstore.AccessToken{
 		Key: credentialText('t', i, 20), Secret: credentialText('T', i, 80),
@@ -50,7 +51,7 @@ func hmacToken(i int) *tokenstore.AccessToken {
 	}
 }
 
-// rsaToken is the token of user i, whom the consumer with an RSA key signs for.
+// rsaToken is the token of user i with the consumer that has an RSA key.
 func rsaToken(i int) *tokenstore.AccessToken {
 	return &tokenstore.AccessToken{
 		Key: credentialText('r', i, 20), Secret: credentialText('R', i, 80),

@@ -16,24 +16,26 @@ import (
 )
 
 const (
-	// filled is the file that says that the store has all.
+	// filled is a file that exists when the store is complete.
 	filled = "filled"
-	// fillers write at the same time: the store writes what they bring together.
+	// fillers is the number of concurrent writers. The store combines concurrent writes.
 	fillers = 2000
-	// bucket is how many seconds of timestamps the store forgets together, and buckets how many of them a window has.
+	// bucket is how many seconds of timestamps the store forgets together. A window has this many
+	// buckets.
 	bucket  = 60
 	buckets = window / bucket
 )
 
-// oldNonces are those that a store is filled with.
+// oldNonces describes the nonces that a store is filled with.
 type oldNonces struct {
 	number int
-	// ends is when the first bucket of them ends, in seconds since 1970, and every how many seconds after one the next.
-	// 0: none ends while the benchmark runs.
+	// ends is the end of the first bucket, in seconds since 1970. The others end every so many
+	// seconds after it. 0: none ends while the benchmark runs.
 	ends, every int
 }
 
-// fillStore brings a store from one size to a larger one, in a process that never closes it but is ended by kill -9.
+// fillStore fills a store from one size to a larger one, in a process that ends by kill -9 and so
+// never closes the store.
 func (l *lab) fillStore(store string, tokens [2]int, nonces oldNonces) error {
 	p, err := l.startSelf("fill", store, fmt.Sprint(tokens[0]), fmt.Sprint(tokens[1]),
 		fmt.Sprint(nonces.number), fmt.Sprint(nonces.ends), fmt.Sprint(nonces.every))
@@ -55,7 +57,8 @@ func (l *lab) fillStore(store string, tokens [2]int, nonces oldNonces) error {
 	}
 }
 
-// fill is the role of that process: the store's folder, how many tokens it has and shall have, and nonces to add.
+// fill is the role of that process. Its arguments are the store's folder, the number of tokens that
+// it has and that it shall have, and the nonces to add.
 func fill(arguments []string) error {
 	if len(arguments) != 6 {
 		return errors.New("fill: wants a folder, two numbers of tokens, and three of nonces")
@@ -87,11 +90,12 @@ func fill(arguments []string) error {
 	if err := os.WriteFile(filled, nil, 0o600); err != nil {
 		return err
 	}
-	select {} // until we are killed
+	select {} // until kill -9
 }
 
-// nonce returns one of them. Its timestamp is somewhere in the window that has been. Those that end come in the order of
-// their timestamps, as requests do, and with the same number in each bucket.
+// nonce returns one of the nonces. Its timestamp is in the past window. Nonces that end during the
+// benchmark come in the order of their timestamps, as those of requests do, with the same number in
+// each bucket.
 func (o oldNonces) nonce(i int, now time.Time) tokenstore.Nonce {
 	t := hmacToken(i % 1000)
 	n := tokenstore.Nonce{
@@ -103,14 +107,15 @@ func (o oldNonces) nonce(i int, now time.Time) tokenstore.Nonce {
 	}
 	if o.ends > 0 {
 		k := i * buckets / o.number
-		last := (int(now.Unix())/bucket-buckets+k+1)*bucket - 1 // timestamp of the bucket, below all of now's
+		// The bucket's last timestamp, below those of now.
+		last := (int(now.Unix())/bucket-buckets+k+1)*bucket - 1
 		age := i % bucket
 		n.Timestamp, n.Expires = int64(last-age), time.Unix(int64(o.ends+k*o.every-age), 0)
 	}
 	return n
 }
 
-// each calls f for every number from one to below another, by many goroutines.
+// each calls f for every number from one to below another, in many goroutines.
 func each(from, to int, f func(int) error) error {
 	var next atomic.Int64
 	next.Store(int64(from))

@@ -19,7 +19,7 @@ func TestOldNoncesEndBucketAfterBucket(t *testing.T) {
 		}
 		previous = b
 		counts[b]++
-		// What the store makes of it: a bucket ends when its last timestamp does.
+		// In the store, a bucket ends with its last timestamp.
 		last := (b+1)*bucket - 1
 		ends := int(n.Expires.Unix()) + last - int(n.Timestamp)
 		if want := o.ends + (len(counts)-1)*o.every; ends != want {

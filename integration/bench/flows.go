@@ -9,14 +9,14 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// flows are what the third mode measured.
+// flows holds the results of the third mode.
 type flows struct {
-	rounds  [flowParts][]result // of the steps, the latencies alone
+	rounds  [flowParts][]result // the steps have latencies only
 	granted []*tokenstore.AccessToken
 }
 
-// flowDirective takes the user from a header. That costs a look-up, and no login: a login is somebody else's work, and
-// adds to the page and the review what it takes.
+// flowDirective takes the user from a header, which costs one look-up. A real login is the work of
+// another handler, and adds its own time to the page and the review.
 const flowDirective = "oauth1 {\n\t\tuser {http.request.header.Remote-User}\n\t}"
 
 func measureFlows(l *lab, o *options) (*flows, error) {

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A growth is what the second mode measured.
+// growth holds the results of the second mode.
 type growth struct {
 	tokens, nonces, connections, policies []point
-	baseRate                              float64 // of plain reverse_proxy, at the usual number of connections
+	baseRate                              float64 // of plain reverse_proxy, with -connections
 }
 
-// A point is a size and what was measured there. Memory and start are 0 where a series does not look at them.
+// A point holds the measurements at one size. Memory and start are 0 in series that do not measure
+// them.
 type point struct {
 	size      int
 	rate, cpu figure // against plain reverse_proxy
-	p99       figure // against plain reverse_proxy
 	memory    int64  // anonymous, in bytes, after the requests
 	fresh     int64  // anonymous, in bytes, at the start
 	start     time.Duration
@@ -47,7 +47,7 @@ func grow(l *lab, o *options) (*growth, error) {
 	return g, nil
 }
 
-// growTokens fills one store further and further.
+// growTokens fills one store, size after size.
 func (g *growth) growTokens(l *lab, o *options, plain *target) error {
 	dir := l.folder("tokens")
 	defer os.RemoveAll(dir)
@@ -62,7 +62,8 @@ func (g *growth) growTokens(l *lab, o *options, plain *target) error {
 		if err != nil {
 			return err
 		}
-		// The tokens that are used most are cached when it begins. Of the others many are asked for the first time.
+		// These reads cache the tokens that are used most. Many of the others are used for the
+		// first time during the measurement.
 		if err := l.read(t, o.reads/4, o.connections, zipf(size)); err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func (g *growth) growTokens(l *lab, o *options, plain *target) error {
 	return nil
 }
 
-// growNonces begins with a new store each time: nonces end by themselves.
+// growNonces begins with a new store each time, because nonces expire.
 func (g *growth) growNonces(l *lab, o *options, plain *target) error {
 	const tokens = 1000
 	for _, size := range o.growNonces {
@@ -121,7 +122,7 @@ func (g *growth) growConnections(l *lab, o *options, plain *target) error {
 	defer l.stopTarget(t)
 	for _, size := range o.growConns {
 		p := point{size: size}
-		// The first to use so many connections opens those to the upstream, too.
+		// Open the connections to the upstream before the measurement.
 		for _, t := range []*target{plain, t} {
 			if _, err := l.run(l.ctx, t, 4*size, size, uniform(o.tokens)); err != nil {
 				return err
@@ -155,7 +156,7 @@ func (g *growth) growPolicies(l *lab, o *options, plain *target) error {
 	return nil
 }
 
-// directiveWithPolicies is the handler with n policies, of which only the last one is for the requests that are sent.
+// directiveWithPolicies is the handler with n policies. Only the last one matches the requests.
 func directiveWithPolicies(n int) string {
 	var b strings.Builder
 	b.WriteString("oauth1 {\n\t\tinsecure_plaintext_over_http\n")
@@ -166,7 +167,8 @@ func directiveWithPolicies(n int) string {
 	return b.String()
 }
 
-// restart starts a Caddy on a store whose process was killed, and measures the time to the first verified answer.
+// restart starts a Caddy on a store whose process was killed, and measures the time to the first
+// verified answer.
 func (l *lab) restart(name string, s site, tokens int) (*target, point, error) {
 	began := time.Now()
 	t, process, err := l.launchCaddy(name, s, signed("HMAC-SHA256"))
@@ -191,7 +193,8 @@ func (l *lab) restart(name string, s site, tokens int) (*target, point, error) {
 	return t, p, settle(process)
 }
 
-// settle waits until the process has done what a crash left to be done: it is not what a request costs.
+// settle waits until the process has finished its work after the crash, which is not a cost of
+// requests.
 func settle(p *process) error {
 	const interval, quiet = 500 * time.Millisecond, 25 * time.Millisecond
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -208,7 +211,7 @@ func settle(p *process) error {
 	return nil
 }
 
-// read sends requests in portions.
+// read sends requests in portions, to limit the memory for prepared requests.
 func (l *lab) read(t *target, requests, connections int, pick picker) error {
 	const portion = 50_000
 	for ; requests > 0; requests -= portion {
@@ -240,11 +243,10 @@ func (g *growth) interleave(l *lab, o *options, plain, t *target, p *point, conn
 	}
 	p.rate = against(runs[t], runs[plain], result.rate)
 	p.cpu = against(runs[t], runs[plain], result.proxyCPU)
-	p.p99 = against(runs[t], runs[plain], result.latency99)
 	if connections == o.connections {
-		g.baseRate = measure(runs[plain], result.rate).median
+		g.baseRate = measure(runs[plain], result.rate).Center
 	}
 	progress("%10s %-12s %.2f req/s, %.2f CPU against plain; start %.2f s", count(p.size), what,
-		p.rate.median, p.cpu.median, p.start.Seconds())
+		p.rate.Center, p.cpu.Center, p.start.Seconds())
 	return nil
 }

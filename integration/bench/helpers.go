@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// The peers below are programs of others, used where they are installed.
+// The peers below are other programs. They run if they are installed.
 
 //go:embed verifier.py
 var pythonVerifier string
@@ -18,8 +18,9 @@ var pythonVerifier string
 // python is Debian's own, which has the modules of Debian's packages.
 const python = "/usr/bin/python3"
 
-// startForwardAuthPython asks oauthlib's ResourceEndpoint, in as many gunicorn workers as there are cores. Each has a
-// dict of nonces of its own, so a replay that meets another worker passes: it does less than it should.
+// startForwardAuthPython asks oauthlib's ResourceEndpoint, in as many gunicorn workers as there are
+// cores. Each worker has its own dict of nonces, so a replay that reaches another worker passes:
+// this peer does less than it should.
 func startForwardAuthPython(l *lab) (*target, error) {
 	if out, err := exec.Command(python, "-c", "import oauthlib, gunicorn").CombinedOutput(); err != nil {
 		return nil, errMissing(fmt.Sprintf("%s lacks oauthlib or gunicorn (Debian: python3-oauthlib, gunicorn): %s", python, lastLine(out)))
@@ -52,7 +53,7 @@ func startForwardAuthPython(l *lab) (*target, error) {
 		return nil, err
 	}
 	addr := "127.0.0.1:" + port
-	// Threads, since gunicorn's other workers of the standard library keep no connection.
+	// Threads, because gunicorn's sync workers do not keep connections open.
 	p, err := l.start("gunicorn", nil, python, "-m", "gunicorn", "--bind", addr, "--workers", "2", "--threads", "32",
 		"--worker-class", "gthread", "--keep-alive", "600", "--backlog", "2048", "--log-level", "warning", "verifier:application")
 	if err != nil {
@@ -110,7 +111,7 @@ http {
 func startNginx(l *lab) (*target, error) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		nginx = "/usr/sbin/nginx" // which is in the PATH of root alone
+		nginx = "/usr/sbin/nginx" // only root has it in PATH
 	}
 	if err := exec.Command(nginx, "-v").Run(); err != nil {
 		return nil, errMissing("nginx is not installed")
@@ -130,7 +131,7 @@ func startNginx(l *lab) (*target, error) {
 	conf := filepath.Join(dir, "nginx.conf")
 	text := fmt.Sprintf(nginxConf, l.addr, verifierAddr, port)
 	if os.Geteuid() == 0 {
-		text = "user root;\n" + text // its workers would not find their way into our folder
+		text = "user root;\n" + text // other users can't read the lab's folder
 	}
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -143,8 +144,8 @@ func startNginx(l *lab) (*target, error) {
 	return t, l.await(p, t.addr)
 }
 
-// startNode starts oauth_reverse_proxy of npm, which knows consumers but no tokens, HMAC-SHA1 alone, and remembers no
-// nonces.
+// startNode starts oauth_reverse_proxy of npm. It has consumers but no tokens, supports only
+// HMAC-SHA1, and does not remember nonces.
 func startNode(l *lab) (*target, error) {
 	out, err := exec.Command("node", "-p", "require.resolve('oauth_reverse_proxy')").CombinedOutput()
 	if err != nil {
@@ -176,7 +177,7 @@ func startNode(l *lab) (*target, error) {
 	p, err := l.start("oauth_reverse_proxy", []string{
 		"OAUTH_REVERSE_PROXY_CONFIG_DIR=" + filepath.Join(dir, "config"),
 		"OAUTH_REVERSE_PROXY_LOG_DIR=" + dir,
-		"OAUTH_REVERSE_PROXY_LOG_LEVEL=error", // by default it logs every request, which no other peer does
+		"OAUTH_REVERSE_PROXY_LOG_LEVEL=error", // no other peer logs every request
 	}, "node", strings.TrimSpace(string(out)))
 	if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// startJWT uses a Caddy of its own, with the JWT provider of the folder jwt.
+// startJWT uses a separate Caddy, with the JWT provider of the folder jwt.
 func startJWT(name string) func(*lab) (*target, error) {
 	return func(l *lab) (*target, error) {
 		binary, err := l.buildJWT()
@@ -33,7 +33,7 @@ func startJWT(name string) func(*lab) (*target, error) {
 	}
 }
 
-// buildJWT builds that Caddy, for the first of the peers, and returns its path.
+// buildJWT builds that Caddy if it is not built yet, and returns its path.
 func (l *lab) buildJWT() (string, error) {
 	binary := filepath.Join(l.dir, "caddy-jwt")
 	if _, err := os.Stat(binary); err == nil {
@@ -46,12 +46,13 @@ func (l *lab) buildJWT() (string, error) {
 	dir := filepath.Join(strings.TrimSpace(string(root)), "integration", "bench", "jwt")
 	progress("building integration/bench/jwt")
 	if out, err := exec.CommandContext(l.ctx, "go", "build", "-C", dir, "-o", binary, ".").CombinedOutput(); err != nil {
-		return "", errMissing("integration/bench/jwt is not built: " + lastLine(out)) // a module is not there, and no network
+		// For example, a module is not in the cache, and there is no network.
+		return "", errMissing("integration/bench/jwt is not built: " + lastLine(out))
 	}
 	return binary, nil
 }
 
-// sameCaddy tells of a Caddy that can't be compared with the product's.
+// sameCaddy returns an error if a binary has another version of Caddy than the product.
 func (l *lab) sameCaddy(binary string) error {
 	ours, err1 := buildinfo.ReadFile(l.binary)
 	theirs, err2 := buildinfo.ReadFile(binary)

@@ -16,12 +16,12 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
 
-// A lab is where a benchmark runs: a folder, and the processes that were started.
+// A lab is the place of a benchmark: a folder, and the processes that it started.
 type lab struct {
 	ctx         context.Context
 	dir         string // removed at the end
 	binary      string // the product
-	tokens      int    // that the peers know
+	tokens      int    // the number of tokens that the peers know
 	connections int
 	rsa         rsaPair
 	self        *process
@@ -30,22 +30,22 @@ type lab struct {
 	started     []*process
 }
 
-// A process is one that runs.
+// A process is a running program.
 type process struct {
 	name   string
 	cmd    *exec.Cmd
-	log    string // the file with all that it said
+	log    string // the file with its output
 	exited chan struct{}
 	pids   []int // whose CPU time is charged to it
 }
 
-// A target is a peer that runs.
+// A target is a running peer.
 type target struct {
 	addr       string
 	credential credential
 	proxy      []*process
-	beside     []*process       // that the proxy asks
-	admin      *adminapi.Client // of Caddy's admin endpoint; nil if it is no Caddy
+	beside     []*process       // the processes that the proxy asks
+	admin      *adminapi.Client // of Caddy's admin endpoint; nil for other programs
 
 	// When the last run ended, and the CPU time that the proxy had used by then.
 	ended     time.Time
@@ -88,7 +88,7 @@ func (l *lab) close() {
 	os.RemoveAll(l.dir)
 }
 
-// start starts a program. Its name is a folder of its own in the lab.
+// start starts a program. It gets a folder with its name in the lab.
 func (l *lab) start(name string, environment []string, program string, arguments ...string) (*process, error) {
 	dir := l.folder(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -104,7 +104,7 @@ func (l *lab) start(name string, environment []string, program string, arguments
 	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	if _, err := p.cmd.StdinPipe(); err != nil { // open as long as we live
+	if _, err := p.cmd.StdinPipe(); err != nil { // it closes when this process ends
 		return nil, err
 	}
 	if err := p.cmd.Start(); err != nil {
@@ -119,8 +119,8 @@ func (l *lab) start(name string, environment []string, program string, arguments
 	return p, nil
 }
 
-// startRole starts this program in one of its roles, on a free port. The role's arguments are its address and those
-// that are given.
+// startRole starts this program in one of its roles, on a free port. The role's arguments are its
+// address and the given ones.
 func (l *lab) startRole(role string, arguments ...string) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
@@ -157,7 +157,7 @@ func (l *lab) await(p *process, addr string) error {
 	})
 }
 
-// until calls attempt again and again until it gives no error.
+// until calls attempt repeatedly until it returns no error.
 func (l *lab) until(p *process, attempt func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
@@ -178,7 +178,7 @@ func (l *lab) until(p *process, attempt func() error) error {
 	}
 }
 
-// adopt charges the process with the CPU time of those that it started, too.
+// adopt charges the CPU time of the process's descendants to it, too.
 func (p *process) adopt() (err error) {
 	p.pids, err = family(p.cmd.Process.Pid)
 	return err
@@ -214,7 +214,7 @@ func (l *lab) stopTarget(t *target) {
 	}
 }
 
-// tail returns the last lines of what the process said.
+// tail returns the last lines of the process's output.
 func (p *process) tail() string {
 	text, err := os.ReadFile(p.log)
 	if err != nil {

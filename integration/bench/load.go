@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// A result is what one run of one peer measured.
+// A result holds the measurements of one run of one peer.
 type result struct {
-	requests           int
-	elapsed            time.Duration
-	proxy, beside      time.Duration // CPU
-	upstream, client   time.Duration // CPU
-	p50, p99, maxDelay time.Duration
+	requests         int
+	elapsed          time.Duration
+	proxy, beside    time.Duration // CPU
+	upstream, client time.Duration // CPU
+	p50, p99         time.Duration
 }
 
 func (r result) rate() float64      { return float64(r.requests) / r.elapsed.Seconds() }
@@ -36,19 +36,19 @@ func (r result) latency50() float64  { return micros(r.p50) / 1000 } // in milli
 func (r result) latency99() float64  { return micros(r.p99) / 1000 }
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// patience is how long anything may take before the benchmark gives up on it.
+// patience is the timeout of every step.
 const patience = 60 * time.Second
 
-// A pace is when requests are due: the first, and how long after one the next. The zero pace has each wait for nothing
-// but a connection.
+// A pace says when requests are due. With the zero pace, a request is due when a connection is
+// free.
 type pace struct {
 	first time.Time
 	every time.Duration
 }
 
-// wait returns when request i may be sent, and since when its answer is waited for. That is since it was due if no
-// connection was free then, so that a stall counts for all whom it held up. A timer of ours that is late counts for
-// nobody.
+// wait sleeps until request i is due, and returns the start of its delay. If no connection was free
+// when the request was due, its delay starts at the due time, so that a stall counts for every
+// request that it held up. If only the timer was late, its delay starts now.
 func (p pace) wait(i int) time.Time {
 	now := time.Now()
 	if p.every == 0 {
@@ -62,8 +62,8 @@ func (p pace) wait(i int) time.Time {
 	return time.Now()
 }
 
-// send sends the requests over keep-alive connections, each waiting for its answer, and checks the answers. It returns
-// the time that each took.
+// send sends the requests over keep-alive connections, and checks the answers. A connection sends
+// its next request after the answer to the last one. It returns the delay of each request.
 func send(ctx context.Context, addr string, connections int, requests []request) ([]int64, time.Duration, error) {
 	return sendPaced(ctx, addr, connections, requests, pace{})
 }
@@ -81,7 +81,8 @@ func sendPaced(ctx context.Context, addr string, connections int, requests []req
 	return delays, elapsed, err
 }
 
-// drive has work done n times, by clients with a keep-alive connection each, who take the next number when they are done.
+// drive calls work n times, from clients that have one keep-alive connection each. A client takes
+// the next number when its last call has returned.
 func drive(ctx context.Context, addr string, connections, n int, work func(c *client, i int) error) (time.Duration, error) {
 	connections = min(connections, n)
 	clients := make([]*client, connections)
@@ -101,7 +102,8 @@ func drive(ctx context.Context, addr string, connections, n int, work func(c *cl
 	}
 
 	runtime.GC()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the client's garbage is none of the peer's business
+	// Collecting the client's garbage would take CPU from the peer.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
@@ -129,7 +131,8 @@ func drive(ctx context.Context, addr string, connections, n int, work func(c *cl
 	return elapsed, ctx.Err()
 }
 
-// A client is a connection. It reads no more of HTTP than the answers hold, and so costs little.
+// A client is a connection. It understands only as much of HTTP as the answers use, so it costs
+// little.
 type client struct {
 	conn net.Conn
 	buf  []byte
@@ -152,7 +155,8 @@ func (c *client) do(r request, now time.Time) error {
 	return nil
 }
 
-// ask sends a request and reads its answer, which has to begin with status. What it returns is valid until it is called again.
+// ask sends a request and reads its answer, which must begin with status. The results are valid
+// until the next call.
 func (c *client) ask(wire, status []byte, now time.Time) (head, body []byte, err error) {
 	if err := c.conn.SetDeadline(now.Add(patience)); err != nil {
 		return nil, nil, err
@@ -203,10 +207,11 @@ func bodyLength(head []byte) (int, error) {
 	return strconv.Atoi(value)
 }
 
-// field returns the value of a header field, whose name is given with what stands around it.
+// field returns the value of a header field. The name includes the line end before it and the colon
+// and blank after it.
 func field(head, name []byte) (string, bool) {
 	i := bytes.Index(head, name)
-	if i < 0 { // spelt in another way, or not there
+	if i < 0 { // in another case, or absent
 		i = bytes.Index(bytes.ToLower(head), bytes.ToLower(name))
 	}
 	if i < 0 {
@@ -216,7 +221,7 @@ func field(head, name []byte) (string, bool) {
 	return string(value), true
 }
 
-// run measures a peer: n requests, made before the clock runs.
+// run measures a peer with n requests, which are made before the clock starts.
 func (l *lab) run(ctx context.Context, t *target, n, connections int, pick picker) (result, error) {
 	requests, err := prepare(t.addr, n, pick, t.credential)
 	if err != nil {
@@ -225,7 +230,8 @@ func (l *lab) run(ctx context.Context, t *target, n, connections int, pick picke
 	return l.charge(t, func() ([]int64, time.Duration, error) { return send(ctx, t.addr, connections, requests) })
 }
 
-// charge measures what work costs whom. The work returns the time that each of its parts took, and the time that all did.
+// charge measures the CPU time that work costs each process. The work returns the delays of its
+// parts, and the time that it took.
 func (l *lab) charge(t *target, work func() ([]int64, time.Duration, error)) (result, error) {
 	before, err := l.meter(t)
 	if err != nil {
@@ -249,8 +255,8 @@ func (l *lab) charge(t *target, work func() ([]int64, time.Duration, error)) (re
 	return r, nil
 }
 
-// idle is the CPU time that the proxy has used since its last run, in milliseconds a second; ok is false where that is too
-// little time to tell.
+// idle is the CPU time that the proxy has used since its last run, in milliseconds a second. If the
+// run ended less than a second ago, ok is false.
 func (l *lab) idle(t *target) (used float64, ok bool, err error) {
 	since := time.Since(t.ended)
 	if since < time.Second { // soon after a run, its connections are being closed
@@ -260,18 +266,17 @@ func (l *lab) idle(t *target) (used float64, ok bool, err error) {
 	return 1000 * (now[0] - t.usedByEnd).Seconds() / since.Seconds(), true, err
 }
 
-// latencies is a result that knows of nothing else. It sorts the delays.
+// latencies returns a result with latencies only. It sorts the delays.
 func latencies(delays []int64) result {
 	slices.Sort(delays)
 	return result{
 		requests: len(delays),
 		p50:      time.Duration(quantile(delays, 0.5)),
 		p99:      time.Duration(quantile(delays, 0.99)),
-		maxDelay: time.Duration(delays[len(delays)-1]),
 	}
 }
 
-// meter reads the CPU time of the proxy, of what it asks, of the upstream and of ourselves.
+// meter reads the CPU times of the proxy, the processes that it asks, the upstream and the client.
 func (l *lab) meter(t *target) (m [4]time.Duration, err error) {
 	for i, processes := range [...][]*process{t.proxy, t.beside, {l.upstream}, {l.self}} {
 		for _, p := range processes {

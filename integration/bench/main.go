@@ -79,7 +79,7 @@ func main() {
 			err = bench(ctx, o)
 		}
 	}
-	if err != nil { // not by package log, which Caddy has taken over
+	if err != nil { // package log writes to Caddy's logger
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -131,7 +131,7 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 			continue
 		}
 		var err error
-		if *path, err = filepath.Abs(*path); err != nil { // processes are started in folders of their own
+		if *path, err = filepath.Abs(*path); err != nil { // processes have other working folders
 			return nil, err
 		}
 	}
@@ -151,7 +151,7 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	return o, nil
 }
 
-// makeQuick makes everything small that was not given.
+// makeQuick makes every number small whose flag was not given.
 func (o *options) makeQuick(f *flag.FlagSet) {
 	given := make(map[string]bool)
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -219,5 +219,5 @@ func bench(ctx context.Context, o *options) error {
 	return nil
 }
 
-// progress tells somebody who waits.
+// progress prints a line for the person who waits.
 func progress(format string, values ...any) { fmt.Fprintf(os.Stderr, format+"\n", values...) }

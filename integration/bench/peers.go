@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A peer is one of those that are compared.
+// A peer is a program that is compared with others.
 type peer struct {
 	name  string // for -peers
 	label string // for the table
@@ -13,7 +13,7 @@ type peer struct {
 	start func(l *lab) (*target, error)
 }
 
-// plainSigned is the baseline's double that gets the requests that oauth1 gets.
+// plainSigned is a second baseline. It gets the same requests as oauth1.
 const plainSigned = "plain-signed"
 
 // peers are in the order of the table. The first is the baseline of all ratios.
@@ -34,7 +34,7 @@ var peers = []peer{
 	{"oauth_reverse_proxy", "oauth_reverse_proxy (npm), no replay check", false, startNode},
 }
 
-// choose returns the peers with the names, and the baseline in any case.
+// choose returns the peers with the names, and always the baseline.
 func choose(names string) ([]peer, error) {
 	if names == "" {
 		return peers, nil
@@ -86,7 +86,7 @@ func startOAuth1RSA(l *lab) (*target, error) {
 	return t, t.introduce(l.tokens, &l.rsa)
 }
 
-// passUser tells the upstream who asks, as oauth1 does by itself.
+// passUser sends the user to the upstream, as oauth1 does without an option.
 const passUser = "header_up X-OAuth-User {http.auth.user.id}"
 
 func startBasicAuth(l *lab) (*target, error) {
@@ -100,7 +100,7 @@ func startBasicAuth(l *lab) (*target, error) {
 	}, basic)
 }
 
-// forwardAuth is the directive that asks a server which answers with the user.
+// forwardAuth is a directive that asks an auth server, which answers with the user.
 func forwardAuth(addr string) string {
 	return "forward_auth " + addr + " {\n\t\turi /verify\n\t\tcopy_headers X-OAuth-User\n\t\timport transport\n\t}"
 }

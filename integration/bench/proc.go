@@ -13,22 +13,24 @@ import (
 	"time"
 )
 
-// clockTick is the unit of utime and stime in /proc/PID/stat: USER_HZ, which is 100 on every Linux that Go runs on.
+// clockTick is the unit of utime and stime in /proc/PID/stat: USER_HZ, which is 100 on every Linux
+// that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// procStat is what is used of /proc/PID/stat.
+// procStat holds some fields of /proc/PID/stat.
 type procStat struct {
 	parent int
-	cpu    time.Duration // user and system time, of threads that ended too, in ticks
+	cpu    time.Duration // user and system time in ticks, including ended threads
 }
 
 func parseProcStat(text []byte) (procStat, error) {
-	// The second field is the program's name in parentheses, and may hold spaces and parentheses itself.
+	// The second field is the program's name in parentheses. The name may hold spaces and
+	// parentheses.
 	i := bytes.LastIndexByte(text, ')')
 	if i < 0 {
 		return procStat{}, errors.New("no name")
 	}
-	fields := strings.Fields(string(text[i+1:])) // from the third on
+	fields := strings.Fields(string(text[i+1:])) // from the third field on
 	if len(fields) < 13 {
 		return procStat{}, fmt.Errorf("%d fields", len(fields)+2)
 	}
@@ -42,7 +44,7 @@ func parseProcStat(text []byte) (procStat, error) {
 	return procStat{parent: int(n[0]), cpu: time.Duration(n[1]+n[2]) * clockTick}, nil
 }
 
-// parseSchedstat returns the time on a CPU, in nanoseconds, that is the first figure of a schedstat file.
+// parseSchedstat returns the first number of a schedstat file: the time on a CPU, in nanoseconds.
 func parseSchedstat(text []byte) (time.Duration, error) {
 	fields := strings.Fields(string(text))
 	if len(fields) < 3 {
@@ -52,8 +54,9 @@ func parseSchedstat(text []byte) (time.Duration, error) {
 	return time.Duration(ns), err
 }
 
-// cpuTime is the CPU time that a process has used. The sum over its threads is exact to the nanosecond but forgets
-// threads that ended; stat forgets none but counts in ticks, rounded down. So the larger of the two is right.
+// cpuTime is the CPU time that a process has used. The sum over its threads is exact to the
+// nanosecond, but lacks ended threads. stat includes them, but counts in ticks, rounded down. The
+// larger of the two is right.
 func cpuTime(pid int) (time.Duration, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	text, err := os.ReadFile(filepath.Join(dir, "stat"))
@@ -128,7 +131,8 @@ func family(pid int) ([]int, error) {
 	return all, nil
 }
 
-// procField returns the value of a "Name: value" line, as in /proc/PID/status, /proc/meminfo and /proc/cpuinfo.
+// procField returns the value of a "Name: value" line, as in /proc/PID/status, /proc/meminfo and
+// /proc/cpuinfo.
 func procField(text []byte, name string) (string, bool) {
 	for line := range strings.Lines(string(text)) {
 		key, value, ok := strings.Cut(line, ":")
@@ -145,7 +149,7 @@ func kilobytes(value string) (int64, error) {
 	return n << 10, err
 }
 
-// anonymousMemory is RssAnon: what the process holds in memory that is not in a file, in bytes.
+// anonymousMemory is RssAnon, in bytes: the memory of the process that no file backs.
 func anonymousMemory(pid int) (int64, error) {
 	path := fmt.Sprintf("/proc/%d/status", pid)
 	text, err := os.ReadFile(path)

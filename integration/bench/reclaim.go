@@ -12,40 +12,41 @@ import (
 )
 
 const (
-	// reclaimSlice is short, lest a stall be lost among the requests of a quiet time.
+	// reclaimSlice is short, so that the requests of a quiet time do not hide a stall.
 	reclaimSlice = 250 * time.Millisecond
-	// reclaimSlices is how many slices a giving back mostly takes, with the one before and the one after.
+	// reclaimSlices is how many slices a removal usually takes, with one before and one after it.
 	reclaimSlices = 3
-	// reclaimLate is how many seconds after a bucket's end the store has given it back: it looks every five.
+	// reclaimLate is how many seconds after a bucket's end the store has removed it. The store
+	// looks every five seconds.
 	reclaimLate = 6
-	// reclaimReady is how many seconds there are, beside the filling, to start and to be warm.
+	// reclaimReady is how many seconds the start and the first requests may take after the filling.
 	reclaimReady = 8
-	// reclaimFill is how many nonces a second a store is filled with at the least.
+	// reclaimFill is the least number of nonces a second that fills a store.
 	reclaimFill = 250_000
 )
 
-// A reclaim is what the fourth mode measured.
+// reclaim holds the results of the fourth mode.
 type reclaim struct {
 	states        []state   // before each slice, and after the last
 	oauth1, plain [][]int64 // the delays of the requests that were due in each slice
 }
 
-// A state is what a store takes at a moment.
+// A state is the size of a store at a moment.
 type state struct {
 	files  []string // of the nonce log, sorted
 	disk   int64    // bytes of them
 	memory int64    // anonymous, in bytes
 }
 
-// giveBack sends requests while the nonces of earlier ones end, bucket after bucket.
+// giveBack sends requests while the nonces of earlier requests expire, bucket after bucket.
 //
-// In use, a bucket ends every minute. Here they follow each other faster, so that there are several in a short time, but
-// not so fast that the store gives back two of them at once.
+// In production a bucket ends every minute. Here buckets end faster, so that there are several in a
+// short time, but not so fast that the store removes two of them at once.
 //
-// The load is an open loop well below what fills the machine. With a full machine a p99 is the length of the queues, and
-// whatever takes CPU beside the requests makes them longer, stall or not; and in a closed loop a stall holds up no more
-// requests than there are connections. Plain reverse_proxy has the same load at the same time, so that a neighbour who
-// takes the machine's cores is not mistaken for a stall.
+// The load is an open loop, well below what fills the machine. On a full machine a p99 is the
+// length of the queues, and any other work makes them longer, with or without a stall. In a closed loop a
+// stall holds up no more requests than there are connections. Plain reverse_proxy has the same load
+// at the same time, so that other machines' use of the cores does not look like a stall.
 func giveBack(l *lab, o *options) (*reclaim, error) {
 	const tokens = 1000
 	quiet := 2 * o.reclaimEvery // seconds, before and after
@@ -83,7 +84,8 @@ func giveBack(l *lab, o *options) (*reclaim, error) {
 	}
 
 	progress("sending %s requests a second for %d seconds", count(o.reclaimRate), seconds)
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // here, since of two loads at once neither can put it back
+	// drive does the same, but of two concurrent calls neither restores it.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
 	r := new(reclaim)
@@ -142,7 +144,7 @@ func look(dir string) (s state, err error) {
 	for _, e := range entries {
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it just went
+			continue // it was just removed
 		}
 		if err != nil {
 			return s, err
@@ -153,11 +155,12 @@ func look(dir string) (s state, err error) {
 	return s, nil
 }
 
-// A span is slices that follow one another: from, and below to.
+// A span is a range of slices: from, and below to.
 type span struct{ from, to int }
 
-// givings are when something was given back: the slices in which files went, and one before and one after, since a
-// bucket goes from memory shortly before its files do, and a request that has to wait may have been due earlier.
+// givings returns the spans in which the store removed files, with one slice before and one after.
+// A bucket leaves memory shortly before its files are removed, and a request that waits may have
+// been due earlier.
 func (r *reclaim) givings() []span {
 	var all []span
 	end := len(r.states) - 1
@@ -175,7 +178,7 @@ func (r *reclaim) givings() []span {
 	return all
 }
 
-// gone says whether files went during a slice.
+// gone reports whether files were removed during a slice.
 func (r *reclaim) gone(slice int) bool {
 	after := r.states[slice+1].files
 	return slices.ContainsFunc(r.states[slice].files, func(name string) bool {
@@ -184,7 +187,7 @@ func (r *reclaim) gone(slice int) bool {
 	})
 }
 
-// gaps are the slices before, between and after the spans.
+// gaps returns the slices before, between and after the spans.
 func (r *reclaim) gaps(spans []span) []span {
 	var all []span
 	from := 0
@@ -195,7 +198,7 @@ func (r *reclaim) gaps(spans []span) []span {
 	return append(all, span{from, len(r.states) - 1})
 }
 
-// pieces cuts spans into some as long as a giving back mostly is.
+// pieces cuts spans into pieces of reclaimSlices.
 func pieces(spans []span) []span {
 	var all []span
 	for _, s := range spans {
@@ -206,7 +209,8 @@ func pieces(spans []span) []span {
 	return all
 }
 
-// within returns, for each span, the q-quantile of the delays of the requests that were due in it, in milliseconds.
+// within returns for each span the q-quantile of the delays, in milliseconds, of the requests that
+// were due in it.
 func within(delays [][]int64, spans []span, q float64) []float64 {
 	values := make([]float64, len(spans))
 	for i, s := range spans {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// An environment is what a result depends on.
+// environment describes the machine and the versions of a result.
 type environment struct{ machine, versions, date string }
 
 func (l *lab) environment() (environment, error) {
@@ -46,18 +46,11 @@ func caddyVersion(info *buildinfo.BuildInfo) string {
 
 func (e environment) String() string { return e.machine + "; " + e.versions + "; " + e.date }
 
-func (f figure) ratio() string { return f.text(2) }
-
-// text writes the figure with so many decimals.
-func (f figure) text(decimals int) string {
-	return fmt.Sprintf("%.*f ± %.*f", decimals, f.median, decimals, f.spread)
-}
-
 func (c *comparison) markdown(e environment, o *options) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Medians of %d interleaved rounds of %s requests, by %d processes one after the other, %d keep-alive connections, %s tokens; "+
-		"ratios against plain reverse_proxy in the same round, ± half the distance between the quartiles.\n\n",
-		o.rounds, count(o.requests), min(o.processes, o.rounds), o.connections, count(o.tokens))
+		"ratios against plain reverse_proxy in the same round, %s.\n\n",
+		o.rounds, count(o.requests), min(o.processes, o.rounds), o.connections, count(o.tokens), plusMinus)
 	b.WriteString("| | req/s against plain | proxy CPU against plain | proxy CPU, µs a request | CPU beside, µs a request | req/s | p50, ms | p99, ms |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	base := c.base()
@@ -70,15 +63,15 @@ func (c *comparison) markdown(e environment, o *options) string {
 		if p.ours {
 			label = "**" + label + "**"
 		}
-		if m := measure(runs, result.besideCPU).median; m > 0 {
+		if m := measure(runs, result.besideCPU).Center; m > 0 {
 			beside = fmt.Sprintf("%.0f", m)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %.0f | %s | %.0f | %.2f | %.2f |\n", label, rate, cpu,
-			measure(runs, result.proxyCPU).median, beside, measure(runs, result.rate).median,
-			measure(runs, result.latency50).median, measure(runs, result.latency99).median)
+			measure(runs, result.proxyCPU).Center, beside, measure(runs, result.rate).Center,
+			measure(runs, result.latency50).Center, measure(runs, result.latency99).Center)
 	}
 	fmt.Fprintf(&b, "\nA request costs the upstream %.0f µs and the client %.0f µs of CPU beside these, on the same cores.\n",
-		measure(base, result.upstreamCPU).median, measure(base, result.clientCPU).median)
+		measure(base, result.upstreamCPU).Center, measure(base, result.clientCPU).Center)
 	b.WriteString(c.sentence("Against reverse_proxy with signed requests, which it does not verify, in req/s and CPU", func(p peer) string {
 		signed := c.runs[plainSigned]
 		if !p.ours || signed == nil {
@@ -90,7 +83,7 @@ func (c *comparison) markdown(e environment, o *options) string {
 		if len(c.idle[p.name]) == 0 {
 			return ""
 		}
-		return fmt.Sprintf("%.1f", figureOf(c.idle[p.name]).median)
+		return fmt.Sprintf("%.1f", figureOf(c.idle[p.name]).Center)
 	}))
 	if len(c.skipped) > 0 {
 		b.WriteString("\nSkipped:\n\n")
@@ -102,7 +95,7 @@ func (c *comparison) markdown(e environment, o *options) string {
 	return b.String()
 }
 
-// sentence says something of the peers that there is something to be said of.
+// sentence lists the peers for which of returns a text.
 func (c *comparison) sentence(what string, of func(peer) string) string {
 	var parts []string
 	for _, p := range c.peers {
@@ -119,8 +112,8 @@ func (c *comparison) sentence(what string, of func(peer) string) string {
 func (g *growth) markdown(e environment, o *options) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Medians of %d interleaved rounds of %s requests, HMAC-SHA256; ratios against plain reverse_proxy (%.0f req/s) "+
-		"in the same round, ± half the distance between the quartiles. Start: from exec after kill -9 to the first verified answer.\n",
-		o.rounds, count(o.requests), g.baseRate)
+		"in the same round, %s. Start: from exec after kill -9 to the first verified answer.\n",
+		o.rounds, count(o.requests), g.baseRate, plusMinus)
 	for _, s := range g.series() {
 		if len(s.points) == 0 {
 			continue
@@ -136,7 +129,7 @@ func (g *growth) markdown(e environment, o *options) string {
 		}
 		b.WriteString("\n")
 		for _, p := range s.points {
-			fmt.Fprintf(&b, "| %s | %s | %s | %.2f |", count(p.size), p.rate.ratio(), p.cpu.ratio(), p.cpu.median/s.points[0].cpu.median)
+			fmt.Fprintf(&b, "| %s | %s | %s | %.2f |", count(p.size), p.rate.ratio(), p.cpu.ratio(), p.cpu.Center/s.points[0].cpu.Center)
 			if stored {
 				fmt.Fprintf(&b, " %.2f | %.0f | %.0f |", p.start.Seconds(), megabytes(p.fresh), megabytes(p.memory))
 			}
@@ -157,9 +150,9 @@ func (f *flows) markdown(e environment, o *options) string {
 	var b strings.Builder
 	whole, steps := f.rounds[wholeFlow], flowParts-1
 	requestRate := func(r result) float64 { return r.rate() * float64(steps) }
-	fmt.Fprintf(&b, "Medians of %d rounds of %s three-legged flows, %d clients at the same time, ± half the distance between the "+
-		"quartiles. Each of a flow's %d requests is answered, and checked, before the next.\n\n",
-		o.rounds, count(o.flowCount), o.flowClients, steps)
+	fmt.Fprintf(&b, "Medians of %d rounds of %s three-legged flows, %d clients at the same time, %s. "+
+		"Each of a flow's %d requests is answered, and checked, before the next.\n\n",
+		o.rounds, count(o.flowCount), o.flowClients, plusMinus, steps)
 	b.WriteString("| flows/s | requests/s | proxy CPU, µs a flow |\n| --- | --- | --- |\n")
 	fmt.Fprintf(&b, "| %s | %s | %s |\n", measure(whole, result.rate).text(0), measure(whole, requestRate).text(0),
 		measure(whole, result.proxyCPU).text(0))
@@ -168,7 +161,7 @@ func (f *flows) markdown(e environment, o *options) string {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", name, measure(f.rounds[part], result.latency50).text(2), measure(f.rounds[part], result.latency99).text(2))
 	}
 	fmt.Fprintf(&b, "\nA flow costs the client %.0f µs of CPU beside these, on the same cores. The %s access tokens passed afterwards.\n\n%s\n",
-		measure(whole, result.clientCPU).median, count(len(f.granted)), e)
+		measure(whole, result.clientCPU).Center, count(len(f.granted)), e)
 	return b.String()
 }
 
@@ -178,13 +171,13 @@ func (r *reclaim) markdown(e environment, o *options) string {
 	gaps := r.gaps(givings)
 	fmt.Fprintf(&b, "%s live nonces end, a fifth of them every %d seconds, while there are %s verified requests a second, HMAC-SHA256, "+
 		"and as many to plain reverse_proxy, each at its time, on %d keep-alive connections each. p50 and p99 are those of mostly %.2f s, "+
-		"as long as it takes to see files go: medians of all such times, ± half the distance between the quartiles. So a neighbour who "+
+		"as long as it takes to see files go: medians of all such times, %s. So a neighbour who "+
 		"disturbs some of them does not count, but a stall that is there each time does.\n\n",
-		count(o.reclaimNonces), o.reclaimEvery, count(o.reclaimRate), o.connections, elapsed(reclaimSlices).Seconds())
+		count(o.reclaimNonces), o.reclaimEvery, count(o.reclaimRate), o.connections, elapsed(reclaimSlices).Seconds(), plusMinus)
 	b.WriteString("| | times | p50, ms | p99, ms | p99 against before | longest, ms | plain: p99, ms | longest, ms | p99 against plain |\n" +
 		"| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	before := pieces(gaps[:1])
-	base := figureOf(within(r.oauth1, before, 0.99)).median
+	base := figureOf(within(r.oauth1, before, 0.99)).Center
 	for _, row := range []struct {
 		name  string
 		spans []span
@@ -203,7 +196,7 @@ func (r *reclaim) markdown(e environment, o *options) string {
 			ratios[i] = p99[i] / plain[i]
 		}
 		fmt.Fprintf(&b, "| %s | %d | %.2f | %s | %.2f | %.1f | %s | %.1f | %s |\n", row.name, len(row.spans),
-			figureOf(within(r.oauth1, row.spans, 0.5)).median, figureOf(p99).ratio(), figureOf(p99).median/base, slices.Max(within(r.oauth1, row.spans, 1)),
+			figureOf(within(r.oauth1, row.spans, 0.5)).Center, figureOf(p99).ratio(), figureOf(p99).Center/base, slices.Max(within(r.oauth1, row.spans, 1)),
 			figureOf(plain).ratio(), slices.Max(within(r.plain, row.spans, 1)), figureOf(ratios).ratio())
 	}
 	b.WriteString("\n| given back after, s | files | p99, ms | longest, ms | then files | on disk, MB | memory, MB |\n" +
@@ -221,7 +214,7 @@ func (r *reclaim) markdown(e environment, o *options) string {
 	return b.String()
 }
 
-// A series is what grows, and its points.
+// A series is the points of one thing that grows.
 type series struct {
 	name   string
 	points []point

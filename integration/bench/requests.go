@@ -21,17 +21,17 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// A request as it goes over the wire, and the body that has to come back.
+// A request is its bytes on the wire, and the body of the right answer.
 type request struct {
 	wire []byte
 	want string
 }
 
-// A credential makes the Authorization header of a request to host for user i, or none if it is empty, and says whom
-// the upstream has to be told.
+// A credential makes the Authorization header of a request to host for user i; an empty one is not
+// sent. It also returns the user that the upstream must be told.
 type credential func(host string, i int) (authorization, user string, err error)
 
-// The path and query are those of a usual API request: the signature base string has some 400 bytes.
+// The path and query of a usual API request. Its signature base string has some 400 bytes.
 const (
 	requestPath  = "/1.0/bugs/1234567/tasks"
 	requestQuery = "status=New&importance=High&ws.size=75&ws.start=0&order_by=-datecreated"
@@ -42,7 +42,7 @@ type picker func(r *randv2.Rand) int
 
 func uniform(users int) picker { return func(r *randv2.Rand) int { return r.IntN(users) } }
 
-// zipf picks few users often and most rarely, as people and machines use an API.
+// zipf picks a few users often and most users rarely, as in the real use of an API.
 func zipf(users int) picker {
 	var z *randv2.Zipf
 	return func(r *randv2.Rand) int {
@@ -103,7 +103,7 @@ func spell(host, authorization, user string) request {
 // nobody sends no credentials.
 func nobody(string, int) (string, string, error) { return "", "", nil }
 
-// ignored sends what another credential does, to somebody who does not look at it.
+// ignored sends another credential's header to a peer that ignores it.
 func ignored(c credential) credential {
 	return func(host string, i int) (string, string, error) {
 		authorization, _, err := c(host, i)
@@ -111,7 +111,7 @@ func ignored(c credential) credential {
 	}
 }
 
-// signed signs with OAuth 1.0a, for the tokens of the consumers with a secret.
+// signed signs with OAuth 1.0a, with the tokens of the consumers that have a secret.
 func signed(method string) credential {
 	return func(host string, i int) (string, string, error) {
 		t := hmacToken(i)
@@ -132,7 +132,7 @@ func sign(host string, t *tokenstore.AccessToken, s *oauth1.Signer) (string, str
 	return header, t.User, err
 }
 
-// twoLegged signs as a consumer without a token, whom the upstream is told by its key.
+// twoLegged signs as a consumer without a token. The upstream is told the consumer's key.
 func twoLegged(host string, i int) (string, string, error) {
 	c := hmacConsumer(i % consumers)
 	s := &oauth1.Signer{SignatureMethod: "HMAC-SHA1", ConsumerKey: c.Key, ConsumerSecret: c.Secret, Nonce: newNonce()}
@@ -145,7 +145,7 @@ var (
 	nonceCount  atomic.Int64
 )
 
-// newNonce is 20 characters, as oauthlib wants at the least.
+// newNonce returns 20 characters, the least that oauthlib accepts.
 func newNonce() string {
 	count := strconv.FormatInt(nonceCount.Add(1), 36)
 	return noncePrefix + strings.Repeat("0", 12-len(count)) + count
@@ -155,7 +155,7 @@ func basic(string, int) (string, string, error) {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(userName(0)+":"+password)), userName(0), nil
 }
 
-// bearer sends a JWT for each user, made once and used again as such tokens are.
+// bearer sends one JWT for each user again and again, as clients use such tokens.
 func bearer(algorithm string, mac func(signingInput []byte) ([]byte, error)) credential {
 	var made sync.Map
 	return func(_ string, i int) (string, string, error) {

@@ -14,12 +14,12 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// roleVariable, when it is set, makes this program one of the processes that the benchmark starts. Its first word is
-// the role, the others are the role's arguments.
+// roleVariable, if it is set, makes this program one of the processes that the benchmark starts.
+// Its first word is the role, and the others are the role's arguments.
 const roleVariable = "CADDY_OAUTH1_BENCH_ROLE"
 
-// playRole does what roleVariable says, and reports whether it says anything. The process ends with its parent, which
-// holds the other end of its standard input.
+// playRole plays the role of roleVariable, and reports whether there is one. The process ends with
+// its parent, which holds the other end of its standard input.
 func playRole() (played bool, err error) {
 	words := strings.Fields(os.Getenv(roleVariable))
 	if len(words) == 0 {
@@ -48,14 +48,14 @@ func playRole() (played bool, err error) {
 	return true, err
 }
 
-// The header that tells the upstream who asks, and the one of oauth_reverse_proxy.
+// The headers with the user: that of most peers, and that of oauth_reverse_proxy.
 const (
 	userHeader          = "X-Oauth-User"
 	nodeConsumerHeader  = "X-Oauth-Reverse-Proxy-Consumer-Key"
 	alwaysAllowedAsUser = "somebody"
 )
 
-// answer is the body of the upstream for a user.
+// answer is the upstream's body for a user.
 func answer(user string) string { return "user=" + user + "\n" }
 
 // echo is the upstream.
@@ -68,13 +68,13 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, answer(user))
 }
 
-// allow is an auth server that has nothing to do.
+// allow is an auth server that allows everything.
 func allow(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set(userHeader, alwaysAllowedAsUser)
 }
 
-// A verifier is an auth server as one writes it in an afternoon: our own verification, all tokens in a map, and the
-// nonces in another, which does not survive anything.
+// A verifier is an auth server as small as can be: it uses package oauth1, and keeps the tokens and
+// the nonces in two maps, which a restart empties.
 type verifier struct {
 	secrets map[string][3]string // by token: consumer secret, token secret, user
 

@@ -14,7 +14,7 @@ type canvas struct {
 	width, height float64
 }
 
-// style follows the reader's light or dark page.
+// style has colours for light and for dark pages.
 const style = `<style>
 text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; fill: #1f2328 }
 .title { font-size: 16px; font-weight: 600 } .head { font-weight: 600 } .note { font-size: 11px; fill: #59636e } .ours { font-weight: 600 }
@@ -46,13 +46,14 @@ func (c *canvas) circle(x, y float64, class string) {
 	fmt.Fprintf(c, `<circle cx="%.1f" cy="%.1f" r="3.5" class="%s"/>`+"\n", x, y, class)
 }
 
-// document is the whole file. The title is what a screen reader reads.
+// document is the whole file. Screen readers read the title.
 func (c *canvas) document(title string) string {
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]g %[2]g" width="%[1]g" height="%[2]g" role="img">`+
 		"\n<title>%[3]s</title>\n%[4]s%[5]s</svg>\n", c.width, c.height, html.EscapeString(title), style, c.String())
 }
 
-// svg draws two bars for each peer: requests a second, and CPU a request with what is spent beside the proxy.
+// svg draws two bars for each peer: requests a second, and CPU a request. The second one includes
+// the CPU of the processes that the proxy asks.
 func (c *comparison) svg(e environment) string {
 	const (
 		width, labels, top, row, bar = 960.0, 350.0, 76.0, 26.0, 15.0
@@ -64,11 +65,11 @@ func (c *comparison) svg(e environment) string {
 	base := c.base()
 	most := 1.0
 	for _, peer := range c.peers {
-		most = max(most, against(c.runs[peer.name], base, totalAgainstProxy).median)
+		most = max(most, against(c.runs[peer.name], base, totalAgainstProxy).Center)
 	}
 	fastest := 1.0
 	for _, peer := range c.peers {
-		fastest = max(fastest, against(c.runs[peer.name], base, result.rate).median)
+		fastest = max(fastest, against(c.runs[peer.name], base, result.rate).Center)
 	}
 	p.text(16, 26, "title", "start", title)
 	p.text(rateLeft, 54, "head", "start", "requests a second")
@@ -85,16 +86,16 @@ func (c *comparison) svg(e environment) string {
 		y := top + row*float64(i)
 		runs := c.runs[peer.name]
 		rate := against(runs, base, result.rate)
-		proxy := against(runs, base, result.proxyCPU).median
-		total := against(runs, base, totalAgainstProxy).median
+		proxy := against(runs, base, result.proxyCPU).Center
+		total := against(runs, base, totalAgainstProxy).Center
 		class, labelClass := "bar", ""
 		if peer.ours {
 			class, labelClass = "us", "ours"
 		}
 		p.text(labels, y+12, labelClass, "end", peer.label)
 		scale := (rateWidth - 40) / fastest
-		p.rect(rateLeft, y, rate.median*scale, bar, class)
-		p.text(rateLeft+rate.median*scale+5, y+12, "value "+labelClass, "start", fmt.Sprintf("%.2f", rate.median))
+		p.rect(rateLeft, y, rate.Center*scale, bar, class)
+		p.text(rateLeft+rate.Center*scale+5, y+12, "value "+labelClass, "start", fmt.Sprintf("%.2f", rate.Center))
 		scale = (cpuWidth - 10) / most
 		p.rect(cpuLeft, y, proxy*scale, bar, class)
 		p.rect(cpuLeft+proxy*scale, y, (total-proxy)*scale, bar, "beside")
@@ -105,10 +106,11 @@ func (c *comparison) svg(e environment) string {
 	return p.document(title)
 }
 
-// totalAgainstProxy is all CPU of a peer. The baseline asks nobody, so against it this is a ratio to its proxy's CPU.
+// totalAgainstProxy is all CPU of a peer. The baseline has only its proxy's CPU, so the ratio is
+// one to that.
 func totalAgainstProxy(r result) float64 { return r.totalCPU() }
 
-// svg draws a small plot for each series, and two for what stores cost.
+// svg draws a small plot for each series, one of memory and one of start times.
 func (g *growth) svg(e environment) string {
 	const width, height, columns = 320.0, 250.0, 3
 	panels := g.panels()
@@ -151,8 +153,8 @@ func (g *growth) panels() []panel {
 	start := panel{title: "start after kill -9, s", names: memory.names}
 	for i, points := range [...][]point{g.tokens, g.nonces} {
 		for _, p := range points {
-			memory.lines[i] = append(memory.lines[i], dot{p.size, figure{median: megabytes(p.memory)}})
-			start.lines[i] = append(start.lines[i], dot{p.size, figure{median: p.start.Seconds()}})
+			memory.lines[i] = append(memory.lines[i], dot{p.size, exactly(megabytes(p.memory))})
+			start.lines[i] = append(start.lines[i], dot{p.size, exactly(p.start.Seconds())})
 		}
 	}
 	all = append(all, memory, start)
@@ -173,13 +175,17 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 	smallest := math.MaxInt
 	for _, line := range p.lines {
 		for _, d := range line {
-			most = max(most, d.median+d.spread)
+			most = max(most, d.Center)
+			if d.bounded() {
+				most = max(most, d.Hi)
+			}
 			if d.x > 0 {
 				smallest = min(smallest, d.x)
 			}
 		}
 	}
-	place := func(n int) float64 { // on a logarithmic axis, with 0 a step left of all else
+	// The axis is logarithmic, and 0 is one step to the left of the smallest value.
+	place := func(n int) float64 {
 		if n == 0 {
 			return math.Log10(float64(smallest)) - 1
 		}
@@ -217,12 +223,14 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 		class := [...]string{"a", "b"}[i]
 		var points strings.Builder
 		for _, d := range line {
-			fmt.Fprintf(&points, "%.1f,%.1f ", atX(d.x), atY(d.median))
+			fmt.Fprintf(&points, "%.1f,%.1f ", atX(d.x), atY(d.Center))
 		}
 		fmt.Fprintf(c, `<polyline points="%s" class="line %s"/>`+"\n", strings.TrimSpace(points.String()), class)
 		for _, d := range line {
-			c.line(atX(d.x), atY(max(0, d.median-d.spread)), atX(d.x), atY(d.median+d.spread), class)
-			c.circle(atX(d.x), atY(d.median), "f"+class)
+			if d.bounded() {
+				c.line(atX(d.x), atY(max(0, d.Lo)), atX(d.x), atY(d.Hi), class)
+			}
+			c.circle(atX(d.x), atY(d.Center), "f"+class)
 			near := func(x float64) bool { return math.Abs(x-atX(d.x)) < labelWidth }
 			if !slices.ContainsFunc(labels, near) {
 				labels = append(labels, atX(d.x))
@@ -232,7 +240,7 @@ func (p *panel) draw(c *canvas, left, top, width, height float64) {
 	}
 }
 
-// labelWidth is what a number below the axis takes.
+// labelWidth is the width of a number below the axis.
 const labelWidth = 32
 
 // niceStep is the next larger of 1, 2 and 5 times a power of ten.

@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// The parts of a three-legged flow that are measured. The page is one of them: its form can't be sent without what it holds.
+// The measured parts of a three-legged flow. The page is one of them: the form needs the CSRF token
+// in it.
 const (
 	wholeFlow = iota
 	requestTokenStep
@@ -26,7 +27,7 @@ var partNames = [flowParts]string{
 }
 
 const (
-	// flowCallback is where the browser is sent with the verifier. Nobody goes there.
+	// flowCallback is the callback. The walk reads the verifier from it, and does not call it.
 	flowCallback = "https://consumer.example/ready"
 	flowLevel    = "WRITE_PRIVATE"
 )
@@ -72,7 +73,7 @@ func (w *walk) through() (*tokenstore.AccessToken, error) {
 	}, nil
 }
 
-// credentials takes a step that the consumer signs, and that is answered with a key and a secret.
+// credentials takes a step that the consumer signs. The answer is a key and a secret.
 func (w *walk) credentials(step int, s *oauth1.Signer) (url.Values, error) {
 	method, path, _ := strings.Cut(partNames[step], " ")
 	s.Nonce = newNonce()

@@ -23,7 +23,7 @@ func TestWrongStepsAreFound(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		step string // that is answered in another way
+		step string // the step with the wrong answer
 		got  step
 	}{
 		{"a request token that is refused", "POST /+request-token", step{401, "", "Invalid signature."}},

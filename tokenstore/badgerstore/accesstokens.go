@@ -73,8 +73,8 @@ func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
 	return &storedAccessToken{*t, version}, nil
 }
 
-// AccessToken returns the access token with the key. Its LastUsed is what this process noted, or
-// what the record has.
+// AccessToken returns the access token with the key. Its LastUsed is the time that this process
+// noted, or else the time in the record.
 func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.AccessToken, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	return &t.token, nil
 }
 
-// gone reports whether the token is revoked or forgotten, and only not removed from disk yet.
+// gone reports whether the token is revoked or forgotten. It may still be on disk.
 func (t *storedAccessToken) gone(pending *marks, now time.Time) bool {
 	return pending.hide(t.token.User, t.token.Consumer, t.version) || forgotten(t.token.Expires, now)
 }
@@ -406,9 +406,9 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 	return nil
 }
 
-// touch updates tokens in the cache, where most of those are that were used a moment ago. It does
-// not read the last use of the others: that is later than now only if the clock was set back, and
-// then it is wrong.
+// touch updates the last use of tokens in the cache, which has most of the recently used ones. It
+// does not read the last use of the others from disk: that is later than now only if the clock was
+// set back, and then it is wrong.
 func (s *Store) touch(keys []string, used map[string]time.Time) error {
 	s.gate.Lock()
 	defer s.gate.Unlock()

@@ -7,8 +7,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// The last use of a token is beside its record, where no request reads it: LastUsed returns it, and
-// goes with the token.
+// The last use of a token is stored beside its record, so that no request reads it. LastUsed
+// returns it, and it is removed with the token.
 func TestLastUsedIsKeptBesideTheToken(t *testing.T) {
 	path := t.TempDir()
 	token := &tokenstore.AccessToken{Key: "a", Consumer: "k", User: "u"}
@@ -32,7 +32,7 @@ func TestLastUsedIsKeptBesideTheToken(t *testing.T) {
 	if got, err := s.LastUsed(t.Context(), "a"); err != nil || !got.Equal(now) {
 		t.Errorf("last used: %v, %v, want %v", got, err, now)
 	}
-	if err := s.RevokeToken(t.Context(), "a"); err != nil { // the cached record says nothing of a use
+	if err := s.RevokeToken(t.Context(), "a"); err != nil { // the cached record has no last use
 		t.Fatal(err)
 	}
 	if err := s.CreateAccessToken(t.Context(), token); err != nil {

@@ -18,8 +18,8 @@ func benchTokens(b *testing.B, s *Store, n int) []string {
 	var c change
 	for i := range keys {
 		keys[i] = tokenstore.NewKey()
-		putAccessToken(&c, &tokenstore.AccessToken{Key: keys[i], Secret: tokenstore.NewSecret(), Consumer: "k", User: "u",
-			Permission: "READ_PUBLIC", Created: time.Now()})
+		putAccessToken(&c, &tokenstore.AccessToken{Key: keys[i], Secret: tokenstore.NewSecret(), Consumer: "k",
+			User: "u", Permission: "READ_PUBLIC", Created: time.Now()})
 		if len(c.ops) > 1000 || i == n-1 {
 			if err := s.tokens.commit(c); err != nil {
 				b.Fatal(err)
@@ -30,14 +30,14 @@ func benchTokens(b *testing.B, s *Store, n int) []string {
 	return keys
 }
 
-// reportCPU adds what the operation costs of processor time, which other processes don't change as
-// much as the time that passes. The function that it returns is called at the end.
+// reportCPU adds the processor time of an operation, which depends less on other processes than the
+// elapsed time does. The caller calls the returned function at the end.
 func reportCPU(b *testing.B) func() {
 	before := cpuTime(b)
 	return func() { b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op") }
 }
 
-// BenchmarkReference is what a machine is measured by: an HMAC-SHA256 of 400 bytes.
+// BenchmarkReference measures the machine itself: an HMAC-SHA256 of 400 bytes.
 func BenchmarkReference(b *testing.B) {
 	key, text := make([]byte, 64), make([]byte, 400)
 	defer reportCPU(b)()
@@ -83,8 +83,8 @@ func BenchmarkAccessTokenMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkTouch is what a token costs that is noted, in batches of a thousand that were used a
-// moment ago.
+// BenchmarkTouch measures the cost of noting the use of one token, in batches of a thousand
+// recently used tokens.
 func BenchmarkTouch(b *testing.B) {
 	s := openTest(b, Options{})
 	keys := benchTokens(b, s, 1000)
@@ -114,7 +114,8 @@ func BenchmarkUseNonce(b *testing.B) {
 			b.ReportAllocs()
 			defer reportCPU(b)()
 			b.RunParallel(func(pb *testing.PB) {
-				n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(), Expires: time.Now().Add(5 * time.Minute)}
+				n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(),
+					Expires: time.Now().Add(5 * time.Minute)}
 				for pb.Next() {
 					n.Value = strconv.FormatInt(serial.Add(1), 36)
 					if err := s.UseNonce(context.Background(), n); err != nil {
@@ -127,14 +128,15 @@ func BenchmarkUseNonce(b *testing.B) {
 	}
 }
 
-// BenchmarkUseNonceAlone is one goroutine's, so it shows latency. The nonces are new, and never too
-// many for a window.
+// BenchmarkUseNonceAlone runs in one goroutine, so it shows latency. The nonces are new, and never
+// exceed the limit of a window.
 func BenchmarkUseNonceAlone(b *testing.B) {
 	for name, live := range map[string]int{"no nonces live": 0, "5 M nonces live": 5_000_000} {
 		b.Run(name, func(b *testing.B) {
 			s := openTest(b, Options{MaxNonces: 1 << 40})
 			fillNonces(b, s, live)
-			n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(), Expires: time.Now().Add(5 * time.Minute)}
+			n := tokenstore.Nonce{Consumer: "consumer", Token: tokenstore.NewKey(), Timestamp: time.Now().Unix(),
+				Expires: time.Now().Add(5 * time.Minute)}
 			values := make([]string, 1<<20)
 			for i := range values {
 				values[i] = fmt.Sprintf("%032d", i)
@@ -155,7 +157,7 @@ func BenchmarkUseNonceAlone(b *testing.B) {
 	}
 }
 
-// BenchmarkExchange is a request token's whole life: creation, review, exchange.
+// BenchmarkExchange measures the whole life of a request token: creation, review, exchange.
 func BenchmarkExchange(b *testing.B) {
 	s := openTest(b, Options{})
 	b.SetParallelism(32)

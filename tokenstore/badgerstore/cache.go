@@ -66,7 +66,7 @@ func (c *cache[T]) get(key string) (*T, uint64) {
 	if r == nil {
 		return nil, s.version
 	}
-	if !r.used.Load() { // most are, and memory that is only read stays in the caches of all processors
+	if !r.used.Load() { // most are set already, and memory that is only read stays in the caches of all processors
 		r.used.Store(true)
 	}
 	return &r.record, s.version

@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// However many records are asked for, a cache keeps as much as it may, and counts what it keeps.
+// A cache stays within its limit, however many records it is given, and its counts are exact.
 func TestCacheIsBounded(t *testing.T) {
 	const size = 100
 	limit := cacheShards * 20 * (size + cacheOverhead)
@@ -64,7 +64,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// What is asked for again and again stays, however many others pass by.
+// A record that is used again and again stays in the cache, however many others are added.
 func TestCacheSparesWhatIsUsed(t *testing.T) {
 	const size, passers = 100, 10
 	c := newCache[int](cacheShards * 20 * (size + cacheOverhead)) // twenty in a shard
@@ -94,8 +94,7 @@ func TestCacheSparesWhatIsUsed(t *testing.T) {
 	}
 }
 
-// What was read before a record was removed is not kept, since it may be older than what was
-// written.
+// A record that was read before a removal is not kept, because it may be older than the last write.
 func TestCacheKeepsNothingOld(t *testing.T) {
 	c := newCache[int](cacheBytes)
 	_, version := c.get("k")
@@ -107,17 +106,17 @@ func TestCacheKeepsNothingOld(t *testing.T) {
 	_, version = c.get("k")
 	c.fill("k", new(int), 1, version)
 	if r, _ := c.get("k"); r == nil {
-		t.Error("what was read after that is not kept")
+		t.Error("a record that was read after that is not kept")
 	}
 }
 
-// What replaces a record is kept where the record was, and nowhere else; what was read before it
-// was written is not.
+// A replaced record keeps its place in the cache. A record that was read before the write is not
+// kept.
 func TestCacheReplaces(t *testing.T) {
 	c := newCache[int](cacheBytes)
 	c.replace("k", new(int), 1)
 	if r, _ := c.get("k"); r != nil {
-		t.Error("what was not there is kept")
+		t.Error("a record that was not cached is kept")
 	}
 	_, version := c.get("k")
 	c.fill("k", new(int), 1, version)
@@ -125,12 +124,12 @@ func TestCacheReplaces(t *testing.T) {
 	c.replace("k", &next, 1)
 	c.fill("k", new(int), 1, version)
 	if r, _ := c.get("k"); *r != next {
-		t.Errorf("got %d, want what it was replaced with, %d", *r, next)
+		t.Errorf("got %d, want the replacement %d", *r, next)
 	}
 }
 
-// A key that somebody asked with is part of a whole request, often. The cache must not keep that
-// alive.
+// The key that a caller passes is often part of a whole request. The cache must not keep that
+// request in memory.
 func TestCacheKeepsNothingOfTheRequest(t *testing.T) {
 	s := openTest(t, Options{})
 	if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "token", Consumer: "consumer", User: "u"}); err != nil {
@@ -160,8 +159,8 @@ func TestCacheKeepsNothingOfTheRequest(t *testing.T) {
 	}
 }
 
-// To note when tokens were used costs their next request nothing: they stay in the cache, as they
-// are on disk.
+// Noting the use of tokens does not slow their next request: they stay in the cache with the values
+// that are on disk.
 func TestTouchedTokensStayInTheCache(t *testing.T) {
 	s := openTest(t, Options{})
 	used := make(map[string]time.Time)
@@ -182,7 +181,7 @@ func TestTouchedTokensStayInTheCache(t *testing.T) {
 		t.Errorf("in the cache: %+v", r)
 	}
 	if r, _ := s.accessTokens.get("not cached"); r != nil {
-		t.Errorf("in the cache, though nobody asked for it: %+v", r)
+		t.Errorf("in the cache, though no call read it: %+v", r)
 	}
 	for key := range used {
 		if used, err := s.LastUsed(t.Context(), key); err != nil || !used.Equal(now) {

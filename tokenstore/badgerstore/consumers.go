@@ -104,8 +104,8 @@ func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t 
 	})
 }
 
-// addConsumer calls commit with the change that adds the consumer. If commit fails, it undoes all
-// else.
+// addConsumer calls commit with the change that adds the consumer. If commit fails, addConsumer
+// undoes its other changes.
 func (s *Store) addConsumer(c *tokenstore.Consumer, commit func(ch change, selfRegistered bool) error) error {
 	now := s.clock()
 	if s.self.due(c.Key, now) {
@@ -191,7 +191,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, update func(*tok
 		s.self.drop(key)
 	}
 	s.requests.adopt(key, next.SelfRegistered)
-	return next.Clone(), nil // update may have kept the other
+	return next.Clone(), nil // a copy: update may have kept next
 }
 
 // DeleteConsumer removes a consumer and all its tokens.
@@ -220,8 +220,8 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 	return goneIf(gone)
 }
 
-// removeConsumers removes the consumers of keys and revokes all their tokens. Of those in notes it
-// only removes the note that they are idle. The caller holds the gate alone.
+// removeConsumers removes the consumers of keys and revokes all their tokens. For the consumers in
+// notes, it only removes the note that they are idle. The caller holds the gate alone.
 func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
 	var c change
 	var filters []tokenstore.Filter

@@ -19,7 +19,7 @@ import (
 // childEnv makes the test binary write to the store at its value until it is killed.
 const childEnv = "BADGERSTORE_TEST_CHILD"
 
-// smallEnv makes it one of many small tables, which are flushed and compacted all the time.
+// smallEnv makes that store use many small tables, which are flushed and compacted all the time.
 const smallEnv = "BADGERSTORE_TEST_SMALL"
 
 func TestMain(m *testing.M) {
@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 }
 
 func crashNonce(value string, timestamp int64) tokenstore.Nonce {
-	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value, Expires: time.Unix(timestamp, 0).Add(time.Hour)}
+	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value,
+		Expires: time.Unix(timestamp, 0).Add(time.Hour)}
 }
 
 // writeUntilKilled writes a line `what key` for each write after it was acknowledged. A line is one
@@ -60,7 +61,8 @@ func writeUntilKilled(path string) {
 				fail(s.UseNonce(ctx, crashNonce(key, n)))
 				fmt.Printf("nonce %s@%d\n", key, n)
 
-				fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: key, Consumer: "k", Expires: time.Now().Add(time.Hour)}))
+				fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: key, Consumer: "k",
+					Expires: time.Now().Add(time.Hour)}))
 				fmt.Printf("created %s\n", key)
 				_, err := s.Review(ctx, key, tokenstore.Review{User: "u", Permission: "READ_PUBLIC"})
 				fail(err)
@@ -82,12 +84,12 @@ func writeUntilKilled(path string) {
 	select {}
 }
 
-// What a child process acknowledged before it was killed is there when the store is opened again.
-// (A power cut can't be tested this way: the kernel keeps what was not synced.)
+// Every write that a child process acknowledged before it was killed is there when the store is
+// opened again. (A power cut can't be tested this way: the kernel keeps unsynced writes.)
 func TestKill(t *testing.T) { testKill(t, 5, false) }
 
-// TestKillWhileTablesAreMade: with tables that are written and merged all the time, a process that
-// is killed leaves files that Badger has not come to remove, or to name. None of that is damage.
+// TestKillWhileTablesAreMade: while tables are written and merged, a killed process leaves files
+// that Badger has not removed or not named yet. None of these is damage.
 func TestKillWhileTablesAreMade(t *testing.T) {
 	rounds := 10
 	if n, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
@@ -96,8 +98,8 @@ func TestKillWhileTablesAreMade(t *testing.T) {
 	testKill(t, rounds, true)
 }
 
-// testKill is never parallel: until a child that is made runs, it has the locks of all stores that
-// are open in this process, and another test could not open its own again.
+// testKill is never parallel. Until a new child runs, it has the locks of all stores that are open
+// in this process, and another test could not open its own store again.
 func testKill(t *testing.T, rounds int, small bool) {
 	if testing.Short() {
 		rounds = 2
@@ -120,7 +122,7 @@ func testKill(t *testing.T, rounds int, small bool) {
 		}
 		lines := bufio.NewScanner(out)
 		for n := 1; lines.Scan(); n++ {
-			if n == 50 { // once it is at work, however slow the machine is
+			if n == 50 { // the child is at work by then, however slow the machine is
 				time.AfterFunc(time.Duration(100+rand.IntN(500))*time.Millisecond, func() { _ = child.Process.Kill() })
 			}
 			what, key, ok := strings.Cut(lines.Text(), " ")
@@ -171,14 +173,14 @@ func testKill(t *testing.T, rounds int, small bool) {
 	t.Logf("%d tokens and %d nonces in %d rounds", len(last), len(nonces), rounds)
 }
 
-// acknowledged is the last that a child acknowledged of a request token.
+// acknowledged is the last step of a request token that a child acknowledged.
 type acknowledged struct {
 	what   string // created, reviewed, exchanged, revoked
 	access string // the key of the access token, from the exchange on
 }
 
-// checkAcknowledged fails the test where the token is not as far as was acknowledged. It may be one
-// step further.
+// checkAcknowledged fails the test if the token is behind the acknowledged step. It may be one step
+// ahead.
 func checkAcknowledged(t *testing.T, s *Store, key string, last acknowledged) {
 	t.Helper()
 	what := last.what
@@ -198,7 +200,7 @@ func checkAcknowledged(t *testing.T, s *Store, key string, last acknowledged) {
 	if what == "exchanged" && ok {
 		var i int
 		if _, err := fmt.Sscan(key[strings.LastIndexByte(key, '-')+1:], &i); err == nil && i%4 == 1 {
-			ok = aerr == nil // nobody revokes these
+			ok = aerr == nil // the child does not revoke these
 		}
 	}
 	if !ok {

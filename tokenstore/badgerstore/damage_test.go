@@ -25,17 +25,18 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
-// A savedStore is the files of a store, and what they hold.
+// A savedStore is the files of a store, and their content.
 type savedStore struct {
 	o       Options
 	files   map[string]savedFile // by name below the store
-	content map[string]string    // of the tokens database, without what changes by itself
+	content map[string]string    // the tokens database, without values that change by themselves
 	nonces  []tokenstore.Nonce
 }
 
-// A savedFile has no zeros at its end.
+// A savedFile is stored without the zeros at its end.
 type savedFile struct {
 	b    []byte
 	size int64
@@ -50,8 +51,8 @@ func saveFiles(t testing.TB, dir string) map[string]savedFile {
 	return files
 }
 
-// quietFiles are the files of an open store at a moment at which Badger does nothing by itself, as
-// kill -9 would leave them.
+// quietFiles returns the files of an open store while Badger does no work of its own: the same
+// files that kill -9 would leave.
 func quietFiles(t testing.TB, dir string) map[string]savedFile {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(30 * time.Millisecond) {
@@ -63,7 +64,7 @@ func quietFiles(t testing.TB, dir string) map[string]savedFile {
 				return first
 			}
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may remove one that was listed
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +100,7 @@ func writeFiles(t testing.TB, dir string, files map[string]savedFile) {
 	}
 }
 
-// sameFiles returns the name of a file that is not as it was, or none.
+// sameFiles returns the name of a file that has changed, or "".
 func sameFiles(t testing.TB, dir string, files map[string]savedFile) string {
 	t.Helper()
 	got := saveFiles(t, dir)
@@ -116,7 +117,7 @@ func sameFiles(t testing.TB, dir string, files map[string]savedFile) string {
 	return ""
 }
 
-// contentOf is all of the tokens database that does not change by itself.
+// contentOf returns the tokens database, without values that change by themselves.
 func contentOf(s *Store) (map[string]string, error) {
 	content := make(map[string]string)
 	err := s.tokens.view(func(txn *badger.Txn) error {
@@ -133,7 +134,7 @@ func contentOf(s *Store) (map[string]string, error) {
 	return content, err
 }
 
-// tuneSmall makes a store of a few thousand records one of many tables, which are compacted.
+// tuneSmall makes a store of a few thousand records use many tables, which are compacted.
 func tuneSmall(o *badger.Options) {
 	o.MemTableSize = 128 << 10
 	o.BaseTableSize = 64 << 10
@@ -144,8 +145,8 @@ func tuneSmall(o *badger.Options) {
 	o.NumLevelZeroTablesStall = 4
 }
 
-// saveStores makes a store and returns its files at an earlier moment, after kill -9, and after it
-// was closed.
+// saveStores makes a store and returns its files at three moments: earlier, after kill -9, and
+// after it was closed.
 func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
 	now := time.Unix(1_800_000_000, 0)
 	o := Options{Path: t.TempDir(), EncryptionKey: key, bootID: "same", Clock: func() time.Time { return now }, tune: tuneSmall}
@@ -256,8 +257,8 @@ func damages(older map[string]savedFile, file string) []damage {
 	}
 }
 
-// openDamaged opens a store with these files, and fails the test where it neither has everything
-// nor is refused untouched.
+// openDamaged opens a store with these files. It fails the test unless the store has everything, or
+// is refused with its files unchanged.
 func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (opened bool) {
 	t.Helper()
 	o := saved.o
@@ -268,7 +269,7 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 	s, err := Open(o)
 	if err != nil {
 		if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "nothing was changed") || !strings.Contains(err.Error(), "restore a backup") {
-			t.Errorf("the error does not say in one line what to do: %v", err)
+			t.Errorf("the error does not tell the remedy in one line: %v", err)
 		}
 		if name := sameFiles(t, o.Path, files); name != "" {
 			t.Errorf("refused (%v), and changed %s", err, name)
@@ -309,7 +310,7 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 		}
 	}
 	if forgotten > 0 && logs.Len() == 0 {
-		t.Errorf("%d nonces are forgotten, and nobody says why", forgotten)
+		t.Errorf("%d nonces are forgotten, and no log line says why", forgotten)
 	}
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "new"}); err != nil {
 		t.Error(err)
@@ -317,8 +318,8 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 	return true
 }
 
-// TestEveryDamageToEveryFile: whatever happens to one file, the store has everything that was
-// acknowledged, or does not open, says in one line what is wrong, and has changed nothing.
+// TestEveryDamageToEveryFile: after any damage to one file, the store has everything that was
+// acknowledged. Otherwise it does not open, names the damage in one line, and changes nothing.
 func TestEveryDamageToEveryFile(t *testing.T) {
 	t.Parallel()
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": bytes.Repeat([]byte("k"), 32)} {
@@ -353,7 +354,7 @@ func everyDamage(t *testing.T, saved savedStore, older map[string]savedFile) {
 		for _, name := range names {
 			if strings.HasSuffix(name, ".sst") {
 				if seen++; seen > 2 && seen < tables {
-					continue // the others are like the first two and the last
+					continue // the others are like the first two and the last one
 				}
 			}
 			t.Run(name, func(t *testing.T) {
@@ -389,7 +390,7 @@ func everyDamage(t *testing.T, saved savedStore, older map[string]savedFile) {
 	}
 }
 
-// Both directories are gone, or one of them.
+// Both directories are missing, or one of them.
 func TestMissingDirectories(t *testing.T) {
 	_, killed, closed := saveStores(t, nil)
 	for _, saved := range []savedStore{killed, closed} {
@@ -403,7 +404,7 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
-// Without a backup, an operator can remove the ledger to open what is left. The log tells of it.
+// Without a backup, an operator can remove the ledger to open the rest. The log says so.
 func TestOpenWhatIsLeft(t *testing.T) {
 	_, killed, _ := saveStores(t, nil)
 	files := maps.Clone(killed.files)
@@ -433,7 +434,7 @@ func TestOpenWhatIsLeft(t *testing.T) {
 	}
 }
 
-// A ledger of a later program stops this one with words that say so.
+// The error for a ledger of a later program names both versions.
 func TestLedgerOfALaterProgram(t *testing.T) {
 	path := t.TempDir()
 	s := openTest(t, Options{Path: path})
@@ -449,8 +450,8 @@ func TestLedgerOfALaterProgram(t *testing.T) {
 	wantOpenError(t, Options{Path: path}, "ledger", "version 2, and it knows 1 to 1")
 }
 
-// What is too much to read before the store opens is read afterwards, and damage that shows then
-// ends the use of the store.
+// Tables beyond the budget of the start are read afterwards. If one is damaged, the store is not
+// used any more.
 func TestDamageThatShowsLater(t *testing.T) {
 	_, _, closed := saveStores(t, nil)
 	o := closed.o
@@ -499,7 +500,7 @@ func TestDamageThatShowsLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := good.verifyTables(stop, holds); err == nil || !strings.Contains(err.Error(), tables[0]) {
-		t.Errorf("a table that somebody else has removed: %v", err)
+		t.Errorf("a table that was removed meanwhile: %v", err)
 	}
 	held = false
 	if err := good.verifyTables(stop, holds); err != nil {
@@ -524,7 +525,7 @@ func TestDamageThatShowsLater(t *testing.T) {
 	}
 }
 
-// A table that can't be read leaves no file open: the next one may want to unmount the disk.
+// A table that can't be read leaves no file open, so that its disk can be unmounted.
 func TestUnreadableTablesAreClosed(t *testing.T) {
 	open := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -594,8 +595,8 @@ func FuzzDamagedStore(f *testing.F) {
 	})
 }
 
-// A log of which nothing can be read is put aside where no ledger tells whether it is needed; an
-// empty one is removed.
+// If there is no ledger, an unreadable log is renamed, because it may be needed. An empty one is
+// removed.
 func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -613,7 +614,7 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			core, logs := observer.New(zapcore.WarnLevel)
-			o := Options{Path: crash(t, path), Logger: zap.New(core)}
+			o := Options{Path: disktest.Crash(t, path), Logger: zap.New(core)}
 			if err := os.Remove(filepath.Join(o.Path, ledgerName)); err != nil {
 				t.Fatal(err)
 			}
@@ -626,16 +627,16 @@ func TestLogOfWhichNothingCanBeRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil { // it would tell that something is lost
+			if err := os.RemoveAll(filepath.Join(o.Path, "nonces")); err != nil { // they would show that something is lost
 				t.Fatal(err)
 			}
 			openTest(t, o)
 			got, err := os.ReadFile(found[0] + damagedSuffix)
 			if c.aside == 1 && (err != nil || !bytes.Equal(got, want)) ||
 				c.aside == 0 && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("put aside: %d bytes, %v", len(got), err)
+				t.Errorf("renamed: %d bytes, %v", len(got), err)
 			}
-			if n := logs.FilterMessageSnippet("put aside").Len(); n != c.aside {
+			if n := logs.FilterMessageSnippet("unreadable log was renamed").Len(); n != c.aside {
 				t.Errorf("said %d times", n)
 			}
 		})

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -144,13 +143,13 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 		return nil, err
 	}
 	for _, name := range d.found.unreadable {
-		logger.Warn("a log of which nothing can be read was put aside, "+
-			"and no ledger tells whether it is needed",
+		logger.Warn("an unreadable log was renamed, "+
+			"because no ledger tells whether it is needed",
 			zap.String("file", filepath.Join(dir, name+damagedSuffix)))
 	}
 	if d.db, err = openBadger(o); err != nil {
 		d.found.close()
-		return nil, openError(err)
+		return nil, openError(dir, err)
 	}
 	if err := disk.SyncDir(dir); err != nil {
 		d.found.close()
@@ -168,7 +167,7 @@ func openDatabase(dir string, key []byte, logger *zap.Logger, tune func(*badger.
 func (d *database) examine(o badger.Options, path string) (state *ledgerState, err error) {
 	unlock, err := lockDirectory(d.dir)
 	if err != nil {
-		return nil, err
+		return nil, openError(d.dir, err)
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	if state, err = readLedger(path); err != nil {
@@ -211,11 +210,11 @@ func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logge
 			return err
 		}
 		if marked {
-			logger.Warn("the ledger was missing or damaged: whether the last changes are there could not be looked at",
+			logger.Warn("the ledger was missing or damaged: the store could not check that the last changes are there",
 				zap.String("ledger", path))
 		}
-		// Before the first marker: a start that ends in between must not look as if a ledger were
-		// lost.
+		// The ledger is made before the first marker. Otherwise a start that ends in between would
+		// look as if the ledger were lost.
 		if err := newLedger(path, ledgerState{since: d.version() + 1}); err != nil {
 			return err
 		}
@@ -252,15 +251,13 @@ func (d *database) renew() {
 	}
 }
 
-// openError adds to Badger's error what can be done about it.
-func openError(err error) error {
+// openError adds to an error of opening the directory what can be done about it.
+func openError(dir string, err error) error {
 	switch {
-	case errors.Is(err, syscall.EWOULDBLOCK) || strings.Contains(err.Error(), "Another process is using this Badger database"):
+	case lockedElsewhere(dir, err):
 		return fmt.Errorf("another process is using it: stop that process, or give this one another path: %w", err)
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch):
 		return fmt.Errorf("the encryption key is not the one it was made with: %w", err)
-	case strings.Contains(err.Error(), "manifest") || strings.Contains(err.Error(), "MANIFEST"):
-		return fmt.Errorf("its manifest is damaged or of another version: restore a backup: %w", err)
 	}
 	return err
 }
@@ -347,7 +344,7 @@ func (d *database) transact(changes []change) error {
 // usable returns the error after which the database must not be used.
 func (d *database) usable() error {
 	if err := d.failed.Load(); err != nil {
-		return fmt.Errorf("the store must be opened again, since it failed: %w", *err)
+		return fmt.Errorf("the store must be opened again, because it failed: %w", *err)
 	}
 	return nil
 }

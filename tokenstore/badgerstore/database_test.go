@@ -38,7 +38,7 @@ func getTest(t *testing.T, txn *badger.Txn, key string) (value string) {
 	return value
 }
 
-// A reader sees one state until it is done, however much is written meanwhile. A reader that begins
+// A reader sees one state until it is done, whatever is written meanwhile. A reader that begins
 // after a write sees the write.
 func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 	d := openTestDatabase(t)
@@ -59,15 +59,15 @@ func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 		})
 		putTest(t, d, "key", "new")
 		if got := getTest(t, txn, "key"); got != "old" {
-			t.Errorf("who reads since before the write sees %q", got)
+			t.Errorf("a reader from before the write sees %q", got)
 		}
 		view(func(txn *badger.Txn) {
 			if got := getTest(t, txn, "key"); got != "new" {
-				t.Errorf("who begins after the write sees %q", got)
+				t.Errorf("a reader from after the write sees %q", got)
 			}
 		})
 		if first.users.Load() == 0 {
-			t.Error("the transaction ended while somebody read")
+			t.Error("the transaction ended during a read")
 		}
 	})
 	if first.users.Load() != 0 || first.use() {

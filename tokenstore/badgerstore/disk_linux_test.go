@@ -18,15 +18,12 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/ristretto/v2/z"
-	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestRemoval measures how long it takes to revoke as many tokens as REMOVE says, and what that
-// costs others:
+// TestRemoval measures how long it takes to revoke as many tokens as REMOVE says, and how much that
+// slows other calls:
 //
 //	REMOVE=300000 go test -v -timeout 1h -run TestRemoval ./tokenstore/badgerstore
 func TestRemoval(t *testing.T) {
@@ -50,7 +47,7 @@ func TestRemoval(t *testing.T) {
 
 func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	path := t.TempDir()
-	loadTokensOf(t, path, n, func(*badger.Options) {})
+	loadTokens(t, path, n, ofOneConsumer, func(*badger.Options) {})
 	s := openTest(t, Options{Path: path})
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}); err != nil {
 		t.Fatal(err)
@@ -96,7 +93,8 @@ func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 		slices.Sort(read)
 		p99 := func(d []time.Duration) time.Duration { return d[len(d)*99/100] }
 		t.Logf("%s: create p50 %v p99 %v max %v; read p99 %v max %v; %d of each; heap grew by %d MiB at most", what,
-			created[len(created)/2], p99(created), created[len(created)-1], p99(read), read[len(read)-1], len(read), heap>>20)
+			created[len(created)/2], p99(created), created[len(created)-1], p99(read), read[len(read)-1], len(read),
+			heap>>20)
 	}
 	begin := time.Now()
 	measure("idle", func() bool { return time.Since(begin) > 5*time.Second })
@@ -127,11 +125,12 @@ func measureRemoval(t *testing.T, n int, remove func(*Store) error) {
 	for diskUse(t, path) > before/4 && time.Now().Before(deadline) {
 		time.Sleep(time.Second)
 	}
-	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20, time.Since(begin))
+	t.Logf("on disk: %d MiB before, %d MiB %v after the removal began", before>>20, diskUse(t, path)>>20,
+		time.Since(begin))
 }
 
-// What is alive in memory while tokens are removed is bounded by Badger's buffers, however many
-// tokens there are. By default tables, levels and counts are small. With the true ones:
+// The heap while tokens are removed is bounded by Badger's buffers, however many tokens there are.
+// By default tables, levels and counts are small. With the real ones:
 //
 //	MEMORY=400000 go test -v -timeout 1h -run TestRemovalMemory ./tokenstore/badgerstore
 func TestRemovalMemory(t *testing.T) {
@@ -152,11 +151,11 @@ func TestRemovalMemory(t *testing.T) {
 	removalMemory(t, n, tune)
 }
 
-// removalMemory looks at the heap that is alive while n tokens are revoked, counted and removed,
-// and Badger cleans up.
+// removalMemory measures the live heap while n tokens are revoked, counted and removed, and while
+// Badger cleans up.
 func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	path := t.TempDir()
-	loadTokensOf(t, path, n, tune)
+	loadTokens(t, path, n, ofOneConsumer, tune)
 	s, err := Open(Options{Path: path, tune: tune})
 	if err != nil {
 		t.Fatal(err)
@@ -191,8 +190,8 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 			t.Fatal("not removed yet")
 		}
 	}
-	// Each of two compactions builds 13 tables at most, in twice their size, and 8 more such
-	// buffers are kept. Of memtables there are 3, each with some room for what is written at once.
+	// Each of two compactions builds up to 13 tables, in buffers of twice their size, and 8 more
+	// such buffers are kept. There are 3 memtables, each with some room for a batch.
 	most := (2*13+8)*2*o.BaseTableSize + 3*o.MemTableSize*4/3
 	t.Logf("%d tokens: %d KiB more are alive at most, want %d; %v", n, growth>>10, most>>10, time.Since(begin))
 	if growth > most {
@@ -203,15 +202,15 @@ func removalMemory(t *testing.T, n int, tune func(*badger.Options)) {
 	}
 }
 
-// A removal waits while Badger has tables to merge, and goes on when they are.
+// A removal waits while Badger has tables to merge, and goes on afterwards.
 func TestRemovalAwaitsMerges(t *testing.T) {
 	t.Parallel()
 	const n = 3000
 	path, tune := t.TempDir(), func(o *badger.Options) {
-		o.NumLevelZeroTables = 10 // Badger merges none by itself
+		o.NumLevelZeroTables = 10 // so Badger merges no tables by itself
 		o.SyncWrites = false
 	}
-	loadTokensOf(t, path, n, tune)
+	loadTokens(t, path, n, ofOneConsumer, tune)
 	s := openTest(t, Options{Path: path, tune: tune})
 	for s.unmerged() < unmergedTables {
 		if err := s.fillMemtable(); err != nil {
@@ -223,7 +222,8 @@ func TestRemovalAwaitsMerges(t *testing.T) {
 	}
 	left := func() (left int) {
 		if err := s.tokens.view(func(txn *badger.Txn) error {
-			return scan(txn, []byte{prefixAccessToken}, nil, false, func(*badger.Item) (bool, error) { left++; return true, nil })
+			return scan(txn, []byte{prefixAccessToken}, nil, false,
+				func(*badger.Item) (bool, error) { left++; return true, nil })
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +242,7 @@ func TestRemovalAwaitsMerges(t *testing.T) {
 	}
 }
 
-// liveHeap is what a collection of garbage leaves.
+// liveHeap returns the size of the heap after a garbage collection.
 func liveHeap() int64 {
 	runtime.GC()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -250,13 +250,13 @@ func liveHeap() int64 {
 	return int64(live[0].Value.Uint64())
 }
 
-// A request token takes no more than tokenstore.RequestTokenSize on disk while it waits, and so
-// little when it has ended that it is gone: without a restart, and without anybody else writing.
+// A request token takes at most tokenstore.RequestTokenSize on disk while it waits. After its end
+// it takes almost nothing, without a restart and without further writes.
 func TestRequestTokensOnDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes many request tokens")
 	}
-	t.Parallel() // mostly it waits
+	t.Parallel() // it waits most of the time
 	for _, test := range []struct {
 		name     string
 		tokens   int
@@ -284,8 +284,9 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 			for range tokens / 32 {
 				now := time.Now()
 				if err := s.CreateRequestToken(context.WithoutCancel(t.Context()), &tokenstore.RequestToken{
-					Key: tokenstore.NewKey(), Secret: tokenstore.NewSecret(), Consumer: "a-consumer-key-123456", Created: now,
-					Callback: "https://" + strings.Repeat("c", callback-8), Expires: now.Add(2 * time.Hour),
+					Key: tokenstore.NewKey(), Secret: tokenstore.NewSecret(), Consumer: "a-consumer-key-123456",
+					Callback: "https://" + strings.Repeat("c", callback-8),
+					Created:  now, Expires: now.Add(2 * time.Hour),
 				}); err != nil {
 					t.Error(err)
 					return
@@ -296,7 +297,7 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 	all.Wait()
 	units := counted(s).all
 	var most int64
-	for range 20 { // tables are written meanwhile
+	for range 20 { // tables are written in the meantime
 		most = max(most, diskUse(t, filepath.Join(path, "tokens"))-empty)
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -320,7 +321,12 @@ func testRequestTokensOnDisk(t *testing.T, tokens, callback int) {
 	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer)
 }
 
-// peakHeap returns by how much the heap grows until the time comes.
+// ofOneConsumer has loadTokens make tokens of the consumer k.
+func ofOneConsumer(_ int, t *tokenstore.AccessToken) {
+	t.Secret, t.Consumer = strings.Repeat("s", 80), "k"
+}
+
+// peakHeap returns by how much the heap grows until `until` returns.
 func peakHeap(until func() bool) (peak uint64) {
 	runtime.GC()
 	var m runtime.MemStats
@@ -336,7 +342,7 @@ func peakHeap(until func() bool) (peak uint64) {
 	return peak
 }
 
-// diskUse is what the blocks of the files take.
+// diskUse returns the size of the blocks of all files.
 func diskUse(tb testing.TB, dir string) (bytes int64) {
 	tb.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -345,7 +351,7 @@ func diskUse(tb testing.TB, dir string) (bytes int64) {
 		}
 		info, err := d.Info()
 		if err != nil {
-			return nil // it went meanwhile
+			return nil // the file was removed in the meantime
 		}
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 			bytes += stat.Blocks * 512
@@ -358,45 +364,4 @@ func diskUse(tb testing.TB, dir string) (bytes int64) {
 		tb.Fatal(err)
 	}
 	return bytes
-}
-
-// loadTokensOf makes a store with n access tokens of the consumer k.
-func loadTokensOf(tb testing.TB, path string, n int, tune func(*badger.Options)) {
-	must := func(err error) {
-		if err != nil {
-			tb.Fatal(err)
-		}
-	}
-	must(os.MkdirAll(filepath.Join(path, "tokens"), 0o700))
-	o := databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop())
-	tune(&o)
-	db, err := badger.Open(o)
-	must(err)
-	w := db.NewStreamWriter()
-	must(w.Prepare())
-	buf := z.NewBuffer(4<<20, "test")
-	flush := func() {
-		must(w.Write(buf))
-		buf.Reset()
-	}
-	secret := strings.Repeat("s", 80)
-	for stream, prefix := range []byte{prefixTokenOfConsumer, prefixAccessToken, prefixTokenOfUser} {
-		for i := range n {
-			var c change
-			putAccessToken(&c, &tokenstore.AccessToken{Key: loadedKey(i, n), Secret: secret, Consumer: "k",
-				User: fmt.Sprintf("user-%08d", i/10), Permission: "READ_PUBLIC", Created: time.Unix(1_700_000_000, 0)})
-			for _, o := range c.ops {
-				if o.entry.Key[0] == prefix {
-					badger.KVToBuffer(&pb.KV{Key: o.entry.Key, Value: o.entry.Value, Version: 1, StreamId: uint32(stream + 1)}, buf)
-				}
-			}
-			if buf.LenNoPadding() > 3<<20 {
-				flush()
-			}
-		}
-		flush()
-	}
-	must(w.Flush())
-	must(buf.Release())
-	must(db.Close())
 }

@@ -1,10 +1,10 @@
 // Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked
 // by one process.
 //
-// It knows packages tokenstore and record, and Badger; of Caddy only what registers a guest module,
-// and that in module.go alone. Below the directory are a Badger database, `tokens`, whose every
-// commit is synced to disk before it is acknowledged, the ledger of what was, and the log of
-// nonces, `nonces`, which is package noncelog's.
+// It imports packages tokenstore and record, and Badger. Only module.go imports Caddy, to register
+// the guest module. The directory holds a Badger database, `tokens`; the ledger of acknowledged
+// versions; and the log of nonces, `nonces`, which belongs to package noncelog. Every commit of the
+// database is synced to disk before it is acknowledged.
 //
 //	store.go          Open, Close, and the door that every call comes through
 //	database.go       Badger's options, its errors in words, its log lines; the transaction that
@@ -24,11 +24,12 @@
 //	noncelog/         the used nonces: memory, log, segments; it knows nothing of Badger
 //	internal/batch/   group commit: concurrent calls share one transaction, and so one fsync
 //	internal/disk/    free space, durable names
+//	internal/disktest/    helpers that the tests of this package and of noncelog share
 //
 // The way of a change: the door (store.go) -> gate, shared -> lock of the key -> read -> the rule
-// (tokenstore's transition.go) -> commit (internal/batch) -> cache. What revokes many tokens takes
-// the gate alone for one commit, of a mark; they are removed later (removals.go). A reader of a
-// token takes the marks first, and then looks whether one hides it.
+// (tokenstore's transition.go) -> commit (internal/batch) -> cache. A revocation of many tokens
+// holds the gate alone while it commits one mark; removals.go removes the tokens later. A reader of
+// a token loads the marks first, and then checks whether one hides the token.
 //
 // Upgrade and downgrade. Everything that is stored has the version of its kind: a consumer, a
 // request token, an access token, its last use, the state of the nonce log (package record says how

@@ -543,7 +543,7 @@ func decodeLogEntry(b []byte) (e logEntry, size int, ok bool) {
 	return e, end + crc32.Size, true
 }
 
-// damagedSuffix is added to the name of a log that was put aside.
+// damagedSuffix is added to the name of an unreadable log.
 const damagedSuffix = ".damaged"
 
 // removeRedundant removes the redundant files, when it is known that nothing is lost. It puts

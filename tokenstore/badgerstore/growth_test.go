@@ -27,7 +27,7 @@ import (
 //
 //	TOKENS=10000000 NONCES=5000000 go test -v -run TestGrowth ./tokenstore/badgerstore
 //
-// GROWTH_DIR is where the store is made, and kept for the next time.
+// GROWTH_DIR is the directory of the store, which is kept for the next run.
 func TestGrowth(t *testing.T) {
 	t.Run("tokens", func(t *testing.T) { growTokens(t, envNumber(t, "TOKENS")) })
 	t.Run("nonces", func(t *testing.T) { growNonces(t, envNumber(t, "NONCES")) })
@@ -52,7 +52,13 @@ func growTokens(t *testing.T, n int) {
 	}
 	if _, err := os.Stat(filepath.Join(path, "loaded")); err != nil {
 		start := time.Now()
-		loadTokens(t, path, n)
+		secret := strings.Repeat("s", 160)
+		loadTokens(t, path, n, func(i int, token *tokenstore.AccessToken) {
+			token.Secret, token.Consumer = secret, fmt.Sprintf("consumer %06d", i/(n/1000+1))
+		}, func(*badger.Options) {})
+		if err := os.WriteFile(filepath.Join(path, "loaded"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		t.Logf("loaded %d tokens in %v", n, time.Since(start))
 	}
 
@@ -72,7 +78,7 @@ func growTokens(t *testing.T, n int) {
 	}
 	at := func(i uint64) string { return loadedKey(int(i*0x9e3779b97f4a7c15%uint64(n)), n) }
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, uint64(n-1))
-	touch := func(what string) { // as the app does, after those reads
+	touch := func(what string) { // as the app does after those reads
 		used, now, cpu := make(map[string]time.Time), time.Now(), cpuTime(t)
 		for range 200_000 {
 			used[at(rand.Uint64())] = now
@@ -95,7 +101,7 @@ func growTokens(t *testing.T, n int) {
 
 // loadedKey is the key of token i of n. Keys rise with i.
 func loadedKey(i, n int) string {
-	const digits = "0123456789BCDFGHJKLMNPQRSTVWXZbcdfghjklmnpqrstvwxz" // of tokenstore.NewKey, in order
+	const digits = "0123456789BCDFGHJKLMNPQRSTVWXZbcdfghjklmnpqrstvwxz" // the alphabet of tokenstore.NewKey, in order
 	step := uint64(1<<63) / uint64(n)
 	u := uint64(i)*step + uint64(i)*0x9e3779b97f4a7c15%step
 	key := make([]byte, 20)
@@ -109,15 +115,21 @@ func loadedKey(i, n int) string {
 	return string(key)
 }
 
-// loadTokens makes a store with n access tokens, of a thousand consumers and a user for each ten.
-func loadTokens(tb testing.TB, path string, n int) {
+// loadTokens makes a store with n access tokens, and a user for each ten. complete sets the secret
+// and the consumer of token i.
+func loadTokens(
+	tb testing.TB, path string, n int, complete func(i int, t *tokenstore.AccessToken),
+	tune func(*badger.Options),
+) {
 	must := func(err error) {
 		if err != nil {
 			tb.Fatal(err)
 		}
 	}
 	must(os.MkdirAll(filepath.Join(path, "tokens"), 0o700))
-	db, err := badger.Open(databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop()))
+	o := databaseOptions(filepath.Join(path, "tokens"), nil, zap.NewNop())
+	tune(&o)
+	db, err := badger.Open(o)
 	must(err)
 	w := db.NewStreamWriter()
 	must(w.Prepare())
@@ -126,15 +138,17 @@ func loadTokens(tb testing.TB, path string, n int) {
 		must(w.Write(buf))
 		buf.Reset()
 	}
-	secret := strings.Repeat("s", 160)
 	for stream, prefix := range []byte{prefixTokenOfConsumer, prefixAccessToken, prefixTokenOfUser} {
 		for i := range n {
+			t := tokenstore.AccessToken{Key: loadedKey(i, n), User: fmt.Sprintf("user-%08d", i/10),
+				Permission: "READ_PUBLIC", Created: time.Unix(1_700_000_000, 0)}
+			complete(i, &t)
 			var c change
-			putAccessToken(&c, &tokenstore.AccessToken{Key: loadedKey(i, n), Secret: secret, Consumer: fmt.Sprintf("consumer %06d", i/(n/1000+1)),
-				User: fmt.Sprintf("user-%08d", i/10), Permission: "READ_PUBLIC", Created: time.Unix(1_700_000_000, 0)})
+			putAccessToken(&c, &t)
 			for _, o := range c.ops {
 				if o.entry.Key[0] == prefix {
-					badger.KVToBuffer(&pb.KV{Key: o.entry.Key, Value: o.entry.Value, Version: 1, StreamId: uint32(stream + 1)}, buf)
+					badger.KVToBuffer(&pb.KV{Key: o.entry.Key, Value: o.entry.Value, Version: 1,
+						StreamId: uint32(stream + 1)}, buf)
 				}
 			}
 			if buf.LenNoPadding() > 3<<20 {
@@ -146,7 +160,6 @@ func loadTokens(tb testing.TB, path string, n int) {
 	must(w.Flush())
 	must(buf.Release())
 	must(db.Close())
-	must(os.WriteFile(filepath.Join(path, "loaded"), nil, 0o600))
 }
 
 func growNonces(t *testing.T, n int) {
@@ -165,7 +178,7 @@ func growNonces(t *testing.T, n int) {
 	fillNonces(t, s, n)
 	t.Logf("memory: %.1f bytes a nonce (bar: 48)", float64(memory()-before)/float64(n))
 
-	// What is there after kill -9 is what the kernel has now.
+	// kill -9 leaves the files as the kernel has them now.
 	crashed := filepath.Join(t.TempDir(), "crashed")
 	if err := os.CopyFS(crashed, os.DirFS(path)); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@
 package badgerstore
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -17,7 +18,19 @@ func lockDirectory(dir string) (unlock func() error, err error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, openError(fmt.Errorf("lock %q: %w", dir, err))
+		return nil, fmt.Errorf("lock %q: %w", dir, err)
 	}
 	return f.Close, nil
+}
+
+// lockedElsewhere reports whether a process has the lock now. Badger's error for it has no type.
+func lockedElsewhere(dir string, err error) bool {
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true
+	}
+	unlock, err := lockDirectory(dir)
+	if err == nil {
+		_ = unlock()
+	}
+	return errors.Is(err, unix.EWOULDBLOCK)
 }

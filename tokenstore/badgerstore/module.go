@@ -212,7 +212,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("store badger: path is empty")
 		}
 		if d.NextArg() {
-			return d.Errf("store badger takes one path, and then there is %q", d.Val())
+			return d.Errf("store badger takes one path, but %q follows it", d.Val())
 		}
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {

@@ -25,7 +25,7 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		"an empty block":              {input: "badger {\n}"},
 		"all options":                 {input: "badger {\npath {env.X}\nsync on\nencryption_key {file./run/k}\n}", want: Module{Path: "{env.X}", Sync: true, EncryptionKey: "{file./run/k}"}},
 		"sync off":                    {input: "badger {\nsync off\n}"},
-		"two paths":                   {input: "badger /a /b", err: `takes one path, and then there is "/b"`},
+		"two paths":                   {input: "badger /a /b", err: `takes one path, but "/b" follows it`},
 		"the path twice":              {input: "badger /a {\npath /b\n}", err: "path is given twice"},
 		"an option twice":             {input: "badger {\nsync on\nsync on\n}", err: "sync is given twice"},
 		"an unknown option":           {input: "badger {\nfsync on\n}", err: `no option "fsync": it has path, sync, encryption_key`},
@@ -60,14 +60,16 @@ func TestParseKey(t *testing.T) {
 		key := bytes.Repeat([]byte{0xfb}, size)
 		for _, text := range []string{
 			hex.EncodeToString(key), strings.ToUpper(hex.EncodeToString(key)), hex.EncodeToString(key) + "\n",
-			base64.StdEncoding.EncodeToString(key), base64.RawStdEncoding.EncodeToString(key), base64.URLEncoding.EncodeToString(key),
+			base64.StdEncoding.EncodeToString(key), base64.RawStdEncoding.EncodeToString(key),
+			base64.URLEncoding.EncodeToString(key),
 		} {
 			if got, err := parseKey(text); err != nil || !bytes.Equal(got, key) {
 				t.Errorf("%q: got %x, %v", text, got, err)
 			}
 		}
 	}
-	for _, text := range []string{"", "short", strings.Repeat("!", 32), hex.EncodeToString(make([]byte, 15)), hex.EncodeToString(make([]byte, 33))} {
+	for _, text := range []string{"", "short", strings.Repeat("!", 32), hex.EncodeToString(make([]byte, 15)),
+		hex.EncodeToString(make([]byte, 33))} {
 		if _, err := parseKey(text); err == nil || text != "" && strings.Contains(err.Error(), text) {
 			t.Errorf("%q: got %v, want an error that does not show it", text, err)
 		}
@@ -135,7 +137,8 @@ func TestPoolKey(t *testing.T) {
 	}
 	t.Chdir(dir)
 	want := "badger:" + filepath.Join(dir, "real", "new", "store")
-	for _, path := range []string{"real/new/store", "link/new/store", "./link/../link/new//store/", filepath.Join(dir, "link/new/store")} {
+	for _, path := range []string{"real/new/store", "link/new/store", "./link/../link/new//store/",
+		filepath.Join(dir, "link/new/store")} {
 		got, err := (&Module{Path: path}).PoolKey()
 		if err != nil || got != want {
 			t.Errorf("%s: got %s, %v; want %s", path, got, err, want)

@@ -3,7 +3,6 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,11 +15,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 const testWindow = 300
 
-// What noncelog does: its lead, and its files' names and headers.
+// Constants of noncelog: its lead, and the names and headers of its files.
 const (
 	nonceLead     = 20
 	segmentSuffix = ".nonces"
@@ -32,37 +32,12 @@ func windowNonce(timestamp int64, value string) tokenstore.Nonce {
 		Expires: time.Unix(timestamp+1+testWindow, 0)}
 }
 
-// crash copies the store as another process would find it now.
-func crash(t *testing.T, path string) string {
-	t.Helper()
-	for try := range 100 {
-		to := filepath.Join(t.TempDir(), fmt.Sprint("crashed", try))
-		err := os.CopyFS(to, os.DirFS(path))
-		if err == nil {
-			return to
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
-			t.Fatal(err)
-		}
-	}
-	t.Fatal("the store never rests")
-	return ""
-}
-
-func segmentsOf(t *testing.T, path string) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(path, "nonces", "*"+segmentSuffix))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
-// TestRestart: the nonce log and its state in the database, together, after an end of each kind.
+// TestRestart: the nonce log and its state in the database are restored together, after each kind
+// of end.
 func TestRestart(t *testing.T) {
 	const begin = 1_800_000_000
 	flip := func(t *testing.T, path string) {
-		for _, name := range segmentsOf(t, path) {
+		for _, name := range disktest.Segments(t, path) {
 			b, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
@@ -79,17 +54,17 @@ func TestRestart(t *testing.T) {
 		sync   bool
 		boot   string
 		harm   func(t *testing.T, path string)
-		passes int64 // seconds from the clock of the first of the timestamps that pass
+		passes int64 // the first timestamps that pass, in seconds from the clock
 		log    string
 	}{
 		{"kill -9 costs nothing", false, false, "same", nil, -testWindow, ""},
 		{"a clean stop before the machine's costs nothing", true, false, "another", nil, -testWindow, ""},
-		{"a power cut costs what is below the ceiling", false, false, "another", nil,
+		{"a power cut costs the nonces below the ceiling", false, false, "another", nil,
 			nonceLead + 1, "the machine stopped"},
 		{"a power cut with sync on costs nothing", false, true, "another", nil, -testWindow, ""},
 		{"a flipped bit costs a window", false, false, "same", flip, testWindow + 2, "record 0"},
 		{"a truncated segment costs a window", true, false, "same", func(t *testing.T, path string) {
-			for _, name := range segmentsOf(t, path) {
+			for _, name := range disktest.Segments(t, path) {
 				if err := os.Truncate(name, segmentHeader+10); err != nil {
 					t.Fatal(err)
 				}
@@ -128,7 +103,7 @@ func TestRestart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The first one makes the ceiling rise, and the second one comes below it.
+			// The first nonce makes the ceiling rise, and the second is below it.
 			for i := range int64(2) {
 				if err := s.UseNonce(t.Context(), windowNonce(begin+i, "used")); err != nil {
 					t.Fatal(err)
@@ -139,7 +114,7 @@ func TestRestart(t *testing.T) {
 			}
 			crashed := ""
 			if !c.clean {
-				crashed = crash(t, path)
+				crashed = disktest.Crash(t, path)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
@@ -178,8 +153,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// A nonce that could not be brought to disk is not accepted, and from then on the store says that
-// it must be opened again: the kernel may have dropped any of its pages.
+// A nonce that can't be synced is not accepted. From then on every call says that the store must be
+// opened again, because the kernel may have dropped any of its pages.
 func TestFailedSyncOfANonce(t *testing.T) {
 	broken := errors.New("broken disk")
 	var breaks atomic.Bool

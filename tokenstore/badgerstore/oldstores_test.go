@@ -17,15 +17,16 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
-// makeStoresEnv makes TestMakeStores keep stores as the program of today leaves them, in
-// testdata/stores, with names that begin with its value. Run it before a format changes:
+// makeStoresEnv makes TestMakeStores write stores of the present program to testdata/stores, with
+// names that begin with its value. Run it before a format changes:
 //
 //	OAUTH1_MAKE_STORES=2 go test ./tokenstore/badgerstore -run TestMakeStores
 const makeStoresEnv = "OAUTH1_MAKE_STORES"
 
-// keptNow is so late that Badger drops nothing of what the kept stores hold.
+// keptNow is so late that Badger drops no entry of the kept stores.
 var keptNow = time.Unix(4_000_000_000, 0).UTC()
 
 const keptWindow = 6 * 3600
@@ -49,8 +50,9 @@ var keptConsumers = []*tokenstore.Consumer{
 
 func keptRequestTokens() (tokens []*tokenstore.RequestToken, reviews map[string]tokenstore.Review) {
 	token := func(key, callback string) {
-		tokens = append(tokens, &tokenstore.RequestToken{Key: key, Secret: "secret of " + key, Consumer: "full", Callback: callback,
-			Created: keptNow, Expires: keptNow.Add(2 * time.Hour)})
+		tokens = append(tokens, &tokenstore.RequestToken{Key: key, Secret: "secret of " + key, Consumer: "full",
+			Callback: callback,
+			Created:  keptNow, Expires: keptNow.Add(2 * time.Hour)})
 	}
 	token("waiting", "")
 	token("waiting with a callback", "https://full.example/back")
@@ -74,16 +76,17 @@ func keptAccessTokens() (tokens []*tokenstore.AccessToken) {
 		}
 		tokens = append(tokens, t)
 	}
-	return append(tokens, &tokenstore.AccessToken{Key: "self", Consumer: "self with a token", User: "u", Created: keptNow})
+	return append(tokens, &tokenstore.AccessToken{Key: "self", Consumer: "self with a token", User: "u",
+		Created: keptNow})
 }
 
-// keptTouched says when tokens were used after they came.
+// keptTouched returns when tokens were used after their creation.
 func keptTouched() map[string]time.Time {
 	return map[string]time.Time{"access 0": keptNow.Add(-time.Minute), "access 1": keptNow.Add(-time.Second)}
 }
 
-// keptNonces have timestamps of every second of a while, so that they lie on both sides of many
-// buckets' ends.
+// keptNonces have timestamps in every second of a span, so that they lie on both sides of many
+// bucket ends.
 func keptNonces() (nonces []tokenstore.Nonce) {
 	for i := range int64(240) {
 		at := keptNow.Unix() - 300 + 3*i
@@ -97,7 +100,7 @@ func keptNonces() (nonces []tokenstore.Nonce) {
 	return nonces
 }
 
-// fillKept puts into a store what the kept ones hold.
+// fillKept writes the content of the kept stores to a store.
 func fillKept(ctx context.Context, s *Store) error {
 	var errs []error
 	do := func(err error) { errs = append(errs, err) }
@@ -124,7 +127,7 @@ func fillKept(ctx context.Context, s *Store) error {
 	return errors.Join(errs...)
 }
 
-// wantKept fails the test where the store lacks something of what fillKept put there.
+// wantKept fails the test if the store lacks some of the content that fillKept writes.
 func wantKept(t *testing.T, s *Store) {
 	t.Helper()
 	ctx := t.Context()
@@ -178,14 +181,14 @@ func TestMakeStores(t *testing.T) {
 	if err := fillKept(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	pack(t, crash(t, path), filepath.Join("testdata", "stores", name+"-killed.tgz"))
+	pack(t, disktest.Crash(t, path), filepath.Join("testdata", "stores", name+"-killed.tgz"))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	pack(t, path, filepath.Join("testdata", "stores", name+"-closed.tgz"))
 }
 
-// TestKeptStores opens what earlier programs left, and finds all of it.
+// TestKeptStores opens the stores of earlier programs, and finds all of their content.
 func TestKeptStores(t *testing.T) {
 	archives, err := filepath.Glob("testdata/stores/*.tgz")
 	if err != nil || len(archives) < 2 {
@@ -196,7 +199,7 @@ func TestKeptStores(t *testing.T) {
 			t.Parallel()
 			o := keptOptions(t.TempDir())
 			unpack(t, archive, o.Path)
-			for range 2 { // as it was left, and as this program leaves it
+			for range 2 { // as the earlier program left it, and as this program leaves it
 				s, err := Open(o)
 				if err != nil {
 					t.Fatal(err)
@@ -215,7 +218,7 @@ func TestKeptStores(t *testing.T) {
 	}
 }
 
-// packedSize is the PAX record with a file's true size: its zeros at the end are left out.
+// packedSize is the PAX record with a file's real size: the zeros at its end are left out.
 const packedSize = "OAUTH1.size"
 
 func pack(t *testing.T, dir, archive string) {

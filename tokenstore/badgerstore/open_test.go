@@ -47,6 +47,21 @@ func TestOpenWhatIsOpen(t *testing.T) {
 	}
 }
 
+// TestOpenErrorNamesTheProcess: whatever Badger says, the lock itself tells that another process has
+// the directory. Words of an error, or of a path in it, tell nothing.
+func TestOpenErrorNamesTheProcess(t *testing.T) {
+	s := openTest(t, Options{Path: t.TempDir()})
+	cause := errors.New("any words")
+	if err := openError(s.tokens.dir, cause); !errors.Is(err, cause) ||
+		!strings.HasPrefix(err.Error(), "another process is using it: ") {
+		t.Errorf("of a directory that is open: %v", err)
+	}
+	cause = errors.New(`open "/srv/manifests/oauth1": permission denied`)
+	if err := openError(t.TempDir(), cause); err != cause {
+		t.Errorf("of a directory that nobody uses: %v", err)
+	}
+}
+
 func TestOpenMakesADirectoryForItsOwnerAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b")
 	openTest(t, Options{Path: path})
@@ -61,10 +76,10 @@ func TestOpenWithAnotherKey(t *testing.T) {
 	key := bytes.Repeat([]byte("k"), 32)
 	other := bytes.Repeat([]byte("o"), 32)
 	for name, c := range map[string]struct{ made, opened []byte }{
-		"another key":               {key, other},
-		"no key":                    {key, nil},
-		"a key where there is none": {nil, key},
-		"a shorter key":             {key, key[:16]},
+		"another key":                    {key, other},
+		"no key":                         {key, nil},
+		"a key for an unencrypted store": {nil, key},
+		"a shorter key":                  {key, key[:16]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := t.TempDir()
@@ -161,8 +176,8 @@ func TestOpenDamaged(t *testing.T) {
 	})
 }
 
-// A process may end just when it has made a file of Badger's, which has no size yet. With
-// everything that was acknowledged on disk, that must not keep the next one from its store.
+// A process may end just after it has created a file of Badger's, which is empty then. The next
+// process opens the store nevertheless, because every acknowledged write is on disk.
 func TestOpenWithAnEmptyMemtable(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, Options{Path: dir})
@@ -192,7 +207,7 @@ func TestOpenWithAnEmptyMemtable(t *testing.T) {
 	}
 }
 
-// A file that stands where the directory should be, and a directory that may not be written to.
+// A file stands in the place of the directory, or the directory is not writable.
 func TestOpenWhereItCannot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -202,7 +217,7 @@ func TestOpenWhereItCannot(t *testing.T) {
 	wantOpenError(t, Options{Path: ""}, "no path")
 }
 
-// Badger's INFO lines are nothing that an administrator must read.
+// Badger's INFO lines do not reach the log.
 func TestOpenIsQuiet(t *testing.T) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	s, err := Open(Options{Path: t.TempDir(), Logger: zap.New(core)})
@@ -217,7 +232,7 @@ func TestOpenIsQuiet(t *testing.T) {
 	}
 }
 
-// After a write that failed nothing is acknowledged or read, until the store is opened again.
+// After a failed write nothing is acknowledged or read until the store is opened again.
 func TestFailedWrite(t *testing.T) {
 	s := openTest(t, Options{})
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}); err != nil {
@@ -237,7 +252,7 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
-// A record that Badger would not take is refused alone, not with those of other callers.
+// A record that Badger would not take is refused alone, and not with the records of other callers.
 func TestTooLarge(t *testing.T) {
 	s := openTest(t, Options{})
 	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k", Name: strings.Repeat("x", 1<<20)}); err == nil {

@@ -269,7 +269,7 @@ func (s *Store) removeAllMarked(pending marks) error {
 		}
 		if later != nil {
 			s.revocations.hold(group)
-			s.log.Error("a revoked token stays on disk, where nobody sees it", zap.Error(later))
+			s.log.Error("a revoked token stays on disk, where it is hidden", zap.Error(later))
 			continue
 		}
 		if err := s.unmark(group); err != nil {

@@ -17,13 +17,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// revokeEnv makes the test binary revoke in the store at its value until it is killed.
+// revokeEnv makes the test binary revoke tokens in the store at its value until it is killed.
 const revokeEnv = "BADGERSTORE_TEST_REVOKE"
 
 const killTokens = 3000
 
 // revokeUntilKilled issues tokens to a user and a consumer, and revokes them, again and again. It
-// writes a line after each step that was acknowledged.
+// writes a line after each acknowledged step.
 func revokeUntilKilled(path string) {
 	fail := func(err error) {
 		if err != nil {
@@ -46,7 +46,8 @@ func revokeUntilKilled(path string) {
 			}
 		}
 		for i := range 20 {
-			fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: fmt.Sprintf("%s-%d", round, i), Consumer: "k", Expires: time.Now().Add(time.Hour)}))
+			fail(s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: fmt.Sprintf("%s-%d", round, i),
+				Consumer: "k", Expires: time.Now().Add(time.Hour)}))
 		}
 		fmt.Println("issued", round)
 		switch n % 3 {
@@ -60,7 +61,7 @@ func revokeUntilKilled(path string) {
 			_, err = s.Revoke(ctx, tokenstore.Filter{Consumer: "k"})
 		default:
 			if err := s.CreateConsumer(ctx, &tokenstore.Consumer{Key: "k"}); !errors.Is(err, tokenstore.ErrExists) {
-				fail(err) // the process before may have been killed before it removed the consumer
+				fail(err) // the previous process may have been killed before it removed the consumer
 			}
 			err = s.DeleteConsumer(ctx, "k")
 		}
@@ -69,9 +70,9 @@ func revokeUntilKilled(path string) {
 	}
 }
 
-// What was revoked is refused as soon as that was acknowledged, and goes in the end, however often
-// the process is killed while it removes it. What was not revoked is there, and what is issued
-// afterwards stays.
+// A revoked token is refused as soon as the revocation is acknowledged. It is removed in the end,
+// however often the process is killed meanwhile. Tokens that were not revoked, or are issued
+// afterwards, stay.
 func TestKillWhileRemoving(t *testing.T) {
 	path := t.TempDir()
 	state := make(map[string]string)
@@ -95,7 +96,7 @@ func TestKillWhileRemoving(t *testing.T) {
 			}
 			state[round], last = what, round
 			if what == "revoked" {
-				if revoked++; revoked == 2 { // while it removes the tokens
+				if revoked++; revoked == 2 { // while the tokens are removed
 					time.AfterFunc(time.Duration(rand.IntN(30))*time.Millisecond, func() { _ = child.Process.Kill() })
 				}
 			}
@@ -116,7 +117,7 @@ func TestKillWhileRemoving(t *testing.T) {
 				if what == "revoked" && !errors.Is(err, tokenstore.ErrNotFound) {
 					t.Errorf("%s was revoked, and then got %v", key, err)
 				}
-				if what == "issued" && err != nil && round != last { // the last one may have been revoked by then
+				if what == "issued" && err != nil && round != last { // the last token may be revoked by then
 					t.Errorf("%s was issued, and then got %v", key, err)
 				}
 				if i < 20 && what == "revoked" {
@@ -146,7 +147,7 @@ func TestKillWhileRemoving(t *testing.T) {
 		if _, err := s.AccessToken(t.Context(), fresh.Key); err != nil {
 			t.Errorf("a token that was issued meanwhile: %v", err)
 		}
-		if _, err := s.Revoke(t.Context(), tokenstore.Filter{User: "u"}); err != nil { // for the next round
+		if _, err := s.Revoke(t.Context(), tokenstore.Filter{User: "u"}); err != nil { // prepares the next round
 			t.Fatal(err)
 		}
 		for round := range state {
@@ -166,7 +167,7 @@ func TestKillWhileRemoving(t *testing.T) {
 	}
 }
 
-// Others change tokens while the revoked ones are counted.
+// Other calls change tokens while the revoked ones are counted.
 func TestRevokeCountsWithoutTheGate(t *testing.T) {
 	const n = 20_000
 	s := openTest(t, Options{tune: func(o *badger.Options) { o.SyncWrites = false }})
@@ -174,7 +175,7 @@ func TestRevokeCountsWithoutTheGate(t *testing.T) {
 	before := make(map[string]bool)
 	returned := make(chan error, 1)
 	go func() {
-		// To count those of a user and a consumer, each record is read.
+		// Counting the tokens of a user and a consumer reads each record.
 		got, err := s.Revoke(context.Background(), tokenstore.Filter{User: "u", Consumer: "k"})
 		if err == nil && got != n {
 			err = fmt.Errorf("revoked %d, want %d", got, n)
@@ -188,7 +189,7 @@ func TestRevokeCountsWithoutTheGate(t *testing.T) {
 				t.Error(err)
 			}
 			if len(before) == 0 {
-				t.Error("nobody could create a token while the revoked ones were counted")
+				t.Error("no token could be created while the revoked ones were counted")
 			}
 			for key := range before {
 				if _, err := s.AccessToken(t.Context(), key); err != nil {
@@ -199,7 +200,7 @@ func TestRevokeCountsWithoutTheGate(t *testing.T) {
 		default:
 		}
 		if s.revocations.pending() == nil {
-			continue // not revoked yet
+			continue // it is not revoked yet
 		}
 		key := fmt.Sprint("new", i)
 		if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"}); err != nil {
@@ -226,7 +227,7 @@ func addTokens(t *testing.T, s *Store, n int) {
 	}
 }
 
-// A mark hides what is older, by user, consumer, or both, and nothing else.
+// A mark hides older tokens of a user, a consumer, or both, and nothing else.
 func TestMarks(t *testing.T) {
 	m := &marks{
 		{User: "u"}:                 {version: 10},
@@ -240,7 +241,7 @@ func TestMarks(t *testing.T) {
 		want           bool
 	}{
 		{"u", "l", 9, true},
-		{"u", "l", 10, false}, // no commit has the version of a mark but the mark's own
+		{"u", "l", 10, false}, // only the mark itself has the version of its commit
 		{"u", "k", 19, true},
 		{"u", "k", 20, false},
 		{"v", "l", 29, true},
@@ -259,5 +260,5 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// removed reports whether all that was revoked is gone from the database.
+// removed reports whether all revoked tokens are gone from the database.
 func removed(s *Store) bool { return s.revocations.pending() == nil }

@@ -48,15 +48,15 @@ type requestCount struct {
 // were refused.
 type requestEnd struct{ stored, refused int }
 
-// waits returns how much waits until then.
+// waits returns how many units wait until that second.
 func (e *requestEnd) waits() int { return max(e.stored-e.refused, 0) }
 
 // requestUnits returns how many units a request token counts: by its size on disk while Badger
 // merges tables, and has half of them twice. It uses only fields that never change.
 func requestUnits(t *tokenstore.RequestToken) int {
-	// The key stands in the record, its key and two indexes, the consumer in the record and an
-	// index. The rest is what a review adds, the times, and what Badger adds to each of four
-	// entries.
+	// The token's key stands in the record, in the record's key and in two indexes; the consumer in
+	// the record and in one index. The rest is for a review's additions, the times, and Badger's
+	// own bytes for each of the four entries.
 	size := 4*len(t.Key) + len(t.Secret) + 2*len(t.Consumer) + len(t.Callback) + 110
 	return (size*3/2 + tokenstore.RequestTokenSize - 1) / tokenstore.RequestTokenSize
 }
@@ -162,8 +162,8 @@ func (r *requestCounts) change(c *requestCount, second int64, stored, refused in
 	}
 }
 
-// remove takes a request token from the counts that was removed from disk. version is its record's;
-// math.MaxUint64 if it was never written.
+// remove takes a request token from the counts after it was removed from disk. version is that of
+// its record, or math.MaxUint64 if it was never written.
 func (r *requestCounts) remove(t *tokenstore.RequestToken, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -252,7 +252,7 @@ func (r *requestCounts) pass(now time.Time) {
 	r.over = until
 }
 
-// eachEnd calls f with all that ends after one second and until another.
+// eachEnd calls f with the request tokens that end later than `after`, up to `until`.
 func (r *requestCounts) eachEnd(after, until int64, f func(second int64, ends map[*requestCount]*requestEnd)) {
 	if until-after > int64(len(r.ends)) {
 		for second, ends := range r.ends {
@@ -269,8 +269,8 @@ func (r *requestCounts) eachEnd(after, until int64, f func(second int64, ends ma
 	}
 }
 
-// due returns the consumers of which request tokens can be removed, each with the first second of
-// those.
+// due returns the consumers that have request tokens to remove, each with the first second in which
+// such a token ended.
 func (r *requestCounts) due(until int64) map[string]int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -291,8 +291,8 @@ func (r *requestCounts) due(until int64) map[string]int64 {
 	return due
 }
 
-// loadRequestCounts counts what the index of the consumers' request tokens says. Tokens that an
-// earlier version refused stand at its beginning; they are counted where they expire.
+// loadRequestCounts counts the entries of the index of the consumers' request tokens. Tokens that
+// an earlier version refused stand at its beginning; they are counted where they expire.
 func (s *Store) loadRequestCounts() error {
 	now := s.clock()
 	r := &s.requests
@@ -340,7 +340,7 @@ func (s *Store) loadRequestCounts() error {
 				c, err := s.storedConsumer(name)
 				if record.Unreadable(err) { // only that consumer can't be used
 					if !said {
-						s.log.Error("counting request tokens: taken for a consumer that somebody added",
+						s.log.Error("counting request tokens: an unreadable consumer counts as one that an operator added",
 							zap.Error(err))
 					}
 					c, err, said = nil, nil, true

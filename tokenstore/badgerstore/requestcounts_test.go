@@ -18,13 +18,13 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A countOf is what requestCounts says in all, or of a consumer.
+// A countOf is the numbers of requestCounts, in all or for a consumer.
 type countOf struct {
 	all, selfRegistered int
 	consumers           string
 }
 
-// counted is what the store says.
+// counted returns the counts that the store keeps.
 func counted(s *Store) (c countOf) {
 	s.requests.mu.Lock()
 	defer s.requests.mu.Unlock()
@@ -36,7 +36,7 @@ func counted(s *Store) (c countOf) {
 	return countOf{s.requests.all, s.requests.selfRegistered, fmt.Sprint(consumers)}
 }
 
-// recounted is the same from every record on disk.
+// recounted computes the same counts from every record on disk.
 func recounted(t *testing.T, s *Store) (c countOf) {
 	t.Helper()
 	consumers := make(map[string][2]int)
@@ -81,8 +81,8 @@ func wantCounts(t *testing.T, s *Store, when string) {
 	}
 }
 
-// After concurrent changes of request tokens of all kinds, the counts are those on disk, and the
-// same after opening the store again.
+// After concurrent changes of request tokens of all kinds, the counts match the records on disk,
+// and still do after the store is opened again.
 func TestRequestTokensAreCountedExactly(t *testing.T) {
 	var offset atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
@@ -100,19 +100,21 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 				for range 150 {
 					key := fmt.Sprint("r", rng.IntN(400))
 					consumer := fmt.Sprint([]string{"known", "self"}[rng.IntN(2)], rng.IntN(4))
-					r := &tokenstore.RequestToken{Key: key, Secret: "s", Consumer: consumer, Expires: clock().Add(time.Duration(1+rng.IntN(3)) * time.Hour)}
+					r := &tokenstore.RequestToken{Key: key, Secret: "s", Consumer: consumer,
+						Expires: clock().Add(time.Duration(1+rng.IntN(3)) * time.Hour)}
 					if rng.IntN(3) == 0 {
 						r.Callback = "https://example.com/" + strings.Repeat("x", 2000)
 					}
 					permission := []string{"READ_PUBLIC", tokenstore.Unauthorized}[rng.IntN(2)]
-					switch rng.IntN(8) { // most fail, and must count nothing then
+					switch rng.IntN(8) { // most of these fail, and must count nothing then
 					case 0, 1:
 						_ = s.CreateRequestToken(ctx, r)
 					case 2:
 						r.Consumer = fmt.Sprint("self", rng.IntN(4))
 						_ = s.RegisterConsumer(ctx, &tokenstore.Consumer{Key: r.Consumer, SelfRegistered: true}, r)
 					case 3:
-						_, _ = s.Review(ctx, key, tokenstore.Review{User: fmt.Sprint("u", rng.IntN(3)), Permission: permission, Verifier: "v"})
+						_, _ = s.Review(ctx, key, tokenstore.Review{User: fmt.Sprint("u", rng.IntN(3)),
+							Permission: permission, Verifier: "v"})
 					case 4:
 						_, _ = s.Exchange(ctx, key, "v")
 					case 5:
@@ -165,7 +167,7 @@ func TestRequestTokensAreCountedExactly(t *testing.T) {
 	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer, prefixRequestOfUser)
 }
 
-// settle waits until what was revoked is removed.
+// settle waits until the revoked tokens are removed.
 func settle(t *testing.T, s *Store) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); s.revocations.pending() != nil; time.Sleep(5 * time.Millisecond) {
@@ -175,7 +177,7 @@ func settle(t *testing.T, s *Store) {
 	}
 }
 
-// wantNothing fails the test where there is a key with one of the prefixes.
+// wantNothing fails the test if there is a key with one of the prefixes.
 func wantNothing(t *testing.T, s *Store, prefixes ...byte) {
 	t.Helper()
 	for _, prefix := range prefixes {
@@ -191,8 +193,8 @@ func wantNothing(t *testing.T, s *Store, prefixes ...byte) {
 	}
 }
 
-// An index entry of an earlier version has no value, and that of a refused token stood where time
-// begins. They are counted, refused tokens are told, and all are removed in their time.
+// An index entry of an earlier version has no value, and the entry of a refused token stood at the
+// beginning of time. They are counted, refused tokens are recognized, and all are removed in time.
 func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
 	path := t.TempDir()
 	s := openTest(t, Options{Path: path})
@@ -241,12 +243,12 @@ func TestRequestTokensOfAnEarlierVersion(t *testing.T) {
 	wantNothing(t, s, prefixRequestToken, prefixRequestOfConsumer, prefixRequestOfUser)
 }
 
-// A clock that was ahead for a moment does not free a consumer of its limit.
+// A clock that was ahead for a moment does not lift a consumer's limit.
 func TestLimitsAfterTheClockWasAhead(t *testing.T) {
 	const day = 86400
 	for _, test := range []struct {
 		name         string
-		start, moves []int64 // what is added to the clock before it is opened, and before each token
+		start, moves []int64 // added to the clock before the store is opened, and before each token
 	}{
 		{"while a token was created", nil, []int64{day, -day}},
 		{"while the store was opened", []int64{day}, []int64{-day}},
@@ -275,7 +277,7 @@ func TestLimitsAfterTheClockWasAhead(t *testing.T) {
 	}
 }
 
-// Request tokens that a consumer's users refuse take no room from other consumers.
+// Request tokens that the users of one consumer refuse take no room from other consumers.
 func TestRefusalsOfOneConsumer(t *testing.T) {
 	s := openTest(t, Options{})
 	s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 10, RequestTokens: 200})
@@ -300,7 +302,7 @@ func TestRefusalsOfOneConsumer(t *testing.T) {
 	}
 }
 
-// It costs the same to refuse or create a request token, however many there are.
+// The cost of refusing or creating a request token does not depend on how many there are.
 func BenchmarkRoomForRequestToken(b *testing.B) {
 	for _, n := range []int{0, 10_000, 200_000} {
 		b.Run(fmt.Sprint(n, " stored"), func(b *testing.B) {
@@ -308,7 +310,8 @@ func BenchmarkRoomForRequestToken(b *testing.B) {
 			s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: math.MaxInt32, RequestTokens: math.MaxInt32})
 			now := time.Now()
 			for i := range n {
-				r := &tokenstore.RequestToken{Key: fmt.Sprint(i), Consumer: "k", Expires: now.Add(time.Duration(i) * time.Millisecond * 36)}
+				r := &tokenstore.RequestToken{Key: fmt.Sprint(i), Consumer: "k",
+					Expires: now.Add(time.Duration(i) * time.Millisecond * 36)}
 				if err := s.requests.reserve(r, false, now, 0); err != nil {
 					b.Fatal(err)
 				}

@@ -196,7 +196,7 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 		return nil, err
 	}
 	next, err := t.WithReview(r, s.clock())
-	if err != nil || next == t { // the same answer again: the first is on disk since its lock was given back
+	if err != nil || next == t { // the same answer again: it was on disk before its lock was released
 		return next, err
 	}
 	var c change

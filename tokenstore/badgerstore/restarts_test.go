@@ -21,9 +21,10 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
-// openOnceEnv makes the test binary open the store at its value, use it a little and close it.
+// openOnceEnv makes the test binary open the store at its value, use it briefly and close it.
 const openOnceEnv = "BADGERSTORE_TEST_OPEN_ONCE"
 
 func init() {
@@ -59,7 +60,8 @@ func init() {
 					fmt.Println("refused:", err)
 				}
 				if i%5 == 0 {
-					_ = s.CreateAccessToken(context.Background(), &tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"})
+					_ = s.CreateAccessToken(context.Background(),
+						&tokenstore.AccessToken{Key: key, Consumer: "k", User: "u"})
 				}
 			}
 		})
@@ -73,8 +75,8 @@ func init() {
 	os.Exit(0)
 }
 
-// openOnce lets a child have the store, and kills it at a moment after it said that it has begun,
-// if a moment is given.
+// openOnce runs a child that opens the store. If kill is given, it kills the child that long after
+// the child has begun.
 func openOnce(t *testing.T, path string, kill time.Duration, env ...string) string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -104,8 +106,8 @@ func openOnce(t *testing.T, path string, kill time.Duration, env ...string) stri
 	return b.String()
 }
 
-// A store that was killed while it was made, opened or closed opens again, without an error or a
-// warning.
+// A store whose process was killed while it was made, opened or closed opens again, without an
+// error or a warning.
 func TestKillWhileOpeningAndClosing(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -145,8 +147,8 @@ func TestKillWhileOpeningAndClosing(t *testing.T) {
 	}
 }
 
-// An encrypted store whose first start ended between two of Badger's files opens: nothing was ever
-// acknowledged.
+// An encrypted store opens even if its first start ended between two of Badger's files: nothing was
+// acknowledged by then.
 func TestFirstStartOfAnEncryptedStoreThatEndedEarly(t *testing.T) {
 	path := t.TempDir()
 	o := Options{Path: path, EncryptionKey: []byte("0123456789abcdef")}
@@ -165,8 +167,8 @@ func TestFirstStartOfAnEncryptedStoreThatEndedEarly(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(o.Path, "tokens"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// Badger makes the MANIFEST, and then the KEYREGISTRY. The MANIFEST of a new store is its magic
-	// alone.
+	// Badger makes the MANIFEST first, and then the KEYREGISTRY. The MANIFEST of a new store has
+	// only its magic number.
 	early := filepath.Join(o.Path, "tokens", "MANIFEST")
 	if err := os.WriteFile(early, manifest[:8], 0o600); err != nil {
 		t.Fatal(err)
@@ -182,8 +184,8 @@ func TestFirstStartOfAnEncryptedStoreThatEndedEarly(t *testing.T) {
 	openTest(t, o)
 }
 
-// A start that ended before its first change makes no alarm, and neither does one that ended after
-// it. A ledger that is really gone does.
+// A start that ended before or after its first change raises no alarm. A ledger that is really
+// missing does.
 func TestFirstStartThatEndedAroundTheLedger(t *testing.T) {
 	path := t.TempDir()
 	s, err := Open(Options{Path: path})
@@ -206,7 +208,7 @@ func TestFirstStartThatEndedAroundTheLedger(t *testing.T) {
 		}
 		return logs.FilterMessageSnippet("the ledger was missing").Len()
 	}
-	if err := newLedger(ledger, ledgerState{since: 1}); err != nil { // nothing was acknowledged yet
+	if err := newLedger(ledger, ledgerState{since: 1}); err != nil { // nothing is acknowledged yet
 		t.Fatal(err)
 	}
 	if n := open(); n != 0 {
@@ -224,8 +226,8 @@ func TestFirstStartThatEndedAroundTheLedger(t *testing.T) {
 	}
 }
 
-// A store of an earlier format that was killed while it was opened for the first time has all that
-// it had.
+// A store of an earlier format keeps everything if the process is killed while it opens the store
+// for the first time.
 func TestKillWhileAnOldStoreIsOpened(t *testing.T) {
 	archives, _ := filepath.Glob("testdata/stores/*.tgz")
 	for _, archive := range archives {
@@ -253,7 +255,7 @@ func TestKillWhileAnOldStoreIsOpened(t *testing.T) {
 }
 
 // floodEnv makes the test binary use nonces of the store at its value as fast as it can, until it
-// is killed: segments are filled, sealed and removed all the time.
+// is killed. Segments are filled, sealed and removed all the time.
 const floodEnv = "BADGERSTORE_TEST_FLOOD"
 
 func init() {
@@ -267,8 +269,10 @@ func init() {
 		base = v
 	}
 	clock.Store(base)
-	s, err := Open(Options{Path: path, MaxNonces: 1 << 40, bootID: "same", Clock: func() time.Time { return time.Unix(clock.Load(), 0) },
-		Logger: zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(os.Stdout), zap.WarnLevel))})
+	s, err := Open(Options{Path: path, MaxNonces: 1 << 40, bootID: "same",
+		Clock: func() time.Time { return time.Unix(clock.Load(), 0) },
+		Logger: zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()),
+			zapcore.AddSync(os.Stdout), zap.WarnLevel))})
 	if err != nil {
 		fmt.Println("refused:", err)
 		os.Exit(1)
@@ -277,7 +281,8 @@ func init() {
 		go func() {
 			for i := 0; ; i++ {
 				now := clock.Load()
-				n := tokenstore.Nonce{Consumer: "k", Token: fmt.Sprint("t", i%100), Timestamp: now, Value: fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i),
+				n := tokenstore.Nonce{Consumer: "k", Token: fmt.Sprint("t", i%100), Timestamp: now,
+					Value:   fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i),
 					Expires: time.Unix(now+121, 0)}
 				if err := s.UseNonce(context.Background(), n); err != nil {
 					fmt.Println("refused:", err)
@@ -289,7 +294,7 @@ func init() {
 			}
 		}()
 	}
-	for { // a second of ours is a minute of the store's
+	for { // one real second is one minute on the store's clock
 		clock.Store(base + int64(time.Since(start).Seconds()*60))
 		fmt.Println("clock", clock.Load())
 		_ = s.nonces.LookAfter(s.clock(), nil)
@@ -297,8 +302,8 @@ func init() {
 	}
 }
 
-// After a kill while segments are filled, sealed, trimmed and removed no used nonce passes again,
-// and there is no alarm.
+// After a kill while segments are filled, sealed, trimmed or removed, no used nonce is accepted
+// again, and there is no alarm.
 func TestKillWhileSegmentsComeAndGo(t *testing.T) {
 	path := t.TempDir()
 	base, used, checked := int64(2_000_000_000), [][3]string{}, 0
@@ -314,7 +319,7 @@ func TestKillWhileSegmentsComeAndGo(t *testing.T) {
 		}
 		kill := time.Duration(rand.IntN(1200)) * time.Millisecond
 		if round%3 == 0 {
-			kill = time.Duration(rand.IntN(150)) * time.Millisecond // while it is opened
+			kill = time.Duration(rand.IntN(150)) * time.Millisecond // while the store is opened
 		}
 		time.AfterFunc(kill, func() { _ = cmd.Process.Kill() })
 		b, _ := io.ReadAll(out)
@@ -333,8 +338,9 @@ func TestKillWhileSegmentsComeAndGo(t *testing.T) {
 			}
 		}
 		core, logs := observer.New(zap.WarnLevel)
-		copied := crash(t, path)
-		s, err := Open(Options{Path: copied, bootID: "same", MaxNonces: 1 << 40, Clock: func() time.Time { return time.Unix(base, 0) }, Logger: zap.New(core)})
+		copied := disktest.Crash(t, path)
+		s, err := Open(Options{Path: copied, bootID: "same", MaxNonces: 1 << 40,
+			Clock: func() time.Time { return time.Unix(base, 0) }, Logger: zap.New(core)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +353,8 @@ func TestKillWhileSegmentsComeAndGo(t *testing.T) {
 				continue
 			}
 			checked++
-			err := s.UseNonce(context.Background(), tokenstore.Nonce{Consumer: "k", Token: u[1], Timestamp: ts, Value: u[2], Expires: time.Unix(ts+121, 0)})
+			err := s.UseNonce(context.Background(),
+				tokenstore.Nonce{Consumer: "k", Token: u[1], Timestamp: ts, Value: u[2], Expires: time.Unix(ts+121, 0)})
 			if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
 				t.Errorf("round %d: a used nonce of %d gets %v", round, ts, err)
 			}

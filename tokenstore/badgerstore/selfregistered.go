@@ -24,10 +24,10 @@ const (
 	sweepEvery = time.Hour
 )
 
-// selfRegistered knows which self-registered consumers have no access token, and since when. The
-// same is on disk below prefixIdle. After concurrent calls it may hold too many of them, which does
-// no harm: before a consumer is forgotten, its tokens are looked for. It never holds too few for
-// longer than sweepEvery.
+// selfRegistered holds the self-registered consumers that have no access token, each with the time
+// since when. The same is on disk below prefixIdle. After concurrent calls it may hold too many of
+// them. That does no harm: a consumer's tokens are looked up before it is forgotten. It never holds
+// too few for longer than sweepEvery.
 type selfRegistered struct {
 	mu sync.RWMutex
 	// idle holds them by key. order is a heap of the same, the longest idle first.
@@ -83,8 +83,8 @@ func (r *selfRegistered) due(key string, now time.Time) bool {
 	return ok && c.due(now)
 }
 
-// someDue returns at most so many consumers that it is time to forget. It looks at these in the
-// heap, and at their children.
+// someDue returns at most `most` consumers that are due. It looks only at those in the heap, and at
+// their children.
 func (r *selfRegistered) someDue(now time.Time, most int) (keys []string) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -291,7 +291,7 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 }
 
 // liveAccessToken reports whether the consumer has an access token, other than `except`, that has
-// not expired. If it has none, last is when the last one expired of those that are remembered.
+// not expired. If it has none, last is the time when the last of its remembered tokens expired.
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
 	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.revocations.pending()
 	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all

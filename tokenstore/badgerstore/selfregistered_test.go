@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// The notes of idle consumers may be out of date. No consumer is forgotten because of that.
+// Notes of idle consumers may be out of date. No consumer is forgotten because of that.
 func TestOutdatedNotesForgetNobody(t *testing.T) {
 	s := openTest(t, Options{})
 	for _, c := range []tokenstore.Consumer{{Key: "has a token", SelfRegistered: true}, {Key: "added"}} {
@@ -51,8 +51,8 @@ func TestOutdatedNotesForgetNobody(t *testing.T) {
 	}
 }
 
-// The consumers that are due are found by when they became idle, in whichever order they were
-// noted, changed and dropped.
+// The consumers that are due are found by the time when they became idle, in whatever order they
+// were noted, changed and dropped.
 func TestDueConsumersAreFoundInOrder(t *testing.T) {
 	now := time.Now()
 	r := &selfRegistered{idle: make(map[string]*idleConsumer)}
@@ -102,11 +102,11 @@ func TestDueConsumersAreFoundInOrder(t *testing.T) {
 	}
 }
 
-// A having adds something that a consumer has.
+// A having adds a record that belongs to a consumer.
 type having func(c *change, s *Store, consumer string)
 
-// manyForgotten returns the CPU time in which n consumers that are due at once are forgotten, and
-// how many marks there were at once.
+// manyForgotten forgets n consumers that are due at once. It returns the CPU time that this takes,
+// and the highest number of marks.
 func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks int) {
 	t.Helper()
 	s := openTest(t, Options{})
@@ -151,12 +151,10 @@ func manyForgotten(t *testing.T, n int, have having) (cpu time.Duration, marks i
 	return cpu, marks
 }
 
-// Consumers that are forgotten at once cost the same each, however many they are, and those that
-// have no token leave no mark.
+// Forgetting many consumers at once costs the same for each, however many there are. Consumers
+// without a token leave no mark. With FORGET it forgets that many, and only reports the cost:
 //
 //	FORGET=20000 go test -v -run TestManyConsumersAreForgottenAtOnce ./tokenstore/badgerstore
-//
-// forgets so many, and does not judge.
 func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -175,7 +173,8 @@ func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
 		}},
 		{"with an expired access token each", 1000, func(c *change, _ *Store, consumer string) {
 			ended := time.Now().Add(-time.Minute)
-			putAccessToken(c, &tokenstore.AccessToken{Key: "a" + consumer, Consumer: consumer, User: "u", Expires: ended})
+			putAccessToken(c, &tokenstore.AccessToken{Key: "a" + consumer, Consumer: consumer, User: "u",
+				Expires: ended})
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -183,7 +182,7 @@ func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
 				manyForgotten(t, envNumber(t, "FORGET"), test.have)
 				return
 			}
-			const times, tries = 4, 3 // the Go runtime and Badger have work of their own now and then
+			const times, tries = 4, 3 // the Go runtime and Badger have work of their own at times
 			var few, many time.Duration
 			marks := 0
 			for range tries {
@@ -204,7 +203,7 @@ func TestManyConsumersAreForgottenAtOnce(t *testing.T) {
 	}
 }
 
-// BenchmarkTooManySelfRegistered is what a refusal costs where as many consumers wait as may.
+// BenchmarkTooManySelfRegistered measures a refusal while the maximum of consumers is waiting.
 func BenchmarkTooManySelfRegistered(b *testing.B) {
 	s := openTest(b, Options{})
 	now := time.Now()

@@ -13,31 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
-// mountSmall mounts a file system of so many MiB, or skips the test where that can't be done.
-func mountSmall(t *testing.T, mib int) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
-		t.Skipf("needs to mount a small file system, which only root may: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// Where there is room to remove but not to add, a revocation is not refused because of what others
-// want to add at the same time.
+// On a disk with room to remove but not to add, concurrent additions do not make a revocation fail.
 func TestRevocationsOnANearlyFullDisk(t *testing.T) {
-	dir := mountSmall(t, 120)
+	dir := disktest.MountSmall(t, 120)
 	s := openTest(t, Options{Path: filepath.Join(dir, "store")})
 	const tokens = 50
 	for i := range tokens {
@@ -57,7 +40,8 @@ func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for !isClosed(stop) {
-				err := s.CreateAccessToken(context.WithoutCancel(t.Context()), &tokenstore.AccessToken{Key: tokenstore.NewKey(), Consumer: "k", User: "u"})
+				err := s.CreateAccessToken(context.WithoutCancel(t.Context()),
+					&tokenstore.AccessToken{Key: tokenstore.NewKey(), Consumer: "k", User: "u"})
 				if !errors.Is(err, syscall.ENOSPC) {
 					t.Errorf("add: got %v, want %v", err, syscall.ENOSPC)
 					return
@@ -76,13 +60,13 @@ func TestRevocationsOnANearlyFullDisk(t *testing.T) {
 
 const fullDiskEnv = "BADGERSTORE_TEST_FULL_DISK"
 
-// TestFullDisk fills a disk with a store and with something else, in a process of its own: a signal
-// would end it.
+// TestFullDisk fills a disk with a store and with another file, in a process of its own, because a
+// signal would end it.
 func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
 	if dir == "" {
 		child := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
-		child.Env = append(os.Environ(), fullDiskEnv+"="+mountSmall(t, 160))
+		child.Env = append(os.Environ(), fullDiskEnv+"="+disktest.MountSmall(t, 160))
 		if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestFullDisk") {
 			t.Errorf("%v\n%s", err, out)
 		}
@@ -97,7 +81,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	now := time.Now()
 	use := func(i int) error {
-		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Timestamp: now.Unix() - int64(i%100), Value: fmt.Sprint(i), Expires: now.Add(time.Hour)})
+		return s.UseNonce(t.Context(), tokenstore.Nonce{Consumer: "k", Timestamp: now.Unix() - int64(i%100),
+			Value: fmt.Sprint(i), Expires: now.Add(time.Hour)})
 	}
 	accepted := 0
 	for ; err == nil; accepted++ {
@@ -110,7 +95,7 @@ func TestFullDisk(t *testing.T) {
 	if err := s.Check(t.Context()); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("check: got %v", err)
 	}
-	// Another program takes what is left.
+	// Another program takes the rest of the disk.
 	if err := os.WriteFile(filepath.Join(dir, "other"), make([]byte, 40<<20), 0o600); err != nil {
 		t.Log(err)
 	}
@@ -131,7 +116,7 @@ func TestFullDisk(t *testing.T) {
 	if err := s.RevokeToken(t.Context(), "early"); err != nil {
 		t.Errorf("a revocation on a nearly full disk: %v", err)
 	}
-	// What is forgotten makes room.
+	// Forgotten nonces make room.
 	if err := s.nonces.LookAfter(now.Add(2*time.Hour), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -144,10 +129,10 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// A store that is open with little space left, and revokes, opens again with as much: in between it
-// gives back the segment that it needs again.
+// A store that runs and revokes with little free space opens again with the same space. When it is
+// closed it gives back a segment, and needs that space again.
 func TestRestartWithLittleSpace(t *testing.T) {
-	dir := mountSmall(t, 200)
+	dir := disktest.MountSmall(t, 200)
 	o := Options{Path: filepath.Join(dir, "store")}
 	s, err := Open(o)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 const countedAtOnce = 1 << 13
 
 // Stats counts what is in the store. Millions of tokens take seconds; it holds no snapshot while it
-// rests. What changes meanwhile may be counted or not; what was revoked counts until it has left
+// rests. Concurrent changes may be counted or not; revoked tokens count until they have left
 // the disk.
 func (s *Store) Stats(ctx context.Context) (stats []tokenstore.Stat, err error) {
 	if err := s.usable(); err != nil {
@@ -39,8 +39,8 @@ func (s *Store) Stats(ctx context.Context) (stats []tokenstore.Stat, err error) 
 	return append(stats, tokenstore.Stat{Name: "nonces", Value: nonces}), err
 }
 
-// countKeys counts the keys that begin with prefix. It has the door open only while it reads, so
-// that the store can be closed in between.
+// countKeys counts the keys that begin with prefix. It holds the door only while it reads, so that
+// the store can be closed in between.
 func (s *Store) countKeys(ctx context.Context, prefix byte) (n int64, err error) {
 	for after := []byte(nil); ; {
 		begin, counted := time.Now(), 0

@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestStats: an operator sees that the right store was opened, and not an empty one.
+// TestStats: the figures show an operator that the right store was opened, and not an empty one.
 func TestStats(t *testing.T) {
 	o := Options{Path: t.TempDir(), EncryptionKey: make([]byte, 16)}
 	s := openTest(t, o)
@@ -22,7 +22,7 @@ func TestStats(t *testing.T) {
 		}
 	}
 	var adding change
-	for i := range countedAtOnce + 1 { // it is counted in parts
+	for i := range countedAtOnce + 1 { // more than are counted at once
 		putAccessToken(&adding,
 			&tokenstore.AccessToken{Key: fmt.Sprint(i), Secret: "s", Consumer: "a", User: "u",
 				Permission: "p", Created: now})

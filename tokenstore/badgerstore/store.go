@@ -34,8 +34,8 @@ type Options struct {
 	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
 	EncryptionKey []byte
 	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its
-	// tokens may have as many as are still free: half of them alone, a third each of two that are
-	// greedy.
+	// tokens may have as many as are still free: one greedy token gets half of them, and two get a
+	// third each.
 	MaxNonces int
 	// Logger gets Badger's warnings and errors, and the store's; nil means none.
 	Logger *zap.Logger
@@ -68,10 +68,10 @@ type Store struct {
 	revocations  revocations
 
 	// gate is held shared by each change of one record, and alone by a change that revokes many. So
-	// Revoke hits every token, including that of an exchange that began before.
+	// Revoke hits every token, including the token of an exchange that began before it.
 	gate sync.RWMutex
-	// The locks of single records, below the gate and taken in this order; below them that of
-	// revocations.
+	// Locks of single records. They are taken below the gate and in this order; the lock of
+	// revocations is taken below them.
 	consumerLocks, requestLocks, accessLocks stripes
 	secretLock                               sync.Mutex
 
@@ -198,7 +198,8 @@ func (s *Store) usable() error {
 	return s.tokens.usable()
 }
 
-// enter opens the door for a call that uses Badger. If it returns nil, leave must be called.
+// enter holds the door, shared, for a call that uses Badger. If it returns nil, leave must be
+// called.
 func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -312,7 +313,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return s.tokens.view(func(txn *badger.Txn) error {
 		return get(txn, key, func(v []byte) error {
 			if !bytes.Equal(v, want) {
-				return errors.New("check: the store gave back something else than was written")
+				return errors.New("check: the store did not return the bytes that were written")
 			}
 			return nil
 		})

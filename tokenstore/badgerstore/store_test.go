@@ -41,6 +41,9 @@ func TestStoreIsDurable(t *testing.T) {
 	})
 }
 
+// TestStoreReplicas is skipped: one process has the store alone.
+func TestStoreReplicas(t *testing.T) { storetest.RunReplicas(t, storetest.Replicas{}) }
+
 func TestStoreEncrypted(t *testing.T) {
 	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
 		path := t.TempDir()
@@ -56,7 +59,7 @@ func TestStoreLimitsNonces(t *testing.T) {
 	})
 }
 
-// A store that failed lets nothing through: neither what is in its memory.
+// A failed store refuses every call, also for records in its cache.
 func TestAFailedStoreRefusesWhatIsCached(t *testing.T) {
 	s := openTest(t, Options{})
 	ctx := t.Context()

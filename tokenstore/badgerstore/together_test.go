@@ -14,13 +14,14 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// Everything at once, and Close in the middle of it: no deadlock, and with -race no race.
+// All calls run at once, and Close in the middle of them: no deadlock, and with -race no race.
 func TestEverythingAtOnce(t *testing.T) {
 	for round := range 2 {
 		var clock atomic.Int64
 		clock.Store(time.Now().Unix())
 		path := t.TempDir()
-		s, err := Open(Options{Path: path, tune: tuneSmall, Clock: func() time.Time { return time.Unix(clock.Load(), 0) }})
+		s, err := Open(Options{Path: path, tune: tuneSmall,
+			Clock: func() time.Time { return time.Unix(clock.Load(), 0) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,27 +49,33 @@ func TestEverythingAtOnce(t *testing.T) {
 						err = s.RegisterConsumer(ctx, &tokenstore.Consumer{Key: name, SelfRegistered: true},
 							&tokenstore.RequestToken{Key: key, Consumer: name, Expires: exp})
 					case 3, 4:
-						err = s.CreateRequestToken(ctx, &tokenstore.RequestToken{Key: key, Consumer: name, Expires: exp})
+						err = s.CreateRequestToken(ctx,
+							&tokenstore.RequestToken{Key: key, Consumer: name, Expires: exp})
 						if err == nil {
-							_, err = s.Review(ctx, key, tokenstore.Review{User: user, Permission: []string{"P", tokenstore.Unauthorized}[r.IntN(2)]})
+							_, err = s.Review(ctx, key, tokenstore.Review{User: user,
+								Permission: []string{"P", tokenstore.Unauthorized}[r.IntN(2)]})
 						}
 						if err == nil {
 							_, err = s.Exchange(ctx, key, "")
 						}
 					case 5:
-						err = s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: key, Consumer: name, User: user, Expires: exp})
+						err = s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: key, Consumer: name, User: user,
+							Expires: exp})
 					case 6:
 						_, _, err = s.AccessTokens(ctx, tokenstore.Filter{User: user, Consumer: name}, "", 10)
 					case 7:
 						err = s.Touch(ctx, map[string]time.Time{fmt.Sprintf("%d-%d", w, i-1): time.Now()})
 					case 8:
-						_, err = s.UpdateConsumer(ctx, name, func(c *tokenstore.Consumer) error { c.SelfRegistered = r.IntN(2) == 0; return nil })
+						_, err = s.UpdateConsumer(ctx, name,
+							func(c *tokenstore.Consumer) error { c.SelfRegistered = r.IntN(2) == 0; return nil })
 					case 9:
 						clock.Add(int64(r.IntN(2000) - 100))
 					case 10:
-						s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 1 + r.IntN(1000), RequestTokens: 1 + r.IntN(5000)})
+						s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 1 + r.IntN(1000),
+							RequestTokens: 1 + r.IntN(5000)})
 					case 11:
-						err = s.UseNonce(ctx, tokenstore.Nonce{Consumer: name, Token: user, Timestamp: clock.Load(), Value: key, Expires: time.Unix(clock.Load()+60, 0)})
+						err = s.UseNonce(ctx, tokenstore.Nonce{Consumer: name, Token: user, Timestamp: clock.Load(),
+							Value: key, Expires: time.Unix(clock.Load()+60, 0)})
 					case 12:
 						s.revocations.garbage.Add(20 << 20)
 						s.revocations.wake()
@@ -78,7 +85,8 @@ func TestEverythingAtOnce(t *testing.T) {
 					}
 					known := false
 					for _, e := range []error{nil, tokenstore.ErrNotFound, tokenstore.ErrExists, tokenstore.ErrTooMany,
-						tokenstore.ErrTooManyInAll, tokenstore.ErrTooManyConsumers, tokenstore.ErrExpired, tokenstore.ErrRefused,
+						tokenstore.ErrTooManyInAll, tokenstore.ErrTooManyConsumers, tokenstore.ErrExpired,
+						tokenstore.ErrRefused,
 						tokenstore.ErrNonceForgotten, tokenstore.ErrClosed, tokenstore.ErrAlreadyReviewed} {
 						known = known || errors.Is(err, e)
 					}
@@ -118,7 +126,8 @@ func TestEverythingAtOnce(t *testing.T) {
 			close(stop)
 			all.Wait()
 		}
-		s, err = Open(Options{Path: path, tune: tuneSmall, Clock: func() time.Time { return time.Unix(clock.Load(), 0) }})
+		s, err = Open(Options{Path: path, tune: tuneSmall,
+			Clock: func() time.Time { return time.Unix(clock.Load(), 0) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// A table that Badger removes while it is read in the background is no damage: the file is
-// truncated first, and may be there for a while.
+// A table that Badger removes while it is read in the background is not damage. Badger truncates
+// the file first, and it may exist for a while.
 func TestVerifyWhileTablesAreRemoved(t *testing.T) {
 	path := t.TempDir()
 	s, err := Open(Options{Path: path})
@@ -77,7 +77,7 @@ func TestVerifyWhileTablesAreRemoved(t *testing.T) {
 		var removal sync.WaitGroup
 		removal.Go(func() {
 			time.Sleep(time.Duration(rand.Int64N(int64(3 * time.Millisecond))))
-			held.Store(false) // as Badger does after a compaction
+			held.Store(false) // Badger drops the table like this after a compaction
 			if err := m.Delete(); err != nil {
 				t.Error(err)
 			}
@@ -94,7 +94,7 @@ func TestVerifyWhileTablesAreRemoved(t *testing.T) {
 }
 
 // While Badger compacts, tables are read in the background as after a start. The store is small, so
-// they are read again and again; with some GiB once takes as long.
+// they are read again and again; reading some GiB once takes as long.
 func TestVerifyWhileBadgerCompacts(t *testing.T) {
 	s := openTest(t, Options{})
 	stop := make(chan struct{})

@@ -22,8 +22,8 @@ func setVersion(record []byte, version byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// A consumer of a later version, or a damaged one, costs that consumer, and nothing else: the store
-// opens and says so once, and what is idle is forgotten.
+// A consumer record of a later version, or a damaged one, affects only that consumer. The store
+// opens and logs it once, and idle consumers are still forgotten.
 func TestOneConsumerThatCannotBeRead(t *testing.T) {
 	for name, harm := range map[string]func([]byte) []byte{
 		"a later version": func(b []byte) []byte { return setVersion(b, 2) },
@@ -62,7 +62,7 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 				t.Error(err)
 			}
 			if _, err := s.Consumer(t.Context(), "a"); !record.Unreadable(err) {
-				t.Errorf("what can't be read: %v", err)
+				t.Errorf("the unreadable consumer: %v", err)
 			}
 			if logs.Len() != 1 {
 				t.Errorf("logged %v, want one line", logs.All())
@@ -77,8 +77,8 @@ func TestOneConsumerThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A revoked token of a later version does not keep what else was revoked on disk, and what is
-// removed is reclaimed. The mark that hides it stays, for the program that can read it.
+// A revoked token of a later version does not stop the removal of other revoked tokens, whose space
+// is reclaimed. The mark that hides it stays, for the program that can read it.
 func TestRemovalPassesOverALaterVersion(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	o := Options{Path: t.TempDir(), Logger: zap.New(core)}
@@ -145,7 +145,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.revocations.working()) > 0 {
-		t.Error("the disk space of what was removed is not reclaimed")
+		t.Error("the disk space of removed tokens is not reclaimed")
 	}
 	logs.TakeAll()
 	s = openTest(t, o)

@@ -1,6 +1,6 @@
-// Package record is how tokenstore's values are stored as bytes: versioned by kind, with a
-// checksum, and with fields that can be added. All stores and backups share it, so that what one of
-// them wrote can be read by every other.
+// Package record encodes tokenstore's values as bytes: versioned by kind, with a checksum, and with
+// fields that can be added. All stores and backups share it, so that each can read the records of
+// every other.
 //
 // It knows package tokenstore and nothing else: no store, no database, not Caddy.
 //

@@ -11,20 +11,19 @@ import (
 var (
 	// ErrDamaged: the bytes are not what Encode returned.
 	ErrDamaged = errors.New("damaged record")
-	// ErrVersion: the record is of a later version of its kind, or what a store keeps beside its
-	// records is.
+	// ErrVersion: the record, or a file that a store keeps beside its records, has a later version.
 	ErrVersion = errors.New("of a version that this program does not know")
 )
 
-// Unreadable reports whether err says that the record is there, and is of no use to this program.
+// Unreadable reports whether err says that a record exists but can't be read by this program.
 func Unreadable(err error) bool { return errors.Is(err, ErrVersion) || errors.Is(err, ErrDamaged) }
 
-// A Kind is what a record is of. A store that keeps more than tokenstore's values gives them a Kind
-// of its own.
+// A Kind is a type of record. A store that keeps more than tokenstore's values gives them a Kind of
+// its own.
 type Kind[T any] struct {
-	// Name is what errors call it.
+	// Name is the kind's name in errors.
 	Name string
-	// Version is what is written. All from 1 to it can be read.
+	// Version is the version that is written. All versions from 1 to it can be read.
 	Version byte
 	// Fields calls one method of f for each field of v, always in the same order. It must not write
 	// to v itself: v is shared while it is encoded.
@@ -38,7 +37,8 @@ func (k Kind[T]) Encode(v *T) []byte {
 	return binary.BigEndian.AppendUint32(f.written, crc32.Checksum(f.written, castagnoli))
 }
 
-// Decode returns what Encode was given. The result keeps nothing of b. ErrDamaged, ErrVersion.
+// Decode returns the value that Encode was given. The result keeps nothing of b. Its errors are
+// ErrDamaged and ErrVersion.
 func (k Kind[T]) Decode(b []byte) (*T, error) {
 	if len(b) < 1+checksumSize {
 		return nil, ErrDamaged
@@ -57,7 +57,7 @@ func (k Kind[T]) Decode(b []byte) (*T, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
-	return v, nil // what is left are fields of a later program
+	return v, nil // the rest is fields of a later program
 }
 
 const checksumSize = 4

@@ -13,8 +13,8 @@ import (
 //go:embed testdata/golden.txt
 var golden string
 
-// TestGoldenRecords: a record of any program is read, with the fields that it has. The last line of
-// each kind is what this program writes.
+// TestGoldenRecords: a record of any program is read, with the fields that it has. This program
+// writes the last line of each kind.
 func TestGoldenRecords(t *testing.T) {
 	last := make(map[string][]byte)
 	for line := range strings.Lines(golden) {

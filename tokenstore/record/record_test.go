@@ -66,8 +66,8 @@ var kinds = []tested{
 	test(LastUsed, &someTime),
 }
 
-// allSet fails the test where a field is zero: a field that was added to the model and not to its
-// record shows here.
+// allSet fails the test if a field is zero. So it finds a field that was added to the model but not
+// to its record.
 func allSet(t *testing.T, v reflect.Value) {
 	t.Helper()
 	for i := range v.NumField() {
@@ -188,8 +188,8 @@ func TestFieldsThatAreMissing(t *testing.T) {
 	}
 }
 
-// FuzzRecord gives the decoders bytes that pass the checksum: they refuse them or read a record,
-// which is written and read again alike.
+// FuzzRecord gives the decoders bytes that pass the checksum. They refuse the bytes or read a
+// record; a record that was read is the same after it is written and read again.
 func FuzzRecord(f *testing.F) {
 	for _, k := range append(kinds, test(later, &everything{list: []string{"", "x"}, there: new(string)})) {
 		for _, v := range k.values {

@@ -72,8 +72,8 @@ func accessToken(f *Fields, t *tokenstore.AccessToken) {
 	f.Required()
 }
 
-// LastUsed is the kind of the time when an access token was last used, where a store keeps it
-// beside the token: it is written often.
+// LastUsed is the kind of the time when an access token was last used. A store may keep it beside
+// the token, because it is written often.
 var LastUsed = Kind[time.Time]{"last use of an access token", 1, lastUsed}
 
 func lastUsed(f *Fields, t *time.Time) {

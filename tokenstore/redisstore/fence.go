@@ -40,7 +40,7 @@ type lease struct {
 	last    atomic.Pointer[outcome]
 
 	soon  atomic.Bool            // it is being raised in the background
-	epoch atomic.Pointer[string] // has all nonces that were ahead
+	term  atomic.Pointer[string] // has all nonces that were ahead
 	ahead aheadNonces
 }
 
@@ -51,7 +51,7 @@ type outcome struct {
 }
 
 type raised struct {
-	epoch               string
+	epoch, term         string
 	ceiling, floor, now int64
 }
 
@@ -113,7 +113,7 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 			}
 			sum := bySum
 			for {
-				n, err := d.Do(ctx, confirmScript.command(d.B(), sum, state, []string{r.epoch, integer(r.ceiling)})).AsInt64()
+				n, err := d.Do(ctx, confirmScript.command(d.B(), sum, state, []string{r.term, integer(r.ceiling)})).AsInt64()
 				if reply, ok := rueidis.IsRedisErr(err); ok && reply.IsNoScript() && sum {
 					sum = false
 					continue
@@ -135,15 +135,18 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 // read reads the answer of raise.lua.
 func (r *raised) read(answer rueidis.RedisMessage) error {
 	parts, err := answer.ToArray()
-	if err != nil || len(parts) != 4 {
+	if err != nil || len(parts) != 5 {
 		return errors.Join(errors.New("raise.lua: unexpected answer"), err)
 	}
 	if r.epoch, err = parts[0].ToString(); err != nil {
 		return err
 	}
+	if r.term, err = parts[1].ToString(); err != nil {
+		return err
+	}
 	var numbers [3]int64
 	for i := range numbers {
-		if numbers[i], err = parts[1+i].AsInt64(); err != nil {
+		if numbers[i], err = parts[2+i].AsInt64(); err != nil {
 			return err
 		}
 	}
@@ -176,8 +179,8 @@ func (s *Store) watch() {
 // watchInterval is how often watch looks.
 const watchInterval = 500 * time.Millisecond
 
-// lookAround opens the new epochs that it finds. Into those that this process did not know it puts
-// what only this process may still have.
+// lookAround opens the new epochs that it finds. Into a term that this process did not know it puts what
+// only this process may still have.
 func (s *Store) lookAround(ctx context.Context) {
 	var all sync.WaitGroup
 	for sl := range slice(sliceCount) {
@@ -186,19 +189,19 @@ func (s *Store) lookAround(ctx context.Context) {
 			if err != nil {
 				return
 			}
-			id, err := answer.ToString()
+			term, err := answer.ToString()
 			if err != nil {
 				return
 			}
-			if id == "" {
+			if term == "" {
 				r, err := s.raise(ctx, sl)
 				if err != nil {
 					return
 				}
-				id = r.epoch
+				term = r.term
 			}
 			l := &s.leases[sl]
-			if known := l.epoch.Load(); known != nil && *known == id {
+			if known := l.term.Load(); known != nil && *known == term {
 				return
 			}
 			if err := s.putBackAhead(ctx, sl); err != nil {
@@ -208,7 +211,7 @@ func (s *Store) lookAround(ctx context.Context) {
 			if sl == secretSlice && s.putBackSecret(ctx) != nil {
 				return
 			}
-			l.epoch.Store(&id)
+			l.term.Store(&term)
 		})
 	}
 	all.Wait()

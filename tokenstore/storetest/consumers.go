@@ -5,12 +5,46 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
+
+// updateInterrupted makes the change to the consumer k. While it runs for the first time, another
+// update adds "other " to the name, unless the store lets that one wait. It returns when both are
+// made.
+func updateInterrupted(
+	t *testing.T, s tokenstore.Store, change func(*tokenstore.Consumer) error,
+) (*tokenstore.Consumer, error) {
+	t.Helper()
+	var other sync.WaitGroup
+	var interrupt sync.Once
+	defer other.Wait()
+	return s.UpdateConsumer(t.Context(), "k", func(c *tokenstore.Consumer) error {
+		interrupt.Do(func() {
+			made := make(chan struct{})
+			other.Go(func() {
+				defer close(made)
+				_, err := s.UpdateConsumer(context.WithoutCancel(t.Context()), "k", func(c *tokenstore.Consumer) error {
+					c.Name += "other "
+					c.Callbacks = append(c.Callbacks, "https://other.example/")
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			select {
+			case <-made:
+			case <-time.After(100 * time.Millisecond): // it waits for this change
+			}
+		})
+		return change(c)
+	})
+}
 
 var consumerCases = []testCase{
 	{"a consumer is given back as it was created", func(t *testing.T, s tokenstore.Store, c *clock) {
@@ -84,6 +118,42 @@ var consumerCases = []testCase{
 		must(t, err)
 		if len(k.Name) != racers || len(k.Callbacks) != racers {
 			t.Errorf("after %d updates there are %d and %d", racers, len(k.Name), len(k.Callbacks))
+		}
+	}},
+	{"a change that another update interrupts is made to what that update left", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}))
+		_, err := updateInterrupted(t, s, func(c *tokenstore.Consumer) error {
+			if c.Name != "" && c.Name != "other " {
+				t.Errorf("change was called with %q, of which it wrote a part itself", c.Name)
+			}
+			c.Name += "mine "
+			c.Callbacks = append(c.Callbacks, "https://mine.example/")
+			return nil
+		})
+		must(t, err)
+		k, err := s.Consumer(t.Context(), "k")
+		must(t, err)
+		if n := strings.Count(k.Name, "mine"); n != 1 || strings.Count(k.Name, "other") != 1 || len(k.Callbacks) != 2 {
+			t.Errorf("after one change and one other there are %q and %q", k.Name, k.Callbacks)
+		}
+	}},
+	{"a change that fails when it runs again changes nothing", func(t *testing.T, s tokenstore.Store, c *clock) {
+		must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}))
+		no := errors.New("no")
+		_, err := updateInterrupted(t, s, func(c *tokenstore.Consumer) error {
+			if c.Name != "" {
+				return no
+			}
+			c.Name = "mine "
+			return nil
+		})
+		want := "mine other " // the other update waited
+		if err != nil {
+			wantErr(t, err, no)
+			want = "other "
+		}
+		if k, err := s.Consumer(t.Context(), "k"); err != nil || k.Name != want {
+			t.Errorf("got %+v, %v; want the name %q", k, err, want)
 		}
 	}},
 	{"an update that fails changes nothing", func(t *testing.T, s tokenstore.Store, c *clock) {

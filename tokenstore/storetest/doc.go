@@ -1,7 +1,13 @@
-// Package storetest tests what every tokenstore.Store must do: Run tests any store, RunDurable one
-// that can be opened again. A store's own tests add its specialties, such as the sizes of its
-// limits.
+// Package storetest tests the rules that every tokenstore.Store must follow. Run tests any store,
+// RunDurable one that can be opened again, RunNonceLimit one that limits the nonces of a consumer,
+// RunReplicas one that several processes share. A store's own tests add what is special to it, such
+// as the sizes of its limits.
 //
-//	storetest.go       Run, RunDurable, the clock, helpers
-//	consumers.go tokens.go limits.go revoke.go selfregistered.go nonces.go durable.go    the cases
+//	storetest.go     Run, RunDurable, the clock, helpers
+//	replicas.go      RunReplicas, and what one replica sees of another's changes
+//	credentials.go   the cases of stores with the capability tokenstore.CredentialFinder
+//	consumers.go tokens.go limits.go revoke.go removals.go selfregistered.go nonces.go durable.go
+//	                 the other cases
+//
+// Its own test shows that stores with faults fail.
 package storetest

@@ -26,12 +26,12 @@ var limitCases = []testCase{
 			}
 		}
 		if len(waiting) != 10 {
-			t.Fatalf("there are %q, want 10: what is refused leaves nothing", waiting)
+			t.Fatalf("there are %q, want 10: a refused token leaves nothing", waiting)
 		}
 		wantErr(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false), tokenstore.ErrTooMany)
 		must(t, create("another", "l"))
 
-		// Each end of a request token makes room for another.
+		// A request token that ends makes room for another, however it ends.
 		_, err := s.Review(t.Context(), waiting[0], review(c, "u", tokenstore.Unauthorized))
 		must(t, err)
 		must(t, s.RoomForRequestToken(t.Context(), requestToken(c, "x", "k"), false))
@@ -63,7 +63,7 @@ var limitCases = []testCase{
 		must(t, create("y", "k"))
 		wantErr(t, create("z", "k"), tokenstore.ErrTooMany)
 	}},
-	{"a consumer has no more request tokens stored than twice what may wait", func(t *testing.T, s tokenstore.Store, c *clock) {
+	{"a consumer has at most twice as many request tokens stored as may wait", func(t *testing.T, s tokenstore.Store, c *clock) {
 		const limit, stored = 10, tokenstore.StoredForWaiting * 10
 		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: limit, RequestTokens: 1000})
 		create := func(key, consumer string) error {
@@ -201,8 +201,8 @@ var limitCases = []testCase{
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of added", "added")))
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of declared", "declared")))
 
-		// A consumer that is adopted no longer counts as self-registered. A consumer that is
-		// deleted takes its request tokens along.
+		// An adopted consumer no longer counts as self-registered. The request tokens of a deleted
+		// consumer no longer count.
 		_, err := s.UpdateConsumer(t.Context(), "k0000", func(k *tokenstore.Consumer) error { k.SelfRegistered = false; return nil })
 		must(t, err)
 		for i := range tokenstore.MaxWaiting {

@@ -77,7 +77,7 @@ var nonceCases = []testCase{
 	}},
 }
 
-// RunNonceLimit tests stores that remember so many live nonces of one consumer as open is told.
+// RunNonceLimit tests a store whose consumers may each have limit live nonces. open gets the limit.
 func RunNonceLimit(t *testing.T, open func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store) {
 	const limit = 120
 	use := func(t *testing.T, s tokenstore.Store, c *clock, token string, i int) error {
@@ -107,7 +107,7 @@ func RunNonceLimit(t *testing.T, open func(t *testing.T, clock func() time.Time,
 			}
 		})
 	}
-	t.Run("requests to the endpoints have their part, whatever tokens they name", func(t *testing.T) {
+	t.Run("requests to the endpoints have their own share, whatever tokens they name", func(t *testing.T) {
 		t.Parallel()
 		c := newClock()
 		s := open(t, c.Now, limit)
@@ -126,7 +126,7 @@ func RunNonceLimit(t *testing.T, open func(t *testing.T, clock func() time.Time,
 			must(t, use(t, s, c, numbered("access", i), 0))
 		}
 	})
-	t.Run("requests without a token have the whole limit, and no more", func(t *testing.T) {
+	t.Run("requests without a token may use the whole limit, and no more", func(t *testing.T) {
 		t.Parallel()
 		c := newClock()
 		s := open(t, c.Now, limit)

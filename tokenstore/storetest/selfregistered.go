@@ -109,7 +109,7 @@ var selfRegisteredCases = []testCase{
 			must(t, s.CreateRequestToken(t.Context(), requestToken(c, numbered("t", i), "not stored")))
 		}
 
-		// A request token that was refused waits no longer, nor does one that was exchanged.
+		// Refused and exchanged request tokens no longer wait.
 		_, err := s.Review(t.Context(), numbered("r", 0), review(c, "u", tokenstore.Unauthorized))
 		must(t, err)
 		must(t, create(2000))
@@ -122,7 +122,7 @@ var selfRegisteredCases = []testCase{
 		must(t, create(2001))
 		wantErr(t, create(2002), tokenstore.ErrTooMany)
 
-		// Nor does one that has expired.
+		// An expired request token no longer waits either.
 		c.advance(2 * time.Hour) // one more than MaxWaiting is stored
 		for i := range tokenstore.MaxWaiting - 1 {
 			must(t, create(3000+i))

@@ -24,6 +24,7 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) tokenstor
 			c.test(t, open(t, clock.Now), clock)
 		})
 	}
+	t.Run("both credentials in one step", func(t *testing.T) { runCredentials(t, open) })
 }
 
 // RunDurable tests that a store keeps its content when it is closed. It calls fresh once in each
@@ -44,7 +45,8 @@ type testCase struct {
 	test func(t *testing.T, s tokenstore.Store, clock *clock)
 }
 
-var cases = concat(consumerCases, tokenCases, limitCases, revokeCases, selfRegisteredCases, nonceCases, storeCases)
+var cases = concat(consumerCases, tokenCases, limitCases, revokeCases, removalCases, selfRegisteredCases,
+	nonceCases, storeCases)
 
 func concat(lists ...[]testCase) (all []testCase) {
 	for _, l := range lists {
@@ -137,7 +139,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after 15 seconds", what)
+			t.Fatalf("%s: not after a minute", what)
 		}
 	}
 }

@@ -146,7 +146,7 @@ var tokenCases = []testCase{
 			t.Errorf("stored %+v, want %+v", stored, want)
 		}
 	}},
-	{"a request token that nobody reviewed is not exchanged", func(t *testing.T, s tokenstore.Store, c *clock) {
+	{"an unreviewed request token is not exchanged", func(t *testing.T, s tokenstore.Store, c *clock) {
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
 		_, err := s.Exchange(t.Context(), "r", "")
 		wantErr(t, err, tokenstore.ErrNotReviewed)
@@ -268,7 +268,7 @@ var tokenCases = []testCase{
 			t.Errorf("all: got %d, sorted %t", len(got), slices.IsSorted(got))
 		}
 		if got := tokensOf(t, s, tokenstore.Filter{User: "nobody"}, 7); len(got) != 0 {
-			t.Errorf("nobody has %q", got)
+			t.Errorf("a filter without a match has %q", got)
 		}
 	}},
 	{"a touch notes when tokens were used", func(t *testing.T, s tokenstore.Store, c *clock) {

@@ -1,8 +1,9 @@
-// Command jwt is a Caddy with its standard modules and a provider of JWT authentication, the peer of the benchmark that
-// verifies bearer tokens. The provider is as short as such providers are, and leaves the work to lestrrat-go/jwx.
+// Command jwt is a Caddy with its standard modules and a provider of JWT authentication. It is the
+// peer of the benchmark that verifies bearer tokens. The provider is short; lestrrat-go/jwx does
+// the work.
 //
-// It is a Go module of its own, so that the product's does not require jwx. Its Caddy has to be of the product's version: the
-// benchmark leaves it out otherwise.
+// It is a Go module of its own, so that the product's module does not require jwx. The benchmark
+// skips it if its Caddy has another version than the product's.
 //
 //	main.go       the command
 //	provider.go   the provider

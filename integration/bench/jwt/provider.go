@@ -18,10 +18,10 @@ func init() {
 	caddy.RegisterModule(new(Provider))
 }
 
-// Provider lets a request pass whose bearer token is a JWT that one fixed key signed, and that is valid now (`exp`, `nbf`). The
-// user is its `sub`.
+// Provider accepts a request whose bearer token is a JWT that one fixed key signed, and that is
+// valid now (`exp`, `nbf`). The user is its `sub`.
 type Provider struct {
-	// The signature algorithm, HS256 or RS256. The token's own word on it does not count.
+	// The signature algorithm, HS256 or RS256. The algorithm in the token is ignored.
 	Algorithm string `json:"algorithm"`
 
 	// The secret of HS256, or the public key of RS256 as PEM.
@@ -67,7 +67,8 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	user, err := p.user(r)
 	if err != nil {
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		return caddyauth.User{}, false, nil // an error would be logged as one, and a client can cause it
+		// No error: Caddy would log it as one, and clients can cause it.
+		return caddyauth.User{}, false, nil
 	}
 	return caddyauth.User{ID: user}, true, nil
 }

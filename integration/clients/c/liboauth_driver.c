@@ -1,5 +1,5 @@
-// Drives liboauth as its documentation and its examples say: it signs what libcurl sends. It talks
-// with the Go test that runs it as the Python drivers do: see ../python/driver.py.
+// Drives liboauth as its documentation and its examples say: it signs the requests that libcurl
+// sends. It talks with the Go test as the Python drivers do: see ../python/driver.py.
 //
 // Build: cc liboauth_driver.c $(pkg-config --cflags --libs oauth libcurl jansson)
 
@@ -64,8 +64,8 @@ static size_t collect(char *data, size_t size, size_t n, void *to) {
     return size * n;
 }
 
-// A message is what is to be sent: the parameters are part of the URL, as liboauth takes them,
-// those of a form as well.
+// A message is a request to send. The parameters are part of the URL, as liboauth expects them; a
+// form's parameters are, too.
 typedef struct {
     const char *method, *url, *type;
     int form;           // the parameters are a form
@@ -90,8 +90,8 @@ static answer perform(message m) {
     }
     oauth_sign_array2_process(&count, &params, NULL, client.method, m.method, client.consumer,
                               client.secret, client.token, client.token_secret);
-    // The last argument of oauth_serialize_url_sep: 1 leaves the oauth_ parameters out, 2 all
-    // others, 4 quotes the values.
+    // The last argument of oauth_serialize_url_sep: 1 leaves the oauth_ parameters out, 2 leaves
+    // all others out, 4 quotes the values.
     char *url = NULL, *body = NULL;
     if (!strcmp(client.placement, "header")) {
         char *header = oauth_serialize_url_sep(count, 1, params, ", ", 6);
@@ -166,7 +166,7 @@ static char *parameter(const char *query, const char *name) {
     return value;
 }
 
-// token_request asks for a token, and takes it for the client's.
+// token_request requests a token, and makes it the client's token.
 static char *token_request(const char *endpoint, const char *name, const char *value) {
     char *escaped = oauth_url_escape(value), *query = join(name, "=", escaped);
     char *target = join(endpoint, "?", query);
@@ -253,8 +253,8 @@ static json_t *send_case(json_t *r) {
     return json_pack("{sssi}", "name", text(r, "name"), "status", (int)a.status);
 }
 
-// endpoint returns an address of the server. liboauth takes a + in a path for a blank, so it has to
-// be escaped.
+// endpoint returns an address of the server. liboauth reads a + in a path as a blank, so it must be
+// escaped.
 static char *endpoint(json_t *args, const char *name) {
     char *url = strdup(text(json_object_get(args, "endpoints"), name)), *plus;
     while ((plus = strchr(url, '+'))) {
@@ -266,8 +266,8 @@ static char *endpoint(json_t *args, const char *name) {
     return url;
 }
 
-// pkcs8 rewrites a private key as Debian's liboauth, which is built with NSS, takes it: it signs
-// with nothing else, and makes "(null)" of what it can't read.
+// pkcs8 rewrites a private key for Debian's liboauth, which is built with NSS. It signs with no
+// other format, and writes "(null)" as the signature if it can't read the key.
 static char *pkcs8(const char *dir, const char *pem) {
     size_t size;
     char *in = join(dir, "/", "key.pem"), *out = join(dir, "/", "key.pkcs8.pem");

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Signs with openssl and sends with curl, as somebody would by hand who has read RFC 5849. It talks
-# with the Go test that runs it as the Python drivers do: see ../python/driver.py.
+# Signs with openssl and sends with curl, like a reader of RFC 5849 by hand. It talks with the Go
+# test as the Python drivers do: see ../python/driver.py.
 set -euo pipefail
 
 args=$1
@@ -12,7 +12,7 @@ method=$(arg .method) placement=$(arg .placement) consumer=$(arg .consumer) dir=
 secret=$(arg .consumer_secret) token=$(arg .token) token_secret=$(arg .secret)
 arg .rsa_key >"$dir/key.pem"
 
-# encode is section 3.6. (jq's @uri leaves !*'() as they are in Debian's version.)
+# encode implements section 3.6. (jq's @uri leaves !*'() unchanged in Debian's version.)
 encode() {
 	local LC_ALL=C i c
 	for ((i = 0; i < ${#1}; i++)); do
@@ -43,14 +43,13 @@ signature() {
 	esac
 }
 
-# request sends METHOD URL with the credentials, then the status to the file "status", and prints
-# the answer. OAUTH holds more oauth_ parameters, FORM the form's, both encoded; the other arguments
-# are curl's.
+# request sends METHOD URL with the credentials, writes the status to the file "status", and prints
+# the answer. OAUTH has further oauth_ parameters, FORM the form's parameters, both encoded; the
+# other arguments are curl's.
 request() {
 	local verb=$1 url=$2 query=() oauth=() all=() p header= send=()
 	shift 2
-	# The query of these URLs is encoded as the RFC has it, so that its parameters are signed as they
-	# are.
+	# The query of these URLs is encoded as in the RFC, so its parameters are signed unchanged.
 	if [[ $url == *\?* ]]; then
 		IFS=\& read -ra query <<<"${url#*\?}"
 	fi
@@ -85,11 +84,10 @@ request() {
 	cat "$dir/answer"
 }
 
-# field prints the value of a name in a form. Those that are wanted here hold nothing that is
-# escaped.
+# field prints the value of a name in a form. The values that are needed here contain no escapes.
 field() { tr \& '\n' | sed -n "s/^$1=//p"; }
 
-# take_token has the answer of a token endpoint for the token from now on.
+# take_token makes the answer of a token endpoint the present token.
 take_token() {
 	if [ "$(cat "$dir/status")" != 200 ]; then
 		cat "$dir/answer" >&2

@@ -1,7 +1,8 @@
 //go:build ignore
 
-// Drives gomodule/oauth1 as its documentation says. Debian has it as a package for GOPATH, so the test
-// builds this file by itself; it talks with the test as the Python drivers do: see ../python/driver.py.
+// Drives gomodule/oauth1 as its documentation says. Debian has it as a package for GOPATH, so the
+// test builds this file by itself. It talks with the test as the Python drivers do: see
+// ../python/driver.py.
 package main
 
 import (
@@ -146,8 +147,8 @@ func (r run) login(client *oauth.Client) (*oauth.Credentials, error) {
 	return token, err
 }
 
-// send sends a form by the client's Get and Post, or with SignForm in the query or body; what is no
-// form by net/http, with SetAuthorizationHeader.
+// send sends a form with the client's Get and Post, or with SignForm in the query or body. It sends
+// other bodies with net/http and SetAuthorizationHeader.
 func (r run) send(client *oauth.Client, token *oauth.Credentials, q request) (*http.Response, error) {
 	u, err := url.Parse(q.URL)
 	if err != nil {

@@ -1,5 +1,5 @@
 // Drives the npm package axios-oauth-1.0a as its README says: an interceptor signs the requests of
-// an axios client. With the argument "helped" it is helped as docs/clients.md says.
+// an axios client. The argument "helped" adds the help of docs/clients.md.
 'use strict';
 
 const axios = require('axios');

@@ -1,6 +1,5 @@
-// What all drivers here share: the talk with the Go test that runs them (../../matrix_test.go says
-// what is sent), the three legs of clients that leave them to their user, and bodies that a client
-// takes as bytes.
+// Shared by all drivers here: the talk with the Go test (../../matrix_test.go has the messages),
+// the three legs for clients that only sign, and bodies for clients that take bytes.
 'use strict';
 
 const fs = require('node:fs');
@@ -27,10 +26,10 @@ async function ask(what, values) {
   return JSON.parse(value);
 }
 
-// run does one of the jobs and tells the test what came of it.
+// run does one of the jobs and tells the test the result.
 function run(jobs) {
   jobs[args.do]().then(
-    (result) => say({ result }, () => process.exit(0)), // it may be longer than a pipe holds
+    (result) => say({ result }, () => process.exit(0)), // the result may be longer than a pipe's buffer
     (error) => { console.error(error); process.exit(1); },
   );
 }
@@ -41,13 +40,13 @@ function authorize(token, url = endpoints.authorize + '?oauth_token=' + encodeUR
   return ask('authorize', { request_token: token, url });
 }
 
-// verifierOf takes the verifier from the answer, as a client does at its callback.
+// verifierOf returns the verifier in the answer, as a client does at its callback.
 function verifierOf(answer) {
   return answer.redirect ? new URL(answer.redirect).searchParams.get('oauth_verifier') : answer.verifier;
 }
 
-// threeLegs are those of a client that only signs: post sends a POST with the OAuth parameters to
-// an endpoint and returns the body of the answer.
+// threeLegs are the three legs for a client that only signs: post sends a POST with the OAuth
+// parameters to an endpoint and returns the body of the answer.
 async function threeLegs(post) {
   const first = new URLSearchParams(await post(endpoints.request_token, { callback: args.callback }));
   const temporary = { key: first.get('oauth_token'), secret: first.get('oauth_token_secret') };
@@ -60,9 +59,10 @@ async function threeLegs(post) {
   };
 }
 
-// matrix is the job of the matrix: the three legs where the test wants them, then each request with
-// the access token. A client is {legs, send}: legs() gives the token, send(request, token) gives
-// {status, body}. One that sends them all at once brings sendAll(requests, token) instead.
+// matrix is the job of the matrix: the three legs if the test wants them, and then each request
+// with the access token. A client is {legs, send}: legs() returns the token, send(request, token)
+// returns {status, body}. A client that sends all requests together has sendAll(requests, token)
+// instead.
 function matrix({ legs, send, sendAll = oneByOne(send) }) {
   return async () => {
     const { confirmed, ...token } = args.legs ? await legs() : { key: args.token, secret: args.secret };
@@ -90,7 +90,7 @@ function unable(why) {
   throw new Error('unable: ' + why);
 }
 
-// formOf makes the object that most clients take for a form: an array where a name is repeated.
+// formOf makes the form object that most clients expect: repeated names have an array.
 function formOf(pairs) {
   const object = {};
   for (const [name, value] of pairs) {
@@ -107,7 +107,7 @@ function multipart(r) {
   return form;
 }
 
-// bytesOf gives the body of a request, other than a form, as {bytes, type}.
+// bytesOf returns the body of a request without a form as {bytes, type}.
 async function bytesOf(r) {
   if (r.kind === 'multipart') {
     const encoded = new Response(multipart(r));

@@ -1,5 +1,5 @@
-// Drives the npm package oauth as its README says, but for the version: there it is 1.0A, which is
-// not in RFC 5849.
+// Drives the npm package oauth as its README says, except for the version: the README has 1.0A,
+// which is not in RFC 5849.
 'use strict';
 
 const { OAuth } = require('oauth');

@@ -1,5 +1,5 @@
-// Drives the npm package jira-client as its README says. It is given a token, and has a method for
-// each thing in Jira.
+// Drives the npm package jira-client as its README says. The token is given. It has a method for
+// each part of Jira's API.
 'use strict';
 
 const fs = require('node:fs');

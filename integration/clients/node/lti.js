@@ -1,6 +1,6 @@
 // Drives the npm package ims-lti. As the platform it signs the form of an LTI 1.1 launch with the
-// package's signer (the package leaves the rest of a platform to its user); as the tool it sends an
-// outcome, XML with a body hash. There are no tokens.
+// package's signer (the package has no other part of a platform); as the tool it sends an outcome,
+// XML with a body hash. There are no tokens.
 'use strict';
 
 const crypto = require('node:crypto');
@@ -36,7 +36,7 @@ async function launch(r) {
   return { status: response.status, body: await response.text() };
 }
 
-// outcome reports a score. The package gives its user no status and no way to a header of his own.
+// outcome reports a score. The package returns no status, and offers no way to set a header.
 async function outcome(r) {
   let status;
   const finished = ({ response }) => { status = response.statusCode; };

@@ -1,5 +1,5 @@
-// Drives the npm package magento-api-rest as its README says. It is given a token, speaks JSON
-// only, and puts rest/V1/ before every path.
+// Drives the npm package magento-api-rest as its README says. The token is given. It sends only
+// JSON, and puts rest/V1/ before every path.
 'use strict';
 
 const Magento = require('magento-api-rest').default;
@@ -16,7 +16,7 @@ async function send(r, token) {
     axiosConfig: {
       transformResponse: (text) => text,
       validateStatus: null,
-      // headers in axiosConfig would take the place of the package's own, the signature among them.
+      // headers in axiosConfig would replace the package's own, including the signature.
       transformRequest: (data, headers) => {
         headers['X-Case'] = r.name;
         return data && JSON.stringify(data);

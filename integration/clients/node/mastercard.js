@@ -1,6 +1,6 @@
 // Drives the npm package mastercard-oauth1-signer as its README says: it makes the Authorization
-// header of a request, and the request is sent by fetch. It has no tokens. With the argument
-// "helped" it is helped as docs/clients.md says.
+// header of a request, and fetch sends the request. It has no tokens. The argument "helped" adds
+// the help of docs/clients.md.
 'use strict';
 
 const signer = require('mastercard-oauth1-signer');

@@ -1,4 +1,4 @@
-// Drives the npm package netsuite-rest as its README says. It is given a token, and puts
+// Drives the npm package netsuite-rest as its README says. The token is given. It puts
 // services/rest/ before every path.
 'use strict';
 

@@ -1,5 +1,5 @@
-// Drives the npm package oauth-1.0a as its README says: it signs, and the requests are sent by
-// axios or by node's http, which the first argument names.
+// Drives the npm package oauth-1.0a as its README says: it signs the requests, and axios or node's
+// http sends them. The first argument says which.
 'use strict';
 
 const crypto = require('node:crypto');
@@ -21,9 +21,9 @@ const oauth = OAuth({
   hash_function: args.method === 'PLAINTEXT' ? undefined : hash,
 });
 
-// sign gives the request with its OAuth parameters in the place that the test wants.
+// sign returns the request with its OAuth parameters in the place that the test wants.
 function sign(method, url, form, token) {
-  // authorize writes into the data that it is given.
+  // authorize writes into its data argument.
   const signed = oauth.authorize({ method, url, data: { ...form } }, token);
   if (args.placement === 'header') return { method, url, form, headers: oauth.toHeader(signed) };
   if (args.placement === 'body') return { method, url, form: signed, headers: {} };
@@ -62,7 +62,7 @@ const transport = process.argv[2];
 const call = transports[transport];
 
 async function post(url, { callback, verifier }, token) {
-  // A callback or a verifier is data to the package, and toHeader puts it into the header.
+  // A callback or a verifier is data for the package, and toHeader puts it into the header.
   const data = callback ? { oauth_callback: callback } : { oauth_verifier: verifier };
   const signed = sign('POST', url, data, token);
   if (args.placement !== 'body') delete signed.form;

@@ -1,6 +1,6 @@
-// Drives the npm package passport-oauth1 as its README says: a web server whose users log in by way
-// of the provider. The driver is the browser too. The name in the callback's URL leads to this
-// server, as it would behind a proxy.
+// Drives the npm package passport-oauth1 as its README says: a web server whose users log in
+// through the provider. The driver is the browser, too. The name in the callback's URL leads to
+// this server, as it would behind a proxy.
 'use strict';
 
 const http = require('node:http');
@@ -36,7 +36,7 @@ class Strategy extends OAuth1Strategy {
 const strategy = new Strategy();
 passport.use(strategy);
 
-const session = {}; // of the only browser
+const session = {}; // the session of the only browser
 const app = http.createServer((req, res) => {
   req.query = Object.fromEntries(new URL(req.url, args.callback).searchParams);
   req.session = session;
@@ -57,7 +57,7 @@ async function legs() {
   const back = new URL(redirect);
   const page = await (await visit(back.pathname + back.search)).text();
   if (page !== 'logged in') throw new Error(page);
-  // The strategy names the callback at the authorize URL where the answer did not confirm it.
+  // The strategy adds the callback to the authorize URL if the answer did not confirm it.
   return { ...granted, confirmed: url.searchParams.has('oauth_callback') ? undefined : 'true' };
 }
 

@@ -1,6 +1,6 @@
 // Drives the npm package postman-runtime, which sends the requests of Postman and of Newman, with
-// the settings that the OAuth 1.0 tab has there. Postman has no three legs of its own: people send
-// the two requests for tokens by hand, and copy.
+// the settings of Postman's OAuth 1.0 tab. Postman has no three legs of its own: people send the
+// two requests for tokens by hand, and copy the answers.
 'use strict';
 
 const { EventEmitter } = require('node:events');
@@ -21,15 +21,15 @@ function auth(more, token) {
     tokenSecret: token?.secret,
     signatureMethod: args.method,
     version: '1.0',
-    addParamsToHeader: args.placement === 'header', // else to the form where there is one, and to the query
+    addParamsToHeader: args.placement === 'header', // otherwise to the form, if there is one, and to the query
     includeBodyHash: bodyHash,
     ...more,
   };
   return { type: 'oauth1', oauth1: Object.entries(settings).map(([key, value]) => ({ key, value })) };
 }
 
-// sandbox stands for the one in which scripts run, which takes a while to start: no request has a
-// script here.
+// sandbox replaces Postman's sandbox for scripts, which starts slowly: no request has a script
+// here.
 const sandbox = Object.assign(new EventEmitter(), { dispose() {} });
 
 // runAll runs a collection of requests.
@@ -58,7 +58,7 @@ function runAll(requests) {
   });
 }
 
-// file writes one, since Postman's user chooses one from the disk.
+// file writes a file, because Postman's users choose files from the disk.
 function file(name, content) {
   const src = path.join(args.dir, name);
   fs.writeFileSync(src, content);

@@ -1,4 +1,4 @@
-// Drives the npm package request by its oauth option, as its README says.
+// Drives the npm package request with its oauth option, as its README says.
 'use strict';
 
 const request = require('request');
@@ -16,8 +16,8 @@ function oauth(token, more) {
 }
 
 function call(options) {
-  // A connection for each request: what is left over of one (see cutOff in
-  // ../../matrix_npm_test.go) would spoil the next.
+  // Each request has a connection of its own: the rest of a request (see cutOff in
+  // ../../matrix_npm_test.go) would spoil the next one.
   return new Promise((resolve, reject) => {
     request({ ...options, pool: false }, (error, response, body) => {
       if (error) return reject(error);

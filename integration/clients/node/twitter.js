@@ -1,6 +1,5 @@
-// Drives the npm package twitter-api-v2 as its README says. It knows X's hosts only and speaks
-// HTTPS only, so a plugin of its own kind and its httpAgent option lead it to the server under
-// test.
+// Drives the npm package twitter-api-v2 as its README says. It knows only X's hosts, and speaks
+// only HTTPS. One of its plugins and its httpAgent option lead it to the server under test.
 'use strict';
 
 const fs = require('node:fs');
@@ -13,7 +12,7 @@ const toServer = {
     const [, name] = /^https:\/\/api\.x\.com\/oauth\/(\w+)$/.exec(params.url) || [];
     if (!name) return;
     params.url = endpoints[name];
-    params.forceParseMode = 'url'; // which it does by itself for X's own URLs
+    params.forceParseMode = 'url'; // the package does this by itself for X's own URLs
   },
 };
 

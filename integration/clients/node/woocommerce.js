@@ -1,6 +1,6 @@
-// Drives the npm package @woocommerce/woocommerce-rest-api as its README says. It signs where the
-// shop's URL is http, has no tokens, speaks JSON only, and puts wp-json/wc/v3/ before every path.
-// With the argument "helped" it is helped as docs/clients.md says.
+// Drives the npm package @woocommerce/woocommerce-rest-api as its README says. It signs if the
+// shop's URL is http, has no tokens, sends only JSON, and puts wp-json/wc/v3/ before every path.
+// The argument "helped" adds the help of docs/clients.md.
 'use strict';
 
 const WooCommerceRestApi = require('@woocommerce/woocommerce-rest-api').default;

@@ -1,10 +1,9 @@
 package Matrix;
 
-# What the Perl drivers share: how they talk with the Go test that runs them, and their way through
-# the matrix.
+# Shared by the Perl drivers: the talk with the Go test, and the way through the matrix.
 #
-# A driver is started with one argument, a JSON object. It writes JSON objects to standard output, a
-# line each: {"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON;
+# A driver is started with one argument, a JSON object. It writes JSON objects to standard output,
+# one on a line: {"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON;
 # {"result": ...} is the last.
 
 use strict;
@@ -35,10 +34,10 @@ sub unable { die "unable: $_[0]\n" }
 # matrix takes the client through the three legs, unless it has a token, and has it send the
 # requests.
 #
-# A client is an object with the methods request_token(callback), which returns a key and what
-# confirms the callback; authorize_url; access_token(verifier), which returns a key and a secret;
-# with_token(key, secret); and send_case(request), which returns an HTTP::Response and, where the
-# client chose the address, its path.
+# A client is an object with these methods: request_token(callback) returns a key and the value that
+# confirms the callback; authorize_url; access_token(verifier) returns a key and a secret;
+# with_token(key, secret); send_case(request) returns an HTTP::Response and, if the client chose the
+# address, its path.
 sub matrix {
     my ($client, $args) = @_;
     my %result = (token => $args->{token}, secret => $args->{secret});
@@ -69,14 +68,14 @@ sub matrix {
     print $json->encode({ result => \%result }), "\n";
 }
 
-# token_answer reads what a token endpoint answers.
+# token_answer reads the answer of a token endpoint.
 sub token_answer {
     my ($response) = @_;
     die $response->code . ' ' . $response->content unless $response->is_success;
     return { URI->new('?' . $response->content)->query_form };
 }
 
-# content is the body of a request that is no form.
+# content returns the body of a request without a form.
 sub content {
     my ($r) = @_;
     return bytes($r->{body}) if $r->{body_file} eq '';
@@ -85,14 +84,14 @@ sub content {
     return <$file>;
 }
 
-# bytes encodes what the JSON decoder has decoded, for those who encode nothing themselves.
+# bytes encodes text that the JSON decoder has decoded, for clients that do not encode it.
 sub bytes {
     my ($text) = @_;
     utf8::encode($text);
     return $text;
 }
 
-# hash is the query or the form as a hash, for those who take no more.
+# hash returns the query or the form as a hash, for clients that take nothing else.
 sub hash {
     my ($r) = @_;
     my %hash;
@@ -104,7 +103,7 @@ sub hash {
     return \%hash;
 }
 
-# http_request is the request as a user of LWP makes it, to be signed.
+# http_request returns the unsigned request, as a user of LWP makes it.
 sub http_request {
     my ($r) = @_;
     my @form = map { bytes($_) } map { @$_ } @{ $r->{form} || [] };

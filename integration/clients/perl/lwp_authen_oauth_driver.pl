@@ -21,8 +21,8 @@ sub new {
     return bless { endpoints => $args->{endpoints}, ua => $ua }, $class;
 }
 
-# token_request asks for a token. What the documentation has its user add goes into the form, all
-# else into the header.
+# token_request requests a token. Parameters that the documentation has its users add go into the
+# form, all others into the header.
 sub token_request {
     my ($self, $endpoint, %more) = @_;
     my $response = $self->{ua}->post($self->{endpoints}{$endpoint}, \%more);

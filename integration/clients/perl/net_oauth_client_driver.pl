@@ -23,9 +23,9 @@ sub new {
         request_token_url => $args->{endpoints}{request_token},
         authorize_url     => $args->{endpoints}{authorize},
         access_token_url  => $args->{endpoints}{access_token},
-        # Without one it speaks OAuth 1.0, where there is no verifier.
+        # Without a callback it speaks OAuth 1.0, which has no verifier.
         callback          => $args->{callback} eq '' ? undef : $args->{callback},
-        debug             => 1, # its errors show the answer
+        debug             => 1, # its errors then show the answer
         session           => sub {
             my ($token, $secret) = @_;
             return @_ > 1 ? $self->{secrets}{$token} = $secret : $self->{secrets}{$token};
@@ -34,8 +34,8 @@ sub new {
     return $self;
 }
 
-# request_token is what authorize_url does without being asked. Its users do it themselves if they
-# want to see more of the answer.
+# request_token does the same as authorize_url, and shows more of the answer. Users may call it
+# themselves.
 sub request_token {
     my ($self) = @_;
     $self->{request_token} = $self->{client}->get_request_token;
@@ -69,7 +69,7 @@ sub send_case {
     my $request = http_request($r);
     my ($path, %more) = ($request->uri->path_query);
     if ($r->{name} eq 'query') {
-        # The module takes what is not ASCII only as characters, and so only from here.
+        # The module accepts non-ASCII text only as characters, so the query is passed as a hash.
         $path = $request->uri->path;
         $more{extra_params} = hash($r);
     }

@@ -1,4 +1,4 @@
-# Drives Perl's Net::OAuth as its documentation says: it signs what LWP sends.
+# Drives Perl's Net::OAuth as its documentation says: it signs the requests that LWP sends.
 #
 # Argument: see Matrix.pm.
 
@@ -106,7 +106,7 @@ sub send_case {
     my $url     = URI->new($r->{url});
     my $extra   = {};
     if ($r->{name} eq 'query') {
-        # The module takes what is not ASCII only as characters, and so only from here.
+        # The module accepts non-ASCII text only as characters, so the query is passed as a hash.
         $extra = hash($r);
         $url->query(undef);
     }

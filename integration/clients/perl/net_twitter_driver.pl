@@ -1,7 +1,8 @@
 # Drives Perl's Net::Twitter as its documentation says, with the addresses of another service in its
 # options.
 #
-# It knows Twitter's methods only, so each kind of request is one of them that sends such a request.
+# It knows only Twitter's methods. Each kind of request is one of the methods that send such a
+# request.
 #
 # Argument: see Matrix.pm.
 
@@ -33,7 +34,7 @@ sub new {
         },
     );
     my $self = bless { nt => $nt }, $class;
-    # The module tells of an answer only what is in it: this sees the rest.
+    # The module returns only the content of an answer. This handler keeps the rest.
     $nt->ua->add_handler(response_done => sub { $self->{response} = $_[0]; return });
     return $self;
 }
@@ -61,7 +62,7 @@ sub with_token {
     $self->{nt}->access_token_secret($secret);
 }
 
-# The methods send whatever parameters they are given. They stand here by the kind of request, or by
+# The methods send any parameters that they are given. They stand here by the kind of request, or by
 # its name.
 my %methods = (
     brackets => sub { $_[0]->update_profile(hash($_[1])) },

@@ -1,4 +1,4 @@
-# Drives Perl's WWW::OAuth as its documentation says: it signs what LWP sends.
+# Drives Perl's WWW::OAuth as its documentation says: it signs the requests that LWP sends.
 #
 # Argument: see Matrix.pm.
 
@@ -18,9 +18,8 @@ use Matrix qw(arguments http_request matrix token_answer);
 use URI::Escape 'uri_escape_utf8';
 use WWW::OAuth;
 
-# signer is what the documentation leaves to its user, for the methods that the module does not
-# bring along. The documentation also says that a Crypt::OpenSSL::RSA object may take its place, but
-# what that makes lacks the base64.
+# signer implements the methods that the module leaves to its users. According to the documentation
+# a Crypt::OpenSSL::RSA object can replace it, but the signature of that lacks the base64.
 sub signer {
     my ($args) = @_;
     if ($args->{method} eq 'RSA-SHA1') {

@@ -1,6 +1,6 @@
 <?php
-// Drives PHP's extension OAuth (PECL) as its manual says. It talks with the Go test that runs it as
-// the Python drivers do: see ../python/driver.py.
+// Drives PHP's extension OAuth (PECL) as its manual says. It talks with the Go test as the Python
+// drivers do: see ../python/driver.py.
 
 function say(array $object): void
 {
@@ -24,7 +24,7 @@ function client(array $args): OAuth
         'query' => OAUTH_AUTH_TYPE_URI,
         'body' => OAUTH_AUTH_TYPE_FORM,
     ][$args['placement']];
-    // The secret must not be empty, with a key neither.
+    // The secret must not be empty, even if there is a key.
     $secret = $args['consumer_secret'] ?: 'unused';
     $oauth = new OAuth($args['consumer'], $secret, $args['method'], $type);
     if ($args['rsa_key'] !== '') {
@@ -69,8 +69,8 @@ function send(OAuth $oauth, array $r): void
             $oauth->fetch($r['url'], array_column($r['form'], 1, 0), OAUTH_HTTP_METHOD_POST);
             return;
         case 'multipart':
-            // With the curl engine it would be ['@file' => '@/path']. Debian builds the extension
-            // without: a user makes the body.
+            // With the curl engine the body would be ['@file' => '@/path']. Debian builds the
+            // extension without it, so users make the body themselves.
             [$type, $body] = multipart($r);
             break;
         case 'upload':
@@ -109,7 +109,7 @@ foreach ($args['requests'] as $r) {
     $sent = ['name' => $r['name']];
     try {
         send($oauth, $r);
-    } catch (OAuthException $e) { // the answer is no 2xx
+    } catch (OAuthException $e) { // the status is not 2xx
         if (!$e->lastResponse) {
             $sent['error'] = $e->getMessage();
         }

@@ -1,4 +1,5 @@
-"""Drives python3-discogs-client, whose API is Discogs', at another server: its URLs are attributes of its Client.
+"""Drives python3-discogs-client, a client of Discogs' API, against another server: its URLs are
+attributes of its Client.
 
 Argument: the matrix; see driver.py.
 """

@@ -1,7 +1,8 @@
-"""What the Python drivers share: how they talk with the Go test that runs them.
+"""Shared by the Python drivers: the talk with the Go test that runs them.
 
-A driver is started with one argument, a JSON object. It writes JSON objects to standard output, a line each:
-{"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON; {"result": ...} is the last.
+A driver is started with one argument, a JSON object. It writes JSON objects to standard output, one on
+a line: {"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON;
+{"result": ...} is the last.
 """
 
 import json
@@ -26,7 +27,7 @@ def finish(result):
 
 
 def verifier(answer):
-    """What the user typed in, or what stands in the URL that the browser was sent back to."""
+    """The verifier that the user typed in, or that the callback URL contains."""
     if "redirect" in answer:
         return parse_qs(urlsplit(answer["redirect"]).query)["oauth_verifier"][0]
     return answer["verifier"]
@@ -52,7 +53,7 @@ def send(requests, one):
 
 
 def content(r):
-    """The body of a request that has one, as bytes, for clients that don't write it themselves."""
+    """The body of a request as bytes, for clients that don't build it themselves."""
     if r["body_file"]:
         with open(r["body_file"], "rb") as f:
             return f.read()
@@ -60,7 +61,7 @@ def content(r):
 
 
 def by_requests(session, **more):
-    """Sends one request by a requests.Session, or by what behaves like one."""
+    """Sends one request with a requests.Session or a similar object."""
 
     def one(r):
         keywords = {"headers": {"X-Case": r["name"]}, **more}
@@ -81,7 +82,7 @@ def by_requests(session, **more):
 
 
 def multipart(r):
-    """The body of a multipart request and its type, for clients whose users write it themselves."""
+    """The body of a multipart request and its type, for clients that don't build it themselves."""
     boundary = "a-boundary-that-occurs-nowhere"
     parts = ['Content-Disposition: form-data; name="%s"\r\n\r\n%s' % (name, value) for name, value in r["form"]]
     for field, name, type_, text in r["files"]:

@@ -1,4 +1,5 @@
-"""Drives flickrapi, whose API is Flickr's, at another server: its URLs are attributes of its classes.
+"""Drives flickrapi, a client of Flickr's API, against another server: its URLs are attributes of its
+classes.
 
 Argument: the matrix; see driver.py.
 """

@@ -1,5 +1,5 @@
-"""Drives jira, whose API is Jira's, by the session that all its methods send with. Its user gets the token elsewhere,
-with its jirashell for example.
+"""Drives jira, a client of Jira's API, through the session that all its methods use. Its users get
+the token elsewhere, for example with its jirashell.
 
 Argument: the matrix; see driver.py.
 """

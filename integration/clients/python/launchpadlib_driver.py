@@ -1,6 +1,7 @@
 """Drives launchpadlib as its documentation says, against a server that is not Launchpad.
 
-Arguments: {"service_root", "dir", "consumer", "do": NAME, ...}; see the functions below for the rest.
+Arguments: {"service_root", "dir", "consumer", "do": NAME, ...}; see the functions below for the
+rest.
 """
 
 import json
@@ -24,7 +25,10 @@ from driver import arguments, ask, content, finish, multipart, send  # noqa: E40
 
 
 class Engine(RequestTokenAuthorizationEngine):
-    """Sends the end user, who is the Go test, to the authorization URL, then polls as launchpadlib's own engines do."""
+    """Sends the user to the authorization URL, and polls as launchpadlib's own engines do.
+
+    The Go test is the user.
+    """
 
     asked = 0
 
@@ -59,7 +63,7 @@ def login_with(args):
 
 
 def with_token(args, engine=None):
-    """A Launchpad with an access token that exists already, and an engine for when it is refused, or none."""
+    """A Launchpad with an existing access token, and an optional engine to renew a refused one."""
     token = AccessToken(args["token"], args["secret"])
     credentials = Credentials(args["consumer"], args.get("consumer_secret", ""), access_token=token)
     store = UnencryptedFileCredentialStore(os.path.join(args["dir"], "credentials"))
@@ -103,7 +107,7 @@ def do_declined(args):
 
 
 def do_credentials(args):
-    """The walk by launchpadlib.credentials alone, with a context."""
+    """The walk with only launchpadlib.credentials, and with a context."""
     web_root = web_root_for_service_root(args["service_root"])
     credentials = Credentials(args["consumer"])
     url = credentials.get_request_token(context=args["context"], web_root=web_root)
@@ -124,14 +128,14 @@ def do_credentials(args):
 
 
 def do_levels(args):
-    """The request token as JSON, as a desktop integration asks for it."""
+    """Gets the request token as JSON, as a desktop integration does."""
     web_root = web_root_for_service_root(args["service_root"])
     credentials = Credentials(args["consumer"])
     return credentials.get_request_token(web_root=web_root, token_format=Credentials.DICT_TOKEN_FORMAT)
 
 
 def do_use(args):
-    """Uses a token that exists already, without a way to renew it."""
+    """Uses an existing token, without a way to renew it."""
     try:
         me = with_token(args).me
         return {"me": me.name}
@@ -140,7 +144,7 @@ def do_use(args):
 
 
 def do_save(args):
-    """Changes a display name with a token that exists already."""
+    """Changes a display name with an existing token."""
     try:
         me = with_token(args).me
         me.lp_refresh()  # an entry can't be written to before it was read
@@ -152,14 +156,14 @@ def do_save(args):
 
 
 def do_renew(args):
-    """Uses a token that is refused; launchpadlib itself is to get a new one and to try again."""
+    """Uses a refused token: launchpadlib itself must get a new one and try again."""
     engine = Engine(args["service_root"], consumer_name=args["consumer"])
     lp = with_token(args, engine)
     return {"me": lp.me.name, "engine_asked": Engine.asked, "token": lp.credentials.access_token.key}
 
 
 def do_end(args):
-    """Uses a token, waits until the test has ended it, and uses it again: launchpadlib is to get a new one."""
+    """Uses a token before and after the test ends it: launchpadlib must get a new one."""
     engine = Engine(args["service_root"], consumer_name=args["consumer"])
     lp = with_token(args, engine)
     first = lp.me.name
@@ -189,7 +193,7 @@ def do_operations(args):
 
 
 def do_requests(args):
-    """Sends each of "requests" by launchpadlib's own HTTP client, which all that it does goes through."""
+    """Sends each of "requests" with launchpadlib's own HTTP client, which all its calls use."""
     browser = with_token(args)._browser
     results = []
     for r in args["requests"]:
@@ -214,7 +218,7 @@ def do_requests(args):
 
 
 def do_matrix(args):
-    """Launchpad's own walk, polling once too early; then requests as entries and operations send them."""
+    """Launchpad's own walk with one early poll, then requests like those of entries and operations."""
     web_root = web_root_for_service_root(args["root"])
     credentials = Credentials(args["consumer"], args["consumer_secret"])
     url = credentials.get_request_token(web_root=web_root)

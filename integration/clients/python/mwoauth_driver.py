@@ -1,5 +1,5 @@
-"""Drives mwoauth, which takes its tokens from MediaWiki's paths; what it gets signs with requests-oauthlib, as its
-documentation says.
+"""Drives mwoauth, which gets its tokens from MediaWiki's paths. requests-oauthlib signs with the
+tokens, as the documentation of mwoauth says.
 
 Argument: the matrix; see driver.py.
 """

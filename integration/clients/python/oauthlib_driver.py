@@ -1,4 +1,4 @@
-"""Drives oauthlib alone, which signs and leaves the sending to its user: here urllib.request.
+"""Drives oauthlib alone, which only signs requests. urllib.request sends them.
 
 Argument: the matrix; see driver.py.
 """
@@ -25,7 +25,7 @@ def client(args, **more):
 
 
 def fetch(signer, method, url, headers, body=None, data=None):
-    """Signs with the body where it is a form, and sends it; data is sent unsigned."""
+    """Signs a request and sends it. The signature covers body, a form, but not data."""
     if body is None and data is None and method == "POST" and signer.signature_type == "BODY":
         body, headers = "", {"Content-Type": "application/x-www-form-urlencoded"}
     uri, headers, body = signer.sign(url, http_method=method, body=body, headers=headers)

@@ -1,7 +1,7 @@
-"""Has tweepy or mwoauth refused, and says what they make of it.
+"""Sends a request with tweepy or mwoauth that the server refuses, and prints the error they report.
 
 Arguments: {"client": "tweepy" or "mwoauth", "root", "consumer", "consumer_secret", "token", "secret"}.
-The result is {"text": what a program reads, "codes": X's numbers, from tweepy alone}.
+The result is {"text": the error's text, "codes": X's numbers, only from tweepy}.
 """
 
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from driver import arguments, finish
 
 
 class Session(requests.Session):
-    """Says http where tweepy has https in its code."""
+    """Uses http in place of the https in tweepy's code."""
 
     def request(self, method, url, **more):
         return super().request(method, url.replace("https:", "http:", 1), **more)

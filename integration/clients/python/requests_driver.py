@@ -1,6 +1,7 @@
 """Drives requests-oauthlib as its documentation says.
 
-Arguments: {"do": NAME, "consumer", "consumer_secret" or "rsa_key", "method", ...}; see the functions below for the rest.
+Arguments: {"do": NAME, "consumer", "consumer_secret" or "rsa_key", "method", ...}; see the functions
+below for the rest.
 """
 
 import requests
@@ -11,7 +12,7 @@ from driver import arguments, ask, by_requests, finish, send
 
 
 def client_arguments(args, placement="AUTH_HEADER"):
-    """What OAuth1 and OAuth1Session take to know how to sign."""
+    """The arguments of OAuth1 and OAuth1Session that control the signature."""
     keywords = {"signature_method": args["method"], "signature_type": placement}
     if args.get("rsa_key"):
         keywords["rsa_key"] = args["rsa_key"]
@@ -49,7 +50,7 @@ def do_requests(args):
 
 
 def do_request_token(args):
-    """Asks for a request token, and says what came of it."""
+    """Requests a request token, and returns the result."""
     oauth = OAuth1Session(args["consumer"], callback_uri=args["callback"], **client_arguments(args, args["placement"]))
     oauth.trust_env = False
     try:
@@ -105,7 +106,7 @@ def do_flow(args):
 
 
 def do_matrix(args):
-    """The workflow of the documentation, then the requests, all by OAuth1Session."""
+    """The workflow of the documentation, then the requests, all with OAuth1Session."""
     placement = {"header": "AUTH_HEADER", "query": "QUERY", "body": "BODY"}[args["placement"]]
     keywords = client_arguments(args, placement)
     result = {"token": args["token"], "secret": args["secret"]}

@@ -36,7 +36,7 @@ class Strategy(BaseStrategy):
 
 
 class Backend(BaseOAuth1):
-    """A backend for a provider, as the documentation has it."""
+    """A backend for a provider, as in the documentation."""
 
     name = "matrix"
 

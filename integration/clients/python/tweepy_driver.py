@@ -1,7 +1,7 @@
-"""Drives tweepy, whose API is X's (Twitter's), at another host.
+"""Drives tweepy, a client of X's (Twitter's) API, against another host.
 
-tweepy takes the host as an attribute of its API. The scheme and the URLs of the three legs are in its code: a subclass
-says the URLs, and a session of requests says http where tweepy says https.
+The host is an attribute of tweepy's API. The scheme and the URLs of the three legs are in its code:
+a subclass replaces the URLs, and a session of requests replaces https with http.
 
 Argument: the matrix; see driver.py.
 """
@@ -29,7 +29,7 @@ class Session(requests.Session):
 
 
 class Raw(tweepy.parsers.Parser):
-    """Takes an answer that is not X's."""
+    """Accepts an answer that is not X's."""
 
     def parse(self, payload, *args, **kwargs):
         return payload

@@ -1,5 +1,5 @@
-"""Drives python-twitter, whose API is X's (Twitter's), at another server: it takes the URLs of its API. All its methods
-send by _RequestUrl, and make something of X's answer then; here the answer is not X's.
+"""Drives python-twitter, a client of X's (Twitter's) API, against another server, whose URLs are its
+options. All its methods send with _RequestUrl and then read X's answer; here the answer is not X's.
 
 Argument: the matrix; see driver.py.
 """

@@ -1,4 +1,5 @@
-"""Drives Twython, whose API is X's (Twitter's), at another server: its URLs are attributes of its object.
+"""Drives Twython, a client of X's (Twitter's) API, against another server: its URLs are attributes of
+its object.
 
 Argument: the matrix; see driver.py.
 """

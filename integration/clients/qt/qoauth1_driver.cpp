@@ -1,5 +1,5 @@
-// Drives Qt's QOAuth1 as its documentation says. It talks with the Go test that runs it as the
-// Python drivers do: see ../python/driver.py.
+// Drives Qt's QOAuth1 as its documentation says. It talks with the Go test as the Python drivers
+// do: see ../python/driver.py.
 //
 // Build: g++ -fPIC qoauth1_driver.cpp $(pkg-config --cflags --libs Qt6NetworkAuth)
 
@@ -56,7 +56,7 @@ static void legs(QOAuth1 &oauth, QNetworkAccessManager &manager, const QJsonObje
         const auto answer = ask({{"ask", "authorize"},
                                  {"request_token", oauth.token()},
                                  {"url", QString::fromUtf8(url.toEncoded())}});
-        if (answer.contains("redirect")) { // the browser goes there
+        if (answer.contains("redirect")) { // the browser follows the redirect
             manager.get(QNetworkRequest(QUrl::fromEncoded(answer["redirect"].toString().toUtf8())));
         } else {
             oauth.continueGrantWithVerifier(answer["verifier"].toString());
@@ -82,7 +82,7 @@ static QNetworkReply *send(QOAuth1 &oauth, QNetworkAccessManager &manager, const
             form.insert(pair[0].toString(), pair[1].toString());
         return oauth.post(url, form);
     }
-    // What is no form is only signed by QOAuth1; the network manager sends it.
+    // QOAuth1 only signs a request without a form; the network manager sends it.
     QNetworkRequest request(url);
     if (kind == "multipart") {
         auto body = new QHttpMultiPart(QHttpMultiPart::FormDataType);
@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
     const auto args = QJsonDocument::fromJson(QByteArray(argc > 1 ? argv[1] : "")).object();
     QNetworkAccessManager manager;
     QOAuth1 oauth(args["consumer"].toString(), args["consumer_secret"].toString(), &manager);
-    if (args["method"].toString() == "PLAINTEXT") // else it is HMAC-SHA1
+    if (args["method"].toString() == "PLAINTEXT") // the default is HMAC-SHA1
         oauth.setSignatureMethod(QOAuth1::SignatureMethod::PlainText);
     if (args["callback"].toString().isEmpty()) {
         oauth.setTokenCredentials(args["token"].toString(), args["secret"].toString());

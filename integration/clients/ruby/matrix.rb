@@ -1,8 +1,7 @@
-# What the Ruby drivers share: how they talk with the Go test that runs them, and their way through
-# the matrix.
+# Shared by the Ruby drivers: the talk with the Go test, and the way through the matrix.
 #
-# A driver is started with one argument, a JSON object. It writes JSON objects to standard output, a
-# line each: {"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON;
+# A driver is started with one argument, a JSON object. It writes JSON objects to standard output,
+# one on a line: {"ask": WHAT, ...} waits for one line on standard input, the answer, also JSON;
 # {"result": ...} is the last.
 
 require 'json'
@@ -19,9 +18,9 @@ end
 # matrix takes the client through the three legs, unless it has a token, and has it send the
 # requests.
 #
-# A client is an object with the methods request_token(callback), which returns a key and what
-# confirms the callback; authorize_url; access_token(verifier), which returns a key and a secret;
-# with_token(key, secret); and send_case(request), which returns a Net::HTTPResponse.
+# A client is an object with these methods: request_token(callback) returns a key and the value that
+# confirms the callback; authorize_url; access_token(verifier) returns a key and a secret;
+# with_token(key, secret); send_case(request) returns a Net::HTTPResponse.
 def matrix(client, args)
   result = args.slice('token', 'secret')
   if args['callback'].empty?
@@ -41,17 +40,17 @@ def matrix(client, args)
   puts JSON.generate('result' => result)
 end
 
-# parameter is the value of a name in a query or a form.
+# parameter returns the value of a name in a query or a form.
 def parameter(query, name)
   URI.decode_www_form(query).to_h[name]
 end
 
-# content is the body of a request that is no form.
+# content returns the body of a request without a form.
 def content(request)
   request['body_file'].empty? ? request['body'] : File.binread(request['body_file'])
 end
 
-# parts are the parts of a multipart request, as Net::HTTP takes them.
+# parts returns the parts of a multipart request in Net::HTTP's form.
 def parts(request)
   files = request['files'].map do |field, name, type, text|
     [field, text, { filename: name, content_type: type }]

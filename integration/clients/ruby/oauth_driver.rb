@@ -5,12 +5,12 @@
 require_relative 'matrix'
 require_relative 'oauth_requests'
 
-# A Client is a consumer of the library, and the token that it has got.
+# A Client is a consumer of the library, and its token.
 class Client
   SCHEMES = { 'header' => :header, 'query' => :query_string, 'body' => :body }.freeze
 
   def initialize(args)
-    # The library takes the private key for the secret.
+    # The library expects the private key as the secret.
     secret = args['rsa_key'].empty? ? args['consumer_secret'] : args['rsa_key']
     @consumer = OAuth::Consumer.new(
       args['consumer'], secret,

@@ -1,4 +1,4 @@
-# Sends the requests of the matrix by the Ruby library oauth, as its README says.
+# Sends the requests of the matrix with the Ruby library oauth, as its README says.
 
 require 'oauth'
 require 'oauth/signature/plaintext'
@@ -14,8 +14,8 @@ def send_by(consumer, access_token, request)
   end
 end
 
-# send_multipart leaves the body to Net::HTTP, as the library makes none of this kind, and signs
-# that request.
+# send_multipart builds the body with Net::HTTP, because the library makes no multipart bodies, and
+# signs that request.
 def send_multipart(consumer, access_token, request)
   uri = URI(request['url'])
   post = Net::HTTP::Post.new(uri.request_uri)

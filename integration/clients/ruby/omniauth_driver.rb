@@ -1,5 +1,5 @@
 # Drives omniauth-oauth as a Rails application does: its strategy for OAuth 1.0a is a part of the
-# application's Rack stack. What it gets is an access token of the library oauth.
+# application's Rack stack. It gets an access token of the library oauth.
 #
 # Argument: see matrix.rb.
 
@@ -9,7 +9,7 @@ require_relative 'matrix'
 require_relative 'oauth_requests'
 
 OmniAuth.config.logger = Logger.new($stderr)
-OmniAuth.config.request_validation_phase = nil # Rails has one of its own, against forged logins
+OmniAuth.config.request_validation_phase = nil # Rails has its own protection against forged logins
 OmniAuth.config.on_failure = lambda do |env|
   raise env['omniauth.error'] || env['omniauth.error.type'].to_s
 end

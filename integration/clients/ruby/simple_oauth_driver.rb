@@ -1,4 +1,4 @@
-# Drives the Ruby library simple_oauth as its README says: it makes an Authorization header,
+# Drives the Ruby library simple_oauth as its README says: it makes an Authorization header, and
 # Net::HTTP sends the requests.
 #
 # Argument: see matrix.rb.
@@ -6,11 +6,11 @@
 require 'simple_oauth'
 require_relative 'matrix'
 
-# A Client signs with simple_oauth what Net::HTTP sends.
+# A Client signs requests with simple_oauth, and Net::HTTP sends them.
 class Client
   def initialize(args)
     @endpoints = args['endpoints']
-    # The library takes the private key for the secret.
+    # The library expects the private key as the secret.
     secret = args['rsa_key'].empty? ? args['consumer_secret'] : args['rsa_key']
     @options = {
       consumer_key: args['consumer'], consumer_secret: secret, signature_method: args['method']

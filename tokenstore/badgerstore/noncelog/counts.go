@@ -169,8 +169,8 @@ type segmentRecord struct {
 
 const openSegment = -1
 
-// missing compares the segments that were loaded with those of the state, and returns what is
-// missing. counts is nil if nothing is known of open ones.
+// missing compares the segments that were loaded with those of the state, and returns an error that
+// names the missing ones. counts is nil if the open segments' counts are not known.
 func missing(listed []segmentRecord, counts map[uint64]int64, loaded []*segment) error {
 	bySerial := make(map[uint64]*segment, len(loaded))
 	for _, s := range loaded {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 func editFile(t testing.TB, path string, f func(b []byte) []byte) {
@@ -36,8 +37,8 @@ func zeroPage(page int) func([]byte) []byte {
 	}
 }
 
-// TestNonceLogLosesNothingInSilence: whatever a bad disk or a person does to a file of the log, no
-// used nonce passes, and an ERROR says so where something is missing.
+// TestNonceLogLosesNothingInSilence: after any damage to a file of the log, no used nonce is
+// accepted, and an ERROR reports missing records.
 func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	t.Parallel()
 	const begin, early, all = 1_800_000_000, 400, segmentRecords + 2000
@@ -55,7 +56,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	older := crash(t, o.Path)
+	older := disktest.Crash(t, o.Path)
 	var workers sync.WaitGroup
 	for worker := range 4 {
 		workers.Go(func() {
@@ -68,11 +69,11 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	unsettled := crash(t, o.Path)
+	unsettled := disktest.Crash(t, o.Path)
 	if err := s.LookAfter(clock(), nil); err != nil {
 		t.Fatal(err)
 	}
-	killed := crash(t, o.Path)
+	killed := disktest.Crash(t, o.Path)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 		name string
 		from string
 		harm func(t *testing.T, dir string)
-		log  string // what the ERROR says; "" where nothing is lost
+		log  string // the text of the ERROR; "" if nothing is lost
 	}{
 		{"killed", killed, nil, ""},
 		{"killed before the full segment was on disk", unsettled, nil, ""},
@@ -145,12 +146,13 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 		}), "in a wrong place"},
 		{"killed, an older copy of the counts", killed, old(counts), "nothing counts segment"},
 		{"a segment of a version to come", closed, edit(second, func(b []byte) []byte {
-			h := encodeHeader(segmentVersion+1, binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:]))
+			h := encodeHeader(segmentVersion+1, binary.LittleEndian.Uint32(b[12:]),
+				binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:]))
 			return append(h[:], b[segmentHeader:]...)
 		}), "of a version that this program does not know: version 3, and it knows 1 to 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := crash(t, c.from)
+			dir := disktest.Crash(t, c.from)
 			if c.harm != nil {
 				c.harm(t, dir)
 			}
@@ -192,7 +194,7 @@ func TestNonceLogLosesNothingInSilence(t *testing.T) {
 	}
 }
 
-// Where files can't be mapped the counts are written, and say the same.
+// Counts that are written, because files can't be mapped, have the same numbers.
 func TestNonceCountsThatAreWritten(t *testing.T) {
 	for _, mapped := range []bool{true, false} {
 		dir := t.TempDir()

@@ -1,9 +1,9 @@
 // Package noncelog remembers used nonces: in memory, where each is looked up, and in an append log,
-// which memory is restored from. A commit of a database for each nonce costs twenty times as much.
+// from which memory is restored. A database commit for each nonce would cost twenty times as much.
 //
-// It knows the Nonce and the errors of package tokenstore, and package record, as which its state
-// is written. It must not import Badger or Caddy: the store gives it a directory, a secret, and a
-// Keeper for the one small record that must be durable beside the log.
+// It imports package tokenstore for the Nonce and the errors, and package record, which encodes its
+// state. It must not import Badger or Caddy: the store gives it a directory, a secret, and a Keeper
+// for the one small record that must be durable beside the log.
 //
 //	log.go        Open, Use, Maintain, Close: the way of a nonce, and what is forgotten when
 //	set.go        the nonces in memory, and how many each consumer and token has

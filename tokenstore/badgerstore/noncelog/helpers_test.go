@@ -2,7 +2,6 @@ package noncelog
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,8 +34,8 @@ func (k fileKeeper) Save(state []byte) error {
 
 func (k fileKeeper) Usable() error { return nil }
 
-// testOptions are Options with the defaults of a store. Below the path are the log, in "nonces",
-// and then the state, so that a copy has no older state than its log.
+// testOptions are Options with the defaults of a store. The path holds the log, in "nonces", and
+// then the state, so that a copy never has a state older than its log.
 type testOptions struct {
 	Path      string
 	Sync      bool
@@ -47,7 +46,7 @@ type testOptions struct {
 	afterSync func(string) error
 }
 
-// openAlone opens a log that nobody maintains.
+// openAlone opens a log without a goroutine that maintains it.
 func openAlone(o testOptions) (*Log, error) {
 	if o.MaxNonces == 0 {
 		o.MaxNonces = 1_000_000
@@ -103,7 +102,7 @@ func openTest(t testing.TB, o testOptions) *testLog {
 
 func (s *testLog) use(n tokenstore.Nonce) error { return s.Use(&n) }
 
-// kill ends what runs, and reports whether it was not ended before.
+// kill ends the goroutines of the log, and reports whether they were running.
 func (s *testLog) kill() bool {
 	if isClosed(s.stop) {
 		return false
@@ -113,7 +112,7 @@ func (s *testLog) kill() bool {
 	return true
 }
 
-// Close closes the log, unless that was done.
+// Close closes the log, unless it is closed already.
 func (s *testLog) Close() error {
 	if !s.kill() {
 		return nil
@@ -126,30 +125,4 @@ const testWindow = 300
 func windowNonce(timestamp int64, value string) tokenstore.Nonce {
 	return tokenstore.Nonce{Consumer: "k", Timestamp: timestamp, Value: value,
 		Expires: time.Unix(timestamp+1+testWindow, 0)}
-}
-
-// crash copies the store as another process would find it now.
-func crash(t *testing.T, path string) string {
-	t.Helper()
-	for try := range 100 {
-		to := filepath.Join(t.TempDir(), fmt.Sprint("crashed", try))
-		err := os.CopyFS(to, os.DirFS(path))
-		if err == nil {
-			return to
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // Badger may remove a file that was listed
-			t.Fatal(err)
-		}
-	}
-	t.Fatal("the store never rests")
-	return ""
-}
-
-func segmentsOf(t *testing.T, path string) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(path, "nonces", "*"+segmentSuffix))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
 }

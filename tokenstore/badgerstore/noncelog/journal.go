@@ -89,7 +89,7 @@ func (j *journal) append(n loggedNonce, sync bool) error {
 // could not write.
 func (j *journal) usable() error {
 	if err := j.failed.Load(); err != nil {
-		return fmt.Errorf("the store must be opened again, since nonces could not be written: %w", *err)
+		return fmt.Errorf("the store must be opened again, because nonces could not be written: %w", *err)
 	}
 	return nil
 }

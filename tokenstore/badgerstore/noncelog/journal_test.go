@@ -15,11 +15,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
-// TestPowerCut opens what was synced of the nonce log when the power went, at a moment of many, in
-// a machine that was started again: whatever was accepted is refused, and a client whose clock is
-// right soon passes.
+// TestPowerCut opens the nonce log with the bytes that were synced when the power was cut, at a
+// random moment, on a machine with a new boot id. Every accepted nonce is refused, and a client
+// whose clock is right soon passes.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -43,16 +44,17 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	path := t.TempDir()
 	var (
 		mu     sync.Mutex
-		disk   = make(map[string][]byte) // of each segment, what was synced last
+		disk   = make(map[string][]byte) // the content of each segment at its last sync
 		cut    atomic.Bool
 		now    atomic.Int64
 		nonces []tokenstore.Nonce
 		all    sync.WaitGroup
 	)
 	now.Store(1_800_000_000)
-	s := openTest(t, testOptions{Path: path, Sync: sync_, bootID: "before", Clock: func() time.Time { return time.Unix(now.Load(), 0) },
+	s := openTest(t, testOptions{Path: path, Sync: sync_, bootID: "before",
+		Clock: func() time.Time { return time.Unix(now.Load(), 0) },
 		afterSync: func(path string) error {
-			mu.Lock() // before the file is read: of two syncs at once, the later one is kept
+			mu.Lock() // before the file is read, so that the later of two concurrent syncs is kept
 			defer mu.Unlock()
 			b, err := os.ReadFile(path)
 			if err == nil && !cut.Load() {
@@ -63,8 +65,8 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	for worker := range 4 {
 		all.Go(func() {
 			for i := 0; !cut.Load(); i++ {
-				// Clocks that are slow, right and fast, up to the window. Few are fast: each of
-				// those has all that came before it synced.
+				// The clients' clocks are slow, right and fast, up to the window. Few are fast,
+				// because each of those makes all earlier nonces be synced.
 				ahead := int64(i * 37 % testWindow)
 				if i%25 != 0 {
 					ahead = -ahead
@@ -72,14 +74,14 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 				n := windowNonce(now.Load()+ahead, fmt.Sprint(worker, " ", i))
 				err := s.use(n)
 				if errors.Is(err, tokenstore.ErrNonceForgotten) {
-					continue // the clock went on between its timestamp and its use, and the window is over
+					continue // the clock went on between the timestamp and its use, and the window has passed
 				}
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				mu.Lock()
-				if !cut.Load() { // else nobody got the answer
+				if !cut.Load() { // after the cut nobody gets the answer
 					nonces = append(nonces, n)
 				}
 				mu.Unlock()
@@ -112,10 +114,10 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	mu.Unlock()
 	all.Wait()
 
-	// The tokens database is synced at each commit, and what it says later forbids no less.
-	copied := crash(t, path)
+	// The tokens database is synced at each commit. Its later states refuse at least as much.
+	copied := disktest.Crash(t, path)
 	s.looking.Unlock()
-	for _, name := range segmentsOf(t, copied) {
+	for _, name := range disktest.Segments(t, copied) {
 		b, ok := disk[filepath.Base(name)]
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
@@ -126,7 +128,8 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 			}
 		}
 	}
-	again := openTest(t, testOptions{Path: copied, bootID: "after", Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
+	again := openTest(t, testOptions{Path: copied, bootID: "after",
+		Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
 	for _, n := range nonces {
 		err := again.use(n)
 		if !errors.Is(err, tokenstore.ErrNonceUsed) && !errors.Is(err, tokenstore.ErrNonceForgotten) {
@@ -137,7 +140,7 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	if sync_ {
 		later = now.Load() - testWindow
 	}
-	if jumps { // it may have happened while the clock was ahead
+	if jumps { // the cut may have come while the clock was ahead
 		later += 2 * (lead + ceilingSlack)
 	}
 	if err := again.use(windowNonce(later, "new")); err != nil {
@@ -145,9 +148,9 @@ func powerCut(t *testing.T, sync_, jumps bool, after time.Duration) {
 	}
 }
 
-// A clock that is a year ahead costs nothing later where no request was judged by it. Where
-// requests were, the next look at the log brings the ceiling back, and what was accepted until then
-// is refused after a power cut all the same.
+// A clock that is a year ahead has no later effect if no request was judged by it. If requests
+// were, the next look at the log lowers the ceiling, and the nonces accepted until then are still
+// refused after a power cut.
 func TestClockThatWasAYearAhead(t *testing.T) {
 	const year = 365 * 86400
 	for _, judged := range []bool{false, true} {
@@ -156,7 +159,7 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 			now.Store(1_800_000_000)
 			disk := make(map[string][]byte)
 			var mu sync.Mutex
-			// Nobody else looks after the log here, with a time that was read before the clock
+			// The log has no goroutine here that looks after it with a time from before the clock
 			// jumped.
 			open := func(o testOptions) *Log {
 				t.Helper()
@@ -210,20 +213,20 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 				t.Fatalf("without a request the ceiling became %d", c)
 			}
 			if judged {
-				use(windowNonce(now.Load(), "ahead")) // raises the ceiling
+				use(windowNonce(now.Load(), "ahead")) // this raises the ceiling
 				look()
 				use(windowNonce(now.Load()-1, "ahead, and below the ceiling"))
 			}
 			now.Add(bucketSeconds - year)
 			look()
 			use(windowNonce(now.Load(), "b"))
-			if !judged { // it would bring what came before it to disk
+			if !judged { // it would sync the earlier nonces
 				use(windowNonce(now.Load()+lead+1, "above the ceiling"))
 			}
 			look()
 
-			path := crash(t, o.Path)
-			for _, name := range segmentsOf(t, path) {
+			path := disktest.Crash(t, o.Path)
+			for _, name := range disktest.Segments(t, path) {
 				mu.Lock()
 				b := disk[filepath.Base(name)]
 				mu.Unlock()
@@ -250,8 +253,8 @@ func TestClockThatWasAYearAhead(t *testing.T) {
 	}
 }
 
-// A nonce that is on its way to the log while the ceiling is lowered below it is synced by itself:
-// it was not there yet when what is below the old ceiling was.
+// A nonce that is being written while the ceiling is lowered below it is synced by itself. It was
+// not in the log yet when the nonces below the old ceiling were synced.
 func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var synced atomic.Bool
@@ -271,7 +274,7 @@ func TestNonceOnItsWayWhileTheCeilingIsLowered(t *testing.T) {
 			t.Error(err)
 		}
 		if !synced.Swap(false) {
-			t.Error("the ceiling is lowered before what is below it is on disk")
+			t.Error("the ceiling is lowered before the nonces below it are on disk")
 		}
 	}}
 	if err := s.use(windowNonce(now.Unix()+lead+1, "n")); err != nil {
@@ -293,8 +296,8 @@ func (p slowPages) put(i int64, serial uint64, n loggedNonce) error {
 	return p.pages.put(i, serial, n)
 }
 
-// A power cut while the clock is ahead, and requests are judged by it, refuses all until then: the
-// log says until when, and what can be done.
+// After a power cut while the clock is ahead, and requests are judged by it, all requests up to
+// that time are refused. The log says until when, and what an operator can do.
 func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 	now := int64(1_800_000_000 + 86400)
 	core, logs := observer.New(zap.WarnLevel)
@@ -308,16 +311,16 @@ func TestPowerCutWhileTheClockIsAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	until := s.journal.ceiling.Load() + 1
-	o.Path, o.bootID = crash(t, o.Path), "two"
+	o.Path, o.bootID = disktest.Crash(t, o.Path), "two"
 	o.Clock = func() time.Time { return time.Unix(1_800_000_000, 0) }
 	openTest(t, o)
 	said := logs.FilterMessageSnippet("restore a backup").All()
 	if len(said) != 1 || !said[0].ContextMap()["before"].(time.Time).Equal(time.Unix(until, 0)) {
-		t.Errorf("logged %v, want the date %d and what can be done", logs.All(), until)
+		t.Errorf("logged %v, want the date %d and a remedy", logs.All(), until)
 	}
 }
 
-// Segments are given back when their nonces are forgotten, and a restart leaves none that is mostly
+// Segments are removed when their nonces are forgotten. A restart leaves no segment that is mostly
 // empty.
 func TestSegmentsAreGivenBack(t *testing.T) {
 	const n = 3*segmentRecords + 1000
@@ -342,7 +345,7 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := int64(0)
-	for _, name := range segmentsOf(t, path) {
+	for _, name := range disktest.Segments(t, path) {
 		i, err := os.Stat(name)
 		if err != nil {
 			t.Fatal(err)
@@ -360,9 +363,9 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 	}
 	now.Add(2*testWindow + bucketSeconds)
 	s.wake()
-	for deadline := time.Now().Add(time.Minute); len(segmentsOf(t, path)) > 1; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(disktest.Segments(t, path)) > 1; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("there are still %q", segmentsOf(t, path))
+			t.Fatalf("there are still %q", disktest.Segments(t, path))
 		}
 	}
 	if b := s.set.buckets(); len(b) > 0 {
@@ -378,7 +381,7 @@ func TestSegmentsAreGivenBack(t *testing.T) {
 	}
 }
 
-// After a sync that failed, the kernel may have dropped any pages.
+// After a failed sync, the kernel may have dropped any of the pages.
 func TestFailedSync(t *testing.T) {
 	s := openTest(t, testOptions{Sync: true})
 	broken := errors.New("broken disk")
@@ -392,8 +395,8 @@ func TestFailedSync(t *testing.T) {
 	s.journal.failed.Store(nil)
 }
 
-// TestStateAfterKill: a process that comes after one that was killed knows at once what that one
-// knew. Otherwise it would sync a while for nothing, and take a lock for every nonce.
+// TestStateAfterKill: after a kill, the next process has the state of the last one at once.
+// Otherwise it would sync needlessly for a while, and take a lock for every nonce.
 func TestStateAfterKill(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	o := testOptions{Path: t.TempDir(), Clock: func() time.Time { return now }, bootID: "same"}
@@ -408,15 +411,17 @@ func TestStateAfterKill(t *testing.T) {
 	if before.ceiling <= now.Unix() || before.window < testWindow {
 		t.Fatalf("state: %+v", before)
 	}
-	o.Path = crash(t, o.Path)
+	o.Path = disktest.Crash(t, o.Path)
 	n := openTest(t, o).Log
-	if n.floor.Load() != before.floor || n.journal.ceiling.Load() != before.ceiling || n.window.Load() != before.window {
-		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.journal.ceiling.Load(), n.window.Load(), before)
+	if n.floor.Load() != before.floor || n.journal.ceiling.Load() != before.ceiling ||
+		n.window.Load() != before.window {
+		t.Errorf("got floor %d, ceiling %d, window %d; want %+v", n.floor.Load(), n.journal.ceiling.Load(),
+			n.window.Load(), before)
 	}
 }
 
-// Whatever the clock does, and whenever the store looks after its log, is killed or closed, no
-// nonce is accepted twice while its timestamp is acceptable, nor when the window has become wider.
+// No nonce is accepted twice while its timestamp is acceptable, nor after the window was widened.
+// This holds for all jumps of the clock, all times of maintenance, and all kills and stops.
 func TestClockJumpsAndRestarts(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -425,7 +430,8 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 			var now atomic.Int64
 			now.Store(1_800_000_000)
 			window := int64(testWindow)
-			o := testOptions{Path: t.TempDir(), bootID: "same", Sync: seed == 3, Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
+			o := testOptions{Path: t.TempDir(), bootID: "same", Sync: seed == 3,
+				Clock: func() time.Time { return time.Unix(now.Load(), 0) }}
 			s := openTest(t, o)
 			var accepted []tokenstore.Nonce
 			passed, forgotten, boots := 0, 0, 0
@@ -442,8 +448,8 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 				case 6, 7:
 					window = testWindow * (1 + random.Int64N(3))
 				case 8:
-					// kill -9: nothing says that it ended. Half of the time the machine is started
-					// again, too.
+					// kill -9: nothing records the end of the process. Half of the time the machine
+					// is restarted, too.
 					s.kill()
 					if err := errors.Join(s.journal.active.Load().pages.close(), s.journal.counts.close()); err != nil {
 						t.Fatal(err)
@@ -477,10 +483,12 @@ func TestClockJumpsAndRestarts(t *testing.T) {
 					case errors.Is(err, tokenstore.ErrNonceForgotten):
 						forgotten++
 					case !errors.Is(err, tokenstore.ErrNonceUsed):
-						t.Fatalf("step %d: timestamp %d, clock %d: got %v, want used or forgotten", step, n.Timestamp, now.Load(), err)
+						t.Fatalf("step %d: timestamp %d, clock %d: got %v, want used or forgotten", step, n.Timestamp,
+							now.Load(), err)
 					}
 				}
-				n := tokenstore.Nonce{Consumer: "k", Timestamp: now.Load() + random.Int64N(2*window+1) - window, Value: fmt.Sprint(step)}
+				n := tokenstore.Nonce{Consumer: "k", Timestamp: now.Load() + random.Int64N(2*window+1) - window,
+					Value: fmt.Sprint(step)}
 				switch err := use(n); {
 				case err == nil:
 					accepted = append(accepted, n)

@@ -45,7 +45,7 @@ type Options struct {
 	// State keeps the log's state, which Open needs.
 	State Keeper
 	// MaxNonces is how many live nonces one consumer may have. One of its tokens may have as many
-	// as are still free: half of them alone, a third each of two that are greedy.
+	// as are still free: one greedy token gets half of them, and two get a third each.
 	MaxNonces int
 	// Sync makes an accepted nonce survive a power cut too, at the price of an fsync for each batch
 	// of requests. Without Sync, requests from before the power cut are refused after it.
@@ -92,7 +92,7 @@ type Log struct {
 	floor, window atomic.Int64
 	stateLock     sync.Mutex
 	state         logState
-	// lowered is the ceiling to be while the state's is being lowered; else none.
+	// lowered is the new ceiling while the state's is being lowered; otherwise none.
 	lowered int64
 
 	nudge   chan struct{}
@@ -306,7 +306,8 @@ func (l *Log) lowerCeiling(now time.Time) error {
 }
 
 // forget drops the buckets that have expired, the oldest first, up to the first that is still
-// needed: everything below the floor is forgotten. The floor is on disk before a bucket is dropped.
+// needed, because all nonces below the floor are forgotten. The floor is on disk before a bucket is
+// dropped.
 func (l *Log) forget(now time.Time, stop <-chan struct{}) error {
 	expires := l.set.buckets()
 	var over []int32
@@ -343,7 +344,7 @@ func (l *Log) Close() error {
 		return err
 	}
 	if l.keeper.Usable() != nil {
-		return nil // reported earlier; and so the end is not clean
+		return nil // the error was reported earlier, and the end is not clean
 	}
 	err := l.change(func(s *logState) { s.clean, s.counts, s.segments = true, 0, l.journal.list() })
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
@@ -37,7 +38,7 @@ func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
 	if err := use("other", 0, now.Unix()); err != nil {
 		t.Errorf("another consumer: %v", err)
 	}
-	// What expires makes room, and only that.
+	// Only expired nonces make room.
 	if err := s.LookAfter(now.Add(390*time.Second), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +56,9 @@ func TestNoncesOfOneConsumerAreLimited(t *testing.T) {
 	}
 }
 
-// TestClockThatJumps: forth, so that all is forgotten, and back, so that it would be in the window
-// again. Nothing is new again, in memory, after a crash and after a clean stop; and what comes
-// before the clock is where it was is refused, new or not.
+// TestClockThatJumps: the clock jumps forward, so that all nonces are forgotten, and back, so that
+// they would be in the window again. No nonce is accepted again, in memory, after a crash or after
+// a clean stop. Until the clock is where it was, all nonces are refused, new or not.
 func TestClockThatJumps(t *testing.T) {
 	const begin, jump = 1_800_000_000, 3600
 	now := int64(begin)
@@ -91,7 +92,7 @@ func TestClockThatJumps(t *testing.T) {
 	for _, how := range []string{"in memory", "after a crash", "after a clean stop"} {
 		switch how {
 		case "after a crash":
-			o.Path = crash(t, o.Path)
+			o.Path = disktest.Crash(t, o.Path)
 			s = openTest(t, o)
 		case "after a clean stop":
 			if err := s.Close(); err != nil {
@@ -101,14 +102,16 @@ func TestClockThatJumps(t *testing.T) {
 		}
 		for _, n := range used {
 			if err := s.use(n); !errors.Is(err, tokenstore.ErrNonceForgotten) {
-				t.Fatalf("%s: timestamp %+d: got %v, want %v", how, n.Timestamp-begin, err, tokenstore.ErrNonceForgotten)
+				t.Fatalf("%s: timestamp %+d: got %v, want %v", how, n.Timestamp-begin, err,
+					tokenstore.ErrNonceForgotten)
 			}
 		}
 		if err := s.use(windowNonce(begin, "new")); !errors.Is(err, tokenstore.ErrNonceForgotten) {
-			t.Errorf("%s: a new one that can't be told from a forgotten one: got %v, want %v", how, err, tokenstore.ErrNonceForgotten)
+			t.Errorf("%s: a new one that can't be told from a forgotten one: got %v, want %v", how, err,
+				tokenstore.ErrNonceForgotten)
 		}
 	}
-	// Refused is what the timestamps that were forgotten reach to, and nothing later.
+	// Nonces are refused up to the end of the forgotten timestamps, and no further.
 	if err := s.use(windowNonce(begin+testWindow+bucketSeconds, "new")); err != nil {
 		t.Errorf("a new one behind all that was forgotten: %v", err)
 	}
@@ -133,8 +136,8 @@ func TestNonceDigestHasNoAmbiguity(t *testing.T) {
 	}
 }
 
-// A bucket is forgotten when all its timestamps are over, so that a client whose timestamp is
-// acceptable is not refused because of others whose were older.
+// A bucket is forgotten when all its timestamps have expired. So a client with an acceptable
+// timestamp is not refused because of others with older ones.
 func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	const begin = 1_800_000_000 / bucketSeconds * bucketSeconds
 	const last = bucketSeconds - 1 // of a bucket
@@ -143,7 +146,8 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	clock := func() time.Time { return time.Unix(now.Load(), 0) }
 	s := openTest(t, testOptions{Clock: clock})
 	use := func(value string, timestamp, window int64) error {
-		return s.use(tokenstore.Nonce{Consumer: "k", Value: value, Timestamp: timestamp, Expires: time.Unix(timestamp+1+window, 0)})
+		return s.use(tokenstore.Nonce{Consumer: "k", Value: value, Timestamp: timestamp,
+			Expires: time.Unix(timestamp+1+window, 0)})
 	}
 	after := func(seconds int64, value string, timestamp int64, want error) {
 		t.Helper()
@@ -163,13 +167,12 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	after(300+last, "first", begin, tokenstore.ErrNonceUsed)
 	after(300+last+1, "too late", begin+last, tokenstore.ErrNonceForgotten)
 
-	// The window became narrower meanwhile: the bucket stays for as long as the first of the two
-	// needs it.
+	// The window was narrowed in between. The bucket stays for as long as the first nonce needs it.
 	const later = 10 * bucketSeconds
 	if err := use("wide", begin+later, 600); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 5000 { // some of them are where "wide" is
+	for i := range 5000 { // some of them are in the shard of "wide"
 		if err := use(fmt.Sprint("narrow ", i), begin+later, 10); err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +181,7 @@ func TestNonceForgottenNotBeforeItsTime(t *testing.T) {
 	after(later+600+last+1, "wide", begin+later, tokenstore.ErrNonceForgotten)
 }
 
-// TestForgettingRests: requests wait for a little of it at the most, in memory and on disk.
+// TestForgettingRests: forgetting, in memory and on disk, never holds up a request for long.
 func TestForgettingRests(t *testing.T) {
 	const consumer = 7
 	s := newSet(math.MaxInt)
@@ -236,7 +239,7 @@ func TestForgettingRests(t *testing.T) {
 	}
 }
 
-// TestShareOfATokenIsKept: what a token has used counts after the store was opened again, too.
+// TestShareOfATokenIsKept: the nonces of a token still count after the store is opened again.
 func TestShareOfATokenIsKept(t *testing.T) {
 	const limit = 20
 	now := time.Unix(1_800_000_000, 0)
@@ -252,7 +255,7 @@ func TestShareOfATokenIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	o.Path = crash(t, o.Path)
+	o.Path = disktest.Crash(t, o.Path)
 	for _, how := range []string{"after kill -9", "after a clean stop"} {
 		s, err := open(o)
 		if err != nil {
@@ -284,7 +287,7 @@ func TestTokenIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	if alike > 40 { // 12 are to be expected
+	if alike > 40 { // 12 are expected
 		t.Errorf("%d of 20,000 are like another one", alike)
 	}
 }

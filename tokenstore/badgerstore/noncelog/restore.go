@@ -15,7 +15,7 @@ import (
 // few milliseconds.
 const manyNonces = 500_000
 
-// restore loads the log, and decides what an end that was not clean may have cost:
+// restore loads the log, and decides what an unclean end may have lost:
 //
 //   - The process ended, the machine did not (its boot id is the same): nothing. The kernel has
 //     everything.
@@ -71,7 +71,7 @@ func (l *Log) restore(o Options) error {
 		}
 		state.floor = max(state.floor, state.ceiling, now+state.window, bucketEnd(found.newest)) + 1
 		l.set = newSet(0)
-		o.Logger.Error("requests with timestamps before this are refused, since used nonces can't be read",
+		o.Logger.Error("requests with timestamps before this are refused, because used nonces can't be read",
 			zap.Time("before", time.Unix(state.floor, 0)), zap.Error(damage))
 	}
 	inherited := l.journal.sealed
@@ -107,18 +107,19 @@ func (l *Log) restore(o Options) error {
 func warnOfPowerCut(logger *zap.Logger, floor, now int64) {
 	before := zap.Time("before", time.Unix(floor, 0))
 	if floor <= now+lead+ceilingSlack {
-		logger.Warn("the machine stopped and could not say so: "+
+		logger.Warn("the machine stopped without a clean end: "+
 			"requests with timestamps before it are refused", before)
 		return
 	}
-	logger.Warn("the machine stopped while its clock was ahead of what it is now, and requests were "+
+	logger.Warn("the machine stopped while its clock was ahead of the present time, and requests were "+
 		"judged by that: all requests with timestamps before the date are refused. If the clock is "+
 		"right now, and that is too long, stop the server, restore a backup of the store from before "+
 		"the clock was wrong, and start the server a timestamp window later",
 		before, zap.Duration("for", time.Duration(floor-now)*time.Second))
 }
 
-// lost returns what is missing in the journal, by the state and the counts.
+// lost compares the journal with the state and the counts, and returns an error if records are
+// missing.
 func (l *Log) lost(state logState, boot string) error {
 	for _, r := range state.segments {
 		l.journal.serial = max(l.journal.serial, r.serial+1)

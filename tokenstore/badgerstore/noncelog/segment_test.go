@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// segmentBytes is a segment of three records in four places: the second one was not finished.
+// segmentBytes is a segment of three records in four places: the second record was not finished.
 func segmentBytes(serial, key uint64) []byte {
 	h := encodeHeader(segmentVersion, 4, serial, key)
 	b := append(h[:], make([]byte, 4*recordSize)...)
@@ -71,22 +71,24 @@ func TestDecodeSegment(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var digests []byte
 			info, err := decodeSegment(c.b, 5, 6, func(n loggedNonce) { digests = append(digests, n.digest[0]) })
-			if !errors.Is(err, c.err) || info.taken != c.taken || info.records != len(digests) || !slices.Equal(digests, c.digests) {
-				t.Errorf("got %v, %d taken, %v; want %v, %d taken, %v", digests, info.taken, err, c.digests, c.taken, c.err)
+			if !errors.Is(err, c.err) || info.taken != c.taken || info.records != len(digests) ||
+				!slices.Equal(digests, c.digests) {
+				t.Errorf("got %v, %d taken, %v; want %v, %d taken, %v", digests, info.taken, err, c.digests, c.taken,
+					c.err)
 			}
 		})
 	}
 }
 
-// FuzzDecodeSegment: a file with any content is read without harm, and each record that is read is
-// the one that would be written.
+// FuzzDecodeSegment: a file with any content is read safely, and each record that is read equals
+// the record that would be written.
 func FuzzDecodeSegment(f *testing.F) {
 	f.Add(segmentBytes(5, 6), true)
 	f.Add(segmentBytes(5, 6)[:100], false)
 	f.Add([]byte{}, true)
 	f.Fuzz(func(t *testing.T, b []byte, repair bool) {
 		if len(b) > 8 && b[8] == 1 {
-			return // what is read is not what would be written today
+			return // these records have another form today
 		}
 		if len(b) >= segmentHeader && repair {
 			h := encodeHeader(segmentVersion, uint32(len(b)-segmentHeader)/recordSize, 5, 6)
@@ -96,9 +98,9 @@ func FuzzDecodeSegment(f *testing.F) {
 		info, err := decodeSegment(b, 5, 6, func(n loggedNonce) {
 			records++
 			var r [recordSize]byte
-			for places := int64(len(b)-segmentHeader) / recordSize; ; place++ { // they come in the order of their places
+			for places := int64(len(b)-segmentHeader) / recordSize; ; place++ { // records come in the order of their places
 				if place == places {
-					t.Fatalf("%+v is not what the bytes say", n)
+					t.Fatalf("%+v differs from the bytes", n)
 				}
 				binary.LittleEndian.PutUint32(r[recordSize-4:], encodeNonce(r[:], place, 5, n))
 				if bytes.Equal(r[:], b[segmentHeader+place*recordSize:][:recordSize]) {
@@ -107,13 +109,14 @@ func FuzzDecodeSegment(f *testing.F) {
 				}
 			}
 		})
-		if records > info.taken || err == nil && info.taken > info.capacity || err == nil && len(b) < segmentHeader+info.capacity*recordSize {
+		if records > info.taken || err == nil && info.taken > info.capacity || err == nil && len(b) < segmentHeader+
+			info.capacity*recordSize {
 			t.Errorf("%d records, %d taken of %d, in %d bytes (%v)", records, info.taken, info.capacity, len(b), err)
 		}
 	})
 }
 
-// Both ways to write a segment leave the same bytes.
+// Both kinds of pages write the same bytes.
 func TestPagesAreAlike(t *testing.T) {
 	n := loggedNonce{digest: digest{1, 2, 3}, consumer: 4, token: 8, timestamp: 5, expires: 6}
 	var files [2][]byte
@@ -139,8 +142,8 @@ func TestPagesAreAlike(t *testing.T) {
 	}
 }
 
-// A record of version 1 knows a minute only. With buckets of any width it is found where its nonce
-// would be looked for, and kept for as long as it was.
+// The timestamp in a record of version 1 is a minute. With buckets of any width, the nonce is found
+// where it is looked up, and kept for as long as before.
 func TestNoncesOfVersion1(t *testing.T) {
 	const bucket, window = 30_000_000, 300
 	stored := loggedNonce{expires: uint32(bucket*v1BucketWidth + v1BucketWidth - 1 + window)}
@@ -152,7 +155,8 @@ func TestNoncesOfVersion1(t *testing.T) {
 		})
 		for timestamp := int64(bucket * v1BucketWidth); timestamp < (bucket+1)*v1BucketWidth; timestamp++ {
 			if kept[timestamp/width] < timestamp+window {
-				t.Errorf("width %d: timestamp %d is kept until %d, want %d", width, timestamp, kept[timestamp/width], timestamp+window)
+				t.Errorf("width %d: timestamp %d is kept until %d, want %d", width, timestamp, kept[timestamp/width],
+					timestamp+window)
 			}
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// TestNonceSet: nonces of several buckets come, come again and are dropped in any order. The set
-// has what a map would have, and counts the nonces of each consumer.
+// TestNonceSet: nonces of several buckets are added, repeated and dropped in any order. The set has
+// the same content as a map, and counts the nonces of each consumer.
 func TestNonceSet(t *testing.T) {
 	const buckets, consumers = 4, 3
 	random := rand.New(rand.NewPCG(1, 2))
@@ -81,8 +81,8 @@ func TestNonceSet(t *testing.T) {
 	}
 }
 
-// TestShareOfAToken: a token may have as many nonces as are free for its consumer; what is
-// forgotten frees both.
+// TestShareOfAToken: a token may have as many nonces as its consumer has left. Forgotten nonces
+// give back both.
 func TestShareOfAToken(t *testing.T) {
 	const limit = 120
 	for tokens, want := range map[int]int{1: 60, 2: 40, 3: 30, 5: 20} {
@@ -119,7 +119,7 @@ func TestShareOfAToken(t *testing.T) {
 			t.Errorf("beside %d greedy tokens: %v", tokens, err)
 		}
 		s.drop(2)
-		for range limit - tokens*want { // a request without a token is the consumer's own
+		for range limit - tokens*want { // a request without a token counts for the consumer itself
 			if err := use(0, 2); err != nil {
 				t.Fatal(err)
 			}

@@ -22,8 +22,8 @@ func stateWithChecksum(body []byte) []byte {
 	return binary.BigEndian.AppendUint32(body, crc32.Checksum(body, castagnoli))
 }
 
-// TestGoldenStates: what any program wrote is read, and what this one writes are the same bytes as
-// before.
+// TestGoldenStates: the states of every program are read, and this program still writes the same
+// bytes.
 func TestGoldenStates(t *testing.T) {
 	earlier := someState()
 	earlier.counts, earlier.segments = 0, nil
@@ -71,8 +71,8 @@ func TestStatesOfOtherPrograms(t *testing.T) {
 	}
 }
 
-// FuzzState gives the decoder bytes that pass the checksum: it refuses them or reads a state, which
-// is written and read again alike.
+// FuzzState gives the decoder bytes that pass the checksum. It refuses the bytes or reads a state;
+// a state that was read is the same after it is written and read again.
 func FuzzState(f *testing.F) {
 	early := logState{floor: none, ceiling: 1_800_000_000, window: 301, boot: "b", clean: true}
 	for _, s := range []logState{someState(), early, {}} {

@@ -29,7 +29,6 @@ type Node struct {
 	place   Place
 	port    int
 	bus     int // of a Cluster's server
-	config  []string
 	env     []string
 
 	mu      sync.Mutex

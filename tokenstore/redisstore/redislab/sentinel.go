@@ -32,6 +32,10 @@ func Sentinel(t testing.TB, o Options) *Lab {
 		n := l.add(t, "sentinel", len(l.Nodes)+i)
 		l.launch(t, n, func() []string { return append(l.common(n), l.watch()...) })
 	}
+	for _, s := range l.Sentinels { // they look once in ten seconds by default
+		s.Must(t, "SENTINEL", "DEBUG", "INFO-PERIOD", "500", "PUBLISH-PERIOD", "500", "ASK-PERIOD", "300",
+			"DEFAULT-FAILOVER-TIMEOUT", "6000", "SLAVE-RECONF-TIMEOUT", "3000")
+	}
 	l.Settle(t)
 	return l
 }

@@ -1,8 +1,8 @@
--- Makes a pending ceiling effective, if the epoch is still the same.
+-- Makes a pending ceiling effective, if the term is still the same.
 --
--- KEYS: the slice's state. ARGV: epoch; ceiling. Returns 1, or 0 in another epoch.
-local s = redis.call('HMGET', KEYS[1], 'id', 'ceiling')
-if s[1] ~= ARGV[1] or epoch() ~= ARGV[1] then
+-- KEYS: the slice's state. ARGV: term; ceiling. Returns 1, or 0 in another term.
+local s = redis.call('HMGET', KEYS[1], 'id', 'ceiling', 'term')
+if s[3] ~= ARGV[1] or s[1] ~= epoch() then
   return 0
 end
 if tonumber(s[2]) < tonumber(ARGV[2]) then

@@ -2,18 +2,22 @@
 -- writes must be on the replicas before confirm.lua makes the ceiling effective.
 --
 -- KEYS: the slice's state. ARGV: lead, skew, in seconds.
--- Returns {epoch, pending ceiling, floor, now}.
+-- Returns {epoch, term, pending ceiling, floor, now}. The term differs from all others, also after a
+-- FLUSHALL, which does not begin a new epoch.
 local id = epoch()
 local now = seconds()
 local lead, skew = tonumber(ARGV[1]), tonumber(ARGV[2])
-local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'ceiling', 'pending')
+local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'ceiling', 'pending', 'term')
 local floor, ceiling = tonumber(s[2]) or 0, tonumber(s[3]) or 0
 local pending = tonumber(s[4]) or 0
+local term = s[5]
 if s[1] ~= id then
   floor = math.max(floor, ceiling, pending, now + lead + skew)
   ceiling = floor
-  redis.call('HSET', KEYS[1], 'id', id, 'floor', floor, 'ceiling', ceiling)
+  local time = redis.call('TIME')
+  term = id .. '.' .. time[1] .. '.' .. time[2]
+  redis.call('HSET', KEYS[1], 'id', id, 'term', term, 'floor', floor, 'ceiling', ceiling)
 end
 pending = math.max(pending, ceiling, now + lead)
 redis.call('HSET', KEYS[1], 'pending', pending)
-return {id, pending, floor, now}
+return {id, term, pending, floor, now}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBatcherYields: on a busy processor, callers that come back together are written together, and
-// one that is alone waits for its own write only.
+// TestBatcherYields: on a busy processor, callers that return together are written together. A
+// caller that is alone waits only for its own write.
 func TestBatcherYields(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const write, calls = time.Millisecond, 10

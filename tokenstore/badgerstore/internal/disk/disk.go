@@ -1,5 +1,5 @@
-// Package disk is what a store that keeps files needs of a file system: room that is left, and
-// names that are durable.
+// Package disk has the file system functions of a store that keeps files: free space, and durable
+// names.
 package disk
 
 import (
@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// HasRoom returns an error, which is syscall.ENOSPC, where less than reserve is free below dir.
+// HasRoom returns an error, which is syscall.ENOSPC, if less than reserve is free below dir.
 func HasRoom(dir string, reserve uint64) error {
 	free, err := Free(dir)
 	if err != nil {
@@ -24,12 +24,12 @@ func HasRoom(dir string, reserve uint64) error {
 	return nil
 }
 
-// MakeDir makes the directory, and those above it that are not there, for their owner alone. It
-// calls sync with each directory that holds the name of a new one.
+// MakeDir makes the directory and its missing parents, readable for their owner alone. It calls
+// sync with each directory that holds the name of a new one.
 func MakeDir(dir string, sync func(string) error) error {
 	parent := filepath.Dir(dir)
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || parent == dir {
-		return os.MkdirAll(dir, 0o700) // says what is wrong
+		return os.MkdirAll(dir, 0o700) // its error tells the reason
 	}
 	if err := MakeDir(parent, sync); err != nil {
 		return err
@@ -44,14 +44,14 @@ func MakeDir(dir string, sync func(string) error) error {
 func SyncDir(dir string) error {
 	f, err := os.Open(filepath.Clean(dir))
 	if errors.Is(err, os.ErrPermission) {
-		return nil // one above the store, where this process may make names but not read them
+		return nil // a parent of the store, in which this process may make names but not read them
 	}
 	if err != nil {
 		return err
 	}
 	err = f.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, os.ErrPermission) {
-		err = nil // a file system, or Windows, where a directory can't be synced
+		err = nil // some file systems, and Windows, can't sync a directory
 	}
 	return errors.Join(err, f.Close())
 }

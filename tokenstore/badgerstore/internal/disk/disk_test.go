@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The names of directories are on disk as well, or a power cut would take the store with them.
+// The names of new directories are synced, too. Otherwise a power cut would remove the store with
+// them.
 func TestMakeDirectorySyncsWhatHoldsItsName(t *testing.T) {
 	base := t.TempDir()
 	for _, c := range []struct {

@@ -6,5 +6,6 @@ import (
 	"math"
 )
 
-// Free is not known here: a full disk ends the process.
+// Free returns no limit, because these systems have no common call for it. A full disk ends the
+// process.
 func Free(string) (uint64, error) { return math.MaxUint64, nil }

@@ -1,0 +1,230 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
+)
+
+// nonceAt is a nonce that is remembered for a span of seconds.
+func nonceAt(timestamp int64, token, value string, span int64) tokenstore.Nonce {
+	return tokenstore.Nonce{
+		Consumer: "consumer", Token: token, Timestamp: timestamp, Value: value,
+		Expires: time.Unix(timestamp+span, 0),
+	}
+}
+
+// quickOptions are those of a store that gives up soon.
+func quickOptions(lab *redislab.Lab, replicas int) Options {
+	o := testOptions(lab, replicas)
+	o.Timeout = time.Second
+	return o
+}
+
+func isLater(err error) bool {
+	var later *tokenstore.LaterError
+	return errors.As(err, &later)
+}
+
+// usable waits until a nonce of now is accepted, and returns how long it took.
+func usable(t *testing.T, s *Store, token string) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for i := 0; ; i++ {
+		err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix(), token, "probe"+strconv.FormatInt(time.Now().UnixNano(), 36), 300))
+		if err == nil {
+			return time.Since(begin)
+		}
+		if errors.Is(err, tokenstore.ErrNonceUsed) || time.Since(begin) > 40*time.Second {
+			t.Fatalf("after %v: %v", time.Since(begin), err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// TestNoNonceTwice: whatever the servers lose, no nonce that was accepted is accepted again, and
+// clients whose clocks are right pass again within ten seconds after the servers are back.
+func TestNoNonceTwice(t *testing.T) {
+	promote := func(t *testing.T, lab *redislab.Lab, how string) {
+		t.Helper()
+		for _, n := range lab.Replicas() {
+			if err := n.Promote(how); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		lab      func(testing.TB, redislab.Options) *redislab.Lab
+		replicas int
+		before   func(t *testing.T, lab *redislab.Lab) []byte
+		fault    func(t *testing.T, lab *redislab.Lab, dump []byte)
+	}{
+		{"FLUSHALL", redislab.Single, 0, nil, func(t *testing.T, lab *redislab.Lab, _ []byte) { lab.FlushAll(t) }},
+		{"a server that is started empty", redislab.Single, 0, nil, func(t *testing.T, lab *redislab.Lab, _ []byte) {
+			lab.Nodes[0].Kill()
+			lab.Nodes[0].StartEmpty(t)
+		}},
+		{"a server that is started from an older dump", redislab.Single, 0,
+			func(t *testing.T, lab *redislab.Lab) []byte { return lab.Nodes[0].Dump(t) },
+			func(t *testing.T, lab *redislab.Lab, dump []byte) {
+				lab.Nodes[0].Kill()
+				lab.Nodes[0].StartFrom(t, dump)
+			}},
+		{"a failover by hand", redislab.Cluster, 1, nil, func(t *testing.T, lab *redislab.Lab, _ []byte) { promote(t, lab, "") }},
+		{"a failover without the masters", redislab.Cluster, 1, nil, func(t *testing.T, lab *redislab.Lab, _ []byte) { promote(t, lab, "TAKEOVER") }},
+		{"masters that are killed", redislab.Cluster, 1, nil, func(t *testing.T, lab *redislab.Lab, _ []byte) {
+			n := lab.Masters()[0]
+			n.Kill()
+			time.Sleep(5 * time.Second)
+			n.Start(t)
+		}},
+		{"masters that are frozen, and wake up", redislab.Cluster, 1, nil, func(t *testing.T, lab *redislab.Lab, _ []byte) {
+			n := lab.Masters()[0]
+			n.Stop(t)
+			time.AfterFunc(5*time.Second, func() { n.Continue(t) })
+		}},
+		{"a Cluster that is flushed", redislab.Cluster, 1, nil, func(t *testing.T, lab *redislab.Lab, _ []byte) { lab.FlushAll(t) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			lab := c.lab(t, redislab.Options{})
+			o := quickOptions(lab, c.replicas)
+			a, b := openTest(t, o), openTest(t, o)
+			awaitReady(t, a)
+			var dump []byte
+			if c.before != nil {
+				dump = c.before(t, lab)
+			}
+			// Tokens of many slices, clients whose clocks are right, slow, and 100 seconds ahead.
+			var accepted []tokenstore.Nonce
+			for i := range 300 {
+				for _, off := range []int64{0, -1, -60, 1, 2, 100} {
+					n := nonceAt(time.Now().Unix()+off, "token"+strconv.Itoa(i), "n", 300)
+					err := a.UseNonce(t.Context(), n)
+					if isLater(err) && off < 0 {
+						continue // below the floor
+					}
+					if err != nil {
+						t.Fatalf("timestamp %+d: %v", off, err)
+					}
+					accepted = append(accepted, n)
+				}
+			}
+			c.fault(t, lab, dump)
+			again := func(s *Store) {
+				t.Helper()
+				for _, n := range accepted {
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+					err := s.UseNonce(ctx, n)
+					cancel()
+					if err == nil {
+						t.Fatalf("accepted again: %+v, %d seconds ahead now", n, n.Timestamp-time.Now().Unix())
+					}
+				}
+			}
+			if c.replicas == 0 { // else all of them would wait for servers that don't answer
+				again(b)
+			}
+			for i := range 300 {
+				if took := usable(t, b, "token"+strconv.Itoa(i)); took > 20*time.Second {
+					t.Errorf("usable after %v", took)
+				}
+			}
+			again(b)
+			again(a)
+		})
+	}
+}
+
+// TestAheadOfTheLease: clients whose clocks are ahead by any time within the window pass, once.
+func TestAheadOfTheLease(t *testing.T) {
+	lab := redislab.Cluster(t, redislab.Options{})
+	s := openTest(t, testOptions(lab, 1))
+	awaitReady(t, s)
+	for _, ahead := range []int64{0, 1, 2, 3, 5, 30, 299} {
+		n := nonceAt(time.Now().Unix()+ahead, "t", "n"+strconv.FormatInt(ahead, 10), 300)
+		if err := s.UseNonce(t.Context(), n); err != nil {
+			t.Errorf("%d seconds ahead: %v", ahead, err)
+		}
+		if err := s.UseNonce(t.Context(), n); !errors.Is(err, tokenstore.ErrNonceUsed) {
+			t.Errorf("%d seconds ahead, again: %v", ahead, err)
+		}
+	}
+}
+
+// TestAheadNeedsAllReplicas: while a replica does not answer, a nonce that is ahead is not accepted.
+func TestAheadNeedsAllReplicas(t *testing.T) {
+	lab := redislab.Sentinel(t, redislab.Options{DownAfter: time.Minute}) // a master and two replicas
+	o := quickOptions(lab, 1)
+	o.Addresses = []string{lab.Masters()[0].Address()}
+	s := openTest(t, o)
+	awaitReady(t, s)
+	lab.Replicas()[0].Stop(t)
+	defer lab.Replicas()[0].Continue(t)
+	if err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix(), "t", "now", 300)); err != nil {
+		t.Errorf("now: %v", err)
+	}
+	if err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix()+60, "t", "ahead", 300)); !errors.Is(err, errReplicas) {
+		t.Errorf("a minute ahead, with one of two replicas: %v", err)
+	}
+}
+
+// TestWiderWindow: when a site's timestamp window becomes wider, timestamps that the narrower one
+// has forgotten stay forgotten, and requests of now pass.
+func TestWiderWindow(t *testing.T) {
+	lab := redislab.Single(t, redislab.Options{})
+	s := openTest(t, testOptions(lab, 0))
+	awaitReady(t, s)
+	used := nonceAt(time.Now().Unix(), "t", "used", 3)
+	if err := s.UseNonce(t.Context(), used); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(used.Expires) + 1500*time.Millisecond)
+	wide := func(n tokenstore.Nonce) tokenstore.Nonce {
+		n.Expires = time.Unix(n.Timestamp+600, 0)
+		return n
+	}
+	check := func(when string) {
+		t.Helper()
+		if err := s.UseNonce(t.Context(), wide(used)); !errors.Is(err, tokenstore.ErrNonceForgotten) {
+			t.Errorf("%s: a nonce that is forgotten: %v", when, err)
+		}
+		n := wide(nonceAt(time.Now().Unix(), "t", when, 600))
+		if err := s.UseNonce(t.Context(), n); err != nil {
+			t.Errorf("%s: a nonce of now: %v", when, err)
+		}
+		if err := s.UseNonce(t.Context(), n); !errors.Is(err, tokenstore.ErrNonceUsed) {
+			t.Errorf("%s: again: %v", when, err)
+		}
+	}
+	check("wider")
+	if err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix(), "t", "narrow again", 3)); err != nil {
+		t.Error(err)
+	}
+	check("both")
+}
+
+// TestSecretComesBack: processes that know the secret give it back to servers that lost it.
+func TestSecretComesBack(t *testing.T) {
+	lab := redislab.Single(t, redislab.Options{})
+	o := testOptions(lab, 0)
+	s := openTest(t, o)
+	awaitReady(t, s)
+	before, err := s.Secret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab.FlushAll(t)
+	usable(t, s, "t")
+	time.Sleep(2 * watchInterval)
+	awaitReady(t, s)
+	if after, err := openTest(t, o).Secret(t.Context()); err != nil || after != before {
+		t.Errorf("a process that is started later has another secret (%v)", err)
+	}
+}
