@@ -19,10 +19,14 @@ var prefixes atomic.Int64
 
 // testOptions are the options of a store with a prefix of its own.
 func testOptions(lab *redislab.Lab, replicas int) Options {
-	return Options{
+	o := Options{
 		Addresses: lab.Addresses(), Prefix: "test" + strconv.FormatInt(prefixes.Add(1), 10),
 		Replicas: replicas, Timeout: 10 * time.Second, Lead: 2 * time.Second, MaxStale: time.Second,
 	}
+	if len(lab.Sentinels) > 0 {
+		o.SentinelMaster = redislab.MasterName
+	}
+	return o
 }
 
 // openTest opens a store.
@@ -98,8 +102,12 @@ func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Optio
 	}
 }
 
+// staleInTests is the max_stale of the stores of replicas: each of their cases waits that long.
+const staleInTests = 300 * time.Millisecond
+
 func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
-	ready := readyOptions(t, lab, replicas, 90)
+	t.Parallel()
+	ready := readyOptions(t, lab, replicas, 250)
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 		o := ready()
 		o.clock = clock
@@ -112,10 +120,25 @@ func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
 			return openTest(t, o)
 		}
 	})
+	storetest.RunReplicas(t, storetest.Replicas{
+		Fresh: func(t *testing.T) storetest.Opener {
+			o := ready()
+			o.MaxStale = staleInTests
+			return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+				o.clock = clock
+				return openTest(t, o)
+			}
+		},
+		Stale: staleInTests,
+	})
 }
 
 func TestConformanceOneServer(t *testing.T) {
 	testConformance(t, redislab.Single(t, redislab.Options{}), 0)
+}
+
+func TestConformanceSentinel(t *testing.T) {
+	testConformance(t, redislab.Sentinel(t, redislab.Options{}), 1)
 }
 
 func TestConformanceCluster(t *testing.T) {
