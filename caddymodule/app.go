@@ -300,7 +300,7 @@ func (a *App) checkDeclared(ctx context.Context, store tokenstore.Store) error {
 func (a *App) Stop() error { return nil }
 
 // Cleanup releases the store, which closes when no other configuration uses it. A request that
-// arrives after that is refused with 503.
+// arrives after that is refused with 503: see faultless.
 func (a *App) Cleanup() error {
 	if a.ready != nil {
 		a.settle.Do(func() { close(a.ready) })
