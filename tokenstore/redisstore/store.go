@@ -190,7 +190,8 @@ func (s *Store) putBackSecret(ctx context.Context) error {
 	return err
 }
 
-// Check looks whether every slice can be read and written.
+// Check looks whether every slice can be written. Below the floor of a new epoch none can, and no
+// request is accepted.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -198,12 +199,22 @@ func (s *Store) Check(ctx context.Context) error {
 	if err := s.link.check(ctx); err != nil {
 		return err
 	}
+	written := make(chan error, sliceCount)
 	for sl := range slice(sliceCount) {
-		if _, err := s.read(ctx, sl); err != nil {
-			return err
+		go func() {
+			w := newWrite(sl, nil)
+			w.do("SET", s.key(kindBarrier, sl, ""), "")
+			_, err := s.commitLoosely(ctx, w)
+			written <- err
+		}()
+	}
+	var first error
+	for range sliceCount {
+		if err := <-written; first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
 }
 
 // Close ends the store.
