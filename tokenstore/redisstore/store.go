@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -27,13 +28,15 @@ type Store struct {
 	consumers *cache[tokenstore.Consumer]
 	leases    [sliceCount]lease
 	raises    chan struct{} // has room for raisesAtOnce
+	quota     quota
 	secret    atomic.Pointer[[32]byte]
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
 	background sync.WaitGroup
 	closed     atomic.Bool
-	complained atomic.Int64 // when, in nanoseconds
+	patience   time.Duration // how long Revoke removes tokens itself
+	complained atomic.Int64  // when, in nanoseconds
 }
 
 // settings can be changed while the store is open.
@@ -43,7 +46,8 @@ type settings struct{ timeout, lead, maxStale time.Duration }
 // call returns an error.
 func Open(o Options) (*Store, error) {
 	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock,
-		raises: make(chan struct{}, raisesAtOnce)}
+		raises: make(chan struct{}, raisesAtOnce), patience: defaultPatience}
+	s.quota.limit = cmp.Or(o.maxNonces, maxNonces)
 	if s.clock == nil {
 		s.clock = time.Now
 	}
