@@ -210,6 +210,38 @@ func TestWiderWindow(t *testing.T) {
 	check("both")
 }
 
+// TestCheckOfANewEpoch: as long as the floor of a new epoch refuses requests, Check does not pass, and
+// says when to try again.
+func TestCheckOfANewEpoch(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	o := testOptions(lab, 0)
+	o.Lead = 4 * time.Second
+	s := openTest(t, o)
+	for _, epoch := range []string{"the first epoch", "an epoch after a flush"} {
+		if err := s.Check(t.Context()); !isLater(err) {
+			t.Errorf("%s has begun: %v", epoch, err)
+		}
+		within(t, 20*time.Second, func() error { return s.Check(t.Context()) })
+		for sl := range slice(sliceCount) {
+			token := tokenIn(sl)
+			if err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix(), token, epoch, 300)); err != nil {
+				t.Errorf("%s: after a check that passed: %v", epoch, err)
+			}
+		}
+		lab.FlushAll(t)
+	}
+}
+
+// tokenIn returns the key of a token in a slice.
+func tokenIn(sl slice) string {
+	for i := 0; ; i++ {
+		if key := "token" + strconv.Itoa(i); sliceOf(key) == sl {
+			return key
+		}
+	}
+}
+
 // TestSecretComesBack: processes that know the secret give it back to servers that lost it.
 func TestSecretComesBack(t *testing.T) {
 	lab := redislab.Single(t, redislab.Options{})

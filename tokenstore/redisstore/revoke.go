@@ -18,8 +18,8 @@ import (
 // and every nonce is checked against the revision of its slice. The tokens are removed afterwards,
 // a few at a time, by this call or by any process of any replica.
 
-// patience is how long Revoke removes tokens itself before it leaves the rest to sweep.
-const patience = 2 * time.Second
+// defaultPatience is how long Revoke removes tokens itself before it leaves the rest to sweep.
+const defaultPatience = 2 * time.Second
 
 // removedAtOnce is how many tokens one script removes.
 const removedAtOnce = 100
@@ -36,6 +36,10 @@ func (s *Store) Revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 }
 
 func (s *Store) revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
+	var counted []string // of the request tokens that are revoked
+	if f.User == "" {
+		counted = s.counted(ctx, f.Consumer)
+	}
 	both := f.User != "" && f.Consumer != ""
 	matching := 0
 	if both { // the index has the user's other tokens too
@@ -76,7 +80,8 @@ func (s *Store) revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 	if both {
 		total = matching
 	}
-	until := time.Now().Add(patience)
+	s.uncount(ctx, f.Consumer, counted)
+	until := time.Now().Add(s.patience)
 	for _, j := range work {
 		if err := s.finish(ctx, j, until); err != nil {
 			s.complain("revoked tokens are removed later", err)
