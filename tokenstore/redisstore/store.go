@@ -27,7 +27,9 @@ type Store struct {
 	tokens    *cache[tokenstore.AccessToken]
 	consumers *cache[tokenstore.Consumer]
 	leases    [sliceCount]lease
-	raises    chan struct{} // has room for raisesAtOnce
+	states    [sliceCount]string // the keys of the slices' states
+	buckets   [sliceCount]string // with which the keys of nonces begin
+	raises    chan struct{}      // has room for raisesAtOnce
 	quota     quota
 	secret    atomic.Pointer[[32]byte]
 
@@ -59,6 +61,7 @@ func Open(o Options) (*Store, error) {
 	maxStale := func() time.Duration { return s.settings.Load().maxStale }
 	s.tokens, s.consumers = newCache[tokenstore.AccessToken](maxStale), newCache[tokenstore.Consumer](maxStale)
 	for i := range s.leases {
+		s.states[i], s.buckets[i] = s.key(kindState, slice(i), ""), s.key(kindNonces, slice(i), "")
 		s.leases[i].raising = make(chan struct{}, 1)
 	}
 	var err error
