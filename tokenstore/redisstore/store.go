@@ -33,6 +33,7 @@ type Store struct {
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
+	ending     sync.RWMutex // Close waits for what began before it: nothing begins after it
 	background sync.WaitGroup
 	closed     atomic.Bool
 	complained atomic.Int64 // when, in nanoseconds
@@ -209,9 +210,21 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
+// inBackground runs a function that ends when life does. It does nothing after Close.
+func (s *Store) inBackground(f func()) {
+	s.ending.RLock()
+	defer s.ending.RUnlock()
+	if !s.closed.Load() {
+		s.background.Go(f)
+	}
+}
+
 // Close ends the store.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	s.ending.Lock()
+	closed := s.closed.Swap(true)
+	s.ending.Unlock()
+	if closed {
 		return nil
 	}
 	s.end()
