@@ -64,17 +64,20 @@ func TestWhatWasNotMadeDoesNotCount(t *testing.T) {
 // so that it is forgotten after a day.
 func TestUnconfirmedRegistrationCounts(t *testing.T) {
 	t.Parallel()
-	lab := redislab.Single(t, redislab.Options{})
-	o := quickOptions(lab, 0)
+	lab := redislab.Sentinel(t, redislab.Options{})
+	o := quickOptions(lab, 2)
+	o.Addresses, o.Lead = []string{lab.Nodes[0].Address()}, 5*time.Second
 	s := openTest(t, o)
-	o.Replicas = 1 // which there is not
-	unconfirmed := openTest(t, o)
-	awaitReady(t, s) // it raises the ceilings for both
-	err := unconfirmed.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "self", SelfRegistered: true})
-	if err == nil {
-		t.Fatal("created without a replica")
+	awaitReady(t, s)
+	if _, err := s.raise(t.Context(), sliceOf("self")); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := s.Consumer(t.Context(), "self"); err != nil {
+	lab.Nodes[2].Stop(t)
+	err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "self", SelfRegistered: true})
+	if err == nil {
+		t.Fatal("created without the second replica")
+	}
+	if c, _, err := s.consumer(t.Context(), "self"); err != nil || c == nil {
 		t.Fatalf("the consumer: %v", err)
 	}
 	if n := countedIn(t, s, registered); n != 1 {
@@ -112,7 +115,7 @@ func TestDeletionIsFinished(t *testing.T) {
 			break
 		}
 		if time.Since(begin) > 30*time.Second {
-			t.Fatalf("there are still %d tokens of the consumer, and the consumer %v", n, c)
+			t.Fatalf("there are still %d tokens of the consumer; the consumer is there: %v", n, c != nil)
 		}
 	}
 	keys, err := s.first(t.Context(), s.key(kindDeletedByEnd, sliceOf("c"), ""))
