@@ -217,3 +217,32 @@ func TestNothingBeginsAfterClose(t *testing.T) {
 		t.Error("something began")
 	}
 }
+
+// TestDemoted: a server that is a replica now, and keeps its connections, is like one that is out of
+// reach: whoever calls may try again.
+func TestDemoted(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	s := openTest(t, quickOptions(lab, 0))
+	awaitReady(t, s)
+	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "c", Secret: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	lab.Nodes[0].Must(t, "REPLICAOF", "127.0.0.1", "1")
+	time.Sleep(100 * time.Millisecond)
+	_, _, err := s.consumer(t.Context(), "c")
+	if !isLater(err) {
+		t.Errorf("read: %v", err)
+	}
+	if err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix(), "token", "n", 300)); !isLater(err) {
+		t.Errorf("a nonce: %v", err)
+	}
+	if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "d", Secret: "secret"}); !isLater(err) {
+		t.Errorf("write: %v", err)
+	}
+	if _, err := s.Revoke(t.Context(), tokenstore.Filter{User: "u"}); !isLater(err) {
+		t.Errorf("revoke: %v", err)
+	}
+	lab.Nodes[0].Must(t, "REPLICAOF", "NO", "ONE")
+	usable(t, s, "token")
+}
