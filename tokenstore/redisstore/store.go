@@ -35,6 +35,7 @@ type Store struct {
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
+	ending     sync.RWMutex // Close waits for what began before it: nothing begins after it
 	background sync.WaitGroup
 	closed     atomic.Bool
 	patience   time.Duration // how long Revoke removes tokens itself
@@ -224,9 +225,21 @@ func (s *Store) Check(ctx context.Context) error {
 	return first
 }
 
+// inBackground runs a function that ends when life does. It does nothing after Close.
+func (s *Store) inBackground(f func()) {
+	s.ending.RLock()
+	defer s.ending.RUnlock()
+	if !s.closed.Load() {
+		s.background.Go(f)
+	}
+}
+
 // Close ends the store.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	s.ending.Lock()
+	closed := s.closed.Swap(true)
+	s.ending.Unlock()
+	if closed {
 		return nil
 	}
 	s.end()
