@@ -332,7 +332,7 @@ func TestCheckSeesWhatComesUp(t *testing.T) {
 			func() {
 				master.Must(t, "CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
 			},
-			func() { master.Must(t, "CONFIG", "SET", "maxmemory", "0") }, "noeviction"},
+			func() { master.Must(t, "CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction") }, "noeviction"},
 		{"a frozen replica",
 			func() { lab.Replicas()[0].Stop(t) },
 			func() {
@@ -345,7 +345,7 @@ func TestCheckSeesWhatComesUp(t *testing.T) {
 			func() { master.Must(t, "ACL", "SETUSER", "default", "+hsetnx") }, "HSETNX"},
 		{"no memory left",
 			func() { master.Must(t, "CONFIG", "SET", "maxmemory", "1") },
-			func() { master.Must(t, "CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction") }, ""},
+			func() { master.Must(t, "CONFIG", "SET", "maxmemory", "0") }, "OOM"},
 	} {
 		c.harm()
 		err := l.check(t.Context())

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -50,7 +51,7 @@ func (s *Store) sweepSlice(ctx context.Context, sl slice) error {
 	tokens, err1 := answers[0].AsStrSlice()
 	requests, err2 := answers[1].AsStrSlice()
 	jobs, err3 := answers[2].AsInt64()
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := cmp.Or(err1, err2, err3); err != nil {
 		return s.explain(limited, err)
 	}
 	if len(tokens) > 0 {
