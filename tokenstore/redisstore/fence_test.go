@@ -261,3 +261,29 @@ func TestSecretComesBack(t *testing.T) {
 		t.Errorf("a process that is started later has another secret (%v)", err)
 	}
 }
+
+// TestNonceEndsWithTheTimeout: a request does not wait longer than the timeout for others that raise
+// the ceiling, and is told to try again.
+func TestNonceEndsWithTheTimeout(t *testing.T) {
+	t.Parallel()
+	o := quickOptions(redislab.Single(t, redislab.Options{}), 0)
+	s := openTest(t, o)
+	usable(t, s, "token")
+	l := &s.leases[sliceOf("token")]
+	l.raising <- struct{}{} // somebody raises it, and does not come to an end
+	defer func() { <-l.raising }()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*o.Timeout)
+	defer cancel()
+	for i := 0; ; i++ {
+		begin := time.Now()
+		err := s.UseNonce(ctx, nonceAt(begin.Unix(), "token", strconv.Itoa(i), 300))
+		if err == nil { // the lease is not over
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		if took := time.Since(begin); took > 2*o.Timeout || !isLater(err) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		return
+	}
+}

@@ -88,6 +88,8 @@ func (s *Store) usedOr(ctx context.Context, call nonceCall, full error) error {
 }
 
 func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout()) // of all its steps together
+	defer cancel()
 	keys := append(make([]string, 0, 3), s.states[call.slice], call.bucket)
 	args := []string{integer(call.timestamp), call.digest, integer(call.span), "", "", ""}
 	var t *cached[tokenstore.AccessToken]
