@@ -28,6 +28,7 @@ type Store struct {
 	leases    [sliceCount]lease
 	raises    chan struct{} // has room for raisesAtOnce
 	secret    atomic.Pointer[[32]byte]
+	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
@@ -144,6 +145,9 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 		}
 		w := newWrite(secretSlice, nil)
 		w.require(key, v.values[0])
+		if v.values[0] == incompleteMark {
+			return false, tokenstore.ErrIncomplete
+		}
 		switch len(v.values[0]) {
 		case 0:
 			rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
@@ -203,7 +207,7 @@ func (s *Store) Check(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.complete(ctx)
 }
 
 // Close ends the store.

@@ -1,0 +1,19 @@
+package badgerstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
+)
+
+func TestStoreTransfer(t *testing.T) {
+	fresh := func(t *testing.T) storetest.Opener {
+		path := t.TempDir()
+		return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+			return openTest(t, Options{Path: path, Clock: clock})
+		}
+	}
+	storetest.RunTransfer(t, fresh, fresh)
+}
