@@ -9,11 +9,13 @@ import (
 )
 
 func TestStoreTransfer(t *testing.T) {
-	fresh := func(t *testing.T) storetest.Opener {
-		path := t.TempDir()
-		return func(t *testing.T, clock func() time.Time) tokenstore.Store {
-			return openTest(t, Options{Path: path, Clock: clock})
+	fresh := func(key []byte) func(t *testing.T) storetest.Opener {
+		return func(t *testing.T) storetest.Opener {
+			path := t.TempDir()
+			return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+				return openTest(t, Options{Path: path, Clock: clock, EncryptionKey: key})
+			}
 		}
 	}
-	storetest.RunTransfer(t, fresh, fresh)
+	storetest.RunTransfer(t, fresh(nil), fresh(make([]byte, 32)))
 }
