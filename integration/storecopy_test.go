@@ -120,6 +120,7 @@ func TestStoreCopy(t *testing.T) {
 	redis := "store redis {\n\taddress " + strings.Join(lab.Addresses(), " ") + "\n\treplicas 0\n}"
 	up := newQuickUpstream(t)
 	srv := startServer(t, site{Store: badger("store")}, up.URL)
+	srv.mayLogErrors(t) // about requests that are refused for a moment
 	srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "app", "secret": copiedSecret})
 	l := &life{srv: srv, tok: srv.issue(t, "app", "salgado", "READ_PUBLIC", nil)}
 	l.begin(t)
