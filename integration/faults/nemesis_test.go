@@ -53,6 +53,16 @@ func (x *trial) awaitFailover(s shard) *redislab.Node {
 	return s.replicas[0]
 }
 
+// passesWithoutMaster waits until requests pass while the former master is still away, which takes
+// a second replica.
+func (x *trial) passesWithoutMaster(s shard, name string) {
+	if len(s.replicas) > x.options.replicas {
+		x.awaitAll("without the former master: "+name, x.now(), passTime)
+		return
+	}
+	x.pause(time.Second)
+}
+
 // lease is how long requests are refused after a failover; what is held longer than that sees them
 // pass.
 func (x *trial) lease() time.Duration { return x.options.lead + time.Second }
@@ -73,7 +83,7 @@ var (
 		s := x.pick()
 		s.master.Kill()
 		x.awaitFailover(s)
-		x.pause(time.Second)
+		x.passesWithoutMaster(s, "it was killed")
 		s.master.Start(x.t)
 	}}
 	killReplica = nemesis{name: "replica killed", do: func(x *trial) {
@@ -86,7 +96,7 @@ var (
 		s := x.pick()
 		s.master.Stop(x.t)
 		x.awaitFailover(s)
-		x.pause(x.lease())
+		x.passesWithoutMaster(s, "it is frozen")
 		s.master.Continue(x.t)
 	}}
 	freezeShortly = nemesis{name: "master frozen for a moment", do: func(x *trial) {
@@ -235,15 +245,23 @@ var (
 		each(all, func(n *redislab.Node) { n.StartEmpty(x.t) })
 		x.pause(time.Second)
 	}}
+	restartAll = nemesis{name: "all servers restarted with what is on their disks", do: func(x *trial) {
+		each(x.lab.Nodes, (*redislab.Node).Kill)
+		each(x.lab.Nodes, func(n *redislab.Node) { n.Start(x.t) })
+		x.pause(time.Second)
+	}}
 	flushAll = nemesis{name: "FLUSHALL", loses: true, do: func(x *trial) {
 		x.lab.FlushAll(x.t)
 		x.pause(time.Second)
 	}}
 	killSidecar = nemesis{name: "sidecar killed", do: func(x *trial) {
-		s := x.sidecars[rand.IntN(sidecarCount)]
-		s.kill()
+		i := rand.IntN(sidecarCount)
+		x.sidecars[i].kill()
+		x.mu.Lock()
+		x.kills = append(x.kills, kill{i, x.now()})
+		x.mu.Unlock()
 		x.pause(time.Second)
-		s.start()
+		x.sidecars[i].start()
 	}}
 	reloadSidecars = nemesis{name: "sidecars reloaded during a failover", do: func(x *trial) {
 		s := x.pick()
@@ -280,6 +298,11 @@ var (
 		}
 	}}
 )
+
+// quiet lets time go by.
+func quiet(wait time.Duration) nemesis {
+	return nemesis{name: "nothing", do: func(x *trial) { x.pause(wait) }}
+}
 
 // usedSlots returns some slots of a master that hold keys.
 func (x *trial) usedSlots(master *redislab.Node, most int) (found []int) {

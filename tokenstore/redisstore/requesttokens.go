@@ -244,6 +244,8 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 	sl := sliceOf(key)
 	var access *tokenstore.AccessToken
 	var exchanged *storedRequest
+	var claim string      // of another call
+	var claimed time.Time // when this call saw it first: no two clocks are compared
 	err := again(ctx, func() (bool, error) {
 		t, v, err := s.request(ctx, key)
 		if err != nil {
@@ -252,8 +254,13 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 		if !s.waits(t, v.marks) {
 			return false, tokenstore.ErrNotFound
 		}
-		if t.state == stateExchanged && time.Now().Before(t.stamp) {
-			return false, nil // another call is at it
+		if t.state == stateExchanged && t.claim != "" {
+			if t.claim != claim {
+				claim, claimed = t.claim, time.Now()
+			}
+			if time.Since(claimed) < 2*s.timeout() {
+				return false, nil // another call is at it
+			}
 		}
 		if t.state == stateExchanged {
 			access, exchanged, err = s.exchangeAgain(ctx, v, t, verifier)
@@ -344,7 +351,7 @@ func (s *Store) exchangeAgain(ctx context.Context, v *view, t *storedRequest, ve
 // claimed is a request token while a call exchanges it.
 func (s *Store) claimed(t *storedRequest, access string) *storedRequest {
 	next := *t
-	next.state, next.access, next.stamp = stateExchanged, access, time.Now().Add(2*s.timeout())
+	next.state, next.access, next.claim = stateExchanged, access, newVersion()
 	next.value = next.encode()
 	return &next
 }
@@ -352,12 +359,12 @@ func (s *Store) claimed(t *storedRequest, access string) *storedRequest {
 // unclaim lets the next call exchange the token at once.
 func (s *Store) unclaim(ctx context.Context, t *storedRequest) {
 	free := *t
-	free.stamp = time.Time{}
+	free.claim = ""
 	w := newWrite(sliceOf(t.is.Key), nil)
 	key := s.key(kindRequest, w.slice, t.is.Key)
 	w.require(key, t.value)
 	w.do("SET", key, free.encode())
-	_, _ = s.commitLoosely(context.WithoutCancel(ctx), w) // without it, the next call waits until the stamp
+	_, _ = s.commitLoosely(context.WithoutCancel(ctx), w) // without it, the next call waits for this one
 }
 
 // countVerifierFailure reports whether it could count: not if the token has changed meanwhile.

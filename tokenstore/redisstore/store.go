@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -27,6 +28,7 @@ type Store struct {
 	consumers *cache[tokenstore.Consumer]
 	leases    [sliceCount]lease
 	raises    chan struct{} // has room for raisesAtOnce
+	quota     quota
 	secret    atomic.Pointer[[32]byte]
 	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
 
@@ -45,6 +47,7 @@ type settings struct{ timeout, lead, maxStale time.Duration }
 func Open(o Options) (*Store, error) {
 	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock,
 		raises: make(chan struct{}, raisesAtOnce)}
+	s.quota.limit = cmp.Or(o.maxNonces, maxNonces)
 	if s.clock == nil {
 		s.clock = time.Now
 	}

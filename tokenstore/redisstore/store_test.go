@@ -118,6 +118,17 @@ func TestConformanceOneServer(t *testing.T) {
 	testConformance(t, redislab.Single(t, redislab.Options{}), 0)
 }
 
+// TestNonceLimit: a process has the limits of every store for the nonces of a consumer.
+func TestNonceLimit(t *testing.T) {
+	lab := redislab.Single(t, redislab.Options{})
+	ready := readyOptions(t, lab, 0, 10)
+	storetest.RunNonceLimit(t, func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store {
+		o := ready()
+		o.clock, o.maxNonces = clock, limit
+		return openTest(t, o)
+	})
+}
+
 func TestConformanceCluster(t *testing.T) {
 	testConformance(t, redislab.Cluster(t, redislab.Options{}), 1)
 }
