@@ -166,7 +166,7 @@ func patiently(ctx context.Context, f func() error) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(min(wait.After, time.Second)):
+		case <-time.After(max(20*time.Millisecond, min(wait.After, time.Second))):
 		}
 	}
 }
