@@ -32,6 +32,7 @@ type Store struct {
 	raises    chan struct{}      // has room for raisesAtOnce
 	quota     quota
 	secret    atomic.Pointer[[32]byte]
+	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
@@ -182,6 +183,9 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 		}
 		w := newWrite(secretSlice, nil)
 		w.require(key, v.values[0])
+		if v.values[0] == incompleteMark {
+			return false, tokenstore.ErrIncomplete
+		}
 		switch len(v.values[0]) {
 		case 0:
 			rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
@@ -252,7 +256,10 @@ func (s *Store) Check(ctx context.Context) error {
 			first = err
 		}
 	}
-	return first
+	if first != nil {
+		return first
+	}
+	return s.complete(ctx)
 }
 
 // inBackground runs a function that ends when life does. It does nothing after Close.
