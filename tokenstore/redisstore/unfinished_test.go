@@ -66,7 +66,7 @@ func TestUnconfirmedRegistrationCounts(t *testing.T) {
 	t.Parallel()
 	lab := redislab.Sentinel(t, redislab.Options{})
 	o := quickOptions(lab, 2)
-	o.Addresses, o.Lead = []string{lab.Nodes[0].Address()}, 5*time.Second
+	o.Addresses, o.SentinelMaster, o.Lead = []string{lab.Nodes[0].Address()}, "", 5*time.Second
 	s := openTest(t, o)
 	awaitReady(t, s)
 	if _, err := s.raise(t.Context(), sliceOf("self")); err != nil {
