@@ -13,6 +13,7 @@
 //	run.go            calls of scripts, with or without waiting for replicas
 //	fence.go          epoch, floor and ceiling of a slice: why no nonce is accepted twice
 //	nonces.go         UseNonce
+//	ahead.go          nonces with timestamps that lie further ahead than the lease
 //	quota.go          how many nonces of one consumer are accepted
 //	slicedata.go      reading a slice, and writing to it if nothing has changed since
 //	envelope.go       the values of keys; marks

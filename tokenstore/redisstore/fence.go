@@ -3,14 +3,11 @@ package redisstore
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // The fence keeps nonces from being accepted twice when a server loses data: a replica that is
@@ -215,88 +212,4 @@ func (s *Store) lookAround(ctx context.Context) {
 		})
 	}
 	all.Wait()
-}
-
-// aheadNonces are the nonces of one slice whose timestamps lay above the ceiling when this process
-// accepted them.
-//
-// The floor of a new epoch is not above them. So all replicas must have them before they count as
-// accepted. If the servers lose them all the same (all were started empty), this process puts them
-// back into the new epoch while its floor still refuses everything.
-type aheadNonces struct {
-	mu     sync.Mutex
-	nonces map[string]aheadNonce // by bucket and digest
-}
-
-type aheadNonce struct {
-	bucket, digest string
-	expires        int64
-}
-
-// maxAhead is how many such nonces of one slice this process remembers. More are refused.
-const maxAhead = 20_000
-
-var errTooManyAhead = errors.New("redis: too many requests with timestamps that lie ahead")
-
-// add reserves room for a nonce.
-func (a *aheadNonces) add(n aheadNonce, now int64) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.nonces) >= maxAhead {
-		for key, n := range a.nonces {
-			if n.expires <= now {
-				delete(a.nonces, key)
-			}
-		}
-		if len(a.nonces) >= maxAhead {
-			return &tokenstore.LaterError{After: time.Minute, Err: errTooManyAhead}
-		}
-	}
-	if a.nonces == nil {
-		a.nonces = make(map[string]aheadNonce)
-	}
-	a.nonces[n.bucket+n.digest] = n
-	return nil
-}
-
-// live returns the nonces that are not over.
-func (a *aheadNonces) live(now int64) (live []aheadNonce) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for key, n := range a.nonces {
-		if n.expires <= now {
-			delete(a.nonces, key)
-			continue
-		}
-		live = append(live, n)
-	}
-	return live
-}
-
-// putBackAhead writes the nonces that were accepted ahead of the ceiling into a new epoch.
-func (s *Store) putBackAhead(ctx context.Context, sl slice) error {
-	nonces := s.leases[sl].ahead.live(s.clock().Unix())
-	if len(nonces) == 0 {
-		return nil
-	}
-	c, err := s.link.client()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout())
-	defer cancel()
-	for batch := range slices.Chunk(nonces, 500) {
-		var commands []rueidis.Completed
-		for _, n := range batch {
-			commands = append(commands,
-				c.B().Hsetnx().Key(n.bucket).Field(n.digest).Value("").Build(),
-				c.B().Expireat().Key(n.bucket).Timestamp(n.expires).Nx().Build())
-		}
-		for _, answer := range c.DoMulti(ctx, commands...) {
-			if err := answer.Error(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -3,12 +3,9 @@ package redisstore
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
-
-	"github.com/redis/rueidis"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/usednonce"
@@ -145,7 +142,7 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 				return err
 			}
 			if call.timestamp > r.ceiling {
-				return s.useAhead(ctx, call, keys, args)
+				return s.useAhead(ctx, n.Consumer, call, keys, args)
 			}
 		default:
 			return fmt.Errorf("redis: accept.lua: unexpected answer %q", reason)
@@ -174,49 +171,4 @@ func (s *Store) verifiedWith(ctx context.Context, n tokenstore.Nonce) (*cached[t
 func sameGrant(a, b *tokenstore.AccessToken) bool {
 	return a.Secret == b.Secret && a.Consumer == b.Consumer && a.User == b.User && a.Permission == b.Permission &&
 		a.Context == b.Context && a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires)
-}
-
-// useAhead accepts a nonce whose timestamp lies further ahead than the lease. All replicas must have
-// it: no floor protects it.
-func (s *Store) useAhead(ctx context.Context, call nonceCall, keys, args []string) error {
-	n := aheadNonce{call.bucket, call.digest, call.timestamp + call.span}
-	if err := s.leases[call.slice].ahead.add(n, s.clock().Unix()); err != nil {
-		return err
-	}
-	args[5] = "1"
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	answer, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
-		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
-			answer, err = d.Do(ctx, acceptScript.command(d.B(), bySum, keys, args)).ToMessage()
-			if err != nil {
-				return err
-			}
-			reason, connected := refusal(answer)
-			replicas := max(int(connected), s.replicas)
-			if reason != "accepted" || replicas == 0 {
-				return nil
-			}
-			return confirmed(d.Do(ctx, s.wait(ctx, d, replicas)), replicas)
-		})
-		return answer, err
-	})
-	if err != nil {
-		return err
-	}
-	switch reason, number := refusal(answer); reason {
-	case "accepted", "":
-		return nil
-	case "used":
-		return tokenstore.ErrNonceUsed
-	case "forgotten":
-		return tokenstore.ErrNonceForgotten
-	case "floor":
-		return later(number)
-	case "gone", "stale", "epoch":
-		// A moment ago it was not so: the client may try again.
-		return later(1)
-	default:
-		return errors.New("redis: accept.lua: unexpected answer " + reason)
-	}
 }

@@ -20,6 +20,8 @@ import (
 var (
 	//go:embed scripts/epoch.lua
 	epochSource string
+	//go:embed scripts/span.lua
+	spanSource string
 	//go:embed scripts/accept.lua
 	acceptSource string
 	//go:embed scripts/raise.lua
@@ -43,7 +45,7 @@ var (
 	//go:embed scripts/refuse.lua
 	refuseSource string
 
-	acceptScript  = newScript(epochSource + acceptSource)
+	acceptScript  = newScript(epochSource + spanSource + acceptSource)
 	raiseScript   = newScript(epochSource + raiseSource)
 	confirmScript = newScript(epochSource + confirmSource)
 	lookScript    = newScript(epochSource + lookSource)

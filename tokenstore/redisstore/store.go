@@ -30,6 +30,7 @@ type Store struct {
 	states    [sliceCount]string // the keys of the slices' states
 	buckets   [sliceCount]string // with which the keys of nonces begin
 	raises    chan struct{}      // has room for raisesAtOnce
+	gates     aheadGates
 	quota     quota
 	secret    atomic.Pointer[[32]byte]
 	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
@@ -50,7 +51,7 @@ type settings struct{ timeout, lead, maxStale time.Duration }
 // call returns an error.
 func Open(o Options) (*Store, error) {
 	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock,
-		raises: make(chan struct{}, raisesAtOnce), patience: defaultPatience}
+		raises: make(chan struct{}, raisesAtOnce), gates: newAheadGates(), patience: defaultPatience}
 	s.quota.limit = cmp.Or(o.maxNonces, maxNonces)
 	if s.clock == nil {
 		s.clock = time.Now

@@ -26,26 +26,8 @@ if timestamp <= floor then
   return {'floor', floor - timestamp + 1}
 end
 
--- A bucket is gone once its span is over. All nonces of one timestamp have one span: a wider one
--- begins with timestamps that no bucket has yet.
-local remembered = tonumber(s[4])
-if not remembered then
-  remembered = span
-  redis.call('HSET', KEYS[1], 'span', span)
-elseif span > remembered then
-  local from = now + remembered + 60
-  local narrow = remembered
-  if s[6] and tonumber(s[6]) > now - remembered then
-    narrow = math.min(narrow, tonumber(s[5]))
-  end
-  redis.call('HSET', KEYS[1], 'span', span, 'narrow', narrow, 'wide_from', from)
-  s[5], s[6] = narrow, from
-  remembered = span
-end
-if s[6] and timestamp <= tonumber(s[6]) then
-  remembered = tonumber(s[5])
-end
-if now >= timestamp + remembered then
+local kept = remembered(KEYS[1], timestamp, span, now, s[4], s[5], s[6])
+if now >= timestamp + kept then
   return {'forgotten', 0}
 end
 
@@ -58,11 +40,8 @@ if timestamp > ceiling then
     return {'floor', floor - now + 1}
   end
 end
-if redis.call('HSETNX', KEYS[2], ARGV[2], '') == 0 then
+if not remember(KEYS[2], ARGV[2], timestamp, kept) then
   return {'used', 0}
-end
-if redis.call('HLEN', KEYS[2]) == 1 then
-  redis.call('EXPIREAT', KEYS[2], timestamp + remembered)
 end
 if timestamp > ceiling then
   return {'accepted', tonumber(string.match(info, 'connected_slaves:(%d+)')) or 0}
