@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -176,6 +177,9 @@ func (s *Store) watch() {
 // watchInterval is how often watch looks.
 const watchInterval = 500 * time.Millisecond
 
+// clockStep is by how many seconds a clock may be set back without a complaint.
+const clockStep = 5
+
 // lookAround opens the new epochs that it finds. Into a term that this process did not know it puts what
 // only this process may still have.
 func (s *Store) lookAround(ctx context.Context) {
@@ -186,9 +190,10 @@ func (s *Store) lookAround(ctx context.Context) {
 			if err != nil {
 				return
 			}
-			term, err := answer.ToString()
-			if err != nil {
-				return
+			term, behind := refusal(answer)
+			if behind > clockStep {
+				s.complain("the clock of a server was set back: requests are refused until it is where it was",
+					fmt.Errorf("it is %d seconds behind", behind))
 			}
 			if term == "" {
 				r, err := s.raise(ctx, sl)

@@ -287,3 +287,55 @@ func TestNonceEndsWithTheTimeout(t *testing.T) {
 		return
 	}
 }
+
+// TestClockSetBack: when the clock of a server is set back, timestamps whose nonces were forgotten
+// stay forgotten.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, testOptions(redislab.Single(t, redislab.Options{}), 0))
+	awaitReady(t, s)
+	c, err := s.link.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Unix()
+	n := nonceAt(now, "token", "n", 300)
+	if err := s.UseNonce(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	call := s.nonceCall(n)
+	noted := func() int64 {
+		t.Helper()
+		at, err := c.Do(t.Context(), c.B().Hget().Key(s.states[call.slice]).Field("clock").Build()).AsInt64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	s.lookAround(t.Context())
+	if at := noted(); at > time.Now().Unix() || at < time.Now().Unix()-10 {
+		t.Errorf("the time that is noted is %d seconds ago", time.Now().Unix()-at)
+	}
+	if end, err := c.Do(t.Context(), c.B().Expiretime().Key(call.bucket).Build()).AsInt64(); err != nil || end < n.Timestamp+300+6 {
+		t.Errorf("the bucket may end before the time is noted: %d seconds after the timestamp, %v", end-n.Timestamp, err)
+	}
+
+	// The clock was ahead, the bucket ended, and the clock was set back.
+	set := c.B().Hset().Key(s.states[call.slice]).FieldValue().FieldValue("clock", integer(now+301)).Build()
+	if err := c.Do(t.Context(), set).Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Do(t.Context(), c.B().Del().Key(call.bucket).Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	s.lookAround(t.Context())
+	if err := s.UseNonce(t.Context(), n); !errors.Is(err, tokenstore.ErrNonceForgotten) {
+		t.Errorf("a nonce that was used: %v", err)
+	}
+	if err := s.UseNonce(t.Context(), nonceAt(now+10, "token", "later", 300)); err != nil {
+		t.Errorf("a timestamp that no clock has left behind: %v", err)
+	}
+	if at := noted(); at < now+301 {
+		t.Errorf("the time that is noted went back to %d seconds after the start", at-now)
+	}
+}

@@ -8,7 +8,7 @@
 local timestamp = tonumber(ARGV[1])
 local span = tonumber(ARGV[3])
 local info = redis.call('INFO', 'replication')
-local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'ceiling', 'span', 'narrow', 'wide_from', 'rev')
+local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'ceiling', 'span', 'narrow', 'wide_from', 'rev', 'clock')
 if s[1] ~= epoch(info) then
   return {'epoch', 0}
 end
@@ -27,7 +27,8 @@ if timestamp <= floor then
 end
 
 local kept = remembered(KEYS[1], timestamp, span, now, s[4], s[5], s[6])
-if now >= timestamp + kept then
+-- A clock that was set back brings no bucket back.
+if math.max(now, tonumber(s[8]) or 0) >= timestamp + kept then
   return {'forgotten', 0}
 end
 
