@@ -159,9 +159,9 @@ func TestFaultsAreFound(t *testing.T) {
 	unfenced.mutations, unwaited.mutations = noFence, noWait
 	early := onFastSingle()
 	early.mutations = []mutation{{
-		file: "tokenstore/redisstore/scripts/accept.lua",
-		old:  "redis.call('EXPIREAT', KEYS[2], timestamp + remembered)",
-		new:  "redis.call('EXPIREAT', KEYS[2], timestamp + 60)",
+		file: "tokenstore/redisstore/scripts/span.lua",
+		old:  "redis.call('EXPIREAT', bucket, timestamp + span + spare)",
+		new:  "redis.call('EXPIREAT', bucket, timestamp + 60)",
 	}}
 	for name, c := range map[string]struct {
 		options

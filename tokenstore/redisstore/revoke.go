@@ -234,19 +234,10 @@ func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
 	if len(ended) > 0 {
 		s.removed(ctx, ended...)
 	}
-	revoked := time.UnixMicro(int64(j.revision))
 	for consumer := range consumers {
-		s.ended(ctx, consumer, s.latest(revoked))
+		s.ended(ctx, consumer, s.clock())
 	}
 	return len(tokens) + len(requests), nil
-}
-
-// latest returns the later of a time of the servers and this process's.
-func (s *Store) latest(t time.Time) time.Time {
-	if now := s.clock(); t.Before(now) {
-		return now
-	}
-	return t
 }
 
 // first returns the first keys of a sorted set.

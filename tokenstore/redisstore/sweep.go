@@ -12,8 +12,30 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// Every process sweeps: it removes what is over, a little at a time. Several may do so at once: each
-// removal depends on what was read.
+// A sweeper removes what is over, a little at a time. Every process has one. Several may work at
+// once: each removal depends on what was read.
+type sweeper struct {
+	*Store
+	jobsSeen [sliceCount]map[string]time.Time // the bulk revocations, with the time when they were seen first
+	places   map[string]int64                 // of sorted sets, where they are read next
+}
+
+func newSweeper(s *Store) *sweeper { return &sweeper{Store: s, places: make(map[string]int64)} }
+
+// due asks for what a sorted set has that is over, behind what is left there.
+func (s *sweeper) due(c rueidis.Client, key, now string) rueidis.Completed {
+	return c.B().Zrange().Key(key).Min("-inf").Max(now).Byscore().Limit(s.places[key], removedAtOnce).Build()
+}
+
+// pass goes on behind what stays in a sorted set since it can't be read. At the end of what is over
+// it begins again.
+func (s *sweeper) pass(key string, seen, left int) {
+	if seen < removedAtOnce {
+		delete(s.places, key)
+	} else {
+		s.places[key] += int64(left)
+	}
+}
 
 // sweepInterval is how often the slices are looked at.
 const sweepInterval = time.Second
@@ -22,26 +44,25 @@ const sweepInterval = time.Second
 const abandonedAfter = 5 * time.Second
 
 func (s *Store) sweep() {
+	sweeper := newSweeper(s)
 	for s.sleep(sweepInterval) {
-		if err := s.sweepOnce(s.life); err != nil {
+		if err := sweeper.sweepOnce(s.life); err != nil {
 			s.complain("can't remove what is over", err)
 		}
-		if err := s.forgetConsumers(s.life); err != nil {
+		if err := sweeper.forgetConsumers(s.life); err != nil {
 			s.complain("can't forget self-registered consumers", err)
 		}
 	}
 }
 
 // sweepOnce removes some of what is over in each slice, and goes on with bulk revocations.
-func (s *Store) sweepOnce(ctx context.Context) error {
+func (s *sweeper) sweepOnce(ctx context.Context) error {
 	c, err := s.link.client()
 	if err != nil {
 		return nil // the link says so itself
 	}
 	now := milliseconds(s.clock())
-	over := func(kind string, sl slice) rueidis.Completed {
-		return c.B().Zrange().Key(s.key(kind, sl, "")).Min("-inf").Max(now).Byscore().Limit(0, removedAtOnce).Build()
-	}
+	over := func(kind string, sl slice) rueidis.Completed { return s.due(c, s.key(kind, sl, ""), now) }
 	const questions = 4
 	commands := make([]rueidis.Completed, 0, questions*sliceCount)
 	for sl := range slice(sliceCount) {
@@ -64,36 +85,59 @@ func (s *Store) sweepOnce(ctx context.Context) error {
 		if err := s.sweepSlice(ctx, sl, tokens, requests, jobs > 0); err != nil {
 			return err
 		}
-		for _, key := range deleted {
-			if err := quiet(s.goOnDeleting(ctx, key)); err != nil {
-				return err
-			}
+		err := s.eachConsumer(s.key(kindDeletedByEnd, sl, ""), deleted, "can't finish the deletion of a consumer",
+			func(key string) error { return s.goOnDeleting(ctx, key) })
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// sweepSlice removes tokens of a slice that may be over, and goes on with its bulk revocations.
-func (s *Store) sweepSlice(ctx context.Context, sl slice, tokens, requests []string, jobs bool) error {
-	if len(tokens) > 0 {
-		if err := s.removeExpiredTokens(ctx, sl, tokens); err != nil {
+// eachConsumer calls a function for the consumers that a sorted set has. It leaves those that can't be
+// read.
+func (s *sweeper) eachConsumer(set string, keys []string, complaint string, do func(key string) error) error {
+	left := 0
+	for _, key := range keys {
+		switch err := quiet(do(key)); {
+		case record.Unreadable(err):
+			s.complain(complaint, err)
+			left++
+		case err != nil:
 			return err
 		}
 	}
-	if len(requests) > 0 {
-		if err := s.removeExpiredRequests(ctx, sl, requests); err != nil {
-			return err
-		}
+	s.pass(set, len(keys), left)
+	return nil
+}
+
+// sweepSlice removes tokens of a slice that may be over, and goes on with its bulk revocations.
+func (s *sweeper) sweepSlice(ctx context.Context, sl slice, tokens, requests []string, jobs bool) error {
+	if err := s.removeExpiredTokens(ctx, sl, tokens); err != nil {
+		return err
+	}
+	if err := s.removeExpiredRequests(ctx, sl, requests); err != nil {
+		return err
 	}
 	if !jobs {
+		s.jobsSeen[sl] = nil
 		return nil
 	}
 	list, err := s.jobs(ctx, sl)
 	if err != nil {
 		return err
 	}
+	before, now := s.jobsSeen[sl], time.Now()
+	s.jobsSeen[sl] = make(map[string]time.Time, len(list))
 	for _, j := range list {
-		if time.Since(time.UnixMicro(int64(j.revision))) < abandonedAfter {
+		first, ok := before[j.name]
+		if !ok {
+			first = now // not the revision: the server's clock may have been far ahead
+		}
+		s.jobsSeen[sl][j.name] = first
+	}
+	for _, j := range list {
+		if now.Sub(s.jobsSeen[sl][j.name]) < abandonedAfter {
 			continue
 		}
 		if err := s.finish(ctx, j, time.Now().Add(sweepInterval/2)); err != nil {
@@ -106,20 +150,20 @@ func (s *Store) sweepSlice(ctx context.Context, sl slice, tokens, requests []str
 // goOnDeleting finishes the deletion of a consumer, which another process began.
 func (s *Store) goOnDeleting(ctx context.Context, key string) error {
 	c, _, err := s.consumer(ctx, key)
-	if record.Unreadable(err) {
-		s.complain("can't finish the deletion of a consumer", err)
-		return nil
-	}
 	if err != nil || c == nil || c.state != stateDeleted {
 		return err // another process has finished it meanwhile
 	}
 	return s.finishDeletion(ctx, c)
 }
 
-func (s *Store) removeExpiredTokens(ctx context.Context, sl slice, keys []string) error {
+func (s *sweeper) removeExpiredTokens(ctx context.Context, sl slice, keys []string) error {
+	if len(keys) == 0 {
+		s.pass(s.key(kindTokensByEnd, sl, ""), 0, 0)
+		return nil
+	}
 	w := newWrite(sl, nil)
 	var over []*storedToken
-	_, err := readRecords(ctx, s, record.AccessToken, sl, kindToken, keys, func(_ *view, t *storedToken) {
+	_, err := readRecords(ctx, s.Store, record.AccessToken, sl, kindToken, keys, func(_ *view, t *storedToken) {
 		if s.past(t.is.Expires, tokenstore.Retention) {
 			over = append(over, t)
 		}
@@ -133,14 +177,17 @@ func (s *Store) removeExpiredTokens(ctx context.Context, sl slice, keys []string
 	for _, t := range over {
 		s.removeToken(w, t)
 	}
-	_, err = s.commitLoosely(ctx, w)
-	return quiet(err)
+	return s.removeOver(ctx, w, s.key(kindTokensByEnd, sl, ""), len(keys), len(over))
 }
 
-func (s *Store) removeExpiredRequests(ctx context.Context, sl slice, keys []string) error {
+func (s *sweeper) removeExpiredRequests(ctx context.Context, sl slice, keys []string) error {
+	if len(keys) == 0 {
+		s.pass(s.key(kindRequestsByEnd, sl, ""), 0, 0)
+		return nil
+	}
 	w := newWrite(sl, nil)
 	var over []*storedRequest
-	_, err := readRecords(ctx, s, record.RequestToken, sl, kindRequest, keys, func(_ *view, t *storedRequest) {
+	_, err := readRecords(ctx, s.Store, record.RequestToken, sl, kindRequest, keys, func(_ *view, t *storedRequest) {
 		if s.past(t.is.Expires, tokenstore.RequestRetention) {
 			over = append(over, t)
 		}
@@ -154,7 +201,15 @@ func (s *Store) removeExpiredRequests(ctx context.Context, sl slice, keys []stri
 	for _, t := range over {
 		s.removeRequest(w, t)
 	}
-	_, err = s.commitLoosely(ctx, w)
+	return s.removeOver(ctx, w, s.key(kindRequestsByEnd, sl, ""), len(keys), len(over))
+}
+
+// removeOver writes the removal of some of the records that were seen in a sorted set.
+func (s *sweeper) removeOver(ctx context.Context, w *write, set string, seen, removed int) error {
+	done, err := s.commitLoosely(ctx, w)
+	if done {
+		s.pass(set, seen, seen-removed)
+	}
 	return quiet(err)
 }
 
@@ -168,7 +223,7 @@ func quiet(err error) error {
 }
 
 // forgetConsumers removes self-registered consumers that have no access token for a day.
-func (s *Store) forgetConsumers(ctx context.Context) error {
+func (s *sweeper) forgetConsumers(ctx context.Context) error {
 	c, err := s.link.client()
 	if err != nil {
 		return nil
@@ -176,19 +231,15 @@ func (s *Store) forgetConsumers(ctx context.Context) error {
 	now := milliseconds(s.clock())
 	limited, cancel := context.WithTimeout(ctx, s.timeout())
 	defer cancel()
-	due := func(set string) rueidis.Completed {
-		return c.B().Zrange().Key(s.account(set)).Min("-inf").Max(now).Byscore().Limit(0, removedAtOnce).Build()
-	}
-	var keys []string
-	for _, answer := range c.DoMulti(limited, due(registered), due(registeredOld)) {
-		some, err := answer.AsStrSlice()
+	sets := []string{s.account(registered), s.account(registeredOld)}
+	for i, answer := range c.DoMulti(limited, s.due(c, sets[0], now), s.due(c, sets[1], now)) {
+		keys, err := answer.AsStrSlice()
 		if err != nil {
 			return s.explain(limited, err)
 		}
-		keys = append(keys, some...)
-	}
-	for _, key := range keys {
-		if err := quiet(s.forgetConsumer(ctx, key)); err != nil {
+		err = s.eachConsumer(sets[i], keys, "can't forget a self-registered consumer",
+			func(key string) error { return s.forgetConsumer(ctx, key) })
+		if err != nil {
 			return err
 		}
 	}
