@@ -306,17 +306,8 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 func (s *Store) exchangeFirst(ctx context.Context, v *view, t *storedRequest, verifier string) (*tokenstore.AccessToken, *storedRequest, error) {
 	sl := sliceOf(t.is.Key)
 	access, err := t.is.Exchange(verifier, newKeyIn(sl), tokenstore.NewSecret(), s.clock())
-	if errors.Is(err, tokenstore.ErrVerifier) {
-		counted, failure := s.countVerifierFailure(ctx, v, t)
-		if failure != nil {
-			return nil, nil, failure // not ErrVerifier, which says that it was counted
-		}
-		if !counted {
-			return nil, nil, nil
-		}
-	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, s.refuseExchange(ctx, v, t, err)
 	}
 	w := newWrite(sl, v)
 	redisKey := s.key(kindRequest, sl, t.is.Key)
@@ -338,7 +329,7 @@ func (s *Store) exchangeFirst(ctx context.Context, v *view, t *storedRequest, ve
 // exchangeAgain returns the access token of an exchange that was not acknowledged.
 func (s *Store) exchangeAgain(ctx context.Context, v *view, t *storedRequest, verifier string) (*tokenstore.AccessToken, *storedRequest, error) {
 	if _, err := t.is.Exchange(verifier, "", "", t.is.Review.Time); err != nil {
-		return nil, nil, err
+		return nil, nil, s.refuseExchange(ctx, v, t, err)
 	}
 	access, now, err := s.token(ctx, t.access)
 	if err != nil {
@@ -380,6 +371,19 @@ func (s *Store) unclaim(ctx context.Context, t *storedRequest) {
 	w.require(key, t.value)
 	w.do("SET", key, free.encode())
 	_, _ = s.commitLoosely(context.WithoutCancel(ctx), w) // without it, the next call waits for this one
+}
+
+// refuseExchange returns why a request token can't be exchanged. ErrVerifier says that it was counted.
+// It returns nil if the token has changed meanwhile.
+func (s *Store) refuseExchange(ctx context.Context, v *view, t *storedRequest, refusal error) error {
+	if !errors.Is(refusal, tokenstore.ErrVerifier) {
+		return refusal
+	}
+	counted, err := s.countVerifierFailure(ctx, v, t)
+	if err == nil && counted {
+		err = refusal
+	}
+	return err
 }
 
 // countVerifierFailure reports whether it could count: not if the token has changed meanwhile.
