@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -202,15 +201,15 @@ func (s *Store) Touch(ctx context.Context, used map[string]time.Time) error {
 		t.keys = append(t.keys, s.key(kindToken, sliceOf(key), key))
 		t.stamps = append(t.stamps, stampBytes(at))
 	}
-	var errs []error
+	var failed error
 	for _, t := range bySlice {
 		for len(t.keys) > 0 {
 			n := min(len(t.keys), 500)
 			if _, err := s.run(ctx, touchScript, t.keys[:n], t.stamps[:n]); err != nil {
-				errs = append(errs, err)
+				failed = err
 			}
 			t.keys, t.stamps = t.keys[n:], t.stamps[n:]
 		}
 	}
-	return errors.Join(errs...)
+	return failed
 }

@@ -1,9 +1,8 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -86,7 +85,7 @@ func (s *Store) reserve(ctx context.Context, r reservation) error {
 	case "consumers":
 		return tokenstore.ErrTooManyConsumers
 	default:
-		return errors.Join(fmt.Errorf("redis: reserve.lua: unexpected answer %q", text), err)
+		return unexpected("reserve.lua", err)
 	}
 }
 
@@ -225,7 +224,7 @@ func (s *Store) count(ctx context.Context, commands func(rueidis.Builder) []ruei
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout())
 		defer cancel()
 		for _, answer := range c.DoMulti(ctx, commands(c.B())...) {
-			err = errors.Join(err, answer.Error())
+			err = cmp.Or(err, answer.Error())
 		}
 	}
 	if err != nil {

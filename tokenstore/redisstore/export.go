@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func (s *Store) refuse(ctx context.Context, sl slice, floor int64, ahead string)
 		}
 		numbers, err := answer.AsIntSlice()
 		if err != nil || len(numbers) != 3 {
-			return 0, 0, errors.Join(errors.New("redis: refuse.lua: unexpected answer"), err)
+			return 0, 0, unexpected("refuse.lua", err)
 		}
 		return numbers[0], numbers[1], nil
 	}
@@ -399,11 +400,11 @@ func (s *Store) scan(ctx context.Context, each func(keys []string) error) error 
 			return refused
 		}
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("server %s: %w", address, err))
+			failed = cmp.Or(failed, fmt.Errorf("server %s: %w", address, err))
 		}
 	}
 	if len(missing) > 0 { // a node that can't be reached does not matter, if another one has its keys
-		return errors.Join(errors.New("redis: not all servers could be read"), failed)
+		return fmt.Errorf("redis: not all servers could be read: %w", cmp.Or(failed, errors.New("some slices were not found")))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,7 +121,12 @@ func (l *link) check(ctx context.Context) error {
 func (l *link) examine(ctx context.Context, client rueidis.Client, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*o.Timeout)
 	defer cancel()
-	ids, err := l.masters(ctx, client)
+	asking, enough := context.WithTimeout(ctx, 2*o.Timeout)
+	ids, err := l.masters(asking, client)
+	enough()
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		err = silent(ctx, client, err)
+	}
 	if err != nil {
 		return explain(err, o)
 	}
@@ -176,6 +183,23 @@ func (l *link) masters(ctx context.Context, client rueidis.Client) (map[string]s
 		ids[id] = l.probes[i]
 	}
 	return ids, nil
+}
+
+// silent returns which server does not answer, and err if all do.
+func silent(ctx context.Context, client rueidis.Client, err error) error {
+	nodes := client.Nodes()
+	addresses := slices.Sorted(maps.Keys(nodes))
+	errs := make([]error, len(addresses))
+	var asking sync.WaitGroup
+	for i, address := range addresses {
+		asking.Go(func() {
+			if _, err := info(ctx, nodes[address]); err != nil {
+				errs[i] = fmt.Errorf("server %s: no answer (%w)", address, err)
+			}
+		})
+	}
+	asking.Wait()
+	return cmp.Or(append(errs, err)...)
 }
 
 // info returns the fields of INFO that the checks look at, and others.

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/redis/rueidis"
@@ -259,12 +258,11 @@ func (s *Store) cardinality(ctx context.Context, kind, rest string) (int, error)
 	}
 	total := 0
 	for _, answer := range c.DoMulti(ctx, commands...) {
-		n, failure := answer.AsInt64()
-		err = errors.Join(err, failure)
+		n, err := answer.AsInt64()
+		if err != nil {
+			return 0, s.explain(ctx, err)
+		}
 		total += int(n)
-	}
-	if err != nil {
-		return 0, s.explain(ctx, err)
 	}
 	return total, nil
 }

@@ -91,6 +91,9 @@ func explain(err error, o Options) error {
 	if strings.Contains(text, "remote error: tls:") { // crypto/tls has no type for it
 		return misconfigured("tls: the server refuses the connection: it may want another certificate of ours (%s)", text)
 	}
+	if text == context.DeadlineExceeded.Error() {
+		return errors.New("no answer in time")
+	}
 	// What follows may also be a server that is about to start or to end.
 	if o.TLS == nil && errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("%s; it may speak TLS only, then set tls", text)

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func (s *Store) read(ctx context.Context, sl slice, keys ...string) (*view, erro
 		}
 		parts, err := answer.ToArray()
 		if err != nil || len(parts) < 4 {
-			return nil, errors.Join(errors.New("redis: read.lua: unexpected answer"), err)
+			return nil, unexpected("read.lua", err)
 		}
 		ahead, err := parts[0].AsInt64()
 		if err != nil {
@@ -78,6 +79,11 @@ func (s *Store) read(ctx context.Context, sl slice, keys ...string) (*view, erro
 		return v, nil
 	}
 	return nil, errors.New("redis: the servers fail over one after the other")
+}
+
+// unexpected is the error of a script's answer that it never gives; err may say why it can't be read.
+func unexpected(script string, err error) error {
+	return fmt.Errorf("redis: %s: unexpected answer: %w", script, cmp.Or(err, errors.New("of another form")))
 }
 
 // A write is a set of commands for one slice, which are executed together, if what they depend on
