@@ -102,6 +102,10 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 		return err
 	}
 	s.tokens.drop(t.Key)
+	if err := s.hasConsumer(ctx, t); err != nil {
+		_ = s.RevokeToken(context.WithoutCancel(ctx), t.Key) // nobody has it
+		return err
+	}
 	s.granted(ctx, t.Consumer)
 	return nil
 }

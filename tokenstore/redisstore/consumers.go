@@ -83,7 +83,7 @@ func (s *Store) createConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 		case err != nil:
 			return false, err
 		case before != nil && before.state == stateDeleted:
-			return false, s.finishDeletion(ctx, before) // and look again
+			return false, s.conclude(ctx, before) // and look again
 		case before != nil:
 			return false, tokenstore.ErrExists
 		}
@@ -147,14 +147,7 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	return s.deleteConsumer(ctx, key, func(*tokenstore.Consumer) bool { return true })
-}
-
-// errKept: a consumer is not to be deleted.
-var errKept = errors.New("the consumer is kept")
-
-func (s *Store) deleteConsumer(ctx context.Context, key string, condition func(*tokenstore.Consumer) bool) error {
-	deleted, err := s.markDeleted(ctx, key, condition)
+	deleted, err := s.markDeleted(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -163,7 +156,18 @@ func (s *Store) deleteConsumer(ctx context.Context, key string, condition func(*
 
 // markDeleted marks a consumer as deleted. If the process ends before finishDeletion is done, sweep
 // does it.
-func (s *Store) markDeleted(ctx context.Context, key string, condition func(*tokenstore.Consumer) bool) (*storedConsumer, error) {
+func (s *Store) markDeleted(ctx context.Context, key string) (*storedConsumer, error) {
+	return s.mayDelete(ctx, key, time.Time{}, func(*storedConsumer) bool { return true })
+}
+
+// errKept: a consumer is not to be deleted.
+var errKept = errors.New("the consumer is kept")
+
+// mayDelete is markDeleted under a condition. It is not certain yet if there is a time when the
+// consumer was forgotten: see conclude.
+func (s *Store) mayDelete(
+	ctx context.Context, key string, forgotten time.Time, condition func(*storedConsumer) bool,
+) (*storedConsumer, error) {
 	sl := sliceOf(key)
 	var deleted *storedConsumer
 	err := again(ctx, func() (bool, error) {
@@ -177,11 +181,11 @@ func (s *Store) markDeleted(ctx context.Context, key string, condition func(*tok
 			}
 			return false, tokenstore.ErrNotFound
 		}
-		if c.state != stateDeleted && !condition(c.is) {
+		if !condition(c) {
 			return false, errKept
 		}
 		e := c.envelope
-		e.state, e.version = stateDeleted, newVersion()
+		e.state, e.version, e.stamp = stateDeleted, newVersion(), forgotten
 		w := newWrite(sl, v)
 		redisKey := s.key(kindConsumer, sl, key)
 		w.require(redisKey, c.value)

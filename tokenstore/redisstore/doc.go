@@ -22,6 +22,7 @@
 //	credentials.go    both records of a signed request in one step
 //	accounting.go     the limits of request tokens and of self-registered consumers
 //	export.go         what is moved to another store; import.go: what was moved here
+//	forget.go         a self-registered consumer that is forgotten while it gets an access token
 //	sweep.go          what every process removes in the background
 //	redislab/         real servers for tests
 //

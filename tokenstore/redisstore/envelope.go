@@ -16,7 +16,8 @@ import (
 // too, and a record.
 //
 //	0   version: 8 random bytes, which differ for each record that was made for the key
-//	8   stamp: a time. Of an access token, when it was last used
+//	8   stamp: a time. Of an access token, when it was last used; of a deleted consumer, when it was
+//	    forgotten, if that is not certain yet
 //	16  revision of the slice when the record was made, or reviewed
 //	24  state, one byte
 //	25  of an exchanged request token: the claim of a call that exchanges it (8 zero bytes: none);

@@ -290,6 +290,10 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 		}
 		return nil, err
 	}
+	if err := s.hasConsumer(ctx, access); err != nil {
+		s.unclaim(ctx, exchanged)
+		return nil, err
+	}
 	w := newWrite(sl, nil)
 	w.require(s.key(kindRequest, sl, key), exchanged.value)
 	s.removeRequest(w, exchanged)

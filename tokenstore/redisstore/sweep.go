@@ -153,7 +153,7 @@ func (s *Store) goOnDeleting(ctx context.Context, key string) error {
 	if err != nil || c == nil || c.state != stateDeleted {
 		return err // another process has finished it meanwhile
 	}
-	return s.finishDeletion(ctx, c)
+	return s.conclude(ctx, c)
 }
 
 func (s *sweeper) removeExpiredTokens(ctx context.Context, sl slice, keys []string) error {
@@ -258,12 +258,22 @@ func (s *Store) forgetConsumer(ctx context.Context, key string) error {
 		s.lookAtConsumer(ctx, key, kept)
 		return nil
 	}
-	err = s.deleteConsumer(ctx, key, func(c *tokenstore.Consumer) bool { return c.SelfRegistered })
+	begun := false
+	forgotten, err := s.mayDelete(ctx, key, s.clock(), func(c *storedConsumer) bool {
+		begun = c.state == stateDeleted
+		return c.is.SelfRegistered && !begun
+	})
+	if begun {
+		return nil // whoever deletes it goes on, and it counts until then
+	}
 	if errors.Is(err, tokenstore.ErrNotFound) || errors.Is(err, errKept) {
 		s.forgetRegistration(ctx, key)
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.conclude(ctx, forgotten)
 }
 
 // keptUntil returns until when a self-registered consumer is kept for its access tokens; zero if it

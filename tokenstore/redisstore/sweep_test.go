@@ -69,7 +69,7 @@ func TestSweepPassesTheUnreadable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.markDeleted(t.Context(), "token", func(*tokenstore.Consumer) bool { return true }); err != nil {
+	if _, err := s.markDeleted(t.Context(), "token"); err != nil {
 		t.Fatal(err)
 	}
 	c, err := s.link.client()

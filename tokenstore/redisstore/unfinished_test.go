@@ -99,7 +99,7 @@ func TestDeletionIsFinished(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.markDeleted(t.Context(), "c", func(*tokenstore.Consumer) bool { return true }); err != nil {
+	if _, err := s.markDeleted(t.Context(), "c"); err != nil {
 		t.Fatal(err)
 	}
 	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {

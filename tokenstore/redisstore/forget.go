@@ -1,0 +1,76 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
+)
+
+// A self-registered consumer without an access token is forgotten, while another process may grant it
+// one. Its tokens lie in other slices, so no script can look at all of it. Whoever forgets it marks it
+// as deleted, and looks for access tokens after that. Whoever grants looks for the mark after it has
+// written the access token. So one of them sees the other: the consumer is kept, or the grant fails.
+
+// conclude finishes the deletion of a consumer. If it was forgotten, and has an access token after
+// all, it stays.
+func (s *Store) conclude(ctx context.Context, c *storedConsumer) error {
+	if c.stamp.IsZero() {
+		return s.finishDeletion(ctx, c)
+	}
+	kept, err := s.keptUntil(ctx, c.is.Key)
+	if err != nil {
+		return err
+	}
+	w := newWrite(sliceOf(c.is.Key), nil)
+	key := s.key(kindConsumer, w.slice, c.is.Key)
+	e := c.envelope
+	e.version, e.stamp = newVersion(), time.Time{}
+	w.require(key, c.value) // one process alone decides
+	w.evenIfFull(s)
+	keep := kept.After(s.clock())
+	if keep {
+		e.state = stateThere
+		w.do("ZADD", s.key(kindConsumers, w.slice, ""), "0", c.is.Key)
+		w.do("ZREM", s.key(kindDeletedByEnd, w.slice, ""), c.is.Key)
+	}
+	w.do("SET", key, e.encode())
+	done, err := s.commit(ctx, w)
+	s.consumers.drop(c.is.Key)
+	if !done || err != nil {
+		return err
+	}
+	if keep {
+		s.granted(ctx, c.is.Key)
+		s.lookAtConsumer(ctx, c.is.Key, kept)
+		return nil
+	}
+	if c, err = decode(record.Consumer, e.encode()); err != nil {
+		return err
+	}
+	return s.finishDeletion(ctx, c)
+}
+
+var errForgetting = errors.New("redis: the consumer is being deleted")
+
+// hasConsumer looks whether the consumer of a new access token was deleted meanwhile. The access token
+// is acknowledged only after that. A consumer that is not in the store is declared elsewhere, or its
+// deletion is finished: then the access token is revoked.
+func (s *Store) hasConsumer(ctx context.Context, t *tokenstore.AccessToken) error {
+	c, _, err := s.consumer(ctx, t.Consumer)
+	switch {
+	case err != nil && !record.Unreadable(err):
+		return err
+	case c != nil && c.state == stateDeleted:
+		return &tokenstore.LaterError{After: time.Second, Err: errForgetting}
+	case c != nil || err != nil || s.past(t.Expires, 0):
+		return nil
+	}
+	now, v, err := s.token(ctx, t.Key)
+	if err == nil && (now == nil || v.marks.revoked(now.revision, now.is.Consumer, now.is.User)) {
+		err = tokenstore.ErrNotFound
+	}
+	return err
+}
