@@ -116,13 +116,18 @@ func (s *Store) addToken(w *write, v *view, before *storedToken, t *tokenstore.A
 		w.require(key, before.value)
 		s.removeTokenIndexes(w, before.is)
 	}
+	s.putToken(w, v, t)
+}
+
+// putToken adds an access token and its indexes to a write.
+func (s *Store) putToken(w *write, v *view, t *tokenstore.AccessToken) {
 	body := *t
 	body.LastUsed = time.Time{}
 	e := envelope{
 		version: newVersion(), stamp: t.LastUsed, revision: v.number(),
 		record: string(record.AccessToken.Encode(&body)),
 	}
-	w.do("SET", key, e.encode())
+	w.do("SET", s.key(kindToken, w.slice, t.Key), e.encode())
 	w.do("ZADD", s.key(kindTokens, w.slice, ""), "0", t.Key)
 	w.do("ZADD", s.key(kindTokensOfConsumer, w.slice, t.Consumer), "0", t.Key)
 	w.do("ZADD", s.key(kindTokensOfUser, w.slice, t.User), "0", t.Key)

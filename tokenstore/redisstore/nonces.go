@@ -3,8 +3,6 @@ package redisstore
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/usednonce"
 )
 
 // bucketsOfSecond is over how many hashes the nonces of one second and slice are spread. Redis packs
@@ -23,29 +22,23 @@ const bucketsOfSecond = 4
 type nonceCall struct {
 	slice     slice
 	timestamp int64
-	span      int64 // how long it is remembered, in seconds after the timestamp
-	digest    string
+	span      int64  // how long it is remembered, in seconds after the timestamp
+	digest    string // the chance that two of one second are equal is one in 2^64
 	bucket    string
 }
 
-// digestSize is how much of a nonce is kept. The chance that a nonce is refused because another one
-// of the same second has the same digest is one in 2^64 for each pair.
-const digestSize = 8
-
 func (s *Store) nonceCall(n tokenstore.Nonce) nonceCall {
-	b := make([]byte, 0, 256)
-	for _, part := range [...]string{n.Consumer, n.Token, n.Value} {
-		b = binary.AppendUvarint(b, uint64(len(part)))
-		b = append(b, part...)
-	}
-	sum := sha256.Sum256(b)
+	digest, spread := usednonce.Plain(&n)
 	c := nonceCall{
 		slice:     sliceOf(cmp.Or(n.Token, n.Consumer)),
 		timestamp: n.Timestamp,
 		span:      n.Expires.Unix() - n.Timestamp,
-		digest:    string(sum[:digestSize]),
+		digest:    string(digest[usednonce.Size-usednonce.PlainSize:]),
 	}
-	c.bucket = s.key(kindNonces, c.slice, strconv.FormatInt(n.Timestamp, 36)+"."+strconv.Itoa(int(sum[digestSize])%bucketsOfSecond))
+	bucket := append(make([]byte, 0, 64), s.buckets[c.slice]...)
+	bucket = strconv.AppendInt(bucket, n.Timestamp, 36)
+	bucket = append(bucket, '.', '0'+spread%bucketsOfSecond)
+	c.bucket = string(bucket)
 	return c
 }
 
@@ -54,6 +47,12 @@ func (s *Store) nonceCall(n tokenstore.Nonce) nonceCall {
 func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 	if err := s.enter(ctx); err != nil {
 		return err
+	}
+	switch used, err := s.usedElsewhere(ctx, &n); {
+	case err != nil:
+		return err
+	case used:
+		return tokenstore.ErrNonceUsed
 	}
 	call := s.nonceCall(n)
 	if full := s.quota.add(n, s.clock().Unix()); full != nil {
@@ -85,17 +84,21 @@ func (s *Store) usedOr(ctx context.Context, call nonceCall, full error) error {
 }
 
 func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall) error {
-	keys := []string{s.key(kindState, call.slice, ""), call.bucket}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout()) // of all its steps together
+	defer cancel()
+	keys := append(make([]string, 0, 3), s.states[call.slice], call.bucket)
 	args := []string{integer(call.timestamp), call.digest, integer(call.span), "", "", ""}
+	var t *cached[tokenstore.AccessToken]
 	if n.AccessToken != nil {
 		keys = append(keys, s.key(kindToken, call.slice, n.Token))
-		t, err := s.verifiedWith(ctx, n)
-		if err != nil {
+		var err error
+		if t, err = s.verifiedWith(ctx, n); err != nil {
 			return err
 		}
 		args[3], args[4] = t.version, t.sliceRevision
 	}
 	for range 4 {
+		ticket, at := s.tokens.ticket(n.Token), time.Now()
 		answer, err := s.run(ctx, acceptScript, keys, args)
 		if err != nil {
 			return err
@@ -110,6 +113,9 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 			if ahead < int64(s.lead()/time.Second)/2+1 {
 				s.raiseSoon(call.slice)
 			}
+			if t != nil {
+				s.tokens.confirm(n.Token, ticket, t, at)
+			}
 			return nil
 		case "used":
 			return tokenstore.ErrNonceUsed
@@ -122,8 +128,7 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 			return tokenstore.ErrNotFound
 		case "stale":
 			// Something was revoked in the slice. Whether this token was, its record and the marks say.
-			t, err := s.refreshToken(ctx, n.Token)
-			if err != nil {
+			if t, err = s.refreshToken(ctx, n.Token); err != nil {
 				return err
 			}
 			if !sameGrant(t.is, n.AccessToken) {

@@ -36,6 +36,10 @@ func reviewer(t *tokenstore.RequestToken) string {
 	return t.Review.User
 }
 
+func refused(t *tokenstore.RequestToken) bool {
+	return t.Review != nil && t.Review.Permission == tokenstore.Unauthorized
+}
+
 // RoomForRequestToken returns what CreateRequestToken or RegisterConsumer would return.
 func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestToken, register bool) error {
 	if err := s.enter(ctx); err != nil {
@@ -93,20 +97,36 @@ func (s *Store) createRequestToken(ctx context.Context, t *tokenstore.RequestTok
 			w.require(key, before.value)
 			s.removeRequestIndexes(w, before.is)
 		}
-		e := envelope{version: newVersion(), revision: v.number(), record: string(record.RequestToken.Encode(t))}
-		w.do("SET", key, e.encode())
-		w.do("ZADD", s.key(kindRequestsOfConsumer, sl, t.Consumer), "0", t.Key)
-		w.do("ZADD", s.key(kindRequestsByEnd, sl, ""), milliseconds(t.Expires.Add(tokenstore.RequestRetention)), t.Key)
+		s.putRequest(w, v, t)
 		return s.commit(ctx, w)
 	})
-	if reserved && errors.Is(err, tokenstore.ErrExists) {
+	switch {
+	case !reserved || err == nil:
+	case errors.Is(err, tokenstore.ErrExists):
 		// Another call made a token of that key meanwhile, and counted it under the same name. If
 		// that one is of another consumer, only this count goes.
 		if other, _, err := s.request(ctx, t.Key); err == nil && other != nil && other.is.Consumer != t.Consumer {
 			s.removed(ctx, t)
 		}
+	default:
+		// Nobody will use the token: it must not take the place of one that somebody uses.
+		s.withdraw(ctx, t)
+		if r.register {
+			s.withdrawRegistration(ctx, r.consumer)
+		}
 	}
 	return err
+}
+
+// putRequest adds a request token and its indexes to a write.
+func (s *Store) putRequest(w *write, v *view, t *tokenstore.RequestToken) {
+	e := envelope{version: newVersion(), revision: v.number(), record: string(record.RequestToken.Encode(t))}
+	w.do("SET", s.key(kindRequest, w.slice, t.Key), e.encode())
+	w.do("ZADD", s.key(kindRequestsOfConsumer, w.slice, t.Consumer), "0", t.Key)
+	w.do("ZADD", s.key(kindRequestsByEnd, w.slice, ""), milliseconds(t.Expires.Add(tokenstore.RequestRetention)), t.Key)
+	if user := reviewer(t); user != "" {
+		w.do("ZADD", s.key(kindRequestsOfUser, w.slice, user), "0", t.Key)
+	}
 }
 
 func (s *Store) removeRequestIndexes(w *write, t *tokenstore.RequestToken) {
@@ -142,25 +162,32 @@ func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t 
 		return nil
 	}
 	if !errors.Is(err, tokenstore.ErrExists) {
-		s.forgetRegistration(ctx, c.Key)
+		s.withdrawRegistration(ctx, c.Key)
 	}
-	s.withdraw(ctx, t.Key)
+	s.withdraw(ctx, t)
 	return err
 }
 
-// withdraw removes a request token that was made a moment ago.
-func (s *Store) withdraw(ctx context.Context, key string) {
+// withdraw removes a request token that was counted a moment ago, and counts it no longer. It may be
+// there or not. As long as that can't be found out, it counts.
+func (s *Store) withdraw(ctx context.Context, t *tokenstore.RequestToken) {
 	ctx = context.WithoutCancel(ctx)
-	t, _, err := s.request(ctx, key)
-	if err != nil || t == nil {
+	there, _, err := s.request(ctx, t.Key)
+	if err != nil {
 		return
 	}
-	w := newWrite(sliceOf(key), nil)
-	w.require(s.key(kindRequest, w.slice, key), t.value)
-	s.removeRequest(w, t)
-	if done, err := s.commitLoosely(ctx, w); done && err == nil {
-		s.removed(ctx, t.is)
+	if there != nil {
+		if there.is.Secret != t.Secret {
+			return // another one, under the same name
+		}
+		w := newWrite(sliceOf(t.Key), nil)
+		w.require(s.key(kindRequest, w.slice, t.Key), there.value)
+		s.removeRequest(w, there)
+		if done, err := s.commitLoosely(ctx, w); !done || err != nil {
+			return
+		}
 	}
+	s.removed(ctx, t)
 }
 
 // RequestToken returns a request token.
@@ -211,7 +238,7 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 	if err != nil {
 		return nil, err
 	}
-	if next.Review.Permission == tokenstore.Unauthorized {
+	if refused(next) {
 		s.waitsNoLonger(ctx, next)
 	}
 	return next, nil

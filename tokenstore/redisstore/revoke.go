@@ -152,10 +152,22 @@ func (s *Store) finish(ctx context.Context, j job, until time.Time) error {
 		if tokens > 0 {
 			continue
 		}
-		_, err = s.run(ctx, finishScript, []string{s.key(kindMarks, j.slice, ""), s.key(kindWork, j.slice, "")}, []string{j.mark, j.name})
-		return err
+		if done, err := s.endJob(ctx, j); done || err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// endJob ends a job, and reports whether it could: nothing must be left to remove.
+func (s *Store) endJob(ctx context.Context, j job) (bool, error) {
+	keys := []string{s.key(kindMarks, j.slice, ""), s.key(kindWork, j.slice, ""), s.deadTokens(j), s.deadRequests(j)}
+	answer, err := s.run(ctx, finishScript, keys, []string{j.mark, j.name})
+	if err != nil {
+		return false, err
+	}
+	n, err := answer.AsInt64()
+	return n == 1, err
 }
 
 // removeDead removes some tokens of a job, and returns how many keys it looked at.

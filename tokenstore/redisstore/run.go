@@ -40,6 +40,8 @@ var (
 	touchSource string
 	//go:embed scripts/reserve.lua
 	reserveSource string
+	//go:embed scripts/refuse.lua
+	refuseSource string
 
 	acceptScript  = newScript(epochSource + acceptSource)
 	raiseScript   = newScript(epochSource + raiseSource)
@@ -48,6 +50,7 @@ var (
 	readScript    = newScript(epochSource + readSource)
 	writeScript   = newScript(epochSource + writeSource)
 	markScript    = newScript(epochSource + markSource)
+	refuseScript  = newScript(epochSource + refuseSource)
 	finishScript  = newScript(finishSource)
 	touchScript   = newScript(touchSource)
 	reserveScript = newScript(reserveSource)
@@ -190,6 +193,9 @@ func (s *Store) explain(ctx context.Context, err error) error {
 // refusal reads the answer of a script that did nothing: a reason, and a number. It returns an empty
 // reason for every other answer.
 func refusal(answer rueidis.RedisMessage) (reason string, number int64) {
+	if !answer.IsArray() {
+		return "", 0
+	}
 	parts, err := answer.ToArray()
 	if err != nil || len(parts) != 2 {
 		return "", 0

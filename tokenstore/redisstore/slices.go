@@ -75,12 +75,15 @@ const (
 	kindWork     = "w" // what is left of them
 	kindDead     = "d" // the tokens that one of them removes
 	kindSecret   = "x" // the secret of the store
+	// kindElsewhere is the kind of the nonces that another store accepted: see import.go.
+	kindElsewhere = "o"
 
 	kindTokens             = "ia" // the keys of all access tokens
 	kindTokensOfConsumer   = "ic"
 	kindTokensOfUser       = "iu"
 	kindTokensByEnd        = "ie" // with the time when they are removed
 	kindConsumers          = "ik" // the keys of all consumers
+	kindDeletedByEnd       = "ix" // those whose deletion is not finished, with the time when sweep goes on with it
 	kindRequestsOfConsumer = "jc"
 	kindRequestsOfUser     = "ju" // those that the user has reviewed
 	kindRequestsByEnd      = "je"

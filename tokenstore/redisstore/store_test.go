@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -163,4 +164,30 @@ func TestNonceLimit(t *testing.T) {
 		o.clock, o.maxNonces = clock, limit
 		return openTest(t, o)
 	})
+}
+
+// TestComplaints: while the servers are away, the background does not fill the log.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	var c complaints
+	start := time.Now()
+	refused, silent := errors.New("connection refused"), errors.New("no answer")
+	for _, call := range []struct {
+		after time.Duration
+		what  string
+		err   error
+		want  bool
+	}{
+		{0, "sweep", refused, true},
+		{0, "raise", refused, true},
+		{59 * time.Second, "sweep", refused, false},
+		{59 * time.Second, "sweep", silent, true},
+		{59*time.Second + time.Millisecond, "sweep", refused, false},
+		{60 * time.Second, "raise", refused, true},
+		{60 * time.Second, "sweep", refused, true},
+	} {
+		if got := c.note(call.what, call.err, start.Add(call.after)); got != call.want {
+			t.Errorf("%s: %v after %v: got %v", call.what, call.err, call.after, got)
+		}
+	}
 }

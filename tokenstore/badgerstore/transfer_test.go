@@ -1,0 +1,21 @@
+package badgerstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
+)
+
+func TestStoreTransfer(t *testing.T) {
+	fresh := func(key []byte) func(t *testing.T) storetest.Opener {
+		return func(t *testing.T) storetest.Opener {
+			path := t.TempDir()
+			return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+				return openTest(t, Options{Path: path, Clock: clock, EncryptionKey: key})
+			}
+		}
+	}
+	storetest.RunTransfer(t, fresh(nil), fresh(make([]byte, 32)))
+}
