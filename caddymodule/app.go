@@ -99,6 +99,7 @@ type App struct {
 	pemKeys  publicKeys
 	hmacKeys *hmacKeys
 	usage    usage
+	failures storeFailures
 }
 
 const (
@@ -236,7 +237,7 @@ func (a *App) limits() tokenstore.Limits {
 func (a *App) Stop() error { return nil }
 
 // Cleanup releases the store, which closes when no other configuration uses it. A request that
-// arrives after that is refused with 503.
+// arrives after that is refused with 503: see faultless.
 func (a *App) Cleanup() error {
 	if a.ready != nil {
 		a.settle.Do(func() { close(a.ready) })

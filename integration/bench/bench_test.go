@@ -127,7 +127,7 @@ func TestWrongAnswersAreFound(t *testing.T) {
 			upstream := httptest.NewServer(handler)
 			defer upstream.Close()
 			addr := strings.TrimPrefix(upstream.URL, "http://")
-			_, _, err := send(t.Context(), addr, 2, []request{spell(addr, "", "alice"), spell(addr, "", "alice")})
+			_, _, err := send(t.Context(), []string{addr}, 2, []request{spell(addr, "", "alice"), spell(addr, "", "alice")})
 			if err == nil {
 				t.Error("no error")
 			}
@@ -146,7 +146,7 @@ func TestJWTPeerIsSkippedWithoutItsModules(t *testing.T) {
 
 func TestRequestsAreSigned(t *testing.T) {
 	t.Parallel()
-	v := &verifier{nonces: make(map[string]int64), secrets: make(map[string][3]string)}
+	v := newVerifier(newNonceMap())
 	if err := v.know("10"); err != nil {
 		t.Fatal(err)
 	}

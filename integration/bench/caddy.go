@@ -20,12 +20,13 @@ import (
 
 // A site is what a peer changes in the Caddyfile.
 type site struct {
-	binary string // default: the product
-	app    string // lines of the global oauth1 block; empty: no such block
-	store  string // lines of the store's block
-	before string // lines before reverse_proxy
-	pass   string // lines of reverse_proxy
-	dir    string // of the data; default: the process's folder
+	binary string        // default: the product
+	app    string        // lines of the global oauth1 block; empty: no such block
+	store  string        // lines of the store's block
+	redis  *redisServers // where the store is; default: Badger
+	before string        // lines before reverse_proxy
+	pass   string        // lines of reverse_proxy
+	dir    string        // of the data; default: the process's folder
 }
 
 // Connections to the upstream and the verifier are kept open for all clients, so no peer pays for
@@ -37,10 +38,10 @@ const caddyfile = `{
 	auto_https off
 	{{- if .App}}
 	oauth1 {
-		store badger {
+		store {{if .Redis}}{{.Redis}}{{else}}badger {
 			path {{.Dir}}/store
 			{{.Store}}
-		}
+		}{{end}}
 		{{.App}}
 	}
 	{{- end}}
@@ -98,7 +99,10 @@ func (l *lab) launchCaddy(name string, s site, c credential) (*target, *process,
 	}
 	values := map[string]string{
 		"Admin": admin, "Port": port, "Upstream": l.addr, "Dir": s.dir,
-		"App": s.app, "Store": s.store, "Before": s.before, "Pass": s.pass,
+		"App": s.app, "Store": s.store, "Before": s.before, "Pass": s.pass, "Redis": "",
+	}
+	if s.redis != nil {
+		values["Redis"] = s.redis.store()
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err

@@ -16,7 +16,7 @@ type comparison struct {
 	skipped []string
 }
 
-func peerNames() string {
+func peerNames(peers []peer) string {
 	var names []string
 	for _, p := range peers {
 		names = append(names, p.name)
@@ -25,7 +25,11 @@ func peerNames() string {
 }
 
 func compare(l *lab, o *options) (*comparison, error) {
-	chosen, err := choose(o.peers)
+	all := peers
+	if o.redis {
+		all = redisPeers
+	}
+	chosen, err := choose(all, o.peers)
 	if err != nil {
 		return nil, err
 	}

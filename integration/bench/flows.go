@@ -20,14 +20,11 @@ type flows struct {
 const flowDirective = "oauth1 {\n\t\tuser {http.request.header.Remote-User}\n\t}"
 
 func measureFlows(l *lab, o *options) (*flows, error) {
-	t, err := l.startCaddy("oauth1-flows", site{app: anyApp, before: flowDirective}, nil)
+	t, err := startFlows(l, o)
 	if err != nil {
 		return nil, err
 	}
 	defer l.stopTarget(t)
-	if err := t.introduce(0, nil); err != nil {
-		return nil, err
-	}
 	f := new(flows)
 	if _, err := f.run(l, t, max(o.flowCount/5, o.flowClients), o.flowClients); err != nil {
 		return nil, err
@@ -47,6 +44,24 @@ func measureFlows(l *lab, o *options) (*flows, error) {
 	return f, f.use(l, t, o.flowClients)
 }
 
+// startFlows starts the sidecar, with -redis on a Cluster.
+func startFlows(l *lab, o *options) (*target, error) {
+	const name = "oauth1-flows"
+	s := site{app: anyApp, before: flowDirective}
+	if o.redis {
+		servers, err := l.startRedis(name, threeShards)
+		if err != nil {
+			return nil, err
+		}
+		return l.startOAuth1On(name, servers, s, 0)
+	}
+	t, err := l.startCaddy(name, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.introduce(0, nil)
+}
+
 // run goes through n flows, each of another user.
 func (f *flows) run(l *lab, t *target, n, clients int) (parts [flowParts]result, err error) {
 	var delays [flowParts][]int64
@@ -56,7 +71,7 @@ func (f *flows) run(l *lab, t *target, n, clients int) (parts [flowParts]result,
 	first := len(f.granted)
 	f.granted = append(f.granted, make([]*tokenstore.AccessToken, n)...)
 	parts[wholeFlow], err = l.charge(t, func() ([]int64, time.Duration, error) {
-		elapsed, err := drive(l.ctx, t.addr, clients, n, func(c *client, i int) error {
+		elapsed, err := drive(l.ctx, []string{t.addr}, clients, n, func(c *client, i int) error {
 			w := walk{client: c, host: t.addr, consumer: hmacConsumer((first + i) % consumers), user: userName(first + i)}
 			token, err := w.through()
 			if err != nil {
@@ -93,7 +108,7 @@ func (f *flows) use(l *lab, t *target, connections int) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err = send(l.ctx, t.addr, connections, requests); err != nil {
+	if _, _, err = send(l.ctx, []string{t.addr}, connections, requests); err != nil {
 		return fmt.Errorf("use the tokens: %w", err)
 	}
 	return nil

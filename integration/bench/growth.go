@@ -181,7 +181,7 @@ func (l *lab) restart(name string, s site, tokens int) (*target, point, error) {
 		if err != nil {
 			return err
 		}
-		_, _, err = send(l.ctx, t.addr, 1, r)
+		_, _, err = send(l.ctx, []string{t.addr}, 1, r)
 		return err
 	}); err != nil {
 		return nil, point{}, err

@@ -42,6 +42,7 @@ type process struct {
 // A target is a running peer.
 type target struct {
 	addr       string
+	others     []string // addresses of further proxies, which get as many requests
 	credential credential
 	proxy      []*process
 	beside     []*process       // the processes that the proxy asks

@@ -64,13 +64,13 @@ func (p pace) wait(i int) time.Time {
 
 // send sends the requests over keep-alive connections, and checks the answers. A connection sends
 // its next request after the answer to the last one. It returns the delay of each request.
-func send(ctx context.Context, addr string, connections int, requests []request) ([]int64, time.Duration, error) {
-	return sendPaced(ctx, addr, connections, requests, pace{})
+func send(ctx context.Context, addrs []string, connections int, requests []request) ([]int64, time.Duration, error) {
+	return sendPaced(ctx, addrs, connections, requests, pace{})
 }
 
-func sendPaced(ctx context.Context, addr string, connections int, requests []request, p pace) ([]int64, time.Duration, error) {
+func sendPaced(ctx context.Context, addrs []string, connections int, requests []request, p pace) ([]int64, time.Duration, error) {
 	delays := make([]int64, len(requests))
-	elapsed, err := drive(ctx, addr, connections, len(requests), func(c *client, i int) error {
+	elapsed, err := drive(ctx, addrs, connections, len(requests), func(c *client, i int) error {
 		began := p.wait(i)
 		if err := c.do(requests[i], began); err != nil {
 			return err
@@ -81,9 +81,9 @@ func sendPaced(ctx context.Context, addr string, connections int, requests []req
 	return delays, elapsed, err
 }
 
-// drive calls work n times, from clients that have one keep-alive connection each. A client takes
-// the next number when its last call has returned.
-func drive(ctx context.Context, addr string, connections, n int, work func(c *client, i int) error) (time.Duration, error) {
+// drive calls work n times, from clients that have one keep-alive connection each, to one address
+// after the other. A client takes the next number when its last call has returned.
+func drive(ctx context.Context, addrs []string, connections, n int, work func(c *client, i int) error) (time.Duration, error) {
 	connections = min(connections, n)
 	clients := make([]*client, connections)
 	defer func() {
@@ -94,7 +94,7 @@ func drive(ctx context.Context, addr string, connections, n int, work func(c *cl
 		}
 	}()
 	for i := range clients {
-		conn, err := net.DialTimeout("tcp", addr, patience)
+		conn, err := net.DialTimeout("tcp", addrs[i%len(addrs)], patience)
 		if err != nil {
 			return 0, err
 		}
@@ -221,13 +221,16 @@ func field(head, name []byte) (string, bool) {
 	return string(value), true
 }
 
-// run measures a peer with n requests, which are made before the clock starts.
+// run measures a peer with n requests, which are made before the clock starts. Where it is several
+// proxies, all are asked for the first one's host, as by a load balancer.
 func (l *lab) run(ctx context.Context, t *target, n, connections int, pick picker) (result, error) {
 	requests, err := prepare(t.addr, n, pick, t.credential)
 	if err != nil {
 		return result{}, err
 	}
-	return l.charge(t, func() ([]int64, time.Duration, error) { return send(ctx, t.addr, connections, requests) })
+	return l.charge(t, func() ([]int64, time.Duration, error) {
+		return send(ctx, append([]string{t.addr}, t.others...), connections, requests)
+	})
 }
 
 // charge measures the CPU time that work costs each process. The work returns the delays of its

@@ -41,6 +41,10 @@ type options struct {
 	flowCount   int
 	flowClients int
 
+	redis         bool
+	replicas      bool
+	replicaCounts sizes
+
 	reclaim       bool
 	reclaimNonces int
 	reclaimEvery  int
@@ -91,6 +95,8 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 		growNonces:   sizes{0, 100_000, 1_000_000, 5_000_000},
 		growConns:    sizes{1, 4, 16, 64, 256, 1000},
 		growPolicies: sizes{1, 10, 50, 200},
+
+		replicaCounts: sizes{1, 2, 4},
 	}
 	f.StringVar(&o.binary, "binary", "", "the caddy-oauth1 `file` to measure (default: build it)")
 	f.StringVar(&o.dir, "dir", "", "the `folder` for data, on the disk to be measured (default: the system's temporary one)")
@@ -102,7 +108,7 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	f.IntVar(&o.requests, "requests", 10_000, "requests of a run")
 	f.IntVar(&o.connections, "connections", 32, "keep-alive connections")
 	f.IntVar(&o.tokens, "tokens", 1000, "access tokens that are used")
-	f.StringVar(&o.peers, "peers", "", "only these peers, by their names: "+peerNames())
+	f.StringVar(&o.peers, "peers", "", "only these peers, by their names: "+peerNames(peers)+"; with -redis: "+peerNames(redisPeers))
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile of each Caddy, taken under load, to this `folder`")
 	f.BoolVar(&o.growth, "growth", false, "measure growth in place of peers")
 	f.Var(&o.growTokens, "growth-tokens", "with -growth: stored tokens")
@@ -113,6 +119,9 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	f.BoolVar(&o.flows, "flows", false, "measure three-legged flows in place of peers")
 	f.IntVar(&o.flowCount, "flows-count", 1000, "with -flows: flows of a round")
 	f.IntVar(&o.flowClients, "flows-clients", 64, "with -flows: clients at the same time, each in a flow of its own")
+	f.BoolVar(&o.redis, "redis", false, "compare the peers that keep nonces in Redis, with -flows measure flows on a Cluster")
+	f.BoolVar(&o.replicas, "replicas", false, "with -redis: measure a rising number of sidecars on one server in place of peers")
+	f.Var(&o.replicaCounts, "replicas-counts", "with -redis -replicas: sidecars")
 	f.BoolVar(&o.reclaim, "reclaim", false, "measure what happens while expired nonces are given back, in place of peers")
 	f.IntVar(&o.reclaimNonces, "reclaim-nonces", 5_000_000, "with -reclaim: live nonces at the start")
 	f.IntVar(&o.reclaimEvery, "reclaim-every", 8, "with -reclaim: `seconds` from the end of a fifth of them to the end of the next")
@@ -135,7 +144,8 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 			return nil, err
 		}
 	}
-	if slices.Contains(o.growTokens, 0) || slices.Contains(o.growConns, 0) || slices.Contains(o.growPolicies, 0) {
+	if slices.Contains(o.growTokens, 0) || slices.Contains(o.growConns, 0) || slices.Contains(o.growPolicies, 0) ||
+		slices.Contains(o.replicaCounts, 0) {
 		return nil, errors.New("only -growth-nonces may hold 0")
 	}
 	if min(o.rounds, o.processes, o.requests, o.connections, o.tokens, o.flowCount, o.flowClients, o.reclaimEvery, o.reclaimRate) < 1 {
@@ -147,6 +157,9 @@ func parseFlags(f *flag.FlagSet, arguments []string) (*options, error) {
 	}
 	if o.flows && (o.growth || o.svg != "") || o.reclaim && (o.growth || o.flows || o.svg != "") {
 		return nil, errors.New("-flows and -reclaim go with neither each other nor -growth nor -svg")
+	}
+	if o.redis && (o.growth || o.reclaim) || o.replicas && (!o.redis || o.flows) {
+		return nil, errors.New("-redis goes with -flows or -replicas, and with no other mode")
 	}
 	return o, nil
 }
@@ -188,6 +201,12 @@ func bench(ctx context.Context, o *options) error {
 			return err
 		}
 		report, plot = g.markdown(e, o), g.svg(e)
+	case o.replicas:
+		r, err := compareReplicas(l, o)
+		if err != nil {
+			return err
+		}
+		report, plot = r.markdown(e, o), r.svg(e)
 	case o.flows:
 		f, err := measureFlows(l, o)
 		if err != nil {

@@ -35,7 +35,7 @@ var peers = []peer{
 }
 
 // choose returns the peers with the names, and always the baseline.
-func choose(names string) ([]peer, error) {
+func choose(peers []peer, names string) ([]peer, error) {
 	if names == "" {
 		return peers, nil
 	}

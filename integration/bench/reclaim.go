@@ -94,7 +94,7 @@ func giveBack(l *lab, o *options) (*reclaim, error) {
 	go func() { done <- r.watch(ctx, t, dir+"/store/nonces", first, n) }()
 	every := time.Second / time.Duration(o.reclaimRate)
 	load := func(t *target, requests []request, first time.Time, delays *[][]int64) {
-		all, _, err := sendPaced(ctx, t.addr, o.connections, requests, pace{first, every})
+		all, _, err := sendPaced(ctx, []string{t.addr}, o.connections, requests, pace{first, every})
 		*delays = make([][]int64, n)
 		for i, delay := range all {
 			slice := time.Duration(i) * every / reclaimSlice

@@ -36,9 +36,11 @@ func playRole() (played bool, err error) {
 	case role == "allow" && len(arguments) == 1:
 		err = http.ListenAndServe(arguments[0], http.HandlerFunc(allow))
 	case role == "verify" && len(arguments) == 2:
-		v := &verifier{nonces: make(map[string]int64), secrets: make(map[string][3]string)}
-		if err = v.know(arguments[1]); err == nil {
-			err = http.ListenAndServe(arguments[0], v)
+		err = serveVerifier(arguments[0], arguments[1], newNonceMap())
+	case role == "verify-redis" && len(arguments) == 3:
+		var nonces *redisNonces
+		if nonces, err = newRedisNonces(arguments[2]); err == nil {
+			err = serveVerifier(arguments[0], arguments[1], nonces)
 		}
 	case role == "fill":
 		err = fill(arguments)
@@ -73,14 +75,30 @@ func allow(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set(userHeader, alwaysAllowedAsUser)
 }
 
-// A verifier is an auth server as small as can be: it uses package oauth1, and keeps the tokens and
-// the nonces in two maps, which a restart empties.
+// A verifier is an auth server as small as can be: it uses package oauth1, and keeps the tokens in a
+// map.
 type verifier struct {
 	secrets map[string][3]string // by token: consumer secret, token secret, user
+	nonces  nonceMemory
+}
 
-	mu     sync.Mutex
-	nonces map[string]int64 // -> timestamp
-	swept  int64
+// A nonceMemory accepts a nonce once. It may forget it when its timestamp is out of the window.
+type nonceMemory interface {
+	use(nonce string, timestamp, now int64) error
+}
+
+var errNonceUsed = errors.New("this nonce has been used already")
+
+func newVerifier(nonces nonceMemory) *verifier {
+	return &verifier{secrets: make(map[string][3]string), nonces: nonces}
+}
+
+func serveVerifier(addr, tokens string, nonces nonceMemory) error {
+	v := newVerifier(nonces)
+	if err := v.know(tokens); err != nil {
+		return err
+	}
+	return http.ListenAndServe(addr, v)
 }
 
 func (v *verifier) know(tokens string) error {
@@ -136,24 +154,33 @@ func (v *verifier) verify(r *http.Request) (user string, err error) {
 	if err := oauth1.Verify(request, &p, &oauth1.Key{ConsumerSecret: known[0], TokenSecret: known[1]}); err != nil {
 		return "", err
 	}
-	return known[2], v.use(p.ConsumerKey+" "+p.Token+" "+p.Timestamp+" "+p.Nonce, timestamp, now)
+	return known[2], v.nonces.use(p.ConsumerKey+" "+p.Token+" "+p.Timestamp+" "+p.Nonce, timestamp, now)
 }
 
 // window is how far a timestamp may be off, in seconds.
 const window = 300
 
-func (v *verifier) use(nonce string, timestamp, now int64) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if _, ok := v.nonces[nonce]; ok {
-		return errors.New("this nonce has been used already")
+// A nonceMap is a nonceMemory that a restart empties.
+type nonceMap struct {
+	mu     sync.Mutex
+	nonces map[string]int64 // -> timestamp
+	swept  int64
+}
+
+func newNonceMap() *nonceMap { return &nonceMap{nonces: make(map[string]int64)} }
+
+func (m *nonceMap) use(nonce string, timestamp, now int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.nonces[nonce]; ok {
+		return errNonceUsed
 	}
-	v.nonces[nonce] = timestamp
-	if now > v.swept+60 {
-		v.swept = now
-		for old, t := range v.nonces {
+	m.nonces[nonce] = timestamp
+	if now > m.swept+60 {
+		m.swept = now
+		for old, t := range m.nonces {
 			if t < now-window {
-				delete(v.nonces, old)
+				delete(m.nonces, old)
 			}
 		}
 	}

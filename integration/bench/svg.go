@@ -112,10 +112,13 @@ func totalAgainstProxy(r result) float64 { return r.totalCPU() }
 
 // svg draws a small plot for each series, one of memory and one of start times.
 func (g *growth) svg(e environment) string {
+	return drawPanels("oauth1, HMAC-SHA256, as things grow", g.panels(), e)
+}
+
+// drawPanels draws small plots, three in a row.
+func drawPanels(title string, panels []panel, e environment) string {
 	const width, height, columns = 320.0, 250.0, 3
-	panels := g.panels()
 	rows := (len(panels) + columns - 1) / columns
-	title := "oauth1, HMAC-SHA256, as things grow"
 	c := canvas{width: width*columns + 20, height: 48 + height*float64(rows) + 40}
 	c.text(16, 26, "title", "start", title)
 	for i, p := range panels {

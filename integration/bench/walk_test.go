@@ -53,7 +53,7 @@ func TestWrongStepsAreFound(t *testing.T) {
 			}))
 			defer server.Close()
 			addr := strings.TrimPrefix(server.URL, "http://")
-			_, err := drive(t.Context(), addr, 1, 1, func(client *client, _ int) error {
+			_, err := drive(t.Context(), []string{addr}, 1, 1, func(client *client, _ int) error {
 				w := walk{client: client, host: addr, consumer: hmacConsumer(0), user: "alice"}
 				token, err := w.through()
 				if err == nil && (token.Key != "K" || token.Secret != "S" || token.User != "alice") {

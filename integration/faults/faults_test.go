@@ -47,6 +47,8 @@ func TestFaults(t *testing.T) {
 	slow.lead, slow.lab.NodeTimeout = 5*time.Second, 15*time.Second
 	usual := onSentinel
 	usual.lead, usual.lab.Config = 5*time.Second, recommended(t)
+	apart := onSentinel
+	apart.servers, apart.replicas = 6, 2
 	asTold := onSentinel
 	asTold.lab.Config = recommended(t)
 	for name, c := range map[string]struct {
@@ -60,16 +62,17 @@ func TestFaults(t *testing.T) {
 			killSidecar,
 		}},
 		"Sentinel": {sentinel, []nemesis{
-			cutMasterWithClients, cutReplicasThenKill, restartFromDump, killMaster, handOver, flushAll,
+			cutMasterWithClients, cutReplicasThenKill, restartFromDump, killMaster, switchMaster, flushAll,
 			freezeMaster, doubleFailover, restartEmpty, deafMaster, cutHalf,
 		}},
 		"Sentinel as recommended": {asTold, []nemesis{restartAll, killMaster, cutMasterWithClients}},
+		"sentinels elsewhere":     {apart, []nemesis{cutMasterWithReplica}},
 		"fast clocks":             {onFastSingle(), []nemesis{restartFromDump, flushAll, quiet(45 * time.Second)}},
 		"Single": {onSingle, []nemesis{
 			restartFromDump, restartEmpty, flushAll, freezeShortly, cutSidecar, killSidecar, restartFromDump,
 		}},
 		"Sentinel with the usual lead": {usual, []nemesis{
-			killMaster, freezeMaster, cutMasterWithClients, cutReplicasThenKill, handOver, doubleFailover,
+			killMaster, freezeMaster, cutMasterWithClients, cutReplicasThenKill, switchMaster, doubleFailover,
 			cutMaster, deafMaster, cutSidecar, freezeShortly, killSidecar, restartAll,
 		}},
 		"Cluster with a node timeout of 15 s": {slow, []nemesis{

@@ -48,13 +48,16 @@ type trial struct {
 	lastPass   [sidecarCount][consumerCount]atomic.Int64 // the start of the last request that passed
 	background sync.WaitGroup
 
-	mu      sync.Mutex
-	signed  []*signed
-	lives   []*life
-	faults  []fault
-	kills   []kill
-	slowest op
-	odd     map[string]int // answers that a client with a right clock must not get
+	mu       sync.Mutex
+	signed   []*signed
+	lives    []*life
+	faults   []fault
+	kills    []kill
+	stalls   []stall
+	lastBeat int64
+	longest  int64 // answer, but for stalls
+	slowest  op
+	odd      map[string]int // answers that a client with a right clock must not get
 }
 
 // A fault is a nemesis at its work.
@@ -140,6 +143,7 @@ func (x *trial) pause(wait time.Duration) bool {
 // It returns the histories that broke a promise.
 func (x *trial) run(nemeses iter.Seq[nemesis]) (nonces, lives []string) {
 	x.t.Helper()
+	x.clients.Go(x.noteStalls)
 	for i := range consumerCount {
 		for sidecar := range x.sidecars {
 			x.clients.Go(func() { x.probe(i, sidecar) })
@@ -151,7 +155,7 @@ func (x *trial) run(nemeses iter.Seq[nemesis]) (nonces, lives []string) {
 		return nil, nil
 	}
 	x.mu.Lock()
-	x.slowest = op{} // while they start, sidecars let requests wait
+	x.longest = 0 // while they start, sidecars let requests wait
 	x.mu.Unlock()
 	x.clients.Go(x.useNonces)
 	if !x.options.onlyNonces {
@@ -230,7 +234,10 @@ func (x *trial) awaitAll(when string, since int64, limit time.Duration) bool {
 			x.t.Logf("%-50s passes after %5.2f s", when, took.Seconds())
 			return true
 		}
-		if took > limit {
+		x.mu.Lock()
+		still := time.Duration(x.stalled(since, x.now()))
+		x.mu.Unlock()
+		if took-still > limit {
 			x.t.Errorf("%s: after %v these have not passed:%s", when, limit, missing)
 			return false
 		}
@@ -250,13 +257,40 @@ func (x *trial) probe(consumer, sidecar int) {
 	}
 }
 
+// A stall is a time in which the machine did not let this process work, nor the sidecars probably.
+type stall struct{ begin, end int64 }
+
+// noteStalls notes when the machine stood still.
+func (x *trial) noteStalls() {
+	const beat, least = 10 * time.Millisecond, 50 * time.Millisecond
+	for last := x.now(); x.pause(beat); last = x.now() {
+		x.mu.Lock()
+		if now := x.now(); now-last > int64(least) {
+			x.stalls = append(x.stalls, stall{last, now})
+		}
+		x.lastBeat = x.now()
+		x.mu.Unlock()
+	}
+}
+
+// stalled is for how long the machine stood still in a time. The caller holds mu.
+func (x *trial) stalled(begin, end int64) (sum int64) {
+	if x.lastBeat != 0 {
+		sum = max(0, end-max(x.lastBeat, begin))
+	}
+	for _, s := range x.stalls {
+		sum += max(0, min(end, s.end)-max(begin, s.begin))
+	}
+	return sum
+}
+
 // noteAnswer notes what must not be: slow answers, and refusals that a client with a right clock
 // and a new nonce can't understand.
 func (x *trial) noteAnswer(s *signed, o op) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if o.outcome != lost && o.ret-o.call > x.slowest.ret-x.slowest.call {
-		x.slowest = o
+	if took := o.ret - o.call - x.stalled(o.call, o.ret); o.outcome != lost && took > x.longest {
+		x.slowest, x.longest = o, took
 	}
 	right := s.off == 0 && x.clock().Sub(s.made) < acceptable
 	if right && (o.outcome == other || o.outcome == gone && !s.mayEnd) {
@@ -265,8 +299,11 @@ func (x *trial) noteAnswer(s *signed, o op) {
 }
 
 func (x *trial) checkAnswers() {
-	took := time.Duration(x.slowest.ret - x.slowest.call)
+	took := time.Duration(x.longest)
 	x.t.Logf("the slowest answer took %v: %v%s", took.Round(time.Millisecond), x.slowest, x.during(x.slowest))
+	if still := time.Duration(x.stalled(0, x.lastBeat)); still > time.Second {
+		x.t.Logf("the machine stood still for %v", still.Round(time.Millisecond))
+	}
 	if took > answerTime {
 		x.t.Errorf("an answer took %v", took)
 	}

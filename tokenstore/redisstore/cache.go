@@ -48,6 +48,10 @@ func (c *cache[T]) last(key string) *cached[T] {
 	sh := c.shard(key)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
+	return sh.last(key)
+}
+
+func (sh *cacheShard[T]) last(key string) *cached[T] {
 	if e, ok := sh.current[key]; ok {
 		return e
 	}
@@ -71,18 +75,35 @@ func (c *cache[T]) put(key string, ticket uint64, e *cached[T]) *cached[T] {
 	if sh.drops != ticket {
 		return e
 	}
-	if age := c.maxAge(); sh.current == nil || e.at.Sub(sh.since) > age {
-		sh.older, sh.current, sh.since = sh.current, make(map[string]*cached[T]), e.at
-	}
-	before, ok := sh.current[key]
-	if !ok {
-		before = sh.older[key]
-	}
+	before := sh.last(key)
 	if before != nil && before.version == e.version && before.record == e.record {
 		e.stored = before.stored
 	}
-	sh.current[key] = e
+	sh.keep(key, e, c.maxAge())
 	return e
+}
+
+func (sh *cacheShard[T]) keep(key string, e *cached[T], maxAge time.Duration) {
+	if sh.current == nil || e.at.Sub(sh.since) > maxAge {
+		sh.older, sh.current, sh.since = sh.current, make(map[string]*cached[T]), e.at
+	}
+	sh.current[key] = e
+}
+
+// confirm makes what is kept as new as if it had been read at a time: a call that began then, after
+// the ticket was taken, has shown that the servers have nothing else. So a record that is used all
+// the time need not be read again.
+func (c *cache[T]) confirm(key string, ticket uint64, e *cached[T], at time.Time) {
+	maxAge := c.maxAge()
+	if at.Sub(e.at) < maxAge/4 {
+		return // another call confirms it in time
+	}
+	sh := c.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.drops == ticket && sh.last(key) == e {
+		sh.keep(key, &cached[T]{stored: e.stored, sliceRevision: e.sliceRevision, at: at}, maxAge)
+	}
 }
 
 // drop forgets a key.

@@ -18,6 +18,7 @@
 //	envelope.go       the values of keys; marks
 //	cache.go          what was read, for a second at most
 //	consumers.go, accesstokens.go, requesttokens.go, lists.go, revoke.go: the methods of Store
+//	credentials.go    both records of a signed request in one step
 //	accounting.go     the limits of request tokens and of self-registered consumers
 //	export.go         what is moved to another store; import.go: what was moved here
 //	sweep.go          what every process removes in the background

@@ -67,7 +67,7 @@ func (s *Store) raise(ctx context.Context, sl slice) (*raised, error) {
 	case l.raising <- struct{}{}:
 		defer func() { <-l.raising }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, s.explain(ctx, ctx.Err())
 	}
 	if l.rounds.Load() != before {
 		o := l.last.Load()
@@ -87,7 +87,7 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 	case s.raises <- struct{}{}:
 		defer func() { <-s.raises }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, s.explain(ctx, ctx.Err())
 	}
 	state := []string{s.key(kindState, sl, "")}
 	r := new(raised)
@@ -160,7 +160,7 @@ func (s *Store) raiseSoon(sl slice) {
 	if !l.soon.CompareAndSwap(false, true) {
 		return
 	}
-	s.background.Go(func() {
+	s.inBackground(func() {
 		defer l.soon.Store(false)
 		if _, err := s.raise(s.life, sl); err != nil {
 			s.complain("can't raise the ceiling of a slice of nonces", err)

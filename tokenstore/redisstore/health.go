@@ -18,7 +18,11 @@ import (
 
 // commandsInScripts are the commands that the store's scripts call, each with arguments for a try.
 // KEY and KEY2 are scratch keys. What they hold is removed before they get another type.
+//
+// The first one takes memory. A server without memory left refuses that only until the script has
+// written something, be it a DEL.
 var commandsInScripts = [][]string{
+	{"SET", "KEY", "1", "EX", "60"},
 	{"DEL", "KEY", "KEY2"}, // of an earlier check
 	{"TIME"},
 	{"EXISTS", "KEY"},

@@ -35,7 +35,10 @@ func (s *Store) nonceCall(n tokenstore.Nonce) nonceCall {
 		span:      n.Expires.Unix() - n.Timestamp,
 		digest:    string(digest[usednonce.Size-usednonce.PlainSize:]),
 	}
-	c.bucket = s.key(kindNonces, c.slice, strconv.FormatInt(n.Timestamp, 36)+"."+strconv.Itoa(int(spread)%bucketsOfSecond))
+	bucket := append(make([]byte, 0, 64), s.buckets[c.slice]...)
+	bucket = strconv.AppendInt(bucket, n.Timestamp, 36)
+	bucket = append(bucket, '.', '0'+spread%bucketsOfSecond)
+	c.bucket = string(bucket)
 	return c
 }
 
@@ -81,17 +84,21 @@ func (s *Store) usedOr(ctx context.Context, call nonceCall, full error) error {
 }
 
 func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall) error {
-	keys := []string{s.key(kindState, call.slice, ""), call.bucket}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout()) // of all its steps together
+	defer cancel()
+	keys := append(make([]string, 0, 3), s.states[call.slice], call.bucket)
 	args := []string{integer(call.timestamp), call.digest, integer(call.span), "", "", ""}
+	var t *cached[tokenstore.AccessToken]
 	if n.AccessToken != nil {
 		keys = append(keys, s.key(kindToken, call.slice, n.Token))
-		t, err := s.verifiedWith(ctx, n)
-		if err != nil {
+		var err error
+		if t, err = s.verifiedWith(ctx, n); err != nil {
 			return err
 		}
 		args[3], args[4] = t.version, t.sliceRevision
 	}
 	for range 4 {
+		ticket, at := s.tokens.ticket(n.Token), time.Now()
 		answer, err := s.run(ctx, acceptScript, keys, args)
 		if err != nil {
 			return err
@@ -106,6 +113,9 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 			if ahead < int64(s.lead()/time.Second)/2+1 {
 				s.raiseSoon(call.slice)
 			}
+			if t != nil {
+				s.tokens.confirm(n.Token, ticket, t, at)
+			}
 			return nil
 		case "used":
 			return tokenstore.ErrNonceUsed
@@ -118,8 +128,7 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 			return tokenstore.ErrNotFound
 		case "stale":
 			// Something was revoked in the slice. Whether this token was, its record and the marks say.
-			t, err := s.refreshToken(ctx, n.Token)
-			if err != nil {
+			if t, err = s.refreshToken(ctx, n.Token); err != nil {
 				return err
 			}
 			if !sameGrant(t.is, n.AccessToken) {

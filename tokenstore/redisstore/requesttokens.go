@@ -100,11 +100,19 @@ func (s *Store) createRequestToken(ctx context.Context, t *tokenstore.RequestTok
 		s.putRequest(w, v, t)
 		return s.commit(ctx, w)
 	})
-	if reserved && errors.Is(err, tokenstore.ErrExists) {
+	switch {
+	case !reserved || err == nil:
+	case errors.Is(err, tokenstore.ErrExists):
 		// Another call made a token of that key meanwhile, and counted it under the same name. If
 		// that one is of another consumer, only this count goes.
 		if other, _, err := s.request(ctx, t.Key); err == nil && other != nil && other.is.Consumer != t.Consumer {
 			s.removed(ctx, t)
+		}
+	default:
+		// Nobody will use the token: it must not take the place of one that somebody uses.
+		s.withdraw(ctx, t)
+		if r.register {
+			s.withdrawRegistration(ctx, r.consumer)
 		}
 	}
 	return err
@@ -154,25 +162,32 @@ func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t 
 		return nil
 	}
 	if !errors.Is(err, tokenstore.ErrExists) {
-		s.forgetRegistration(ctx, c.Key)
+		s.withdrawRegistration(ctx, c.Key)
 	}
-	s.withdraw(ctx, t.Key)
+	s.withdraw(ctx, t)
 	return err
 }
 
-// withdraw removes a request token that was made a moment ago.
-func (s *Store) withdraw(ctx context.Context, key string) {
+// withdraw removes a request token that was counted a moment ago, and counts it no longer. It may be
+// there or not. As long as that can't be found out, it counts.
+func (s *Store) withdraw(ctx context.Context, t *tokenstore.RequestToken) {
 	ctx = context.WithoutCancel(ctx)
-	t, _, err := s.request(ctx, key)
-	if err != nil || t == nil {
+	there, _, err := s.request(ctx, t.Key)
+	if err != nil {
 		return
 	}
-	w := newWrite(sliceOf(key), nil)
-	w.require(s.key(kindRequest, w.slice, key), t.value)
-	s.removeRequest(w, t)
-	if done, err := s.commitLoosely(ctx, w); done && err == nil {
-		s.removed(ctx, t.is)
+	if there != nil {
+		if there.is.Secret != t.Secret {
+			return // another one, under the same name
+		}
+		w := newWrite(sliceOf(t.Key), nil)
+		w.require(s.key(kindRequest, w.slice, t.Key), there.value)
+		s.removeRequest(w, there)
+		if done, err := s.commitLoosely(ctx, w); !done || err != nil {
+			return
+		}
 	}
+	s.removed(ctx, t)
 }
 
 // RequestToken returns a request token.

@@ -193,6 +193,9 @@ func (s *Store) explain(ctx context.Context, err error) error {
 // refusal reads the answer of a script that did nothing: a reason, and a number. It returns an empty
 // reason for every other answer.
 func refusal(answer rueidis.RedisMessage) (reason string, number int64) {
+	if !answer.IsArray() {
+		return "", 0
+	}
 	parts, err := answer.ToArray()
 	if err != nil || len(parts) != 2 {
 		return "", 0

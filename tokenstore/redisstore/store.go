@@ -27,16 +27,20 @@ type Store struct {
 	tokens    *cache[tokenstore.AccessToken]
 	consumers *cache[tokenstore.Consumer]
 	leases    [sliceCount]lease
-	raises    chan struct{} // has room for raisesAtOnce
+	states    [sliceCount]string // the keys of the slices' states
+	buckets   [sliceCount]string // with which the keys of nonces begin
+	raises    chan struct{}      // has room for raisesAtOnce
 	quota     quota
 	secret    atomic.Pointer[[32]byte]
 	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
+	ending     sync.RWMutex // Close waits for what began before it: nothing begins after it
 	background sync.WaitGroup
 	closed     atomic.Bool
-	complained atomic.Int64 // when, in nanoseconds
+	patience   time.Duration // how long Revoke removes tokens itself
+	complaints complaints
 }
 
 // settings can be changed while the store is open.
@@ -46,7 +50,7 @@ type settings struct{ timeout, lead, maxStale time.Duration }
 // call returns an error.
 func Open(o Options) (*Store, error) {
 	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock,
-		raises: make(chan struct{}, raisesAtOnce)}
+		raises: make(chan struct{}, raisesAtOnce), patience: defaultPatience}
 	s.quota.limit = cmp.Or(o.maxNonces, maxNonces)
 	if s.clock == nil {
 		s.clock = time.Now
@@ -59,6 +63,7 @@ func Open(o Options) (*Store, error) {
 	maxStale := func() time.Duration { return s.settings.Load().maxStale }
 	s.tokens, s.consumers = newCache[tokenstore.AccessToken](maxStale), newCache[tokenstore.Consumer](maxStale)
 	for i := range s.leases {
+		s.states[i], s.buckets[i] = s.key(kindState, slice(i), ""), s.key(kindNonces, slice(i), "")
 		s.leases[i].raising = make(chan struct{}, 1)
 	}
 	var err error
@@ -111,13 +116,43 @@ func (s *Store) sleep(d time.Duration) bool {
 	}
 }
 
-// complain logs what went wrong in the background, at most once a second.
+// complain logs what went wrong in the background.
 func (s *Store) complain(what string, err error) {
-	now, last := time.Now().UnixNano(), s.complained.Load()
-	if s.closed.Load() || now-last < int64(time.Second) || !s.complained.CompareAndSwap(last, now) {
-		return
+	if !s.closed.Load() && s.complaints.note(what, err, time.Now()) {
+		s.logger.Warn(what, zap.Error(err))
 	}
-	s.logger.Warn(what, zap.Error(err))
+}
+
+// complaints say what was logged last of each kind of trouble. The background tries again every
+// second, and the log has to stay readable.
+type complaints struct {
+	mu   sync.Mutex
+	last map[string]complaint
+}
+
+type complaint struct {
+	text string
+	at   time.Time
+}
+
+// note reports whether an error is to be logged: at most once a second, and the same one at most
+// once a minute.
+func (c *complaints) note(what string, err error, now time.Time) bool {
+	text, apart := err.Error(), time.Second
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, ok := c.last[what]
+	if text == last.text {
+		apart = time.Minute
+	}
+	if ok && now.Sub(last.at) < apart {
+		return false
+	}
+	if c.last == nil {
+		c.last = make(map[string]complaint)
+	}
+	c.last[what] = complaint{text, now}
+	return true
 }
 
 // SetLimits changes how many request tokens there may be.
@@ -197,7 +232,8 @@ func (s *Store) putBackSecret(ctx context.Context) error {
 	return err
 }
 
-// Check looks whether every slice can be read and written.
+// Check looks whether every slice can be written. Below the floor of a new epoch none can, and no
+// request is accepted.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -205,17 +241,42 @@ func (s *Store) Check(ctx context.Context) error {
 	if err := s.link.check(ctx); err != nil {
 		return err
 	}
+	written := make(chan error, sliceCount)
 	for sl := range slice(sliceCount) {
-		if _, err := s.read(ctx, sl); err != nil {
-			return err
+		go func() {
+			w := newWrite(sl, nil)
+			w.do("SET", s.key(kindBarrier, sl, ""), "")
+			_, err := s.commitLoosely(ctx, w)
+			written <- err
+		}()
+	}
+	var first error
+	for range sliceCount {
+		if err := <-written; first == nil {
+			first = err
 		}
+	}
+	if first != nil {
+		return first
 	}
 	return s.complete(ctx)
 }
 
+// inBackground runs a function that ends when life does. It does nothing after Close.
+func (s *Store) inBackground(f func()) {
+	s.ending.RLock()
+	defer s.ending.RUnlock()
+	if !s.closed.Load() {
+		s.background.Go(f)
+	}
+}
+
 // Close ends the store.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	s.ending.Lock()
+	closed := s.closed.Swap(true)
+	s.ending.Unlock()
+	if closed {
 		return nil
 	}
 	s.end()

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -19,10 +20,14 @@ var prefixes atomic.Int64
 
 // testOptions are the options of a store with a prefix of its own.
 func testOptions(lab *redislab.Lab, replicas int) Options {
-	return Options{
+	o := Options{
 		Addresses: lab.Addresses(), Prefix: "test" + strconv.FormatInt(prefixes.Add(1), 10),
 		Replicas: replicas, Timeout: 10 * time.Second, Lead: 2 * time.Second, MaxStale: time.Second,
 	}
+	if len(lab.Sentinels) > 0 {
+		o.SentinelMaster = redislab.MasterName
+	}
+	return o
 }
 
 // openTest opens a store.
@@ -98,12 +103,25 @@ func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Optio
 	}
 }
 
-func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
-	ready := readyOptions(t, lab, replicas, 90)
+// staleInTests is the max_stale of the stores of replicas: each of their cases waits that long.
+const staleInTests = 300 * time.Millisecond
+
+// oneByOne hides that the store finds both credentials in one step. The cases of that capability are
+// many: they are run on the Cluster only, where the two slices may be on two servers.
+type oneByOne struct{ tokenstore.Store }
+
+func hideCredentials(s *Store) tokenstore.Store { return oneByOne{s} }
+
+func testConformance(
+	t *testing.T, start func(testing.TB, redislab.Options) *redislab.Lab, replicas int, as func(*Store) tokenstore.Store,
+) {
+	t.Parallel()
+	lab := start(t, redislab.Options{})
+	ready := readyOptions(t, lab, replicas, 250)
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 		o := ready()
 		o.clock = clock
-		return openTest(t, o)
+		return as(openTest(t, o))
 	})
 	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
 		o := ready()
@@ -112,10 +130,29 @@ func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
 			return openTest(t, o)
 		}
 	})
+	storetest.RunReplicas(t, storetest.Replicas{
+		Fresh: func(t *testing.T) storetest.Opener {
+			o := ready()
+			o.MaxStale = staleInTests
+			return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+				o.clock = clock
+				return openTest(t, o)
+			}
+		},
+		Stale: staleInTests,
+	})
 }
 
 func TestConformanceOneServer(t *testing.T) {
-	testConformance(t, redislab.Single(t, redislab.Options{}), 0)
+	testConformance(t, redislab.Single, 0, hideCredentials)
+}
+
+func TestConformanceSentinel(t *testing.T) {
+	testConformance(t, redislab.Sentinel, 1, hideCredentials)
+}
+
+func TestConformanceCluster(t *testing.T) {
+	testConformance(t, redislab.Cluster, 1, func(s *Store) tokenstore.Store { return s })
 }
 
 // TestNonceLimit: a process has the limits of every store for the nonces of a consumer.
@@ -129,6 +166,28 @@ func TestNonceLimit(t *testing.T) {
 	})
 }
 
-func TestConformanceCluster(t *testing.T) {
-	testConformance(t, redislab.Cluster(t, redislab.Options{}), 1)
+// TestComplaints: while the servers are away, the background does not fill the log.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	var c complaints
+	start := time.Now()
+	refused, silent := errors.New("connection refused"), errors.New("no answer")
+	for _, call := range []struct {
+		after time.Duration
+		what  string
+		err   error
+		want  bool
+	}{
+		{0, "sweep", refused, true},
+		{0, "raise", refused, true},
+		{59 * time.Second, "sweep", refused, false},
+		{59 * time.Second, "sweep", silent, true},
+		{59*time.Second + time.Millisecond, "sweep", refused, false},
+		{60 * time.Second, "raise", refused, true},
+		{60 * time.Second, "sweep", refused, true},
+	} {
+		if got := c.note(call.what, call.err, start.Add(call.after)); got != call.want {
+			t.Errorf("%s: %v after %v: got %v", call.what, call.err, call.after, got)
+		}
+	}
 }

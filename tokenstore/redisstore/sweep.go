@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -41,11 +42,12 @@ func (s *Store) sweepOnce(ctx context.Context) error {
 	over := func(kind string, sl slice) rueidis.Completed {
 		return c.B().Zrange().Key(s.key(kind, sl, "")).Min("-inf").Max(now).Byscore().Limit(0, removedAtOnce).Build()
 	}
-	const questions = 3
+	const questions = 4
 	commands := make([]rueidis.Completed, 0, questions*sliceCount)
 	for sl := range slice(sliceCount) {
 		commands = append(commands,
-			over(kindTokensByEnd, sl), over(kindRequestsByEnd, sl), c.B().Hlen().Key(s.key(kindWork, sl, "")).Build())
+			over(kindTokensByEnd, sl), over(kindRequestsByEnd, sl), over(kindDeletedByEnd, sl),
+			c.B().Hlen().Key(s.key(kindWork, sl, "")).Build())
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout())
 	defer cancel()
@@ -54,12 +56,18 @@ func (s *Store) sweepOnce(ctx context.Context) error {
 		of := answers[questions*sl : questions*(sl+1)]
 		tokens, err1 := of[0].AsStrSlice()
 		requests, err2 := of[1].AsStrSlice()
-		jobs, err3 := of[2].AsInt64()
-		if err := errors.Join(err1, err2, err3); err != nil {
+		deleted, err3 := of[2].AsStrSlice()
+		jobs, err4 := of[3].AsInt64()
+		if err := cmp.Or(err1, err2, err3, err4); err != nil {
 			return s.explain(limited, err)
 		}
 		if err := s.sweepSlice(ctx, sl, tokens, requests, jobs > 0); err != nil {
 			return err
+		}
+		for _, key := range deleted {
+			if err := quiet(s.goOnDeleting(ctx, key)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -93,6 +101,19 @@ func (s *Store) sweepSlice(ctx context.Context, sl slice, tokens, requests []str
 		}
 	}
 	return nil
+}
+
+// goOnDeleting finishes the deletion of a consumer, which another process began.
+func (s *Store) goOnDeleting(ctx context.Context, key string) error {
+	c, _, err := s.consumer(ctx, key)
+	if record.Unreadable(err) {
+		s.complain("can't finish the deletion of a consumer", err)
+		return nil
+	}
+	if err != nil || c == nil || c.state != stateDeleted {
+		return err // another process has finished it meanwhile
+	}
+	return s.finishDeletion(ctx, c)
 }
 
 func (s *Store) removeExpiredTokens(ctx context.Context, sl slice, keys []string) error {
