@@ -115,3 +115,36 @@ func TestExportOfARecordThatCannotBeRead(t *testing.T) {
 		t.Errorf("got %v", last)
 	}
 }
+
+// A full memory may be the reason to move.
+func TestExportOfAFullStore(t *testing.T) {
+	lab := redislab.Single(t, redislab.Options{})
+	s := openTest(t, testOptions(lab, 0))
+	awaitReady(t, s)
+	ctx := t.Context()
+	secret, err := s.Secret(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateAccessToken(ctx, &tokenstore.AccessToken{Key: "t", Consumer: "k", User: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	lab.Masters()[0].Must(t, "CONFIG", "SET", "maxmemory", "1")
+	tokens := 0
+	for r, err := range s.Export(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch r := r.(type) {
+		case *tokenstore.StoreState:
+			if r.Secret != secret {
+				t.Error("the secret is another one")
+			}
+		case *tokenstore.AccessToken:
+			tokens++
+		}
+	}
+	if tokens != 1 {
+		t.Errorf("%d tokens", tokens)
+	}
+}

@@ -13,9 +13,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// RunTransfer tests that the content of one store can be moved to another. It calls from and to once
-// in each case. Each of the Openers that they return opens the same store each time; the first time
-// it is empty.
+// RunTransfer tests that the content of one store can be moved to another. It calls from and to in
+// each case. Each of the Openers that they return opens the same store each time; the first time it
+// is empty.
 //
 // With TRANSFER_TOKENS in the environment, so many access tokens are moved in one of the cases.
 func RunTransfer(t *testing.T, from, to func(t *testing.T) Opener) {
