@@ -163,7 +163,7 @@ func TestAheadOfTheLease(t *testing.T) {
 func TestAheadNeedsAllReplicas(t *testing.T) {
 	lab := redislab.Sentinel(t, redislab.Options{DownAfter: time.Minute}) // a master and two replicas
 	o := quickOptions(lab, 1)
-	o.Addresses = []string{lab.Masters()[0].Address()}
+	o.Addresses, o.SentinelMaster = []string{lab.Masters()[0].Address()}, ""
 	s := openTest(t, o)
 	awaitReady(t, s)
 	lab.Replicas()[0].Stop(t)
