@@ -116,6 +116,12 @@ func (s *Store) addToken(w *write, v *view, before *storedToken, t *tokenstore.A
 		w.require(key, before.value)
 		s.removeTokenIndexes(w, before.is)
 	}
+	s.putToken(w, v, t)
+}
+
+// putToken adds an access token to a write that depends on there being none.
+func (s *Store) putToken(w *write, v *view, t *tokenstore.AccessToken) {
+	key := s.key(kindToken, w.slice, t.Key)
 	body := *t
 	body.LastUsed = time.Time{}
 	e := envelope{
