@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -94,8 +93,9 @@ type App struct {
 	poolKey  string           // set while the pool counts this app
 	store    tokenstore.Store // nil until ready is closed, and also if the start failed
 	ready    chan struct{}
-	settle   sync.Once                // closes ready
-	secret   atomic.Pointer[[32]byte] // set before a page is shown
+	settle   sync.Once // closes ready
+	coming   coming
+	secret   [32]byte
 	pemKeys  publicKeys
 	hmacKeys *hmacKeys
 	usage    usage
@@ -213,9 +213,8 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkStore(store); comesLater(err) {
-		a.logger.Warn("the store can't be asked yet: until it can, its requests are refused", zap.Error(err))
-		go a.checkStoreLater(store)
+	if err := a.takeUp(context.Background(), store); isLater(err) {
+		a.awaitStore(store, err)
 	} else if err != nil {
 		return err
 	}
@@ -233,74 +232,11 @@ func (a *App) limits() tokenstore.Limits {
 	}
 }
 
-// comesLater reports whether an error of a store says that the store, which may be on another
-// machine, can't do its work at the moment.
-func comesLater(err error) bool {
-	var later *tokenstore.LaterError
-	return errors.As(err, &later)
-}
-
-// checkStore looks for what prevents the app from starting.
-func (a *App) checkStore(store tokenstore.Store) error {
-	if err := a.checkDeclared(a.ctx, store); err != nil {
-		return err
-	}
-	if err := a.readSecret(a.ctx, store); err != nil {
-		return fmt.Errorf("reading the store's secret: %w", err)
-	}
-	return nil
-}
-
-// checkStoreLater calls checkStore until the store answers. What it finds then is only logged: a
-// declared consumer wins over a stored one of the same key.
-func (a *App) checkStoreLater(store tokenstore.Store) {
-	for {
-		select {
-		case <-a.ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
-		switch err := a.checkStore(store); {
-		case comesLater(err):
-		case err != nil && a.ctx.Err() == nil:
-			a.logger.Error("this configuration will not start again", zap.Error(err))
-			return
-		default:
-			return
-		}
-	}
-}
-
-// readSecret reads the secret of the store, by which the pages know their own forms.
-func (a *App) readSecret(ctx context.Context, store tokenstore.Store) error {
-	secret, err := store.Secret(ctx)
-	if err != nil {
-		return err
-	}
-	a.secret.Store(&secret)
-	return nil
-}
-
-// checkDeclared refuses a key that is both declared and stored, because the two consumers may
-// differ.
-func (a *App) checkDeclared(ctx context.Context, store tokenstore.Store) error {
-	for key := range a.declared {
-		_, err := store.Consumer(ctx, key)
-		if err == nil {
-			return fmt.Errorf("consumer %q: declared in the configuration and stored as well; remove one of them (the stored one with: oauth1 consumer remove)", key)
-		}
-		if !errors.Is(err, tokenstore.ErrNotFound) {
-			return fmt.Errorf("looking for consumer %q: %w", key, err)
-		}
-	}
-	return nil
-}
-
 // Stop does nothing: requests can still run until Cleanup and after it.
 func (a *App) Stop() error { return nil }
 
 // Cleanup releases the store, which closes when no other configuration uses it. A request that
-// arrives after that is refused with 503.
+// arrives after that is refused with 503: see faultless.
 func (a *App) Cleanup() error {
 	if a.ready != nil {
 		a.settle.Do(func() { close(a.ready) })
@@ -309,6 +245,7 @@ func (a *App) Cleanup() error {
 	if a.poolKey == "" {
 		return nil
 	}
+	a.coming.end()
 	a.usage.end()
 	return a.releaseStore()
 }
@@ -327,6 +264,9 @@ func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 	}
 	if a.store == nil {
 		return nil, tokenstore.ErrClosed
+	}
+	if err := a.coming.problem.Load(); err != nil {
+		return nil, *err
 	}
 	return a.store, nil
 }

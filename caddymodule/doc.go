@@ -25,6 +25,7 @@
 // Other files:
 //
 //	app.go          the app: the lifetimes, the permission levels
+//	coming.go       a store that is out of reach when the app starts
 //	appstore.go     the app's store, which it knows only as a tokenstore.Module
 //	consumer.go     declared consumers, and the checks of all consumers
 //	consumersettings.go

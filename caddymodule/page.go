@@ -256,9 +256,6 @@ func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *refusal.
 		return "", nil, refusal.LoginRequired.Because(err)
 	}
 	store, err := h.app.open(r.Context())
-	if err == nil {
-		err = h.app.readSecret(r.Context(), store)
-	}
 	if err != nil {
 		return "", nil, refusal.Store.Because(err)
 	}
@@ -311,7 +308,7 @@ func (h *Handler) csrfValid(token string, parts ...string) bool {
 
 // proof returns a MAC over the parts that only the servers of this store can make.
 func (h *Handler) proof(purpose string, parts ...string) string {
-	key := hmac.New(sha256.New, h.app.secret.Load()[:])
+	key := hmac.New(sha256.New, h.app.secret[:])
 	key.Write([]byte("caddy-oauth1 pages"))
 	mac := hmac.New(sha256.New, key.Sum(nil))
 	for _, part := range append([]string{purpose}, parts...) {

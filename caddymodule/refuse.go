@@ -28,8 +28,8 @@ func retryAfter(p *refusal.Problem) string {
 
 // refuse answers a request with a problem, and reports it to the operator.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
-	if p.Kind == refusal.KindStore && errors.Is(p.Cause, context.Canceled) && r.Context().Err() != nil {
-		p = refusal.ClientGone.Because(p.Cause) // the client went away; the store is not at fault
+	if p.Kind == refusal.KindStore {
+		p = faultless(r, p)
 	}
 	h.events.refused(r, endpoint, p)
 	h.disown(r)
@@ -56,6 +56,19 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string
 		}
 		return h.answer(w, p.Status, "application/json", body)
 	})
+}
+
+// faultless returns a problem for a failed call of the store: another one if the store is not at
+// fault. Handlers may outlive the server's connections: net/http does not wait for the streams of
+// HTTP/2 that a client has reset.
+func faultless(r *http.Request, p *refusal.Problem) *refusal.Problem {
+	switch {
+	case errors.Is(p.Cause, context.Canceled) && r.Context().Err() != nil:
+		return refusal.ClientGone.Because(p.Cause)
+	case errors.Is(p.Cause, tokenstore.ErrClosed):
+		return refusal.Stopping.Because(p.Cause)
+	}
+	return p
 }
 
 // allowedMethods returns the methods of an endpoint. The pages also accept HEAD.

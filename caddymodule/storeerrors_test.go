@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -57,6 +60,48 @@ func TestErrorsOfAStoreWithReplicas(t *testing.T) {
 			}
 			if got := store.used.AccessToken; got == nil || got.Key != token.Key {
 				t.Errorf("the nonce came with the token %+v", got)
+			}
+		})
+	}
+}
+
+// TestWhoseFaultAFailedCallIs: only a store that should work and does not is an error for operators.
+// Clients that go away, and requests that outlive the server, could fill the log otherwise.
+func TestWhoseFaultAFailedCallIs(t *testing.T) {
+	site := newTestSite(t, demoConsumer, "")
+	token := site.grant("demo", "alice", "WRITE_PRIVATE")
+	store := &failingNonces{Store: site.app.store}
+	site.app.store = store
+	t.Cleanup(func() { site.app.store = store.Store })
+	signer := oauth1.Signer{ConsumerKey: "demo", ConsumerSecret: "demo-secret", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA256"}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		name   string
+		ctx    context.Context
+		err    error
+		reason string
+		errors int
+	}{
+		{"the store fails", t.Context(), errors.New("broken"), "store_unavailable", 1},
+		{"the store fails, and the client has gone", gone, errors.New("broken"), "store_unavailable", 1},
+		{"the store gives up by itself", t.Context(), context.Canceled, "store_unavailable", 1},
+		{"the client has gone", gone, fmt.Errorf("nonce: %w", context.Canceled), "client_gone", 0},
+		{"the store is closed", t.Context(), fmt.Errorf("nonce: %w", tokenstore.ErrClosed), "server_stopping", 0},
+		{"the store is closed, and the client has gone", gone, tokenstore.ErrClosed, "server_stopping", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			core, logs := observer.New(zap.DebugLevel)
+			site.handler.events.logger = zap.New(core)
+			store.err = c.err
+			r := site.sign(signer, "GET", "http://api.test/x", "")
+			site.serve(r.WithContext(c.ctx))
+			refused := logs.FilterMessage("request refused").All()
+			if len(refused) != 1 || refused[0].ContextMap()["reason"] != c.reason {
+				t.Fatalf("logged %+v, want the reason %s", refused, c.reason)
+			}
+			if n := logs.FilterLevelExact(zap.ErrorLevel).Len(); n != c.errors {
+				t.Errorf("%d errors in the log, want %d", n, c.errors)
 			}
 		})
 	}

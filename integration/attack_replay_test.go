@@ -149,7 +149,7 @@ func TestAttackReplayAcrossRestarts(t *testing.T) {
 	up := newQuickUpstream(t)
 	for _, sync := range []string{"on", "off"} {
 		t.Run("sync "+sync, func(t *testing.T) {
-			s := site{Store: "store badger {\n\tpath {{.Dir}}/store\n\tsync " + sync + "\n}"}
+			s := site{Sync: sync}
 			srv := startServer(t, s, up.URL)
 			tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 			signed := func() *http.Request {

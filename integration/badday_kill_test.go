@@ -14,7 +14,7 @@ func TestBadDayKill9(t *testing.T) {
 	l := newLedger()
 	n := rounds(t, 20)
 	for round := range n {
-		srv.site.Store = "store badger {\n\tpath {{.Dir}}/store\n\tsync " + []string{"off", "on"}[round%2] + "\n}"
+		srv.site.Sync = []string{"off", "on"}[round%2]
 		srv.start()
 		l.verify(t, srv, up)
 		if t.Failed() {

@@ -35,14 +35,14 @@ func (a *acknowledgements) add(kind string, f func()) {
 func TestKill9LosesNothingThatWasAcknowledged(t *testing.T) {
 	for _, sync := range []string{"on", "off"} {
 		t.Run("with sync "+sync, func(t *testing.T) {
-			killRounds(t, "store badger {\n\tpath {{.Dir}}/store\n\tsync "+sync+"\n}", 3)
+			killRounds(t, sync, 3)
 		})
 	}
 }
 
-func killRounds(t *testing.T, store string, rounds int) {
+func killRounds(t *testing.T, sync string, rounds int) {
 	up := newSightings(t)
-	srv := startServer(t, site{Store: store}, up.URL)
+	srv := startServer(t, site{Sync: sync}, up.URL)
 	acks := &acknowledgements{done: map[string]int{}}
 	for round := range rounds {
 		work(t, srv, acks, 500*time.Millisecond+rand.N(700*time.Millisecond))

@@ -50,6 +50,9 @@ func TestMain(m *testing.M) {
 
 // binary builds cmd/caddy-oauth1, once, and returns its path.
 var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv(binaryVariable); path != "" {
+		return path, nil
+	}
 	path := filepath.Join(built, "caddy-oauth1")
 	args := []string{"build", "-o", path}
 	if os.Getenv("INTEGRATION_RACE") == "1" {
@@ -95,7 +98,8 @@ func missing(t testing.TB, what string) {
 type site struct {
 	Global  string            // more lines for the global options
 	App     string            // lines of the global oauth1 block, after the store
-	Store   string            // the store; default: badger in the server's directory
+	Store   string            // the store; default: badger in the server's directory, or redis_test.go's
+	Sync    string            // sync of the default store: "on", "off", or empty for its own default
 	Before  string            // lines of the site before the directive
 	OAuth1  string            // lines of the directive's block
 	Handler string            // the handlers after the directive; default: reverse_proxy to the upstream
@@ -165,6 +169,9 @@ func newServer(t testing.TB, s site, upstream string) *server {
 		"Dir":      srv.dir,
 		"Upstream": strings.TrimPrefix(upstream, "http://"),
 	}
+	if onRedis() {
+		srv.names["Redis"], srv.names["Prefix"] = os.Getenv(redisVariable), readyPrefix(t)
+	}
 	maps.Copy(srv.names, s.Vars)
 	srv.client = &http.Client{
 		Timeout:       patience,
@@ -186,7 +193,7 @@ func newServer(t testing.TB, s site, upstream string) *server {
 func (srv *server) caddyfile(s site) string {
 	srv.t.Helper()
 	if s.Store == "" {
-		s.Store = "store badger {\n\tpath {{.Dir}}/store\n}"
+		s.Store = defaultStore(s.Sync)
 	}
 	if s.Handler == "" {
 		s.Handler = "reverse_proxy {{.Upstream}}"

@@ -71,7 +71,7 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	for i := range 10 {
 		// Each configuration differs in the settings of the app, the store and the directive.
 		s := site{
-			Store: "store badger {\n\tpath {{.Dir}}/store\n\tsync " + []string{"on", "off"}[i%2] + "\n}",
+			Sync: []string{"on", "off"}[i%2],
 			App: demoApp + fmt.Sprintf("consumer declared-%d {\n\tsecret s\n\ttwo_legged robot READ_PUBLIC\n}\naccess_token_lifetime %dh\ntimestamp_window %dm",
 				i, 100+i, 5+i),
 			OAuth1: fmt.Sprintf("realm \"reload %d\"", i),

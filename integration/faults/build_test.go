@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A mutation is a change of the sources that a binary is built with, by the compiler's -overlay. So
@@ -18,13 +20,51 @@ type mutation struct {
 	old, new string // a text that must be there once, and what stands there instead
 }
 
-// wrongClock sets the handler's clock off, by a number of seconds.
-func wrongClock(seconds int) mutation {
-	return mutation{
-		file: "caddymodule/app.go",
-		old:  "a.now = time.Now\n",
-		new:  fmt.Sprintf("a.now = func() time.Time { return time.Now().Add(%d * time.Second) }\n", seconds),
+// now matches a call of the clock, and the clock as a value.
+var now = regexp.MustCompile(`time\.Now(\(\))?`)
+
+// clock puts another clock in place of time.Now, in the handler and in the store. The expression
+// tells its time.
+func clock(t testing.TB, expression string) (mutations []mutation) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(moduleRoot, "tokenstore/redisstore/*.go"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	for _, file := range append(files, filepath.Join(moduleRoot, "caddymodule/app.go")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := now.ReplaceAllStringFunc(string(text), func(found string) string {
+			if strings.HasSuffix(found, "()") {
+				return expression
+			}
+			return "func() time.Time { return " + expression + " }"
+		})
+		if changed != string(text) && !strings.HasSuffix(file, "_test.go") {
+			name, err := filepath.Rel(moduleRoot, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mutations = append(mutations, mutation{file: name, old: string(text), new: changed})
+		}
+	}
+	if len(mutations) < 2 {
+		t.Fatal("the clocks are not where they were")
+	}
+	return mutations
+}
+
+// wrongClock is off by some seconds.
+func wrongClock(t testing.TB, seconds int) []mutation {
+	return clock(t, fmt.Sprintf("time.Now().Add(%d * time.Second)", seconds))
+}
+
+// fastClock runs faster, from a time on.
+func fastClock(t testing.TB, from time.Time, speed int) []mutation {
+	begin := fmt.Sprintf("time.Unix(%d, 0)", from.Unix())
+	return clock(t, fmt.Sprintf("%s.Add(%d * time.Since(%s))", begin, speed, begin))
 }
 
 const moduleRoot = "../.."

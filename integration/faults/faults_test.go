@@ -23,13 +23,34 @@ var (
 	onSingle   = options{start: redislab.Single, servers: 1, lead: 2 * time.Second}
 )
 
+// onFastSingle makes minutes pass in seconds, so that the whole time for which a nonce is remembered
+// goes by.
+func onFastSingle() options {
+	o := onSingle
+	o.speed, o.lead, o.onlyNonces = 10, 20*time.Second, true
+	for wait := 2 * time.Second; wait < time.Minute; wait += 4 * time.Second {
+		o.replays = append(o.replays, wait)
+	}
+	return o
+}
+
 // TestFaults: through every fault no nonce is accepted twice, a request token gives one access token
 // and no acknowledged revocation is undone; and requests pass again soon.
 func TestFaults(t *testing.T) {
+	span := minutes(t)
 	cluster := onCluster
-	cluster.one = map[int]mutation{2: wrongClock(40)} // one sidecar's clock is wrong
+	cluster.one = map[int][]mutation{1: wrongClock(t, -40), 2: wrongClock(t, 40)} // clocks of sidecars
 	sentinel := onSentinel
+	sentinel.lab.TLS, sentinel.asUser = true, true
 	sentinel.lab.Clocks = []time.Duration{2 * time.Second, -2 * time.Second, 0} // and those of servers
+	slow := onCluster
+	slow.lead, slow.lab.NodeTimeout = 5*time.Second, 15*time.Second
+	usual := onSentinel
+	usual.lead, usual.lab.Config = 5*time.Second, recommended(t)
+	apart := onSentinel
+	apart.servers, apart.replicas = 6, 2
+	asTold := onSentinel
+	asTold.lab.Config = recommended(t)
 	for name, c := range map[string]struct {
 		options
 		nemeses []nemesis
@@ -37,39 +58,64 @@ func TestFaults(t *testing.T) {
 		"Cluster": {cluster, []nemesis{
 			killMaster, freezeMaster, cutMasterWithClients, cutReplication, migrateSlots, restartFromDump,
 			killReplica, doubleFailover, reloadSidecars, handOver, takeOver, restartEmpty, flushAll,
-			cutSidecar, cutMaster, cutHalf, muteMaster, freezeShortly, freezeReplica, restartShardEmpty,
+			cutSidecar, cutMaster, cutHalf, deafMaster, muteMaster, freezeShortly, freezeReplica, restartShardEmpty,
 			killSidecar,
 		}},
 		"Sentinel": {sentinel, []nemesis{
-			cutMasterWithClients, cutReplicasThenKill, restartFromDump, killMaster, handOver, flushAll,
+			cutMasterWithClients, cutReplicasThenKill, restartFromDump, killMaster, switchMaster, flushAll,
 			freezeMaster, doubleFailover, restartEmpty, deafMaster, cutHalf,
 		}},
+		"Sentinel as recommended": {asTold, []nemesis{restartAll, killMaster, cutMasterWithClients}},
+		"sentinels elsewhere":     {apart, []nemesis{cutMasterWithReplica}},
+		"fast clocks":             {onFastSingle(), []nemesis{restartFromDump, flushAll, quiet(45 * time.Second)}},
 		"Single": {onSingle, []nemesis{
 			restartFromDump, restartEmpty, flushAll, freezeShortly, cutSidecar, killSidecar, restartFromDump,
+		}},
+		"Sentinel with the usual lead": {usual, []nemesis{
+			killMaster, freezeMaster, cutMasterWithClients, cutReplicasThenKill, switchMaster, doubleFailover,
+			cutMaster, deafMaster, cutSidecar, freezeShortly, killSidecar, restartAll,
+		}},
+		"Cluster with a node timeout of 15 s": {slow, []nemesis{
+			killMaster, freezeMaster, cutMasterWithClients, cutReplication, doubleFailover, cutHalf, deafMaster,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if c.lead == 5*time.Second && span == 0 {
+				t.Skip("takes long: set " + minutesName + " above 0")
+			}
 			x := newTrial(t, c.options)
-			nonces, lives := x.run(forSomeTime(t, c.nemeses))
+			nonces, lives := x.run(forSomeTime(c.nemeses, span))
 			report(t, "nonce not used once", nonces)
 			report(t, "token", lives)
 		})
 	}
 }
 
-// forSomeTime yields each nemesis once, or with FAULTS_MINUTES in the environment any of them again
-// and again for that long.
-func forSomeTime(t *testing.T, nemeses []nemesis) iter.Seq[nemesis] {
-	text := os.Getenv("FAULTS_MINUTES")
+// minutesName is the variable of the environment that says how long the test takes.
+const minutesName = "FAULTS_MINUTES"
+
+// minutes is how long the nemeses come in random order; 0 means that each comes once, in order. The
+// test is skipped where nobody has said: it takes some minutes and a machine for itself.
+func minutes(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv(minutesName)
 	if text == "" {
-		return slices.Values(nemeses)
+		t.Skip("takes minutes: set " + minutesName + ", to 0 for each fault once")
 	}
 	minutes, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(time.Duration(minutes * float64(time.Minute)))
+	return time.Duration(minutes * float64(time.Minute))
+}
+
+// forSomeTime yields each nemesis once, or any of them again and again for a time.
+func forSomeTime(nemeses []nemesis, span time.Duration) iter.Seq[nemesis] {
+	if span == 0 {
+		return slices.Values(nemeses)
+	}
+	deadline := time.Now().Add(span)
 	return func(yield func(nemesis) bool) {
 		for time.Now().Before(deadline) {
 			for _, i := range rand.Perm(len(nemeses)) {
@@ -106,17 +152,25 @@ var (
 // TestFaultsAreFound: the test finds replays where there is no fence: in a toy store, in the real
 // one without its fence, and in the real one when its ceiling rises without a WAIT.
 func TestFaultsAreFound(t *testing.T) {
+	minutes(t)
 	toy := onCluster
 	toy.toy = true
 	unfenced, unwaited := onCluster, onSentinel
 	unfenced.mutations, unwaited.mutations = noFence, noWait
+	early := onFastSingle()
+	early.mutations = []mutation{{
+		file: "tokenstore/redisstore/scripts/accept.lua",
+		old:  "redis.call('EXPIREAT', KEYS[2], timestamp + remembered)",
+		new:  "redis.call('EXPIREAT', KEYS[2], timestamp + 60)",
+	}}
 	for name, c := range map[string]struct {
 		options
 		nemeses []nemesis
 	}{
-		"toy":      {toy, []nemesis{cutReplication}},
-		"no fence": {unfenced, []nemesis{cutReplication}},
-		"no WAIT":  {unwaited, []nemesis{cutMasterWithClients}},
+		"toy":                    {toy, []nemesis{cutReplication}},
+		"no fence":               {unfenced, []nemesis{cutReplication}},
+		"nonces forgotten early": {early, []nemesis{quiet(20 * time.Second)}},
+		"no WAIT":                {unwaited, []nemesis{cutMasterWithClients}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

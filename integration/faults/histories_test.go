@@ -72,7 +72,7 @@ var exchangeModel = porcupine.Model{
 }
 
 // revocationModel: a token lives from its first grant until it is revoked, and never again. The
-// operations are uses (accepted, unknownToken), and the revocation, whose note is "revoke".
+// operations are uses (accepted, gone), and the revocation, whose note is "revoke".
 var revocationModel = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{true} },
 	Step: func(state, input, _ any) []any {
@@ -81,7 +81,7 @@ var revocationModel = (&porcupine.NondeterministicModel{
 			return []any{false}
 		case o.note == revokeNote:
 			return []any{state, false}
-		case o.outcome == accepted && state == false, o.outcome == unknownToken && state == true:
+		case o.outcome == accepted && state == false, o.outcome == gone && state == true:
 			return nil
 		}
 		return []any{state}
@@ -151,7 +151,7 @@ func TestModels(t *testing.T) {
 		"alive, then revoked": {
 			revocationModel, stale([]op{
 				at(2*second, 3*second, accepted, ""), at(4*second, 5*second, accepted, revokeNote),
-				at(6*second, 7*second, unknownToken, ""),
+				at(6*second, 7*second, gone, ""),
 			}), true,
 		},
 		"alive within the second": {
@@ -167,7 +167,7 @@ func TestModels(t *testing.T) {
 		"a revocation that was put off": {
 			revocationModel, stale([]op{at(4, 5, later, revokeNote), at(8*second, 9*second, accepted, "")}), true,
 		},
-		"lost before it was revoked": {revocationModel, stale([]op{at(4*second, 5*second, unknownToken, "")}), false},
+		"lost before it was revoked": {revocationModel, stale([]op{at(4*second, 5*second, gone, "")}), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := linearizable(c.model, c.ops); got != c.want {

@@ -15,12 +15,14 @@ import (
 )
 
 // A life is that of one token: requested, reviewed, exchanged at all sidecars at the same time,
-// used, revoked. Its times are nanoseconds since the start of the trial.
+// used, revoked. Or it is that of a consumer and its token: both added through the admin API, used,
+// and the consumer disabled, rotated or deleted. Its times are nanoseconds since the start of the
+// trial.
 type life struct {
-	user       string
+	name       string // of the user or consumer
 	access     oauth1.Signer
 	begin, end int64
-	revoked    int64 // when its revocation was acknowledged
+	revoked    int64 // when it was acknowledged that the token may do nothing any more
 
 	mu        sync.Mutex
 	exchanges []op
@@ -47,11 +49,11 @@ const (
 	usedTokenText    = "was used already"
 )
 
-// liveTokens lives one life after the other.
-func (x *trial) liveTokens(number int) {
+// liveOn lives one life after the other.
+func (x *trial) liveOn(prefix string, number int, live func(*life)) {
 	for i := 0; x.pause(100 * time.Millisecond); i++ {
-		l := &life{user: fmt.Sprintf("user-%d-%d", number, i), begin: x.now()}
-		x.live(l, x.twoLegged(rand.IntN(consumerCount)))
+		l := &life{name: fmt.Sprintf("%s-%d-%d", prefix, number, i), begin: x.now()}
+		live(l)
 		l.end = x.now()
 		x.mu.Lock()
 		x.lives = append(x.lives, l)
@@ -59,9 +61,11 @@ func (x *trial) liveTokens(number int) {
 	}
 }
 
-func (x *trial) live(l *life, signer oauth1.Signer) {
-	if request, ok := x.request(signer); ok && x.review(l, request) && x.exchange(l, request) {
-		x.useAndRevoke(l)
+func (x *trial) liveToken(l *life) {
+	request, ok := x.request(x.twoLegged(rand.IntN(consumerCount)))
+	if ok && x.review(l, request) && x.exchange(l, request) {
+		how := rand.IntN(3)
+		x.useUntil(l, func(s *sidecar) error { return x.revoke(s, l, how) })
 	}
 }
 
@@ -95,7 +99,7 @@ func (x *trial) request(signer oauth1.Signer) (oauth1.Signer, bool) {
 }
 
 func (x *trial) review(l *life, request oauth1.Signer) bool {
-	body := adminapi.Review{Grant: adminapi.Grant{User: l.user, Permission: "READ_PUBLIC"}}
+	body := adminapi.Review{Grant: adminapi.Grant{User: l.name, Permission: "READ_PUBLIC"}}
 	path := adminapi.ResourcePath(adminapi.RequestTokensPath, request.Token, adminapi.ActionReview)
 	for {
 		err := x.sidecars[x.some(1)[0]].call(http.MethodPost, path, body, nil)
@@ -154,8 +158,8 @@ func (x *trial) exchange(l *life, request oauth1.Signer) bool {
 	}
 }
 
-// useAndRevoke uses a token at all sidecars, revokes it, and goes on using it.
-func (x *trial) useAndRevoke(l *life) {
+// useUntil uses a token at all sidecars, ends its right to be used, and goes on using it.
+func (x *trial) useUntil(l *life, end func(*sidecar) error) {
 	plain := l.access
 	plain.SignatureMethod = "PLAINTEXT"
 	x.pause(time.Second) // until every replica must know it
@@ -182,16 +186,15 @@ func (x *trial) useAndRevoke(l *life) {
 	if !x.pause(500*time.Millisecond + rand.N(4*time.Second)) {
 		return
 	}
-	how := rand.IntN(3)
 	for l.revoked == 0 {
 		call := x.now()
-		err := x.revoke(x.sidecars[x.some(1)[0]], l, how)
+		err := end(x.sidecars[x.some(1)[0]])
 		o := op{call: call, ret: x.now(), outcome: accepted, note: revokeNote}
 		switch code := status(err); {
 		case err == nil, code == http.StatusNotFound: // an earlier try may have done it
 			l.revoked = o.ret
 		case code != 0 && code < 500:
-			x.t.Errorf("revoke: %d %v", code, err)
+			x.t.Errorf("end of %s: %d %v", l.name, code, err)
 			return
 		default:
 			o.outcome = later
@@ -206,7 +209,7 @@ func (x *trial) useAndRevoke(l *life) {
 
 // revoke revokes a token in one of the ways that there are.
 func (x *trial) revoke(s *sidecar, l *life, how int) error {
-	body := adminapi.Revocation{User: &l.user}
+	body := adminapi.Revocation{User: &l.name}
 	switch how {
 	case 0:
 		path := adminapi.ResourcePath(adminapi.TokensPath, l.access.Token, "")
@@ -260,8 +263,8 @@ func (x *trial) checkLives() (wrong []string) {
 			wrong = append(wrong, x.describe(l, strings.Join(why, "; ")))
 		}
 	}
-	x.t.Logf("tokens: %d of %d granted (%d answered more than once), %d revoked, %d of a time of lost data; %d wrong",
-		got, len(x.lives), again, revoked, spared, len(wrong))
+	x.t.Logf("tokens: %d, of which %d exchanged (%d answered more than once), %d revoked, %d of a time of lost data; %d wrong",
+		len(x.lives), got, again, revoked, spared, len(wrong))
 	return wrong
 }
 
@@ -274,7 +277,7 @@ func (l *life) relevant() (ops []op) {
 		}
 	}
 	for _, o := range l.uses {
-		if o.outcome != unknownToken || o.ret < tried {
+		if o.outcome != gone || o.ret < tried {
 			ops = append(ops, o)
 		}
 	}
@@ -282,7 +285,7 @@ func (l *life) relevant() (ops []op) {
 }
 
 func (x *trial) describe(l *life, why string) string {
-	text := fmt.Sprintf("%s, token %s: %s", l.user, l.access.Token, why)
+	text := fmt.Sprintf("%s, token %s: %s", l.name, l.access.Token, why)
 	for _, o := range l.exchanges {
 		text += "\n\texchange " + o.String() + x.during(o)
 	}

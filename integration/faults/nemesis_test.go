@@ -29,7 +29,7 @@ type shard struct {
 func (x *trial) pick() (s shard) {
 	x.t.Helper()
 	err := x.lab.Await(settleTime)
-	if err == nil && x.options.servers == 6 {
+	if err == nil && len(x.lab.Sentinels) == 0 && len(x.lab.Nodes) > 1 {
 		s.master, s.replicas, err = x.lab.Shard(rand.IntN(16384))
 	} else if err == nil {
 		s.master, s.replicas = x.lab.Masters()[0], x.lab.Replicas()
@@ -53,6 +53,16 @@ func (x *trial) awaitFailover(s shard) *redislab.Node {
 	return s.replicas[0]
 }
 
+// passesWithoutMaster waits until requests pass while the former master is still away, which takes
+// a second replica.
+func (x *trial) passesWithoutMaster(s shard, name string) {
+	if len(s.replicas) > x.options.replicas {
+		x.awaitAll("without the former master: "+name, x.now(), passTime)
+		return
+	}
+	x.pause(time.Second)
+}
+
 // lease is how long requests are refused after a failover; what is held longer than that sees them
 // pass.
 func (x *trial) lease() time.Duration { return x.options.lead + time.Second }
@@ -73,7 +83,7 @@ var (
 		s := x.pick()
 		s.master.Kill()
 		x.awaitFailover(s)
-		x.pause(time.Second)
+		x.passesWithoutMaster(s, "it was killed")
 		s.master.Start(x.t)
 	}}
 	killReplica = nemesis{name: "replica killed", do: func(x *trial) {
@@ -86,7 +96,7 @@ var (
 		s := x.pick()
 		s.master.Stop(x.t)
 		x.awaitFailover(s)
-		x.pause(x.lease())
+		x.passesWithoutMaster(s, "it is frozen")
 		s.master.Continue(x.t)
 	}}
 	freezeShortly = nemesis{name: "master frozen for a moment", do: func(x *trial) {
@@ -111,6 +121,17 @@ var (
 	cutMasterWithClients = nemesis{name: "master cut off with a sidecar on its side", do: func(x *trial) {
 		s := x.pick()
 		hosts := []string{x.network.hostOf(s.master), sidecarHost(rand.IntN(sidecarCount))}
+		x.network.cut(hosts, x.network.others(hosts))
+		x.awaitFailover(s)
+		x.pause(2*x.lease() + time.Second)
+	}}
+	// It takes sentinels that are not on the servers' hosts. Else no side of the cut has a majority of
+	// sentinels and a replica, while the other has a master and a replica.
+	cutMasterWithReplica = nemesis{name: "master cut off with a replica and a sidecar on its side", do: func(x *trial) {
+		s := x.pick()
+		hosts := []string{
+			x.network.hostOf(s.master), x.network.hostOf(s.replicas[0]), sidecarHost(rand.IntN(sidecarCount)),
+		}
 		x.network.cut(hosts, x.network.others(hosts))
 		x.awaitFailover(s)
 		x.pause(2*x.lease() + time.Second)
@@ -175,13 +196,17 @@ var (
 	}}
 	handOver = nemesis{name: "failover by hand", do: func(x *trial) {
 		s := x.pick()
-		var err error
-		if x.options.servers == 6 {
-			err = s.replicas[0].Promote("")
-		} else {
-			err = x.lab.SwitchMaster()
+		if err := s.replicas[0].Promote(""); err != nil {
+			x.t.Error(err)
+			return
 		}
-		if err != nil {
+		x.awaitFailover(s)
+	}}
+	// Sentinels don't stop the master before they promote a replica. For a moment it goes on with the
+	// other replica, which confirms writes that are thrown away then.
+	switchMaster = nemesis{name: "failover by hand", loses: true, do: func(x *trial) {
+		s := x.pick()
+		if err := x.lab.SwitchMaster(); err != nil {
 			x.t.Error(err)
 			return
 		}
@@ -235,15 +260,23 @@ var (
 		each(all, func(n *redislab.Node) { n.StartEmpty(x.t) })
 		x.pause(time.Second)
 	}}
+	restartAll = nemesis{name: "all servers restarted with what is on their disks", do: func(x *trial) {
+		each(x.lab.Nodes, (*redislab.Node).Kill)
+		each(x.lab.Nodes, func(n *redislab.Node) { n.Start(x.t) })
+		x.pause(time.Second)
+	}}
 	flushAll = nemesis{name: "FLUSHALL", loses: true, do: func(x *trial) {
 		x.lab.FlushAll(x.t)
 		x.pause(time.Second)
 	}}
 	killSidecar = nemesis{name: "sidecar killed", do: func(x *trial) {
-		s := x.sidecars[rand.IntN(sidecarCount)]
-		s.kill()
+		i := rand.IntN(sidecarCount)
+		x.sidecars[i].kill()
+		x.mu.Lock()
+		x.kills = append(x.kills, kill{i, x.now()})
+		x.mu.Unlock()
 		x.pause(time.Second)
-		s.start()
+		x.sidecars[i].start()
 	}}
 	reloadSidecars = nemesis{name: "sidecars reloaded during a failover", do: func(x *trial) {
 		s := x.pick()
@@ -280,6 +313,11 @@ var (
 		}
 	}}
 )
+
+// quiet lets time go by.
+func quiet(wait time.Duration) nemesis {
+	return nemesis{name: "nothing", do: func(x *trial) { x.pause(wait) }}
+}
 
 // usedSlots returns some slots of a master that hold keys.
 func (x *trial) usedSlots(master *redislab.Node, most int) (found []int) {

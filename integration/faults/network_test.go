@@ -42,7 +42,7 @@ func newNetwork(t testing.TB, hosts ...string) *network {
 			redislab.Missing(t, "the program "+program+" is not installed")
 		}
 	}
-	sweepNamespaces(t)
+	sweep.Do(func() { sweepNamespaces(t) })
 	n := &network{t: t, hosts: map[string]redislab.Place{}, drops: map[string]map[string]bool{}}
 	number := n.freeNumber()
 	n.names = fmt.Sprintf("%s%d-%d-", namespacePrefix, os.Getpid(), number)
@@ -106,6 +106,8 @@ func (n *network) run(cmd *exec.Cmd) string {
 func (n *network) remove() {
 	removeNamespaces(n.t, func(name string) bool { return strings.HasPrefix(name, n.names) })
 }
+
+var sweep sync.Once
 
 // sweepNamespaces removes what test binaries left that were killed.
 func sweepNamespaces(t testing.TB) {

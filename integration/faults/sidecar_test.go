@@ -25,7 +25,7 @@ const (
 	sitePort  = 8080
 	adminPort = 2019
 	// clientPatience is how long a client waits for an answer. Every sidecar must give one sooner.
-	clientPatience = 4 * time.Second
+	clientPatience = 8 * time.Second
 	// usedText is what a refused replay says.
 	usedText = "This nonce has been used already."
 )
@@ -55,6 +55,8 @@ const (
 
 func consumerKey(i int) string { return fmt.Sprintf("consumer-%02d", i) }
 
+const userPassword = "user-password"
+
 // siteConfig is the Caddyfile of a sidecar.
 func siteConfig(place redislab.Place, lab *redislab.Lab, o options) string {
 	var b strings.Builder
@@ -63,6 +65,12 @@ func siteConfig(place redislab.Place, lab *redislab.Lab, o options) string {
 		fmt.Fprintf(&b, "\t\t\tsentinel %s %s\n", redislab.MasterName, strings.Join(lab.Addresses(), " "))
 	} else {
 		fmt.Fprintf(&b, "\t\t\taddress %s\n", strings.Join(lab.Addresses(), " "))
+	}
+	if o.asUser {
+		fmt.Fprintf(&b, "\t\t\tusername oauth1\n\t\t\tpassword %s\n", userPassword)
+	}
+	if lab.Authority != nil {
+		fmt.Fprintf(&b, "\t\t\ttls %s\n", lab.Authority.CA)
 	}
 	fmt.Fprintf(&b, "\t\t\treplicas %d\n\t\t\tlead %s\n\t\t}\n", o.replicas, o.lead)
 	for i := range consumerCount {
@@ -182,16 +190,16 @@ func (s *sidecar) reload() error {
 type outcome int
 
 const (
-	accepted     outcome = iota
-	used                 // the nonce was used already
-	unknownToken         // there is no such access token
-	later                // 503: it may have been done or not
-	lost                 // no answer: it may have been done or not
-	other                // anything else, which a client with a right clock must not get
+	accepted outcome = iota
+	used             // the nonce was used already
+	gone             // there is no such access token or consumer, or it may do nothing (any more)
+	later            // 503: it may have been done or not
+	lost             // no answer: it may have been done or not
+	other            // anything else, which a client with a right clock must not get
 )
 
 func (o outcome) String() string {
-	return [...]string{"accepted", "used", "unknown token", "later", "lost", "other"}[o]
+	return [...]string{"accepted", "used", "gone", "later", "lost", "other"}[o]
 }
 
 // An answer is what a client got.
@@ -229,12 +237,17 @@ func (s *sidecar) do(method, path, authorization string) (a answer) {
 		a.outcome = later
 	case strings.Contains(a.text, usedText):
 		a.outcome = used
-	case strings.Contains(a.text, "Unknown access token"):
-		a.outcome = unknownToken
+	case slices.ContainsFunc(goneTexts, func(text string) bool { return strings.HasPrefix(a.text, text) }):
+		a.outcome = gone
 	default:
 		a.outcome = other
 	}
 	return a
+}
+
+// goneTexts begin the refusals of a token or consumer that was revoked, deleted, disabled or rotated.
+var goneTexts = []string{
+	"Unknown access token", "Unknown consumer", "Disabled consumer", "Invalid signature",
 }
 
 func (s *sidecar) url(path string) string {

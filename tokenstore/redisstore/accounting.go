@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -116,13 +117,43 @@ func (s *Store) waitsNoLonger(ctx context.Context, t *tokenstore.RequestToken) {
 func (s *Store) removed(ctx context.Context, tokens ...*tokenstore.RequestToken) {
 	s.count(ctx, func(b rueidis.Builder) (commands []rueidis.Completed) {
 		for _, t := range tokens {
-			names := members(t)
-			for _, key := range []string{countAll, countSelf, countWaiting + t.Consumer, countStored + t.Consumer} {
-				commands = append(commands, b.Zrem().Key(s.account(key)).Member(names...).Build())
-			}
+			commands = append(commands, s.uncounting(b, t.Consumer, members(t))...)
 		}
 		return commands
 	})
+}
+
+// counted returns the names under which request tokens of a consumer are counted.
+func (s *Store) counted(ctx context.Context, consumer string) []string {
+	c, err := s.link.client()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, s.timeout())
+		defer cancel()
+		var names []string
+		names, err = c.Do(ctx, c.B().Zrange().Key(s.account(countStored+consumer)).Min("0").Max("-1").Build()).AsStrSlice()
+		if err == nil {
+			return names
+		}
+	}
+	s.complain("can't read how many request tokens a consumer has", err)
+	return nil
+}
+
+// uncount counts the request tokens of a consumer no longer that have these names. After a revocation
+// it leaves room for new ones at once, however long the removal takes.
+func (s *Store) uncount(ctx context.Context, consumer string, names []string) {
+	for some := range slices.Chunk(names, removedAtOnce) {
+		s.count(ctx, func(b rueidis.Builder) []rueidis.Completed {
+			return s.uncounting(b, consumer, some)
+		})
+	}
+}
+
+func (s *Store) uncounting(b rueidis.Builder, consumer string, names []string) (commands []rueidis.Completed) {
+	for _, key := range []string{countAll, countSelf, countWaiting + consumer, countStored + consumer} {
+		commands = append(commands, b.Zrem().Key(s.account(key)).Member(names...).Build())
+	}
+	return commands
 }
 
 // granted notes that a consumer has an access token, which matters if it registered itself.

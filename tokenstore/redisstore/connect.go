@@ -1,11 +1,14 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -230,10 +233,14 @@ func (l *link) dial(o Options) (rueidis.Client, error) {
 		option.Sentinel.Username, option.Sentinel.Password = o.Username, o.Password
 		client, err = rueidis.NewClient(option)
 	}
-	for tries := 0; o.TLS != nil && broken(err) && tries < 3; tries++ {
-		// A server that refuses our certificate says so, and closes the connection, after it has
-		// let us in. Often the second comes first.
+	if o.TLS != nil && broken(err) {
+		option.DialCtxFn = dialAndListen
 		client, err = rueidis.NewClient(option)
+		if err == nil {
+			client.Close()
+			option.DialCtxFn = dialServer
+			client, err = rueidis.NewClient(option)
+		}
 	}
 	if err != nil {
 		return nil, explain(err, o)
@@ -241,9 +248,9 @@ func (l *link) dial(o Options) (rueidis.Client, error) {
 	return client, nil
 }
 
-// broken reports whether the other side closed a connection while we wrote.
+// broken reports whether the other side closed a connection.
 func broken(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 }
 
 // changed hears which keys somebody changed.
@@ -280,6 +287,21 @@ func dialServer(ctx context.Context, address string, dialer *net.Dialer, config 
 		return nil, fmt.Errorf("server %s: %s: %w", address, handshakeFailed, err)
 	}
 	return secure, nil
+}
+
+// dialAndListen is dialServer, and then listens for a moment. A server that refuses our certificate
+// says so after the handshake, and closes the connection; if we write meanwhile, its words are lost.
+func dialAndListen(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
+	conn, err := dialServer(ctx, address, dialer, config)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetReadDeadline(time.Now().Add(dialer.Timeout))
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		conn.Close()
+		return nil, fmt.Errorf("server %s: %w", address, cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	return conn, conn.SetReadDeadline(time.Time{})
 }
 
 // clientOption returns the client's options.

@@ -57,9 +57,18 @@ func (s *Store) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 	}
 	err := s.createConsumer(ctx, c)
 	if err != nil && c.SelfRegistered && !errors.Is(err, tokenstore.ErrExists) {
-		s.forgetRegistration(ctx, c.Key)
+		s.withdrawRegistration(ctx, c.Key)
 	}
 	return err
+}
+
+// withdrawRegistration counts a consumer no longer whose registration failed. It may be there all the
+// same: then it counts, and is forgotten after a day as every other.
+func (s *Store) withdrawRegistration(ctx context.Context, key string) {
+	ctx = context.WithoutCancel(ctx)
+	if c, _, err := s.consumer(ctx, key); err == nil && (c == nil || c.state == stateDeleted) {
+		s.forgetRegistration(ctx, key)
+	}
 }
 
 func (s *Store) createConsumer(ctx context.Context, c *tokenstore.Consumer) error {
@@ -115,6 +124,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, change func(*tok
 		w := newWrite(sliceOf(key), v)
 		redisKey := s.key(kindConsumer, w.slice, key)
 		w.require(redisKey, c.value)
+		w.evenIfFull(s) // it may disable the consumer that filled the memory
 		w.do("SET", redisKey, e.encode())
 		return s.commit(ctx, w)
 	})
@@ -144,6 +154,16 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 var errKept = errors.New("the consumer is kept")
 
 func (s *Store) deleteConsumer(ctx context.Context, key string, condition func(*tokenstore.Consumer) bool) error {
+	deleted, err := s.markDeleted(ctx, key, condition)
+	if err != nil {
+		return err
+	}
+	return s.finishDeletion(ctx, deleted)
+}
+
+// markDeleted marks a consumer as deleted. If the process ends before finishDeletion is done, sweep
+// does it.
+func (s *Store) markDeleted(ctx context.Context, key string, condition func(*tokenstore.Consumer) bool) (*storedConsumer, error) {
 	sl := sliceOf(key)
 	var deleted *storedConsumer
 	err := again(ctx, func() (bool, error) {
@@ -165,8 +185,10 @@ func (s *Store) deleteConsumer(ctx context.Context, key string, condition func(*
 		w := newWrite(sl, v)
 		redisKey := s.key(kindConsumer, sl, key)
 		w.require(redisKey, c.value)
+		w.evenIfFull(s)
 		w.do("SET", redisKey, e.encode())
 		w.do("ZREM", s.key(kindConsumers, sl, ""), key)
+		w.do("ZADD", s.key(kindDeletedByEnd, sl, ""), milliseconds(s.clock().Add(abandonedAfter)), key)
 		done, err := s.commit(ctx, w)
 		if done {
 			deleted, err = decode(record.Consumer, e.encode())
@@ -174,10 +196,7 @@ func (s *Store) deleteConsumer(ctx context.Context, key string, condition func(*
 		return done, err
 	})
 	s.consumers.drop(key)
-	if err != nil {
-		return err
-	}
-	return s.finishDeletion(ctx, deleted)
+	return deleted, err
 }
 
 // finishDeletion removes the tokens of a consumer that is marked as deleted, and the mark.
@@ -191,6 +210,7 @@ func (s *Store) finishDeletion(ctx context.Context, c *storedConsumer) error {
 	w := newWrite(sl, nil)
 	w.require(key, c.value)
 	w.do("DEL", key)
+	w.do("ZREM", s.key(kindDeletedByEnd, sl, ""), c.is.Key)
 	_, err := s.commit(ctx, w) // where the condition is not met, another call has done it
 	return err
 }

@@ -13,10 +13,12 @@
 //	run.go            calls of scripts, with or without waiting for replicas
 //	fence.go          epoch, floor and ceiling of a slice: why no nonce is accepted twice
 //	nonces.go         UseNonce
+//	quota.go          how many nonces of one consumer are accepted
 //	slicedata.go      reading a slice, and writing to it if nothing has changed since
 //	envelope.go       the values of keys; marks
 //	cache.go          what was read, for a second at most
 //	consumers.go, accesstokens.go, requesttokens.go, lists.go, revoke.go: the methods of Store
+//	credentials.go    both records of a signed request in one step
 //	accounting.go     the limits of request tokens and of self-registered consumers
 //	sweep.go          what every process removes in the background
 //	redislab/         real servers for tests

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -18,25 +19,29 @@ import (
 //	8   stamp: a time. Of an access token, when it was last used
 //	16  revision of the slice when the record was made, or reviewed
 //	24  state, one byte
-//	25  of an exchanged request token: the length of the access token's key, one byte, and the key
+//	25  of an exchanged request token: the claim of a call that exchanges it (8 zero bytes: none);
+//	    the length of the access token's key, one byte, and the key
 //	..  the record
 type envelope struct {
 	version  string
-	stamp    time.Time // zero: none
+	stamp    time.Time // zero: never
 	revision uint64
 	state    byte
-	access   string // the key of the access token, if the state is stateExchanged
+	claim    string // if the state is stateExchanged: 8 random bytes of a call, or empty
+	access   string // likewise: the key of the access token
 	record   string
 }
 
 // The states of an envelope.
 const (
 	stateThere     = 0
-	stateExchanged = 1 // of a request token: there is the access token; stamp says how long its exchange may take
+	stateExchanged = 1 // of a request token: there is the access token, which may not be acknowledged
 	stateDeleted   = 2 // of a consumer: it is gone, and its tokens are being removed
 )
 
 const headSize = 25
+
+const noClaim = "\x00\x00\x00\x00\x00\x00\x00\x00"
 
 func newVersion() string {
 	var b [8]byte
@@ -55,7 +60,7 @@ func stampBytes(t time.Time) string {
 
 func (e *envelope) encode() string {
 	var b strings.Builder
-	b.Grow(headSize + 1 + len(e.access) + len(e.record))
+	b.Grow(headSize + 9 + len(e.access) + len(e.record))
 	b.WriteString(e.version)
 	b.WriteString(stampBytes(e.stamp))
 	var revision [8]byte
@@ -63,6 +68,7 @@ func (e *envelope) encode() string {
 	b.Write(revision[:])
 	b.WriteByte(e.state)
 	if e.state == stateExchanged {
+		b.WriteString(cmp.Or(e.claim, noClaim))
 		b.WriteByte(byte(len(e.access)))
 		b.WriteString(e.access)
 	}
@@ -85,11 +91,15 @@ func open(value string) (*envelope, error) {
 		e.stamp = time.Unix(0, int64(n)).UTC()
 	}
 	if e.state == stateExchanged {
-		if e.record == "" || len(e.record) < 1+int(e.record[0]) {
+		rest := e.record
+		if len(rest) < 9 || len(rest) < 9+int(rest[8]) {
 			return nil, fmt.Errorf("%w: no access token", record.ErrDamaged)
 		}
-		n := 1 + int(e.record[0])
-		e.access, e.record = e.record[1:n], e.record[n:]
+		if rest[:8] != noClaim {
+			e.claim = rest[:8]
+		}
+		n := 9 + int(rest[8])
+		e.access, e.record = rest[9:n], rest[n:]
 	}
 	return e, nil
 }

@@ -160,7 +160,7 @@ func (s *Store) raiseSoon(sl slice) {
 	if !l.soon.CompareAndSwap(false, true) {
 		return
 	}
-	s.background.Go(func() {
+	s.inBackground(func() {
 		defer l.soon.Store(false)
 		if _, err := s.raise(s.life, sl); err != nil {
 			s.complain("can't raise the ceiling of a slice of nonces", err)

@@ -104,8 +104,9 @@ func TestNoNonceTwice(t *testing.T) {
 			// Tokens of many slices, clients whose clocks are right, slow, and 100 seconds ahead.
 			var accepted []tokenstore.Nonce
 			for i := range 300 {
+				now := time.Now().Unix() // once: else two of them are the same when a second ends between
 				for _, off := range []int64{0, -1, -60, 1, 2, 100} {
-					n := nonceAt(time.Now().Unix()+off, "token"+strconv.Itoa(i), "n", 300)
+					n := nonceAt(now+off, "token"+strconv.Itoa(i), "n", 300)
 					err := a.UseNonce(t.Context(), n)
 					if isLater(err) && off < 0 {
 						continue // below the floor
@@ -208,6 +209,38 @@ func TestWiderWindow(t *testing.T) {
 		t.Error(err)
 	}
 	check("both")
+}
+
+// TestCheckOfANewEpoch: as long as the floor of a new epoch refuses requests, Check does not pass, and
+// says when to try again.
+func TestCheckOfANewEpoch(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	o := testOptions(lab, 0)
+	o.Lead = 4 * time.Second
+	s := openTest(t, o)
+	for _, epoch := range []string{"the first epoch", "an epoch after a flush"} {
+		if err := s.Check(t.Context()); !isLater(err) {
+			t.Errorf("%s has begun: %v", epoch, err)
+		}
+		within(t, 20*time.Second, func() error { return s.Check(t.Context()) })
+		for sl := range slice(sliceCount) {
+			token := tokenIn(sl)
+			if err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix(), token, epoch, 300)); err != nil {
+				t.Errorf("%s: after a check that passed: %v", epoch, err)
+			}
+		}
+		lab.FlushAll(t)
+	}
+}
+
+// tokenIn returns the key of a token in a slice.
+func tokenIn(sl slice) string {
+	for i := 0; ; i++ {
+		if key := "token" + strconv.Itoa(i); sliceOf(key) == sl {
+			return key
+		}
+	}
 }
 
 // TestSecretComesBack: processes that know the secret give it back to servers that lost it.

@@ -59,6 +59,35 @@ func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 		return err
 	}
 	call := s.nonceCall(n)
+	if full := s.quota.add(n, s.clock().Unix()); full != nil {
+		return s.usedOr(ctx, call, full)
+	}
+	err := s.useNonce(ctx, n, call)
+	if err != nil {
+		s.quota.remove(n)
+	}
+	return err
+}
+
+// usedOr returns ErrNonceUsed if the nonce was used, and full if not.
+func (s *Store) usedOr(ctx context.Context, call nonceCall, full error) error {
+	c, err := s.link.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout())
+	defer cancel()
+	used, err := c.Do(ctx, c.B().Hexists().Key(call.bucket).Field(call.digest).Build()).AsBool()
+	if err != nil {
+		return s.explain(ctx, err)
+	}
+	if used {
+		return tokenstore.ErrNonceUsed
+	}
+	return full
+}
+
+func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall) error {
 	keys := append(make([]string, 0, 3), s.states[call.slice], call.bucket)
 	args := []string{integer(call.timestamp), call.digest, integer(call.span), "", "", ""}
 	var t *cached[tokenstore.AccessToken]

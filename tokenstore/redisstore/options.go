@@ -18,6 +18,10 @@ const (
 	defaultMaxStale = time.Second
 )
 
+// maxNonces is how many live nonces of one consumer a process accepts: some 3,000 requests a second
+// through a timestamp window of five minutes.
+const maxNonces = 1_000_000
+
 // skew is how far the clocks of servers may be apart that take over from one another.
 const skew = time.Second
 
@@ -42,7 +46,9 @@ type Options struct {
 
 	Logger *zap.Logger
 
-	clock func() time.Time // for tests; nil: time.Now
+	// For tests: the clock (nil: time.Now), and the limit of a consumer's nonces (0: maxNonces).
+	clock     func() time.Time
+	maxNonces int
 }
 
 // Configure goes on with other options. It fails, and changes nothing, if the servers refuse them,

@@ -18,7 +18,7 @@ import (
 // With the client's own times they are ten seconds and more.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
-	const overrun, back = 2 * time.Second, 4 * time.Second
+	const overrun, back = 5 * time.Second, 8 * time.Second
 	kill := func(n *redislab.Node) { n.Kill() }
 	for _, c := range []struct {
 		name    string
@@ -35,7 +35,9 @@ func TestRecovery(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lab := c.start(t, redislab.Options{})
-			l := connectTo(t, optionsFor(lab), nil)
+			o := optionsFor(lab)
+			o.Timeout = defaultTimeout
+			l := connectTo(t, o, nil)
 			master := lab.Masters()[0]
 			if len(lab.Sentinels) == 0 {
 				master = lab.Nodes[0]
@@ -54,12 +56,12 @@ func TestRecovery(t *testing.T) {
 				master.Kill()
 				master.Start(t)
 			} else {
-				within(t, 20*time.Second, func() error {
+				within(t, 40*time.Second, func() error {
 					return promoted(lab, master)
 				})
 			}
 			settled := time.Now()
-			took := within(t, 20*time.Second, func() error {
+			took := within(t, 40*time.Second, func() error {
 				if !watch.succeededSince(settled) {
 					return fmt.Errorf("no call succeeds")
 				}

@@ -99,11 +99,19 @@ func (s *Store) createRequestToken(ctx context.Context, t *tokenstore.RequestTok
 		w.do("ZADD", s.key(kindRequestsByEnd, sl, ""), milliseconds(t.Expires.Add(tokenstore.RequestRetention)), t.Key)
 		return s.commit(ctx, w)
 	})
-	if reserved && errors.Is(err, tokenstore.ErrExists) {
+	switch {
+	case !reserved || err == nil:
+	case errors.Is(err, tokenstore.ErrExists):
 		// Another call made a token of that key meanwhile, and counted it under the same name. If
 		// that one is of another consumer, only this count goes.
 		if other, _, err := s.request(ctx, t.Key); err == nil && other != nil && other.is.Consumer != t.Consumer {
 			s.removed(ctx, t)
+		}
+	default:
+		// Nobody will use the token: it must not take the place of one that somebody uses.
+		s.withdraw(ctx, t)
+		if r.register {
+			s.withdrawRegistration(ctx, r.consumer)
 		}
 	}
 	return err
@@ -142,25 +150,32 @@ func (s *Store) RegisterConsumer(ctx context.Context, c *tokenstore.Consumer, t 
 		return nil
 	}
 	if !errors.Is(err, tokenstore.ErrExists) {
-		s.forgetRegistration(ctx, c.Key)
+		s.withdrawRegistration(ctx, c.Key)
 	}
-	s.withdraw(ctx, t.Key)
+	s.withdraw(ctx, t)
 	return err
 }
 
-// withdraw removes a request token that was made a moment ago.
-func (s *Store) withdraw(ctx context.Context, key string) {
+// withdraw removes a request token that was counted a moment ago, and counts it no longer. It may be
+// there or not. As long as that can't be found out, it counts.
+func (s *Store) withdraw(ctx context.Context, t *tokenstore.RequestToken) {
 	ctx = context.WithoutCancel(ctx)
-	t, _, err := s.request(ctx, key)
-	if err != nil || t == nil {
+	there, _, err := s.request(ctx, t.Key)
+	if err != nil {
 		return
 	}
-	w := newWrite(sliceOf(key), nil)
-	w.require(s.key(kindRequest, w.slice, key), t.value)
-	s.removeRequest(w, t)
-	if done, err := s.commitLoosely(ctx, w); done && err == nil {
-		s.removed(ctx, t.is)
+	if there != nil {
+		if there.is.Secret != t.Secret {
+			return // another one, under the same name
+		}
+		w := newWrite(sliceOf(t.Key), nil)
+		w.require(s.key(kindRequest, w.slice, t.Key), there.value)
+		s.removeRequest(w, there)
+		if done, err := s.commitLoosely(ctx, w); !done || err != nil {
+			return
+		}
 	}
+	s.removed(ctx, t)
 }
 
 // RequestToken returns a request token.
@@ -232,6 +247,8 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 	sl := sliceOf(key)
 	var access *tokenstore.AccessToken
 	var exchanged *storedRequest
+	var claim string      // of another call
+	var claimed time.Time // when this call saw it first: no two clocks are compared
 	err := again(ctx, func() (bool, error) {
 		t, v, err := s.request(ctx, key)
 		if err != nil {
@@ -240,8 +257,13 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 		if !s.waits(t, v.marks) {
 			return false, tokenstore.ErrNotFound
 		}
-		if t.state == stateExchanged && time.Now().Before(t.stamp) {
-			return false, nil // another call is at it
+		if t.state == stateExchanged && t.claim != "" {
+			if t.claim != claim {
+				claim, claimed = t.claim, time.Now()
+			}
+			if time.Since(claimed) < 2*s.timeout() {
+				return false, nil // another call is at it
+			}
 		}
 		if t.state == stateExchanged {
 			access, exchanged, err = s.exchangeAgain(ctx, v, t, verifier)
@@ -332,7 +354,7 @@ func (s *Store) exchangeAgain(ctx context.Context, v *view, t *storedRequest, ve
 // claimed is a request token while a call exchanges it.
 func (s *Store) claimed(t *storedRequest, access string) *storedRequest {
 	next := *t
-	next.state, next.access, next.stamp = stateExchanged, access, time.Now().Add(2*s.timeout())
+	next.state, next.access, next.claim = stateExchanged, access, newVersion()
 	next.value = next.encode()
 	return &next
 }
@@ -340,12 +362,12 @@ func (s *Store) claimed(t *storedRequest, access string) *storedRequest {
 // unclaim lets the next call exchange the token at once.
 func (s *Store) unclaim(ctx context.Context, t *storedRequest) {
 	free := *t
-	free.stamp = time.Time{}
+	free.claim = ""
 	w := newWrite(sliceOf(t.is.Key), nil)
 	key := s.key(kindRequest, w.slice, t.is.Key)
 	w.require(key, t.value)
 	w.do("SET", key, free.encode())
-	_, _ = s.commitLoosely(context.WithoutCancel(ctx), w) // without it, the next call waits until the stamp
+	_, _ = s.commitLoosely(context.WithoutCancel(ctx), w) // without it, the next call waits for this one
 }
 
 // countVerifierFailure reports whether it could count: not if the token has changed meanwhile.

@@ -18,8 +18,8 @@ import (
 // and every nonce is checked against the revision of its slice. The tokens are removed afterwards,
 // a few at a time, by this call or by any process of any replica.
 
-// patience is how long Revoke removes tokens itself before it leaves the rest to sweep.
-const patience = 2 * time.Second
+// defaultPatience is how long Revoke removes tokens itself before it leaves the rest to sweep.
+const defaultPatience = 2 * time.Second
 
 // removedAtOnce is how many tokens one script removes.
 const removedAtOnce = 100
@@ -36,6 +36,10 @@ func (s *Store) Revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 }
 
 func (s *Store) revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
+	var counted []string // of the request tokens that are revoked
+	if f.User == "" {
+		counted = s.counted(ctx, f.Consumer)
+	}
 	both := f.User != "" && f.Consumer != ""
 	matching := 0
 	if both { // the index has the user's other tokens too
@@ -76,7 +80,8 @@ func (s *Store) revoke(ctx context.Context, f tokenstore.Filter) (int, error) {
 	if both {
 		total = matching
 	}
-	until := time.Now().Add(patience)
+	s.uncount(ctx, f.Consumer, counted)
+	until := time.Now().Add(s.patience)
 	for _, j := range work {
 		if err := s.finish(ctx, j, until); err != nil {
 			s.complain("revoked tokens are removed later", err)
@@ -147,10 +152,22 @@ func (s *Store) finish(ctx context.Context, j job, until time.Time) error {
 		if tokens > 0 {
 			continue
 		}
-		_, err = s.run(ctx, finishScript, []string{s.key(kindMarks, j.slice, ""), s.key(kindWork, j.slice, "")}, []string{j.mark, j.name})
-		return err
+		if done, err := s.endJob(ctx, j); done || err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// endJob ends a job, and reports whether it could: nothing must be left to remove.
+func (s *Store) endJob(ctx context.Context, j job) (bool, error) {
+	keys := []string{s.key(kindMarks, j.slice, ""), s.key(kindWork, j.slice, ""), s.deadTokens(j), s.deadRequests(j)}
+	answer, err := s.run(ctx, finishScript, keys, []string{j.mark, j.name})
+	if err != nil {
+		return false, err
+	}
+	n, err := answer.AsInt64()
+	return n == 1, err
 }
 
 // removeDead removes some tokens of a job, and returns how many keys it looked at.

@@ -184,7 +184,7 @@ func (s *Store) explain(ctx context.Context, err error) error {
 	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded:
 		err = fmt.Errorf("no answer within %v: %w", s.timeout(), err)
 	}
-	return &tokenstore.LaterError{After: time.Second, Err: fmt.Errorf("redis: %w", err)}
+	return &tokenstore.LaterError{After: retryEvery, Err: fmt.Errorf("redis: %w", err)}
 }
 
 // refusal reads the answer of a script that did nothing: a reason, and a number. It returns an empty

@@ -81,6 +81,7 @@ const (
 	kindTokensOfUser       = "iu"
 	kindTokensByEnd        = "ie" // with the time when they are removed
 	kindConsumers          = "ik" // the keys of all consumers
+	kindDeletedByEnd       = "ix" // those whose deletion is not finished, with the time when sweep goes on with it
 	kindRequestsOfConsumer = "jc"
 	kindRequestsOfUser     = "ju" // those that the user has reviewed
 	kindRequestsByEnd      = "je"

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -29,13 +30,16 @@ type Store struct {
 	states    [sliceCount]string // the keys of the slices' states
 	buckets   [sliceCount]string // with which the keys of nonces begin
 	raises    chan struct{}      // has room for raisesAtOnce
+	quota     quota
 	secret    atomic.Pointer[[32]byte]
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
+	ending     sync.RWMutex // Close waits for what began before it: nothing begins after it
 	background sync.WaitGroup
 	closed     atomic.Bool
-	complained atomic.Int64 // when, in nanoseconds
+	patience   time.Duration // how long Revoke removes tokens itself
+	complained atomic.Int64  // when, in nanoseconds
 }
 
 // settings can be changed while the store is open.
@@ -45,7 +49,8 @@ type settings struct{ timeout, lead, maxStale time.Duration }
 // call returns an error.
 func Open(o Options) (*Store, error) {
 	s := &Store{prefix: o.Prefix, replicas: o.Replicas, logger: o.Logger, clock: o.clock,
-		raises: make(chan struct{}, raisesAtOnce)}
+		raises: make(chan struct{}, raisesAtOnce), patience: defaultPatience}
+	s.quota.limit = cmp.Or(o.maxNonces, maxNonces)
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -193,7 +198,8 @@ func (s *Store) putBackSecret(ctx context.Context) error {
 	return err
 }
 
-// Check looks whether every slice can be read and written.
+// Check looks whether every slice can be written. Below the floor of a new epoch none can, and no
+// request is accepted.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -201,17 +207,39 @@ func (s *Store) Check(ctx context.Context) error {
 	if err := s.link.check(ctx); err != nil {
 		return err
 	}
+	written := make(chan error, sliceCount)
 	for sl := range slice(sliceCount) {
-		if _, err := s.read(ctx, sl); err != nil {
-			return err
+		go func() {
+			w := newWrite(sl, nil)
+			w.do("SET", s.key(kindBarrier, sl, ""), "")
+			_, err := s.commitLoosely(ctx, w)
+			written <- err
+		}()
+	}
+	var first error
+	for range sliceCount {
+		if err := <-written; first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
+}
+
+// inBackground runs a function that ends when life does. It does nothing after Close.
+func (s *Store) inBackground(f func()) {
+	s.ending.RLock()
+	defer s.ending.RUnlock()
+	if !s.closed.Load() {
+		s.background.Go(f)
+	}
 }
 
 // Close ends the store.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	s.ending.Lock()
+	closed := s.closed.Swap(true)
+	s.ending.Unlock()
+	if closed {
 		return nil
 	}
 	s.end()

@@ -19,10 +19,14 @@ var prefixes atomic.Int64
 
 // testOptions are the options of a store with a prefix of its own.
 func testOptions(lab *redislab.Lab, replicas int) Options {
-	return Options{
+	o := Options{
 		Addresses: lab.Addresses(), Prefix: "test" + strconv.FormatInt(prefixes.Add(1), 10),
 		Replicas: replicas, Timeout: 10 * time.Second, Lead: 2 * time.Second, MaxStale: time.Second,
 	}
+	if len(lab.Sentinels) > 0 {
+		o.SentinelMaster = redislab.MasterName
+	}
+	return o
 }
 
 // openTest opens a store.
@@ -98,12 +102,25 @@ func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Optio
 	}
 }
 
-func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
-	ready := readyOptions(t, lab, replicas, 90)
+// staleInTests is the max_stale of the stores of replicas: each of their cases waits that long.
+const staleInTests = 300 * time.Millisecond
+
+// oneByOne hides that the store finds both credentials in one step. The cases of that capability are
+// many: they are run on the Cluster only, where the two slices may be on two servers.
+type oneByOne struct{ tokenstore.Store }
+
+func hideCredentials(s *Store) tokenstore.Store { return oneByOne{s} }
+
+func testConformance(
+	t *testing.T, start func(testing.TB, redislab.Options) *redislab.Lab, replicas int, as func(*Store) tokenstore.Store,
+) {
+	t.Parallel()
+	lab := start(t, redislab.Options{})
+	ready := readyOptions(t, lab, replicas, 250)
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 		o := ready()
 		o.clock = clock
-		return openTest(t, o)
+		return as(openTest(t, o))
 	})
 	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
 		o := ready()
@@ -112,12 +129,38 @@ func testConformance(t *testing.T, lab *redislab.Lab, replicas int) {
 			return openTest(t, o)
 		}
 	})
+	storetest.RunReplicas(t, storetest.Replicas{
+		Fresh: func(t *testing.T) storetest.Opener {
+			o := ready()
+			o.MaxStale = staleInTests
+			return func(t *testing.T, clock func() time.Time) tokenstore.Store {
+				o.clock = clock
+				return openTest(t, o)
+			}
+		},
+		Stale: staleInTests,
+	})
 }
 
 func TestConformanceOneServer(t *testing.T) {
-	testConformance(t, redislab.Single(t, redislab.Options{}), 0)
+	testConformance(t, redislab.Single, 0, hideCredentials)
+}
+
+func TestConformanceSentinel(t *testing.T) {
+	testConformance(t, redislab.Sentinel, 1, hideCredentials)
 }
 
 func TestConformanceCluster(t *testing.T) {
-	testConformance(t, redislab.Cluster(t, redislab.Options{}), 1)
+	testConformance(t, redislab.Cluster, 1, func(s *Store) tokenstore.Store { return s })
+}
+
+// TestNonceLimit: a process has the limits of every store for the nonces of a consumer.
+func TestNonceLimit(t *testing.T) {
+	lab := redislab.Single(t, redislab.Options{})
+	ready := readyOptions(t, lab, 0, 10)
+	storetest.RunNonceLimit(t, func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store {
+		o := ready()
+		o.clock, o.maxNonces = clock, limit
+		return openTest(t, o)
+	})
 }

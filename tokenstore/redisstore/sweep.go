@@ -22,11 +22,8 @@ const abandonedAfter = 5 * time.Second
 
 func (s *Store) sweep() {
 	for s.sleep(sweepInterval) {
-		for sl := range slice(sliceCount) {
-			if err := s.sweepSlice(s.life, sl); err != nil {
-				s.complain("can't remove what is over", err)
-				break // the servers are out of reach
-			}
+		if err := s.sweepOnce(s.life); err != nil {
+			s.complain("can't remove what is over", err)
 		}
 		if err := s.forgetConsumers(s.life); err != nil {
 			s.complain("can't forget self-registered consumers", err)
@@ -34,25 +31,49 @@ func (s *Store) sweep() {
 	}
 }
 
-// sweepSlice removes tokens that are over, and goes on with bulk revocations.
-func (s *Store) sweepSlice(ctx context.Context, sl slice) error {
+// sweepOnce removes some of what is over in each slice, and goes on with bulk revocations.
+func (s *Store) sweepOnce(ctx context.Context) error {
 	c, err := s.link.client()
 	if err != nil {
 		return nil // the link says so itself
 	}
 	now := milliseconds(s.clock())
-	over := func(kind string) rueidis.Completed {
+	over := func(kind string, sl slice) rueidis.Completed {
 		return c.B().Zrange().Key(s.key(kind, sl, "")).Min("-inf").Max(now).Byscore().Limit(0, removedAtOnce).Build()
+	}
+	const questions = 4
+	commands := make([]rueidis.Completed, 0, questions*sliceCount)
+	for sl := range slice(sliceCount) {
+		commands = append(commands,
+			over(kindTokensByEnd, sl), over(kindRequestsByEnd, sl), over(kindDeletedByEnd, sl),
+			c.B().Hlen().Key(s.key(kindWork, sl, "")).Build())
 	}
 	limited, cancel := context.WithTimeout(ctx, s.timeout())
 	defer cancel()
-	answers := c.DoMulti(limited, over(kindTokensByEnd), over(kindRequestsByEnd), c.B().Hlen().Key(s.key(kindWork, sl, "")).Build())
-	tokens, err1 := answers[0].AsStrSlice()
-	requests, err2 := answers[1].AsStrSlice()
-	jobs, err3 := answers[2].AsInt64()
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return s.explain(limited, err)
+	answers := c.DoMulti(limited, commands...)
+	for sl := range slice(sliceCount) {
+		of := answers[questions*sl : questions*(sl+1)]
+		tokens, err1 := of[0].AsStrSlice()
+		requests, err2 := of[1].AsStrSlice()
+		deleted, err3 := of[2].AsStrSlice()
+		jobs, err4 := of[3].AsInt64()
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
+			return s.explain(limited, err)
+		}
+		if err := s.sweepSlice(ctx, sl, tokens, requests, jobs > 0); err != nil {
+			return err
+		}
+		for _, key := range deleted {
+			if err := quiet(s.goOnDeleting(ctx, key)); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// sweepSlice removes tokens of a slice that may be over, and goes on with its bulk revocations.
+func (s *Store) sweepSlice(ctx context.Context, sl slice, tokens, requests []string, jobs bool) error {
 	if len(tokens) > 0 {
 		if err := s.removeExpiredTokens(ctx, sl, tokens); err != nil {
 			return err
@@ -63,7 +84,7 @@ func (s *Store) sweepSlice(ctx context.Context, sl slice) error {
 			return err
 		}
 	}
-	if jobs == 0 {
+	if !jobs {
 		return nil
 	}
 	list, err := s.jobs(ctx, sl)
@@ -79,6 +100,19 @@ func (s *Store) sweepSlice(ctx context.Context, sl slice) error {
 		}
 	}
 	return nil
+}
+
+// goOnDeleting finishes the deletion of a consumer, which another process began.
+func (s *Store) goOnDeleting(ctx context.Context, key string) error {
+	c, _, err := s.consumer(ctx, key)
+	if record.Unreadable(err) {
+		s.complain("can't finish the deletion of a consumer", err)
+		return nil
+	}
+	if err != nil || c == nil || c.state != stateDeleted {
+		return err // another process has finished it meanwhile
+	}
+	return s.finishDeletion(ctx, c)
 }
 
 func (s *Store) removeExpiredTokens(ctx context.Context, sl slice, keys []string) error {

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // clockSource lies in a folder of its own, since Go wants cgo for a C file beside Go files.
@@ -15,7 +14,7 @@ import (
 //go:embed preload/clock.c
 var clockSource []byte
 
-// buildClock compiles the library that sets a server's clock off.
+// buildClock compiles the library that changes a server's clock.
 func buildClock(t testing.TB, dir string) string {
 	t.Helper()
 	requireProgram(t, "gcc")
@@ -30,7 +29,15 @@ func buildClock(t testing.TB, dir string) string {
 	return library
 }
 
-// clock returns the environment in which a server's clock is off, in whole seconds.
-func clock(library string, off time.Duration) []string {
-	return append(os.Environ(), "LD_PRELOAD="+library, fmt.Sprintf("REDISLAB_CLOCK=%d", int(off.Seconds())))
+// clock returns the environment of the i-th server, whose clock is not that of the machine.
+func (l *Lab) clock(i int) []string {
+	env := append(os.Environ(), "LD_PRELOAD="+l.clockLibrary)
+	if i < len(l.options.Clocks) {
+		env = append(env, fmt.Sprintf("REDISLAB_OFFSET=%d", int(l.options.Clocks[i].Seconds())))
+	}
+	if l.options.Speed > 0 {
+		env = append(env, fmt.Sprintf("REDISLAB_SPEED=%d", l.options.Speed),
+			fmt.Sprintf("REDISLAB_FROM=%d", l.options.From.Unix()))
+	}
+	return env
 }

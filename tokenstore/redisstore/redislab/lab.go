@@ -28,11 +28,11 @@ type Lab struct {
 	// Authority signed the certificates; nil without TLS.
 	Authority *Authority
 
-	kind     kind
-	options  Options
-	dir      string
-	password string
-	clock    string // the library that sets a clock off
+	kind         kind
+	options      Options
+	dir          string
+	password     string
+	clockLibrary string // changes the clock of a server
 }
 
 type kind int
@@ -63,8 +63,8 @@ func newLab(t testing.TB, o Options, k kind) *Lab {
 	}
 	l := &Lab{kind: k, options: o, dir: dir, password: rand.Text()}
 	t.Cleanup(func() { l.end(t) })
-	if len(o.Clocks) > 0 {
-		l.clock = buildClock(t, dir)
+	if len(o.Clocks) > 0 || o.Speed > 0 {
+		l.clockLibrary = buildClock(t, dir)
 	}
 	if o.TLS {
 		l.Authority = newAuthority(t, dir, o.ips())
@@ -104,8 +104,8 @@ func (l *Lab) add(t testing.TB, what string, place int) *Node {
 		Name: fmt.Sprintf("%s %d", what, len(*nodes)), lab: l, program: program,
 		dir: filepath.Join(l.dir, strconv.Itoa(place)), place: l.options.place(place),
 	}
-	if place < len(l.options.Clocks) && l.options.Clocks[place] != 0 {
-		n.env = clock(l.clock, l.options.Clocks[place])
+	if l.clockLibrary != "" {
+		n.env = l.clock(place)
 	}
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		t.Fatal(err)

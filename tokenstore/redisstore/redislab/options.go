@@ -25,6 +25,10 @@ type Options struct {
 	Places []Place
 	// Clocks are how far the clocks of the servers are off, in whole seconds. It takes gcc.
 	Clocks []time.Duration
+	// Speed makes the clocks of all servers run as many times faster, counted from From. It takes
+	// gcc. The timeouts of a Cluster and of replication become shorter by that.
+	Speed int
+	From  time.Time
 }
 
 // A Place is where a server runs. Every server of a namespace has ports of its own.

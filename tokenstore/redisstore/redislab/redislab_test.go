@@ -114,13 +114,24 @@ func TestTLS(t *testing.T) {
 
 func TestClock(t *testing.T) {
 	t.Parallel()
-	l := Single(t, Options{Clocks: []time.Duration{-time.Hour}})
-	reply := l.Nodes[0].Must(t, "TIME").([]any)
-	var seconds int64
-	fmt.Sscan(reply[0].(string), &seconds)
-	off := time.Until(time.Unix(seconds, 0))
-	if off > -59*time.Minute || off < -61*time.Minute {
-		t.Errorf("the clock is off by %v", off)
+	from := time.Now().Add(-time.Minute).Truncate(time.Second)
+	for name, c := range map[string]struct {
+		Options
+		off time.Duration
+	}{
+		"behind": {Options{Clocks: []time.Duration{-time.Hour}}, -time.Hour},
+		"fast":   {Options{Speed: 11, From: from}, 10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reply := Single(t, c.Options).Nodes[0].Must(t, "TIME").([]any)
+			var seconds int64
+			fmt.Sscan(reply[0].(string), &seconds)
+			off := time.Until(time.Unix(seconds, 0))
+			if off < c.off-30*time.Second || off > c.off+30*time.Second {
+				t.Errorf("the clock is off by %v", off)
+			}
+		})
 	}
 }
 
@@ -224,7 +235,7 @@ func TestServersEndWithTheBinary(t *testing.T) {
 		fmt.Sscanf(lines.Text(), "pid %d %s", &pid, &dir)
 	}
 	if pid == 0 {
-		t.Skip("the child has no server")
+		Missing(t, "the child has no server")
 	}
 	defer os.RemoveAll(dir)
 	cmd.Process.Kill()

@@ -16,6 +16,7 @@ local now = tonumber(time[1])
 if now <= tonumber(s[2]) then
   return {'floor', tonumber(s[2]) - now + 1}
 end
+redis.call('HDEL', KEYS[1], '') -- it works with a full memory, too: see raise.lua
 redis.call('SET', KEYS[4], time[1])
 local tokens = redis.call('ZCARD', KEYS[5])
 if tokens + redis.call('ZCARD', KEYS[7]) == 0 then

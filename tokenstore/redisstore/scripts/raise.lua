@@ -4,6 +4,9 @@
 -- KEYS: the slice's state. ARGV: lead, skew, in seconds.
 -- Returns {epoch, term, pending ceiling, floor, now}. The term differs from all others, also after a
 -- FLUSHALL, which does not begin a new epoch.
+-- Without the ceiling nothing could be read or removed on a server whose memory is full. Such a
+-- server refuses a script at its first command that may need memory: this one needs none.
+redis.call('HDEL', KEYS[1], '')
 local id = epoch()
 local now = seconds()
 local lead, skew = tonumber(ARGV[1]), tonumber(ARGV[2])
