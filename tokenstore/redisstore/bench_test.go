@@ -84,10 +84,15 @@ func BenchmarkUseNonce(b *testing.B) {
 				lab := where.lab(b, redislab.Options{})
 				s := openTest(b, benchOptions(lab, where.replicas))
 				awaitReady(b, s)
-				tokens := fillTokens(b, s, benchFilling{tokens: 10_000, perUser: 1, consumers: 16})
+				f := benchFilling{tokens: 10_000, perUser: 1, consumers: 16}
+				fillTokens(b, s, f)
+				tokens := make([]*tokenstore.AccessToken, f.tokens)
+				for i := range tokens {
+					tokens[i] = f.token(i)
+				}
 				before := dataMemory(b, lab)
 				together(b, lab, "nonce", 256, b.N, func(i int) error {
-					t := tokens(i % 10_000)
+					t := tokens[i%len(tokens)]
 					now := time.Now().Unix()
 					n := tokenstore.Nonce{
 						Consumer: t.Consumer, Token: t.Key, Value: strconv.FormatInt(int64(i), 36),

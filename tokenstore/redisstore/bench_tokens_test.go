@@ -65,9 +65,8 @@ func benchText(kind byte, number, length int) string {
 	return string(text)
 }
 
-// fillTokens stores tokens as CreateAccessToken does, many of a slice at once. It returns them by
-// their number.
-func fillTokens(b *testing.B, s *Store, f benchFilling) func(i int) *tokenstore.AccessToken {
+// fillTokens stores tokens as CreateAccessToken does, many of a slice at once.
+func fillTokens(b *testing.B, s *Store, f benchFilling) {
 	b.Helper()
 	ctx := context.Background()
 	var views [sliceCount]*view
@@ -115,7 +114,6 @@ func fillTokens(b *testing.B, s *Store, f benchFilling) func(i int) *tokenstore.
 	if b.Failed() {
 		b.FailNow()
 	}
-	return f.token
 }
 
 // BenchmarkPages reads pages of 100 tokens of a consumer that has half of all, and the tokens of a
