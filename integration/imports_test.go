@@ -114,7 +114,7 @@ var importRules = map[string]importRule{
 	"integration/faults": {},
 	"integration/bench": {
 		own:    []string{"caddymodule/", "tokenstore", "tokenstore/"},
-		others: []string{"golang.org/x/perf/benchmath"},
+		others: []string{"github.com/redis/rueidis", "golang.org/x/perf/benchmath"},
 	},
 }
 

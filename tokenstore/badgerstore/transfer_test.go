@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
 )
 
@@ -18,4 +19,21 @@ func TestStoreTransfer(t *testing.T) {
 		}
 	}
 	storetest.RunTransfer(t, fresh(nil), fresh(make([]byte, 32)))
+}
+
+// An export is whole or fails.
+func TestExportOfARecordThatCannotBeRead(t *testing.T) {
+	s := openTest(t, Options{})
+	var c change
+	c.put(recordKey(prefixAccessToken, "t"), []byte("nonsense"), 0)
+	if err := s.tokens.commit(c); err != nil {
+		t.Fatal(err)
+	}
+	var last error
+	for _, err := range s.Export(t.Context()) {
+		last = err
+	}
+	if !record.Unreadable(last) {
+		t.Errorf("got %v", last)
+	}
 }

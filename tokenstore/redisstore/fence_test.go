@@ -339,3 +339,65 @@ func TestClockSetBack(t *testing.T) {
 		t.Errorf("the time that is noted went back to %d seconds after the start", at-now)
 	}
 }
+
+// TestLastServerOfAShard: when a Cluster has lost a master for good, and the replica that took over
+// has none itself, requests pass again, and changes are refused until it has one.
+func TestLastServerOfAShard(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Cluster(t, redislab.Options{})
+	s := openTest(t, quickOptions(lab, 1))
+	awaitReady(t, s)
+	issue := func(i int) error {
+		return s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "t" + strconv.Itoa(i), Consumer: "k", User: "u"})
+	}
+	for i := range 100 {
+		if err := issue(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := lab.Masters()[0]
+	lost.Kill()
+	begin := time.Now()
+	for i := range 100 {
+		key := "t" + strconv.Itoa(i)
+		usable(t, s, key)
+		if _, err := s.AccessToken(t.Context(), key); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("requests pass again after %v", took)
+	}
+	refused := 0
+	for i := range 100 {
+		if err := s.RevokeToken(t.Context(), "t"+strconv.Itoa(i)); isLater(err) {
+			refused++
+		} else if err != nil {
+			t.Errorf("t%d: %v", i, err)
+		}
+	}
+	if refused < 10 || refused > 60 {
+		t.Errorf("%d of 100 changes were refused, want those of one of three masters", refused)
+	}
+	lost.Start(t)
+	within(t, 30*time.Second, func() error {
+		for i := range 100 {
+			if err := issue(1000 + i); err != nil && !errors.Is(err, tokenstore.ErrExists) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// TestOnlyClustersGoOnAlone: a server that belongs to no Cluster can't know whether it was replaced.
+func TestOnlyClustersGoOnAlone(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	s := openTest(t, quickOptions(lab, 0))
+	awaitReady(t, s)
+	s.replicas = 1
+	if _, err := s.raise(t.Context(), 0); !errors.Is(err, errReplicas) {
+		t.Errorf("got %v, want %v", err, errReplicas)
+	}
+}

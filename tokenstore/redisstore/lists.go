@@ -1,8 +1,11 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"sync"
 
 	"github.com/redis/rueidis"
 
@@ -100,7 +103,8 @@ func (m *merge) fill(ctx context.Context, sls ...slice) error {
 	return nil
 }
 
-// list returns a page of the records in an index, which are read and chosen slice by slice.
+// list returns a page of the records in an index, which are read and chosen in all slices at once:
+// a page of a hundred records lies in some fifty of them.
 func list[T any](ctx context.Context, m *merge, limit int, keyOf func(*T) string, read func(context.Context, slice, []string) (map[string]*T, error)) (page []*T, next string, err error) {
 	if limit < 1 {
 		return nil, "", fmt.Errorf("a page of %d records", limit)
@@ -117,18 +121,27 @@ func list[T any](ctx context.Context, m *merge, limit int, keyOf func(*T) string
 		for _, key := range keys {
 			bySlice[sliceOf(key)] = append(bySlice[sliceOf(key)], key)
 		}
-		found := make(map[string]*T, len(keys))
+		var (
+			all    sync.WaitGroup
+			mu     sync.Mutex
+			found  = make(map[string]*T, len(keys))
+			failed error
+		)
 		for sl, keys := range bySlice {
 			if len(keys) == 0 {
 				continue
 			}
-			some, err := read(ctx, slice(sl), keys)
-			if err != nil {
-				return nil, "", err
-			}
-			for key, r := range some {
-				found[key] = r
-			}
+			all.Go(func() {
+				some, err := read(ctx, slice(sl), keys)
+				mu.Lock()
+				defer mu.Unlock()
+				failed = cmp.Or(failed, err)
+				maps.Copy(found, some)
+			})
+		}
+		all.Wait()
+		if failed != nil {
+			return nil, "", failed
 		}
 		for _, key := range keys {
 			r, ok := found[key]

@@ -138,13 +138,23 @@ func startCalls(t *testing.T, l *link, key string, goroutines int) *calls {
 }
 
 // TestServerThatCannotSave: a server that can't write to its disk refuses writes and every PING. The
-// client library ends the process when a PING that follows an UNSUBSCRIBE is refused for that reason,
-// and not when the user has no right to it. The manual's user has none.
+// client library ends the process when it sends a PING after an UNSUBSCRIBE, and that is refused.
 func TestServerThatCannotSave(t *testing.T) {
-	t.Parallel()
+	for name, user := range map[string]string{
+		"a user with all rights": "~* +@all",
+		"the manual's user":      strings.ReplaceAll(manualRights(t), "~oauth1:*", "~*"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testServerThatCannotSave(t, user)
+		})
+	}
+}
+
+func testServerThatCannotSave(t *testing.T, rights string) {
 	dir := t.TempDir()
 	lab := redislab.Single(t, redislab.Options{Config: []string{
-		"save 3600 1", "dir " + dir, "user app on >secret " + strings.ReplaceAll(manualRights(t), "~oauth1:*", "~*"),
+		"save 3600 1", "dir " + dir, "user app on >secret " + rights,
 	}})
 	o := quickOptions(lab, 0)
 	o.Username, o.Password = "app", "secret"

@@ -13,9 +13,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
-// RunTransfer tests that the content of one store can be moved to another. It calls from and to once
-// in each case. Each of the Openers that they return opens the same store each time; the first time
-// it is empty.
+// RunTransfer tests that the content of one store can be moved to another. It calls from and to in
+// each case. Each of the Openers that they return opens the same store each time; the first time it
+// is empty.
 //
 // With TRANSFER_TOKENS in the environment, so many access tokens are moved in one of the cases.
 func RunTransfer(t *testing.T, from, to func(t *testing.T) Opener) {
@@ -241,12 +241,18 @@ var transferCases = []struct {
 		from, to := x.source(), x.target()
 		used := make(map[string]tokenstore.Nonce)
 		for name, ahead := range map[string]time.Duration{
-			"of now": 2 * time.Second, "a little ahead": 5 * time.Second, "ahead": 100 * time.Second, "far ahead": 299 * time.Second,
+			"of now": 0, "of the next second": 2 * time.Second, "a little ahead": 5 * time.Second, "ahead": 100 * time.Second, "far ahead": 299 * time.Second,
 		} {
 			eventually(t, "a nonce is accepted", func() bool {
 				used[name] = nonceAt(ahead, name)
 				return from.UseNonce(t.Context(), used[name]) == nil
 			})
+		}
+		for name, behind := range map[string]time.Duration{"a second ago": time.Second, "two minutes ago": 2 * time.Minute} {
+			n := nonceAt(-behind, name)
+			if from.UseNonce(t.Context(), n) == nil { // servers that have begun a moment ago refuse it
+				used[name] = n
+			}
 		}
 		move(t, from, to)
 		for name, n := range used {
@@ -268,6 +274,16 @@ var transferCases = []struct {
 		}
 		eventually(t, "clients go on", func() bool { return back.UseNonce(t.Context(), nonceAt(0, "back")) == nil })
 		must(t, back.UseNonce(t.Context(), nonceAt(100*time.Second, "back")))
+	}},
+	{"what the other store refused is refused", func(t *testing.T, x *transfer) {
+		to := x.target()
+		n := nonceAt(4*time.Second, "n")
+		must(t, importInto(t, to, func(yield func(any, error) bool) {
+			yield(&tokenstore.StoreState{Secret: [32]byte{1}, Floor: n.Timestamp}, nil)
+		}))
+		wantRefused(t, to, "at the floor", n)
+		eventually(t, "clients go on", func() bool { return to.UseNonce(t.Context(), nonceAt(0, "later")) == nil })
+		wantRefused(t, to, "at the floor", n)
 	}},
 	{"what was used stays used when the store is opened again", func(t *testing.T, x *transfer) {
 		from, to := x.source(), x.target()

@@ -3,6 +3,7 @@
 --
 -- KEYS: the slice's state. ARGV: a timestamp; how many seconds ahead of the clock, or ''.
 -- Returns {the floor before, the clock, 0}, or {'epoch', 0}.
+redis.call('HDEL', KEYS[1], '') -- it works with a full memory, too: see raise.lua
 local s = redis.call('HMGET', KEYS[1], 'id', 'floor')
 if s[1] ~= epoch() then
   return {'epoch', 0}
