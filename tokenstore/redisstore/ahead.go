@@ -129,8 +129,9 @@ func (c *nonceCall) ahead() (aheadNonce, int64) {
 	return aheadNonce{c.bucket, c.digest}, c.timestamp + c.span
 }
 
-// aheadGates limit how many nonces that lie ahead wait for replicas at once: each takes a connection.
-// The consumers share the gates by their keys, so a crowd at one of them hinders few others.
+// aheadGates limit how many nonces that lie ahead wait for replicas at once: each takes a
+// connection. The consumers share the gates by their keys, so a crowd at one of them hinders few
+// others.
 type aheadGates [16]chan struct{}
 
 // aheadAtOnce is how many pass one gate at once.
@@ -147,8 +148,8 @@ func (g *aheadGates) of(consumer string) chan struct{} {
 	return g[sliceOf(consumer)%slice(len(g))]
 }
 
-// useAhead accepts a nonce whose timestamp lies further ahead than the lease. All replicas must have
-// it: no floor protects it.
+// useAhead accepts a nonce whose timestamp lies further ahead than the lease. All replicas must
+// have it: no floor protects it.
 func (s *Store) useAhead(ctx context.Context, consumer string, call nonceCall, keys, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout())
 	defer cancel()

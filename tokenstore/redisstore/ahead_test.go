@@ -101,8 +101,8 @@ func TestAheadRefusedTakesNoRoom(t *testing.T) {
 	}
 }
 
-// TestAheadCrowd: when replicas do not answer, the requests of one consumer that lie ahead take a few
-// connections, and those of another pass its crowd.
+// TestAheadCrowd: when replicas do not answer, the requests of one consumer that lie ahead take a
+// few connections, and those of another pass its crowd.
 func TestAheadCrowd(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, quickOptions(redislab.Single(t, redislab.Options{}), 0))

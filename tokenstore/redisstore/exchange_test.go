@@ -21,7 +21,8 @@ func reviewed(t *testing.T, s *Store, consumer, key, verifier string) {
 	}
 }
 
-// unfinished exchanges a request token without an acknowledgement, as when the servers fail meanwhile.
+// unfinished exchanges a request token without an acknowledgement, as when the servers fail
+// meanwhile.
 func unfinished(t *testing.T, s *Store, key, verifier string) *tokenstore.AccessToken {
 	t.Helper()
 	r, v, err := s.request(t.Context(), key)

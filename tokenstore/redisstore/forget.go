@@ -9,10 +9,11 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
-// A self-registered consumer without an access token is forgotten, while another process may grant it
-// one. Its tokens lie in other slices, so no script can look at all of it. Whoever forgets it marks it
-// as deleted, and looks for access tokens after that. Whoever grants looks for the mark after it has
-// written the access token. So one of them sees the other: the consumer is kept, or the grant fails.
+// A self-registered consumer without an access token is forgotten, while another process may grant
+// it one. Its tokens lie in other slices, so no script can look at all of it. Whoever forgets it
+// marks it as deleted, and looks for access tokens after that. Whoever grants looks for the mark
+// after it has written the access token. So one of them sees the other: the consumer is kept, or
+// the grant fails.
 
 // conclude finishes the deletion of a consumer. If it was forgotten, and has an access token after
 // all, it stays.
@@ -55,9 +56,9 @@ func (s *Store) conclude(ctx context.Context, c *storedConsumer) error {
 
 var errForgetting = errors.New("redis: the consumer is being deleted")
 
-// hasConsumer looks whether the consumer of a new access token was deleted meanwhile. The access token
-// is acknowledged only after that. A consumer that is not in the store is declared elsewhere, or its
-// deletion is finished: then the access token is revoked.
+// hasConsumer looks whether the consumer of a new access token was deleted meanwhile. The access
+// token is acknowledged only after that. A consumer that is not in the store is declared elsewhere,
+// or its deletion is finished: then the access token is revoked.
 func (s *Store) hasConsumer(ctx context.Context, t *tokenstore.AccessToken) error {
 	c, _, err := s.consumer(ctx, t.Consumer)
 	switch {

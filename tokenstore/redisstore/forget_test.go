@@ -73,7 +73,8 @@ func TestGrantWhileForgetting(t *testing.T) {
 	}
 }
 
-// TestForgettingIsFinished: a consumer that a process began to forget is kept or forgotten by another.
+// TestForgettingIsFinished: a consumer that a process began to forget is kept or forgotten by
+// another.
 func TestForgettingIsFinished(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, testOptions(redislab.Single(t, redislab.Options{}), 0))

@@ -16,7 +16,7 @@ import (
 // once: each removal depends on what was read.
 type sweeper struct {
 	*Store
-	jobsSeen [sliceCount]map[string]time.Time // the bulk revocations, with the time when they were seen first
+	jobsSeen [sliceCount]map[string]time.Time // when bulk revocations were seen first
 	places   map[string]int64                 // of sorted sets, where they are read next
 }
 
@@ -94,8 +94,8 @@ func (s *sweeper) sweepOnce(ctx context.Context) error {
 	return nil
 }
 
-// eachConsumer calls a function for the consumers that a sorted set has. It leaves those that can't be
-// read.
+// eachConsumer calls a function for the consumers that a sorted set has. It leaves those that can't
+// be read.
 func (s *sweeper) eachConsumer(set string, keys []string, complaint string, do func(key string) error) error {
 	left := 0
 	for _, key := range keys {
@@ -246,8 +246,8 @@ func (s *sweeper) forgetConsumers(ctx context.Context) error {
 	return nil
 }
 
-// forgetConsumer removes a self-registered consumer, unless it has an access token, or had one until
-// less than a day ago.
+// forgetConsumer removes a self-registered consumer, unless it has an access token, or had one
+// until less than a day ago.
 func (s *Store) forgetConsumer(ctx context.Context, key string) error {
 	kept, err := s.keptUntil(ctx, key)
 	if err != nil {

@@ -110,8 +110,8 @@ func TestSweepComesBack(t *testing.T) {
 	}
 }
 
-// TestRevocationFromTheFuture: a bulk revocation that a server made while its clock was far ahead is
-// finished by another process all the same.
+// TestRevocationFromTheFuture: a bulk revocation that a server made while its clock was far ahead
+// is finished by another process all the same.
 func TestRevocationFromTheFuture(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, testOptions(redislab.Single(t, redislab.Options{}), 0))
