@@ -136,7 +136,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 			return storeFailure("", err)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		status, answer, err := do(&adminCall{Request: r, app: app, store: store, events: &events{app.metrics, a.logger}})
+		status, answer, err := do(&adminCall{Request: r, app: app, store: store, events: &events{app.metrics, &app.failures, a.logger}})
 		if err != nil {
 			return err
 		}

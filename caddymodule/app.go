@@ -99,6 +99,7 @@ type App struct {
 	pemKeys  publicKeys
 	hmacKeys *hmacKeys
 	usage    usage
+	failures storeFailures
 }
 
 const (

@@ -35,7 +35,8 @@ func runCobra(stdin string, args ...string) (string, error) {
 func runCobraWith(stdin io.Reader, args ...string) (string, error) {
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}
 	cmd := &cobra.Command{Use: "oauth1 <command>"}
-	command.Build(cmd, command.Policies{Imagine: imagined, Explain: explainPolicy})
+	command.Build(cmd, command.Policies{Imagine: imagined, Explain: explainPolicy},
+		command.Stores{Copy: copyStore})
 	root.AddCommand(cmd)
 	var out bytes.Buffer
 	root.SetOut(&out)

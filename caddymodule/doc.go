@@ -45,6 +45,7 @@
 //	                policies
 //	policyverdict.go
 //	                the decisions of a configuration about a request, for the command policy
+//	storecopy.go    copies the store of a configuration, for the command store
 //	sites.go        finds the handlers among a configuration's routes
 //	arrival.go      finds the servers that a URL reaches
 //	routewalk.go    takes a request through the routes to the handler that judges it

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -13,20 +14,24 @@ import (
 // events receives each fact once, from the code that caused it. It updates the metrics, the logs,
 // and the placeholders of a refusal. It is never given a secret or a signature.
 type events struct {
-	metrics *metrics
-	logger  *zap.Logger
+	metrics  *metrics
+	failures *storeFailures
+	logger   *zap.Logger
 }
 
-// refused: a request was refused. A mistake of the client is not logged as an error.
+// refused: a request was refused. A mistake of the client is not logged as an error. Neither is
+// each failure of a store that fails for every request.
 func (e *events) refused(r *http.Request, endpoint string, p *refusal.Problem) {
 	e.metrics.refused(endpoint, p.Reason)
 	publish(r, endpoint, p)
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Add(zap.String("oauth_refusal", p.Reason))
 	}
-	level := zap.DebugLevel
+	level, more := zap.DebugLevel, zap.Skip()
 	if p.Kind == refusal.KindStore {
-		level = zap.ErrorLevel
+		if logged, silent := e.failures.note(p.Cause, time.Now()); logged {
+			level, more = zap.ErrorLevel, zap.Int("refused_before", silent)
+		}
 	}
 	if c := e.logger.Check(level, "request refused"); c != nil {
 		c.Write(
@@ -38,6 +43,7 @@ func (e *events) refused(r *http.Request, endpoint string, p *refusal.Problem) {
 			zap.String("path", r.URL.Path),
 			zap.String("remote", r.RemoteAddr),
 			zap.Error(p.Cause),
+			more,
 		)
 	}
 }

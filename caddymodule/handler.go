@@ -175,7 +175,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the oauth1 app: %w", err)
 	}
 	h.app = app.(*App)
-	h.events = &events{h.app.metrics, h.logger}
+	h.events = &events{h.app.metrics, &h.app.failures, h.logger}
 	h.csrf = http.NewCrossOriginProtection()
 
 	repl := caddy.NewReplacer()

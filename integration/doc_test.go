@@ -24,6 +24,8 @@
 //	crash_test.go         kill -9
 //	log_test.go           no secret in the log
 //	imports_test.go       the packages that each package may import
+//	redis_test.go         all these tests, with Redis for the stores of the sites
+//	sidecars_test.go      three processes on one Redis, behind a load balancer
 //	faults/               several sidecars on Redis, through the faults of servers and networks
 //	reload_test.go        reloads under load, validate beside a running server, two servers on one
 //	                      directory
@@ -43,6 +45,8 @@
 // Then write docs/clients.md with -update.
 //
 // A test that needs a missing program is skipped, and says which. With CI=true in the environment
-// it fails instead. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short`
+// it fails instead. TestSuiteOnRedis leaves out slow tests, unless -redis-all is set. With
+// INTEGRATION_REDIS=host:port any test has its stores on that server, as TestSuiteOnRedis prepared
+// it. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short`
 // runs nothing here.
 package integration

@@ -72,10 +72,11 @@ var importRules = map[string]importRule{
 	"tokenstore":           {},
 	"tokenstore/record":    {own: []string{"tokenstore"}},
 	"tokenstore/storetest": {own: []string{"tokenstore"}},
+	"tokenstore/usednonce": {own: []string{"tokenstore"}},
 	// A store imports Caddy only to register its guest module: see TestOnlyModuleFilesKnowCaddy.
 	"tokenstore/badgerstore": {
 		own: []string{
-			"tokenstore", "tokenstore/record", "tokenstore/badgerstore/noncelog",
+			"tokenstore", "tokenstore/record", "tokenstore/usednonce", "tokenstore/badgerstore/noncelog",
 			"tokenstore/badgerstore/internal/batch", "tokenstore/badgerstore/internal/disk",
 		},
 		caddy: []string{".", "caddyconfig/caddyfile"},
@@ -93,7 +94,7 @@ var importRules = map[string]importRule{
 	},
 	"tokenstore/badgerstore/noncelog": {
 		own: []string{
-			"tokenstore", "tokenstore/record",
+			"tokenstore", "tokenstore/record", "tokenstore/usednonce",
 			"tokenstore/badgerstore/internal/batch", "tokenstore/badgerstore/internal/disk",
 		},
 		others: []string{"go.uber.org/zap", "golang.org/x/sys/unix"},
@@ -102,7 +103,7 @@ var importRules = map[string]importRule{
 	"tokenstore/badgerstore/internal/disk":     {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/badgerstore/internal/disktest": {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/redisstore": {
-		own:    []string{"tokenstore", "tokenstore/record"},
+		own:    []string{"tokenstore", "tokenstore/record", "tokenstore/usednonce"},
 		caddy:  []string{".", "caddyconfig/caddyfile"},
 		others: []string{"github.com/redis/rueidis", "go.uber.org/zap"},
 	},

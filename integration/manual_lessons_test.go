@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 )
 
 // How each page of the manual is tried: its preconditions, replacements for steps that a test can't
@@ -258,6 +260,13 @@ func beginMigration(r *reader) {
 	r.write("old-app.secret", "oldsecret\n")
 	r.write("tokens.tsv", "oldkey\toldtokensecret\told-app\tsalgado\tREAD_PUBLIC\n"+
 		"other\tothersecret\told-app\tana\tWRITE_PUBLIC") // without a line end, as some editors save it
+	text, err := os.ReadFile(filepath.Join(r.dir, "Caddyfile"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	lab := redislab.Single(r.T, redislab.Options{})
+	r.write("Caddyfile.redis", "{\n\toauth1 {\n\t\tstore redis {\n\t\t\treplicas 0\n\t\t\taddress "+
+		strings.Join(lab.Addresses(), " ")+"\n\t\t}\n\t}\n}\n"+string(text))
 }
 
 func endOfMigration(r *reader) {

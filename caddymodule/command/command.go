@@ -7,8 +7,8 @@ import (
 )
 
 // Register adds `oauth1` to Caddy's commands, and may be called once. What a configuration decides
-// about a request comes from policies.
-func Register(policies Policies) {
+// about a request comes from policies, and what is done with its store from stores.
+func Register(policies Policies, stores Stores) {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "oauth1",
 		Usage: "<command>",
@@ -27,14 +27,15 @@ from standard input, never from the command line, where other users of the
 computer could see them. They are not shown again.
 
 'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' need no running Caddy.
+'oauth1 store' works on a store while no Caddy uses it.
 
 ` + exitCodesHelp,
-		CobraFunc: func(root *cobra.Command) { Build(root, policies) },
+		CobraFunc: func(root *cobra.Command) { Build(root, policies, stores) },
 	})
 }
 
 // Build adds the subcommands to the command `oauth1`.
-func Build(root *cobra.Command, policies Policies) {
+func Build(root *cobra.Command, policies Policies, stores Stores) {
 	root.Example = `  $ caddy oauth1 consumer add --name "CI bot" --callback 'https://ci.example.com/oauth/*'
   $ caddy oauth1 token list --user salgado
   $ curl -H "$(caddy oauth1 sign GET https://api.example.com/items --consumer ci-bot)" https://api.example.com/items`
@@ -47,6 +48,7 @@ func Build(root *cobra.Command, policies Policies) {
 		signCommand(),
 		explainCommand(),
 		policyCommand(policies),
+		commandGroup("store", "Works on the stores of tokens, while no Caddy uses them", storeCommands(stores)...),
 	)
 	checkUsage(root)
 	reportWriteErrors(root)

@@ -6,7 +6,7 @@ import (
 )
 
 func TestCommandGroups(t *testing.T) {
-	for _, args := range [][]string{nil, {"consumer"}, {"token"}, {"request-token"}} {
+	for _, args := range [][]string{nil, {"consumer"}, {"token"}, {"request-token"}, {"store"}} {
 		out, err := runCommand("", args...)
 		if err != nil || !strings.Contains(out, "Available Commands:") {
 			t.Errorf("%q alone: %v\n%s", args, err, out)

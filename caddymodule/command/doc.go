@@ -10,12 +10,13 @@
 //	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
 //	                string differs; mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
+//	store.go        copies the store of one configuration to that of another
 //	input.go        questions at a terminal, and reads from standard input; exit.go: how a command
 //	                ends; complete.go: what a shell completes; version.go: the program's name and
 //	                version
 //
 // A command that manages is a client of adminapi, as any other program could be; sign.go,
 // explain.go and mistakes.go need oauth1 alone. The package never imports caddymodule, a store or
-// Caddy's HTTP server: only caddymodule can decide about a request by a configuration, so it hands
-// that in when it registers the commands.
+// Caddy's HTTP server: only caddymodule can decide about a request by a configuration, or open its
+// store, so it hands that in when it registers the commands.
 package command

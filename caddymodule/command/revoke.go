@@ -66,9 +66,12 @@ func (s *session) matching(body adminapi.Revocation) (int, error) {
 	return *answer.Matching, nil
 }
 
-func accessTokensText(n int) string {
+func accessTokensText(n int) string { return plural(n, "access token") }
+
+// plural is a number of things.
+func plural(n int, what string) string {
 	if n == 1 {
-		return "1 access token"
+		return "1 " + what
 	}
-	return fmt.Sprintf("%d access tokens", n)
+	return fmt.Sprintf("%d %ss", n, what)
 }

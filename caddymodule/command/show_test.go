@@ -104,7 +104,7 @@ func TestOutputThatIsNotWritten(t *testing.T) {
 				_, _ = io.WriteString(cmd.OutOrStdout(), "why")
 				return misuse(refused)
 			}})
-			Build(oauth1, Policies{})
+			Build(oauth1, Policies{}, Stores{})
 			root.AddCommand(oauth1, &cobra.Command{Use: "version", Run: func(*cobra.Command, []string) {}})
 			root.SetOut(&fullDisk{c.room})
 			root.SetErr(io.Discard)

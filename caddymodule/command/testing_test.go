@@ -31,7 +31,7 @@ func runCobra(stdin string, args ...string) (string, error) {
 func runCobraWith(stdin io.Reader, args ...string) (string, error) {
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}
 	cmd := &cobra.Command{Use: "oauth1 <command>"}
-	Build(cmd, Policies{})
+	Build(cmd, Policies{}, Stores{})
 	root.AddCommand(cmd)
 	var out bytes.Buffer
 	root.SetOut(&out)

@@ -1,10 +1,10 @@
 // Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked
 // by one process.
 //
-// It imports packages tokenstore and record, and Badger. Only module.go imports Caddy, to register
-// the guest module. The directory holds a Badger database, `tokens`; the ledger of acknowledged
-// versions; and the log of nonces, `nonces`, which belongs to package noncelog. Every commit of the
-// database is synced to disk before it is acknowledged.
+// It imports packages tokenstore, record and usednonce, and Badger. Only module.go imports Caddy, to
+// register the guest module. The directory holds a Badger database, `tokens`; the ledger of
+// acknowledged versions; and the log of nonces, `nonces`, which belongs to package noncelog. Every
+// commit of the database is synced to disk before it is acknowledged.
 //
 //	store.go          Open, Close, and the door that every call comes through
 //	database.go       Badger's options, its errors in words, its log lines; the transaction that
@@ -19,6 +19,7 @@
 //	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
 //	stats.go          how much is in it
+//	transfer.go       what is moved to another store, and what was moved here
 //	noncekeeper.go    the state of the nonce log, in the database
 //	module.go         the Caddy module
 //	noncelog/         the used nonces: memory, log, segments; it knows nothing of Badger

@@ -22,6 +22,9 @@ const (
 	prefixRevocation = 'x' // user, consumer -> since when what they have together is revoked; one of them may be empty
 	prefixFiller     = 'f' // nothing: see reclaim
 
+	prefixOrigin     = 'o' // where the store was imported from
+	prefixUsedNonces = 'p' // number -> nonces that the store that it was imported from accepted
+
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
 	prefixCheck      = 'h'

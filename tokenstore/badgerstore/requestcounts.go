@@ -116,6 +116,13 @@ func (r *requestCounts) reserve(t *tokenstore.RequestToken, selfRegistered bool,
 	return nil
 }
 
+// imported counts a request token of another store, whatever the limits.
+func (r *requestCounts) imported(t *tokenstore.RequestToken, selfRegistered bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.add(t.Consumer, selfRegistered, 0, t.Expires, requestUnits(t), !refused(t))
+}
+
 func (r *requestCounts) add(consumer string, selfRegistered bool, since uint64, expires time.Time, units int, waits bool) {
 	c := r.consumers[consumer]
 	if c == nil {

@@ -60,6 +60,7 @@ type Store struct {
 	encryptionKey []byte
 	tokens        *database
 	nonces        *noncelog.Log
+	origin        atomic.Pointer[origin] // nil: the store was not imported
 
 	consumers    *cache[tokenstore.Consumer]
 	accessTokens *cache[storedAccessToken]
@@ -129,7 +130,7 @@ func Open(o Options) (_ *Store, err error) {
 	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens"), o.tune); err != nil {
 		return nil, err
 	}
-	for _, load := range []func() error{s.loadIdle, s.loadRevocations, s.loadRequestCounts} {
+	for _, load := range []func() error{s.loadOrigin, s.loadIdle, s.loadRevocations, s.loadRequestCounts} {
 		if err := load(); err != nil {
 			return nil, errors.Join(err, s.tokens.close())
 		}
@@ -250,7 +251,14 @@ func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 		return err
 	}
 	defer s.leave()
-	return s.nonces.Use(&n)
+	if s.usedElsewhere(&n) {
+		return tokenstore.ErrNonceUsed
+	}
+	err := s.nonces.Use(&n)
+	if errors.Is(err, tokenstore.ErrNonceForgotten) {
+		return s.refusedAfterImport(&n)
+	}
+	return err
 }
 
 // Secret returns the store's 32 random bytes.
@@ -259,6 +267,17 @@ func (s *Store) Secret(ctx context.Context) (secret [32]byte, err error) {
 		return secret, err
 	}
 	defer s.leave()
+	if err := s.incomplete(); err != nil {
+		return secret, err
+	}
+	return s.secretOfPages()
+}
+
+// secretOfPages returns the secret that the store has, or that it was imported with.
+func (s *Store) secretOfPages() ([32]byte, error) {
+	if o := s.origin.Load(); o != nil {
+		return o.secret, nil
+	}
 	return s.secret()
 }
 
@@ -297,6 +316,9 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
+	if err := s.incomplete(); err != nil {
+		return err
+	}
 	if err := s.nonces.Check(); err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@
 //
 // It knows package tokenstore and nothing else: no store, no database, not Caddy.
 //
-//	values.go     the kinds: Consumer, RequestToken, AccessToken, LastUsed. Each has one list of
-//	              fields, which writes and reads them.
+//	values.go     the kinds: Consumer, RequestToken, AccessToken, LastUsed, UsedNonces. Each has one
+//	              list of fields, which writes and reads them.
 //	encoding.go   Kind, Encode and Decode; Fields, which a list of fields is made of; the errors
 //
 // A store writes

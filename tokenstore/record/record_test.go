@@ -37,6 +37,8 @@ var (
 	}
 )
 
+var someUsedNonces = &tokenstore.UsedNonces{Key: "k", Digests: "d", Expires: 3}
+
 // A tested kind of record.
 type tested struct {
 	kind    string
@@ -64,6 +66,7 @@ var kinds = []tested{
 	test(RequestToken, someRequestToken),
 	test(AccessToken, someAccessToken),
 	test(LastUsed, &someTime),
+	test(UsedNonces, someUsedNonces),
 }
 
 // allSet fails the test if a field is zero. So it finds a field that was added to the model but not
@@ -83,6 +86,7 @@ func TestRecordsKeepEveryField(t *testing.T) {
 	allSet(t, reflect.ValueOf(*someRequestToken))
 	allSet(t, reflect.ValueOf(*someRequestToken.Review))
 	allSet(t, reflect.ValueOf(*someAccessToken))
+	allSet(t, reflect.ValueOf(*someUsedNonces))
 
 	for _, k := range kinds {
 		for _, v := range k.values {

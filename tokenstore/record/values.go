@@ -80,3 +80,14 @@ func lastUsed(f *Fields, t *time.Time) {
 	f.Time(t)
 	f.Required()
 }
+
+// UsedNonces is the kind of the nonces that another store accepted. A store keeps them while they
+// have not expired.
+var UsedNonces = Kind[tokenstore.UsedNonces]{"list of used nonces", 1, usedNonces}
+
+func usedNonces(f *Fields, u *tokenstore.UsedNonces) {
+	f.Text(&u.Key)
+	f.Text(&u.Digests)
+	Int(f, &u.Expires)
+	f.Required()
+}

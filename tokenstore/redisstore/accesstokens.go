@@ -119,16 +119,15 @@ func (s *Store) addToken(w *write, v *view, before *storedToken, t *tokenstore.A
 	s.putToken(w, v, t)
 }
 
-// putToken adds an access token to a write that depends on there being none.
+// putToken adds an access token and its indexes to a write.
 func (s *Store) putToken(w *write, v *view, t *tokenstore.AccessToken) {
-	key := s.key(kindToken, w.slice, t.Key)
 	body := *t
 	body.LastUsed = time.Time{}
 	e := envelope{
 		version: newVersion(), stamp: t.LastUsed, revision: v.number(),
 		record: string(record.AccessToken.Encode(&body)),
 	}
-	w.do("SET", key, e.encode())
+	w.do("SET", s.key(kindToken, w.slice, t.Key), e.encode())
 	w.do("ZADD", s.key(kindTokens, w.slice, ""), "0", t.Key)
 	w.do("ZADD", s.key(kindTokensOfConsumer, w.slice, t.Consumer), "0", t.Key)
 	w.do("ZADD", s.key(kindTokensOfUser, w.slice, t.User), "0", t.Key)

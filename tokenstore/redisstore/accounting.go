@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -38,12 +39,14 @@ type reservation struct {
 	self     bool // the consumer registered itself
 	register bool // it registers itself now
 	dry      bool // only look whether there is room
+	// unlimited counts it, whatever the limits.
+	unlimited bool
 }
 
 // reserve counts a request token, a consumer, or both. ErrTooMany, ErrTooManyInAll,
 // ErrTooManyConsumers.
 func (s *Store) reserve(ctx context.Context, r reservation) error {
-	limits := *s.limits.Load()
+	limits, ofSelfRegistered, selfRegistered := *s.limits.Load(), tokenstore.MaxSelfRegisteredRequests, tokenstore.MaxSelfRegistered
 	now := s.clock()
 	var key, waits, removed string
 	weight := 0
@@ -57,14 +60,18 @@ func (s *Store) reserve(ctx context.Context, r reservation) error {
 	if self {
 		ofConsumer = min(ofConsumer, tokenstore.MaxWaiting)
 	}
+	if r.unlimited {
+		const none = math.MaxInt32
+		limits.RequestTokens, ofConsumer, ofSelfRegistered, selfRegistered = none, none, none, none
+	}
 	answer, err := s.run(ctx, reserveScript, []string{
 		s.account(countAll), s.account(countWaiting + r.consumer), s.account(countStored + r.consumer),
 		s.account(countSelf), s.account(registered),
 	}, []string{
 		milliseconds(now), key, strconv.Itoa(weight), waits, removed,
 		strconv.Itoa(limits.RequestTokens), strconv.Itoa(ofConsumer), strconv.Itoa(tokenstore.StoredForWaiting * ofConsumer),
-		strconv.Itoa(tokenstore.MaxSelfRegisteredRequests), flag(self), flag(r.register), r.consumer,
-		milliseconds(now.Add(forgetAfter)), strconv.Itoa(tokenstore.MaxSelfRegistered), flag(r.dry),
+		strconv.Itoa(ofSelfRegistered), flag(self), flag(r.register), r.consumer,
+		milliseconds(now.Add(forgetAfter)), strconv.Itoa(selfRegistered), flag(r.dry),
 	})
 	if err != nil {
 		return err

@@ -226,9 +226,44 @@ func (l *link) close() {
 	}
 }
 
-// dial makes a client. Its errors say what to do.
+// clients are two clients of the same servers in one.
+//
+// When a dedicated connection on which invalidations may arrive is given back, rueidis sends PING,
+// and panics if the answer is MISCONF: a server that can't write to its disk would end the process.
+// So dedicated connections are those of a second client that hears of no invalidations, and that
+// sends nothing while a connection is idle, which would change how rueidis reads it.
+type clients struct {
+	rueidis.Client
+	quiet rueidis.Client
+}
+
+func (c *clients) Dedicated(f func(rueidis.DedicatedClient) error) error { return c.quiet.Dedicated(f) }
+func (c *clients) Dedicate() (rueidis.DedicatedClient, func())           { return c.quiet.Dedicate() }
+func (c *clients) Nodes() map[string]rueidis.Client                      { return c.quiet.Nodes() }
+
+func (c *clients) Close() {
+	c.Client.Close()
+	c.quiet.Close()
+}
+
+// dial makes the clients. Its errors say what to do.
 func (l *link) dial(o Options) (rueidis.Client, error) {
-	option := clientOption(o, l.changed)
+	hearing, err := l.dialClient(o, clientOption(o, l.changed))
+	if err != nil {
+		return nil, err
+	}
+	option := clientOption(o, nil)
+	option.ClientTrackingOptions, option.DisableCache = nil, true
+	option.Dialer.KeepAlive, option.Sentinel.Dialer.KeepAlive = -1, -1
+	quiet, err := l.dialClient(o, option)
+	if err != nil {
+		hearing.Close()
+		return nil, err
+	}
+	return &clients{hearing, quiet}, nil
+}
+
+func (l *link) dialClient(o Options, option rueidis.ClientOption) (rueidis.Client, error) {
 	client, err := rueidis.NewClient(option)
 	if o.SentinelMaster != "" && o.Password != "" && needsPassword(err) {
 		// Most Sentinels have no password, and refuse one. The others share that of the servers.

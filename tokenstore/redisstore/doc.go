@@ -1,8 +1,8 @@
 // Package redisstore is tokenstore's store for several replicas: it keeps consumers, tokens and
 // nonces in Redis (from 7.0 on) or Valkey (from 8 on): one server, Sentinel, or Cluster.
 //
-// It knows package tokenstore, its records, the client rueidis, and of Caddy what a guest module
-// needs. It must never import caddymodule or another store.
+// It knows package tokenstore, its records and used nonces, the client rueidis, and of Caddy what a
+// guest module needs. It must never import caddymodule or another store.
 //
 //	module.go         the Caddy module oauth1.stores.redis
 //	options.go        what a store is opened with
@@ -20,6 +20,7 @@
 //	consumers.go, accesstokens.go, requesttokens.go, lists.go, revoke.go: the methods of Store
 //	credentials.go    both records of a signed request in one step
 //	accounting.go     the limits of request tokens and of self-registered consumers
+//	export.go         what is moved to another store; import.go: what was moved here
 //	sweep.go          what every process removes in the background
 //	redislab/         real servers for tests
 //

@@ -30,6 +30,12 @@ import (
 // nothing is written until the clock has passed it (see later). So what the former master still
 // answers is over when the new one begins.
 //
+// One master need not wait: that of a Cluster which has never had a replica since it was started or
+// promoted. Nobody can take over from it with what it wrote; and when it is cut off from the other
+// masters, it stops by itself, before the floor of anybody who takes over with older data. So a
+// Cluster goes on with requests when a master is lost whose only replica has taken over. Changes are
+// refused until that one has a replica.
+//
 // Reading needs the lease too: the answer of a master whose ceiling has passed proves nothing before
 // the ceiling is raised.
 
@@ -53,6 +59,7 @@ type outcome struct {
 type raised struct {
 	epoch, term         string
 	ceiling, floor, now int64
+	alone               bool // the master of a Cluster, and without a replica ever
 }
 
 // raisesAtOnce is how many ceilings are raised at the same time: each takes a connection.
@@ -67,7 +74,7 @@ func (s *Store) raise(ctx context.Context, sl slice) (*raised, error) {
 	case l.raising <- struct{}{}:
 		defer func() { <-l.raising }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, s.explain(ctx, ctx.Err())
 	}
 	if l.rounds.Load() != before {
 		o := l.last.Load()
@@ -87,27 +94,23 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 	case s.raises <- struct{}{}:
 		defer func() { <-s.raises }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, s.explain(ctx, ctx.Err())
 	}
 	state := []string{s.key(kindState, sl, "")}
 	r := new(raised)
 	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
 		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
 			lead := integer(int64(s.lead() / time.Second))
-			commands := []rueidis.Completed{raiseScript.command(d.B(), bySum, state, []string{lead, integer(int64(skew / time.Second))})}
-			waits := s.replicas > 0
-			if waits {
-				commands = append(commands, s.wait(ctx, d, s.replicas))
-			}
-			answers := d.DoMulti(ctx, commands...)
-			if answer, err = answers[0].ToMessage(); err != nil {
+			answer, err = d.Do(ctx, raiseScript.command(d.B(), bySum, state, []string{lead, integer(int64(skew / time.Second))})).ToMessage()
+			if err != nil {
 				return err
 			}
 			if err := r.read(answer); err != nil {
 				return err
 			}
-			if waits {
-				if err := confirmed(answers[1], s.replicas); err != nil {
+			waits := s.replicas > 0
+			if waits && !r.alone {
+				if err := confirmed(d.Do(ctx, s.wait(ctx, d, s.replicas)), s.replicas); err != nil {
 					return err
 				}
 			}
@@ -135,7 +138,7 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 // read reads the answer of raise.lua.
 func (r *raised) read(answer rueidis.RedisMessage) error {
 	parts, err := answer.ToArray()
-	if err != nil || len(parts) != 5 {
+	if err != nil || len(parts) != 6 {
 		return errors.Join(errors.New("raise.lua: unexpected answer"), err)
 	}
 	if r.epoch, err = parts[0].ToString(); err != nil {
@@ -144,13 +147,13 @@ func (r *raised) read(answer rueidis.RedisMessage) error {
 	if r.term, err = parts[1].ToString(); err != nil {
 		return err
 	}
-	var numbers [3]int64
+	var numbers [4]int64
 	for i := range numbers {
 		if numbers[i], err = parts[2+i].AsInt64(); err != nil {
 			return err
 		}
 	}
-	r.ceiling, r.floor, r.now = numbers[0], numbers[1], numbers[2]
+	r.ceiling, r.floor, r.now, r.alone = numbers[0], numbers[1], numbers[2], numbers[3] == 1
 	return nil
 }
 

@@ -163,7 +163,7 @@ func TestAheadOfTheLease(t *testing.T) {
 func TestAheadNeedsAllReplicas(t *testing.T) {
 	lab := redislab.Sentinel(t, redislab.Options{DownAfter: time.Minute}) // a master and two replicas
 	o := quickOptions(lab, 1)
-	o.Addresses = []string{lab.Masters()[0].Address()}
+	o.Addresses, o.SentinelMaster = []string{lab.Masters()[0].Address()}, ""
 	s := openTest(t, o)
 	awaitReady(t, s)
 	lab.Replicas()[0].Stop(t)
@@ -259,5 +259,93 @@ func TestSecretComesBack(t *testing.T) {
 	awaitReady(t, s)
 	if after, err := openTest(t, o).Secret(t.Context()); err != nil || after != before {
 		t.Errorf("a process that is started later has another secret (%v)", err)
+	}
+}
+
+// TestNonceEndsWithTheTimeout: a request does not wait longer than the timeout for others that raise
+// the ceiling, and is told to try again.
+func TestNonceEndsWithTheTimeout(t *testing.T) {
+	t.Parallel()
+	o := quickOptions(redislab.Single(t, redislab.Options{}), 0)
+	s := openTest(t, o)
+	usable(t, s, "token")
+	l := &s.leases[sliceOf("token")]
+	l.raising <- struct{}{} // somebody raises it, and does not come to an end
+	defer func() { <-l.raising }()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*o.Timeout)
+	defer cancel()
+	for i := 0; ; i++ {
+		begin := time.Now()
+		err := s.UseNonce(ctx, nonceAt(begin.Unix(), "token", strconv.Itoa(i), 300))
+		if err == nil { // the lease is not over
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		if took := time.Since(begin); took > 2*o.Timeout || !isLater(err) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		return
+	}
+}
+
+// TestLastServerOfAShard: when a Cluster has lost a master for good, and the replica that took over
+// has none itself, requests pass again, and changes are refused until it has one.
+func TestLastServerOfAShard(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Cluster(t, redislab.Options{})
+	s := openTest(t, quickOptions(lab, 1))
+	awaitReady(t, s)
+	issue := func(i int) error {
+		return s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: "t" + strconv.Itoa(i), Consumer: "k", User: "u"})
+	}
+	for i := range 100 {
+		if err := issue(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := lab.Masters()[0]
+	lost.Kill()
+	begin := time.Now()
+	for i := range 100 {
+		key := "t" + strconv.Itoa(i)
+		usable(t, s, key)
+		if _, err := s.AccessToken(t.Context(), key); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("requests pass again after %v", took)
+	}
+	refused := 0
+	for i := range 100 {
+		if err := s.RevokeToken(t.Context(), "t"+strconv.Itoa(i)); isLater(err) {
+			refused++
+		} else if err != nil {
+			t.Errorf("t%d: %v", i, err)
+		}
+	}
+	if refused < 10 || refused > 60 {
+		t.Errorf("%d of 100 changes were refused, want those of one of three masters", refused)
+	}
+	lost.Start(t)
+	within(t, 30*time.Second, func() error {
+		for i := range 100 {
+			if err := issue(1000 + i); err != nil && !errors.Is(err, tokenstore.ErrExists) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// TestOnlyClustersGoOnAlone: a server that belongs to no Cluster can't know whether it was replaced.
+func TestOnlyClustersGoOnAlone(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	s := openTest(t, quickOptions(lab, 0))
+	awaitReady(t, s)
+	s.replicas = 1
+	if _, err := s.raise(t.Context(), 0); !errors.Is(err, errReplicas) {
+		t.Errorf("got %v, want %v", err, errReplicas)
 	}
 }

@@ -18,7 +18,11 @@ import (
 
 // commandsInScripts are the commands that the store's scripts call, each with arguments for a try.
 // KEY and KEY2 are scratch keys. What they hold is removed before they get another type.
+//
+// The first one takes memory. A server without memory left refuses that only until the script has
+// written something, be it a DEL.
 var commandsInScripts = [][]string{
+	{"SET", "KEY", "1", "EX", "60"},
 	{"DEL", "KEY", "KEY2"}, // of an earlier check
 	{"TIME"},
 	{"EXISTS", "KEY"},
@@ -205,7 +209,7 @@ func examineNode(ctx context.Context, node rueidis.Client, ids map[string]string
 	if !ok || cluster && about["role"] != "master" { // a replica has the id of its master
 		return checked{}
 	}
-	if err := suitable(about, o); err != nil {
+	if err := suitable(about, cluster, o); err != nil {
 		return checked{master: true, err: err}
 	}
 	return checked{master: true, err: try(ctx, node, probe, o)}
@@ -245,7 +249,7 @@ func try(ctx context.Context, node rueidis.Client, probe string, o Options) erro
 }
 
 // suitable looks at a server's INFO.
-func suitable(about map[string]string, o Options) error {
+func suitable(about map[string]string, cluster bool, o Options) error {
 	product, version, least := "Redis", about["redis_version"], 7
 	if v, ok := about["valkey_version"]; ok {
 		product, version, least = "Valkey", v, 8
@@ -263,7 +267,12 @@ func suitable(about map[string]string, o Options) error {
 		return misconfigured("the server may throw away used nonces and tokens when its memory is full: "+
 			"set its maxmemory-policy to noeviction, it is %s", policy)
 	}
-	if n, _ := strconv.Atoi(about["connected_slaves"]); n < o.Replicas {
+	n, _ := strconv.Atoi(about["connected_slaves"])
+	if n < o.Replicas && cluster {
+		// The other masters may have theirs, and requests pass (see fence.go).
+		return fmt.Errorf("the server has %d connected replicas, and replicas is %d: start a replica", n, o.Replicas)
+	}
+	if n < o.Replicas {
 		return misconfigured("the server has %d connected replicas, and replicas is %d: "+
 			"start a replica, or set replicas to %d and accept that a failover loses what was acknowledged",
 			n, o.Replicas, n)

@@ -3,8 +3,6 @@ package redisstore
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/usednonce"
 )
 
 // bucketsOfSecond is over how many hashes the nonces of one second and slice are spread. Redis packs
@@ -23,32 +22,23 @@ const bucketsOfSecond = 4
 type nonceCall struct {
 	slice     slice
 	timestamp int64
-	span      int64 // how long it is remembered, in seconds after the timestamp
-	digest    string
+	span      int64  // how long it is remembered, in seconds after the timestamp
+	digest    string // the chance that two of one second are equal is one in 2^64
 	bucket    string
 }
 
-// digestSize is how much of a nonce is kept. The chance that a nonce is refused because another one
-// of the same second has the same digest is one in 2^64 for each pair.
-const digestSize = 8
-
 func (s *Store) nonceCall(n tokenstore.Nonce) nonceCall {
-	b := make([]byte, 0, 256)
-	for _, part := range [...]string{n.Consumer, n.Token, n.Value} {
-		b = binary.AppendUvarint(b, uint64(len(part)))
-		b = append(b, part...)
-	}
-	sum := sha256.Sum256(b)
+	digest, spread := usednonce.Plain(&n)
 	c := nonceCall{
 		slice:     sliceOf(cmp.Or(n.Token, n.Consumer)),
 		timestamp: n.Timestamp,
 		span:      n.Expires.Unix() - n.Timestamp,
-		digest:    string(sum[:digestSize]),
+		digest:    string(digest[usednonce.Size-usednonce.PlainSize:]),
 	}
-	b = append(b[:0], s.buckets[c.slice]...)
-	b = strconv.AppendInt(b, n.Timestamp, 36)
-	b = append(b, '.', '0'+sum[digestSize]%bucketsOfSecond)
-	c.bucket = string(b)
+	bucket := append(make([]byte, 0, 64), s.buckets[c.slice]...)
+	bucket = strconv.AppendInt(bucket, n.Timestamp, 36)
+	bucket = append(bucket, '.', '0'+spread%bucketsOfSecond)
+	c.bucket = string(bucket)
 	return c
 }
 
@@ -57,6 +47,12 @@ func (s *Store) nonceCall(n tokenstore.Nonce) nonceCall {
 func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 	if err := s.enter(ctx); err != nil {
 		return err
+	}
+	switch used, err := s.usedElsewhere(ctx, &n); {
+	case err != nil:
+		return err
+	case used:
+		return tokenstore.ErrNonceUsed
 	}
 	call := s.nonceCall(n)
 	if full := s.quota.add(n, s.clock().Unix()); full != nil {
@@ -88,6 +84,8 @@ func (s *Store) usedOr(ctx context.Context, call nonceCall, full error) error {
 }
 
 func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout()) // of all its steps together
+	defer cancel()
 	keys := append(make([]string, 0, 3), s.states[call.slice], call.bucket)
 	args := []string{integer(call.timestamp), call.digest, integer(call.span), "", "", ""}
 	var t *cached[tokenstore.AccessToken]

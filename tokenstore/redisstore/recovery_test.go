@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -133,4 +135,49 @@ func startCalls(t *testing.T, l *link, key string, goroutines int) *calls {
 		})
 	}
 	return c
+}
+
+// TestServerThatCannotSave: a server that can't write to its disk refuses writes and every PING. The
+// client library ends the process when it sends a PING after an UNSUBSCRIBE, and that is refused.
+func TestServerThatCannotSave(t *testing.T) {
+	for name, user := range map[string]string{
+		"a user with all rights": "~* +@all",
+		"the manual's user":      strings.ReplaceAll(manualRights(t), "~oauth1:*", "~*"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testServerThatCannotSave(t, user)
+		})
+	}
+}
+
+func testServerThatCannotSave(t *testing.T, rights string) {
+	dir := t.TempDir()
+	lab := redislab.Single(t, redislab.Options{Config: []string{
+		"save 3600 1", "dir " + dir, "user app on >secret " + rights,
+	}})
+	o := quickOptions(lab, 0)
+	o.Username, o.Password = "app", "secret"
+	s := openTest(t, o)
+	usable(t, s, "token")
+	server := lab.Nodes[0]
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	server.Must(t, "BGSAVE")
+	within(t, 5*time.Second, func() error {
+		if _, err := server.Do("PING"); err == nil || !strings.HasPrefix(err.Error(), "MISCONF") {
+			return fmt.Errorf("PING: %v", err)
+		}
+		return nil
+	})
+	for range 3 {
+		for sl := range slice(sliceCount) {
+			if _, err := s.raise(t.Context(), sl); err == nil {
+				t.Error("a ceiling was raised on a server that refuses writes")
+			}
+		}
+	}
+	server.Must(t, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+	usable(t, s, "token")
 }

@@ -36,6 +36,10 @@ func reviewer(t *tokenstore.RequestToken) string {
 	return t.Review.User
 }
 
+func refused(t *tokenstore.RequestToken) bool {
+	return t.Review != nil && t.Review.Permission == tokenstore.Unauthorized
+}
+
 // RoomForRequestToken returns what CreateRequestToken or RegisterConsumer would return.
 func (s *Store) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestToken, register bool) error {
 	if err := s.enter(ctx); err != nil {
@@ -93,10 +97,7 @@ func (s *Store) createRequestToken(ctx context.Context, t *tokenstore.RequestTok
 			w.require(key, before.value)
 			s.removeRequestIndexes(w, before.is)
 		}
-		e := envelope{version: newVersion(), revision: v.number(), record: string(record.RequestToken.Encode(t))}
-		w.do("SET", key, e.encode())
-		w.do("ZADD", s.key(kindRequestsOfConsumer, sl, t.Consumer), "0", t.Key)
-		w.do("ZADD", s.key(kindRequestsByEnd, sl, ""), milliseconds(t.Expires.Add(tokenstore.RequestRetention)), t.Key)
+		s.putRequest(w, v, t)
 		return s.commit(ctx, w)
 	})
 	switch {
@@ -115,6 +116,17 @@ func (s *Store) createRequestToken(ctx context.Context, t *tokenstore.RequestTok
 		}
 	}
 	return err
+}
+
+// putRequest adds a request token and its indexes to a write.
+func (s *Store) putRequest(w *write, v *view, t *tokenstore.RequestToken) {
+	e := envelope{version: newVersion(), revision: v.number(), record: string(record.RequestToken.Encode(t))}
+	w.do("SET", s.key(kindRequest, w.slice, t.Key), e.encode())
+	w.do("ZADD", s.key(kindRequestsOfConsumer, w.slice, t.Consumer), "0", t.Key)
+	w.do("ZADD", s.key(kindRequestsByEnd, w.slice, ""), milliseconds(t.Expires.Add(tokenstore.RequestRetention)), t.Key)
+	if user := reviewer(t); user != "" {
+		w.do("ZADD", s.key(kindRequestsOfUser, w.slice, user), "0", t.Key)
+	}
 }
 
 func (s *Store) removeRequestIndexes(w *write, t *tokenstore.RequestToken) {
@@ -226,7 +238,7 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 	if err != nil {
 		return nil, err
 	}
-	if next.Review.Permission == tokenstore.Unauthorized {
+	if refused(next) {
 		s.waitsNoLonger(ctx, next)
 	}
 	return next, nil

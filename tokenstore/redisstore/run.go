@@ -40,6 +40,8 @@ var (
 	touchSource string
 	//go:embed scripts/reserve.lua
 	reserveSource string
+	//go:embed scripts/refuse.lua
+	refuseSource string
 
 	acceptScript  = newScript(epochSource + acceptSource)
 	raiseScript   = newScript(epochSource + raiseSource)
@@ -48,6 +50,7 @@ var (
 	readScript    = newScript(epochSource + readSource)
 	writeScript   = newScript(epochSource + writeSource)
 	markScript    = newScript(epochSource + markSource)
+	refuseScript  = newScript(epochSource + refuseSource)
 	finishScript  = newScript(finishSource)
 	touchScript   = newScript(touchSource)
 	reserveScript = newScript(reserveSource)

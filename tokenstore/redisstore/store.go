@@ -32,6 +32,7 @@ type Store struct {
 	raises    chan struct{}      // has room for raisesAtOnce
 	quota     quota
 	secret    atomic.Pointer[[32]byte]
+	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
@@ -39,7 +40,7 @@ type Store struct {
 	background sync.WaitGroup
 	closed     atomic.Bool
 	patience   time.Duration // how long Revoke removes tokens itself
-	complained atomic.Int64  // when, in nanoseconds
+	complaints complaints
 }
 
 // settings can be changed while the store is open.
@@ -115,13 +116,43 @@ func (s *Store) sleep(d time.Duration) bool {
 	}
 }
 
-// complain logs what went wrong in the background, at most once a second.
+// complain logs what went wrong in the background.
 func (s *Store) complain(what string, err error) {
-	now, last := time.Now().UnixNano(), s.complained.Load()
-	if s.closed.Load() || now-last < int64(time.Second) || !s.complained.CompareAndSwap(last, now) {
-		return
+	if !s.closed.Load() && s.complaints.note(what, err, time.Now()) {
+		s.logger.Warn(what, zap.Error(err))
 	}
-	s.logger.Warn(what, zap.Error(err))
+}
+
+// complaints say what was logged last of each kind of trouble. The background tries again every
+// second, and the log has to stay readable.
+type complaints struct {
+	mu   sync.Mutex
+	last map[string]complaint
+}
+
+type complaint struct {
+	text string
+	at   time.Time
+}
+
+// note reports whether an error is to be logged: at most once a second, and the same one at most
+// once a minute.
+func (c *complaints) note(what string, err error, now time.Time) bool {
+	text, apart := err.Error(), time.Second
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, ok := c.last[what]
+	if text == last.text {
+		apart = time.Minute
+	}
+	if ok && now.Sub(last.at) < apart {
+		return false
+	}
+	if c.last == nil {
+		c.last = make(map[string]complaint)
+	}
+	c.last[what] = complaint{text, now}
+	return true
 }
 
 // SetLimits changes how many request tokens there may be.
@@ -152,6 +183,9 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 		}
 		w := newWrite(secretSlice, nil)
 		w.require(key, v.values[0])
+		if v.values[0] == incompleteMark {
+			return false, tokenstore.ErrIncomplete
+		}
 		switch len(v.values[0]) {
 		case 0:
 			rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
@@ -222,7 +256,10 @@ func (s *Store) Check(ctx context.Context) error {
 			first = err
 		}
 	}
-	return first
+	if first != nil {
+		return first
+	}
+	return s.complete(ctx)
 }
 
 // inBackground runs a function that ends when life does. It does nothing after Close.

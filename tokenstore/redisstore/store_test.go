@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -106,7 +107,7 @@ func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Optio
 const staleInTests = 300 * time.Millisecond
 
 // oneByOne hides that the store finds both credentials in one step. The cases of that capability are
-// many: they are run on the Cluster only, where the two slices may be on two servers.
+// many, and are run on one server only. Elsewhere the cases of replicas look up credentials so.
 type oneByOne struct{ tokenstore.Store }
 
 func hideCredentials(s *Store) tokenstore.Store { return oneByOne{s} }
@@ -143,7 +144,7 @@ func testConformance(
 }
 
 func TestConformanceOneServer(t *testing.T) {
-	testConformance(t, redislab.Single, 0, hideCredentials)
+	testConformance(t, redislab.Single, 0, func(s *Store) tokenstore.Store { return s })
 }
 
 func TestConformanceSentinel(t *testing.T) {
@@ -151,7 +152,7 @@ func TestConformanceSentinel(t *testing.T) {
 }
 
 func TestConformanceCluster(t *testing.T) {
-	testConformance(t, redislab.Cluster, 1, func(s *Store) tokenstore.Store { return s })
+	testConformance(t, redislab.Cluster, 1, hideCredentials)
 }
 
 // TestNonceLimit: a process has the limits of every store for the nonces of a consumer.
@@ -163,4 +164,30 @@ func TestNonceLimit(t *testing.T) {
 		o.clock, o.maxNonces = clock, limit
 		return openTest(t, o)
 	})
+}
+
+// TestComplaints: while the servers are away, the background does not fill the log.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	var c complaints
+	start := time.Now()
+	refused, silent := errors.New("connection refused"), errors.New("no answer")
+	for _, call := range []struct {
+		after time.Duration
+		what  string
+		err   error
+		want  bool
+	}{
+		{0, "sweep", refused, true},
+		{0, "raise", refused, true},
+		{59 * time.Second, "sweep", refused, false},
+		{59 * time.Second, "sweep", silent, true},
+		{59*time.Second + time.Millisecond, "sweep", refused, false},
+		{60 * time.Second, "raise", refused, true},
+		{60 * time.Second, "sweep", refused, true},
+	} {
+		if got := c.note(call.what, call.err, start.Add(call.after)); got != call.want {
+			t.Errorf("%s: %v after %v: got %v", call.what, call.err, call.after, got)
+		}
+	}
 }

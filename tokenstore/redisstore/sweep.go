@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -57,7 +58,7 @@ func (s *Store) sweepOnce(ctx context.Context) error {
 		requests, err2 := of[1].AsStrSlice()
 		deleted, err3 := of[2].AsStrSlice()
 		jobs, err4 := of[3].AsInt64()
-		if err := errors.Join(err1, err2, err3, err4); err != nil {
+		if err := cmp.Or(err1, err2, err3, err4); err != nil {
 			return s.explain(limited, err)
 		}
 		if err := s.sweepSlice(ctx, sl, tokens, requests, jobs > 0); err != nil {

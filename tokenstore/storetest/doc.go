@@ -1,10 +1,11 @@
 // Package storetest tests the rules that every tokenstore.Store must follow. Run tests any store;
 // RunDurable tests one that can be opened again, RunNonceLimit one that limits the nonces of a
-// consumer, and RunReplicas one that several processes share. A store's own tests add what is
-// special to it, such as the sizes of its limits.
+// consumer, RunReplicas one that several processes share, and RunTransfer one whose content can be
+// moved. A store's own tests add what is special to it, such as the sizes of its limits.
 //
 //	storetest.go     Run, RunDurable, the clock, helpers
 //	replicas.go      RunReplicas, and what one replica sees of another's changes
+//	transfer.go      RunTransfer: moving what is in one store to another
 //	credentials.go   the cases of stores with the capability tokenstore.CredentialFinder
 //	consumers.go tokens.go limits.go revoke.go removals.go selfregistered.go nonces.go durable.go
 //	                 the other cases

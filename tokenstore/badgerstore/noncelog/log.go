@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/usednonce"
 )
 
 const (
@@ -161,9 +162,7 @@ func (l *Log) Use(nonce *tokenstore.Nonce) error {
 	return l.journal.append(r, sync)
 }
 
-// digest returns what is kept of a nonce. Every part begins with its length, so that no two nonces
-// give the same input. SHA-256 of a secret key and the input is as good as an HMAC here, since half
-// of the hash is dropped.
+// digest returns what is kept of a nonce.
 func (l *Log) digest(nonce *tokenstore.Nonce) (r loggedNonce, err error) {
 	expires := max(ceilUnix(nonce.Expires), nonce.Timestamp)
 	if nonce.Timestamp < 0 || expires > math.MaxUint32-bucketSeconds {
@@ -171,17 +170,7 @@ func (l *Log) digest(nonce *tokenstore.Nonce) (r loggedNonce, err error) {
 			nonce.Timestamp, nonce.Expires)
 	}
 	r.timestamp, r.expires = uint32(nonce.Timestamp), uint32(expires)
-
-	var buf [512]byte
-	b := append(buf[:0], l.hashKey[:]...)
-	b = append(b, 'n')
-	b = binary.AppendVarint(b, nonce.Timestamp)
-	for _, part := range [...]string{nonce.Consumer, nonce.Token, nonce.Value} {
-		b = binary.AppendUvarint(b, uint64(len(part)))
-		b = append(b, part...)
-	}
-	sum := sha256.Sum256(b)
-	copy(r.digest[:], sum[:])
+	r.digest = digest(usednonce.Keyed(l.hashKey, nonce))
 
 	r.consumer = l.consumerID(nonce.Consumer)
 	switch {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/usednonce"
 	"hash/crc32"
 	"math"
 	"os"
@@ -53,7 +54,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type (
 	// digest is the first 96 bits of a keyed hash: enough that two of millions of nonces never have
 	// the same.
-	digest [12]byte
+	digest [usednonce.Size]byte
 	// consumerID is 40 bits of a keyed hash of the consumer's key.
 	consumerID uint64
 	// tokenID is 24 bits of a keyed hash of the token; 0 means no token, or an unknown one.

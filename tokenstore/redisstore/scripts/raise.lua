@@ -2,12 +2,14 @@
 -- writes must be on the replicas before confirm.lua makes the ceiling effective.
 --
 -- KEYS: the slice's state. ARGV: lead, skew, in seconds.
--- Returns {epoch, term, pending ceiling, floor, now}. The term differs from all others, also after a
+-- Returns {epoch, term, pending ceiling, floor, now, 1 if the server is the master of a Cluster that
+-- never had a replica}. The term differs from all others, also after a
 -- FLUSHALL, which does not begin a new epoch.
 -- Without the ceiling nothing could be read or removed on a server whose memory is full. Such a
 -- server refuses a script at its first command that may need memory: this one needs none.
 redis.call('HDEL', KEYS[1], '')
-local id = epoch()
+local info = redis.call('INFO', 'replication')
+local id = epoch(info)
 local now = seconds()
 local lead, skew = tonumber(ARGV[1]), tonumber(ARGV[2])
 local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'ceiling', 'pending', 'term')
@@ -23,4 +25,13 @@ if s[1] ~= id then
 end
 pending = math.max(pending, ceiling, now + lead)
 redis.call('HSET', KEYS[1], 'pending', pending)
-return {id, term, pending, floor, now}
+local alone = 0
+if string.find(info, 'connected_slaves:0', 1, true) and
+  string.find(redis.call('INFO', 'cluster'), 'cluster_enabled:1', 1, true) then
+  -- The counters of the server's life. A replica that came and went between two looks is in them.
+  local stats = redis.call('INFO', 'stats')
+  if string.find(stats, 'sync_full:0', 1, true) and string.find(stats, 'sync_partial_ok:0', 1, true) then
+    alone = 1
+  end
+end
+return {id, term, pending, floor, now, alone}

@@ -1,0 +1,115 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+// Stores works on stores that no Caddy has open. Only caddymodule can open the store of a
+// configuration, so it hands that in.
+type Stores struct {
+	// Copy copies the content of one configuration's store to that of another. Both are in Caddy's
+	// JSON. It calls progress with each record. Where it can, the error says what to do.
+	Copy func(ctx context.Context, from, to []byte, progress func(CopiedKind)) error
+}
+
+// A CopiedKind is what a record is that was copied.
+type CopiedKind int
+
+// The kinds, in the order in which they are shown.
+const (
+	CopiedConsumer CopiedKind = iota
+	CopiedAccessToken
+	CopiedRequestToken
+	copiedKinds
+)
+
+type copied [copiedKinds]int
+
+func (c copied) String() string {
+	return fmt.Sprintf("%s, %s, %s", plural(c[CopiedConsumer], "consumer"),
+		plural(c[CopiedAccessToken], "access token"), plural(c[CopiedRequestToken], "request token"))
+}
+
+func storeCommands(stores Stores) []*cobra.Command { return []*cobra.Command{copyCommand(stores)} }
+
+// reportEvery is how often a copy says how far it is.
+const reportEvery = 5 * time.Second
+
+func copyCommand(stores Stores) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "copy --from <config> --to <config>",
+		Short: "Copies a store to another one, such as Badger to Redis, or back",
+		Long: `
+Copies everything in the store of one configuration to the store of another:
+consumers, access tokens, request tokens that wait for a user or for their
+exchange, and the secret that keeps open pages working. No client notices
+anything but the pause.
+
+Stop every Caddy that uses one of the stores before, and start Caddy with the
+other configuration after. A store in a directory can't be copied while a Caddy
+has it open. A store in Redis refuses all requests during the copy, and until
+some ten seconds after it.
+
+Used nonces are not accepted again: requests from before the copy are refused.
+Clients whose clocks are right notice nothing of that. Don't serve the source
+again afterwards: it does not know what happened at the target.
+
+The target must be empty, and no Caddy may have been started with it. No Caddy
+starts with the target of a copy that did not end. Give the same command again
+then: it begins anew, and removes what the first one left.
+
+The command prints how much it copied. It reads the configurations for their
+stores alone, and changes nothing in the source.`,
+		Example: `  $ caddy oauth1 store copy --from Caddyfile --to Caddyfile.redis`,
+		Args:    cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.String("from", "", "Configuration file with the store to copy")
+	flags.String("to", "", "Configuration file with the empty store")
+	flags.String("from-adapter", "", "Name of config adapter to apply to --from")
+	flags.String("to-adapter", "", "Name of config adapter to apply to --to")
+	for _, name := range []string{"from", "to"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the command has no such flag, which is a bug
+		}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var configs [2][]byte
+		for i, name := range []string{"from", "to"} {
+			file, err := os.Open(flagText(cmd, name))
+			if err != nil {
+				return misused("--%s: %w", name, err)
+			}
+			file.Close()
+			configs[i], _, _, err = caddycmd.LoadConfig(file.Name(), flagText(cmd, name+"-adapter"))
+			if err != nil {
+				return fmt.Errorf("--%s: %w", name, err)
+			}
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		var n copied
+		reported := time.Now()
+		err := stores.Copy(ctx, configs[0], configs[1], func(kind CopiedKind) {
+			n[kind]++
+			if time.Since(reported) > reportEvery {
+				reported = time.Now()
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s so far\n", n)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Copied:  %s\n", n)
+		return err
+	}
+	return cmd
+}
