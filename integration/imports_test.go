@@ -109,7 +109,8 @@ var importRules = map[string]importRule{
 	},
 	"tokenstore/redisstore/redislab": {}, // servers for the tests
 
-	// The tests drive the program from outside. The benchmark fills a store by itself.
+	// The tests drive the program from outside. The benchmark fills a store by itself, and has a peer
+	// that keeps nonces in Redis.
 	"integration":        {},
 	"integration/faults": {},
 	"integration/bench": {

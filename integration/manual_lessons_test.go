@@ -280,27 +280,33 @@ func endOfMigration(r *reader) {
 }
 
 var insteadOfMeasuring = map[string]func(*reader, string){
-	"go run ./integration/bench":          (*reader).isABenchmark,
-	"go run ./integration/bench -growth":  (*reader).isABenchmark,
-	"go run ./integration/bench -flows":   (*reader).isABenchmark,
-	"go run ./integration/bench -reclaim": (*reader).isABenchmark,
-	"go test -run '^$' -bench . ./caddymodule ./caddymodule/oauth1 ./tokenstore/badgerstore": func(
-		r *reader, block string,
-	) {
-		r.isKnown(block)
-		for _, folder := range regexp.MustCompile(`\./[\w/]+`).FindAllString(block, -1) {
-			files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))
-			if err != nil {
-				r.Fatal(err)
-			}
-			if !slices.ContainsFunc(files, func(file string) bool {
-				text, err := os.ReadFile(file)
-				return err == nil && bytes.Contains(text, []byte("\nfunc Benchmark"))
-			}) {
-				r.Errorf("%s has no benchmark", folder)
-			}
+	"go run ./integration/bench":                                                             (*reader).isABenchmark,
+	"go run ./integration/bench -growth":                                                     (*reader).isABenchmark,
+	"go run ./integration/bench -flows":                                                      (*reader).isABenchmark,
+	"go run ./integration/bench -reclaim":                                                    (*reader).isABenchmark,
+	"go run ./integration/bench -redis":                                                      (*reader).isABenchmark,
+	"go run ./integration/bench -redis -replicas":                                            (*reader).isABenchmark,
+	"go run ./integration/bench -redis -flows":                                               (*reader).isABenchmark,
+	"go test -run '^$' -bench . ./tokenstore/redisstore":                                     (*reader).hasBenchmarks,
+	"go test -run '^$' -bench . ./caddymodule ./caddymodule/oauth1 ./tokenstore/badgerstore": (*reader).hasBenchmarks,
+}
+
+// hasBenchmarks checks that each of the folders has some.
+func (r *reader) hasBenchmarks(block string) {
+	r.Helper()
+	r.isKnown(block)
+	for _, folder := range regexp.MustCompile(`\./[\w/]+`).FindAllString(block, -1) {
+		files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))
+		if err != nil {
+			r.Fatal(err)
 		}
-	},
+		if !slices.ContainsFunc(files, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err == nil && bytes.Contains(text, []byte("\nfunc Benchmark"))
+		}) {
+			r.Errorf("%s has no benchmark", folder)
+		}
+	}
 }
 
 // benchmarkHelp returns the benchmark's help on its flags.
@@ -309,12 +315,16 @@ var benchmarkHelp = sync.OnceValue(func() string {
 	return string(help)
 })
 
-// isABenchmark checks the flag of a benchmark that takes too long.
+// isABenchmark checks the flags of a benchmark that takes too long.
 func (r *reader) isABenchmark(block string) {
 	r.Helper()
-	_, name, hasFlag := strings.Cut(strings.TrimSpace(block), " -")
 	help := benchmarkHelp()
-	if !strings.Contains(help, "Usage") || hasFlag && !strings.Contains(help, "  -"+name+"\n") {
-		r.Errorf("%s: the benchmark has no such flag:\n%s", block, help)
+	if !strings.Contains(help, "Usage") {
+		r.Errorf("%s: the benchmark has no help:\n%s", block, help)
+	}
+	for word := range strings.FieldsSeq(block) {
+		if strings.HasPrefix(word, "-") && !strings.Contains(help, "  "+word+"\n") {
+			r.Errorf("%s: the benchmark has no flag %s:\n%s", block, word, help)
+		}
 	}
 }

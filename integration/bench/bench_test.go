@@ -88,6 +88,53 @@ func TestBenchmark(t *testing.T) {
 			t.Errorf("the report lacks something:\n%s", report)
 		}
 	})
+	t.Run("peers on Redis", func(t *testing.T) {
+		o := *o
+		o.redis, o.peers, o.processes = true, "", 1
+		c, err := compare(l, &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustHaveRedis(t, c.skipped)
+		report := c.markdown(e, &o)
+		for _, row := range []string{
+			"| **oauth1, HMAC-SHA256, one Redis server** | ", "| **oauth1, HMAC-SHA256, Redis Cluster (3 + 3)** | ",
+			"| forward_auth to a Go OAuth 1 verifier, nonces in Redis | ",
+		} {
+			if !strings.Contains(report, row) {
+				t.Errorf("the report lacks %q:\n%s", row, report)
+			}
+		}
+	})
+	t.Run("replicas", func(t *testing.T) {
+		o := *o
+		o.redis, o.replicas, o.replicaCounts = true, true, sizes{1, 2}
+		r, err := compareReplicas(l, &o)
+		if isMissing(err) {
+			mustHaveRedis(t, []string{err.Error()})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report := r.markdown(e, &o); !strings.Contains(report, "\n| 2 | ") {
+			t.Errorf("the report lacks something:\n%s", report)
+		}
+		wellFormed(t, r.svg(e))
+	})
+	t.Run("flows on Redis", func(t *testing.T) {
+		o := *o
+		o.redis = true
+		f, err := measureFlows(l, &o)
+		if isMissing(err) {
+			mustHaveRedis(t, []string{err.Error()})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report := f.markdown(e, &o); !strings.Contains(report, " a Redis Cluster ") {
+			t.Errorf("the report lacks something:\n%s", report)
+		}
+	})
 	t.Run("reclaim", func(t *testing.T) {
 		r, err := giveBack(l, o)
 		if err != nil {
@@ -97,6 +144,18 @@ func TestBenchmark(t *testing.T) {
 			t.Errorf("the report lacks something:\n%s", report)
 		}
 	})
+}
+
+// mustHaveRedis skips a test for which something is not installed. In CI it fails.
+func mustHaveRedis(t *testing.T, missing []string) {
+	t.Helper()
+	if len(missing) == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
 }
 
 func wellFormed(t *testing.T, svg string) {

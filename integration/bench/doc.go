@@ -2,6 +2,9 @@
 // upstream: the oauth1 handler, plain reverse_proxy, and the alternatives to oauth1.
 //
 //	go run ./integration/bench [-quick] [-peers plain,oauth1,...] [-out FILE.md] [-svg FILE.svg]
+//	go run ./integration/bench -redis [-quick] [-peers plain,oauth1-redis,...] [-out FILE.md] [-svg FILE.svg]
+//	go run ./integration/bench -redis -replicas [-quick] [-out FILE.md] [-svg FILE.svg]
+//	go run ./integration/bench -redis -flows [-quick] [-out FILE.md]
 //	go run ./integration/bench -growth [-quick] [-out FILE.md] [-svg FILE.svg]
 //	go run ./integration/bench -flows [-quick] [-out FILE.md]
 //	go run ./integration/bench -reclaim [-quick] [-out FILE.md]
@@ -42,6 +45,19 @@
 // its signature and its times with every request. A JWT lacks the rest: nothing detects that it is
 // sent twice, and nothing can revoke it.
 //
+// # Redis
+//
+// With -redis the peers are those that keep nonces in Redis. The servers have the configuration of
+// docs/replicas.md and run on the same cores; their CPU stands beside, that of all six of a Cluster.
+// Each peer has servers of its own, which are new: the first requests wait until the floor of the
+// first epoch has passed. forward_auth asks the same verifier as without Redis. It sets a key for
+// each nonce, and would forget nonces in a failover. The timeout of the store is longer than the
+// default, since a refusal would end the benchmark.
+//
+// With -replicas, a rising number of sidecars shares one server, each number a server of its own.
+// The client opens its connections to all of them in turn. As many processes of plain reverse_proxy
+// stand beside, so that what more processes cost on the same cores is not taken for a cost of Redis.
+//
 // # Growth
 //
 // The second mode shows whether the cost stays the same while things grow: stored tokens (used in a
@@ -70,6 +86,8 @@
 //	main.go        flags, and the choice of the mode
 //	compare.go     the rounds of the first mode
 //	growth.go      the second mode; fill.go: how stores are filled
+//	redis.go       the peers on Redis, and its servers
+//	replicas.go    a rising number of sidecars
 //	flows.go       the third mode; walk.go: one flow
 //	reclaim.go     the fourth mode
 //	peers.go       the peers; helpers.go: those that are more than a Caddyfile

@@ -37,13 +37,14 @@ func benchOptions(lab *redislab.Lab, replicas int) Options {
 
 // together makes n calls from many goroutines. It reports calls a second, the time that 99 of 100
 // calls take at most, and what a call costs this process and all servers together, in CPU time:
-// other work on the machine disturbs these two least.
+// other work on the machine disturbs these two least. The bytes on the network are those between the
+// masters and their clients, in both directions.
 func together(b *testing.B, lab *redislab.Lab, what string, goroutines, n int, call func(i int) error) {
 	b.Helper()
 	took := make([][]time.Duration, goroutines)
 	var next atomic.Int64
 	var all sync.WaitGroup
-	client, servers := processTime(b), serverTime(b, lab)
+	client, servers, network := processTime(b), serverTime(b, lab), networkBytes(b, lab)
 	b.ResetTimer()
 	for g := range goroutines {
 		all.Go(func() {
@@ -59,7 +60,7 @@ func together(b *testing.B, lab *redislab.Lab, what string, goroutines, n int, c
 	}
 	all.Wait()
 	b.StopTimer()
-	client, servers = processTime(b)-client, serverTime(b, lab)-servers
+	client, servers, network = processTime(b)-client, serverTime(b, lab)-servers, networkBytes(b, lab)-network
 	times := slices.Concat(took...)
 	if len(times) == 0 {
 		return // all have failed
@@ -69,6 +70,7 @@ func together(b *testing.B, lab *redislab.Lab, what string, goroutines, n int, c
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
 	b.ReportMetric(float64(client.Nanoseconds())/1000/float64(n), "client-µs/"+what)
 	b.ReportMetric(float64(servers.Nanoseconds())/1000/float64(n), "redis-µs/"+what)
+	b.ReportMetric(float64(network)/float64(n), "net-B/"+what)
 }
 
 // BenchmarkUseNonce has 256 goroutines that use nonces of 10,000 tokens, without and with the check
@@ -170,6 +172,23 @@ func serverTime(tb testing.TB, lab *redislab.Lab) (total time.Duration) {
 			seconds, wrong := strconv.ParseFloat(info[field], 64)
 			err = errors.Join(err, wrong)
 			total += time.Duration(seconds * float64(time.Second))
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return total
+}
+
+// networkBytes is what the masters have got from clients and sent to them.
+func networkBytes(tb testing.TB, lab *redislab.Lab) (total int64) {
+	tb.Helper()
+	for _, n := range lab.Masters() {
+		info, err := n.Info("stats")
+		for _, field := range []string{"total_net_input_bytes", "total_net_output_bytes"} {
+			bytes, wrong := strconv.ParseInt(info[field], 10, 64)
+			err = errors.Join(err, wrong)
+			total += bytes
 		}
 		if err != nil {
 			tb.Fatal(err)
