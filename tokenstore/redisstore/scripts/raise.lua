@@ -3,8 +3,9 @@
 --
 -- KEYS: the slice's state. ARGV: lead, skew, in seconds.
 -- Returns {epoch, term, pending ceiling, floor, now, 1 if the server is the master of a Cluster that
--- never had a replica}. The term differs from all others, also after a
--- FLUSHALL, which does not begin a new epoch.
+-- never had a replica}. The term differs from all others, also after a FLUSHALL, which does not begin
+-- a new epoch.
+
 -- Without the ceiling nothing could be read or removed on a server whose memory is full. Such a
 -- server refuses a script at its first command that may need memory: this one needs none.
 redis.call('HDEL', KEYS[1], '')
