@@ -254,7 +254,7 @@ func (l *link) dial(o Options) (rueidis.Client, error) {
 	}
 	option := clientOption(o, nil)
 	option.ClientTrackingOptions, option.DisableCache = nil, true
-	option.Dialer.KeepAlive, option.Sentinel.Dialer.KeepAlive = -1, -1
+	option.Dialer.KeepAlive = -1 // not those to Sentinels: a dead one must be noticed
 	quiet, err := l.dialClient(o, option)
 	if err != nil {
 		hearing.Close()

@@ -180,7 +180,7 @@ func notExecuted(err error) bool {
 // explain returns the error of a call as callers expect it. What time may mend is a LaterError.
 func (s *Store) explain(ctx context.Context, err error) error {
 	switch reply, answered := rueidis.IsRedisErr(err); {
-	case errors.Is(err, rueidis.ErrClosing) && s.closed.Load():
+	case s.closed.Load(): // whatever the closed connections made of it
 		return tokenstore.ErrClosed
 	case errors.Is(err, context.Canceled):
 		return err
