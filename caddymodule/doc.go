@@ -26,6 +26,7 @@
 //
 //	app.go          the app: the lifetimes, the permission levels
 //	coming.go       a store that is out of reach when the app starts
+//	storefailures.go which failures of the store go to the log
 //	appstore.go     the app's store, which it knows only as a tokenstore.Module
 //	consumer.go     declared consumers, and the checks of all consumers
 //	consumersettings.go
