@@ -55,8 +55,8 @@ func initial(name string) string {
 	return "?"
 }
 
-// A notice is a refusal that a person reads on a page, with what its texts need. The table in package
-// refusal has all of them.
+// A notice is a refusal that a person reads on a page, with what its texts need. The table in
+// package refusal has all of them.
 type notice struct {
 	*refusal.Problem
 	// arg is inserted into its texts, if not nil: a name, an error that has a text, or a phrase.

@@ -331,7 +331,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// TestKeyKindOf: the kind of key that a method is said to work with is the only one that verifies it.
+// TestKeyKindOf: the kind of key that a method is said to work with is the only one that verifies
+// it.
 func TestKeyKindOf(t *testing.T) {
 	keys := map[KeyKind]*Key{KeySecrets: {ConsumerSecret: "s"}, KeyRSA: {Public: new(rsa.PublicKey)}}
 	for _, method := range SignatureMethods {

@@ -87,7 +87,8 @@ func New(o Options) (*Set, error) {
 	return s, nil
 }
 
-// Language is the one that suits an Accept-Language header best, of which there may be several lines.
+// Language is the one that suits an Accept-Language header best, of which there may be several
+// lines.
 func (s *Set) Language(acceptLanguage []string) *Language {
 	if s.fixed != nil {
 		return s.fixed

@@ -44,9 +44,9 @@ type state struct {
 // short time, but not so fast that the store removes two of them at once.
 //
 // The load is an open loop, well below what fills the machine. On a full machine a p99 is the
-// length of the queues, and any other work makes them longer, with or without a stall. In a closed loop a
-// stall holds up no more requests than there are connections. Plain reverse_proxy has the same load
-// at the same time, so that other machines' use of the cores does not look like a stall.
+// length of the queues, and any other work makes them longer, with or without a stall. In a closed
+// loop a stall holds up no more requests than there are connections. Plain reverse_proxy has the
+// same load at the same time, so that other machines' use of the cores does not look like a stall.
 func giveBack(l *lab, o *options) (*reclaim, error) {
 	const tokens = 1000
 	quiet := 2 * o.reclaimEvery // seconds, before and after

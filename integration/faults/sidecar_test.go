@@ -245,7 +245,8 @@ func (s *sidecar) do(method, path, authorization string) (a answer) {
 	return a
 }
 
-// goneTexts begin the refusals of a token or consumer that was revoked, deleted, disabled or rotated.
+// goneTexts begin the refusals of a token or consumer that was revoked, deleted, disabled or
+// rotated.
 var goneTexts = []string{
 	"Unknown access token", "Unknown consumer", "Disabled consumer", "Invalid signature",
 }

@@ -145,8 +145,8 @@ func (s *Store) counted(ctx context.Context, consumer string) []string {
 	return nil
 }
 
-// uncount counts the request tokens of a consumer no longer that have these names. After a revocation
-// it leaves room for new ones at once, however long the removal takes.
+// uncount counts the request tokens of a consumer no longer that have these names. After a
+// revocation it leaves room for new ones at once, however long the removal takes.
 func (s *Store) uncount(ctx context.Context, consumer string, names []string) {
 	for some := range slices.Chunk(names, removedAtOnce) {
 		s.count(ctx, func(b rueidis.Builder) []rueidis.Completed {

@@ -244,8 +244,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestRefusedCertificatesAreHeardOf: a server refuses a certificate after the handshake. What it says
-// must not be lost because we write too soon.
+// TestRefusedCertificatesAreHeardOf: a server refuses a certificate after the handshake. What it
+// says must not be lost because we write too soon.
 func TestRefusedCertificatesAreHeardOf(t *testing.T) {
 	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{TLS: true, Config: []string{"tls-auth-clients yes"}})

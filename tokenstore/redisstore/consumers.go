@@ -62,8 +62,8 @@ func (s *Store) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 	return err
 }
 
-// withdrawRegistration counts a consumer no longer whose registration failed. It may be there all the
-// same: then it counts, and is forgotten after a day as every other.
+// withdrawRegistration counts a consumer no longer whose registration failed. It may be there all
+// the same: then it counts, and is forgotten after a day as every other.
 func (s *Store) withdrawRegistration(ctx context.Context, key string) {
 	ctx = context.WithoutCancel(ctx)
 	if c, _, err := s.consumer(ctx, key); err == nil && (c == nil || c.state == stateDeleted) {

@@ -103,8 +103,8 @@ func (e *exporter) run(ctx context.Context) error {
 }
 
 // pause makes all slices refuse nonces and changes for a while. It returns a timestamp that lies
-// above the floors, and not below the clocks. With a floor that an earlier call returned, it fails if
-// the pause has ended meanwhile.
+// above the floors, and not below the clocks. With a floor that an earlier call returned, it fails
+// if the pause has ended meanwhile.
 func (s *Store) pause(ctx context.Context, earlier int64) (floor int64, err error) {
 	for sl := range slice(sliceCount) {
 		var before, now int64
@@ -159,8 +159,8 @@ func (s *Store) refuse(ctx context.Context, sl slice, floor int64, ahead string)
 	return 0, 0, later(int64((s.lead() + skew) / time.Second))
 }
 
-// transferPatience is how long a transfer waits for servers that can't answer: longer than a failover, and
-// than the first seconds of an epoch.
+// transferPatience is how long a transfer waits for servers that can't answer: longer than a
+// failover, and than the first seconds of an epoch.
 const transferPatience = 2 * time.Minute
 
 // patiently calls f again while the store says that it can't do its work now.

@@ -183,8 +183,8 @@ const watchInterval = 500 * time.Millisecond
 // clockStep is by how many seconds a clock may be set back without a complaint.
 const clockStep = 5
 
-// lookAround opens the new epochs that it finds. Into a term that this process did not know it puts what
-// only this process may still have.
+// lookAround opens the new epochs that it finds. Into a term that this process did not know it puts
+// what only this process may still have.
 func (s *Store) lookAround(ctx context.Context) {
 	var all sync.WaitGroup
 	for sl := range slice(sliceCount) {

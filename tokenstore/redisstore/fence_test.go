@@ -211,8 +211,8 @@ func TestWiderWindow(t *testing.T) {
 	check("both")
 }
 
-// TestCheckOfANewEpoch: as long as the floor of a new epoch refuses requests, Check does not pass, and
-// says when to try again.
+// TestCheckOfANewEpoch: as long as the floor of a new epoch refuses requests, Check does not pass,
+// and says when to try again.
 func TestCheckOfANewEpoch(t *testing.T) {
 	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})

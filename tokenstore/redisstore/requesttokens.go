@@ -377,8 +377,8 @@ func (s *Store) unclaim(ctx context.Context, t *storedRequest) {
 	_, _ = s.commitLoosely(context.WithoutCancel(ctx), w) // without it, the next call waits for this one
 }
 
-// refuseExchange returns why a request token can't be exchanged. ErrVerifier says that it was counted.
-// It returns nil if the token has changed meanwhile.
+// refuseExchange returns why a request token can't be exchanged. ErrVerifier says that it was
+// counted. It returns nil if the token has changed meanwhile.
 func (s *Store) refuseExchange(ctx context.Context, v *view, t *storedRequest, refusal error) error {
 	if !errors.Is(refusal, tokenstore.ErrVerifier) {
 		return refusal

@@ -9,7 +9,8 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 )
 
-// TestRevocationMakesRoomAtOnce: revoked request tokens don't count, also while they are not removed.
+// TestRevocationMakesRoomAtOnce: revoked request tokens don't count, also while they are not
+// removed.
 func TestRevocationMakesRoomAtOnce(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, testOptions(redislab.Single(t, redislab.Options{}), 0))

@@ -81,7 +81,8 @@ func (s *Store) read(ctx context.Context, sl slice, keys ...string) (*view, erro
 	return nil, errors.New("redis: the servers fail over one after the other")
 }
 
-// unexpected is the error of a script's answer that it never gives; err may say why it can't be read.
+// unexpected is the error of a script's answer that it never gives; err may say why it can't be
+// read.
 func unexpected(script string, err error) error {
 	return fmt.Errorf("redis: %s: unexpected answer: %w", script, cmp.Or(err, errors.New("of another form")))
 }
