@@ -93,6 +93,7 @@ func TestWhoseFaultAFailedCallIs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			core, logs := observer.New(zap.DebugLevel)
 			site.handler.events.logger = zap.New(core)
+			site.handler.events.failures = new(storeFailures) // without those of the other cases
 			store.err = c.err
 			r := site.sign(signer, "GET", "http://api.test/x", "")
 			site.serve(r.WithContext(c.ctx))
