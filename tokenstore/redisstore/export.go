@@ -140,7 +140,7 @@ func (s *Store) renewPause(ctx context.Context, fail context.CancelCauseFunc) {
 // refuse raises the floor of a slice: see refuse.lua.
 func (s *Store) refuse(ctx context.Context, sl slice, floor int64, ahead string) (before, now int64, err error) {
 	for range 3 {
-		answer, err := s.runDurably(ctx, refuseScript, []string{s.key(kindState, sl, "")}, []string{integer(floor), ahead})
+		answer, err := s.runDurably(ctx, refuseScript, []string{s.states[sl]}, []string{integer(floor), ahead})
 		if err != nil {
 			return 0, 0, err
 		}
@@ -391,7 +391,7 @@ func (s *Store) scan(ctx context.Context, each func(keys []string) error) error 
 	}
 	missing := make(map[string]bool)
 	for sl := range slice(sliceCount) {
-		missing[s.key(kindState, sl, "")] = true
+		missing[s.states[sl]] = true
 	}
 	pattern := globEscaper.Replace(s.prefix) + ":*"
 	var failed, refused error

@@ -94,7 +94,7 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 	case <-ctx.Done():
 		return nil, s.explain(ctx, ctx.Err())
 	}
-	state := []string{s.key(kindState, sl, "")}
+	state := []string{s.states[sl]}
 	r := new(raised)
 	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
 		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
@@ -189,7 +189,7 @@ func (s *Store) lookAround(ctx context.Context) {
 	var all sync.WaitGroup
 	for sl := range slice(sliceCount) {
 		all.Go(func() {
-			answer, err := s.run(ctx, lookScript, []string{s.key(kindState, sl, "")}, nil)
+			answer, err := s.run(ctx, lookScript, []string{s.states[sl]}, nil)
 			if err != nil {
 				return
 			}

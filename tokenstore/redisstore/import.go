@@ -98,7 +98,7 @@ func (s *Store) beginImport(ctx context.Context) error {
 func (s *Store) removeImported(ctx context.Context) error {
 	kept := map[string]bool{s.key(kindSecret, secretSlice, ""): true}
 	for sl := range slice(sliceCount) {
-		kept[s.key(kindState, sl, "")] = true
+		kept[s.states[sl]] = true
 	}
 	return s.scan(ctx, func(keys []string) error {
 		c, err := s.link.client()

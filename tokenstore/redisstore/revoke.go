@@ -112,7 +112,7 @@ func (s *Store) mark(ctx context.Context, sl slice, f tokenstore.Filter) (*job, 
 		requests = s.key(kindRequestsOfUser, sl, f.User)
 	}
 	keys := []string{
-		s.key(kindState, sl, ""), s.key(kindMarks, sl, ""), s.key(kindWork, sl, ""), s.key(kindBarrier, sl, ""),
+		s.states[sl], s.key(kindMarks, sl, ""), s.key(kindWork, sl, ""), s.key(kindBarrier, sl, ""),
 		s.key(kind, sl, rest), s.deadTokens(*j), requests, s.deadRequests(*j),
 	}
 	args := []string{j.mark, j.name, flag(f.User != "" && f.Consumer != "")}

@@ -25,7 +25,7 @@ func (v *view) number() uint64 {
 // read reads keys of a slice. The answer is that of the slice's master: a server that was one, and
 // is cut off, is not believed.
 func (s *Store) read(ctx context.Context, sl slice, keys ...string) (*view, error) {
-	all := append([]string{s.key(kindState, sl, ""), s.key(kindMarks, sl, "")}, keys...)
+	all := append([]string{s.states[sl], s.key(kindMarks, sl, "")}, keys...)
 	for range 3 {
 		answer, err := s.run(ctx, readScript, all, nil)
 		if err != nil {
@@ -122,7 +122,7 @@ func (w *write) do(name, key string, arguments ...string) {
 
 // evenIfFull lets the write through on a server whose memory is full: see raise.lua. It comes before
 // all calls of do.
-func (w *write) evenIfFull(s *Store) { w.do("HDEL", s.key(kindState, w.slice, ""), "") }
+func (w *write) evenIfFull(s *Store) { w.do("HDEL", s.states[w.slice], "") }
 
 // number returns the place of a key in KEYS, where the state comes first.
 func (w *write) number(key string) int {
@@ -147,7 +147,7 @@ func (s *Store) commitLoosely(ctx context.Context, w *write) (bool, error) {
 }
 
 func (s *Store) apply(ctx context.Context, w *write, durably bool) (bool, error) {
-	keys := append([]string{s.key(kindState, w.slice, "")}, w.keys...)
+	keys := append([]string{s.states[w.slice]}, w.keys...)
 	args := append([]string{w.revision, strconv.Itoa(len(w.values))}, w.values...)
 	args = append(args, w.commands...)
 	run := s.runDurably

@@ -156,52 +156,58 @@ func (s *Store) goOnDeleting(ctx context.Context, key string) error {
 	return s.conclude(ctx, c)
 }
 
+// expiring is what the sweeper must know of a kind of records that end.
+type expiring[T any] struct {
+	kind    record.Kind[T]
+	keyKind string
+	byEnd   string // the sorted set of their keys
+	key     func(*T) string
+	over    func(*T) bool
+	remove  func(*write, *stored[T])
+}
+
 func (s *sweeper) removeExpiredTokens(ctx context.Context, sl slice, keys []string) error {
-	if len(keys) == 0 {
-		s.pass(s.key(kindTokensByEnd, sl, ""), 0, 0)
-		return nil
-	}
-	w := newWrite(sl, nil)
-	var over []*storedToken
-	_, err := readRecords(ctx, s.Store, record.AccessToken, sl, kindToken, keys, func(_ *view, t *storedToken) {
-		if s.past(t.is.Expires, tokenstore.Retention) {
-			over = append(over, t)
-		}
+	return removeExpired(ctx, s, sl, keys, expiring[tokenstore.AccessToken]{
+		kind: record.AccessToken, keyKind: kindToken, byEnd: kindTokensByEnd,
+		key:    func(t *tokenstore.AccessToken) string { return t.Key },
+		over:   func(t *tokenstore.AccessToken) bool { return s.past(t.Expires, tokenstore.Retention) },
+		remove: s.removeToken,
 	})
-	if err != nil {
-		return err
-	}
-	for _, t := range over {
-		w.require(s.key(kindToken, sl, t.is.Key), t.value)
-	}
-	for _, t := range over {
-		s.removeToken(w, t)
-	}
-	return s.removeOver(ctx, w, s.key(kindTokensByEnd, sl, ""), len(keys), len(over))
 }
 
 func (s *sweeper) removeExpiredRequests(ctx context.Context, sl slice, keys []string) error {
+	return removeExpired(ctx, s, sl, keys, expiring[tokenstore.RequestToken]{
+		kind: record.RequestToken, keyKind: kindRequest, byEnd: kindRequestsByEnd,
+		key:    func(t *tokenstore.RequestToken) string { return t.Key },
+		over:   func(t *tokenstore.RequestToken) bool { return s.past(t.Expires, tokenstore.RequestRetention) },
+		remove: s.removeRequest,
+	})
+}
+
+// removeExpired removes the records of some keys, as far as they are over.
+func removeExpired[T any](ctx context.Context, s *sweeper, sl slice, keys []string, x expiring[T]) error {
+	set := s.key(x.byEnd, sl, "")
 	if len(keys) == 0 {
-		s.pass(s.key(kindRequestsByEnd, sl, ""), 0, 0)
+		s.pass(set, 0, 0)
 		return nil
 	}
-	w := newWrite(sl, nil)
-	var over []*storedRequest
-	_, err := readRecords(ctx, s.Store, record.RequestToken, sl, kindRequest, keys, func(_ *view, t *storedRequest) {
-		if s.past(t.is.Expires, tokenstore.RequestRetention) {
-			over = append(over, t)
+	var over []*stored[T]
+	_, err := readRecords(ctx, s.Store, x.kind, sl, x.keyKind, keys, func(_ *view, r *stored[T]) {
+		if x.over(r.is) {
+			over = append(over, r)
 		}
 	})
 	if err != nil {
 		return err
 	}
-	for _, t := range over {
-		w.require(s.key(kindRequest, sl, t.is.Key), t.value)
+	w := newWrite(sl, nil)
+	for _, r := range over {
+		w.require(s.key(x.keyKind, sl, x.key(r.is)), r.value)
 	}
-	for _, t := range over {
-		s.removeRequest(w, t)
+	for _, r := range over {
+		x.remove(w, r)
 	}
-	return s.removeOver(ctx, w, s.key(kindRequestsByEnd, sl, ""), len(keys), len(over))
+	return s.removeOver(ctx, w, set, len(keys), len(over))
 }
 
 // removeOver writes the removal of some of the records that were seen in a sorted set.
