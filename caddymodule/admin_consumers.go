@@ -109,7 +109,7 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 	if err := c.decode(&patch); err != nil {
 		return 0, nil, err
 	}
-	changed, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
+	changed, err := c.app.updateConsumer(c.Context(), c.store, key, touchesKey(patch), func(consumer *tokenstore.Consumer) error {
 		before := storedSettings(consumer)
 		settings, err := patched(before, patch)
 		if err != nil {
@@ -138,12 +138,24 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 	return http.StatusOK, c.viewConsumer(changed), nil
 }
 
+// touchesKey reports whether a patch may change the consumer's public key.
+func touchesKey(patch json.RawMessage) bool {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(patch, &fields) // changeConsumer reports what is wrong with it
+	for name := range fields {
+		if foldedName(name) == "rsa_public_key" {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *adminCall) deleteConsumer() (int, any, error) {
 	key := c.PathValue("key")
 	if c.app.declared[key] != nil {
 		return 0, nil, declaredFailure(key)
 	}
-	if err := c.store.DeleteConsumer(c.Context(), key); err != nil {
+	if err := c.app.deleteConsumer(c.Context(), c.store, key); err != nil {
 		return 0, nil, c.consumerFailure(err)
 	}
 	c.done("consumer removed with its tokens", zap.String("consumer", key))
@@ -176,7 +188,7 @@ func (c *adminCall) rotateSecret() (int, any, error) {
 		return 0, nil, refuse(err)
 	}
 	now := c.app.now()
-	rotated, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
+	rotated, err := c.app.updateConsumer(c.Context(), c.store, key, true, func(consumer *tokenstore.Consumer) error {
 		if consumer.RSAPublicKey != "" {
 			return failure(http.StatusConflict, "consumer %q: has an RSA key and no secret; give it another key with rsa_public_key", key)
 		}

@@ -98,7 +98,7 @@ func (c *adminCall) issueToken() (int, any, error) {
 
 func (c *adminCall) revokeToken() (int, any, error) {
 	key := c.PathValue("key")
-	if err := c.store.RevokeToken(c.Context(), key); err != nil {
+	if err := c.app.revokeToken(c.Context(), c.store, key); err != nil {
 		return 0, nil, c.tokenFailure(err)
 	}
 	c.done("access token revoked", zap.String("token", key))
@@ -141,7 +141,7 @@ func (c *adminCall) revoke() (int, any, error) {
 		}
 		return http.StatusOK, adminapi.Revoked{Matching: &n}, nil
 	}
-	n, err := c.store.Revoke(c.Context(), filter)
+	n, err := c.app.revokeGrants(c.Context(), c.store, filter)
 	if err != nil {
 		return 0, nil, storeFailure("", err)
 	}

@@ -201,9 +201,9 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 	}
 	count, err := 1, error(nil)
 	if form.Has("consumer") {
-		count, err = store.Revoke(ctx, tokenstore.Filter{User: user, Consumer: consumer})
+		count, err = h.app.revokeGrants(ctx, store, tokenstore.Filter{User: user, Consumer: consumer})
 	} else {
-		err = revokeToken(ctx, user, store, form.Get("token"))
+		err = h.revokeToken(ctx, user, store, form.Get("token"))
 	}
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound):
@@ -216,7 +216,7 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 }
 
 // revokeToken removes an access token if it belongs to the user.
-func revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) error {
+func (h *Handler) revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) error {
 	token, err := store.AccessToken(ctx, key)
 	if err != nil {
 		return err
@@ -224,5 +224,5 @@ func revokeToken(ctx context.Context, user string, store tokenstore.Store, key s
 	if token.User != user {
 		return tokenstore.ErrNotFound
 	}
-	return store.RevokeToken(ctx, key)
+	return h.app.revokeToken(ctx, store, key)
 }

@@ -12,7 +12,11 @@ const (
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
 	HealthPath        = "/oauth1/health"
+	BackupPath        = "/oauth1/backup"
 )
+
+// BackupType is the media type of a backup.
+const BackupType = "application/vnd.caddy-oauth1.backup"
 
 // The actions on a consumer and on a request token, for ResourcePath.
 const (
