@@ -132,7 +132,6 @@ const (
 
 	tokenSecretLeftOut    = "token-secret-left-out"
 	consumerSecretLeftOut = "consumer-secret-left-out"
-	tokenSecretAdded      = "token-secret-added"
 	tokenSecretNull       = "token-secret-null"
 	ampersandLeftOut      = "key-without-ampersand"
 	secretsNotEncoded     = "secrets-not-encoded"
@@ -143,7 +142,7 @@ const (
 	secretBlank           = "secret-with-blank"
 	secretDecoded         = "secret-decoded"
 	keyAsSecret           = "key-as-secret"
-	secretAsKeyPair       = "secret-used-twice"
+	secretTwice           = "secret-used-twice"
 
 	otherMethod       = "other-signature-method"
 	methodNotAccepted = "signature-method-not-accepted"
@@ -302,8 +301,6 @@ var texts = []mistakeTexts{
 		"The key is the consumer's secret, &, and the token's secret."},
 	{consumerSecretLeftOut, "The client signed without the consumer's secret.",
 		"The key is the consumer's secret, &, and the token's secret."},
-	{tokenSecretAdded, "The client signed with a token's secret, and sent no token.",
-		"Send oauth_token, or end the key with the &."},
 	{tokenSecretNull, "The client signed with the word {signed} in place of the token's secret.",
 		"Without a token the key ends with the &. With one it ends with the token's secret."},
 	{ampersandLeftOut, "The client left out the & of the key.",
@@ -324,7 +321,7 @@ var texts = []mistakeTexts{
 		"A secret is text: use it as it is, even if it looks like base64, hexadecimal digits or percent-encoding."},
 	{keyAsSecret, "The client signed with a key in place of a secret.",
 		"oauth_consumer_key and oauth_token are names, and are sent. Sign with the secrets that belong to them."},
-	{secretAsKeyPair, "The client signed with the same secret twice.",
+	{secretTwice, "The client signed with the same secret twice.",
 		"The key is the consumer's secret, &, and the token's secret."},
 
 	// The method and the form of the signature.
