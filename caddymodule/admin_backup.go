@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 )
 
@@ -48,18 +49,23 @@ func (c *adminCall) sendBackup() (int, any, error) {
 	ctx, cancel := context.WithCancel(c.Context())
 	defer cancel()
 	out := &patientWriter{w: c.writer, name: backup.FileName(h.Time)}
-	if _, err := writeBackup(ctx, c.store, out, h, recipients); err != nil {
-		if out.begun {
-			c.events.logger.Warn("a backup was cut off", zap.String("remote", c.RemoteAddr), zap.Error(err))
-			panic(http.ErrAbortHandler)
-		}
-		if errors.Is(err, errNoBackup) {
-			return 0, nil, failure(http.StatusNotImplemented, "%w", err)
-		}
-		return 0, nil, storeFailure("", err)
+	var failed error
+	err = c.events.change(c.event(audit.BackupMade), func() error {
+		_, failed = writeBackup(ctx, c.store, out, h, recipients)
+		return failed
+	})
+	switch {
+	case err == nil:
+		return answered, nil, nil
+	case out.begun:
+		c.events.logger.Warn("a backup was cut off", zap.String("remote", c.RemoteAddr), zap.Error(err))
+		panic(http.ErrAbortHandler)
+	case errors.Is(failed, errNoBackup):
+		return 0, nil, failure(http.StatusNotImplemented, "%w", failed)
+	case failed != nil:
+		return 0, nil, storeFailure("", failed)
 	}
-	c.done("backup sent", zap.Bool("encrypted", len(recipients) > 0))
-	return answered, nil, nil
+	return 0, nil, unrecordedFailure(err)
 }
 
 // A patientWriter gives the caller some time for each part.

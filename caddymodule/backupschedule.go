@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 )
@@ -130,7 +131,7 @@ func (b *backups) run(ctx context.Context) {
 		if a := b.user(); a != nil && !a.Backup.JournalOnly {
 			wait = b.due(a)
 			if wait <= 0 {
-				wait = b.make(ctx, a)
+				wait = b.makeOne(ctx, a)
 			}
 		}
 		timer := time.NewTimer(wait)
@@ -163,8 +164,8 @@ func (b *backups) due(a *App) time.Duration {
 	return min(last.Add(every).Sub(a.now()), every) // the clock may have been set back
 }
 
-// make makes a backup, and returns in how long to look again.
-func (b *backups) make(ctx context.Context, a *App) time.Duration {
+// makeOne makes a backup, and returns in how long to look again.
+func (b *backups) makeOne(ctx context.Context, a *App) time.Duration {
 	begun := a.now()
 	path, err := b.write(ctx, a)
 	if ctx.Err() != nil {
@@ -203,16 +204,19 @@ func (b *backups) write(ctx context.Context, a *App) (path string, err error) {
 	}
 	path = filepath.Join(b.path, backup.FileName(h.Time))
 	var identity age.Identity
-	return path, backup.WriteFile(path, false, func(w io.Writer) (err error) {
-		identity, err = writeBackup(ctx, store, w, h, a.Backup.recipients)
-		return err
-	}, func(unfinished string) error {
-		var identities []age.Identity
-		if identity != nil {
-			identities = append(identities, identity)
-		}
-		_, _, err := verifyFile(unfinished, identities...)
-		return err
+	made := &audit.Event{Name: audit.BackupMade, ActorSource: audit.ActorServer}
+	return path, newEvents(a, a.logger).change(made, func() error {
+		return backup.WriteFile(path, false, func(w io.Writer) (err error) {
+			identity, err = writeBackup(ctx, store, w, h, a.Backup.recipients)
+			return err
+		}, func(unfinished string) error {
+			var identities []age.Identity
+			if identity != nil {
+				identities = append(identities, identity)
+			}
+			_, _, err := verifyFile(unfinished, identities...)
+			return err
+		})
 	})
 }
 

@@ -10,7 +10,7 @@ var (
 	// ErrNotEmpty: a store holds something already, so nothing can be imported into it.
 	ErrNotEmpty = errors.New("the store is not empty")
 	// ErrIncomplete: an import into the store did not end. It can be begun again.
-	ErrIncomplete = errors.New("the store holds a part of a copy that did not end: copy again")
+	ErrIncomplete = errors.New("the store holds a part of a copy or a restore that did not end: give that command again")
 	// ErrCopied: a store was copied back or moved, so that revoked tokens may be valid in it.
 	ErrCopied = errors.New("the store was copied back, moved or replaced")
 )

@@ -18,6 +18,10 @@ const (
 // BackupType is the media type of a backup.
 const BackupType = "application/vnd.caddy-oauth1.backup"
 
+// ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
+// name.
+const ActorHeader = "X-Oauth1-Actor"
+
 // The actions on a consumer and on a request token, for ResourcePath.
 const (
 	ActionRotate = "rotate"

@@ -81,6 +81,19 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 			if !reflect.DeepEqual(got, small) {
 				t.Errorf("got %+v", got)
 			}
+			if name == "encrypted" {
+				var b bytes.Buffer
+				w, err := NewWriter(&b, header(), id.Recipient())
+				if err == nil {
+					err = errors.Join(w.Add(small[0]), w.Close())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := Verify(&b, w.Identity()); err != nil {
+					t.Errorf("who wrote it can't verify it: %v", err)
+				}
+			}
 			if r.Counts() != (Counts{1, 1, 1}) {
 				t.Errorf("counts %+v", r.Counts())
 			}
