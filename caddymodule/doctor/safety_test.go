@@ -23,7 +23,7 @@ func largeForm(n int) string {
 	return strings.TrimSuffix(b.String(), "&")
 }
 
-var random = flag.Int("random", 1000, "how many random signatures TestNothingIsNamedFalsely makes")
+var random = flag.Int("random", 200, "how many random signatures TestNothingIsNamedFalsely makes")
 
 // TestNothingIsNamedFalsely: wrong secrets, requests that were changed on their way, and other
 // people's keys are no mistake that has a name.
