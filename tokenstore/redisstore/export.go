@@ -269,7 +269,7 @@ func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.K
 			return err
 		}
 		for i, value := range v.values {
-			r, err := decode(kind, value)
+			r, err := decode(kind, keys[i], value)
 			if err != nil {
 				return fmt.Errorf("%q: %w", keys[i], err)
 			}

@@ -49,17 +49,21 @@ type indexPages struct {
 	all  []string // of an index that is read at once
 }
 
-// read returns the next keys, and the same again until more is called. Where nothing changes
+// read returns the next keys, and the same again until more is called. An index of access tokens
+// goes on after the last key, also where tokens come and go. Of the others: where nothing changes
 // meanwhile, places in the index stay the same. Else it goes on after the last key. The index of
 // request tokens is in another order, and is read at once: their number is limited.
 func (p *indexPages) read(ctx context.Context) ([]string, error) {
+	key := p.s.key(p.index, p.slice, "")
+	if indexed(p.index) {
+		return p.s.rangeOf(ctx, lookAt{p.slice, key}, p.last, exportedAtOnce)
+	}
 	c, err := p.s.link.client()
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.s.timeout())
 	defer cancel()
-	key := p.s.key(p.index, p.slice, "")
 	switch {
 	case !p.live:
 		keys, err := c.Do(ctx, c.B().Zrange().Key(key).
