@@ -81,6 +81,9 @@ type App struct {
 	// DESKTOP_INTEGRATION).
 	Permissions []policy.PermissionLevel `json:"permissions,omitempty"`
 
+	// Metrics beside the usual ones. Default: none.
+	Metrics *MetricsOptions `json:"metrics,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
@@ -100,6 +103,7 @@ type App struct {
 	hmacKeys *hmacKeys
 	usage    usage
 	failures storeFailures
+	health   storeHealth
 }
 
 const (
@@ -124,8 +128,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.now == nil {
 		a.now = time.Now
 	}
-	var err error
-	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := a.provisionMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	a.hmacKeys = newHMACKeys()
@@ -144,6 +147,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
+	var err error
 	if a.levels, err = policy.NewLevels(a.Permissions); err != nil {
 		return err
 	}
@@ -220,8 +224,8 @@ func (a *App) Start() error {
 		return err
 	}
 	store.SetLimits(a.limits())
-	a.store = store
-	a.usage.start(store, a.logger)
+	a.store = metered(store)
+	a.usage.start(a.store, a.logger)
 	appsStarted.add(a)
 	return nil
 }

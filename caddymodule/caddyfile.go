@@ -54,6 +54,10 @@ func init() {
 //	        description <text>
 //	        implies     <level...>
 //	    }
+//	    metrics {
+//	        consumers <pattern...>
+//	        limit     <number>
+//	    }
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
@@ -94,6 +98,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneOf(d, &a.Registration, registrationClosed, registrationOpen)
 		case "max_request_tokens":
 			err = a.unmarshalMaxRequestTokens(d)
+		case "metrics":
+			err = a.unmarshalMetrics(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":

@@ -3,17 +3,27 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
 // metrics counts the decisions. The counters belong to the process and not to one configuration, so
 // a reload does not reset them. Their labels come from fixed lists; no value of a client becomes a
-// label.
+// label. (consumermetrics.go has the exception that an operator may ask for.)
 type metrics struct {
 	requests *prometheus.CounterVec
-	// The two counters of accepted API requests, looked up once.
+	// The counters of accepted API requests, looked up once.
 	apiAccepted, apiAnonymous prometheus.Counter
+	verified                  map[string]prometheus.Counter // by signature method
+	consumers                 *consumerMetrics              // nil: no metric has the label consumer
 }
 
 const (
@@ -21,25 +31,92 @@ const (
 	resultAnonymous = "anonymous"
 )
 
-var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: "caddy",
-	Subsystem: "oauth1",
-	Name:      "requests_total",
-	Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream) and by result: accepted, anonymous, or the reason of the refusal.",
-}, []string{"endpoint", "result"})
+var (
+	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "requests_total",
+		Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream) and by result: accepted, anonymous, or the reason of the refusal.",
+	}, []string{"endpoint", "result"})
 
-// newMetrics registers the counters with the registry of a configuration.
+	verificationsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "verifications_total",
+		Help:      "Counter of signed requests to the API and to the consumers' endpoints, by signature method (other: unknown or absent) and by result: accepted, or the reason of the refusal. Policies come later.",
+	}, []string{"method", "result"})
+
+	verificationSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "verification_duration_seconds",
+		Help:      "How long it takes to verify an API request once it has arrived. Of accepted requests, at most 1000 a second are measured.",
+		Buckets:   []float64{.000005, .00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+	})
+
+	timestampOffset = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "timestamp_offset_seconds",
+		Help:      "How far ahead of the server's clock the timestamps of accepted API requests are. At most 1000 requests a second are measured.",
+		Buckets:   []float64{-300, -120, -60, -30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 30, 60, 120, 300},
+	})
+
+	buildInfo = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace:   "caddy",
+		Subsystem:   "oauth1",
+		Name:        "build_info",
+		Help:        "Always 1. The labels tell which program runs.",
+		ConstLabels: buildLabels(),
+	}, func() float64 { return 1 })
+)
+
+// collectors are all metrics of this process.
+var collectors = []prometheus.Collector{
+	requestsTotal, verificationsTotal, verificationSeconds, timestampOffset, buildInfo,
+	storeSeconds, storeErrors, &storesWatched, consumerRequestsTotal,
+}
+
+// newMetrics registers the metrics with the registry of a configuration.
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
-	if err := registry.Register(requestsTotal); err != nil {
-		if already := (prometheus.AlreadyRegisteredError{}); !errors.As(err, &already) {
-			return nil, fmt.Errorf("registering metrics: %w", err)
+	for _, c := range collectors {
+		if err := registry.Register(c); err != nil {
+			if already := (prometheus.AlreadyRegisteredError{}); !errors.As(err, &already) {
+				return nil, fmt.Errorf("registering metrics: %w", err)
+			}
 		}
 	}
-	return &metrics{
+	m := &metrics{
 		requests:     requestsTotal,
 		apiAccepted:  requestsTotal.WithLabelValues(endpointAPI, resultAccepted),
 		apiAnonymous: requestsTotal.WithLabelValues(endpointAPI, resultAnonymous),
-	}, nil
+		verified:     make(map[string]prometheus.Counter),
+	}
+	for _, method := range oauth1.SignatureMethods {
+		m.verified[method] = verificationsTotal.WithLabelValues(method, resultAccepted)
+	}
+	return m, nil
+}
+
+// buildLabels returns the version of this module, as the program's build has it.
+func buildLabels() prometheus.Labels {
+	labels := prometheus.Labels{"version": "unknown", "revision": "unknown", "goversion": runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return labels
+	}
+	const path = "github.com/caddy-oauth1/caddy-oauth1"
+	for _, module := range append(slices.Clone(info.Deps), &info.Main) {
+		if module.Path == path && module.Version != "" {
+			labels["version"] = strings.Trim(module.Version, "()")
+		}
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && info.Main.Path == path {
+			labels["revision"] = setting.Value
+		}
+	}
+	return labels
 }
 
 func (m *metrics) passed(anonymous bool) {
@@ -56,4 +133,39 @@ func (m *metrics) answered(endpoint string) {
 
 func (m *metrics) refused(endpoint, reason string) {
 	m.requests.WithLabelValues(endpoint, reason).Inc()
+}
+
+// verifiedRequest counts a signed request that was accepted.
+func (m *metrics) verifiedRequest(method string) {
+	if counter, ok := m.verified[method]; ok {
+		counter.Inc()
+	}
+}
+
+// unverifiedRequest counts a signed request that was refused.
+func (m *metrics) unverifiedRequest(method, reason string) {
+	if _, ok := m.verified[method]; !ok {
+		method = "other"
+	}
+	verificationsTotal.WithLabelValues(method, reason).Inc()
+}
+
+// measured is when a request was measured last, in nanoseconds since 1970.
+var measured atomic.Int64
+
+// measuredApart is the shortest time between two accepted requests that are measured: so a busy
+// server saves the time that it takes to measure.
+const measuredApart = time.Millisecond
+
+// measure measures an accepted request of the API that had arrived then, unless another one was
+// measured shortly before. A timestamp of 0 was not judged.
+func (m *metrics) measure(arrived time.Time, timestamp int64, now func() time.Time) {
+	at, last := arrived.UnixNano(), measured.Load()
+	if apart := at - last; apart >= 0 && apart < int64(measuredApart) || !measured.CompareAndSwap(last, at) {
+		return
+	}
+	verificationSeconds.Observe(now().Sub(arrived).Seconds())
+	if timestamp != 0 {
+		timestampOffset.Observe(float64(timestamp) - float64(at)/1e9)
+	}
 }

@@ -9,6 +9,7 @@
 //	transition.go   the rules of a review and of an exchange, in one place for all stores
 //	store.go        the Store interface, its limits and the sentinel errors
 //	module.go       what a store's Caddy module must do, and may do: how to write another store
+//	measure.go      what a store may tell for monitoring: Measurer, Failer, SyncWatcher
 //	transfer.go     what moves from one store to another: the optional Transferrer
 //	key.go          new keys and secrets, from crypto/rand
 //

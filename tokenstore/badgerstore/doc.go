@@ -19,6 +19,7 @@
 //	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
 //	stats.go          how much is in it
+//	measure.go        figures for monitoring, which need no counting
 //	transfer.go       what is moved to another store, and what was moved here
 //	noncekeeper.go    the state of the nonce log, in the database
 //	module.go         the Caddy module

@@ -23,6 +23,7 @@
 //	accounting.go     the limits of request tokens and of self-registered consumers
 //	export.go         what is moved to another store; import.go: what was moved here
 //	forget.go         a self-registered consumer that is forgotten while it gets an access token
+//	stats.go          how much is stored; measure.go: figures of this process, for monitoring
 //	sweep.go          what every process removes in the background
 //	redislab/         real servers for tests
 //

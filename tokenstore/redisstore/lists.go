@@ -256,26 +256,3 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 		after = next
 	}
 }
-
-// cardinality returns how many keys an index has in all slices.
-func (s *Store) cardinality(ctx context.Context, kind, rest string) (int, error) {
-	c, err := s.link.client()
-	if err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	commands := make([]rueidis.Completed, sliceCount)
-	for sl := range slice(sliceCount) {
-		commands[sl] = c.B().Zcard().Key(s.key(kind, sl, rest)).Build()
-	}
-	total := 0
-	for _, answer := range c.DoMulti(ctx, commands...) {
-		n, err := answer.AsInt64()
-		if err != nil {
-			return 0, s.explain(ctx, err)
-		}
-		total += int(n)
-	}
-	return total, nil
-}
