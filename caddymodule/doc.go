@@ -53,7 +53,13 @@
 //	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
 //	event.go        reports each fact once, to metrics and logs
-//	metrics.go      counts the decisions
+//	metrics.go      counts the decisions, and measures the verifications
+//	consumermetrics.go
+//	                counts the requests of some consumers, if the option metrics asks for it
+//	storemeter.go   measures the calls of the store
+//	storemetrics.go the figures of the store, which are taken in the background
+//	health.go       the handler oauth1_health, for load balancers
+//	tracing.go      adds the decisions to the spans of Caddy's tracing
 //	usage.go        records when tokens were last used
 //
 // The package imports all packages below it: policy (which requests are allowed), refusal (the
