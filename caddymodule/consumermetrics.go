@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/prometheus/client_golang/prometheus"
@@ -179,7 +180,7 @@ func (m *consumerMetrics) refused(key string) {
 
 // earn gives a consumer a metric if there is room.
 func (m *consumerMetrics) earn(c *tokenstore.Consumer) consumerCounters {
-	if c.SelfRegistered || !m.selects(c.Key) {
+	if c.Key == "" || c.SelfRegistered || !m.selects(c.Key) { // some anonymous requests have no consumer
 		return m.other
 	}
 	labelled.mu.Lock()
@@ -207,8 +208,12 @@ func (m *consumerMetrics) selects(key string) bool {
 
 // provisionMetrics registers the metrics with the configuration's registry.
 func (a *App) provisionMetrics(registry *prometheus.Registry) (err error) {
-	if a.metrics, err = newMetrics(registry); err != nil || a.Metrics == nil {
+	if a.metrics, err = newMetrics(registry); err != nil {
 		return err
+	}
+	a.metrics.now = func() time.Time { return a.now() }
+	if a.Metrics == nil {
+		return nil
 	}
 	if a.Metrics.Limit == 0 {
 		a.Metrics.Limit = defaultConsumerLimit

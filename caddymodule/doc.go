@@ -52,7 +52,10 @@
 //	routewalk.go    takes a request through the routes to the handler that judges it
 //	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
-//	event.go        reports each fact once, to metrics and logs
+//	event.go        reports each fact once, to metrics, logs, the audit trail and spans
+//	consumerchanges.go
+//	                the settings of a consumer that a change has changed, for the audit trail
+//	audit/          the events of the audit trail
 //	metrics.go      counts the decisions, and measures the verifications
 //	consumermetrics.go
 //	                counts the requests of some consumers, if the option metrics asks for it

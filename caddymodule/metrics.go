@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
 // metrics counts the decisions. The counters belong to the process and not to one configuration, so
@@ -24,6 +25,7 @@ type metrics struct {
 	apiAccepted, apiAnonymous prometheus.Counter
 	verified                  map[string]prometheus.Counter // by signature method
 	consumers                 *consumerMetrics              // nil: no metric has the label consumer
+	now                       func() time.Time              // the app's clock
 }
 
 const (
@@ -91,6 +93,17 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 		apiAccepted:  requestsTotal.WithLabelValues(endpointAPI, resultAccepted),
 		apiAnonymous: requestsTotal.WithLabelValues(endpointAPI, resultAnonymous),
 		verified:     make(map[string]prometheus.Counter),
+		now:          time.Now,
+	}
+	// A rate needs a value from before the first event.
+	for endpoint, reasons := range map[string][]string{
+		endpointAPI: {refusal.Store.Reason, refusal.NoncesFull.Reason, refusal.TokenNonces.Reason},
+		endpointRequestToken: {refusal.Store.Reason, refusal.EndpointNonces.Reason,
+			refusal.TooManyWaiting.Reason, refusal.TooManyConsumers.Reason},
+	} {
+		for _, reason := range reasons {
+			requestsTotal.WithLabelValues(endpoint, reason)
+		}
 	}
 	for _, method := range oauth1.SignatureMethods {
 		m.verified[method] = verificationsTotal.WithLabelValues(method, resultAccepted)
@@ -135,19 +148,37 @@ func (m *metrics) refused(endpoint, reason string) {
 	m.requests.WithLabelValues(endpoint, reason).Inc()
 }
 
-// verifiedRequest counts a signed request that was accepted.
-func (m *metrics) verifiedRequest(method string) {
-	if counter, ok := m.verified[method]; ok {
+// judged counts a signed request, and measures it if it is forwarded. reason is that of its refusal.
+// Once signature and nonce are good, the verification counts as accepted, whatever refuses the
+// request later. s is nil if the request was not read.
+func (m *metrics) judged(endpoint string, s *signed, reason string) {
+	if s == nil || s.params.Source == oauth1.SourceNone {
+		return
+	}
+	counter, known := m.verified[s.params.SignatureMethod]
+	switch {
+	case s.verified == nil:
+		method := "other"
+		if known {
+			method = s.params.SignatureMethod
+		}
+		verificationsTotal.WithLabelValues(method, reason).Inc()
+	case known:
 		counter.Inc()
 	}
-}
-
-// unverifiedRequest counts a signed request that was refused.
-func (m *metrics) unverifiedRequest(method, reason string) {
-	if _, ok := m.verified[method]; !ok {
-		method = "other"
+	if endpoint != endpointAPI {
+		return
 	}
-	verificationsTotal.WithLabelValues(method, reason).Inc()
+	if reason == "" {
+		m.measure(s.now, s.timestamp)
+	}
+	switch {
+	case m.consumers == nil:
+	case reason == "":
+		m.consumers.accepted(s.verified)
+	default:
+		m.consumers.refused(s.params.ConsumerKey)
+	}
 }
 
 // measured is when a request was measured last, in nanoseconds since 1970.
@@ -159,12 +190,12 @@ const measuredApart = time.Millisecond
 
 // measure measures an accepted request of the API that had arrived then, unless another one was
 // measured shortly before. A timestamp of 0 was not judged.
-func (m *metrics) measure(arrived time.Time, timestamp int64, now func() time.Time) {
+func (m *metrics) measure(arrived time.Time, timestamp int64) {
 	at, last := arrived.UnixNano(), measured.Load()
 	if apart := at - last; apart >= 0 && apart < int64(measuredApart) || !measured.CompareAndSwap(last, at) {
 		return
 	}
-	verificationSeconds.Observe(now().Sub(arrived).Seconds())
+	verificationSeconds.Observe(m.now().Sub(arrived).Seconds())
 	if timestamp != 0 {
 		timestampOffset.Observe(float64(timestamp) - float64(at)/1e9)
 	}

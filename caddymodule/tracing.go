@@ -14,13 +14,22 @@ type decision struct {
 	endpoint string
 	result   string // accepted, anonymous, or the reason of the refusal
 	method   string // of the signature; empty if there is none
-	consumer string // of a refused request: the one that it named
+	consumer string // that the request named; if it was refused, nothing proves it
 	policy   int    // the number of the policy that decided, from 1; 0: none did
+}
+
+// decided returns what became of a request. s is nil if it was not read.
+func decided(endpoint, result string, s *signed) decision {
+	d := decision{endpoint: endpoint, result: result}
+	if s != nil {
+		d.method, d.consumer, d.policy = s.params.SignatureMethod, s.params.ConsumerKey, s.policy
+	}
+	return d
 }
 
 // trace adds the decision to the span that Caddy's tracing handler began for the request. Without
 // one it allocates nothing.
-func (d *decision) trace(r *http.Request) {
+func (d decision) trace(r *http.Request) {
 	span := trace.SpanFromContext(r.Context())
 	if !span.IsRecording() {
 		return
@@ -30,7 +39,7 @@ func (d *decision) trace(r *http.Request) {
 		attribute.String("oauth1.result", d.result),
 	)
 	for _, optional := range []struct{ name, value string }{
-		{"oauth1.signature_method", d.method},
+		{"oauth1.signature_method", traceText(d.method)},
 		{"oauth1.consumer", traceText(d.consumer)},
 		{"oauth1.policy", d.policyText()},
 	} {
@@ -40,7 +49,7 @@ func (d *decision) trace(r *http.Request) {
 	}
 }
 
-func (d *decision) policyText() string {
+func (d decision) policyText() string {
 	if d.policy == 0 {
 		return ""
 	}

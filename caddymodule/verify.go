@@ -24,6 +24,11 @@ type signed struct {
 	// that removed the path leaves no trace of whether the client signed a slash after it.
 	bareRoot string
 	now      time.Time // when the whole request had arrived
+	// For the metrics and the span. verified is the consumer, once signature and nonce are good;
+	// timestamp is 0 if it was not judged; policy is the number of the one that decided, from 1.
+	verified  *tokenstore.Consumer
+	timestamp int64
+	policy    int
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which does not cover the request.
@@ -103,17 +108,19 @@ func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 
 // authenticate judges a request by its signature alone. If the request is signed, the refusal names
 // its keys.
-func (h *Handler) authenticate(r *http.Request) (Identity, *refusal.Problem) {
+//
+// It also returns the request as it was signed, as far as it could be read.
+func (h *Handler) authenticate(r *http.Request) (Identity, *signed, *refusal.Problem) {
+	s := new(signed)
 	if preflight(r) {
 		stripQuery(r) // also with keep_authorization: nobody has verified these parameters
-		return Identity{}, nil
+		return Identity{}, s, nil
 	}
-	s := new(signed)
 	id, problem := h.authenticateSigned(r, s)
 	if problem != nil {
 		problem = problem.Of(s.params.ConsumerKey, s.params.Token)
 	}
-	return id, problem
+	return id, s, problem
 }
 
 // authenticateSigned reads the request into s, and judges it. The order of the checks is: shape,
@@ -152,6 +159,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 	id.source = s.params.Source
 	if id.Anonymous() {
 		id.Tokenless = consumer.Key
+		s.verified = consumer
 		return id, nil
 	}
 	if timestamp != 0 {
@@ -159,6 +167,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 			return Identity{}, problem
 		}
 	}
+	s.verified, s.timestamp = consumer, timestamp
 	if !h.offers(consumer, id.Permission) {
 		return Identity{}, refusal.PermissionWithdrawn.About(id.Permission)
 	}

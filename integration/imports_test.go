@@ -49,6 +49,7 @@ var importRules = map[string]importRule{
 			"golang.org/x/net/http/httpguts",
 		},
 	},
+	"caddymodule/audit":    {},
 	"caddymodule/adminapi": {own: []string{"caddymodule/oauth1", "tokenstore"}, caddy: []string{"."}},
 	"caddymodule/command": {
 		own:    []string{"caddymodule/adminapi", "caddymodule/oauth1", "tokenstore"},
