@@ -61,6 +61,11 @@ var importRules = map[string]importRule{
 		own:   []string{"caddymodule/oauth1", "caddymodule/refusal", "tokenstore"},
 		caddy: []string{"..."},
 	},
+	// NFC and NFD are Unicode's: no package of the standard library has them.
+	"caddymodule/doctor": {
+		own:    []string{"caddymodule/oauth1"},
+		others: []string{"golang.org/x/text/unicode/norm"},
+	},
 	"caddymodule/pages": {
 		others: []string{
 			"golang.org/x/text/feature/plural",
