@@ -93,17 +93,18 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
-	poolKey  string           // set while the pool counts this app
-	store    tokenstore.Store // nil until ready is closed, and also if the start failed
-	ready    chan struct{}
-	settle   sync.Once // closes ready
-	coming   coming
-	secret   [32]byte
-	pemKeys  publicKeys
-	hmacKeys *hmacKeys
-	usage    usage
-	failures storeFailures
-	health   storeHealth
+	poolKey      string           // set while the pool counts this app
+	store        tokenstore.Store // nil until ready is closed, and also if the start failed
+	meteredStore tokenstore.Store
+	ready        chan struct{}
+	settle       sync.Once // closes ready
+	coming       coming
+	secret       [32]byte
+	pemKeys      publicKeys
+	hmacKeys     *hmacKeys
+	usage        usage
+	failures     storeFailures
+	health       storeHealth
 }
 
 const (
@@ -224,8 +225,8 @@ func (a *App) Start() error {
 		return err
 	}
 	store.SetLimits(a.limits())
-	a.store = metered(store)
-	a.usage.start(a.store, a.logger)
+	a.store, a.meteredStore = store, metered(store)
+	a.usage.start(a.meteredStore, a.logger)
 	appsStarted.add(a)
 	return nil
 }
@@ -274,6 +275,22 @@ func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 		return nil, *err
 	}
 	return a.store, nil
+}
+
+// openMetered returns the store with its calls measured, for requests and pages. It has none of the
+// capabilities that another store may have, but CredentialFinder.
+func (a *App) openMetered(ctx context.Context) (tokenstore.Store, error) {
+	store, err := a.open(ctx)
+	switch {
+	case tokenstore.IsFailure(err):
+		openErrors.Inc()
+		return nil, err
+	case err != nil:
+		return nil, err
+	case unmetered(a.meteredStore) != store: // a test has put another one there
+		return metered(store), nil
+	}
+	return a.meteredStore, nil
 }
 
 // consumer finds a declared or stored consumer. The error for an unknown key is

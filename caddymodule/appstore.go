@@ -96,7 +96,7 @@ func (a *App) releaseStore() error {
 	var err error
 	// A failed reload may have changed the options of the open store.
 	if other := appsStarted.on(a.poolKey); other != nil {
-		err = other.module.Configure(unmetered(other.store))
+		err = other.module.Configure(other.store)
 		other.store.SetLimits(other.limits())
 	}
 	_, closing := stores.Delete(a.poolKey)

@@ -50,7 +50,7 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refus
 		return c, problem
 	}
 	var err error
-	if c.store, err = h.app.open(r.Context()); err != nil {
+	if c.store, err = h.app.openMetered(r.Context()); err != nil {
 		return c, refusal.Store.Because(err)
 	}
 	consumer, err := h.app.consumer(r.Context(), c.store, s.params.ConsumerKey)

@@ -16,9 +16,10 @@ import (
 // events receives each fact once, from the code that caused it. It updates the metrics, the logs,
 // the audit trail, and the placeholders of a refusal. It is never given a secret to tell.
 //
-// There are two kinds of facts. What becomes of a request is told by refused, forwarded and
-// answered; the signed request that they get holds what its client signed, so they must not keep
-// it, and must not log its signature. Metrics, logs and spans hear of it. What was changed is an audit.Event, told by change and tell.
+// There are two kinds of facts. What becomes of a request is told by refused, forwarded, answered and
+// shown, of which metrics, logs and spans hear; the signed request that they get holds what its
+// client signed, so they must not keep it, and must not log its signature. What was changed is an
+// audit.Event, told by change and tell.
 type events struct {
 	metrics  *metrics
 	failures *storeFailures

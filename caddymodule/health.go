@@ -162,7 +162,7 @@ func (a *App) live() string {
 	if a.store == nil {
 		return healthOK
 	}
-	if f, ok := unmetered(a.store).(tokenstore.Failer); ok && f.Failed() != nil {
+	if f, ok := a.store.(tokenstore.Failer); ok && f.Failed() != nil {
 		return healthStore
 	}
 	return healthOK
@@ -181,7 +181,7 @@ func (a *App) healthy(ctx context.Context) string {
 	case a.coming.problem.Load() != nil:
 		return healthStarting
 	}
-	return healthWord(a.health.check(ctx, a.store))
+	return healthWord(a.health.check(ctx, a.meteredStore))
 }
 
 // healthWord returns the word for what is wrong with the store.

@@ -41,7 +41,7 @@ func (s *checkedStore) Failed() error { return s.failed }
 func probe(method, which string, store tokenstore.Store, placeholders map[string]any) *httptest.ResponseRecorder {
 	app := &App{ready: make(chan struct{})}
 	if store != nil {
-		app.store = metered(store)
+		app.store, app.meteredStore = store, metered(store)
 		close(app.ready)
 	}
 	w, r := httptest.NewRecorder(), httptest.NewRequest(method, "http://api.test/healthz", nil)

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 
 var storeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 	Namespace: "caddy", Subsystem: "oauth1", Name: "store_operation_duration_seconds",
-	Help:    "How long calls of the store take, by operation. Of the calls that each request makes, one in 16 is measured.",
+	Help:    "How long calls of the store by requests, pages and probes take, by operation. Of the calls that each request makes, one in 16 is measured.",
 	Buckets: []float64{.000005, .00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 }, []string{"op"})
 
@@ -40,24 +39,21 @@ var (
 	opCredentials = newStoreOp("credentials")
 	opUseNonce    = newStoreOp("use_nonce")
 
-	opCreateConsumer      = newStoreOp("create_consumer")
-	opUpdateConsumer      = newStoreOp("update_consumer")
-	opDeleteConsumer      = newStoreOp("delete_consumer")
-	opConsumers           = newStoreOp("consumers")
 	opRoomForRequestToken = newStoreOp("room_for_request_token")
 	opCreateRequestToken  = newStoreOp("create_request_token")
 	opRegisterConsumer    = newStoreOp("register_consumer")
 	opRequestToken        = newStoreOp("request_token")
 	opReview              = newStoreOp("review")
 	opExchange            = newStoreOp("exchange")
-	opCreateAccessToken   = newStoreOp("create_access_token")
-	opLastUsed            = newStoreOp("last_used")
 	opAccessTokens        = newStoreOp("access_tokens")
-	opCountAccessTokens   = newStoreOp("count_access_tokens")
 	opRevokeToken         = newStoreOp("revoke_token")
 	opRevoke              = newStoreOp("revoke")
 	opTouch               = newStoreOp("touch")
 	opCheck               = newStoreOp("check")
+
+	// openErrors counts the calls that were not made, since the store has been out of reach since
+	// the start.
+	openErrors = storeErrors.WithLabelValues("open")
 )
 
 // fail counts an error, unless it is an answer.
@@ -110,8 +106,8 @@ func (o *storeOp) sampled(begin time.Time, err error) {
 	}
 }
 
-// A meteredStore measures the calls of a store. It has the CredentialFinder of its store only: for
-// another capability, ask the store that unmetered returns.
+// A meteredStore measures the calls that requests, pages and probes make. Those of the admin API go
+// to its store, which may have more capabilities than CredentialFinder.
 type meteredStore struct{ tokenstore.Store }
 
 // A meteredFinder is the meteredStore of a CredentialFinder.
@@ -128,8 +124,7 @@ func metered(store tokenstore.Store) tokenstore.Store {
 	return &meteredStore{store}
 }
 
-// unmetered returns the store that is measured. Only that one has the capabilities of its kind, such
-// as tokenstore.Statter.
+// unmetered returns the store that is measured.
 func unmetered(store tokenstore.Store) tokenstore.Store {
 	switch s := store.(type) {
 	case *meteredStore:
@@ -170,41 +165,6 @@ func (s *meteredStore) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 	return err
 }
 
-func (s *meteredStore) CreateConsumer(ctx context.Context, c *tokenstore.Consumer) error {
-	return opCreateConsumer.measured(func() error { return s.Store.CreateConsumer(ctx, c) })
-}
-
-// UpdateConsumer does not count an error of change as one of the store.
-func (s *meteredStore) UpdateConsumer(
-	ctx context.Context, key string, change func(*tokenstore.Consumer) error,
-) (*tokenstore.Consumer, error) {
-	var refused error
-	begin := time.Now()
-	c, err := s.Store.UpdateConsumer(ctx, key, func(c *tokenstore.Consumer) error {
-		refused = change(c)
-		return refused
-	})
-	if refused != nil && errors.Is(err, refused) {
-		opUpdateConsumer.end(begin, nil)
-	} else {
-		opUpdateConsumer.end(begin, err)
-	}
-	return c, err
-}
-
-func (s *meteredStore) DeleteConsumer(ctx context.Context, key string) error {
-	return opDeleteConsumer.measured(func() error { return s.Store.DeleteConsumer(ctx, key) })
-}
-
-func (s *meteredStore) Consumers(
-	ctx context.Context, after string, limit int,
-) (page []*tokenstore.Consumer, next string, err error) {
-	begin := time.Now()
-	page, next, err = s.Store.Consumers(ctx, after, limit)
-	opConsumers.end(begin, err)
-	return page, next, err
-}
-
 func (s *meteredStore) RoomForRequestToken(ctx context.Context, t *tokenstore.RequestToken, register bool) error {
 	return opRoomForRequestToken.measured(func() error { return s.Store.RoomForRequestToken(ctx, t, register) })
 }
@@ -229,14 +189,6 @@ func (s *meteredStore) Exchange(ctx context.Context, key, verifier string) (*tok
 	return measured1(opExchange, func() (*tokenstore.AccessToken, error) { return s.Store.Exchange(ctx, key, verifier) })
 }
 
-func (s *meteredStore) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken) error {
-	return opCreateAccessToken.measured(func() error { return s.Store.CreateAccessToken(ctx, t) })
-}
-
-func (s *meteredStore) LastUsed(ctx context.Context, key string) (time.Time, error) {
-	return measured1(opLastUsed, func() (time.Time, error) { return s.Store.LastUsed(ctx, key) })
-}
-
 func (s *meteredStore) AccessTokens(
 	ctx context.Context, f tokenstore.Filter, after string, limit int,
 ) (page []*tokenstore.AccessToken, next string, err error) {
@@ -244,10 +196,6 @@ func (s *meteredStore) AccessTokens(
 	page, next, err = s.Store.AccessTokens(ctx, f, after, limit)
 	opAccessTokens.end(begin, err)
 	return page, next, err
-}
-
-func (s *meteredStore) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int, error) {
-	return measured1(opCountAccessTokens, func() (int, error) { return s.Store.CountAccessTokens(ctx, f) })
 }
 
 func (s *meteredStore) RevokeToken(ctx context.Context, key string) error {

@@ -28,11 +28,11 @@ func TestTheSpanHasTheDecision(t *testing.T) {
 		want map[string]string
 	}{
 		{"accepted", signed("/x", "demo-secret"), map[string]string{"endpoint": "api", "result": "accepted",
-			"signature_method": "HMAC-SHA1", "consumer": "demo", "policy": "3"}},
+			"signature_method": "HMAC-SHA256", "consumer": "demo", "policy": "3"}},
 		{"refused by a policy", signed("/no", "demo-secret"), map[string]string{"endpoint": "api", "result": "policy_deny",
-			"signature_method": "HMAC-SHA1", "consumer": "demo", "policy": "2"}},
+			"signature_method": "HMAC-SHA256", "consumer": "demo", "policy": "2"}},
 		{"refused before the policies", signed("/x", "wrong"), map[string]string{"endpoint": "api",
-			"result": "signature_invalid", "signature_method": "HMAC-SHA1", "consumer": "demo"}},
+			"result": "signature_invalid", "signature_method": "HMAC-SHA256", "consumer": "demo"}},
 		{"anonymous", httptest.NewRequest("GET", "http://api.test/open", nil),
 			map[string]string{"endpoint": "api", "result": "anonymous", "policy": "1"}},
 		{"a consumer's endpoint", plain("/+request-token", "demo", "demo-secret", "", ""),
@@ -41,7 +41,7 @@ func TestTheSpanHasTheDecision(t *testing.T) {
 		{"a page", httptest.NewRequest("GET", "http://api.test/+authorize-token", nil),
 			map[string]string{"endpoint": "authorize", "result": "login_required"}},
 		{"a key that is no text", plain("/x", "d\xff", "secret", "", ""), map[string]string{"endpoint": "api",
-			"result": "malformed"}},
+			"result": "consumer_unknown", "signature_method": "PLAINTEXT", "consumer": "d\uFFFD"}},
 	} {
 		recorder := tracetest.NewSpanRecorder()
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))

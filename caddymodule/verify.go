@@ -140,7 +140,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 	if problem != nil {
 		return Identity{}, problem
 	}
-	store, err := h.app.open(r.Context())
+	store, err := h.app.openMetered(r.Context())
 	if err != nil {
 		return Identity{}, refusal.Store.Because(err)
 	}
