@@ -296,9 +296,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	var id Identity
-	var s *signed
+	var s signed // stays on the stack: nobody keeps it
 	if problem = h.rules.CheckURL(r); problem == nil {
-		id, s, problem = h.authenticate(r)
+		id, problem = h.authenticate(r, &s)
 	}
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which judge the request that the upstream gets
@@ -307,10 +307,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	if problem != nil {
-		return h.refuseSigned(w, r, endpointAPI, s, problem)
+		return h.refuseSigned(w, r, endpointAPI, &s, problem)
 	}
 	h.identify(r, &id)
-	h.events.forwarded(r, s, &id)
+	h.events.forwarded(r, &s, &id)
 	return next.ServeHTTP(w, r)
 }
 

@@ -106,21 +106,18 @@ func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 	return nil
 }
 
-// authenticate judges a request by its signature alone. If the request is signed, the refusal names
-// its keys.
-//
-// It also returns the request as it was signed, as far as it could be read.
-func (h *Handler) authenticate(r *http.Request) (Identity, *signed, *refusal.Problem) {
-	s := new(signed)
+// authenticate judges a request by its signature alone, which it reads into s. If the request is
+// signed, the refusal names its keys.
+func (h *Handler) authenticate(r *http.Request, s *signed) (Identity, *refusal.Problem) {
 	if preflight(r) {
 		stripQuery(r) // also with keep_authorization: nobody has verified these parameters
-		return Identity{}, s, nil
+		return Identity{}, nil
 	}
 	id, problem := h.authenticateSigned(r, s)
 	if problem != nil {
 		problem = problem.Of(s.params.ConsumerKey, s.params.Token)
 	}
-	return id, s, problem
+	return id, problem
 }
 
 // authenticateSigned reads the request into s, and judges it. The order of the checks is: shape,
