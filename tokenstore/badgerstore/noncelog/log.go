@@ -145,13 +145,13 @@ type Figures struct {
 	Live  int64 // how many nonces are remembered
 	Most  int64 // how many the consumer has that has most of them
 	Limit int64 // how many one consumer may have
-	Floor int64 // the timestamp below which all nonces are forgotten, and refused
+	Floor int64 // the timestamp below which all nonces are forgotten, and refused; 0 at first
 }
 
 // Figures returns them. It looks at each consumer that has nonces.
 func (l *Log) Figures() Figures {
 	all, most := l.set.live()
-	return Figures{Live: all, Most: most, Limit: l.set.limit, Floor: l.floor.Load()}
+	return Figures{Live: all, Most: most, Limit: l.set.limit, Floor: max(l.floor.Load(), 0)}
 }
 
 // Failed returns the error after which the log must be opened again, or nil.
