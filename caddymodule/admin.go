@@ -461,6 +461,16 @@ func (s *startedApps) await(ctx context.Context, until time.Time) *App {
 	return app
 }
 
+// started returns the newest app that has started, or nil.
+func (s *startedApps) started() *App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.apps); n > 0 {
+		return s.apps[n-1]
+	}
+	return nil
+}
+
 // on returns the newest app that uses the store, or nil.
 func (s *startedApps) on(poolKey string) *App {
 	s.mu.Lock()

@@ -61,6 +61,10 @@ func init() {
 //	        description <text>
 //	        implies     <level...>
 //	    }
+//	    metrics {
+//	        consumers <pattern...>
+//	        limit     <number>
+//	    }
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
@@ -103,6 +107,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmarshalMaxRequestTokens(d)
 		case "backup":
 			err = a.unmarshalBackup(d)
+		case "metrics":
+			err = a.unmarshalMetrics(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":
