@@ -7,8 +7,6 @@ import (
 	"maps"
 	"sync"
 
-	"github.com/redis/rueidis"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -245,34 +243,4 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 		}
 		after = next
 	}
-}
-
-// cardinality returns how many keys an index has in all slices.
-func (s *Store) cardinality(ctx context.Context, kind, rest string) (int, error) {
-	if indexed(kind) {
-		indexes := make([]lookAt, sliceCount)
-		for sl := range slice(sliceCount) {
-			indexes[sl] = lookAt{sl, s.key(kind, sl, rest)}
-		}
-		return s.sizes(ctx, indexes)
-	}
-	c, err := s.link.client()
-	if err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	commands := make([]rueidis.Completed, sliceCount)
-	for sl := range slice(sliceCount) {
-		commands[sl] = c.B().Zcard().Key(s.key(kind, sl, rest)).Build()
-	}
-	total := 0
-	for _, answer := range c.DoMulti(ctx, commands...) {
-		n, err := answer.AsInt64()
-		if err != nil {
-			return 0, s.explain(ctx, err)
-		}
-		total += int(n)
-	}
-	return total, nil
 }
