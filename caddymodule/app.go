@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -84,6 +85,9 @@ type App struct {
 	// Metrics beside the usual ones. Default: none.
 	Metrics *MetricsOptions `json:"metrics,omitempty"`
 
+	// Backups of the store by schedule, and the journal of what was revoked since. Default: none.
+	Backup *Backup `json:"backup,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
@@ -105,7 +109,10 @@ type App struct {
 	usage        usage
 	failures     storeFailures
 	health       storeHealth
+	backups      *backups // nil: there is no option backup, or the store can't work yet
 }
+
+const defaultTimestampWindow = 5 * time.Minute
 
 const (
 	registrationClosed = "closed"
@@ -137,7 +144,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.RequestTokenLifetime = caddy.Duration(2 * time.Hour)
 	}
 	if a.TimestampWindow == 0 {
-		a.TimestampWindow = caddy.Duration(5 * time.Minute)
+		a.TimestampWindow = caddy.Duration(defaultTimestampWindow)
 	}
 	if a.MaxRequestTokensOfConsumer == 0 {
 		a.MaxRequestTokensOfConsumer = tokenstore.DefaultLimits.RequestTokensOfConsumer
@@ -154,6 +161,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionConsumers(); err != nil {
 		return err
+	}
+	if a.Backup != nil {
+		if err := a.Backup.provision(); err != nil {
+			return err
+		}
 	}
 	return a.provisionStore(ctx)
 }
@@ -201,6 +213,9 @@ func (a *App) Validate() error {
 	}
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
+	}
+	if a.Backup != nil {
+		return a.Backup.validate()
 	}
 	return nil
 }
@@ -253,7 +268,7 @@ func (a *App) Cleanup() error {
 	}
 	a.coming.end()
 	a.usage.end()
-	return a.releaseStore()
+	return errors.Join(a.endBackups(), a.releaseStore())
 }
 
 // open returns the store. It waits until the app has started: Caddy starts its apps in no fixed

@@ -73,10 +73,26 @@ var (
 	}, func() float64 { return 1 })
 )
 
+// What became of the backups of the option backup.
+var (
+	backupLastSuccess = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "backup_last_success_timestamp_seconds",
+		Help:      "When the last scheduled backup that was made and verified was begun, in seconds since 1970; 0: none yet.",
+	})
+	backupFailures = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "backup_failures_total",
+		Help:      "Counter of scheduled backups that could not be made.",
+	})
+)
+
 // collectors are all metrics of this process.
 var collectors = []prometheus.Collector{
 	requestsTotal, verificationsTotal, verificationSeconds, timestampOffset, buildInfo,
-	storeSeconds, storeErrors, &storesWatched, consumerRequestsTotal,
+	storeSeconds, storeErrors, &storesWatched, consumerRequestsTotal, backupLastSuccess, backupFailures,
 }
 
 // newMetrics registers the metrics with the registry of a configuration.

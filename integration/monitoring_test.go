@@ -155,7 +155,11 @@ func TestMonitoringMetrics(t *testing.T) {
 // the rules exists, and the manual says what to do.
 func TestMonitoringAlerts(t *testing.T) {
 	t.Parallel()
-	promtool(t, "test", "rules", "../deploy/prometheus/caddy-oauth1.tests.yml")
+	files, err := filepath.Glob("../deploy/prometheus/*.tests.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, append([]string{"test", "rules"}, files...)...)
 	read := func(path string) string {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -163,7 +167,10 @@ func TestMonitoringAlerts(t *testing.T) {
 		}
 		return string(text)
 	}
-	rules, tests := read("../deploy/prometheus/caddy-oauth1.rules.yml"), read("../deploy/prometheus/caddy-oauth1.tests.yml")
+	rules, tests := read("../deploy/prometheus/caddy-oauth1.rules.yml"), ""
+	for _, file := range files {
+		tests += read(file)
+	}
 	manual := read("../docs/monitoring.md")
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(rules, -1)
 	if len(alerts) < 10 {

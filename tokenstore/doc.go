@@ -10,7 +10,8 @@
 //	store.go        the Store interface, its limits and the sentinel errors
 //	module.go       what a store's Caddy module must do, and may do: how to write another store
 //	measure.go      what a store may tell for monitoring: Measurer, Failer, SyncWatcher
-//	transfer.go     what moves from one store to another: the optional Transferrer
+//	transfer.go     what moves from one store to another, or into a backup: the optional
+//	                Transferrer, Snapshotter and Adopter
 //	key.go          new keys and secrets, from crypto/rand
 //
 // integration/imports_test.go holds the list of imports that each of these packages may have.
