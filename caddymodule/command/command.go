@@ -49,6 +49,7 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		explainCommand(),
 		policyCommand(policies),
 		commandGroup("store", "Works on the stores of tokens, while no Caddy uses them", storeCommands(stores)...),
+		versionCommand(),
 	)
 	checkUsage(root)
 	reportWriteErrors(root)
