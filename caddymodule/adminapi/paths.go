@@ -14,6 +14,10 @@ const (
 	HealthPath        = "/oauth1/health"
 )
 
+// ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
+// name.
+const ActorHeader = "X-Oauth1-Actor"
+
 // The actions on a consumer and on a request token, for ResourcePath.
 const (
 	ActionRotate = "rotate"
