@@ -51,6 +51,7 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		backupCommand(stores),
 		restoreCommand(stores),
 		commandGroup("store", "Works on the stores of tokens, while no Caddy uses them", storeCommands(stores)...),
+		versionCommand(),
 	)
 	checkUsage(root)
 	reportWriteErrors(root)
