@@ -39,7 +39,8 @@
 //	page.go         the common part of both pages
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_import.go,
+//	                admin_export.go: its routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	command/        the commands: clients of the admin API, and tools to debug signatures and

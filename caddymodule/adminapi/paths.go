@@ -12,6 +12,8 @@ const (
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
 	HealthPath        = "/oauth1/health"
+	ImportPath        = "/oauth1/import"
+	ExportPath        = "/oauth1/export"
 )
 
 // The actions on a consumer and on a request token, for ResourcePath.

@@ -40,9 +40,6 @@ func (c copied) String() string {
 
 func storeCommands(stores Stores) []*cobra.Command { return []*cobra.Command{copyCommand(stores)} }
 
-// reportEvery is how often a copy says how far it is.
-const reportEvery = 5 * time.Second
-
 func copyCommand(stores Stores) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "copy --from <config> --to <config>",
