@@ -20,6 +20,7 @@
 //	upgrade.go      strips upgrades that the site does not allow
 //	refuse.go       answers a refusal; package refusal holds the table of refusals
 //	errorroutes.go  lets handle_errors answer a refusal
+//	unknown.go      leaves requests of unknown consumers whole for another provider
 //	placeholders.go the placeholders of a refusal, for handle_errors and the access log
 //
 // Other files:
@@ -34,6 +35,8 @@
 //	                placeholders
 //	endpoints.go    the option endpoints
 //	endpoint.go     the common part of the consumers' endpoints: requesttoken.go, accesstoken.go
+//	observe.go      judges requests that it passes on in any case; observations.go: what it saw of
+//	                each consumer
 //	authorize.go    the page where a user grants or refuses
 //	usertokens.go   the page that lists a user's grants
 //	page.go         the common part of both pages

@@ -91,3 +91,41 @@ func (e *events) revoked(consumer, user string, tokens int) {
 func (e *events) changed(what, remote string, fields ...zap.Field) {
 	e.logger.Info(what, append(fields, zap.String("remote", remote))...)
 }
+
+// observed: a request was judged, and is passed on in any case. The problem is nil if it would have
+// been accepted.
+func (e *events) observed(r *http.Request, id *Identity, p *refusal.Problem) {
+	field, result := zap.String("oauth_consumer", id.Consumer), resultAccepted
+	switch {
+	case p != nil:
+		field, result = zap.String("oauth_observed", p.Reason), p.Reason
+	case id.Anonymous():
+		field, result = zap.Skip(), resultAnonymous
+	}
+	e.metrics.requests.WithLabelValues(endpointObserved, result).Inc()
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && field.Key != "" {
+		extra.Add(field)
+	}
+	if p == nil {
+		return
+	}
+	level, more := zap.DebugLevel, zap.Skip()
+	if p.Kind == refusal.KindStore {
+		if logged, silent := e.failures.note(p.Cause, time.Now()); logged {
+			level, more = zap.ErrorLevel, zap.Int("refused_before", silent)
+		}
+	}
+	if c := e.logger.Check(level, "request would be refused"); c != nil {
+		c.Write(
+			zap.String("reason", p.Reason),
+			zap.String("consumer", refusal.Printable(p.Consumer)),
+			zap.String("token", refusal.Printable(p.Token)),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+			zap.String("path", r.URL.Path),
+			zap.String("remote", r.RemoteAddr),
+			zap.Error(p.Cause),
+			more,
+		)
+	}
+}

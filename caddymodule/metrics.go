@@ -19,13 +19,14 @@ type metrics struct {
 const (
 	resultAccepted  = "accepted"
 	resultAnonymous = "anonymous"
+	resultEndpoint  = "endpoint" // of endpointObserved
 )
 
 var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Namespace: "caddy",
 	Subsystem: "oauth1",
 	Name:      "requests_total",
-	Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream) and by result: accepted, anonymous, or the reason of the refusal.",
+	Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream; observed: requests that observe passed on) and by result: accepted, anonymous, or the reason of the refusal.",
 }, []string{"endpoint", "result"})
 
 // newMetrics registers the counters with the registry of a configuration.

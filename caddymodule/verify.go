@@ -101,14 +101,13 @@ func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 	return nil
 }
 
-// authenticate judges a request by its signature alone. If the request is signed, the refusal names
-// its keys.
-func (h *Handler) authenticate(r *http.Request) (Identity, *refusal.Problem) {
+// authenticate judges a request by its signature alone. It reads the request into s. If the request
+// is signed, the refusal names its keys.
+func (h *Handler) authenticate(r *http.Request, s *signed) (Identity, *refusal.Problem) {
 	if preflight(r) {
 		stripQuery(r) // also with keep_authorization: nobody has verified these parameters
 		return Identity{}, nil
 	}
-	s := new(signed)
 	id, problem := h.authenticateSigned(r, s)
 	if problem != nil {
 		problem = problem.Of(s.params.ConsumerKey, s.params.Token)
