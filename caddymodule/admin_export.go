@@ -2,10 +2,10 @@ package caddymodule
 
 import (
 	"net/http"
-
-	"go.uber.org/zap"
+	"strconv"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -20,32 +20,57 @@ func (c *adminCall) exportLines() (int, any, error) {
 	if body.Secrets && c.TLS != nil {
 		return 0, nil, failure(http.StatusForbidden, "secrets are exported at the local admin endpoint only")
 	}
-	answer := adminapi.List[any]{Items: []any{}}
+	var page func() (adminapi.List[any], error)
 	switch body.Kind {
 	case adminapi.KindConsumer:
-		page, next, err := c.store.Consumers(c.Context(), body.After, adminapi.MaxExportPage)
-		if err != nil {
-			return 0, nil, storeFailure("", err)
+		page = func() (answer adminapi.List[any], err error) {
+			consumers, next, err := c.store.Consumers(c.Context(), body.After, adminapi.MaxExportPage)
+			answer.Items, answer.Next = make([]any, len(consumers)), next
+			for i, consumer := range consumers {
+				answer.Items[i] = adminapi.NewConsumerLine(consumer, body.Secrets)
+			}
+			return answer, err
 		}
-		for _, consumer := range page {
-			answer.Items = append(answer.Items, adminapi.NewConsumerLine(consumer, body.Secrets))
-		}
-		answer.Next = next
 	case adminapi.KindAccessToken:
-		page, next, err := c.store.AccessTokens(c.Context(), tokenstore.Filter{}, body.After, adminapi.MaxExportPage)
-		if err != nil {
-			return 0, nil, storeFailure("", err)
+		page = func() (answer adminapi.List[any], err error) {
+			tokens, next, err := c.store.AccessTokens(c.Context(), tokenstore.Filter{}, body.After, adminapi.MaxExportPage)
+			answer.Items, answer.Next = make([]any, len(tokens)), next
+			for i, token := range tokens {
+				answer.Items[i] = adminapi.NewTokenLine(token, body.Secrets)
+			}
+			return answer, err
 		}
-		for _, token := range page {
-			answer.Items = append(answer.Items, adminapi.NewTokenLine(token, body.Secrets))
-		}
-		answer.Next = next
 	default:
 		return 0, nil, failure(http.StatusBadRequest, "kind %q: must be %s or %s",
 			body.Kind, adminapi.KindConsumer, adminapi.KindAccessToken)
 	}
-	if body.After == "" {
-		c.done("export begun", zap.String("kind", body.Kind), zap.Bool("secrets", body.Secrets))
+	answer, err := c.exportPage(&body, page)
+	if err != nil {
+		return 0, nil, err
 	}
 	return http.StatusOK, answer, nil
+}
+
+// exportPage reads a page. Each page with secrets is told, and the first one without: a caller may
+// begin in the middle.
+func (c *adminCall) exportPage(
+	body *adminapi.Export, page func() (adminapi.List[any], error),
+) (answer adminapi.List[any], err error) {
+	if !body.Secrets && body.After != "" {
+		if answer, err = page(); err != nil {
+			err = storeFailure("", err)
+		}
+		return answer, err
+	}
+	event := c.event(audit.StoreExported)
+	event.Changes = []audit.Change{
+		{Field: "kind", To: body.Kind},
+		{Field: "secrets", To: strconv.FormatBool(body.Secrets)},
+	}
+	err = c.change(event, "", func() (err error) {
+		answer, err = page()
+		event.Count = len(answer.Items)
+		return err
+	})
+	return answer, err
 }

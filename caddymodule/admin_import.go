@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,9 +13,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -38,7 +37,6 @@ func (c *adminCall) importLines() (int, any, error) {
 	if err := i.run(c.Context()); err != nil {
 		return 0, nil, storeFailure("", err)
 	}
-	i.report()
 	return http.StatusOK, adminapi.Imported{Results: i.results}, nil
 }
 
@@ -219,11 +217,7 @@ func (i *importer) consumer(ctx context.Context, text json.RawMessage) (adminapi
 		if i.options.DryRun {
 			return outcome(adminapi.OutcomeAdded), nil
 		}
-		added := c.Clone()
-		if added.Created.IsZero() {
-			added.Created = i.now
-		}
-		err = i.call.store.CreateConsumer(ctx, added)
+		err = i.addConsumer(ctx, c)
 		switch {
 		case errors.Is(err, tokenstore.ErrTooManyConsumers):
 			return refusedLine(err), nil
@@ -244,15 +238,48 @@ func (i *importer) consumer(ctx context.Context, text json.RawMessage) (adminapi
 	case i.options.DryRun:
 		return outcome(adminapi.OutcomeUpdated), nil
 	}
-	_, err = i.call.store.UpdateConsumer(ctx, c.Key, func(stored *tokenstore.Consumer) error {
-		created := stored.Created
-		*stored = *c.Clone()
-		if stored.Created.IsZero() {
-			stored.Created = created
-		}
-		return nil
+	return outcome(adminapi.OutcomeUpdated), i.replaceConsumer(ctx, c)
+}
+
+func (i *importer) addConsumer(ctx context.Context, c *tokenstore.Consumer) error {
+	if c.Created.IsZero() {
+		c = c.Clone()
+		c.Created = i.now
+	}
+	event := i.call.event(audit.ConsumerAdded)
+	event.Consumer, event.Expires = c.Key, c.Expires
+	event.Changes = consumerChanges(new(tokenstore.Consumer), c)
+	return i.change(event, func() error { return i.call.store.CreateConsumer(ctx, c) })
+}
+
+func (i *importer) replaceConsumer(ctx context.Context, c *tokenstore.Consumer) error {
+	event := i.call.event(audit.ConsumerChanged)
+	event.Consumer, event.Expires = c.Key, c.Expires
+	return i.change(event, func() error {
+		_, err := i.call.store.UpdateConsumer(ctx, c.Key, func(stored *tokenstore.Consumer) error {
+			before := stored.Clone()
+			*stored = *c.Clone()
+			if stored.Created.IsZero() {
+				stored.Created = before.Created
+			}
+			event.Changes = consumerChanges(before, stored)
+			return nil
+		})
+		return err
 	})
-	return outcome(adminapi.OutcomeUpdated), err
+}
+
+// change makes a change and tells it. An error of the store stays as it is.
+func (i *importer) change(event *audit.Event, do func() error) error {
+	var failed error
+	err := i.call.events.change(event, func() error {
+		failed = do()
+		return failed
+	})
+	if failed == nil && err != nil {
+		return unrecordedFailure(err)
+	}
+	return failed
 }
 
 // changedConsumer returns the names of the fields that differ. It is no difference if the line has
@@ -361,24 +388,24 @@ func (i *importer) consumerOf(ctx context.Context, t *tokenstore.AccessToken) (*
 
 // putToken adds a token, or finds out why it can't.
 func (i *importer) putToken(ctx context.Context, t *tokenstore.AccessToken) (adminapi.ImportResult, error) {
-	added := *t
-	if added.Created.IsZero() {
-		added.Created = i.now
-	}
-	var err error
-	if !i.options.DryRun {
-		switch err = i.call.store.CreateAccessToken(ctx, &added); {
-		case err == nil:
-			return outcome(adminapi.OutcomeAdded), nil
-		case !errors.Is(err, tokenstore.ErrExists):
-			return adminapi.ImportResult{}, err
-		}
-	}
 	stored, err := i.call.store.AccessToken(ctx, t.Key)
-	switch {
-	case errors.Is(err, tokenstore.ErrNotFound) && i.options.DryRun:
-		return outcome(adminapi.OutcomeAdded), nil
-	case err != nil:
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		if i.options.DryRun {
+			return outcome(adminapi.OutcomeAdded), nil
+		}
+		added := *t
+		if added.Created.IsZero() {
+			added.Created = i.now
+		}
+		event := i.call.event(audit.AccessTokenImported)
+		tellToken(event, &added)
+		err = i.change(event, func() error { return i.call.store.CreateAccessToken(ctx, &added) })
+		if !errors.Is(err, tokenstore.ErrExists) {
+			return outcome(adminapi.OutcomeAdded), err
+		}
+		stored, err = i.call.store.AccessToken(ctx, t.Key) // another call has just added it
+	}
+	if err != nil {
 		return adminapi.ImportResult{}, err
 	}
 	differs := changedToken(stored, t)
@@ -390,13 +417,41 @@ func (i *importer) putToken(ctx context.Context, t *tokenstore.AccessToken) (adm
 	case i.options.DryRun:
 		return outcome(adminapi.OutcomeUpdated), nil
 	}
-	if t.Created.IsZero() {
+	return outcome(adminapi.OutcomeUpdated), i.replaceToken(ctx, stored, t)
+}
+
+// replaceToken revokes a token, and adds it again with other values. If it stops in between, the
+// next import of the line adds the token.
+func (i *importer) replaceToken(ctx context.Context, stored, t *tokenstore.AccessToken) error {
+	added := *t
+	if added.Created.IsZero() {
 		added.Created = stored.Created
 	}
-	if err := i.call.store.RevokeToken(ctx, t.Key); err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
-		return adminapi.ImportResult{}, err
+	event := i.call.event(audit.AccessTokenImported)
+	tellToken(event, &added)
+	event.Changes = tokenChanges(stored, &added)
+	return i.change(event, func() error {
+		if err := i.call.store.RevokeToken(ctx, t.Key); err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+			return err
+		}
+		return i.call.store.CreateAccessToken(ctx, &added)
+	})
+}
+
+// tokenChanges returns what differs, without secrets.
+func tokenChanges(before, after *tokenstore.AccessToken) []audit.Change {
+	changes := settingChanges("", tokenTexts(before), tokenTexts(after))
+	if before.Secret != after.Secret {
+		changes = append(changes, audit.Change{Field: "secret", From: hidden(before.Secret), To: hidden(after.Secret)})
 	}
-	return outcome(adminapi.OutcomeUpdated), i.call.store.CreateAccessToken(ctx, &added)
+	return changes
+}
+
+func tokenTexts(t *tokenstore.AccessToken) map[string]string {
+	return map[string]string{
+		"consumer": t.Consumer, "user": t.User, "permission": t.Permission, "context": t.Context,
+		"created": audit.Time(t.Created), "expires": audit.Time(t.Expires),
+	}
 }
 
 // changedToken returns the names of the fields that differ. The last use is none of them: both
@@ -408,27 +463,4 @@ func changedToken(stored, t *tokenstore.AccessToken) []string {
 		b.Created = a.Created
 	}
 	return differentFields(adminapi.NewTokenLine(&a, true), adminapi.NewTokenLine(&b, true))
-}
-
-// report tells the operator what was imported.
-func (i *importer) report() {
-	if i.options.DryRun {
-		return
-	}
-	counts := make(map[string]int)
-	for n, result := range i.results {
-		kind, _, _ := adminapi.IdentifyLine(i.options.Lines[n])
-		switch result.Outcome {
-		case adminapi.OutcomeAdded, adminapi.OutcomeUpdated:
-			counts[kind+"s_"+result.Outcome]++
-		}
-	}
-	if len(counts) == 0 {
-		return
-	}
-	var fields []zap.Field
-	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		fields = append(fields, zap.Int(name, counts[name]))
-	}
-	i.call.done("consumers and access tokens imported", fields...)
 }

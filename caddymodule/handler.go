@@ -192,7 +192,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the oauth1 app: %w", err)
 	}
 	h.app = app.(*App)
-	h.events = &events{h.app.metrics, &h.app.failures, h.logger}
+	h.events = newEvents(h.app, h.logger)
 	h.csrf = http.NewCrossOriginProtection()
 
 	repl := caddy.NewReplacer()
@@ -325,30 +325,30 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.leaveOut(r)
 		return next.ServeHTTP(w, r)
 	}
-	id, problem := h.judge(r, new(signed))
+	id, s, problem := h.judge(r)
 	if problem != nil {
-		return h.refuse(w, r, endpointAPI, problem)
+		return h.refuseSigned(w, r, endpointAPI, s, problem)
 	}
 	h.identify(r, &id)
-	h.events.forwarded(&id)
+	h.events.forwarded(r, s, &id)
 	return next.ServeHTTP(w, r)
 }
 
-// judge decides about an API request, which it reads into s. It cleans the request for the
-// upstream.
-func (h *Handler) judge(r *http.Request, s *signed) (Identity, *refusal.Problem) {
+// judge decides about an API request, and cleans it for the upstream. It also returns the request as
+// it was signed; nil if it was not read.
+func (h *Handler) judge(r *http.Request) (Identity, *signed, *refusal.Problem) {
 	if problem := h.rules.CheckURL(r); problem != nil {
-		return Identity{}, problem
+		return Identity{}, nil, problem
 	}
-	id, problem := h.authenticate(r, s)
+	id, s, problem := h.authenticate(r)
 	if problem != nil {
-		return Identity{}, problem
+		return Identity{}, s, problem
 	}
 	h.strip(r, &id) // before the policies, which judge the request that the upstream gets
 	if problem = h.decide(r, &id); problem != nil {
 		problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
 	}
-	return id, problem
+	return id, s, problem
 }
 
 // decide asks the policies about the request that the upstream gets.

@@ -21,7 +21,6 @@ func (h *Handler) warnOfObserving() {
 func (h *Handler) observe(r *http.Request) {
 	h.stripper.strip(r)
 	seen := copyToJudge(r)
-	s := new(signed)
 	judges, problem := h.receive(seen)
 	switch {
 	case problem != nil:
@@ -32,12 +31,15 @@ func (h *Handler) observe(r *http.Request) {
 		return
 	}
 	var id Identity
+	var s *signed
 	if problem == nil {
-		id, problem = h.judge(seen, s)
+		id, s, problem = h.judge(seen)
 		putBack(r, seen)
 	}
 	h.events.observed(r, &id, problem)
-	h.noteObserved(r.Context(), s, &id, problem)
+	if s != nil {
+		h.noteObserved(r.Context(), s, &id, problem)
+	}
 }
 
 // copyToJudge returns a copy of the request that judge may change.

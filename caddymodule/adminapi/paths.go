@@ -16,6 +16,10 @@ const (
 	ExportPath        = "/oauth1/export"
 )
 
+// ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
+// name.
+const ActorHeader = "X-Oauth1-Actor"
+
 // The actions on a consumer and on a request token, for ResourcePath.
 const (
 	ActionRotate = "rotate"
