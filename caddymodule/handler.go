@@ -233,7 +233,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.UnknownTokens = unknownRefused
 	}
 	if h.Observe {
-		h.warnOfObserving()
+		h.provisionObserving()
 	}
 	if err := h.provisionRules(ctx); err != nil {
 		return err
@@ -325,7 +325,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.leaveOut(r)
 		return next.ServeHTTP(w, r)
 	}
-	id, s, problem := h.judge(r)
+	var id Identity
+	s, problem := h.judge(r, &id)
 	if problem != nil {
 		return h.refuseSigned(w, r, endpointAPI, s, problem)
 	}
@@ -334,21 +335,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return next.ServeHTTP(w, r)
 }
 
-// judge decides about an API request, and cleans it for the upstream. It also returns the request as
-// it was signed; nil if it was not read.
-func (h *Handler) judge(r *http.Request) (Identity, *signed, *refusal.Problem) {
-	if problem := h.rules.CheckURL(r); problem != nil {
-		return Identity{}, nil, problem
+// judge decides about an API request, and cleans it for the upstream. It sets the identity, and
+// returns the request as it was signed; nil if it was not read.
+func (h *Handler) judge(r *http.Request, id *Identity) (s *signed, problem *refusal.Problem) {
+	if problem = h.rules.CheckURL(r); problem != nil {
+		return nil, problem
 	}
-	id, s, problem := h.authenticate(r)
-	if problem != nil {
-		return Identity{}, s, problem
+	if *id, s, problem = h.authenticate(r); problem != nil {
+		return s, problem
 	}
-	h.strip(r, &id) // before the policies, which judge the request that the upstream gets
-	if problem = h.decide(r, &id); problem != nil {
+	h.strip(r, id) // before the policies, which judge the request that the upstream gets
+	if problem = h.decide(r, id); problem != nil {
 		problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
 	}
-	return id, s, problem
+	return s, problem
 }
 
 // decide asks the policies about the request that the upstream gets.

@@ -10,8 +10,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
-// warnOfObserving is for the operator who leaves the option in the configuration.
-func (h *Handler) warnOfObserving() {
+// provisionObserving warns the operator who leaves the option in the configuration.
+func (h *Handler) provisionObserving() {
+	h.app.partial.Store(true) // the identity of another handler on the way stays
 	h.logger.Warn("observe: this site protects nothing; every request reaches the next handler, " +
 		"and only what would be refused is counted")
 }
@@ -19,7 +20,7 @@ func (h *Handler) warnOfObserving() {
 // observe judges a request that is passed on in any case. Nothing of the request changes, except
 // that it loses headers that would claim an identity: the API may believe them already.
 func (h *Handler) observe(r *http.Request) {
-	h.stripper.strip(r)
+	h.stripForged(r)
 	seen := copyToJudge(r)
 	judges, problem := h.receive(seen)
 	switch {
@@ -33,7 +34,7 @@ func (h *Handler) observe(r *http.Request) {
 	var id Identity
 	var s *signed
 	if problem == nil {
-		id, s, problem = h.judge(seen)
+		s, problem = h.judge(seen, &id)
 		putBack(r, seen)
 	}
 	h.events.observed(r, &id, problem)

@@ -141,8 +141,8 @@ type importBatch struct {
 	lines     []json.RawMessage
 	ids       []lineID
 	numbers   []int
-	consumers []string // of the tokens
-	declares  bool     // has consumers
+	consumers map[string]bool // of the tokens, in a dry run
+	declares  bool            // has consumers
 	size      int
 	bytes     int64 // of the file
 }
@@ -233,7 +233,7 @@ func (i *fileImport) add(ctx context.Context, number int, line []byte, length in
 			i.known[key] = line
 		}
 	} else if i.options.DryRun {
-		b.consumers = append(b.consumers, consumerOfLine(line))
+		i.need(consumerOfLine(line))
 	}
 	b.lines, b.ids, b.numbers = append(b.lines, line), append(b.ids, id), append(b.numbers, number)
 	b.size += len(line)
@@ -241,6 +241,19 @@ func (i *fileImport) add(ctx context.Context, number int, line []byte, length in
 		return nil
 	}
 	return i.send(ctx)
+}
+
+// need notes that a token of the batch needs a consumer, whose line a dry run sends along.
+func (i *fileImport) need(consumer string) {
+	b := &i.batch
+	if b.consumers[consumer] {
+		return
+	}
+	if b.consumers == nil {
+		b.consumers = make(map[string]bool)
+	}
+	b.consumers[consumer] = true
+	b.size += len(i.known[consumer])
 }
 
 func consumerOfLine(line []byte) string {
@@ -272,7 +285,7 @@ func (i *fileImport) send(ctx context.Context) error {
 	}
 	body := i.options
 	body.Lines = b.lines
-	for _, consumer := range slices.Compact(slices.Sorted(slices.Values(b.consumers))) {
+	for consumer := range b.consumers {
 		if line, ok := i.known[consumer]; ok {
 			body.Known = append(body.Known, line)
 		}
