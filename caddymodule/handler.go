@@ -326,35 +326,38 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	var id Identity
-	s, problem := h.judge(r, &id)
+	var s signed // stays on the stack: nobody keeps it
+	problem = h.judge(r, &s, &id)
 	if problem != nil {
-		return h.refuseSigned(w, r, endpointAPI, s, problem)
+		return h.refuseSigned(w, r, endpointAPI, &s, problem)
 	}
 	h.identify(r, &id)
-	h.events.forwarded(r, s, &id)
+	h.events.forwarded(r, &s, &id)
 	return next.ServeHTTP(w, r)
 }
 
-// judge decides about an API request, and cleans it for the upstream. It sets the identity, and
-// returns the request as it was signed; nil if it was not read.
-func (h *Handler) judge(r *http.Request, id *Identity) (s *signed, problem *refusal.Problem) {
+// judge decides about an API request, and cleans it for the upstream. It sets the identity, and reads
+// the request as it was signed into s.
+func (h *Handler) judge(r *http.Request, s *signed, id *Identity) (problem *refusal.Problem) {
 	if problem = h.rules.CheckURL(r); problem != nil {
-		return nil, problem
+		return problem
 	}
-	if *id, s, problem = h.authenticate(r); problem != nil {
-		return s, problem
+	if *id, problem = h.authenticate(r, s); problem != nil {
+		return problem
 	}
 	h.strip(r, id) // before the policies, which judge the request that the upstream gets
-	if problem = h.decide(r, id); problem != nil {
+	if s.policy, problem = h.decide(r, id); problem != nil {
 		problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
 	}
-	return s, problem
+	return problem
 }
 
-// decide asks the policies about the request that the upstream gets.
-func (h *Handler) decide(r *http.Request, id *Identity) *refusal.Problem {
+// decide asks the policies about the request that the upstream gets. It also returns the number of
+// the policy that decided.
+func (h *Handler) decide(r *http.Request, id *Identity) (int, *refusal.Problem) {
 	defer asForwarded(r)()
-	return h.rules.Decide(r, &id.Subject).Problem
+	d := h.rules.Decide(r, &id.Subject)
+	return d.Number, d.Problem
 }
 
 // offers reports whether a level may be granted to the consumer and used by it at this site.

@@ -32,15 +32,13 @@ func (h *Handler) observe(r *http.Request) {
 		return
 	}
 	var id Identity
-	var s *signed
+	var s signed
 	if problem == nil {
-		s, problem = h.judge(seen, &id)
+		problem = h.judge(seen, &s, &id)
 		putBack(r, seen)
 	}
 	h.events.observed(r, &id, problem)
-	if s != nil {
-		h.noteObserved(r.Context(), s, &id, problem)
-	}
+	h.noteObserved(r.Context(), &s, &id, problem)
 }
 
 // copyToJudge returns a copy of the request that judge may change.
