@@ -268,6 +268,8 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        token      <header>
 //	    }
 //	    keep_authorization
+//	    unknown_tokens    refuse|pass
+//	    observe
 //	    pages {
 //	        name        <text>
 //	        logo        <file>
@@ -396,6 +398,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 		})
 	case "keep_authorization":
 		return toggle(d, &h.KeepAuthorization)
+	case "unknown_tokens":
+		return oneOf(d, &h.UnknownTokens, unknownRefused, unknownPassed)
+	case "observe":
+		return toggle(d, &h.Observe)
 	case "pages":
 		return h.unmarshalPages(d, declared)
 	default:

@@ -12,6 +12,8 @@ const (
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
 	HealthPath        = "/oauth1/health"
+	ImportPath        = "/oauth1/import"
+	ExportPath        = "/oauth1/export"
 	BackupPath        = "/oauth1/backup"
 )
 
