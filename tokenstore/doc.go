@@ -10,6 +10,7 @@
 //	store.go        the Store interface, its limits and the sentinel errors
 //	module.go       what a store's Caddy module must do, and may do: how to write another store
 //	transfer.go     what moves from one store to another: the optional Transferrer
+//	sealer.go       what encrypts a store: the Sealer, and the optional KeyUser and Rewrapper
 //	key.go          new keys and secrets, from crypto/rand
 //
 // integration/imports_test.go holds the list of imports that each of these packages may have.
