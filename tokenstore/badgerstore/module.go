@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
@@ -65,6 +66,7 @@ type Module struct {
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
 	key    []byte
+	sealer tokenstore.Sealer
 	logger *zap.Logger
 }
 
@@ -163,7 +165,7 @@ func (m *Module) Open() (tokenstore.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %q: %w", m.Path, err)
 	}
-	s, err := Open(Options{Path: path, Sync: m.Sync, EncryptionKey: m.key, Logger: m.logger})
+	s, err := Open(Options{Path: path, Sync: m.Sync, EncryptionKey: m.key, Sealer: m.sealer, Logger: m.logger})
 	if err != nil {
 		return nil, err // not s: a nil *Store is not a nil tokenstore.Store
 	}
@@ -179,9 +181,15 @@ func (m *Module) Configure(store tokenstore.Store) error {
 	if subtle.ConstantTimeCompare(s.encryptionKey, m.key) == 0 {
 		return fmt.Errorf("store badger: %q is open with another encryption_key: a new one needs a restart, and a new path", m.Path)
 	}
+	if err := s.UseKeys(context.Background(), m.sealer); err != nil {
+		return fmt.Errorf("store badger: %q: %w", m.Path, err)
+	}
 	s.SetSync(m.Sync)
 	return nil
 }
+
+// UseKeys says which keys encrypt what the store keeps.
+func (m *Module) UseKeys(sealer tokenstore.Sealer) { m.sealer = sealer }
 
 // Describe says where the store is.
 func (m *Module) Describe() []slog.Attr {
@@ -191,7 +199,7 @@ func (m *Module) Describe() []slog.Attr {
 	}
 	return []slog.Attr{
 		slog.String("path", path),
-		slog.Bool("encrypted", len(m.key) > 0),
+		slog.Bool("encrypted", len(m.key) > 0 || m.sealer != nil),
 		slog.Bool("sync", m.Sync),
 	}
 }
@@ -265,4 +273,5 @@ var (
 	_ caddyfile.Unmarshaler = (*Module)(nil)
 	_ tokenstore.Module     = (*Module)(nil)
 	_ tokenstore.Describer  = (*Module)(nil)
+	_ tokenstore.KeyUser    = (*Module)(nil)
 )

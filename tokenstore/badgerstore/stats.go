@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -47,8 +45,8 @@ func (s *Store) countKeys(ctx context.Context, prefix byte) (n int64, err error)
 		if err := s.enter(ctx); err != nil {
 			return 0, err
 		}
-		err := s.tokens.view(func(txn *badger.Txn) error {
-			return scan(txn, []byte{prefix}, after, false, func(item *badger.Item) (bool, error) {
+		err := s.tokens.view(func(txn *reader) error {
+			return scan(txn, []byte{prefix}, after, false, func(item *entry) (bool, error) {
 				if counted++; counted == countedAtOnce {
 					after = item.KeyCopy(nil)[1:]
 				}

@@ -33,6 +33,8 @@ type Options struct {
 	Sync bool
 	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
 	EncryptionKey []byte
+	// Sealer encrypts the values, and hashes the names in indexes; nil means neither.
+	Sealer tokenstore.Sealer
 	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its
 	// tokens may have as many as are still free: one greedy token gets half of them, and two get a
 	// third each.
@@ -75,6 +77,10 @@ type Store struct {
 	// revocations is taken below them.
 	consumerLocks, requestLocks, accessLocks stripes
 	secretLock                               sync.Mutex
+	// stateLock is held while the state of the nonce log is read or written.
+	stateLock sync.Mutex
+	// cleaning is held while Badger is made to clean up.
+	cleaning sync.Mutex
 
 	// door is held shared by each call that uses Badger, and alone by Close.
 	door    sync.RWMutex
@@ -130,6 +136,9 @@ func Open(o Options) (_ *Store, err error) {
 	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens"), o.tune); err != nil {
 		return nil, err
 	}
+	if err := s.beginSealing(o.Sealer); err != nil {
+		return nil, errors.Join(err, s.tokens.close())
+	}
 	for _, load := range []func() error{s.loadOrigin, s.loadIdle, s.loadRevocations, s.loadRequestCounts} {
 		if err := load(); err != nil {
 			return nil, errors.Join(err, s.tokens.close())
@@ -142,7 +151,7 @@ func Open(o Options) (_ *Store, err error) {
 	if s.nonces, err = noncelog.Open(noncelog.Options{
 		Dir:       filepath.Join(o.Path, "nonces"),
 		Secret:    secret,
-		State:     nonceKeeper{s.tokens},
+		State:     &nonceKeeper{s.tokens, &s.stateLock},
 		MaxNonces: o.MaxNonces,
 		Sync:      o.Sync,
 		Reserve:   reserveToAdd,
@@ -286,7 +295,7 @@ func (s *Store) secret() (secret [32]byte, err error) {
 	defer s.secretLock.Unlock()
 
 	key := []byte{prefixSecret}
-	err = s.tokens.view(func(txn *badger.Txn) error {
+	err = s.tokens.view(func(txn *reader) error {
 		return get(txn, key, func(v []byte) error {
 			if copy(secret[:], v) != len(secret) || len(v) != len(secret) {
 				return record.ErrDamaged
@@ -332,7 +341,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if err := s.tokens.commit(c); err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	return s.tokens.view(func(txn *badger.Txn) error {
+	return s.tokens.view(func(txn *reader) error {
 		return get(txn, key, func(v []byte) error {
 			if !bytes.Equal(v, want) {
 				return errors.New("check: the store did not return the bytes that were written")

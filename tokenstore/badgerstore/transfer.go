@@ -50,7 +50,7 @@ var imported = []byte{
 // loadOrigin reads the origin, and removes what an import left that did not end.
 func (s *Store) loadOrigin() error {
 	var o *origin
-	err := s.tokens.view(func(txn *badger.Txn) error {
+	err := s.tokens.view(func(txn *reader) error {
 		return get(txn, []byte{prefixOrigin}, func(v []byte) (err error) {
 			o, err = originKind.Decode(v)
 			return err
@@ -75,8 +75,8 @@ func (s *Store) loadOrigin() error {
 
 func (s *Store) readUsedNonces() (*usednonce.Set, error) {
 	var all []*tokenstore.UsedNonces
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *badger.Item) (bool, error) {
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *entry) (bool, error) {
 			return true, item.Value(func(v []byte) error {
 				used, err := record.UsedNonces.Decode(v)
 				all = append(all, used)
@@ -93,9 +93,9 @@ func (s *Store) readUsedNonces() (*usednonce.Set, error) {
 func (s *Store) removeImported() error {
 	for {
 		var c change
-		err := s.tokens.view(func(txn *badger.Txn) error {
+		err := s.tokens.view(func(txn *reader) error {
 			for _, prefix := range imported {
-				if err := scan(txn, []byte{prefix}, nil, false, func(item *badger.Item) (bool, error) {
+				if err := scan(txn, []byte{prefix}, nil, false, func(item *entry) (bool, error) {
 					c.remove(item.KeyCopy(nil))
 					return !c.full(), nil
 				}); err != nil || c.full() {
@@ -114,7 +114,7 @@ func (s *Store) removeImported() error {
 }
 
 // full reports whether one more record may be too much for one commit.
-func (c *change) full() bool { return len(c.ops) > maxTxnEntries/2 || c.size > maxTxnSize/2 }
+func (c *change) full() bool { return len(c.ops) > maxTxnEntries/4 || c.size > maxTxnSize/2 }
 
 // incomplete returns the error of a store whose import has not ended.
 func (s *Store) incomplete() error {
@@ -177,9 +177,9 @@ func (s *Store) export(ctx context.Context, yield func(any) bool) error {
 	for _, kind := range []struct {
 		prefix byte
 		name   string
-		read   func(item *badger.Item, key string) (any, error)
+		read   func(item *entry, key string) (any, error)
 	}{
-		{prefixConsumer, "consumer", func(item *badger.Item, _ string) (r any, err error) {
+		{prefixConsumer, "consumer", func(item *entry, _ string) (r any, err error) {
 			err = item.Value(func(v []byte) error {
 				c, err := record.Consumer.Decode(v)
 				if err != nil {
@@ -193,14 +193,14 @@ func (s *Store) export(ctx context.Context, yield func(any) bool) error {
 			})
 			return r, err
 		}},
-		{prefixRequestToken, "request token", func(item *badger.Item, key string) (any, error) {
+		{prefixRequestToken, "request token", func(item *entry, key string) (any, error) {
 			t, version, err := requestTokenIn(snapshot.txn, key)
 			if err != nil || pending.hide(reviewer(t), t.Consumer, version) || requestForgotten(t, now) {
 				return nil, err
 			}
 			return t, nil
 		}},
-		{prefixAccessToken, "access token", func(item *badger.Item, key string) (any, error) {
+		{prefixAccessToken, "access token", func(item *entry, key string) (any, error) {
 			t, err := accessTokenIn(snapshot.txn, key)
 			if errors.Is(err, tokenstore.ErrNotFound) { // its TTL ended a moment ago
 				return nil, nil
@@ -212,7 +212,7 @@ func (s *Store) export(ctx context.Context, yield func(any) bool) error {
 		}},
 	} {
 		stopped := false
-		err := scan(snapshot.txn, []byte{kind.prefix}, nil, false, func(item *badger.Item) (bool, error) {
+		err := scan(snapshot.txn, []byte{kind.prefix}, nil, false, func(item *entry) (bool, error) {
 			key := string(item.Key()[1:])
 			r, err := kind.read(item, key)
 			if err != nil {
@@ -234,8 +234,8 @@ func (s *Store) export(ctx context.Context, yield func(any) bool) error {
 }
 
 // exportUsedElsewhere exports the nonces that this store has imported itself.
-func (s *Store) exportUsedElsewhere(txn *badger.Txn, now int64, yield func(any) bool) error {
-	return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *badger.Item) (more bool, err error) {
+func (s *Store) exportUsedElsewhere(txn *reader, now int64, yield func(any) bool) error {
+	return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *entry) (more bool, err error) {
 		err = item.Value(func(v []byte) error {
 			used, err := record.UsedNonces.Decode(v)
 			more = err == nil && (used.Expires <= now || yield(used))
@@ -286,9 +286,9 @@ func (s *Store) Import(ctx context.Context, records iter.Seq2[any, error]) error
 // checkEmpty returns ErrNotEmpty if there is a consumer or a token. What is revoked counts too,
 // until it is removed.
 func (s *Store) checkEmpty() error {
-	return s.tokens.view(func(txn *badger.Txn) error {
+	return s.tokens.view(func(txn *reader) error {
 		for _, prefix := range imported {
-			if err := scan(txn, []byte{prefix}, nil, false, func(*badger.Item) (bool, error) {
+			if err := scan(txn, []byte{prefix}, nil, false, func(*entry) (bool, error) {
 				return false, tokenstore.ErrNotEmpty
 			}); err != nil {
 				return err

@@ -44,6 +44,22 @@ func (s *Sealing) Primary() string {
 	return s.primary
 }
 
+// IDs returns the ids of all keys, the primary's first.
+func (s *Sealing) IDs() []string {
+	if s == nil {
+		return nil
+	}
+	return s.sealer.IDs()
+}
+
+// Sealer returns what New got.
+func (s *Sealing) Sealer() tokenstore.Sealer {
+	if s == nil {
+		return nil
+	}
+	return s.sealer
+}
+
 // Current reports whether a value is as Seal would return it now.
 func (s *Sealing) Current(value []byte) bool {
 	id, _ := keyring.SealedWith(value)
