@@ -33,8 +33,8 @@ func init() {
 // health of the store. It speaks JSON; every error is a caddy.APIError. A secret is shown once, in
 // the answer to the call that created it.
 //
-// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go. The wire
-// types are in adminapi.
+// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go, those of
+// keys in admin_keys.go. The wire types are in adminapi.
 type adminAPI struct {
 	logger *zap.Logger
 	// Until this time, a call waits for an app.
@@ -94,6 +94,8 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.RequestTokensPath + "/{key}/" + adminapi.ActionReview: {"POST": (*adminCall).reviewRequestToken},
 	adminapi.RevokePath:                                            {"POST": (*adminCall).revoke},
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
+	adminapi.KeysPath:                                              {"GET": (*adminCall).keysStatus},
+	adminapi.RewrapPath:                                            {"POST": (*adminCall).rewrapKeys},
 }
 
 // listRoutes are the routes whose GET takes query parameters; see listQuery.

@@ -25,6 +25,7 @@
 // Other files:
 //
 //	app.go          the app: the lifetimes, the permission levels
+//	keys.go         the option keys, which encrypt the store
 //	coming.go       a store that is out of reach when the app starts
 //	storefailures.go which failures of the store go to the log
 //	appstore.go     the app's store, which it knows only as a tokenstore.Module
@@ -39,7 +40,8 @@
 //	page.go         the common part of both pages
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_keys.go: its
+//	                routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	command/        the commands: clients of the admin API, and tools to debug signatures and

@@ -38,7 +38,9 @@ var importRules = map[string]importRule{
 	// The Caddy module. Only the program imports it. Of the stores it imports the default one: see
 	// TestCaddymoduleKnowsNoStore.
 	"caddymodule": {
-		own:   []string{"caddymodule/", "tokenstore", "tokenstore/badgerstore", "tokenstore/redisstore"},
+		own: []string{
+			"caddymodule/", "tokenstore", "tokenstore/keyring", "tokenstore/badgerstore", "tokenstore/redisstore",
+		},
 		caddy: []string{"..."},
 		others: []string{
 			"github.com/dustin/go-humanize",
@@ -70,13 +72,16 @@ var importRules = map[string]importRule{
 	"caddymodule/oauth1":  {},
 
 	"tokenstore":           {},
+	"tokenstore/keyring":   {},
+	"tokenstore/sealing":   {own: []string{"tokenstore", "tokenstore/keyring", "tokenstore/record"}},
 	"tokenstore/record":    {own: []string{"tokenstore"}},
 	"tokenstore/storetest": {own: []string{"tokenstore"}},
 	"tokenstore/usednonce": {own: []string{"tokenstore"}},
 	// A store imports Caddy only to register its guest module: see TestOnlyModuleFilesKnowCaddy.
 	"tokenstore/badgerstore": {
 		own: []string{
-			"tokenstore", "tokenstore/record", "tokenstore/usednonce", "tokenstore/badgerstore/noncelog",
+			"tokenstore", "tokenstore/keyring", "tokenstore/record", "tokenstore/sealing", "tokenstore/usednonce",
+			"tokenstore/badgerstore/noncelog",
 			"tokenstore/badgerstore/internal/batch", "tokenstore/badgerstore/internal/disk",
 		},
 		caddy: []string{".", "caddyconfig/caddyfile"},
@@ -103,7 +108,9 @@ var importRules = map[string]importRule{
 	"tokenstore/badgerstore/internal/disk":     {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/badgerstore/internal/disktest": {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/redisstore": {
-		own:    []string{"tokenstore", "tokenstore/record", "tokenstore/usednonce"},
+		own: []string{
+			"tokenstore", "tokenstore/keyring", "tokenstore/record", "tokenstore/sealing", "tokenstore/usednonce",
+		},
 		caddy:  []string{".", "caddyconfig/caddyfile"},
 		others: []string{"github.com/redis/rueidis", "go.uber.org/zap"},
 	},
@@ -177,7 +184,7 @@ func TestCaddymoduleKnowsNoStore(t *testing.T) {
 	t.Parallel()
 	stores := []string{}
 	eachImport(t, "../caddymodule", func(file, path, name string) {
-		if below, ok := strings.CutPrefix(path, ownModule+"tokenstore/"); ok {
+		if below, ok := strings.CutPrefix(path, ownModule+"tokenstore/"); ok && below != "keyring" {
 			stores = append(stores, name+" "+below)
 		}
 	})

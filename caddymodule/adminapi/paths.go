@@ -12,6 +12,8 @@ const (
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
 	HealthPath        = "/oauth1/health"
+	KeysPath          = "/oauth1/keys"
+	RewrapPath        = "/oauth1/keys/rewrap"
 )
 
 // The actions on a consumer and on a request token, for ResourcePath.

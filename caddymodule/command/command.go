@@ -48,6 +48,7 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		signCommand(),
 		explainCommand(),
 		policyCommand(policies),
+		commandGroup("keys", "Shows and changes the keys that the store is encrypted with", keysCommands()...),
 		commandGroup("store", "Works on the stores of tokens, while no Caddy uses them", storeCommands(stores)...),
 	)
 	checkUsage(root)
