@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -20,9 +21,9 @@ func (h *Handler) serveAccessToken(w http.ResponseWriter, r *http.Request) error
 		token, problem = h.exchange(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointAccessToken, problem.Of(c.named()))
+		return h.refuseSigned(w, r, endpointAccessToken, c.signed, problem.Of(c.named()))
 	}
-	h.events.exchanged()
+	h.events.answered(r, endpointAccessToken, c.signed)
 	if token.Context != "" {
 		return h.answerToken(w, token.Key, token.Secret, oauth1.Param{Name: "lp.context", Value: token.Context})
 	}
@@ -48,9 +49,34 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 	if problem := h.useEndpointNonce(r, c); problem != nil {
 		return nil, problem
 	}
-	token, err := c.store.Exchange(ctx, request.Key, c.params.Verifier)
-	if err != nil {
-		return nil, storeProblem(err)
+	return h.exchangeNow(r, c, request)
+}
+
+// exchangeNow exchanges the request token, and tells it.
+func (h *Handler) exchangeNow(
+	r *http.Request, c *consumerRequest, request *tokenstore.RequestToken,
+) (token *tokenstore.AccessToken, problem *refusal.Problem) {
+	event := h.eventOfConsumer(r, audit.RequestTokenExchanged, c.consumer)
+	event.RequestToken = request.Key
+	err := h.events.change(event, func() (err error) {
+		token, err = c.store.Exchange(r.Context(), request.Key, c.params.Verifier)
+		switch {
+		case err == nil:
+			event.Token, event.User, event.Expires = token.Key, token.User, token.Expires
+			event.Permission, event.Context = token.Permission, token.Context
+			return nil
+		case errors.Is(err, tokenstore.ErrVerifier):
+			event.Name, event.Outcome = audit.RequestTokenVerifierFailed, audit.Refused
+			event.Reason = refusal.Verifier.Reason
+		}
+		problem = storeProblem(err)
+		return err
+	})
+	if problem == nil && err != nil {
+		problem = refusal.Unrecorded.Because(err)
+	}
+	if problem != nil {
+		return nil, problem
 	}
 	return token, nil
 }

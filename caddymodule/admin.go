@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -138,7 +139,8 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 			return storeFailure("", err)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		status, answer, err := do(&adminCall{Request: r, app: app, store: store, events: &events{app.metrics, &app.failures, a.logger}})
+		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger)}
+		status, answer, err := do(call)
 		if err != nil {
 			return err
 		}
@@ -183,9 +185,26 @@ func (c *adminCall) health() (int, any, error) {
 	return http.StatusOK, view, nil
 }
 
-// done reports a change. It must never be given a secret.
-func (c *adminCall) done(what string, fields ...zap.Field) {
-	c.events.changed(what, c.RemoteAddr, fields...)
+// change makes a change that the call asks for, and tells it. Its errors are failures; about names
+// the object, as for storeFailure.
+func (c *adminCall) change(event *audit.Event, about string, do func() error) error {
+	var failed error
+	err := c.events.change(event, func() error {
+		failed = do()
+		return failed
+	})
+	switch {
+	case failed != nil:
+		return storeFailure(about, failed)
+	case err != nil:
+		return unrecordedFailure(err)
+	}
+	return nil
+}
+
+// unrecordedFailure is the failure of a change that the audit trail could not take.
+func unrecordedFailure(err error) error {
+	return failure(http.StatusServiceUnavailable, "%w", err)
 }
 
 // decode reads the JSON object in the request's body. If there is no body and no Content-Type, the

@@ -10,9 +10,8 @@ import (
 	"time"
 	"unicode"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -91,10 +90,14 @@ func (c *adminCall) createConsumer() (int, any, error) {
 	if consumer.Expired(consumer.Created) {
 		return 0, nil, pastFailure(body.Expires)
 	}
-	if err := c.store.CreateConsumer(c.Context(), consumer); err != nil {
-		return 0, nil, storeFailure(fmt.Sprintf("consumer %q", body.Key), err)
+	event := c.event(audit.ConsumerAdded)
+	event.Consumer, event.Expires = consumer.Key, consumer.Expires
+	event.Changes = consumerChanges(new(tokenstore.Consumer), consumer)
+	if err := c.change(event, fmt.Sprintf("consumer %q", body.Key), func() error {
+		return c.store.CreateConsumer(c.Context(), consumer)
+	}); err != nil {
+		return 0, nil, err
 	}
-	c.done("consumer added", zap.String("consumer", consumer.Key))
 	return http.StatusCreated, c.viewNewSecret(consumer), nil
 }
 
@@ -109,7 +112,11 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 	if err := c.decode(&patch); err != nil {
 		return 0, nil, err
 	}
-	changed, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
+	event := c.event(audit.ConsumerChanged)
+	if onlyDisables(patch) {
+		event.Name = audit.ConsumerDisabled
+	}
+	changed, err := c.update(event, func(consumer *tokenstore.Consumer) error {
 		before := storedSettings(consumer)
 		settings, err := patched(before, patch)
 		if err != nil {
@@ -128,13 +135,16 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 		if settings.Expires != before.Expires && consumer.Expired(c.app.now()) {
 			return pastFailure(settings.Expires)
 		}
-		adopt(consumer)
+		if consumer.Disabled == before.Disabled {
+			event.Name = audit.ConsumerChanged
+		} else if event.Name = audit.ConsumerEnabled; consumer.Disabled {
+			event.Name = audit.ConsumerDisabled
+		}
 		return nil
 	})
 	if err != nil {
-		return 0, nil, c.consumerFailure(err)
+		return 0, nil, err
 	}
-	c.done("consumer changed", zap.String("consumer", key), zap.Bool("disabled", changed.Disabled))
 	return http.StatusOK, c.viewConsumer(changed), nil
 }
 
@@ -143,10 +153,13 @@ func (c *adminCall) deleteConsumer() (int, any, error) {
 	if c.app.declared[key] != nil {
 		return 0, nil, declaredFailure(key)
 	}
-	if err := c.store.DeleteConsumer(c.Context(), key); err != nil {
-		return 0, nil, c.consumerFailure(err)
+	event := c.event(audit.ConsumerRemoved)
+	event.Consumer = key
+	if err := c.change(event, fmt.Sprintf("consumer %q", key), func() error {
+		return c.store.DeleteConsumer(c.Context(), key)
+	}); err != nil {
+		return 0, nil, err
 	}
-	c.done("consumer removed with its tokens", zap.String("consumer", key))
 	return http.StatusNoContent, nil, nil
 }
 
@@ -176,7 +189,7 @@ func (c *adminCall) rotateSecret() (int, any, error) {
 		return 0, nil, refuse(err)
 	}
 	now := c.app.now()
-	rotated, err := c.store.UpdateConsumer(c.Context(), key, func(consumer *tokenstore.Consumer) error {
+	rotated, err := c.update(c.event(audit.ConsumerRotated), func(consumer *tokenstore.Consumer) error {
 		if consumer.RSAPublicKey != "" {
 			return failure(http.StatusConflict, "consumer %q: has an RSA key and no secret; give it another key with rsa_public_key", key)
 		}
@@ -189,14 +202,39 @@ func (c *adminCall) rotateSecret() (int, any, error) {
 			consumer.PreviousSecret, consumer.PreviousSecretExpires = old, now.Add(overlap)
 		}
 		consumer.Secret = secret
-		adopt(consumer)
 		return nil
 	})
 	if err != nil {
-		return 0, nil, c.consumerFailure(err)
+		return 0, nil, err
 	}
-	c.done("consumer's secret rotated", zap.String("consumer", key), zap.Duration("overlap", overlap))
 	return http.StatusOK, c.viewNewSecret(rotated), nil
+}
+
+// update changes the stored consumer of the call, and tells it with the settings that changed.
+func (c *adminCall) update(
+	event *audit.Event, change func(*tokenstore.Consumer) error,
+) (updated *tokenstore.Consumer, err error) {
+	event.Consumer = c.PathValue("key")
+	err = c.change(event, fmt.Sprintf("consumer %q", event.Consumer), func() (err error) {
+		updated, err = c.store.UpdateConsumer(c.Context(), event.Consumer, func(consumer *tokenstore.Consumer) error {
+			before := consumer.Clone()
+			if err := change(consumer); err != nil {
+				return err
+			}
+			adopt(consumer)
+			event.Changes, event.Expires = consumerChanges(before, consumer), consumer.Expires
+			return nil
+		})
+		return err
+	})
+	return updated, err
+}
+
+// onlyDisables reports whether a patch disables the consumer, and does nothing else.
+func onlyDisables(patch json.RawMessage) bool {
+	var fields map[string]json.RawMessage
+	return json.Unmarshal(patch, &fields) == nil && len(fields) == 1 &&
+		string(fields["disabled"]) == "true"
 }
 
 func forgetSecrets(consumer *tokenstore.Consumer) {

@@ -684,9 +684,9 @@ func TestAdminShowsNoSecrets(t *testing.T) {
 		changes = append(changes, entry.Message)
 	}
 	want := []string{
-		"consumer added", "consumer added", "consumer added", "access token issued", "request token reviewed", // seed
-		"consumer's secret rotated", "request token reviewed", "consumer changed", "consumer added",
-		"consumer removed with its tokens", "access token revoked", "access tokens revoked",
+		"consumer.added", "consumer.added", "consumer.added", "access_token.imported", "request_token.refused", // seed
+		"consumer.secret_rotated", "request_token.granted", "consumer.changed", "consumer.added",
+		"consumer.removed", "access_token.revoked", "grants.revoked",
 	}
 	if !slices.Equal(changes, want) {
 		t.Errorf("the log has %q, want %q", changes, want)

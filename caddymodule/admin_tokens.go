@@ -7,9 +7,8 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -84,24 +83,30 @@ func (c *adminCall) issueToken() (int, any, error) {
 	if err := c.checkGrant(body.Consumer, &body.Grant); err != nil {
 		return 0, nil, err
 	}
-	if err := c.store.CreateAccessToken(c.Context(), token); err != nil {
-		return 0, nil, storeFailure(fmt.Sprintf("access token %q", token.Key), err)
+	event := c.event(audit.AccessTokenIssued)
+	if body.Secret != nil {
+		event.Name = audit.AccessTokenImported
 	}
-	c.done("access token issued",
-		zap.String("token", token.Key),
-		zap.String("consumer", token.Consumer),
-		zap.String("user", token.User),
-		zap.String("permission", token.Permission),
-	)
+	tellToken(event, token)
+	if err := c.change(event, fmt.Sprintf("access token %q", token.Key), func() error {
+		return c.store.CreateAccessToken(c.Context(), token)
+	}); err != nil {
+		return 0, nil, err
+	}
 	return http.StatusCreated, adminapi.TokenWithSecret{Token: viewToken(token), Secret: token.Secret}, nil
 }
 
 func (c *adminCall) revokeToken() (int, any, error) {
-	key := c.PathValue("key")
-	if err := c.store.RevokeToken(c.Context(), key); err != nil {
-		return 0, nil, c.tokenFailure(err)
+	event := c.event(audit.AccessTokenRevoked)
+	event.Token = c.PathValue("key")
+	if err := c.change(event, fmt.Sprintf("access token %q", event.Token), func() error {
+		if token, err := c.store.AccessToken(c.Context(), event.Token); err == nil {
+			tellToken(event, token)
+		}
+		return c.store.RevokeToken(c.Context(), event.Token)
+	}); err != nil {
+		return 0, nil, err
 	}
-	c.done("access token revoked", zap.String("token", key))
 	return http.StatusNoContent, nil, nil
 }
 
@@ -141,19 +146,17 @@ func (c *adminCall) revoke() (int, any, error) {
 		}
 		return http.StatusOK, adminapi.Revoked{Matching: &n}, nil
 	}
-	n, err := c.store.Revoke(c.Context(), filter)
-	if err != nil {
-		return 0, nil, storeFailure("", err)
-	}
-	if err := c.checkRevoked(filter, n); err != nil {
+	event := c.event(audit.GrantsRevoked)
+	event.User, event.Consumer = filter.User, filter.Consumer
+	if err := c.change(event, "", func() (err error) {
+		if event.Count, err = c.store.Revoke(c.Context(), filter); err != nil {
+			return err
+		}
+		return c.checkRevoked(filter, event.Count)
+	}); err != nil {
 		return 0, nil, err
 	}
-	c.done("access tokens revoked",
-		zap.String("user", filter.User),
-		zap.String("consumer", filter.Consumer),
-		zap.Int("revoked", n),
-	)
-	return http.StatusOK, adminapi.Revoked{Revoked: n}, nil
+	return http.StatusOK, adminapi.Revoked{Revoked: event.Count}, nil
 }
 
 // checkRevoked refuses an unknown consumer without an access token. Its key is probably misspelled,
@@ -211,16 +214,21 @@ func (c *adminCall) reviewRequestToken() (int, any, error) {
 	if callback != "" && review.Permission != tokenstore.Unauthorized {
 		review.Verifier = tokenstore.NewVerifier()
 	}
-	if token, err = c.store.Review(c.Context(), token.Key, review); err != nil {
-		return 0, nil, c.requestTokenFailure(err)
+	event := c.event(audit.RequestTokenGranted)
+	tellReview(event, token, &review)
+	if err := c.change(event, fmt.Sprintf("request token %q", token.Key), func() error {
+		reviewed, err := c.store.Review(c.Context(), token.Key, review)
+		if err != nil {
+			return err
+		}
+		if token = reviewed; !token.Review.Time.Equal(review.Time) || token.Review.Verifier != review.Verifier {
+			event.Outcome = audit.Repeated
+		}
+		review = *token.Review // the first review, if the same answer was given twice
+		return nil
+	}); err != nil {
+		return 0, nil, err
 	}
-	review = *token.Review // the first review, if the same answer was given twice
-	c.done("request token reviewed",
-		zap.String("token", token.Key),
-		zap.String("consumer", token.Consumer),
-		zap.String("user", review.User),
-		zap.String("permission", review.Permission),
-	)
 	answer := adminapi.ReviewedToken{RequestToken: c.viewRequestToken(token), Verifier: review.Verifier}
 	if callback != "" && callback != outOfBand {
 		answer.Redirect = answeredCallback(callback, token.Key, review)
@@ -334,6 +342,12 @@ func (c *adminCall) tokenFailure(err error) error {
 
 func (c *adminCall) requestTokenFailure(err error) error {
 	return storeFailure(fmt.Sprintf("request token %q", c.PathValue("key")), err)
+}
+
+// tellToken completes the event of an access token.
+func tellToken(event *audit.Event, t *tokenstore.AccessToken) {
+	event.Token, event.Consumer, event.User = t.Key, t.Consumer, t.User
+	event.Permission, event.Context, event.Expires = t.Permission, t.Context, t.Expires
 }
 
 func viewToken(t *tokenstore.AccessToken) adminapi.Token {

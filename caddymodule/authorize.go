@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
@@ -44,7 +45,7 @@ func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.events.shown(endpointAuthorize)
+	h.events.shown(r, endpointAuthorize)
 	view, err := h.authorizeView(h.language(r), a)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
@@ -345,12 +346,12 @@ func (h *Handler) takeAnswer(w http.ResponseWriter, r *http.Request, user string
 		}
 	}
 	if n == nil {
-		review, n = h.review(r.Context(), store, a, review)
+		review, n = h.review(r, store, a, review)
 	}
 	if n != nil {
 		return h.refusePage(w, r, endpointAuthorize, user, n)
 	}
-	h.events.shown(endpointAuthorize)
+	h.events.shown(r, endpointAuthorize)
 	return h.leave(w, h.destinationURL(a, review))
 }
 
@@ -414,21 +415,41 @@ func readLifetime(values []string) (time.Duration, bool) {
 	return 0, false
 }
 
-// review stores the answer, and returns the stored one. If the same answer was given several times,
-// the first is stored.
+// review stores the answer, tells it, and returns the stored one. If the same answer was given
+// several times, the first is stored, and was told then.
 func (h *Handler) review(
-	ctx context.Context, store tokenstore.Store, a *authorization, review tokenstore.Review,
+	r *http.Request, store tokenstore.Store, a *authorization, review tokenstore.Review,
 ) (tokenstore.Review, *notice) {
-	token, err := store.Review(ctx, a.token.Key, review)
-	if err != nil {
-		token, _ := store.RequestToken(ctx, a.token.Key) // finds the user who answered it
-		return review, h.reviewNotice(err, a, token)
+	event := h.eventOfUser(r, audit.RequestTokenGranted, a.user)
+	tellReview(event, a.token, &review)
+	var n *notice
+	err := h.events.change(event, func() error {
+		token, err := store.Review(r.Context(), a.token.Key, review)
+		if err != nil {
+			token, _ := store.RequestToken(r.Context(), a.token.Key) // finds the user who answered it
+			n = h.reviewNotice(err, a, token)
+			return err
+		}
+		stored := *token.Review
+		if !stored.Time.Equal(review.Time) || stored.Verifier != review.Verifier {
+			event.Outcome = audit.Repeated
+		}
+		review = stored
+		return nil
+	})
+	if n == nil && err != nil {
+		n = unrecordedNotice(err)
 	}
-	if stored := *token.Review; !stored.Time.Equal(review.Time) || stored.Verifier != review.Verifier {
-		return stored, nil // the same answer was given before, and was reported then
+	return review, n
+}
+
+// tellReview completes the event of a user's answer.
+func tellReview(event *audit.Event, t *tokenstore.RequestToken, review *tokenstore.Review) {
+	if review.Permission == tokenstore.Unauthorized {
+		event.Name = audit.RequestTokenRefused
 	}
-	h.events.reviewed(a.consumer.Key, review)
-	return review, nil
+	event.Consumer, event.RequestToken, event.User = t.Consumer, t.Key, review.User
+	event.Permission, event.Context, event.Expires = review.Permission, review.Context, review.Expires
 }
 
 // destinationURL returns the URL that the browser goes to after the answer.
@@ -481,7 +502,7 @@ func (h *Handler) showDone(w http.ResponseWriter, r *http.Request, user string, 
 	case view.Granted && request.Callback == outOfBand && request.Review != nil && request.Review.User == user:
 		view.Verifier = request.Review.Verifier
 	}
-	h.events.shown(endpointAuthorize)
+	h.events.shown(r, endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
@@ -505,7 +526,7 @@ func (h *Handler) showFinished(
 	if err != nil {
 		return h.refuse(w, r, endpointAuthorize, refusal.Store.Because(err))
 	}
-	h.events.shown(endpointAuthorize)
+	h.events.shown(r, endpointAuthorize)
 	return h.show(w, r, http.StatusOK, user, pages.Done{Application: app, Granted: true, Finished: true}, "")
 }
 

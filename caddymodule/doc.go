@@ -44,6 +44,7 @@
 //	                routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
+//	doctor/         names the mistake that a client made when its signature is wrong
 //	command/        the commands: clients of the admin API, and tools to debug signatures and
 //	                policies
 //	policyverdict.go
@@ -54,11 +55,15 @@
 //	routewalk.go    takes a request through the routes to the handler that judges it
 //	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
-//	event.go        reports each fact once, to metrics and logs
+//	event.go        reports each fact once, to metrics, logs and the audit trail
+//	consumerchanges.go
+//	                the settings of a consumer that a change has changed, for the audit trail
+//	audit/          the events of the audit trail
 //	metrics.go      counts the decisions
 //	usage.go        records when tokens were last used
 //
 // The package imports all packages below it: policy (which requests are allowed), refusal (the
-// reasons of refusals), oauth1 (RFC 5849), pages (the pages' templates and texts), adminapi,
-// command, and tokenstore (the model and its stores). None of them imports it.
+// reasons of refusals), oauth1 (RFC 5849), doctor (the mistakes of clients), pages (the pages'
+// templates and texts), adminapi, command, and tokenstore (the model and its stores). None of them
+// imports it.
 package caddymodule

@@ -175,7 +175,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the oauth1 app: %w", err)
 	}
 	h.app = app.(*App)
-	h.events = &events{h.app.metrics, &h.app.failures, h.logger}
+	h.events = newEvents(h.app, h.logger)
 	h.csrf = http.NewCrossOriginProtection()
 
 	repl := caddy.NewReplacer()
@@ -296,8 +296,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	var id Identity
+	var s *signed
 	if problem = h.rules.CheckURL(r); problem == nil {
-		id, problem = h.authenticate(r)
+		id, s, problem = h.authenticate(r)
 	}
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which judge the request that the upstream gets
@@ -306,10 +307,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointAPI, problem)
+		return h.refuseSigned(w, r, endpointAPI, s, problem)
 	}
 	h.identify(r, &id)
-	h.events.forwarded(&id)
+	h.events.forwarded(r, s, &id)
 	return next.ServeHTTP(w, r)
 }
 

@@ -103,6 +103,9 @@ func (n *notice) to(link string) *notice {
 // storeNotice returns the notice for an error of the store. Such refusals have no page.
 func storeNotice(err error) *notice { return &notice{Problem: refusal.Store.Because(err)} }
 
+// unrecordedNotice returns the notice for a change that the audit trail could not take.
+func unrecordedNotice(err error) *notice { return &notice{Problem: refusal.Unrecorded.Because(err)} }
+
 // args returns the arguments of its texts in a language. asName formats the names among them.
 func (n *notice) args(l *pages.Language, asName func(string) any) []any {
 	switch arg := n.arg.(type) {
@@ -232,7 +235,7 @@ func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, u
 		return h.refuse(w, r, endpoint, n.Problem)
 	}
 	language := h.language(r)
-	h.events.refused(r, endpoint, n.problem(language))
+	h.events.refused(r, endpoint, nil, n.problem(language))
 	view, err := n.view(language)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)

@@ -26,12 +26,20 @@ func retryAfter(p *refusal.Problem) string {
 	return strconv.FormatInt(int64(max(1, math.Ceil(later.After.Seconds()))), 10)
 }
 
-// refuse answers a request with a problem, and reports it to the operator.
+// refuse answers a request, whose signature was not read, with a problem, and reports it to the
+// operator.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
+	return h.refuseSigned(w, r, endpoint, nil, p)
+}
+
+// refuseSigned does what refuse does, for a request that was read as far as s tells.
+func (h *Handler) refuseSigned(
+	w http.ResponseWriter, r *http.Request, endpoint string, s *signed, p *refusal.Problem,
+) error {
 	if p.Kind == refusal.KindStore {
 		p = faultless(r, p)
 	}
-	h.events.refused(r, endpoint, p)
+	h.events.refused(r, endpoint, s, p)
 	h.disown(r)
 
 	header := w.Header()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
@@ -25,9 +26,9 @@ func (h *Handler) serveRequestToken(w http.ResponseWriter, r *http.Request) erro
 		token, problem = h.createRequestToken(r, c)
 	}
 	if problem != nil {
-		return h.refuse(w, r, endpointRequestToken, problem.Of(c.named()))
+		return h.refuseSigned(w, r, endpointRequestToken, c.signed, problem.Of(c.named()))
 	}
-	h.events.requestTokenIssued()
+	h.events.answered(r, endpointRequestToken, c.signed)
 	if token.Callback == "" && wantsOnlyJSON(r) { // Launchpad's own client
 		return h.answerJSON(w, h.requestTokenJSON(c.consumer, token))
 	}
@@ -90,16 +91,38 @@ func (h *Handler) createRequestToken(r *http.Request, c *consumerRequest) (*toke
 	if problem := h.useEndpointNonce(r, c); problem != nil {
 		return nil, problem
 	}
-	if problem := addRequestToken(r.Context(), c, token); problem != nil {
+	if problem := h.addRequestToken(r, c, token); problem != nil {
 		return nil, problem
 	}
 	return token, nil
 }
 
-// addRequestToken stores the token, and also the consumer if it registers itself. Another request
+// addRequestToken stores the token, and tells it.
+func (h *Handler) addRequestToken(
+	r *http.Request, c *consumerRequest, token *tokenstore.RequestToken,
+) *refusal.Problem {
+	event := h.eventOfConsumer(r, audit.RequestTokenIssued, c.consumer)
+	event.RequestToken, event.Expires = token.Key, token.Expires
+	var problem *refusal.Problem
+	err := h.events.change(event, func() error {
+		if problem = storeRequestToken(r.Context(), c, token); problem != nil {
+			return errors.New(problem.Reason)
+		}
+		return nil
+	})
+	if err == nil && c.registers {
+		err = h.events.tell(h.eventOfConsumer(r, audit.ConsumerSelfRegistered, c.consumer))
+	}
+	if problem == nil && err != nil {
+		problem = refusal.Unrecorded.Because(err)
+	}
+	return problem
+}
+
+// storeRequestToken stores the token, and also the consumer if it registers itself. Another request
 // may have registered the consumer in the meantime. If an operator added it in the meantime, it has
 // a secret that this request does not know.
-func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.RequestToken) *refusal.Problem {
+func storeRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.RequestToken) *refusal.Problem {
 	if c.registers {
 		err := c.store.RegisterConsumer(ctx, c.consumer, token)
 		if err == nil {
@@ -115,6 +138,7 @@ func addRequestToken(ctx context.Context, c *consumerRequest, token *tokenstore.
 		if !stored.SelfRegistered {
 			return refusal.EndpointSignature
 		}
+		c.registers = false // the other request has registered it
 	}
 	if err := c.store.CreateRequestToken(ctx, token); err != nil {
 		return storeProblem(err)

@@ -126,7 +126,7 @@ func TestNobodyRegistersAnAddedConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := &tokenstore.RequestToken{Key: "r", Consumer: "k", Expires: site.clock.Add(time.Hour)}
-	if problem := addRequestToken(t.Context(), c, token); problem != refusal.EndpointSignature {
+	if problem := storeRequestToken(t.Context(), c, token); problem != refusal.EndpointSignature {
 		t.Errorf("got %+v", problem)
 	}
 	if _, err := site.store().RequestToken(t.Context(), "r"); err != tokenstore.ErrNotFound {

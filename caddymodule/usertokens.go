@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/pages"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -36,7 +37,7 @@ func (h *Handler) serveTokens(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.refuse(w, r, endpointTokens, refusal.Store.Because(err))
 	}
-	h.events.shown(endpointTokens)
+	h.events.shown(r, endpointTokens)
 	return h.show(w, r, http.StatusOK, user, view, "")
 }
 
@@ -172,12 +173,12 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, st
 	form, n := h.readForm(w, r)
 	var consumer string
 	if n == nil {
-		consumer, n = h.revokeGrant(r.Context(), user, store, form)
+		consumer, n = h.revokeGrant(r, user, store, form)
 	}
 	if n != nil {
 		return h.refusePage(w, r, endpointTokens, user, n)
 	}
-	h.events.shown(endpointTokens)
+	h.events.shown(r, endpointTokens)
 	back := url.Values{}
 	if after := query.Get("after"); after != "" {
 		back.Set("after", after)
@@ -189,7 +190,7 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request, user string, st
 
 // revokeGrant does what the form asks. It returns the consumer whose grant ended, also if the same
 // form was sent before.
-func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore.Store, form url.Values) (string, *notice) {
+func (h *Handler) revokeGrant(r *http.Request, user string, store tokenstore.Store, form url.Values) (string, *notice) {
 	consumer, valid := form.Get("consumer"), false
 	if form.Has("consumer") {
 		valid = h.csrfValid(form.Get("csrf"), endpointTokens, user, "consumer", consumer)
@@ -199,19 +200,28 @@ func (h *Handler) revokeGrant(ctx context.Context, user string, store tokenstore
 	if !valid {
 		return "", newNotice(refusal.PageStale).to(h.endpoint(endpointTokens).here(nil))
 	}
-	count, err := 1, error(nil)
-	if form.Has("consumer") {
-		count, err = store.Revoke(ctx, tokenstore.Filter{User: user, Consumer: consumer})
-	} else {
-		err = revokeToken(ctx, user, store, form.Get("token"))
+	event := h.eventOfUser(r, audit.GrantsRevoked, user)
+	event.Consumer = consumer
+	if !form.Has("consumer") {
+		event.Name, event.Token = audit.AccessTokenRevoked, form.Get("token")
 	}
+	var failed error
+	err := h.events.change(event, func() error {
+		if form.Has("consumer") {
+			event.Count, failed = store.Revoke(r.Context(), tokenstore.Filter{User: user, Consumer: consumer})
+		} else {
+			failed = revokeToken(r.Context(), user, store, event.Token)
+		}
+		return failed
+	})
 	switch {
-	case errors.Is(err, tokenstore.ErrNotFound):
+	case errors.Is(failed, tokenstore.ErrNotFound):
 		return consumer, nil
+	case failed != nil:
+		return "", storeNotice(failed)
 	case err != nil:
-		return "", storeNotice(err)
+		return "", unrecordedNotice(err)
 	}
-	h.events.revoked(consumer, user, count)
 	return consumer, nil
 }
 

@@ -103,17 +103,19 @@ func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 
 // authenticate judges a request by its signature alone. If the request is signed, the refusal names
 // its keys.
-func (h *Handler) authenticate(r *http.Request) (Identity, *refusal.Problem) {
+//
+// It also returns the request as it was signed, as far as it could be read; nil if it was not read.
+func (h *Handler) authenticate(r *http.Request) (Identity, *signed, *refusal.Problem) {
 	if preflight(r) {
 		stripQuery(r) // also with keep_authorization: nobody has verified these parameters
-		return Identity{}, nil
+		return Identity{}, nil, nil
 	}
 	s := new(signed)
 	id, problem := h.authenticateSigned(r, s)
 	if problem != nil {
 		problem = problem.Of(s.params.ConsumerKey, s.params.Token)
 	}
-	return id, problem
+	return id, s, problem
 }
 
 // authenticateSigned reads the request into s, and judges it. The order of the checks is: shape,

@@ -154,7 +154,7 @@ func attackLeaks(t *testing.T, s site, but string) {
 	srv.stop()
 
 	log := srv.log.String()
-	for _, line := range []string{"/ok", "/dead/x", "request refused", `"upstream roundtrip"`, "access granted"} {
+	for _, line := range []string{"/ok", "/dead/x", "request refused", `"upstream roundtrip"`, "request_token.granted"} {
 		if !strings.Contains(log, line) {
 			t.Errorf("%q is not in the log: it is not the one that was to be looked at", line)
 		}

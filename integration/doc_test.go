@@ -45,8 +45,8 @@
 // Then write docs/clients.md with -update.
 //
 // A test that needs a missing program is skipped, and says which. With CI=true in the environment
-// it fails instead. TestSuiteOnRedis leaves out slow tests, unless -redis-all is set. With
-// INTEGRATION_REDIS=host:port any test has its stores on that server, as TestSuiteOnRedis prepared
-// it. INTEGRATION_RACE=1 builds the binary with the race detector. `go test -short`
-// runs nothing here.
+// it fails instead. With -suite-on-redis=usual, TestSuiteOnRedis runs the tests again on Redis,
+// without the slow ones; with -suite-on-redis=all, those too. With INTEGRATION_REDIS=host:port any
+// test has its stores on that server, as TestSuiteOnRedis prepared it. INTEGRATION_RACE=1 builds
+// the binary with the race detector. `go test -short` runs nothing here.
 package integration

@@ -49,6 +49,7 @@ var importRules = map[string]importRule{
 			"golang.org/x/net/http/httpguts",
 		},
 	},
+	"caddymodule/audit":    {},
 	"caddymodule/adminapi": {own: []string{"caddymodule/oauth1", "tokenstore"}, caddy: []string{"."}},
 	"caddymodule/command": {
 		own:    []string{"caddymodule/adminapi", "caddymodule/oauth1", "tokenstore"},
@@ -59,6 +60,11 @@ var importRules = map[string]importRule{
 	"caddymodule/policy": {
 		own:   []string{"caddymodule/oauth1", "caddymodule/refusal", "tokenstore"},
 		caddy: []string{"..."},
+	},
+	// NFC and NFD are Unicode's: no package of the standard library has them.
+	"caddymodule/doctor": {
+		own:    []string{"caddymodule/oauth1"},
+		others: []string{"golang.org/x/text/unicode/norm"},
 	},
 	"caddymodule/pages": {
 		others: []string{

@@ -22,8 +22,9 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 )
 
-// Everything that works on Badger works on Redis. TestSuiteOnRedis runs this test binary once more,
-// with a Redis server for the stores of all sites. A new test comes along by itself.
+// Everything that works on Badger works on Redis. With -suite-on-redis, TestSuiteOnRedis runs this
+// test binary once more, with a Redis server for the stores of all sites. A new test comes along by
+// itself.
 
 const (
 	// redisVariable is an environment variable: the address of a server for the stores of the sites.
@@ -32,7 +33,13 @@ const (
 	binaryVariable = "INTEGRATION_BINARY"
 )
 
-var allOnRedis = flag.Bool("redis-all", false, "TestSuiteOnRedis runs the slow tests too")
+const (
+	suiteUsual = "usual"
+	suiteAll   = "all"
+)
+
+var suiteOnRedis = flag.String("suite-on-redis", "",
+	"run the tests again on Redis: "+suiteUsual+" leaves out the slow ones, "+suiteAll+" runs them too")
 
 // notOnRedis are the tests that TestSuiteOnRedis leaves out, with the reason.
 var notOnRedis = map[string]string{
@@ -85,7 +92,7 @@ const (
 	aboutFiles = "it is about Badger's files"
 	ownStore   = "it takes configurations from the manual, with their store"
 	noStore    = "it has no site"
-	slow       = "slow: only with -redis-all"
+	slow       = "slow: only with -suite-on-redis=all"
 )
 
 func onRedis() bool { return os.Getenv(redisVariable) != "" }
@@ -158,6 +165,13 @@ func startReadyStore(t *testing.T, lab *redislab.Lab) {
 }
 
 func TestSuiteOnRedis(t *testing.T) {
+	switch *suiteOnRedis {
+	case suiteUsual, suiteAll:
+	case "":
+		t.Skip("takes minutes: give -suite-on-redis=" + suiteUsual)
+	default:
+		t.Fatalf("-suite-on-redis=%s: must be %s or %s", *suiteOnRedis, suiteUsual, suiteAll)
+	}
 	names := testsOnRedis(t)
 	lab := redislab.Single(t, redislab.Options{})
 	startReadyStore(t, lab)
@@ -201,7 +215,7 @@ func testsOnRedis(t *testing.T) (names []string) {
 		}
 	}
 	for _, name := range all {
-		if reason := notOnRedis[name]; reason == "" || reason == slow && *allOnRedis {
+		if reason := notOnRedis[name]; reason == "" || reason == slow && *suiteOnRedis == suiteAll {
 			names = append(names, name)
 		}
 	}

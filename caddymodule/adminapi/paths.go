@@ -16,6 +16,10 @@ const (
 	RewrapPath        = "/oauth1/keys/rewrap"
 )
 
+// ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
+// name.
+const ActorHeader = "X-Oauth1-Actor"
+
 // The actions on a consumer and on a request token, for ResourcePath.
 const (
 	ActionRotate = "rotate"

@@ -44,8 +44,8 @@ const (
 	KindPolicy
 	// KindLimit: the request is one too many; later it may pass.
 	KindLimit
-	// KindStore: the token store did not do its work. Nothing is known of the request, and nobody but
-	// the operator can help.
+	// KindStore: the token store, or the audit trail, did not do its work. Nothing is known of the
+	// request, and nobody but the operator can help.
 	KindStore
 	// KindStopping: the request came too late for this server. The next one may serve it.
 	KindStopping
@@ -115,6 +115,7 @@ var (
 	TokenNonces       = &Problem{Status: 503, Text: "Too many requests with this token are remembered. Try again later.", Word: "consumer_key_refused", Reason: "token_nonces_full", Kind: KindLimit}
 	EndpointNonces    = &Problem{Status: 503, Text: "Too many requests of this consumer for tokens are remembered. Try again later.", Word: "consumer_key_refused", Reason: "endpoint_nonces_full", Kind: KindLimit}
 	Store             = &Problem{Status: 503, Text: "The token store is out of reach. Try again later.", Word: "consumer_key_refused", Reason: "store_unavailable", Kind: KindStore}
+	Unrecorded        = &Problem{Status: 503, Text: "The server can't record this in its audit trail. Try again later.", Word: "consumer_key_refused", Reason: "audit_unwritable", Kind: KindStore}
 	Stopping          = &Problem{Status: 503, Text: "The server is stopping. Try again later.", Word: "consumer_key_refused", Reason: "server_stopping", Kind: KindStopping}
 )
 

@@ -10,7 +10,7 @@ func TestProblemWords(t *testing.T) {
 			t.Errorf("%s is %s: it does not pass by waiting", p.Reason, p.Word)
 		}
 	}
-	for _, p := range []*Problem{Store, Stopping, NoncesFull, TokenNonces, EndpointNonces, TooManyWaiting, TooManyInAll, TooManyConsumers} {
+	for _, p := range []*Problem{Store, Unrecorded, Stopping, NoncesFull, TokenNonces, EndpointNonces, TooManyWaiting, TooManyInAll, TooManyConsumers} {
 		if p.Status != 503 || p.Word != "consumer_key_refused" || p.Kind != KindLimit && p.Kind != KindStore && p.Kind != KindStopping {
 			t.Errorf("%s is %d %s: it passes by waiting", p.Reason, p.Status, p.Word)
 		}

@@ -1,0 +1,518 @@
+package doctor
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+)
+
+// A pair is a parameter, decoded. If it was sent in a query or a form, it has its raw form too.
+type pair struct {
+	name, value       string
+	rawName, rawValue string
+	bare              bool // sent without "="
+	from              oauth1.Source
+}
+
+func (p *pair) isProtocol() bool { return strings.HasPrefix(p.name, "oauth_") }
+
+func (p *pair) wasSent() bool { return p.from == oauth1.SourceQuery || p.from == oauth1.SourceForm }
+
+// sentPairs cuts a query or a form as oauth1 does. It is false if an encoding is malformed.
+func sentPairs(s string, from oauth1.Source) (list []pair, ok bool) {
+	for piece := range strings.SplitSeq(s, "&") {
+		if piece == "" {
+			continue
+		}
+		name, value, found := strings.Cut(piece, "=")
+		p := pair{rawName: name, rawValue: value, bare: !found, from: from}
+		var err1, err2 error
+		p.name, err1 = formDecode(name)
+		p.value, err2 = formDecode(value)
+		if err1 != nil || err2 != nil {
+			return nil, false
+		}
+		list = append(list, p)
+	}
+	return list, true
+}
+
+func formDecode(s string) (string, error) {
+	return oauth1.Decode(strings.ReplaceAll(s, "+", " "))
+}
+
+// pairs returns the parameters that the signature covers. Those of the header are the ones of the
+// right base string that are neither in the query nor in the form.
+func (c *Case) pairs(params string) []pair {
+	left := make(map[[2]string]int)
+	var all []pair
+	for piece := range strings.SplitSeq(params, "%26") {
+		name, value, _ := strings.Cut(piece, "%3D")
+		p := pair{name: decodedOr(decodedOr(name)), value: decodedOr(decodedOr(value)), from: oauth1.SourceHeader}
+		all = append(all, p)
+		left[[2]string{p.name, p.value}]++
+	}
+	query, _ := sentPairs(c.Request.Query, oauth1.SourceQuery)
+	form, _ := sentPairs(string(c.Request.Form), oauth1.SourceForm)
+	sent := slices.DeleteFunc(append(query, form...), func(p pair) bool {
+		key := [2]string{p.name, p.value}
+		if left[key] == 0 {
+			return true // oauth_signature, or a repeated token
+		}
+		left[key]--
+		return false
+	})
+	header := slices.DeleteFunc(all, func(p pair) bool {
+		key := [2]string{p.name, p.value}
+		if left[key] == 0 {
+			return true
+		}
+		left[key]--
+		return false
+	})
+	return append(header, sent...)
+}
+
+// An order is how parameters are sorted.
+type order uint8
+
+const (
+	byEncoded order = iota
+	byDecoded
+	byPair
+	byFolded
+	byName
+	asSent
+	asSentHeaderLast
+)
+
+// A form is how parameters are written: in which order, and in which encoding.
+type form struct {
+	order order
+	// encode encodes a name or a value for the normalized parameters. nil: as the standard says.
+	encode func(string) string
+	// sentOnly applies encode to the parameters other than oauth_ ones.
+	sentOnly bool
+	// outer encodes an encoded text for the base string. nil: once more, as the standard says.
+	outer func(string) string
+	// equals and and join names, values and parameters. Default: encoded ones.
+	equals, and string
+	noEquals    bool // no equals sign after names without a value
+}
+
+// A paramChange is an alternative of the parameters: other ones, or the same in another form.
+type paramChange struct {
+	mistake Mistake
+	pairs   func([]pair) []pair // nil: the same
+	form    func(*form)         // nil: the same
+	// leads says that the change is often made together with another one.
+	leads bool
+}
+
+// paramWriter writes parameters as they stand in a base string.
+type paramWriter struct {
+	inner []innerPair
+}
+
+type innerPair struct {
+	name, value   string // encoded once
+	outer         func(string) string
+	decoded       *pair
+	withoutEquals bool
+}
+
+func (w *paramWriter) append(dst []byte, pairs []pair, f *form) []byte {
+	w.inner = w.inner[:0]
+	for i := range pairs {
+		p := &pairs[i]
+		encode, outer := oauth1.Encode, oauth1.Encode
+		if !f.sentOnly || !p.isProtocol() {
+			if f.encode != nil {
+				encode = f.encode
+			}
+			if f.outer != nil {
+				outer = f.outer
+			}
+		}
+		w.inner = append(w.inner, innerPair{encode(p.name), encode(p.value), outer, p,
+			f.noEquals && p.value == ""})
+	}
+	w.sort(f.order)
+	for i, p := range w.inner {
+		if i > 0 {
+			dst = append(dst, cmp.Or(f.and, "%26")...)
+		}
+		dst = append(dst, p.outer(p.name)...)
+		if !p.withoutEquals {
+			dst = append(dst, cmp.Or(f.equals, "%3D")...)
+			dst = append(dst, p.outer(p.value)...)
+		}
+	}
+	return dst
+}
+
+func (w *paramWriter) sort(o order) {
+	var compare func(a, b innerPair) int
+	switch o {
+	case byEncoded:
+		compare = func(a, b innerPair) int {
+			return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
+		}
+	case byDecoded:
+		compare = func(a, b innerPair) int {
+			return cmp.Or(strings.Compare(a.decoded.name, b.decoded.name),
+				strings.Compare(a.decoded.value, b.decoded.value))
+		}
+	case byPair:
+		compare = func(a, b innerPair) int { return strings.Compare(a.name+"="+a.value, b.name+"="+b.value) }
+	case byFolded:
+		compare = func(a, b innerPair) int {
+			return cmp.Or(strings.Compare(strings.ToLower(a.name), strings.ToLower(b.name)),
+				strings.Compare(a.value, b.value))
+		}
+	case byName:
+		compare = func(a, b innerPair) int { return strings.Compare(a.name, b.name) }
+	case asSentHeaderLast:
+		compare = func(a, b innerPair) int {
+			return cmp.Compare(headerLast(a.decoded), headerLast(b.decoded))
+		}
+	default:
+		return
+	}
+	slices.SortStableFunc(w.inner, compare)
+}
+
+func headerLast(p *pair) int {
+	if p.wasSent() {
+		return 0
+	}
+	return 1
+}
+
+// A paramList holds the right parameters of a base string and their alternatives, each once.
+type paramList struct {
+	pairs   []pair
+	changes []paramChange
+	writer  paramWriter
+	seed    maphash.Seed
+	seen    map[uint64]struct{}
+}
+
+func (c *Case) paramList(params []byte, claims []claim) *paramList {
+	l := &paramList{
+		pairs: c.pairs(string(params)),
+		seed:  maphash.MakeSeed(),
+		seen:  make(map[uint64]struct{}),
+	}
+	l.isNew(params)
+	l.changes = c.paramChanges(l.pairs, claims)
+	return l
+}
+
+func (l *paramList) isNew(text []byte) bool {
+	sum := maphash.Bytes(l.seed, text)
+	_, known := l.seen[sum]
+	l.seen[sum] = struct{}{}
+	return !known
+}
+
+// write returns the parameters after one change or two. It is empty if they were there before.
+func (l *paramList) write(dst []byte, changes ...*paramChange) []byte {
+	pairs, f := l.pairs, form{}
+	for _, change := range changes {
+		if change.pairs != nil {
+			pairs = change.pairs(pairs)
+		}
+		if change.form != nil {
+			change.form(&f)
+		}
+	}
+	dst = l.writer.append(dst, pairs, &f)
+	if !l.isNew(dst) {
+		return dst[:0]
+	}
+	return dst
+}
+
+// paramChanges returns the alternatives, the likelier ones first.
+func (c *Case) paramChanges(pairs []pair, claims []claim) []paramChange {
+	b := changeBuilder{pairs: pairs}
+	b.places(c)
+	b.protocol(c, claims)
+	b.encodings()
+	b.orders()
+	b.values()
+	b.repeats()
+	for _, body := range c.bodyPairs() {
+		b.change(body.name, func(p []pair) []pair { return append(slices.Clip(p), body.pairs...) })
+	}
+	return b.list
+}
+
+type changeBuilder struct {
+	pairs []pair
+	list  []paramChange
+}
+
+func (b *changeBuilder) add(c paramChange) { b.list = append(b.list, c) }
+
+func (b *changeBuilder) change(name string, pairs func([]pair) []pair) {
+	b.add(paramChange{mistake: Mistake{Name: name}, pairs: pairs})
+}
+
+func (b *changeBuilder) write(name string, f func(*form)) {
+	b.add(paramChange{mistake: Mistake{Name: name}, form: f})
+}
+
+// without returns a change that removes parameters.
+func without(drop func(*pair) bool) func([]pair) []pair {
+	return func(pairs []pair) []pair {
+		kept := make([]pair, 0, len(pairs))
+		for i := range pairs {
+			if !drop(&pairs[i]) {
+				kept = append(kept, pairs[i])
+			}
+		}
+		return kept
+	}
+}
+
+// each returns a change of each parameter that was sent in a query or a form.
+func each(f func(*pair)) func([]pair) []pair {
+	return func(pairs []pair) []pair {
+		changed := slices.Clone(pairs)
+		for i := range changed {
+			if changed[i].wasSent() {
+				f(&changed[i])
+			}
+		}
+		return changed
+	}
+}
+
+// places leaves out what is in a query, a form, or both.
+func (b *changeBuilder) places(c *Case) {
+	b.add(paramChange{mistake: Mistake{Name: queryLeftOut}, leads: true, pairs: without(func(p *pair) bool {
+		return p.from == oauth1.SourceQuery && !p.isProtocol()
+	})})
+	b.add(paramChange{mistake: Mistake{Name: formLeftOut}, leads: true, pairs: without(func(p *pair) bool {
+		return p.from == oauth1.SourceForm && !p.isProtocol()
+	})})
+	b.add(paramChange{mistake: Mistake{Name: onlyOAuthSigned}, leads: true, pairs: without(func(p *pair) bool {
+		return !p.isProtocol()
+	})})
+	for _, realm := range []string{c.Params.Realm, ""} {
+		if c.Params.Source == oauth1.SourceHeader {
+			b.add(paramChange{mistake: Mistake{Name: realmSigned}, leads: true, pairs: with("realm", realm)})
+		}
+	}
+	b.change(signatureSigned, with("oauth_signature", ""))
+}
+
+func with(name, value string) func([]pair) []pair {
+	return func(pairs []pair) []pair { return append(slices.Clip(pairs), pair{name: name, value: value}) }
+}
+
+// protocol changes the parameters of the protocol.
+func (b *changeBuilder) protocol(c *Case, claims []claim) {
+	sent := make(map[string]bool)
+	for _, p := range b.pairs {
+		if !p.isProtocol() || sent[p.name] {
+			continue
+		}
+		sent[p.name] = true
+		name := p.name
+		is := func(p *pair) bool { return p.name == name }
+		set := func(value string) func([]pair) []pair {
+			return func(pairs []pair) []pair { return with(name, value)(without(is)(pairs)) }
+		}
+		often := name == "oauth_version" || name == "oauth_body_hash" || name == "oauth_token"
+		b.add(paramChange{mistake: Mistake{Name: oauthLeftOut, Parameter: shown(name)}, leads: often, pairs: without(is)})
+		if decoded := decodedOr(p.value); decoded != p.value {
+			b.add(paramChange{mistake: Mistake{Name: oauthEncodedLess, Parameter: shown(name)}, pairs: set(decoded)})
+		}
+		if encoded := oauth1.Encode(p.value); encoded != p.value {
+			b.add(paramChange{mistake: Mistake{Name: oauthEncodedMore, Parameter: shown(name)}, pairs: set(encoded)})
+		}
+		switch name {
+		case "oauth_token", "oauth_callback", "oauth_verifier", "oauth_body_hash", "oauth_version":
+			b.add(paramChange{mistake: Mistake{Name: oauthEmpty, Parameter: name}, pairs: set("")})
+		}
+	}
+	for _, name := range []string{"oauth_token", "oauth_callback", "oauth_verifier", "oauth_body_hash", "oauth_version"} {
+		if !sent[name] {
+			b.add(paramChange{mistake: Mistake{Name: oauthEmpty, Parameter: name}, leads: name == "oauth_token",
+				pairs: with(name, "")})
+		}
+	}
+	notSent := func(name, value string) {
+		if !sent[name] {
+			b.add(paramChange{mistake: Mistake{Name: oauthNotSent, Parameter: name}, leads: true, pairs: with(name, value)})
+		}
+	}
+	notSent("oauth_version", "1.0")
+	notSent("oauth_callback", "oob")
+	body := c.Request.Form
+	if body == nil {
+		body = c.Body
+	}
+	notSent("oauth_body_hash", oauth1.BodyHash(c.Params.SignatureMethod, body))
+	for _, claim := range claims {
+		for _, m := range claim.mistakes {
+			if m.Name == otherMethod {
+				method := func(p *pair) bool { return p.name == "oauth_signature_method" }
+				b.add(paramChange{mistake: m, pairs: func(pairs []pair) []pair {
+					return with("oauth_signature_method", m.Signed)(without(method)(pairs))
+				}})
+			}
+		}
+	}
+}
+
+// encodings are wrong ways to encode names and values.
+func (b *changeBuilder) encodings() {
+	encode := func(name string, encode func(string) string) {
+		b.write(name, func(f *form) { f.encode = encode })
+		b.write(name, func(f *form) { f.encode, f.sentOnly = encode, true })
+	}
+	same := func(s string) string { return s }
+	encode(spaceAsPlus, func(s string) string { return strings.ReplaceAll(oauth1.Encode(s), "%20", "+") })
+	encode(uriComponent, uriComponentOf)
+	encode(paramsEncodedOnce, same)
+	b.write(paramsEncodedOnce, func(f *form) { f.outer = same })
+	b.write(paramsEncodedOnce, func(f *form) { f.outer, f.sentOnly = same, true })
+	encode(slashUnencoded, func(s string) string { return strings.ReplaceAll(oauth1.Encode(s), "%2F", "/") })
+	encode(tildeEncoded, func(s string) string { return strings.ReplaceAll(oauth1.Encode(s), "~", "%7E") })
+	encode(bracketsUnencoded, bracketsBack.Replace)
+	encode(escapesLowerCase, func(s string) string { return escapes(oauth1.Encode(s), strings.ToLower) })
+	encode(paramsEncodedMore, func(s string) string { return oauth1.Encode(oauth1.Encode(s)) })
+	// All parameters once more, with what joins them.
+	b.write(paramsEncodedMore, func(f *form) {
+		f.outer = func(s string) string { return oauth1.Encode(oauth1.Encode(s)) }
+		f.equals, f.and = "%253D", "%2526"
+	})
+	b.write(partsNotEncoded, func(f *form) { f.outer, f.equals, f.and = same, "=", "&" })
+	b.write(equalsDropped, func(f *form) { f.noEquals = true })
+}
+
+var bracketsBack = encodeThen(strings.NewReplacer("%5B", "[", "%5D", "]"))
+
+// encodeThen is the standard's encoding, of which a part is undone.
+type encodeReplacer struct{ undo *strings.Replacer }
+
+func encodeThen(undo *strings.Replacer) encodeReplacer { return encodeReplacer{undo} }
+
+func (e encodeReplacer) Replace(s string) string { return e.undo.Replace(oauth1.Encode(s)) }
+
+var uriComponentBack = encodeThen(strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*"))
+
+// uriComponentOf encodes as JavaScript's encodeURIComponent does.
+func uriComponentOf(s string) string { return uriComponentBack.Replace(s) }
+
+func (b *changeBuilder) orders() {
+	for _, o := range []struct {
+		name  string
+		order order
+	}{
+		{sortedUnencoded, byDecoded},
+		{sortedAsPairs, byPair},
+		{sortedByNameOnly, byName},
+		{sortedIgnoringCase, byFolded},
+		{notSorted, asSent},
+		{notSorted, asSentHeaderLast},
+	} {
+		b.write(o.name, func(f *form) { f.order = o.order })
+	}
+}
+
+// values are other readings of the names and values that were sent.
+func (b *changeBuilder) values() {
+	both := func(f func(string) string) func(*pair) {
+		return func(p *pair) { p.name, p.value = f(p.name), f(p.value) }
+	}
+	b.change(plusLiteral, each(func(p *pair) { p.name, p.value = decodedOr(p.rawName), decodedOr(p.rawValue) }))
+	b.change(valuesNotDecoded, each(func(p *pair) { p.name, p.value = p.rawName, p.rawValue }))
+	b.change(valuesDecodedTwice, each(both(decodedOr)))
+	b.change(valuesDecodedTwice, each(both(func(s string) string {
+		if decoded, err := formDecode(s); err == nil {
+			return decoded
+		}
+		return s
+	})))
+	b.change(unicodeForm, each(both(norm.NFC.String)))
+	b.change(unicodeForm, each(both(norm.NFD.String)))
+	b.change(charsetLatin1, each(both(toLatin1)))
+	b.change(charsetLatin1, each(both(fromLatin1)))
+}
+
+// toLatin1 turns UTF-8 into ISO-8859-1, if it can be.
+func toLatin1(s string) string {
+	latin := make([]byte, 0, len(s))
+	for _, r := range s {
+		if r > 0xff || r == utf8.RuneError {
+			return s
+		}
+		latin = append(latin, byte(r))
+	}
+	return string(latin)
+}
+
+func fromLatin1(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteRune(rune(s[i]))
+	}
+	return b.String()
+}
+
+// repeats are wrong ways with repeated and empty parameters.
+func (b *changeBuilder) repeats() {
+	count := make(map[string]int)
+	for i := range b.pairs {
+		if !b.pairs[i].isProtocol() {
+			count[b.pairs[i].name]++
+		}
+	}
+	keep := func(first bool) func([]pair) []pair {
+		return func(pairs []pair) []pair {
+			left := make(map[string]int, len(count))
+			for i := range pairs {
+				left[pairs[i].name]++
+			}
+			total := make(map[string]int, len(left))
+			for name, n := range left {
+				total[name] = n
+			}
+			return without(func(p *pair) bool {
+				if p.isProtocol() {
+					return false
+				}
+				n := left[p.name]
+				left[p.name]--
+				return first && n != total[p.name] || !first && n != 1
+			})(pairs)
+		}
+	}
+	b.change(repeatsDropped, keep(false))
+	b.change(repeatsDropped, keep(true))
+	b.change(emptyDropped, without(func(p *pair) bool { return p.value == "" && !p.isProtocol() }))
+	b.change(bracketsDropped, each(func(p *pair) {
+		if i := strings.IndexByte(p.name, '['); i > 0 && strings.HasSuffix(p.name, "]") {
+			p.name = p.name[:i]
+		}
+	}))
+	b.change(bracketsAdded, each(func(p *pair) {
+		if count[p.name] > 1 {
+			p.name += "[]"
+		}
+	}))
+}
