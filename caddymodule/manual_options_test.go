@@ -38,6 +38,7 @@ var manualBlocks = map[string]struct {
 		"permissions": "permission", "max_request_tokens_of_consumer": "max_request_tokens"}},
 	"store badger": {badgerstore.Module{}, "store badger", nil},
 	"store redis":  {redisstore.Module{}, "store redis", nil},
+	"keys":         {Keys{}, "global keys", nil},
 	"consumer": {DeclaredConsumer{}, "global consumer",
 		map[string]string{"key": "", "source": ""}},
 	"permission": {policy.PermissionLevel{}, "global permission",

@@ -40,8 +40,8 @@ type Module struct {
 	// such as `{env.X}` are expanded when the configuration is loaded. Default: the folder `oauth1`
 	// in Caddy's data directory.
 	//
-	// The directory holds every secret of every consumer and token, unencrypted unless
-	// `encryption_key` is given.
+	// The directory holds every secret of every consumer and token, unencrypted unless the app has
+	// `keys`, or `encryption_key` is given.
 	Path string `json:"path,omitempty"`
 
 	// Whether a request waits until its nonce is on disk (fsync; concurrent requests share one).
@@ -62,7 +62,7 @@ type Module struct {
 	// whose key is encrypted.
 	//
 	// Without the key, the store can't be read. It must be given from the first start on: it can't
-	// be added, changed or removed later.
+	// be added, changed or removed later. The app's `keys` can.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
 	key    []byte
