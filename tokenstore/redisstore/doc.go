@@ -17,6 +17,7 @@
 //	quota.go          how many nonces of one consumer are accepted
 //	slicedata.go      reading a slice, and writing to it if nothing has changed since
 //	envelope.go       the values of keys; marks
+//	index.go          the ordered indexes of access tokens
 //	cache.go          what was read, for a second at most
 //	consumers.go, accesstokens.go, requesttokens.go, lists.go, revoke.go: the methods of Store
 //	credentials.go    both records of a signed request in one step

@@ -220,21 +220,19 @@ func (e *exporter) records(ctx context.Context) error {
 // is an error.
 func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.Kind[T], keyKind, index string, give func(*view, *stored[T]) error) error {
 	s := e.s
+	last := ""
 	for from := 0; ; from += exportedAtOnce {
 		var v *view
 		var keys []string
-		err := patiently(ctx, func() error {
-			c, err := s.link.client()
+		err := patiently(ctx, func() (err error) {
+			// Nothing changes meanwhile, so places in the index stay the same.
+			if indexed(index) {
+				keys, err = s.rangeOf(ctx, lookAt{sl, s.key(index, sl, "")}, last, exportedAtOnce)
+			} else {
+				keys, err = s.members(ctx, s.key(index, sl, ""), from, exportedAtOnce)
+			}
 			if err != nil {
 				return err
-			}
-			ctx, cancel := context.WithTimeout(ctx, s.timeout())
-			defer cancel()
-			// Nothing changes meanwhile, so places in the index stay the same.
-			keys, err = c.Do(ctx, c.B().Zrange().Key(s.key(index, sl, "")).
-				Min(strconv.Itoa(from)).Max(strconv.Itoa(from+exportedAtOnce-1)).Build()).AsStrSlice()
-			if err != nil {
-				return s.explain(ctx, err)
 			}
 			names := make([]string, len(keys))
 			for i, key := range keys {
@@ -247,7 +245,7 @@ func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.K
 			return err
 		}
 		for i, value := range v.values {
-			r, err := decode(kind, value)
+			r, err := decode(kind, keys[i], value)
 			if err != nil {
 				return fmt.Errorf("%q: %w", keys[i], err)
 			}
@@ -261,7 +259,23 @@ func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.K
 		if len(keys) < exportedAtOnce {
 			return nil
 		}
+		last = keys[len(keys)-1]
 	}
+}
+
+// members returns n members of a sorted set, from a place on.
+func (s *Store) members(ctx context.Context, set string, from, n int) ([]string, error) {
+	c, err := s.link.client()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout())
+	defer cancel()
+	members, err := c.Do(ctx, c.B().Zrange().Key(set).Min(strconv.Itoa(from)).Max(strconv.Itoa(from+n-1)).Build()).AsStrSlice()
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	return members, nil
 }
 
 // unlessDeleted gives a token, unless its consumer is being deleted: then the token is about to be.

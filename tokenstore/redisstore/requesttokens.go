@@ -19,7 +19,7 @@ func (s *Store) request(ctx context.Context, key string) (*storedRequest, *view,
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := decode(record.RequestToken, v.values[0])
+	t, err := decode(record.RequestToken, key, v.values[0])
 	return t, v, err
 }
 
