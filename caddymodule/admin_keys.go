@@ -7,9 +7,8 @@ import (
 	"net/http"
 	"slices"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -81,7 +80,11 @@ func (c *adminCall) rewrapKeys() (int, any, error) {
 		return 0, nil, storeFailure("", err)
 	}
 	if done.Complete {
-		c.done("all records are encrypted with the primary key", zap.String("key", c.app.Keys.Primary.ID))
+		event := c.event(audit.KeyRewrapped)
+		event.Changes = []audit.Change{{Field: "key", To: c.app.Keys.Primary.ID}}
+		if err := c.events.tell(event); err != nil {
+			return 0, nil, storeFailure("", err)
+		}
 	}
 	return http.StatusOK, adminapi.Rewrapped{
 		Looked: done.Looked, Changed: done.Changed, Waiting: done.Waiting, Unreadable: done.Unreadable,
