@@ -163,30 +163,15 @@ func testRing(t testing.TB, ids ...string) *keyring.Ring {
 	return r
 }
 
-// With an old key, the store looks in two places for each name. The replicas have the same keys, in
-// another order.
+// With an old key, the store looks in two places for each name.
 func TestConformanceWithKeys(t *testing.T) {
 	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
-	ready := readyOptions(t, lab, 0, 250)
+	ready := readyOptions(t, lab, 0, 150)
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 		o := ready()
 		o.clock, o.Sealer = clock, testRing(t, "k2", "k1")
 		return openTest(t, o)
-	})
-	storetest.RunReplicas(t, storetest.Replicas{
-		Fresh: func(t *testing.T) storetest.Opener {
-			o := ready()
-			o.MaxStale = staleInTests
-			rings := []*keyring.Ring{testRing(t, "k2", "k1"), testRing(t, "k1", "k2")}
-			var opened atomic.Int64
-			return func(t *testing.T, clock func() time.Time) tokenstore.Store {
-				o := o
-				o.clock, o.Sealer = clock, rings[opened.Add(1)%2]
-				return openTest(t, o)
-			}
-		},
-		Stale: staleInTests,
 	})
 }
 
