@@ -97,13 +97,16 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
 	adminapi.KeysPath:                                              {"GET": (*adminCall).keysStatus},
 	adminapi.RewrapPath:                                            {"POST": (*adminCall).rewrapKeys},
+	adminapi.BackupPath:                                            {"GET": (*adminCall).sendBackup},
 }
 
-// listRoutes are the routes whose GET takes query parameters; see listQuery.
-var listRoutes = map[string]bool{adminapi.ConsumersPath: true, adminapi.TokensPath: true}
+// listRoutes are the routes whose GET takes query parameters.
+var listRoutes = map[string]bool{
+	adminapi.ConsumersPath: true, adminapi.TokensPath: true, adminapi.BackupPath: true,
+}
 
 // An adminFunc answers a call with a status and a value to encode as the body, or with an error. A
-// nil answer is an empty body.
+// nil answer is an empty body. The status answered means that it has written its answer itself.
 type adminFunc func(*adminCall) (status int, answer any, err error)
 
 // adminCall is one call to the running app.
@@ -112,6 +115,7 @@ type adminCall struct {
 	app    *App
 	store  tokenstore.Store
 	events *events
+	writer http.ResponseWriter
 }
 
 // maxAdminBody is in bytes.
@@ -139,10 +143,13 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 			return storeFailure("", err)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger)}
+		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger), writer: w}
 		status, answer, err := do(call)
 		if err != nil {
 			return err
+		}
+		if status == answered {
+			return nil
 		}
 		return writeAnswer(w, status, answer)
 	}

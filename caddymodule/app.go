@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -87,6 +88,9 @@ type App struct {
 	// DESKTOP_INTEGRATION).
 	Permissions []policy.PermissionLevel `json:"permissions,omitempty"`
 
+	// Backups of the store by schedule, and the journal of what was revoked since. Default: none.
+	Backup *Backup `json:"backup,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
@@ -106,7 +110,10 @@ type App struct {
 	hmacKeys *hmacKeys
 	usage    usage
 	failures storeFailures
+	backups  *backups // nil: there is no option backup, or the store can't work yet
 }
+
+const defaultTimestampWindow = 5 * time.Minute
 
 const (
 	registrationClosed = "closed"
@@ -139,7 +146,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.RequestTokenLifetime = caddy.Duration(2 * time.Hour)
 	}
 	if a.TimestampWindow == 0 {
-		a.TimestampWindow = caddy.Duration(5 * time.Minute)
+		a.TimestampWindow = caddy.Duration(defaultTimestampWindow)
 	}
 	if a.MaxRequestTokensOfConsumer == 0 {
 		a.MaxRequestTokensOfConsumer = tokenstore.DefaultLimits.RequestTokensOfConsumer
@@ -155,6 +162,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionConsumers(); err != nil {
 		return err
+	}
+	if a.Backup != nil {
+		if err := a.Backup.provision(); err != nil {
+			return err
+		}
 	}
 	return a.provisionStore(ctx)
 }
@@ -202,6 +214,9 @@ func (a *App) Validate() error {
 	}
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
+	}
+	if a.Backup != nil {
+		return a.Backup.validate()
 	}
 	return nil
 }
@@ -254,7 +269,7 @@ func (a *App) Cleanup() error {
 	}
 	a.coming.end()
 	a.usage.end()
-	return a.releaseStore()
+	return errors.Join(a.endBackups(), a.releaseStore())
 }
 
 // open returns the store. It waits until the app has started: Caddy starts its apps in no fixed

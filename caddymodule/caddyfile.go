@@ -40,6 +40,13 @@ func init() {
 //	    timestamp_window       <duration>
 //	    registration           closed|open
 //	    max_request_tokens     <of one consumer> [<in all>]
+//	    backup [<path>] {
+//	        path       <path>
+//	        every      <duration>
+//	        keep       <number>
+//	        recipients <age recipient...>
+//	        journal_only
+//	    }
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
@@ -100,6 +107,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneOf(d, &a.Registration, registrationClosed, registrationOpen)
 		case "max_request_tokens":
 			err = a.unmarshalMaxRequestTokens(d)
+		case "backup":
+			err = a.unmarshalBackup(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":

@@ -49,6 +49,10 @@
 //	                policies
 //	policyverdict.go
 //	                the decisions of a configuration about a request, for the command policy
+//	revocation.go   takes something away in the store, and tells the journal of revocations
+//	backup.go       writes a backup; backupschedule.go: by schedule; backupoption.go: the option;
+//	                admin_backup.go: to a caller of the admin API
+//	restore.go      restores a backup, and adopts a store, for the commands
 //	storecopy.go    copies the store of a configuration, for the command store
 //	sites.go        finds the handlers among a configuration's routes
 //	arrival.go      finds the servers that a URL reaches
@@ -64,6 +68,6 @@
 //
 // The package imports all packages below it: policy (which requests are allowed), refusal (the
 // reasons of refusals), oauth1 (RFC 5849), doctor (the mistakes of clients), pages (the pages'
-// templates and texts), adminapi, command, and tokenstore (the model and its stores). None of them
-// imports it.
+// templates and texts), adminapi, command, and tokenstore (the model, its stores and the format of
+// backups). None of them imports it.
 package caddymodule

@@ -37,6 +37,7 @@ var manualBlocks = map[string]struct {
 	"Global options": {App{}, "global", map[string]string{"consumers": "consumer",
 		"permissions": "permission", "max_request_tokens_of_consumer": "max_request_tokens"}},
 	"store badger": {badgerstore.Module{}, "store badger", nil},
+	"backup":       {Backup{}, "global backup", nil},
 	"store redis":  {redisstore.Module{}, "store redis", nil},
 	"keys":         {Keys{}, "global keys", nil},
 	"consumer": {DeclaredConsumer{}, "global consumer",

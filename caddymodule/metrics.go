@@ -28,11 +28,29 @@ var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream) and by result: accepted, anonymous, or the reason of the refusal.",
 }, []string{"endpoint", "result"})
 
+// What became of the backups of the option backup.
+var (
+	backupLastSuccess = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "backup_last_success_timestamp_seconds",
+		Help:      "When the last scheduled backup that was made and verified was begun, in seconds since 1970; 0: none yet.",
+	})
+	backupFailures = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "oauth1",
+		Name:      "backup_failures_total",
+		Help:      "Counter of scheduled backups that could not be made.",
+	})
+)
+
 // newMetrics registers the counters with the registry of a configuration.
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
-	if err := registry.Register(requestsTotal); err != nil {
-		if already := (prometheus.AlreadyRegisteredError{}); !errors.As(err, &already) {
-			return nil, fmt.Errorf("registering metrics: %w", err)
+	for _, collector := range []prometheus.Collector{requestsTotal, backupLastSuccess, backupFailures} {
+		if err := registry.Register(collector); err != nil {
+			if already := (prometheus.AlreadyRegisteredError{}); !errors.As(err, &already) {
+				return nil, fmt.Errorf("registering metrics: %w", err)
+			}
 		}
 	}
 	return &metrics{

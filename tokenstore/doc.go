@@ -9,7 +9,8 @@
 //	transition.go   the rules of a review and of an exchange, in one place for all stores
 //	store.go        the Store interface, its limits and the sentinel errors
 //	module.go       what a store's Caddy module must do, and may do: how to write another store
-//	transfer.go     what moves from one store to another: the optional Transferrer
+//	transfer.go     what moves from one store to another, or into a backup: the optional
+//	                Transferrer, Snapshotter and Adopter
 //	sealer.go       what encrypts a store: the Sealer, and the optional KeyUser and Rewrapper
 //	key.go          new keys and secrets, from crypto/rand
 //

@@ -14,7 +14,11 @@ const (
 	HealthPath        = "/oauth1/health"
 	KeysPath          = "/oauth1/keys"
 	RewrapPath        = "/oauth1/keys/rewrap"
+	BackupPath        = "/oauth1/backup"
 )
+
+// BackupType is the media type of a backup.
+const BackupType = "application/vnd.caddy-oauth1.backup"
 
 // ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
 // name.

@@ -71,10 +71,15 @@ func addVersion(version *cobra.Command) {
 		} else if plain != nil {
 			plain(cmd, args)
 		}
-		info, _ := debug.ReadBuildInfo()
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "caddy-oauth1", moduleVersion(info))
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), Version())
 		return err
 	}
+}
+
+// Version names this module and its version.
+func Version() string {
+	info, _ := debug.ReadBuildInfo()
+	return "caddy-oauth1 " + moduleVersion(info)
 }
 
 // moduleVersion is the version of this module in a program. The module is the main one in a program

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -87,13 +86,15 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
+	consumer, err := s.grantee(ctx, t.Consumer)
+	if err != nil {
+		return err
+	}
 	if err := s.writeToken(ctx, t); err != nil {
 		return err
 	}
-	if err := s.hasConsumer(ctx, t); err != nil {
-		if !errors.Is(err, errForgotten) {
-			_ = s.RevokeToken(context.WithoutCancel(ctx), t.Key) // nobody has it
-		}
+	if err := s.hasConsumer(ctx, consumer, t.Consumer); err != nil {
+		_ = s.RevokeToken(context.WithoutCancel(ctx), t.Key) // nobody has it
 		return err
 	}
 	s.granted(ctx, t.Consumer)

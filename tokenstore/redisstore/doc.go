@@ -24,6 +24,7 @@
 //	consumers.go, accesstokens.go, requesttokens.go, lists.go, revoke.go: the methods of Store
 //	credentials.go    both records of a signed request in one step
 //	accounting.go     the limits of request tokens and of self-registered consumers
+//	snapshot.go       what is in it, for a backup, while it is used
 //	export.go         what is moved to another store; import.go: what was moved here
 //	forget.go         a self-registered consumer that is forgotten while it gets an access token
 //	sweep.go          what every process removes in the background

@@ -49,6 +49,8 @@ type exporter struct {
 	floor int64
 	// deleted tells of consumers without a record in the index whether they are being deleted.
 	deleted map[string]bool
+	// live says that others change the store meanwhile.
+	live bool
 }
 
 func (e *exporter) give(r any) error {
@@ -63,18 +65,7 @@ func (e *exporter) run(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	var state tokenstore.StoreState
-	err := patiently(ctx, func() error {
-		v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""))
-		if err == nil && v.values[0] != "" && v.values[0] != incompleteMark { // Secret would write it, which a full memory refuses
-			state.Secret, err = s.openSecret(v.values[0])
-			return err
-		}
-		if err == nil {
-			state.Secret, err = s.Secret(ctx)
-		}
-		return err
-	})
+	state, err := e.state(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,10 +80,12 @@ func (e *exporter) run(ctx context.Context) error {
 	renewing.Go(func() { s.renewPause(ctx, cancel) })
 
 	state.Floor = e.floor
-	if err := e.give(&state); err != nil {
+	if err := e.give(state); err != nil {
 		return err
 	}
-	err = e.records(ctx)
+	if err = e.records(ctx); err == nil {
+		err = e.nonces(ctx)
+	}
 	if err == nil {
 		_, err = s.pause(ctx, e.floor) // it was without a gap until now
 	}
@@ -100,6 +93,22 @@ func (e *exporter) run(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// state returns the store's secret.
+func (e *exporter) state(ctx context.Context) (*tokenstore.StoreState, error) {
+	s, state := e.s, new(tokenstore.StoreState)
+	return state, patiently(ctx, func() error {
+		v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""))
+		if err == nil && v.values[0] != "" && v.values[0] != incompleteMark { // Secret would write it, which a full memory refuses
+			state.Secret, err = s.openSecret(v.values[0])
+			return err
+		}
+		if err == nil {
+			state.Secret, err = s.Secret(ctx)
+		}
+		return err
+	})
 }
 
 // pause makes all slices refuse nonces and changes for a while. It returns a timestamp that lies
@@ -191,6 +200,21 @@ func (e *exporter) records(ctx context.Context) error {
 			return err
 		}
 	}
+	kinds := []func(context.Context) error{e.requestTokens, e.accessTokens}
+	if e.live {
+		// A request token that is exchanged meanwhile is then in neither, and never in both.
+		slices.Reverse(kinds)
+	}
+	for _, kind := range kinds {
+		if err := kind(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// requestTokens gives the request tokens that were not exchanged.
+func (e *exporter) requestTokens(ctx context.Context) error {
 	for sl := range slice(sliceCount) {
 		if err := exportKind(ctx, e, sl, record.RequestToken, kindRequest, kindRequestsByEnd, func(v *view, t *storedRequest) error {
 			// One that was exchanged is only there so that a repeated exchange gets the same answer.
@@ -202,6 +226,11 @@ func (e *exporter) records(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// accessTokens gives the access tokens with their last use.
+func (e *exporter) accessTokens(ctx context.Context) error {
 	for sl := range slice(sliceCount) {
 		if err := exportKind(ctx, e, sl, record.AccessToken, kindToken, kindTokens, func(v *view, t *storedToken) error {
 			if !e.s.there(t, v.marks) {
@@ -213,25 +242,20 @@ func (e *exporter) records(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.nonces(ctx)
+	return nil
 }
 
 // exportKind calls give with each record of a slice that is in an index. A record that can't be read
 // is an error.
 func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.Kind[T], keyKind, index string, give func(*view, *stored[T]) error) error {
 	s := e.s
-	last := ""
-	for from := 0; ; from += exportedAtOnce {
+	pages := &indexPages{s: s, slice: sl, index: index, live: e.live}
+	for {
 		var v *view
 		var keys []string
-		err := patiently(ctx, func() (err error) {
-			// Nothing changes meanwhile, so places in the index stay the same.
-			if indexed(index) {
-				keys, err = s.rangeOf(ctx, lookAt{sl, s.key(index, sl, "")}, last, exportedAtOnce)
-			} else {
-				keys, err = s.members(ctx, s.key(index, sl, ""), from, exportedAtOnce)
-			}
-			if err != nil {
+		err := patiently(ctx, func() error {
+			var err error
+			if keys, err = pages.read(ctx); err != nil {
 				return err
 			}
 			names := make([]string, len(keys))
@@ -256,26 +280,10 @@ func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.K
 				return err
 			}
 		}
-		if len(keys) < exportedAtOnce {
+		if !pages.more(keys) {
 			return nil
 		}
-		last = keys[len(keys)-1]
 	}
-}
-
-// members returns n members of a sorted set, from a place on.
-func (s *Store) members(ctx context.Context, set string, from, n int) ([]string, error) {
-	c, err := s.link.client()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	members, err := c.Do(ctx, c.B().Zrange().Key(set).Min(strconv.Itoa(from)).Max(strconv.Itoa(from+n-1)).Build()).AsStrSlice()
-	if err != nil {
-		return nil, s.explain(ctx, err)
-	}
-	return members, nil
 }
 
 // unlessDeleted gives a token, unless its consumer is being deleted: then the token is about to be.

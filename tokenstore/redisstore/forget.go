@@ -13,8 +13,8 @@ import (
 // it one. Its tokens lie in other slices, so no script can look at all of it. Whoever forgets it
 // marks it as deleted, and looks for access tokens after that. Whoever grants looks for the mark
 // after it has written the access token. So one of them sees the other: the consumer is kept, or
-// the grant fails. The mark may be gone already, and the consumer too. But then the access token was
-// revoked before, so whoever grants looks for that last.
+// the grant fails. The consumer may be gone by then, mark and all, and the access token revoked. So
+// whoever grants looks before, too: a consumer that was there before must still be.
 
 // conclude finishes the deletion of a consumer. If it was forgotten, and has an access token after
 // all, it stays.
@@ -64,29 +64,41 @@ func (s *Store) decide(ctx context.Context, c *storedConsumer) (*storedConsumer,
 
 var (
 	errForgetting = errors.New("redis: the consumer is being deleted")
-	errForgotten  = errors.New("redis: the consumer was deleted, and the new access token was revoked with it")
+	errForgotten  = errors.New("redis: the consumer was deleted meanwhile")
 )
 
-// hasConsumer looks whether the consumer of a new access token is being deleted, or was. The access
-// token is acknowledged only after that. A consumer that is not in the store may be declared
-// elsewhere, or forgotten meanwhile. One that registered itself may have been forgotten, and have
-// registered itself again.
-func (s *Store) hasConsumer(ctx context.Context, t *tokenstore.AccessToken) error {
-	c, _, err := s.consumer(ctx, t.Consumer)
-	if err != nil && !record.Unreadable(err) {
-		return err
+// grantee returns the consumer that is to get an access token; nil if it is not in the store. It comes
+// before the access token is written.
+func (s *Store) grantee(ctx context.Context, consumer string) (*tokenstore.Consumer, error) {
+	if c := s.consumers.get(consumer); c != nil {
+		return c.is, nil // if it is gone, hasConsumer finds out
 	}
-	if c != nil && c.state == stateDeleted {
-		return &tokenstore.LaterError{After: time.Second, Err: errForgetting}
+	c, _, err := s.consumer(ctx, consumer)
+	switch {
+	case record.Unreadable(err), err == nil && c == nil:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case c.state == stateDeleted:
+		return nil, &tokenstore.LaterError{After: time.Second, Err: errForgetting}
 	}
-	if c != nil && !c.is.SelfRegistered || s.past(t.Expires, tokenstore.Retention) {
+	return c.is, nil
+}
+
+// hasConsumer looks whether the consumer of a new access token is still the one that grantee
+// returned. The access token is acknowledged only after that. A consumer that never was in the store
+// may be declared elsewhere.
+func (s *Store) hasConsumer(ctx context.Context, before *tokenstore.Consumer, consumer string) error {
+	c, _, err := s.consumer(ctx, consumer)
+	switch {
+	case record.Unreadable(err):
 		return nil
-	}
-	now, v, err := s.token(ctx, t.Key)
-	if err != nil {
+	case err != nil:
 		return err
-	}
-	if !s.there(now, v.marks) || now.is.Secret != t.Secret {
+	case c != nil && c.state == stateDeleted:
+		return &tokenstore.LaterError{After: time.Second, Err: errForgetting}
+	case before != nil && (c == nil || !c.is.Created.Equal(before.Created)):
+		// Its access tokens were revoked. It may have registered itself again since.
 		return &tokenstore.LaterError{After: time.Second, Err: errForgotten}
 	}
 	return nil

@@ -260,6 +260,7 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 	sl := sliceOf(key)
 	var access *tokenstore.AccessToken
 	var exchanged *storedRequest
+	var consumer *tokenstore.Consumer
 	var claim string      // of another call
 	var claimed time.Time // when this call saw it first: no two clocks are compared
 	err := again(ctx, func() (bool, error) {
@@ -278,6 +279,9 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 				return false, nil // another call is at it
 			}
 		}
+		if consumer, err = s.grantee(ctx, t.is.Consumer); err != nil {
+			return false, err
+		}
 		if t.state == stateExchanged {
 			access, exchanged, err = s.exchangeAgain(ctx, v, t, verifier)
 		} else {
@@ -291,7 +295,7 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 		}
 		return nil, err
 	}
-	if err := s.hasConsumer(ctx, access); err != nil {
+	if err := s.hasConsumer(ctx, consumer, access.Consumer); err != nil {
 		s.unclaim(ctx, exchanged)
 		return nil, err
 	}

@@ -87,6 +87,18 @@ func (s *Store) some(ctx context.Context, p place, n int) ([]string, place, erro
 	return keys, p, nil
 }
 
+// members returns n members of a sorted set, from a place on.
+func (s *Store) members(ctx context.Context, set string, from, n int) ([]string, error) {
+	c, err := s.link.client()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout())
+	defer cancel()
+	members, err := c.Do(ctx, c.B().Zrange().Key(set).Min(strconv.Itoa(from)).Max(strconv.Itoa(from+n-1)).Build()).AsStrSlice()
+	return members, s.explainAny(ctx, err)
+}
+
 // recordsByKey counts the records by the keys that they are encrypted with.
 func (s *Store) recordsByKey(ctx context.Context) (map[string]int64, error) {
 	counts := make(map[string]int64)
