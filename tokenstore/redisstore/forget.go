@@ -59,7 +59,7 @@ func (s *Store) decide(ctx context.Context, c *storedConsumer) (*storedConsumer,
 		s.lookAtConsumer(ctx, c.is.Key, kept)
 		return nil, nil
 	}
-	return decode(record.Consumer, c.is.Key, e.encode())
+	return decode(s, record.Consumer, c.is.Key, e.encode())
 }
 
 var (
