@@ -49,6 +49,9 @@ func (a *App) takeUp(ctx context.Context, store tokenstore.Store) error {
 	if err := a.checkDeclared(ctx, store); err != nil {
 		return err
 	}
+	if err := a.openTrail(ctx, store); err != nil {
+		return err
+	}
 	return a.startBackups(store)
 }
 

@@ -45,6 +45,7 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		commandGroup("request-token", "Shows requests for a grant, and answers them", requestTokenCommands()...),
 		revokeCommand(),
 		healthCommand(),
+		commandGroup("audit", "Verifies the audit trail", auditVerifyCommand(stores)),
 		signCommand(),
 		explainCommand(),
 		policyCommand(policies),

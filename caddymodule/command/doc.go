@@ -6,7 +6,7 @@
 //	show.go         answers, as text for people or as JSON, and whether they could be written
 //	consumer.go     the commands about consumers; consumersettings.go: the settings of one as flags,
 //	                and as text; token.go and requesttoken.go: about tokens; revoke.go: about all
-//	                tokens of somebody; health.go
+//	                tokens of somebody; health.go; audit.go: verifies the audit trail
 //	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
 //	                string differs; mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
