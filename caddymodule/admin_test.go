@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -47,8 +48,10 @@ const declaredConsumers = `
 func newTestAdmin(t testing.TB, global string) *testAdmin {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
+	site := newTestSite(t, global, "")
+	site.app.trail.Load().Use(audit.Log{Logger: zap.New(core)})
 	return &testAdmin{
-		testSite: newTestSite(t, global, ""),
+		testSite: site,
 		Handler:  adminHandler(&adminAPI{logger: zap.New(core)}),
 		logs:     logs,
 	}
