@@ -91,6 +91,9 @@ type App struct {
 	// Backups of the store by schedule, and the journal of what was revoked since. Default: none.
 	Backup *Backup `json:"backup,omitempty"`
 
+	// Metrics beside the usual ones. Default: none.
+	Metrics *MetricsOptions `json:"metrics,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
@@ -100,17 +103,19 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
-	poolKey  string           // set while the pool counts this app
-	store    tokenstore.Store // nil until ready is closed, and also if the start failed
-	ready    chan struct{}
-	settle   sync.Once // closes ready
-	coming   coming
-	secret   [32]byte
-	pemKeys  publicKeys
-	hmacKeys *hmacKeys
-	usage    usage
-	failures storeFailures
-	backups  *backups // nil: there is no option backup, or the store can't work yet
+	poolKey      string           // set while the pool counts this app
+	store        tokenstore.Store // nil until ready is closed, and also if the start failed
+	meteredStore tokenstore.Store
+	ready        chan struct{}
+	settle       sync.Once // closes ready
+	coming       coming
+	secret       [32]byte
+	pemKeys      publicKeys
+	hmacKeys     *hmacKeys
+	usage        usage
+	failures     storeFailures
+	health       storeHealth
+	backups      *backups // nil: there is no option backup, or the store can't work yet
 }
 
 const defaultTimestampWindow = 5 * time.Minute
@@ -137,8 +142,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.now == nil {
 		a.now = time.Now
 	}
-	var err error
-	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := a.provisionMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	a.hmacKeys = newHMACKeys()
@@ -157,6 +161,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
+	var err error
 	if a.levels, err = policy.NewLevels(a.Permissions); err != nil {
 		return err
 	}
@@ -241,8 +246,8 @@ func (a *App) Start() error {
 		return err
 	}
 	store.SetLimits(a.limits())
-	a.store = store
-	a.usage.start(store, a.logger)
+	a.store, a.meteredStore = store, metered(store)
+	a.usage.start(a.meteredStore, a.logger)
 	appsStarted.add(a)
 	return nil
 }
@@ -291,6 +296,22 @@ func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 		return nil, *err
 	}
 	return a.store, nil
+}
+
+// openMetered returns the store with its calls measured, for requests and pages. It has none of the
+// capabilities that another store may have, but CredentialFinder.
+func (a *App) openMetered(ctx context.Context) (tokenstore.Store, error) {
+	store, err := a.open(ctx)
+	switch {
+	case tokenstore.IsFailure(err):
+		openErrors.Inc()
+		return nil, err
+	case err != nil:
+		return nil, err
+	case unmetered(a.meteredStore) != store: // a test has put another one there
+		return metered(store), nil
+	}
+	return a.meteredStore, nil
 }
 
 // consumer finds a declared or stored consumer. The error for an unknown key is

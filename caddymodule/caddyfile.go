@@ -65,6 +65,10 @@ func init() {
 //	        description <text>
 //	        implies     <level...>
 //	    }
+//	    metrics {
+//	        consumers <pattern...>
+//	        limit     <number>
+//	    }
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
@@ -109,6 +113,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmarshalMaxRequestTokens(d)
 		case "backup":
 			err = a.unmarshalBackup(d)
+		case "metrics":
+			err = a.unmarshalMetrics(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":
@@ -268,6 +274,8 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        token      <header>
 //	    }
 //	    keep_authorization
+//	    unknown_tokens    refuse|pass
+//	    observe
 //	    pages {
 //	        name        <text>
 //	        logo        <file>
@@ -396,6 +404,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 		})
 	case "keep_authorization":
 		return toggle(d, &h.KeepAuthorization)
+	case "unknown_tokens":
+		return oneOf(d, &h.UnknownTokens, unknownRefused, unknownPassed)
+	case "observe":
+		return toggle(d, &h.Observe)
 	case "pages":
 		return h.unmarshalPages(d, declared)
 	default:

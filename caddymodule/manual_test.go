@@ -131,7 +131,7 @@ func loads(caddyfile string) error {
 // TestManualSnippetsHaveAKnownLanguage: no test would check a block in another language, or one
 // that is indented as code.
 func TestManualSnippetsHaveAKnownLanguage(t *testing.T) {
-	known := []string{"caddyfile", "sh", "text", "js"}
+	known := []string{"caddyfile", "sh", "text", "js", "py"}
 	for page, text := range manualPages(t) {
 		blocks, prose := snippets(t, page, text)
 		for _, block := range blocks {

@@ -47,6 +47,8 @@ var importRules = map[string]importRule{
 			"filippo.io/age",
 			"github.com/dustin/go-humanize",
 			"github.com/prometheus/client_golang/prometheus",
+			"go.opentelemetry.io/otel/attribute",
+			"go.opentelemetry.io/otel/trace",
 			"go.uber.org/zap",
 			"golang.org/x/net/http/httpguts",
 		},

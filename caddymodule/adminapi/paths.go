@@ -14,6 +14,8 @@ const (
 	HealthPath        = "/oauth1/health"
 	KeysPath          = "/oauth1/keys"
 	RewrapPath        = "/oauth1/keys/rewrap"
+	ImportPath        = "/oauth1/import"
+	ExportPath        = "/oauth1/export"
 	BackupPath        = "/oauth1/backup"
 )
 

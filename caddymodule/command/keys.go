@@ -6,12 +6,10 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 )
@@ -87,7 +85,7 @@ until the servers have written them anew: run BGREWRITEAOF and BGSAVE on each.`,
 		for _, k := range status.Keys {
 			all += k.Records
 		}
-		p := newProgress(s, all)
+		p := newProgress(s.cmd.ErrOrStderr(), all, "records")
 		var changed int64
 		for begun := time.Now(); ; {
 			round, err := rewrapOnce(s, p)
@@ -114,7 +112,6 @@ until the servers have written them anew: run BGREWRITEAOF and BGSAVE on each.`,
 				return fmt.Errorf("%s that are revoked or over have not been removed yet: give the command again later",
 					plural(int(round.Waiting), "record"))
 			}
-			p.stage("waiting for revoked records to be removed")
 			select {
 			case <-ctx.Done():
 				p.end()
@@ -140,47 +137,6 @@ func rewrapOnce(s *session, p *progress) (sum adminapi.Rewrapped, err error) {
 		if next = done.Next; next == "" {
 			return sum, nil
 		}
-		p.at(sum.Looked, done.Stage)
-	}
-}
-
-// A progress shows how far a command is: a bar at a terminal, and a line now and then elsewhere.
-type progress struct {
-	s     *session
-	all   int64
-	bar   bool
-	shown bool
-	last  time.Time
-}
-
-func newProgress(s *session, all int64) *progress {
-	f, ok := s.cmd.ErrOrStderr().(*os.File)
-	return &progress{s: s, all: max(all, 1), bar: ok && term.IsTerminal(int(f.Fd())), last: time.Now()}
-}
-
-// at shows that n records are done.
-func (p *progress) at(n int64, stage string) {
-	n = min(n, p.all)
-	switch {
-	case p.bar:
-		const width = 30
-		full := int(n * width / p.all)
-		fmt.Fprintf(p.s.cmd.ErrOrStderr(), "\r[%s%s] %3d%%  %d of %d, %s\x1b[K",
-			strings.Repeat("#", full), strings.Repeat(".", width-full), n*100/p.all, n, p.all, stage)
-		p.shown = true
-	case time.Since(p.last) > reportEvery:
-		p.last = time.Now()
-		fmt.Fprintf(p.s.cmd.ErrOrStderr(), "%d of %d records so far, %s\n", n, p.all, stage)
-	}
-}
-
-// stage shows what the command does when all records are done.
-func (p *progress) stage(text string) { p.at(p.all, text) }
-
-// end ends the line of the bar.
-func (p *progress) end() {
-	if p.shown {
-		fmt.Fprintln(p.s.cmd.ErrOrStderr())
-		p.shown = false
+		p.tell(sum.Looked, int(sum.Looked))
 	}
 }

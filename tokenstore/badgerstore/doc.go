@@ -22,6 +22,7 @@
 //	cache.go          what every API request reads, decoded
 //	stats.go          how much is in it
 //	snapshot.go       what is in it at one moment, for a backup and for another store
+//	measure.go        figures for monitoring, which need no counting
 //	transfer.go       what is moved to another store, and what was moved here
 //	generation.go     notices that the directory was copied back or moved
 //	noncekeeper.go    the state of the nonce log, in the database

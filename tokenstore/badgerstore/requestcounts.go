@@ -425,6 +425,21 @@ func (o *requestOwner) of(txn *reader, b []byte) (consumer string, expires time.
 	return o.consumer, expires, key, true, nil
 }
 
+// expiryInIndex returns when the request token of an entry expires, whether its consumer's name is
+// clear or hashed.
+func expiryInIndex(b []byte) (time.Time, error) {
+	var rest []byte
+	if isHashed(b) {
+		rest = b[min(1+len(hashedMark)+keyring.NameSize, len(b)):]
+	} else if _, after, ok := cutName(b); ok {
+		rest = after
+	}
+	if len(rest) < 8 {
+		return time.Time{}, record.ErrDamaged
+	}
+	return time.UnixMilli(decodeTime(rest)), nil
+}
+
 // encodeRequestIndex returns the value of that index: how many units the token counts, and whether
 // it was refused.
 func encodeRequestIndex(t *tokenstore.RequestToken) []byte {

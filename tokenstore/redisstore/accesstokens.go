@@ -37,7 +37,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	c := s.tokens.get(key)
+	c := s.tokens.find(key)
 	if c == nil {
 		var err error
 		if c, err = s.refreshToken(ctx, key); err != nil {

@@ -27,7 +27,7 @@ func (s *Store) Consumer(ctx context.Context, key string) (*tokenstore.Consumer,
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	if c := s.consumers.get(key); c != nil {
+	if c := s.consumers.find(key); c != nil {
 		return c.is, nil
 	}
 	ticket, at := s.consumers.ticket(key), time.Now()

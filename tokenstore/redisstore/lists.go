@@ -7,8 +7,6 @@ import (
 	"maps"
 	"sync"
 
-	"github.com/redis/rueidis"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -251,38 +249,4 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 		}
 		after = next
 	}
-}
-
-// cardinality returns how many keys an index has in all slices.
-func (s *Store) cardinality(ctx context.Context, kind, rest string) (int, error) {
-	if indexed(kind) {
-		var indexes []lookAt
-		for sl := range slice(sliceCount) {
-			for _, key := range s.namedKeys(kind, sl, rest) {
-				indexes = append(indexes, lookAt{sl, key})
-			}
-		}
-		return s.sizes(ctx, indexes)
-	}
-	c, err := s.link.client()
-	if err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	var commands []rueidis.Completed
-	for sl := range slice(sliceCount) {
-		for _, key := range s.namedKeys(kind, sl, rest) {
-			commands = append(commands, c.B().Zcard().Key(key).Build())
-		}
-	}
-	total := 0
-	for _, answer := range c.DoMulti(ctx, commands...) {
-		n, err := answer.AsInt64()
-		if err != nil {
-			return 0, s.explain(ctx, err)
-		}
-		total += int(n)
-	}
-	return total, nil
 }
