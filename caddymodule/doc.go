@@ -20,11 +20,13 @@
 //	upgrade.go      strips upgrades that the site does not allow
 //	refuse.go       answers a refusal; package refusal holds the table of refusals
 //	errorroutes.go  lets handle_errors answer a refusal
+//	unknown.go      leaves requests of unknown consumers whole for another provider
 //	placeholders.go the placeholders of a refusal, for handle_errors and the access log
 //
 // Other files:
 //
 //	app.go          the app: the lifetimes, the permission levels
+//	keys.go         the option keys, which encrypt the store
 //	coming.go       a store that is out of reach when the app starts
 //	storefailures.go which failures of the store go to the log
 //	appstore.go     the app's store, which it knows only as a tokenstore.Module
@@ -34,13 +36,15 @@
 //	                placeholders
 //	endpoints.go    the option endpoints
 //	endpoint.go     the common part of the consumers' endpoints: requesttoken.go, accesstoken.go
+//	observe.go      judges requests that it passes on in any case; observations.go: what it saw of
+//	                each consumer
 //	authorize.go    the page where a user grants or refuses
 //	usertokens.go   the page that lists a user's grants
 //	page.go         the common part of both pages
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_audit.go: its
-//	                routes
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_import.go,
+//	                admin_export.go, admin_keys.go, admin_audit.go: its routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	doctor/         names the mistake that a client made when its signature is wrong

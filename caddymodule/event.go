@@ -219,3 +219,45 @@ func (c *adminCall) event(name audit.Name) *audit.Event {
 	}
 	return e
 }
+
+// observed: a request was judged, and is passed on in any case. The problem is nil if it would have
+// been accepted.
+func (e *events) observed(r *http.Request, id *Identity, p *refusal.Problem) {
+	extra, result := accessLogFields(r), resultAccepted
+	switch {
+	case p != nil:
+		result = p.Reason
+	case id.Anonymous():
+		result = resultAnonymous
+	case extra != nil:
+		extra.Add(zap.String("oauth_consumer", id.Consumer))
+	}
+	e.metrics.requests.WithLabelValues(endpointObserved, result).Inc()
+	if p == nil {
+		return
+	}
+	consumer, token := claimed(p)
+	if extra != nil {
+		extra.Add(zap.String("oauth_observed", p.Reason))
+		logClaimed(extra, consumer, token)
+	}
+	level, more := zap.DebugLevel, zap.Skip()
+	if p.Kind == refusal.KindStore {
+		if logged, silent := e.failures.note(p.Cause, time.Now()); logged {
+			level, more = zap.ErrorLevel, zap.Int("refused_before", silent)
+		}
+	}
+	if c := e.logger.Check(level, "request would be refused"); c != nil {
+		c.Write(
+			zap.String("reason", p.Reason),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+			zap.String("path", r.URL.Path),
+			zap.String("remote", r.RemoteAddr),
+			zap.String("claimed_consumer", consumer),
+			zap.String("claimed_token", token),
+			zap.Error(p.Cause),
+			more,
+		)
+	}
+}

@@ -40,9 +40,16 @@ func (h *Handler) refuseSigned(
 		p = faultless(r, p)
 	}
 	h.events.refused(r, endpoint, s, p)
+	if h.passes(p) {
+		return h.pass(w, r, p, func(w http.ResponseWriter) error { return h.answerRefusal(w, r, endpoint, p) })
+	}
 	h.disown(r)
+	h.describe(w.Header(), r, endpoint, p)
+	return h.answerError(w, r, p, func(w http.ResponseWriter) error { return h.answerRefusal(w, r, endpoint, p) })
+}
 
-	header := w.Header()
+// describe sets the headers of the answer that belong to its status.
+func (h *Handler) describe(header http.Header, r *http.Request, endpoint string, p *refusal.Problem) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", h.challenge(r))
@@ -51,19 +58,22 @@ func (h *Handler) refuseSigned(
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", allowedMethods(endpoint))
 	}
-	return h.answerError(w, r, p, func(w http.ResponseWriter) error {
-		if !wantsJSON(r) || readByLaunchpadlib(r, p) {
-			return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(p.Text))
-		}
-		body, err := json.Marshal(struct {
-			Error   string `json:"error"`
-			Problem string `json:"oauth_problem"`
-		}{p.Text, p.Word})
-		if err != nil {
-			return caddyhttp.Error(http.StatusInternalServerError, err)
-		}
-		return h.answer(w, p.Status, "application/json", body)
-	})
+}
+
+// answerRefusal writes the answer of a refusal that no error route has answered.
+func (h *Handler) answerRefusal(w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem) error {
+	h.describe(w.Header(), r, endpoint, p)
+	if !wantsJSON(r) || readByLaunchpadlib(r, p) {
+		return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(p.Text))
+	}
+	body, err := json.Marshal(struct {
+		Error   string `json:"error"`
+		Problem string `json:"oauth_problem"`
+	}{p.Text, p.Word})
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	return h.answer(w, p.Status, "application/json", body)
 }
 
 // faultless returns a problem for a failed call of the store: another one if the store is not at

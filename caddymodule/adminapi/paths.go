@@ -14,6 +14,10 @@ const (
 	HealthPath        = "/oauth1/health"
 	AuditPath         = "/oauth1/audit"
 	AuditVerifyPath   = "/oauth1/audit/verify"
+	ImportPath        = "/oauth1/import"
+	ExportPath        = "/oauth1/export"
+	KeysPath          = "/oauth1/keys"
+	RewrapPath        = "/oauth1/keys/rewrap"
 	BackupPath        = "/oauth1/backup"
 )
 

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -29,8 +27,8 @@ func (s *Store) Kept(ctx context.Context, prefix string) (map[string][]byte, err
 	}
 	defer s.leave()
 	kept := make(map[string][]byte)
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, recordKey(prefixKept, prefix), nil, true, func(item *badger.Item) (bool, error) {
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, recordKey(prefixKept, prefix), nil, true, func(item *entry) (bool, error) {
 			name := string(item.Key()[1:])
 			return true, item.Value(func(v []byte) error {
 				kept[name] = bytes.Clone(v)

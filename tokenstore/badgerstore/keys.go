@@ -28,6 +28,7 @@ const (
 	prefixKept       = 'a' // name -> what the app keeps by name
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
+	prefixKeys       = 'e' // which keys encrypt the values: see rewrap.go
 	prefixCheck      = 'h'
 	prefixGeneration = 'g' // see generation.go
 	prefixMarker     = 'm' // written with every change: see examine.go
