@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -130,17 +129,14 @@ var auditFailures = prometheus.NewCounter(prometheus.CounterOpts{
 type trailOfStore struct {
 	mu       sync.Mutex
 	trail    *audit.Trail
-	keeper   tokenstore.Keeper // nil: the store keeps nothing
 	instance string
-	declared map[string]map[string]string // of the last configuration
+	declared map[string]map[string]string // of the last configuration; secrets as keyed hashes
 	failures storeFailures
 }
 
-// What the store keeps for the trail: the end of each process's chain, and the consumers that its
-// last configuration declared.
 const (
-	keptHeads    = "audit/head/"
-	keptDeclared = "audit/declared/"
+	// keptHeads begins the names of what the store keeps for the trail: the end of each Caddy's chain.
+	keptHeads = "audit/head/"
 	// keepPatience is how long a head may take.
 	keepPatience = 5 * time.Second
 )
@@ -164,7 +160,7 @@ func (t *trailOfStore) open(ctx context.Context, a *App, store tokenstore.Store)
 		}
 	}
 	if keeper, ok := store.(tokenstore.Keeper); ok {
-		kept, err := keeper.Kept(ctx, "audit/")
+		kept, err := keeper.Kept(ctx, keptHeads)
 		if err != nil {
 			return nil, fmt.Errorf("reading the end of the audit trail: %w", err)
 		}
@@ -175,12 +171,6 @@ func (t *trailOfStore) open(ctx context.Context, a *App, store tokenstore.Store)
 			}
 			o.Before = &head
 		}
-		if text := kept[keptDeclared+t.instance]; text != nil {
-			if err := json.Unmarshal(text, &t.declared); err != nil {
-				return nil, fmt.Errorf("reading the consumers of the last configuration: %w", err)
-			}
-		}
-		t.keeper = keeper
 		o.Keep = func(head []byte) error {
 			ctx, cancel := context.WithTimeout(context.Background(), keepPatience)
 			defer cancel()
@@ -246,8 +236,8 @@ func (a *App) openTrail(ctx context.Context, store tokenstore.Store) error {
 	return nil
 }
 
-// loaded returns the event of the app's configuration, with what differs from the one before. What
-// it declares is kept for the next start.
+// loaded returns the event of the app's configuration, with what differs from the one before in this
+// process. The first one is told whole.
 func (t *trailOfStore) loaded(a *App) *audit.Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -284,25 +274,8 @@ func (t *trailOfStore) loaded(a *App) *audit.Event {
 			}
 		}
 	}
-	if text, err := json.Marshal(declared); err == nil && t.keeper != nil && len(event.Changes) > 0 {
-		t.keepDeclared(text)
-	}
 	t.declared = declared
 	return event
-}
-
-// keepDeclared keeps the declared consumers, if they are few. Without them the next start tells all
-// of them as new.
-func (t *trailOfStore) keepDeclared(text []byte) {
-	const most = 60 << 10
-	if len(text) > most {
-		text = []byte("{}")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), keepPatience)
-	defer cancel()
-	if err := t.keeper.Keep(ctx, keptDeclared+t.instance, text); err != nil {
-		auditFailures.Inc()
-	}
 }
 
 // auditHeads returns the ends of all chains that the store knows.

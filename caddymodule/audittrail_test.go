@@ -82,6 +82,15 @@ func TestAdminRoutesAreAudited(t *testing.T) {
 			{"/oauth1/revoke", `{"user":"salgado","dry_run":true}`, ""},
 			{"/oauth1/revoke", `{}`, "admin.refused refused"},
 		},
+		"POST /oauth1/import": {
+			{"/oauth1/import", `{"lines":[` + strings.Replace(lineApp, `"app"`, `"imported"`, 1) + `]}`, "consumer.added done"},
+			{"/oauth1/import", `{"lines":[]}`, "admin.refused refused"},
+		},
+		"POST /oauth1/export": {
+			{"/oauth1/export", `{"kind":"consumer"}`, "store.exported done"},
+			{"/oauth1/export", `{"kind":"other"}`, "admin.refused refused"},
+		},
+		"POST /oauth1/keys/rewrap":  {{"/oauth1/keys/rewrap", `{}`, "admin.refused refused"}}, // no keys
 		"POST /oauth1/audit/verify": {{"/oauth1/audit/verify", `{"heads":[]}`, ""}},
 	}
 	for pattern, methods := range adminRoutes {
