@@ -34,8 +34,9 @@ func init() {
 // health of the store. It speaks JSON; every error is a caddy.APIError. A secret is shown once, in
 // the answer to the call that created it, and in an export that asks for secrets.
 //
-// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go, and those
-// that import and export both in admin_import.go and admin_export.go. The wire types are in adminapi.
+// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go, those that
+// import and export both in admin_import.go and admin_export.go, and those of keys in
+// admin_keys.go. The wire types are in adminapi.
 type adminAPI struct {
 	logger *zap.Logger
 	// Until this time, a call waits for an app.
@@ -97,6 +98,8 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
 	adminapi.ImportPath:                                            {"POST": (*adminCall).importLines},
 	adminapi.ExportPath:                                            {"POST": (*adminCall).exportLines},
+	adminapi.KeysPath:                                              {"GET": (*adminCall).keysStatus},
+	adminapi.RewrapPath:                                            {"POST": (*adminCall).rewrapKeys},
 	adminapi.BackupPath:                                            {"GET": (*adminCall).sendBackup},
 }
 

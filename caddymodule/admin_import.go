@@ -256,7 +256,7 @@ func (i *importer) replaceConsumer(ctx context.Context, c *tokenstore.Consumer) 
 	event := i.call.event(audit.ConsumerChanged)
 	event.Consumer, event.Expires = c.Key, c.Expires
 	return i.change(event, func() error {
-		_, err := i.call.store.UpdateConsumer(ctx, c.Key, func(stored *tokenstore.Consumer) error {
+		_, err := i.call.app.updateConsumer(ctx, i.call.store, c.Key, true, func(stored *tokenstore.Consumer) error {
 			before := stored.Clone()
 			*stored = *c.Clone()
 			if stored.Created.IsZero() {
@@ -431,7 +431,7 @@ func (i *importer) replaceToken(ctx context.Context, stored, t *tokenstore.Acces
 	tellToken(event, &added)
 	event.Changes = tokenChanges(stored, &added)
 	return i.change(event, func() error {
-		if err := i.call.store.RevokeToken(ctx, t.Key); err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+		if err := i.call.app.revokeToken(ctx, i.call.store, t.Key); err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
 			return err
 		}
 		return i.call.store.CreateAccessToken(ctx, &added)

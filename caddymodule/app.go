@@ -36,6 +36,12 @@ type App struct {
 	// directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=oauth1.stores inline_key=module"`
 
+	// The keys that encrypt what the store keeps: consumers, tokens, and the names in indexes.
+	// Default: none, everything is clear. They can be added, changed and removed while the server
+	// runs; see the command `oauth1 keys`. A key that is removed while it is in use is an error when
+	// the configuration is loaded.
+	Keys *Keys `json:"keys,omitempty"`
+
 	// How long a request token can be reviewed and exchanged, from its creation on. Default: 2h.
 	RequestTokenLifetime caddy.Duration `json:"request_token_lifetime,omitempty"`
 

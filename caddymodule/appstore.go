@@ -51,7 +51,7 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 		return fmt.Errorf("module %T is not a token store", module)
 	}
 	a.module = m
-	return nil
+	return a.provisionKeys()
 }
 
 // storeID returns the module ID for the name of a store.

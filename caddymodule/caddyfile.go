@@ -31,6 +31,10 @@ func init() {
 //
 //	oauth1 {
 //	    store                  <module> { ... }
+//	    keys {
+//	        primary <id> <key>
+//	        old     <id> <key>
+//	    }
 //	    request_token_lifetime <duration>
 //	    access_token_lifetime  never|<duration>
 //	    timestamp_window       <duration>
@@ -95,6 +99,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch option {
 		case "store":
 			err = a.unmarshalStore(d)
+		case "keys":
+			err = a.unmarshalKeys(d)
 		case "request_token_lifetime":
 			err = duration(d, &a.RequestTokenLifetime)
 		case "access_token_lifetime":

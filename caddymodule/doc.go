@@ -26,6 +26,7 @@
 // Other files:
 //
 //	app.go          the app: the lifetimes, the permission levels
+//	keys.go         the option keys, which encrypt the store
 //	coming.go       a store that is out of reach when the app starts
 //	storefailures.go which failures of the store go to the log
 //	appstore.go     the app's store, which it knows only as a tokenstore.Module
@@ -43,7 +44,7 @@
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
 //	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_import.go,
-//	                admin_export.go: its routes
+//	                admin_export.go, admin_keys.go: its routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	doctor/         names the mistake that a client made when its signature is wrong

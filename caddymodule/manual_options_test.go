@@ -39,6 +39,7 @@ var manualBlocks = map[string]struct {
 	"store badger": {badgerstore.Module{}, "store badger", nil},
 	"backup":       {Backup{}, "global backup", nil},
 	"store redis":  {redisstore.Module{}, "store redis", nil},
+	"keys":         {Keys{}, "global keys", nil},
 	"consumer": {DeclaredConsumer{}, "global consumer",
 		map[string]string{"key": "", "source": ""}},
 	"permission": {policy.PermissionLevel{}, "global permission",

@@ -252,7 +252,7 @@ func beginOperating(r *reader) {
 
 func endOfOperating(r *reader) {
 	r.run("caddy-oauth1 oauth1 consumer show printer")
-	r.run("test -d backups/oauth1 && test -s run/oauth1.key")
+	r.run("test -s run/oauth1.key")
 }
 
 func beginMigration(r *reader) {

@@ -14,6 +14,8 @@ const (
 	HealthPath        = "/oauth1/health"
 	ImportPath        = "/oauth1/import"
 	ExportPath        = "/oauth1/export"
+	KeysPath          = "/oauth1/keys"
+	RewrapPath        = "/oauth1/keys/rewrap"
 	BackupPath        = "/oauth1/backup"
 )
 

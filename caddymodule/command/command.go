@@ -51,9 +51,11 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		signCommand(),
 		explainCommand(),
 		policyCommand(policies),
+		commandGroup("keys", "Shows and changes the keys that the store is encrypted with", keysCommands()...),
 		backupCommand(stores),
 		restoreCommand(stores),
 		commandGroup("store", "Works on the stores of tokens, while no Caddy uses them", storeCommands(stores)...),
+		versionCommand(),
 	)
 	checkUsage(root)
 	reportWriteErrors(root)

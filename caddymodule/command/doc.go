@@ -12,6 +12,7 @@
 //	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
 //	                string differs; mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
+//	keys.go         the keys that encrypt the store
 //	backup.go       makes and verifies backups; restore.go: restores one
 //	store.go        copies the store of one configuration to that of another, and adopts one
 //	input.go        questions at a terminal, and reads from standard input; exit.go: how a command
