@@ -77,6 +77,10 @@ type App struct {
 	// when they are removed here. If a key is also in the store, the start fails.
 	Consumers []*DeclaredConsumer `json:"consumers,omitempty"`
 
+	// How many refused requests are explained to the operator. Default: 20 a second, and 2 a second
+	// of one consumer.
+	Diagnoses *Diagnoses `json:"diagnoses,omitempty"`
+
 	// The permission levels, in the order in which they are offered. If any are declared, they
 	// replace the defaults (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE,
 	// DESKTOP_INTEGRATION).
@@ -94,17 +98,18 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
-	poolKey  string           // set while the pool counts this app
-	store    tokenstore.Store // nil until ready is closed, and also if the start failed
-	ready    chan struct{}
-	settle   sync.Once // closes ready
-	coming   coming
-	secret   [32]byte
-	pemKeys  publicKeys
-	hmacKeys *hmacKeys
-	usage    usage
-	failures storeFailures
-	backups  *backups // nil: there is no option backup, or the store can't work yet
+	poolKey   string           // set while the pool counts this app
+	store     tokenstore.Store // nil until ready is closed, and also if the start failed
+	ready     chan struct{}
+	settle    sync.Once // closes ready
+	coming    coming
+	secret    [32]byte
+	pemKeys   publicKeys
+	hmacKeys  *hmacKeys
+	usage     usage
+	failures  storeFailures
+	diagnoser *diagnoser
+	backups   *backups // nil: there is no option backup, or the store can't work yet
 }
 
 const defaultTimestampWindow = 5 * time.Minute
@@ -151,6 +156,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
+	if a.Diagnoses == nil {
+		a.Diagnoses = new(Diagnoses)
+	}
+	a.Diagnoses.provision()
+	a.diagnoser = newDiagnoser(a.Diagnoses)
 	if a.levels, err = policy.NewLevels(a.Permissions); err != nil {
 		return err
 	}
@@ -206,6 +216,9 @@ func (a *App) Validate() error {
 		return fmt.Errorf("max_request_tokens %d: must be at least the %d of one consumer",
 			a.MaxRequestTokens, a.MaxRequestTokensOfConsumer)
 	}
+	if err := a.Diagnoses.validate(); err != nil {
+		return err
+	}
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
 	}
@@ -237,6 +250,7 @@ func (a *App) Start() error {
 	store.SetLimits(a.limits())
 	a.store = store
 	a.usage.start(store, a.logger)
+	a.diagnoser.start(a.explainRefused)
 	appsStarted.add(a)
 	return nil
 }
@@ -262,6 +276,7 @@ func (a *App) Cleanup() error {
 		return nil
 	}
 	a.coming.end()
+	a.diagnoser.end()
 	a.usage.end()
 	return errors.Join(a.endBackups(), a.releaseStore())
 }

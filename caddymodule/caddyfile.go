@@ -43,6 +43,7 @@ func init() {
 //	        recipients <age recipient...>
 //	        journal_only
 //	    }
+//	    diagnoses              off|<a second> [<a second of one consumer>]
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
@@ -103,6 +104,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmarshalMaxRequestTokens(d)
 		case "backup":
 			err = a.unmarshalBackup(d)
+		case "diagnoses":
+			err = a.unmarshalDiagnoses(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":
@@ -244,6 +247,7 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	    }
 //	    require_callback
 //	    require_body_hash
+//	    explain_refusals  [consumers <pattern...>]
 //	    max_form_body     <size>
 //	    permissions       <level...>
 //	    policy [<matcher>] {
@@ -358,6 +362,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 		return textOption(d, &h.User)
 	case "endpoints":
 		return h.unmarshalEndpoints(d)
+	case "explain_refusals":
+		return h.unmarshalExplainRefusals(d)
 	case "require_callback":
 		return toggle(d, &h.RequireCallback)
 	case "require_body_hash":

@@ -39,7 +39,8 @@
 //	page.go         the common part of both pages
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go,
+//	                admin_diagnoses.go, admin_explain.go: its routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	doctor/         names the mistake that a client made when its signature is wrong
@@ -62,6 +63,15 @@
 //	                the settings of a consumer that a change has changed, for the audit trail
 //	audit/          the events of the audit trail
 //	metrics.go      counts the decisions
+//	diagnoses.go    the option diagnoses: the limits and the queue of the explained requests
+//	refusedrequest.go
+//	                what is kept of a refused request, and what of it an operator sees
+//	diagnose.go     asks the doctor what is wrong with a refused request, and tells it
+//	explainrefusals.go
+//	                the option explain_refusals: refusals that say what is wrong
+//	nearestkey.go   what an unknown key of a consumer or a token is
+//	past.go, seennonces.go
+//	                what is remembered for explanations: ended keys, wrong clocks, used nonces
 //	usage.go        records when tokens were last used
 //
 // The package imports all packages below it: policy (which requests are allowed), refusal (the

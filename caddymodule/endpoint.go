@@ -72,7 +72,11 @@ func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal
 	if c.timestamp == 0 {
 		return nil
 	}
-	return h.useNonce(r.Context(), c.store, &c.params, nil, c.timestamp, true)
+	problem := h.useNonce(r.Context(), c.store, &c.params, nil, c.timestamp, true)
+	if problem == nil {
+		h.app.diagnoser.signedWell(r, c.signed)
+	}
+	return problem
 }
 
 // answerToken writes the credentials of a token and more, form-encoded (RFC 5849 section 2.1).

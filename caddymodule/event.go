@@ -22,23 +22,28 @@ import (
 type events struct {
 	metrics  *metrics
 	failures *storeFailures
+	past     *past
 	logger   *zap.Logger
 }
 
 func newEvents(a *App, logger *zap.Logger) *events {
-	return &events{metrics: a.metrics, failures: &a.failures, logger: logger}
+	return &events{metrics: a.metrics, failures: &a.failures, past: &a.diagnoser.past, logger: logger}
 }
 
 // refused: a request was refused. s is the request as it was signed, as far as it could be read; nil
 // if it was not read. A mistake of the client is not logged as an error. Neither is each failure of
-// a store that fails for every request.
-func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem) {
+// a store that fails for every request. diagnosis names the client's mistakes if they are known
+// already: only explain_refusals finds them before the answer.
+func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem, diagnosis string) {
 	e.metrics.refused(endpoint, p.Reason)
 	publish(r, endpoint, p)
 	consumer, token := claimed(p)
 	if extra := accessLogFields(r); extra != nil {
 		extra.Add(zap.String("oauth_refusal", p.Reason))
 		logClaimed(extra, consumer, token)
+		if diagnosis != "" {
+			extra.Add(zap.String("oauth_diagnosis", diagnosis))
+		}
 	}
 	level, more := zap.DebugLevel, zap.Skip()
 	if p.Kind == refusal.KindStore {
@@ -57,6 +62,7 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 			zap.String("remote", r.RemoteAddr),
 			zap.String("claimed_consumer", consumer),
 			zap.String("claimed_token", token),
+			zap.String("oauth_diagnosis", diagnosis),
 			zap.Error(p.Cause),
 			more,
 		)
@@ -98,6 +104,9 @@ func (e *events) change(event *audit.Event, do func() error) error {
 
 // tell tells what was changed.
 func (e *events) tell(event *audit.Event) error {
+	if event.Outcome == "" || event.Outcome == audit.Done {
+		e.past.note(event)
+	}
 	e.logger.Info(string(event.Name),
 		zap.String("actor", event.Actor),
 		zap.String("client", event.Client),
@@ -134,13 +143,8 @@ func accessLogFields(r *http.Request) *caddyhttp.ExtraLogFields {
 
 // event returns an event that a request at the site causes.
 func (h *Handler) event(r *http.Request, name audit.Name) *audit.Event {
-	e := &audit.Event{Name: name, Site: h.origin(r).host, Client: r.RemoteAddr}
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
-		e.Client = ip
-	}
-	if id, ok := caddyhttp.GetVar(r.Context(), "trace_id").(string); ok { // set by Caddy's tracing
-		e.Trace = id
-	}
+	e := &audit.Event{Name: name, Site: h.origin(r).host}
+	e.Client, e.Trace = clientOf(r)
 	return e
 }
 

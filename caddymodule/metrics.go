@@ -5,13 +5,16 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
 )
 
 // metrics counts the decisions. The counters belong to the process and not to one configuration, so
 // a reload does not reset them. Their labels come from fixed lists; no value of a client becomes a
 // label.
 type metrics struct {
-	requests *prometheus.CounterVec
+	requests, mistakes *prometheus.CounterVec
+	undiagnosed        prometheus.Counter
 	// The two counters of accepted API requests, looked up once.
 	apiAccepted, apiAnonymous prometheus.Counter
 }
@@ -44,9 +47,25 @@ var (
 	})
 )
 
+var mistakesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "oauth1",
+	Name:      "mistakes_total",
+	Help:      "Counter of the mistakes that explain refused requests, by name; unexplained: a wrong signature that no mistake explains. Only explained requests count: see the option diagnoses.",
+}, []string{"mistake"})
+
+var undiagnosedTotal = prometheus.NewCounter(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "oauth1",
+	Name:      "undiagnosed_total",
+	Help:      "Counter of refused requests that were not explained, because they were above the limits of the option diagnoses.",
+})
+
 // newMetrics registers the counters with the registry of a configuration.
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
-	for _, collector := range []prometheus.Collector{requestsTotal, backupLastSuccess, backupFailures} {
+	for _, collector := range []prometheus.Collector{
+		requestsTotal, mistakesTotal, undiagnosedTotal, backupLastSuccess, backupFailures,
+	} {
 		if err := registry.Register(collector); err != nil {
 			if already := (prometheus.AlreadyRegisteredError{}); !errors.As(err, &already) {
 				return nil, fmt.Errorf("registering metrics: %w", err)
@@ -55,6 +74,8 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	}
 	return &metrics{
 		requests:     requestsTotal,
+		mistakes:     mistakesTotal,
+		undiagnosed:  undiagnosedTotal,
 		apiAccepted:  requestsTotal.WithLabelValues(endpointAPI, resultAccepted),
 		apiAnonymous: requestsTotal.WithLabelValues(endpointAPI, resultAnonymous),
 	}, nil
@@ -74,4 +95,14 @@ func (m *metrics) answered(endpoint string) {
 
 func (m *metrics) refused(endpoint, reason string) {
 	m.requests.WithLabelValues(endpoint, reason).Inc()
+}
+
+// mistaken counts the mistakes of a diagnosis. Their names are a fixed list.
+func (m *metrics) mistaken(d *doctor.Diagnosis) {
+	if len(d.Mistakes) == 0 {
+		m.mistakes.WithLabelValues(unexplained).Inc()
+	}
+	for _, mistake := range d.Mistakes {
+		m.mistakes.WithLabelValues(mistake.Name).Inc()
+	}
 }

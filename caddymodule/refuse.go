@@ -39,7 +39,12 @@ func (h *Handler) refuseSigned(
 	if p.Kind == refusal.KindStore {
 		p = faultless(r, p)
 	}
-	h.events.refused(r, endpoint, s, p)
+	told := h.advise(r, endpoint, s, p)
+	if told == nil {
+		h.diagnoseLater(r, endpoint, s, p)
+		told = new(advice)
+	}
+	h.events.refused(r, endpoint, s, p, told.name)
 	h.disown(r)
 
 	header := w.Header()
@@ -53,17 +58,26 @@ func (h *Handler) refuseSigned(
 	}
 	return h.answerError(w, r, p, func(w http.ResponseWriter) error {
 		if !wantsJSON(r) || readByLaunchpadlib(r, p) {
-			return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(p.Text))
+			return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(told.lines(p.Text)))
 		}
-		body, err := json.Marshal(struct {
-			Error   string `json:"error"`
-			Problem string `json:"oauth_problem"`
-		}{p.Text, p.Word})
+		body, err := json.Marshal(refusalBody{
+			p.Text, p.Word, told.text, told.mistakes, told.baseString, told.clientBaseString,
+		})
 		if err != nil {
 			return caddyhttp.Error(http.StatusInternalServerError, err)
 		}
 		return h.answer(w, p.Status, "application/json", body)
 	})
+}
+
+// refusalBody is a refusal in JSON. The last four are for explain_refusals.
+type refusalBody struct {
+	Error            string   `json:"error"`
+	Problem          string   `json:"oauth_problem"`
+	Advice           string   `json:"oauth_problem_advice,omitempty"`
+	Mistakes         []string `json:"mistakes,omitempty"`
+	BaseString       string   `json:"base_string,omitempty"`
+	ClientBaseString string   `json:"client_base_string,omitempty"`
 }
 
 // faultless returns a problem for a failed call of the store: another one if the store is not at

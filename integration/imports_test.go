@@ -51,7 +51,7 @@ var importRules = map[string]importRule{
 	"caddymodule/audit":    {},
 	"caddymodule/adminapi": {own: []string{"caddymodule/oauth1", "tokenstore"}, caddy: []string{"."}},
 	"caddymodule/command": {
-		own:    []string{"caddymodule/adminapi", "caddymodule/oauth1", "tokenstore"},
+		own:    []string{"caddymodule/adminapi", "caddymodule/doctor", "caddymodule/oauth1", "tokenstore"},
 		caddy:  []string{".", "cmd"},
 		others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},

@@ -7,6 +7,8 @@
 //	                     the Caddyfile, the API and the flags follow
 //	consumer.go          consumers; token.go: access tokens, and their revocation; requesttoken.go:
 //	                     request tokens and what users say to them; health.go: how the app is
+//	diagnosis.go         refused requests, and what their clients did wrong; explanation.go: what is
+//	                     wrong with a request that the caller has
 //	list.go              lists, which come in pages
 //	client.go            a call, from an address to the decoded answer; errors.go: the refused ones
 //

@@ -11,6 +11,8 @@ const (
 	TokensPath        = "/oauth1/tokens"
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
+	DiagnosesPath     = "/oauth1/diagnoses"
+	ExplainPath       = "/oauth1/explain"
 	HealthPath        = "/oauth1/health"
 	BackupPath        = "/oauth1/backup"
 )

@@ -47,6 +47,7 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		healthCommand(),
 		signCommand(),
 		explainCommand(),
+		diagnoseCommand(),
 		policyCommand(policies),
 		backupCommand(stores),
 		restoreCommand(stores),
