@@ -32,10 +32,11 @@ func init() {
 
 // adminAPI serves the paths of Caddy's admin endpoint below /oauth1/: consumers, tokens, and the
 // health of the store. It speaks JSON; every error is a caddy.APIError. A secret is shown once, in
-// the answer to the call that created it.
+// the answer to the call that created it, and in an export that asks for secrets.
 //
-// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go. The wire
-// types are in adminapi.
+// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go, those that
+// import and export both in admin_import.go and admin_export.go, and those of keys in
+// admin_keys.go. The wire types are in adminapi.
 type adminAPI struct {
 	logger *zap.Logger
 	// Until this time, a call waits for an app.
@@ -94,16 +95,21 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.RequestTokensPath + "/{key}":                          {"GET": (*adminCall).showRequestToken},
 	adminapi.RequestTokensPath + "/{key}/" + adminapi.ActionReview: {"POST": (*adminCall).reviewRequestToken},
 	adminapi.RevokePath:                                            {"POST": (*adminCall).revoke},
+	adminapi.PassesPath:                                            {"GET": (*adminCall).listPasses},
 	adminapi.ExplainPath:                                           {"POST": (*adminCall).explainRequest},
 	adminapi.DiagnosesPath:                                         {"GET": (*adminCall).listDiagnoses},
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
+	adminapi.ImportPath:                                            {"POST": (*adminCall).importLines},
+	adminapi.ExportPath:                                            {"POST": (*adminCall).exportLines},
+	adminapi.KeysPath:                                              {"GET": (*adminCall).keysStatus},
+	adminapi.RewrapPath:                                            {"POST": (*adminCall).rewrapKeys},
 	adminapi.BackupPath:                                            {"GET": (*adminCall).sendBackup},
 }
 
 // listRoutes are the routes whose GET takes query parameters.
 var listRoutes = map[string]bool{
 	adminapi.ConsumersPath: true, adminapi.TokensPath: true, adminapi.BackupPath: true,
-	adminapi.DiagnosesPath: true,
+	adminapi.DiagnosesPath: true, adminapi.PassesPath: true,
 }
 
 // An adminFunc answers a call with a status and a value to encode as the body, or with an error. A
@@ -143,7 +149,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 		if err != nil {
 			return storeFailure("", err)
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+		r.Body = http.MaxBytesReader(w, r.Body, maxImportBody) // an import's; the others read less
 		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger), writer: w}
 		status, answer, err := do(call)
 		if err != nil {
@@ -218,27 +224,9 @@ func unrecordedFailure(err error) error {
 // decode reads the JSON object in the request's body. If there is no body and no Content-Type, the
 // object has no fields.
 func (c *adminCall) decode(into any) error {
-	body, err := io.ReadAll(c.Body)
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return failure(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", maxAdminBody)
-	}
-	if err != nil {
-		return failure(http.StatusBadRequest, "reading the request body: %w", err)
-	}
-	ct := c.Header.Get("Content-Type")
-	if len(body) == 0 && ct == "" {
-		return nil
-	}
-	// Browsers send a preflight request before JSON to another site, but none before text/plain.
-	if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "application/merge-patch+json") {
-		return failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
-	}
-	if !utf8.Valid(body) {
-		return failure(http.StatusBadRequest, "the request body is not UTF-8")
-	}
-	if len(bytes.TrimSpace(body)) == 0 { // for example, of a script with an unset variable
-		return failure(http.StatusBadRequest,
-			"the request body is empty: send a JSON object, or neither a body nor a Content-Type for the defaults")
+	body, err := c.readJSON(maxAdminBody)
+	if err != nil || body == nil {
+		return err
 	}
 	if name := repeatedField(body); name != "" {
 		return failure(http.StatusBadRequest, "field %q: sent twice", name)
@@ -247,6 +235,34 @@ func (c *adminCall) decode(into any) error {
 		return err
 	}
 	return decodeStrictly(body, into)
+}
+
+// readJSON reads the request's body of at most so many bytes, which says that it is JSON. It is nil
+// if there is no body and no Content-Type.
+func (c *adminCall) readJSON(most int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, c.Body, most))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, failure(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", most)
+	}
+	if err != nil {
+		return nil, failure(http.StatusBadRequest, "reading the request body: %w", err)
+	}
+	ct := c.Header.Get("Content-Type")
+	if len(body) == 0 && ct == "" {
+		return nil, nil
+	}
+	// Browsers send a preflight request before JSON to another site, but none before text/plain.
+	if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "application/merge-patch+json") {
+		return nil, failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
+	}
+	if !utf8.Valid(body) {
+		return nil, failure(http.StatusBadRequest, "the request body is not UTF-8")
+	}
+	if len(bytes.TrimSpace(body)) == 0 { // for example, of a script with an unset variable
+		return nil, failure(http.StatusBadRequest,
+			"the request body is empty: send a JSON object, or neither a body nor a Content-Type for the defaults")
+	}
+	return body, nil
 }
 
 // refuseEmpty refuses fields with an empty value. A script with an unset variable would otherwise
@@ -471,6 +487,16 @@ func (s *startedApps) await(ctx context.Context, until time.Time) *App {
 		}
 	}
 	return app
+}
+
+// started returns the newest app that has started, or nil.
+func (s *startedApps) started() *App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.apps); n > 0 {
+		return s.apps[n-1]
+	}
+	return nil
 }
 
 // on returns the newest app that uses the store, or nil.

@@ -36,6 +36,12 @@ type App struct {
 	// directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=oauth1.stores inline_key=module"`
 
+	// The keys that encrypt what the store keeps: consumers, tokens, and the names in indexes.
+	// Default: none, everything is clear. They can be added, changed and removed while the server
+	// runs; see the command `oauth1 keys`. A key that is removed while it is in use is an error when
+	// the configuration is loaded.
+	Keys *Keys `json:"keys,omitempty"`
+
 	// How long a request token can be reviewed and exchanged, from its creation on. Default: 2h.
 	RequestTokenLifetime caddy.Duration `json:"request_token_lifetime,omitempty"`
 
@@ -89,6 +95,9 @@ type App struct {
 	// Backups of the store by schedule, and the journal of what was revoked since. Default: none.
 	Backup *Backup `json:"backup,omitempty"`
 
+	// Metrics beside the usual ones. Default: none.
+	Metrics *MetricsOptions `json:"metrics,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
@@ -98,18 +107,20 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
-	poolKey   string           // set while the pool counts this app
-	store     tokenstore.Store // nil until ready is closed, and also if the start failed
-	ready     chan struct{}
-	settle    sync.Once // closes ready
-	coming    coming
-	secret    [32]byte
-	pemKeys   publicKeys
-	hmacKeys  *hmacKeys
-	usage     usage
-	failures  storeFailures
-	diagnoser *diagnoser
-	backups   *backups // nil: there is no option backup, or the store can't work yet
+	poolKey      string           // set while the pool counts this app
+	store        tokenstore.Store // nil until ready is closed, and also if the start failed
+	meteredStore tokenstore.Store
+	ready        chan struct{}
+	settle       sync.Once // closes ready
+	coming       coming
+	secret       [32]byte
+	pemKeys      publicKeys
+	hmacKeys     *hmacKeys
+	usage        usage
+	failures     storeFailures
+	diagnoser    *diagnoser
+	health       storeHealth
+	backups      *backups // nil: there is no option backup, or the store can't work yet
 }
 
 const defaultTimestampWindow = 5 * time.Minute
@@ -136,8 +147,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.now == nil {
 		a.now = time.Now
 	}
-	var err error
-	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := a.provisionMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	a.hmacKeys = newHMACKeys()
@@ -156,6 +166,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
+	var err error
 	if a.Diagnoses == nil {
 		a.Diagnoses = new(Diagnoses)
 	}
@@ -248,8 +259,8 @@ func (a *App) Start() error {
 		return err
 	}
 	store.SetLimits(a.limits())
-	a.store = store
-	a.usage.start(store, a.logger)
+	a.store, a.meteredStore = store, metered(store)
+	a.usage.start(a.meteredStore, a.logger)
 	a.diagnoser.start(a.explainRefused)
 	appsStarted.add(a)
 	return nil
@@ -300,6 +311,22 @@ func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 		return nil, *err
 	}
 	return a.store, nil
+}
+
+// openMetered returns the store with its calls measured, for requests and pages. It has none of the
+// capabilities that another store may have, but CredentialFinder.
+func (a *App) openMetered(ctx context.Context) (tokenstore.Store, error) {
+	store, err := a.open(ctx)
+	switch {
+	case tokenstore.IsFailure(err):
+		openErrors.Inc()
+		return nil, err
+	case err != nil:
+		return nil, err
+	case unmetered(a.meteredStore) != store: // a test has put another one there
+		return metered(store), nil
+	}
+	return a.meteredStore, nil
 }
 
 // consumer finds a declared or stored consumer. The error for an unknown key is

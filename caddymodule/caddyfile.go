@@ -31,6 +31,10 @@ func init() {
 //
 //	oauth1 {
 //	    store                  <module> { ... }
+//	    keys {
+//	        primary <id> <key>
+//	        old     <id> <key>
+//	    }
 //	    request_token_lifetime <duration>
 //	    access_token_lifetime  never|<duration>
 //	    timestamp_window       <duration>
@@ -62,6 +66,10 @@ func init() {
 //	        description <text>
 //	        implies     <level...>
 //	    }
+//	    metrics {
+//	        consumers <pattern...>
+//	        limit     <number>
+//	    }
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
@@ -92,6 +100,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch option {
 		case "store":
 			err = a.unmarshalStore(d)
+		case "keys":
+			err = a.unmarshalKeys(d)
 		case "request_token_lifetime":
 			err = duration(d, &a.RequestTokenLifetime)
 		case "access_token_lifetime":
@@ -104,6 +114,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmarshalMaxRequestTokens(d)
 		case "backup":
 			err = a.unmarshalBackup(d)
+		case "metrics":
+			err = a.unmarshalMetrics(d)
 		case "diagnoses":
 			err = a.unmarshalDiagnoses(d)
 		case "consumer":
@@ -266,6 +278,8 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        token      <header>
 //	    }
 //	    keep_authorization
+//	    unknown_tokens    refuse|pass
+//	    observe
 //	    pages {
 //	        name        <text>
 //	        logo        <file>
@@ -396,6 +410,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 		})
 	case "keep_authorization":
 		return toggle(d, &h.KeepAuthorization)
+	case "unknown_tokens":
+		return oneOf(d, &h.UnknownTokens, unknownRefused, unknownPassed)
+	case "observe":
+		return toggle(d, &h.Observe)
 	case "pages":
 		return h.unmarshalPages(d, declared)
 	default:

@@ -33,11 +33,11 @@ func (h *Handler) diagnoseLater(r *http.Request, endpoint string, s *signed, p *
 		return
 	}
 	if !d.turns.take(consumerOfTurn(s, p), time.Now()) {
-		h.app.metrics.undiagnosed.Inc()
+		undiagnosedTotal.Inc()
 		return
 	}
 	if q := h.refusedRequest(r, endpoint, s, p); q != nil && !d.add(q) {
-		h.app.metrics.undiagnosed.Inc()
+		undiagnosedTotal.Inc()
 	}
 }
 
@@ -68,7 +68,7 @@ func (a *App) tellDiagnosis(q *refusedRequest, found *diagnosed) {
 	if found.diagnosis == nil {
 		return
 	}
-	a.metrics.mistaken(found.diagnosis)
+	countMistakes(found.diagnosis)
 	level := zap.DebugLevel
 	if len(found.diagnosis.Mistakes) > 0 {
 		level = zap.InfoLevel

@@ -16,9 +16,10 @@ import (
 // events receives each fact once, from the code that caused it. It updates the metrics, the logs,
 // the audit trail, and the placeholders of a refusal. It is never given a secret to tell.
 //
-// There are two kinds of facts. What becomes of a request is told by refused, forwarded and
-// answered; the signed request that they get holds what its client signed, so they must not keep
-// it, and must not log its signature. What was changed is an audit.Event, told by change and tell.
+// There are two kinds of facts. What becomes of a request is told by refused, forwarded, answered and
+// shown, of which metrics, logs and spans hear; the signed request that they get holds what its
+// client signed, so they must not keep it, and must not log its signature. What was changed is an
+// audit.Event, told by change and tell.
 type events struct {
 	metrics  *metrics
 	failures *storeFailures
@@ -36,6 +37,8 @@ func newEvents(a *App, logger *zap.Logger) *events {
 // already: only explain_refusals finds them before the answer.
 func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem, diagnosis string) {
 	e.metrics.refused(endpoint, p.Reason)
+	e.metrics.judged(endpoint, s, p.Reason)
+	decided(endpoint, p.Reason, s).trace(r)
 	publish(r, endpoint, p)
 	consumer, token := claimed(p)
 	if extra := accessLogFields(r); extra != nil {
@@ -71,13 +74,22 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 
 // forwarded: an API request goes on to the next handler, with the identity. s is the request as it
 // was signed; nil if it was not read.
-func (e *events) forwarded(_ *http.Request, _ *signed, id *Identity) {
+func (e *events) forwarded(r *http.Request, s *signed, id *Identity) {
+	recentPasses.note(r, s)
 	e.metrics.passed(id.Anonymous())
+	e.metrics.judged(endpointAPI, s, "")
+	result := resultAccepted
+	if id.Anonymous() {
+		result = resultAnonymous
+	}
+	decided(endpointAPI, result, s).trace(r)
 }
 
 // answered: a consumer got what it asked an endpoint for.
 func (e *events) answered(r *http.Request, endpoint string, s *signed) {
 	e.metrics.answered(endpoint)
+	e.metrics.judged(endpoint, s, "")
+	decided(endpoint, resultAccepted, s).trace(r)
 	if extra := accessLogFields(r); extra != nil {
 		extra.Add(zap.String("oauth_consumer", s.params.ConsumerKey))
 		if s.params.Token != "" {
@@ -87,7 +99,10 @@ func (e *events) answered(r *http.Request, endpoint string, s *signed) {
 }
 
 // shown: a user got a page of an endpoint, or was redirected by it.
-func (e *events) shown(_ *http.Request, endpoint string) { e.metrics.answered(endpoint) }
+func (e *events) shown(r *http.Request, endpoint string) {
+	e.metrics.answered(endpoint)
+	decided(endpoint, resultAccepted, nil).trace(r)
+}
 
 // change makes a change, and tells it. do may complete the event with what is known only after the
 // change. If it returns an error, nothing is told, unless do has set the event's outcome.
@@ -171,4 +186,46 @@ func (c *adminCall) event(name audit.Name) *audit.Event {
 		e.Actor, e.ActorSource = refusal.Printable(name), audit.ActorClaimed
 	}
 	return e
+}
+
+// observed: a request was judged, and is passed on in any case. The problem is nil if it would have
+// been accepted.
+func (e *events) observed(r *http.Request, id *Identity, p *refusal.Problem) {
+	extra, result := accessLogFields(r), resultAccepted
+	switch {
+	case p != nil:
+		result = p.Reason
+	case id.Anonymous():
+		result = resultAnonymous
+	case extra != nil:
+		extra.Add(zap.String("oauth_consumer", id.Consumer))
+	}
+	e.metrics.requests.WithLabelValues(endpointObserved, result).Inc()
+	if p == nil {
+		return
+	}
+	consumer, token := claimed(p)
+	if extra != nil {
+		extra.Add(zap.String("oauth_observed", p.Reason))
+		logClaimed(extra, consumer, token)
+	}
+	level, more := zap.DebugLevel, zap.Skip()
+	if p.Kind == refusal.KindStore {
+		if logged, silent := e.failures.note(p.Cause, time.Now()); logged {
+			level, more = zap.ErrorLevel, zap.Int("refused_before", silent)
+		}
+	}
+	if c := e.logger.Check(level, "request would be refused"); c != nil {
+		c.Write(
+			zap.String("reason", p.Reason),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+			zap.String("path", r.URL.Path),
+			zap.String("remote", r.RemoteAddr),
+			zap.String("claimed_consumer", consumer),
+			zap.String("claimed_token", token),
+			zap.Error(p.Cause),
+			more,
+		)
+	}
 }

@@ -91,7 +91,7 @@ func (h *Handler) advise(r *http.Request, endpoint string, s *signed, p *refusal
 		return nil
 	}
 	if !d.turns.take(s.params.ConsumerKey, time.Now()) {
-		h.app.metrics.undiagnosed.Inc()
+		undiagnosedTotal.Inc()
 		return &advice{text: tooManyRefusals}
 	}
 	h.readBody(r, q)

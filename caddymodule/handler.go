@@ -53,6 +53,7 @@ func init() {
 // `{oauth1.refusal.token}` | The key of the access or request token that the request named, if any
 // `{oauth1.refusal.parameter}` | The OAuth parameter that is absent or rejected, if any
 // `{oauth1.refusal.acceptable_timestamps}` | `lowest-highest`, if the timestamp is outside of them
+// `{oauth1.refusal.passes}` | `true` if `unknown_tokens pass` left the request as it came
 //
 // The keys and a part of the text come from the client. All values are safe inside a quoted string
 // of JSON, in HTML, in a header and in Caddy's templates: quotes are replaced with an apostrophe,
@@ -149,6 +150,22 @@ type Handler struct {
 	// secrets, so anybody who reads the upstream's log can use them.
 	KeepAuthorization bool `json:"keep_authorization,omitempty"`
 
+	// What happens to requests whose consumer is unknown here, and to people whose request token is
+	// unknown at the authorize page. `refuse`, the default, refuses them as all others. With `pass`
+	// the site's error routes (`handle_errors`) get such a request with its credentials and its
+	// form, so that they can send it to another provider, which verifies it by itself; without a
+	// route that answers, it is refused. `{oauth1.refusal.passes}` is `true` for these requests and
+	// for no others. A consumer that exists here, whatever its token, is judged here alone. Needs
+	// `registration closed`. Danger: a removed consumer is unknown, and passes; disable it instead.
+	UnknownTokens string `json:"unknown_tokens,omitempty"`
+
+	// Protect nothing: judge each request, count and log the decision, and pass the request on
+	// whatever it is. The endpoints are not served, and identity headers are not set; those that a
+	// client sent are removed. It is for the weeks before this server replaces another provider,
+	// which still verifies the requests. Default: false. Danger: everything reaches the next
+	// handler.
+	Observe bool `json:"observe,omitempty"`
+
 	// The look and the language of the pages, and the choices that they propose.
 	Pages *Pages `json:"pages,omitempty"`
 
@@ -221,6 +238,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if len(h.Upgrades) == 0 {
 		h.Upgrades = []string{websocket}
 	}
+	if h.UnknownTokens == "" {
+		h.UnknownTokens = unknownRefused
+	}
+	if h.Observe {
+		h.provisionObserving()
+	}
 	if err := h.provisionRules(ctx); err != nil {
 		return err
 	}
@@ -254,6 +277,9 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("max_form_body %d: must be positive", h.MaxFormBody)
 	}
 	if err := h.validateEndpoints(); err != nil {
+		return err
+	}
+	if err := h.validateUnknownTokens(); err != nil {
 		return err
 	}
 	if err := h.IdentityHeaders.validate(); err != nil {
@@ -296,6 +322,10 @@ func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
 // passes it to the next handler with the identity that the signature proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	replacer(r).Map(noRefusal)
+	if h.Observe {
+		h.observe(r)
+		return next.ServeHTTP(w, r)
+	}
 	judges, problem := h.receive(r)
 	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)
@@ -308,28 +338,38 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	var id Identity
-	var s *signed
-	if problem = h.rules.CheckURL(r); problem == nil {
-		id, s, problem = h.authenticate(r)
-	}
-	if problem == nil {
-		h.strip(r, &id) // before the policies, which judge the request that the upstream gets
-		if problem = h.decide(r, &id); problem != nil {
-			problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
-		}
-	}
+	var s signed // stays on the stack: nobody keeps it
+	problem = h.judge(r, &s, &id)
 	if problem != nil {
-		return h.refuseSigned(w, r, endpointAPI, s, problem)
+		return h.refuseSigned(w, r, endpointAPI, &s, problem)
 	}
 	h.identify(r, &id)
-	h.events.forwarded(r, s, &id)
+	h.events.forwarded(r, &s, &id)
 	return next.ServeHTTP(w, r)
 }
 
-// decide asks the policies about the request that the upstream gets.
-func (h *Handler) decide(r *http.Request, id *Identity) *refusal.Problem {
+// judge decides about an API request, and cleans it for the upstream. It sets the identity, and reads
+// the request as it was signed into s.
+func (h *Handler) judge(r *http.Request, s *signed, id *Identity) (problem *refusal.Problem) {
+	if problem = h.rules.CheckURL(r); problem != nil {
+		return problem
+	}
+	if *id, problem = h.authenticate(r, s); problem != nil {
+		return problem
+	}
+	h.strip(r, id) // before the policies, which judge the request that the upstream gets
+	if s.policy, problem = h.decide(r, id); problem != nil {
+		problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
+	}
+	return problem
+}
+
+// decide asks the policies about the request that the upstream gets. It also returns the number of
+// the policy that decided.
+func (h *Handler) decide(r *http.Request, id *Identity) (int, *refusal.Problem) {
 	defer asForwarded(r)()
-	return h.rules.Decide(r, &id.Subject).Problem
+	d := h.rules.Decide(r, &id.Subject)
+	return d.Number, d.Problem
 }
 
 // offers reports whether a level may be granted to the consumer and used by it at this site.

@@ -2,9 +2,12 @@ package integration
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -29,9 +32,16 @@ var lessons = map[string]lesson{
 	"docs/policies.md":    {begin: beginPolicies},
 	"docs/protocol.md":    {begin: beginProtocol},
 	"docs/operating.md":   {begin: beginOperating, end: endOfOperating},
+	"docs/monitoring.md":  {begin: beginMonitoring},
 	"docs/migration.md":   {begin: beginMigration, end: endOfMigration},
 	"docs/performance.md": {instead: insteadOfMeasuring},
 	"SECURITY.md":         {instead: map[string]func(*reader, string){badDays: (*reader).isKnown}},
+}
+
+// beginMonitoring starts a site with a probe.
+func beginMonitoring(r *reader) {
+	r.write("Caddyfile", r.here("{\n\tadmin localhost:2019\n}\nhttp://localhost:8080 {\n\toauth1_health /healthz\n\toauth1\n}\n"))
+	r.start("caddy-oauth1 run")
 }
 
 // site writes the README's Caddyfile, for an API of the test's own.
@@ -242,10 +252,11 @@ func beginOperating(r *reader) {
 
 func endOfOperating(r *reader) {
 	r.run("caddy-oauth1 oauth1 consumer show printer")
-	r.run("test -d backups/oauth1 && test -s run/oauth1.key")
+	r.run("test -s run/oauth1.key")
 }
 
 func beginMigration(r *reader) {
+	requireProgram(r.T, "python3")
 	r.site()
 	r.start("caddy-oauth1 run")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -257,9 +268,20 @@ func beginMigration(r *reader) {
 		r.Fatal(err)
 	}
 	r.write("ci-bot.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
-	r.write("old-app.secret", "oldsecret\n")
-	r.write("tokens.tsv", "oldkey\toldtokensecret\told-app\tsalgado\tREAD_PUBLIC\n"+
-		"other\tothersecret\told-app\tana\tWRITE_PUBLIC") // without a line end, as some editors save it
+	r.write("one-app.secret", "onesecret\n")
+	r.write("onekey.secret", "onetokensecret\n")
+	r.write("clients.jsonl", `{"kind":"consumer","key":"old-app","secret":"oldsecret","name":"Old client","created":"2019-03-01"}
+{"kind":"access_token","key":"oldkey","secret":"oldtokensecret","consumer":"old-app","user":"salgado","permission":"READ_PUBLIC"}
+{"kind":"access_token","key":"other","secret":"othersecret","consumer":"old-app","user":"ana","permission":"WRITE_PUBLIC"}`)
+	for _, b := range fences(r.T, "../docs/migration.md") {
+		if b.language == "py" {
+			r.write("mediawiki.py", b.text)
+		}
+	}
+	r.write("wiki.key", "wikikey\n")
+	r.write("consumers.tsv", "7\twikiapp\tstored\t\tWiki app\thttps://app.example/\t1\t1\t20190301080000\n"+
+		"8\tproposed\tx\t\tNot yet\t\t0\t0\t20190301080000\n")
+	r.write("tokens.tsv", "7\twikitoken\tstoredtoo\tSalgado\t20200301080000\n8\tother\tx\tAna\t20200301080000\n")
 	text, err := os.ReadFile(filepath.Join(r.dir, "Caddyfile"))
 	if err != nil {
 		r.Fatal(err)
@@ -276,6 +298,17 @@ func endOfMigration(r *reader) {
 		if user := r.signed("old-app", "oldsecret", c.key, c.secret); user != c.user {
 			r.Errorf("the API saw %q, want %q", user, c.user)
 		}
+	}
+	if user := r.signed("one-app", "onesecret", "onekey", "onetokensecret"); user != "salgado" {
+		r.Errorf("the API saw %q, want salgado", user)
+	}
+	onTheWire := func(stored string) string { // MediaWiki: hash_hmac('sha1', $stored, $wgOAuthSecretKey)
+		mac := hmac.New(sha1.New, []byte("wikikey"))
+		mac.Write([]byte(stored))
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+	if user := r.signed("wikiapp", onTheWire("stored"), "wikitoken", onTheWire("storedtoo")); user != "Salgado" {
+		r.Errorf("the API saw %q, want Salgado", user)
 	}
 }
 

@@ -31,6 +31,9 @@ type Diagnosis struct {
 	ClientBaseString string `json:"client_base_string,omitempty"`
 }
 
+// When is the time of the request.
+func (d Diagnosis) When() time.Time { return d.Time }
+
 // Diagnoses are the latest refused requests, the oldest first.
 type Diagnoses struct {
 	Items []Diagnosis `json:"items"`

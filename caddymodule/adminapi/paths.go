@@ -13,7 +13,12 @@ const (
 	RevokePath        = "/oauth1/revoke"
 	DiagnosesPath     = "/oauth1/diagnoses"
 	ExplainPath       = "/oauth1/explain"
+	PassesPath        = "/oauth1/passes"
 	HealthPath        = "/oauth1/health"
+	ImportPath        = "/oauth1/import"
+	ExportPath        = "/oauth1/export"
+	KeysPath          = "/oauth1/keys"
+	RewrapPath        = "/oauth1/keys/rewrap"
 	BackupPath        = "/oauth1/backup"
 )
 

@@ -106,9 +106,6 @@ func configOf(cmd *cobra.Command) ([]byte, error) {
 	return config, nil
 }
 
-// reportEvery is how often a copy says how far it is.
-const reportEvery = 5 * time.Second
-
 func copyCommand(stores Stores) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "copy --from <config> --to <config>",

@@ -15,6 +15,10 @@ import (
 // modulePath is the Go module that this package is a part of.
 const modulePath = "github.com/caddy-oauth1/caddy-oauth1"
 
+// The version and the commit of a release. deploy/build has the linker set them, so that they do
+// not depend on where the source lies; without them Go's own build information counts.
+var version, commit string
+
 func init() {
 	// The name in help texts and in a shell's completion script. Caddy's default is "caddy",
 	// whatever the program is called.
@@ -71,15 +75,45 @@ func addVersion(version *cobra.Command) {
 		} else if plain != nil {
 			plain(cmd, args)
 		}
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), Version())
-		return err
+		return printVersion(cmd)
 	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Prints the version of caddy-oauth1, and its commit",
+		Long: `
+Prints the version of caddy-oauth1, and the commit that it was built from if
+that is known. 'caddy version' prints Caddy's own version first.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return printVersion(cmd) },
+	}
+}
+
+func printVersion(cmd *cobra.Command) error {
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), Version())
+	return err
 }
 
 // Version names this module and its version.
 func Version() string {
+	if told := releaseVersion(); told != "" {
+		return "caddy-oauth1 " + told
+	}
 	info, _ := debug.ReadBuildInfo()
 	return "caddy-oauth1 " + moduleVersion(info)
+}
+
+// releaseVersion is what the linker was told; empty if that is nothing.
+func releaseVersion() string {
+	if version == "" {
+		return ""
+	}
+	if commit == "" {
+		return "v" + version
+	}
+	return fmt.Sprintf("v%s (%s)", version, commit)
 }
 
 // moduleVersion is the version of this module in a program. The module is the main one in a program

@@ -41,6 +41,28 @@ func TestModuleVersion(t *testing.T) {
 	}
 }
 
+// TestReleaseVersion: what the linker says counts, and Go's build information where it says nothing.
+func TestReleaseVersion(t *testing.T) {
+	t.Cleanup(func() { version, commit = "", "" })
+	for _, c := range []struct{ version, commit, want string }{
+		{"1.2.3", "abcdef", "caddy-oauth1 v1.2.3 (abcdef)\n"},
+		{"1.2.3", "", "caddy-oauth1 v1.2.3\n"},
+	} {
+		version, commit = c.version, c.commit
+		if out, err := runCommand("", "version"); err != nil || out != c.want {
+			t.Errorf("version %q, commit %q: got %q, want %q (%v)", c.version, c.commit, out, c.want, err)
+		}
+	}
+	version, commit = "", "abcdef"
+	out, err := runCommand("", "version")
+	if err != nil || !strings.HasPrefix(out, "caddy-oauth1 ") || strings.Contains(out, "abcdef") {
+		t.Errorf("without a version: got %q (%v)", out, err)
+	}
+	if _, err := runCommand("", "version", "extra"); err == nil {
+		t.Error("an argument is ignored")
+	}
+}
+
 // TestVersionIsToldByVersion: only `version` prints the module's version, after Caddy's own line.
 func TestVersionIsToldByVersion(t *testing.T) {
 	for args, want := range map[string]string{"version": "v2\ncaddy-oauth1 ", "list": ""} {

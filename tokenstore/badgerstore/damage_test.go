@@ -122,8 +122,8 @@ func sameFiles(t testing.TB, dir string, files map[string]savedFile) string {
 // contentOf returns the tokens database, without values that change by themselves.
 func contentOf(s *Store) (map[string]string, error) {
 	content := make(map[string]string)
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, nil, nil, true, func(item *badger.Item) (bool, error) {
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, nil, nil, true, func(item *entry) (bool, error) {
 			switch item.Key()[0] {
 			case prefixNonceState, prefixCheck, prefixMarker, prefixGeneration:
 				return true, nil

@@ -27,6 +27,7 @@ const (
 
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
+	prefixKeys       = 'e' // which keys encrypt the values: see rewrap.go
 	prefixCheck      = 'h'
 	prefixGeneration = 'g' // see generation.go
 	prefixMarker     = 'm' // written with every change: see examine.go

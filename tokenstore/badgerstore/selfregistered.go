@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -101,6 +99,12 @@ func (r *selfRegistered) someDue(now time.Time, most int) (keys []string) {
 
 func (r *selfRegistered) anyDue(now time.Time) bool { return len(r.someDue(now, 1)) > 0 }
 
+func (r *selfRegistered) count() int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return int64(len(r.idle))
+}
+
 func (r *selfRegistered) full() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -159,8 +163,8 @@ func (r *selfRegistered) sweepDue(now time.Time) bool {
 func (s *Store) loadIdle() error {
 	s.self.idle, s.self.order = make(map[string]*idleConsumer), nil
 	s.self.swept = s.clock()
-	return s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixIdle}, nil, true, func(item *badger.Item) (bool, error) {
+	return s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixIdle}, nil, true, func(item *entry) (bool, error) {
 			err := item.Value(func(v []byte) error {
 				if len(v) != 8 {
 					return record.ErrDamaged
@@ -201,8 +205,8 @@ func (s *Store) sweepConsumers(now time.Time, stop <-chan struct{}) error {
 
 func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 	found := make(map[string]time.Time)
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixConsumer}, nil, true, func(item *badger.Item) (bool, error) {
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixConsumer}, nil, true, func(item *entry) (bool, error) {
 			key := string(item.Key()[1:])
 			var c *tokenstore.Consumer
 			if err := item.Value(func(v []byte) (err error) {
@@ -295,9 +299,9 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
 	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.revocations.pending()
 	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all
-	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, nil, true, func(item *badger.Item) (bool, error) {
-			key := string(item.Key()[len(prefix):])
+	err = s.tokens.view(func(txn *reader) error {
+		return scanNamed(txn, prefix, nil, true, func(item *entry, rest []byte) (bool, error) {
+			key := string(rest)
 			if (key == except && except != "") || item.Version() < since {
 				return true, nil
 			}
