@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
