@@ -135,7 +135,7 @@ func (a *App) mistakesOf(
 	p := &q.signed.params
 	switch {
 	case q.problem.Reason == refusal.InvalidSignature.Reason:
-		if len(c.Request.Form) > mostDiagnosedForm {
+		if q.tooLarge {
 			return doctor.Diagnosis{Cut: true}, nil
 		}
 		return doctor.Diagnose(ctx, c), nil

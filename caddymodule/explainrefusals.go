@@ -11,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
-	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
 
@@ -111,7 +110,7 @@ func (h *Handler) advise(r *http.Request, endpoint string, s *signed, p *refusal
 
 // readBody reads a short body that is neither signed nor held: the client may have signed it.
 func (h *Handler) readBody(r *http.Request, q *refusedRequest) {
-	if q.body != nil || q.signed.request.Form != nil || r.ContentLength <= 0 || r.ContentLength > mostBodyRead {
+	if q.body != nil || q.tooLarge || q.signed.request.Form != nil || r.ContentLength <= 0 || r.ContentLength > mostBodyRead {
 		return
 	}
 	if body, whole, problem := h.peek(r); problem == nil && whole {
@@ -129,7 +128,7 @@ func (q *refusedRequest) advice(c *doctor.Case, d *doctor.Diagnosis) *advice {
 			told.mistakes = append(told.mistakes, m.Name)
 		}
 	}
-	if q.problem.Reason == refusal.InvalidSignature.Reason && q.signed.params.SignatureMethod != oauth1.Plaintext {
+	if q.problem.Reason == refusal.InvalidSignature.Reason && !q.signed.plaintext() && !q.tooLarge {
 		if text, err := q.signed.request.AppendBaseString(nil, &q.signed.params); err == nil {
 			told.baseString = c.Hide(string(text))
 		}

@@ -14,20 +14,21 @@ import (
 
 // BenchmarkFloodOfBadSignatures compares what a flood of wrong signatures costs with and without
 // their diagnoses, in turns of one run: percent-more is the difference in CPU time of the process,
-// with the worker. Run it with -benchtime 1x; an operation takes twelve seconds.
+// with the worker. It takes the best turns of both, so that a busy machine does not matter. Run it
+// with -benchtime 1x; an operation takes sixteen seconds.
 func BenchmarkFloodOfBadSignatures(b *testing.B) {
 	for _, consumers := range []int{1, 30} {
 		b.Run(strconv.Itoa(consumers)+" consumers", func(b *testing.B) {
 			on, off := newFlood(b, "diagnoses 20 2\n", consumers), newFlood(b, "diagnoses off\n", consumers)
 			for b.Loop() {
-				for range 3 {
+				for range 8 {
 					on.run(b)
 					off.run(b)
 				}
 			}
-			b.ReportMetric(on.cost()/1000, "us-cpu-with/op")
-			b.ReportMetric(off.cost()/1000, "us-cpu-without/op")
-			b.ReportMetric(100*(on.cost()/off.cost()-1), "percent-more")
+			b.ReportMetric(on.best/1000, "us-cpu-with/request")
+			b.ReportMetric(off.best/1000, "us-cpu-without/request")
+			b.ReportMetric(100*(on.best/off.best-1), "percent-more")
 		})
 	}
 }
@@ -36,8 +37,7 @@ func BenchmarkFloodOfBadSignatures(b *testing.B) {
 type flood struct {
 	site     *testSite
 	requests []*http.Request
-	served   int
-	spent    time.Duration
+	best     float64 // the lowest CPU time of a request in a turn, in nanoseconds
 }
 
 func newFlood(b *testing.B, option string, consumers int) *flood {
@@ -53,19 +53,18 @@ func newFlood(b *testing.B, option string, consumers int) *flood {
 	return f
 }
 
-// run sends requests for two seconds, one after the other.
+// run sends requests for a second, one after the other.
 func (f *flood) run(b *testing.B) {
-	before := cpuOfProcess(b)
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); f.served++ {
-		if w, _ := f.site.serve(f.requests[f.served%len(f.requests)].Clone(b.Context())); w.Code != http.StatusUnauthorized {
+	before, served := cpuOfProcess(b), 0
+	for end := time.Now().Add(time.Second); time.Now().Before(end); served++ {
+		if w, _ := f.site.serve(f.requests[served%len(f.requests)].Clone(b.Context())); w.Code != http.StatusUnauthorized {
 			b.Fatal(w.Code)
 		}
 	}
-	f.spent += cpuOfProcess(b) - before
+	if cost := float64(cpuOfProcess(b)-before) / float64(served); f.best == 0 || cost < f.best {
+		f.best = cost
+	}
 }
-
-// cost is the CPU time of a request in nanoseconds.
-func (f *flood) cost() float64 { return float64(f.spent) / float64(f.served) }
 
 func cpuOfProcess(tb testing.TB) time.Duration {
 	var used syscall.Rusage

@@ -16,6 +16,7 @@ import (
 // any more: the request itself may not be read after its answer.
 type refusedRequest struct {
 	signed   *signed
+	tooLarge bool // its form is too large to be explained, and is not kept
 	problem  *refusal.Problem
 	endpoint string
 	now      time.Time // when it came
@@ -40,8 +41,17 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 	}
 	_, target := originalTarget(r)
 	kept := *s // so that the original stays on the stack
+	body := s.hashedForm
+	if kept.hashedForm = nil; len(body) > mostBodyRead {
+		body = nil // the doctor looks at no more
+	}
+	tooLarge := len(s.request.Form) > mostDiagnosedForm
+	if tooLarge {
+		kept.request.Form = nil
+	}
 	q := &refusedRequest{
 		signed:         &kept,
+		tooLarge:       tooLarge,
 		problem:        p,
 		endpoint:       endpoint,
 		now:            s.now,
@@ -49,7 +59,7 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 		host:           r.Host,
 		forwardedHost:  lastValue(r.Header["X-Forwarded-Host"]),
 		forwardedProto: lastValue(r.Header["X-Forwarded-Proto"]),
-		body:           s.hashedForm,
+		body:           body,
 		contentType:    r.Header.Get("Content-Type"),
 	}
 	if q.now.IsZero() { // refused before it was read to its end
@@ -129,7 +139,7 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 			v.Mistakes = append(v.Mistakes, m.Name)
 		}
 	}
-	if s.plaintext() {
+	if s.plaintext() || q.tooLarge {
 		return v
 	}
 	text, err := s.request.AppendBaseString(nil, &s.params)

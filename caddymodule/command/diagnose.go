@@ -124,7 +124,7 @@ func showDiagnosis(out io.Writer, d *adminapi.Diagnosis) {
 	if len(d.Mistakes) > 0 {
 		fmt.Fprintf(out, "  mistake:   %s\n", onScreen(strings.Join(d.Mistakes, ", ")))
 	}
-	if d.BaseString != "" {
+	if d.BaseString != "" && d.Reason == "signature_invalid" {
 		fmt.Fprintf(out, "  server:    %s\n", onScreen(d.BaseString))
 	}
 	if d.ClientBaseString != "" {
