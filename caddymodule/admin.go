@@ -96,12 +96,12 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.RequestTokensPath + "/{key}/" + adminapi.ActionReview: {"POST": (*adminCall).reviewRequestToken},
 	adminapi.RevokePath:                                            {"POST": (*adminCall).revoke},
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
-	adminapi.AuditPath:                                             {"GET": (*adminCall).showAudit},
-	adminapi.AuditVerifyPath:                                       {"POST": (*adminCall).verifyAudit},
 	adminapi.ImportPath:                                            {"POST": (*adminCall).importLines},
 	adminapi.ExportPath:                                            {"POST": (*adminCall).exportLines},
 	adminapi.KeysPath:                                              {"GET": (*adminCall).keysStatus},
 	adminapi.RewrapPath:                                            {"POST": (*adminCall).rewrapKeys},
+	adminapi.AuditPath:                                             {"GET": (*adminCall).showAudit},
+	adminapi.AuditVerifyPath:                                       {"POST": (*adminCall).verifyAudit},
 	adminapi.BackupPath:                                            {"GET": (*adminCall).sendBackup},
 }
 
@@ -149,11 +149,8 @@ func (a *adminAPI) handle(pattern string, methods map[string]adminFunc) caddy.Ad
 		if err != nil {
 			return storeFailure("", err)
 		}
-		stream := r.Body
+		call := &adminCall{Request: r, stream: r.Body, app: app, store: store, events: newEvents(app, a.logger), writer: w}
 		r.Body = http.MaxBytesReader(w, r.Body, maxImportBody) // an import's; the others read less
-		call := &adminCall{
-			Request: r, stream: stream, app: app, store: store, events: newEvents(app, a.logger), writer: w,
-		}
 		status, answer, err := do(call)
 		if err != nil {
 			if !reads {

@@ -282,7 +282,7 @@ func TestAdminRoutes(t *testing.T) {
 
 		{"health", "GET", "/oauth1/health", "", 200, `{"status":"ok","registration":"closed","permissions":["READ_PUBLIC"`},
 		{"another method", "PUT", "/oauth1/consumers", "", 405, "method not allowed: PUT"},
-		{"an unknown resource", "GET", "/oauth1/backup", "", 404, "resource not found: /oauth1/backup"},
+		{"an unknown resource", "GET", "/oauth1/nothing", "", 404, "resource not found: /oauth1/nothing"},
 		{"a slash too many", "GET", "/oauth1/consumers/", "", 404, "resource not found"},
 	}
 	var a *testAdmin // a new one after every change

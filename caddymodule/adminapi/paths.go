@@ -12,12 +12,12 @@ const (
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
 	HealthPath        = "/oauth1/health"
-	AuditPath         = "/oauth1/audit"
-	AuditVerifyPath   = "/oauth1/audit/verify"
 	ImportPath        = "/oauth1/import"
 	ExportPath        = "/oauth1/export"
 	KeysPath          = "/oauth1/keys"
 	RewrapPath        = "/oauth1/keys/rewrap"
+	AuditPath         = "/oauth1/audit"
+	AuditVerifyPath   = "/oauth1/audit/verify"
 	BackupPath        = "/oauth1/backup"
 )
 

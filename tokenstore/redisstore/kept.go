@@ -16,20 +16,12 @@ func (s *Store) Keep(ctx context.Context, name string, value []byte) error {
 		return err
 	}
 	return again(ctx, func() (bool, error) {
-		text, all, err := s.readKept(ctx)
+		stored, all, err := s.readKept(ctx)
 		if err != nil {
 			return false, err
 		}
 		all[name] = value
-		changed, err := json.Marshal(all)
-		if err != nil {
-			return false, fmt.Errorf("encode what is kept by name: %w", err)
-		}
-		w := newWrite(secretSlice, nil)
-		key := s.key(kindKept, secretSlice, "")
-		w.require(key, text)
-		w.do("SET", key, string(changed))
-		return s.commit(ctx, w)
+		return s.writeKept(ctx, stored, all)
 	})
 }
 
@@ -47,18 +39,51 @@ func (s *Store) Kept(ctx context.Context, prefix string) (map[string][]byte, err
 	return all, err
 }
 
-func (s *Store) readKept(ctx context.Context) (text string, all map[string][]byte, err error) {
+// keptName is the kind that the values have when they are encrypted.
+const keptName = "kept by name"
+
+// readKept returns the values, and what is stored of them.
+func (s *Store) readKept(ctx context.Context) (stored string, all map[string][]byte, err error) {
 	v, err := s.read(ctx, secretSlice, s.key(kindKept, secretSlice, ""))
 	if err != nil {
 		return "", nil, err
 	}
 	all = make(map[string][]byte)
-	if text = v.values[0]; text != "" {
-		if err := json.Unmarshal([]byte(text), &all); err != nil {
-			return "", nil, fmt.Errorf("redis: what is kept by name is damaged: %w", err)
-		}
+	if stored = v.values[0]; stored == "" {
+		return "", all, nil
 	}
-	return text, all, nil
+	clear, err := s.sealing.Load().Open(keptName, "", []byte(stored))
+	if err == nil {
+		err = json.Unmarshal(clear, &all)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("redis: read what is kept by name: %w", err)
+	}
+	return stored, all, nil
+}
+
+// writeKept replaces what is stored, unless that has changed.
+func (s *Store) writeKept(ctx context.Context, stored string, all map[string][]byte) (bool, error) {
+	text, err := json.Marshal(all)
+	if err != nil {
+		return false, fmt.Errorf("encode what is kept by name: %w", err)
+	}
+	key := s.key(kindKept, secretSlice, "")
+	w := newWrite(secretSlice, nil)
+	w.require(key, stored)
+	w.do("SET", key, string(s.sealing.Load().Seal(keptName, "", text)))
+	return s.commit(ctx, w)
+}
+
+// rewrapKept encrypts the values with the primary key.
+func (s *Store) rewrapKept(ctx context.Context) error {
+	return again(ctx, func() (bool, error) {
+		stored, all, err := s.readKept(ctx)
+		if err != nil || stored == "" || s.sealing.Load().Current([]byte(stored)) {
+			return err == nil, err
+		}
+		return s.writeKept(ctx, stored, all)
+	})
 }
 
 var _ tokenstore.Keeper = (*Store)(nil)
