@@ -145,7 +145,7 @@ func TestAStoreThatIsCountedCanBeClosed(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	closed := false
 	store := endlessStore{counting: make(chan struct{}), closed: &closed}
-	a := &App{module: endlessModule{store}, logger: zap.New(core), ready: make(chan struct{})}
+	a := &App{module: endlessModule{store}, logger: zap.New(core), ready: make(chan struct{}), diagnoser: &diagnoser{off: true}}
 	if err := a.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -115,6 +115,7 @@ func TestAdminRoutesAreAudited(t *testing.T) {
 					r.Header.Set("Content-Type", "application/json")
 				}
 				r.Header.Set("X-Oauth1-Actor", "op%C3%A9")
+				a.clock = a.clock.Add(time.Second)
 				a.ServeHTTP(httptest.NewRecorder(), r)
 				var want []string
 				if call.want != "" {
