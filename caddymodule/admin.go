@@ -76,7 +76,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 			methods[http.MethodHead] = get // the server drops the body
 		}
 		routes = append(routes,
-			caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods, listRoutes[pattern])})
+			caddy.AdminRoute{Pattern: pattern, Handler: a.handle(pattern, methods)})
 	}
 	return append(routes, caddy.AdminRoute{Pattern: "/oauth1/", Handler: caddy.AdminHandlerFunc(noSuchResource)})
 }
@@ -103,6 +103,8 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.ExportPath:                                            {"POST": (*adminCall).exportLines},
 	adminapi.KeysPath:                                              {"GET": (*adminCall).keysStatus},
 	adminapi.RewrapPath:                                            {"POST": (*adminCall).rewrapKeys},
+	adminapi.AuditPath:                                             {"GET": (*adminCall).showAudit},
+	adminapi.AuditVerifyPath:                                       {"POST": (*adminCall).verifyAudit},
 	adminapi.BackupPath:                                            {"GET": (*adminCall).sendBackup},
 }
 
@@ -119,6 +121,8 @@ type adminFunc func(*adminCall) (status int, answer any, err error)
 // adminCall is one call to the running app.
 type adminCall struct {
 	*http.Request
+	// stream is the body without a limit.
+	stream io.Reader
 	app    *App
 	store  tokenstore.Store
 	events *events
@@ -128,7 +132,7 @@ type adminCall struct {
 // maxAdminBody is in bytes.
 const maxAdminBody = 256 << 10
 
-func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminHandlerFunc {
+func (a *adminAPI) handle(pattern string, methods map[string]adminFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		do, ok := methods[r.Method]
@@ -138,7 +142,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 		}
 		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 		// The caller expects an ignored parameter to have an effect, such as a dry run.
-		if r.URL.RawQuery != "" && !(lists && reads) {
+		if r.URL.RawQuery != "" && !(listRoutes[pattern] && reads) {
 			return failure(http.StatusBadRequest, "query parameters: there are none here")
 		}
 		app := appsStarted.await(r.Context(), a.patient)
@@ -149,10 +153,13 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 		if err != nil {
 			return storeFailure("", err)
 		}
+		call := &adminCall{Request: r, stream: r.Body, app: app, store: store, events: newEvents(app, a.logger), writer: w}
 		r.Body = http.MaxBytesReader(w, r.Body, maxImportBody) // an import's; the others read less
-		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger), writer: w}
 		status, answer, err := do(call)
 		if err != nil {
+			if !reads {
+				call.tellRefused(pattern, err)
+			}
 			return err
 		}
 		if status == answered {

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -79,6 +80,9 @@ type App struct {
 	// with 503. A reload may change both limits.
 	MaxRequestTokens int `json:"max_request_tokens,omitempty"`
 
+	// Where the audit trail goes. Default: counted, to the logger `oauth1.audit`.
+	Audit *AuditTrail `json:"audit,omitempty"`
+
 	// Consumers that are only in the configuration. They are never written to the store, and end
 	// when they are removed here. If a key is also in the store, the start fails.
 	Consumers []*DeclaredConsumer `json:"consumers,omitempty"`
@@ -107,6 +111,7 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
+	pooled       *pooledStore
 	poolKey      string           // set while the pool counts this app
 	store        tokenstore.Store // nil until ready is closed, and also if the start failed
 	meteredStore tokenstore.Store
@@ -120,6 +125,9 @@ type App struct {
 	failures     storeFailures
 	diagnoser    *diagnoser
 	health       storeHealth
+	sink         audit.Sink
+	trail        atomic.Pointer[audit.Trail] // nil until the store can work
+	expired      expiredTokens
 	backups      *backups // nil: there is no option backup, or the store can't work yet
 }
 
@@ -178,6 +186,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionConsumers(); err != nil {
 		return err
 	}
+	if err := a.provisionAudit(); err != nil {
+		return err
+	}
 	if a.Backup != nil {
 		if err := a.Backup.provision(); err != nil {
 			return err
@@ -234,9 +245,11 @@ func (a *App) Validate() error {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
 	}
 	if a.Backup != nil {
-		return a.Backup.validate()
+		if err := a.Backup.validate(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return a.Audit.validate()
 }
 
 // Start opens the store, or takes over the one that an earlier configuration opened.
@@ -248,6 +261,9 @@ func (a *App) Start() error {
 			return err
 		}
 		a.warnOfSharedUsers(app.(*caddyhttp.App))
+	}
+	if err := a.openSink(); err != nil {
+		return err
 	}
 	store, err := a.acquireStore()
 	if err != nil {
@@ -284,12 +300,12 @@ func (a *App) Cleanup() error {
 	}
 	appsStarted.remove(a)
 	if a.poolKey == "" {
-		return nil
+		return a.closeSink()
 	}
 	a.coming.end()
 	a.diagnoser.end()
 	a.usage.end()
-	return errors.Join(a.endBackups(), a.releaseStore())
+	return errors.Join(a.endBackups(), a.releaseStore(), a.closeSink())
 }
 
 // open returns the store. It waits until the app has started: Caddy starts its apps in no fixed

@@ -40,6 +40,9 @@ func init() {
 //	    timestamp_window       <duration>
 //	    registration           closed|open
 //	    max_request_tokens     <of one consumer> [<in all>]
+//	    audit                  counted | strict {
+//	        file <path>
+//	    }
 //	    backup [<path>] {
 //	        path       <path>
 //	        every      <duration>
@@ -112,6 +115,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneOf(d, &a.Registration, registrationClosed, registrationOpen)
 		case "max_request_tokens":
 			err = a.unmarshalMaxRequestTokens(d)
+		case "audit":
+			err = a.unmarshalAudit(d)
 		case "backup":
 			err = a.unmarshalBackup(d)
 		case "metrics":

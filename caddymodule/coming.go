@@ -49,7 +49,10 @@ func (a *App) takeUp(ctx context.Context, store tokenstore.Store) error {
 	if err := a.startBackups(store); err != nil {
 		return err
 	}
-	return a.checkDeclared(ctx, store)
+	if err := a.checkDeclared(ctx, store); err != nil {
+		return err
+	}
+	return a.openTrail(ctx, store)
 }
 
 // checkDeclared refuses a key that is both declared and stored, because the two consumers may

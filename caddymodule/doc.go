@@ -44,8 +44,8 @@
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
 //	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_import.go,
-//	                admin_export.go, admin_keys.go, admin_diagnoses.go, admin_explain.go,
-//	                admin_passes.go: its routes
+//	                admin_export.go, admin_keys.go, admin_audit.go, admin_diagnoses.go,
+//	                admin_explain.go, admin_passes.go: its routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	doctor/         names the mistake that a client made when its signature is wrong
@@ -64,9 +64,10 @@
 //	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
 //	event.go        reports each fact once, to metrics, logs, the audit trail and spans
+//	audittrail.go   the audit trail of a store: the option audit, and what the store keeps of it
 //	consumerchanges.go
 //	                the settings of a consumer that a change has changed, for the audit trail
-//	audit/          the events of the audit trail
+//	audit/          the audit trail: events, chain, verification
 //	metrics.go      counts the decisions, and measures the verifications
 //	consumermetrics.go
 //	                counts the requests of some consumers, if the option metrics asks for it

@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,14 +23,14 @@ import (
 // client signed, so they must not keep it, and must not log its signature. What was changed is an
 // audit.Event, told by change and tell.
 type events struct {
+	app      *App
 	metrics  *metrics
 	failures *storeFailures
-	past     *past
 	logger   *zap.Logger
 }
 
 func newEvents(a *App, logger *zap.Logger) *events {
-	return &events{metrics: a.metrics, failures: &a.failures, past: &a.diagnoser.past, logger: logger}
+	return &events{app: a, metrics: a.metrics, failures: &a.failures, logger: logger}
 }
 
 // refused: a request was refused. s is the request as it was signed, as far as it could be read; nil
@@ -41,6 +43,12 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 	decided(endpoint, p.Reason, s).trace(r)
 	publish(r, endpoint, p)
 	consumer, token := claimed(p)
+	if p.Reason == refusal.ExpiredToken.Reason && endpoint == endpointAPI && e.app.expired.first(p.Token) {
+		_ = e.tell(&audit.Event{ // a failure is counted and logged
+			Name: audit.AccessTokenExpired, Consumer: p.Consumer, Token: p.Token, Client: clientOf(r),
+			Actor: audit.ActorServer, ActorSource: audit.ActorServer,
+		})
+	}
 	if extra := accessLogFields(r); extra != nil {
 		extra.Add(zap.String("oauth_refusal", p.Reason))
 		logClaimed(extra, consumer, token)
@@ -105,34 +113,53 @@ func (e *events) shown(r *http.Request, endpoint string) {
 }
 
 // change makes a change, and tells it. do may complete the event with what is known only after the
-// change. If it returns an error, nothing is told, unless do has set the event's outcome.
+// change. If do returns an error, nothing is told, unless it has set the event's outcome.
+//
+// A strict trail is told before the change too, and the change is not made if that fails. What takes
+// access away is done all the same: an attacker, or a full disk, must not keep anybody from it. Its
+// line is owed, and is written as soon as the trail can be written again.
 func (e *events) change(event *audit.Event, do func() error) error {
+	if d := e.app.diagnoser; d != nil && (event.Outcome == "" || event.Outcome == audit.Done) {
+		d.past.note(event)
+	}
+	trail := e.app.trail.Load()
+	if trail == nil {
+		return do() // without an open store, where do fails
+	}
+	strict, needed := trail.Strict(), endsAccess(event.Name)
+	if err := trail.Begin(event); err != nil && !needed {
+		return fmt.Errorf("the change was not made, because the audit trail can't be written: %w", err)
+	}
 	err := do()
-	if err != nil && event.Outcome == "" || event.Outcome == audit.Repeated {
+	if !strict && (err != nil && event.Outcome == "" || event.Outcome == audit.Repeated) {
 		return err
 	}
-	if told := e.tell(event); err == nil {
-		err = told
+	if err != nil && event.Outcome == "" {
+		event.Outcome = audit.Failed
+	}
+	if told := trail.Tell(event); told != nil && err == nil && !needed {
+		err = fmt.Errorf("the change was made, but the audit trail can't be written: %w", told)
 	}
 	return err
 }
 
-// tell tells what was changed.
-func (e *events) tell(event *audit.Event) error {
-	if event.Outcome == "" || event.Outcome == audit.Done {
-		e.past.note(event)
+// endsAccess reports whether a change takes access away, and gives none.
+func endsAccess(name audit.Name) bool {
+	switch name {
+	case audit.AccessTokenRevoked, audit.GrantsRevoked, audit.ConsumerRemoved, audit.ConsumerDisabled,
+		audit.RequestTokenRefused:
+		return true
 	}
-	e.logger.Info(string(event.Name),
-		zap.String("actor", event.Actor),
-		zap.String("client", event.Client),
-		zap.String("consumer", event.Consumer),
-		zap.String("user", event.User),
-		zap.String("token", event.Token),
-		zap.String("request_token", event.RequestToken),
-		zap.String("permission", event.Permission),
-		zap.String("context", event.Context),
-	)
-	return nil
+	return false
+}
+
+// tell tells what has happened.
+func (e *events) tell(event *audit.Event) error {
+	trail := e.app.trail.Load()
+	if trail == nil {
+		return nil
+	}
+	return trail.Tell(event)
 }
 
 // claimed returns the keys that a refused request named, fit for a log. Nothing proves them.
@@ -156,11 +183,24 @@ func accessLogFields(r *http.Request) *caddyhttp.ExtraLogFields {
 	return extra
 }
 
+// clientOf returns the address of the client. Caddy takes it from a header only if the connection
+// comes from a trusted proxy.
+func clientOf(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		return ip
+	}
+	return r.RemoteAddr
+}
+
+// traceOf returns the id that Caddy's tracing gave the request; "" without tracing.
+func traceOf(r *http.Request) string {
+	id, _ := caddyhttp.GetVar(r.Context(), "trace_id").(string)
+	return id
+}
+
 // event returns an event that a request at the site causes.
 func (h *Handler) event(r *http.Request, name audit.Name) *audit.Event {
-	e := &audit.Event{Name: name, Site: h.origin(r).host}
-	e.Client, e.Trace = clientOf(r)
-	return e
+	return &audit.Event{Name: name, Site: h.origin(r).host, Client: clientOf(r), Trace: traceOf(r)}
 }
 
 // eventOfConsumer returns an event that a signed request to an endpoint causes.
@@ -183,6 +223,9 @@ func (c *adminCall) event(name audit.Name) *audit.Event {
 	if c.TLS != nil && len(c.TLS.PeerCertificates) > 0 {
 		e.Actor, e.ActorSource = c.TLS.PeerCertificates[0].Subject.String(), audit.ActorTLS
 	} else if name := c.Header.Get(adminapi.ActorHeader); name != "" {
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
 		e.Actor, e.ActorSource = refusal.Printable(name), audit.ActorClaimed
 	}
 	return e

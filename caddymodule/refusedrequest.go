@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
@@ -67,7 +65,7 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 	if q.now.IsZero() { // refused before it was read to its end
 		q.now = h.app.now()
 	}
-	q.client, q.trace = clientOf(r)
+	q.client, q.trace = clientOf(r), traceOf(r)
 	if h.baseURL != nil {
 		q.baseURL = h.baseURL.String()
 		q.sentPath, _ = oauth1.SplitTarget(target)
@@ -76,16 +74,6 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 		q.rewritten = uri
 	}
 	return q
-}
-
-// clientOf returns the client's address, and the id that Caddy's tracing gave the request.
-func clientOf(r *http.Request) (address, trace string) {
-	address = r.RemoteAddr
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
-		address = ip
-	}
-	trace, _ = caddyhttp.GetVar(r.Context(), "trace_id").(string)
-	return address, trace
 }
 
 // doctorCase is the request as the doctor gets it.

@@ -27,11 +27,14 @@ import (
 // do like a reader, and the expected results.
 
 var lessons = map[string]lesson{
-	"README.md":           {begin: beginWithExample, instead: insteadInReadme, end: endOfReadme},
-	"docs/quickstart.md":  {begin: beginQuickStart, instead: insteadInQuickStart, end: endOfQuickStart},
-	"docs/policies.md":    {begin: beginPolicies},
-	"docs/protocol.md":    {begin: beginProtocol},
-	"docs/operating.md":   {begin: beginOperating, end: endOfOperating},
+	"README.md":          {begin: beginWithExample, instead: insteadInReadme, end: endOfReadme},
+	"docs/quickstart.md": {begin: beginQuickStart, instead: insteadInQuickStart, end: endOfQuickStart},
+	"docs/policies.md":   {begin: beginPolicies},
+	"docs/protocol.md":   {begin: beginProtocol},
+	"docs/operating.md":  {begin: beginOperating, end: endOfOperating},
+	"docs/encryption.md": {begin: beginEncryption, end: endOfEncryption, instead: map[string]func(*reader, string){
+		"redis-cli BGREWRITEAOF": (*reader).isKnown,
+	}},
 	"docs/monitoring.md":  {begin: beginMonitoring},
 	"docs/migration.md":   {begin: beginMigration, end: endOfMigration},
 	"docs/performance.md": {instead: insteadOfMeasuring},
@@ -253,6 +256,25 @@ func beginOperating(r *reader) {
 func endOfOperating(r *reader) {
 	r.run("caddy-oauth1 oauth1 consumer show printer")
 	r.run("test -s run/oauth1.key")
+}
+
+// beginEncryption starts a server whose key is there already.
+func beginEncryption(r *reader) {
+	requireProgram(r.T, "openssl")
+	r.site()
+	text, err := os.ReadFile(filepath.Join(r.dir, "Caddyfile"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.write("first-key", strings.Repeat("0f", 32)+"\n")
+	r.write("Caddyfile", "{\n\toauth1 {\n\t\tkeys {\n\t\t\tprimary k1 {file."+
+		filepath.Join(r.dir, "first-key")+"}\n\t\t}\n\t}\n}\n"+string(text))
+	r.start("caddy-oauth1 run")
+}
+
+func endOfEncryption(r *reader) {
+	r.run("test -s run/oauth1-k1")
+	r.run("caddy-oauth1 oauth1 keys status | grep -q refused")
 }
 
 func beginMigration(r *reader) {

@@ -19,14 +19,16 @@ const (
 	ExportPath        = "/oauth1/export"
 	KeysPath          = "/oauth1/keys"
 	RewrapPath        = "/oauth1/keys/rewrap"
+	AuditPath         = "/oauth1/audit"
+	AuditVerifyPath   = "/oauth1/audit/verify"
 	BackupPath        = "/oauth1/backup"
 )
 
 // BackupType is the media type of a backup.
 const BackupType = "application/vnd.caddy-oauth1.backup"
 
-// ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
-// name.
+// ActorHeader is the header in which a caller names itself, for the audit trail; percent-encoded.
+// Nothing proves the name.
 const ActorHeader = "X-Oauth1-Actor"
 
 // The actions on a consumer and on a request token, for ResourcePath.

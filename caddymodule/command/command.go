@@ -48,6 +48,7 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		importCommand(),
 		exportCommand(),
 		healthCommand(),
+		commandGroup("audit", "Verifies the audit trail", auditVerifyCommand(stores)),
 		signCommand(),
 		explainCommand(),
 		diagnoseCommand(),

@@ -6,7 +6,7 @@
 //	show.go         answers, as text for people or as JSON, and whether they could be written
 //	consumer.go     the commands about consumers; consumersettings.go: the settings of one as flags,
 //	                and as text; token.go and requesttoken.go: about tokens; revoke.go: about all
-//	                tokens of somebody; health.go
+//	                tokens of somebody; health.go; audit.go: verifies the audit trail
 //	import.go       brings consumers and tokens along from a file; export.go: writes one; progress.go:
 //	                how far a long command is
 //	diagnose.go     shows refused requests, and what their clients did wrong; clientcheck.go: what a

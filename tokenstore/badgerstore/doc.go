@@ -20,6 +20,7 @@
 //	removals.go       what is revoked but still on disk; how it is removed, and what has ended
 //	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
+//	kept.go           what the app keeps by name
 //	stats.go          how much is in it
 //	snapshot.go       what is in it at one moment, for a backup and for another store
 //	measure.go        figures for monitoring, which need no counting

@@ -25,6 +25,7 @@ const (
 	prefixOrigin     = 'o' // where the store was imported from
 	prefixUsedNonces = 'p' // number -> nonces that the store that it was imported from accepted
 
+	prefixKept       = 'a' // name -> what the app keeps by name
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
 	prefixKeys       = 'e' // which keys encrypt the values: see rewrap.go

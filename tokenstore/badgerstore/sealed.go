@@ -18,7 +18,7 @@ import (
 // counts.
 var sealedKinds = []byte{
 	prefixConsumer, prefixRequestToken, prefixAccessToken, prefixUsedNonces, prefixNonceState, prefixSecret,
-	prefixOrigin, prefixRevocation,
+	prefixOrigin, prefixRevocation, prefixKept,
 }
 
 // nameKinds are the kinds of the names that indexes have, by the kind of the index's keys.

@@ -270,6 +270,18 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 	if len(keys) == 0 {
 		return nil
 	}
+	forgotten, err := s.forgetIdle(keys, now)
+	if tell := s.onForgotten.Load(); err == nil && tell != nil && len(forgotten) > 0 {
+		(*tell)(forgotten)
+	}
+	return err
+}
+
+// OnForgotten sets the function that is called with the keys of forgotten consumers.
+func (s *Store) OnForgotten(f func(keys []string)) { s.onForgotten.Store(&f) }
+
+// forgetIdle does the work of forgetConsumers, and returns those that it has forgotten.
+func (s *Store) forgetIdle(keys []string, now time.Time) (forgotten []string, err error) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	var idle, others []string
@@ -279,11 +291,11 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 		}
 		live, _, err := s.liveAccessToken(key, "", now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c, err := s.storedConsumer(key)
 		if err != nil && !record.Unreadable(err) {
-			return err
+			return nil, err
 		}
 		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while a call noted it as idle
 			others = append(others, key)
@@ -291,7 +303,7 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 		}
 		idle = append(idle, key)
 	}
-	return s.removeConsumers(idle, others, now)
+	return idle, s.removeConsumers(idle, others, now)
 }
 
 // liveAccessToken reports whether the consumer has an access token, other than `except`, that has

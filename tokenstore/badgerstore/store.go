@@ -77,6 +77,7 @@ type Store struct {
 	consumers    *cache[tokenstore.Consumer]
 	accessTokens *cache[storedAccessToken]
 	self         selfRegistered
+	onForgotten  atomic.Pointer[func(keys []string)]
 	requests     requestCounts
 	revocations  revocations
 

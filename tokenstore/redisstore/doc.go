@@ -27,6 +27,7 @@
 //	snapshot.go       what is in it, for a backup, while it is used
 //	export.go         what is moved to another store; import.go: what was moved here
 //	forget.go         a self-registered consumer that is forgotten while it gets an access token
+//	kept.go           what the app keeps by name
 //	stats.go          how much is stored; measure.go: figures of this process, for monitoring
 //	sweep.go          what every process removes in the background
 //	redislab/         real servers for tests

@@ -59,8 +59,14 @@ func (s *Store) decide(ctx context.Context, c *storedConsumer) (*storedConsumer,
 		s.lookAtConsumer(ctx, c.is.Key, kept)
 		return nil, nil
 	}
+	if tell := s.onForgotten.Load(); tell != nil {
+		(*tell)([]string{c.is.Key})
+	}
 	return decode(s, record.Consumer, c.is.Key, e.encode())
 }
+
+// OnForgotten sets the function that is called with the keys of forgotten consumers.
+func (s *Store) OnForgotten(f func(keys []string)) { s.onForgotten.Store(&f) }
 
 var (
 	errForgetting = errors.New("redis: the consumer is being deleted")

@@ -129,12 +129,14 @@ func (s *Store) recordsByKey(ctx context.Context) (map[string]int64, error) {
 		}
 		p = next
 	}
-	v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""))
+	v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""), s.key(kindKept, secretSlice, ""))
 	if err != nil {
 		return nil, err
 	}
-	if v.values[0] != "" {
-		note(v.values[0])
+	for _, value := range v.values {
+		if value != "" {
+			note(value)
+		}
 	}
 	elsewhere, err := s.elsewhereFields(ctx)
 	if err != nil {
@@ -337,6 +339,9 @@ func (s *Store) endRewrap(ctx context.Context, done *tokenstore.Rewrapped) error
 		w.do("SET", key, s.sealedSecret(secret))
 		return s.commit(ctx, w)
 	}); err != nil {
+		return err
+	}
+	if err := s.rewrapKept(ctx); err != nil {
 		return err
 	}
 	fields, err := s.elsewhereFields(ctx)

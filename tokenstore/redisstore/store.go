@@ -17,24 +17,25 @@ import (
 
 // A Store keeps consumers, tokens and nonces in Redis or Valkey, for any number of processes.
 type Store struct {
-	link      *link
-	prefix    string
-	replicas  int
-	logger    *zap.Logger
-	clock     func() time.Time
-	settings  atomic.Pointer[settings]
-	limits    atomic.Pointer[tokenstore.Limits]
-	tokens    *cache[tokenstore.AccessToken]
-	consumers *cache[tokenstore.Consumer]
-	leases    [sliceCount]lease
-	states    [sliceCount]string // the keys of the slices' states
-	buckets   [sliceCount]string // with which the keys of nonces begin
-	leaves    [sliceCount]string // with which the keys of the indexes' leaves begin
-	raises    chan struct{}      // has room for raisesAtOnce
-	gates     aheadGates
-	quota     quota
-	secret    atomic.Pointer[[32]byte]
-	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
+	link        *link
+	prefix      string
+	replicas    int
+	logger      *zap.Logger
+	clock       func() time.Time
+	settings    atomic.Pointer[settings]
+	limits      atomic.Pointer[tokenstore.Limits]
+	tokens      *cache[tokenstore.AccessToken]
+	consumers   *cache[tokenstore.Consumer]
+	leases      [sliceCount]lease
+	states      [sliceCount]string // the keys of the slices' states
+	buckets     [sliceCount]string // with which the keys of nonces begin
+	leaves      [sliceCount]string // with which the keys of the indexes' leaves begin
+	raises      chan struct{}      // has room for raisesAtOnce
+	gates       aheadGates
+	quota       quota
+	secret      atomic.Pointer[[32]byte]
+	onForgotten atomic.Pointer[func(keys []string)]
+	elsewhere   atomic.Pointer[elsewhere] // nil: not read yet
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
