@@ -95,6 +95,9 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.RequestTokensPath + "/{key}":                          {"GET": (*adminCall).showRequestToken},
 	adminapi.RequestTokensPath + "/{key}/" + adminapi.ActionReview: {"POST": (*adminCall).reviewRequestToken},
 	adminapi.RevokePath:                                            {"POST": (*adminCall).revoke},
+	adminapi.PassesPath:                                            {"GET": (*adminCall).listPasses},
+	adminapi.ExplainPath:                                           {"POST": (*adminCall).explainRequest},
+	adminapi.DiagnosesPath:                                         {"GET": (*adminCall).listDiagnoses},
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
 	adminapi.ImportPath:                                            {"POST": (*adminCall).importLines},
 	adminapi.ExportPath:                                            {"POST": (*adminCall).exportLines},
@@ -108,6 +111,7 @@ var adminRoutes = map[string]map[string]adminFunc{
 // listRoutes are the routes whose GET takes query parameters.
 var listRoutes = map[string]bool{
 	adminapi.ConsumersPath: true, adminapi.TokensPath: true, adminapi.BackupPath: true,
+	adminapi.DiagnosesPath: true, adminapi.PassesPath: true,
 }
 
 // An adminFunc answers a call with a status and a value to encode as the body, or with an error. A
@@ -331,22 +335,11 @@ func decodeStrictly(body []byte, into any) error {
 // listQuery reads the query of a list: limit, after, and the given filters. Any other parameter is
 // an error: with a misspelled filter, the list would hold everything.
 func (c *adminCall) listQuery(filters ...string) (query url.Values, after string, limit int, err error) {
-	query, err = url.ParseQuery(c.URL.RawQuery)
+	query, err = c.query(append(filters, "limit", "after")...)
 	if err != nil {
-		return nil, "", 0, failure(http.StatusBadRequest, "the query is malformed")
+		return nil, "", 0, err
 	}
 	limit = adminapi.MaxPage
-	for name, values := range query {
-		if name != "limit" && name != "after" && !slices.Contains(filters, name) {
-			return nil, "", 0, failure(http.StatusBadRequest, "unknown query parameter %q", name)
-		}
-		if len(values) > 1 {
-			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
-		}
-		if values[0] == "" { // an empty one would list everything, or start at the beginning
-			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
-		}
-	}
 	if text := query.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)
 		if err != nil || limit < 1 || limit > adminapi.MaxPage {
@@ -354,6 +347,26 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 		}
 	}
 	return query, query.Get("after"), limit, nil
+}
+
+// query reads a query with the given parameters. Any other is an error.
+func (c *adminCall) query(known ...string) (url.Values, error) {
+	query, err := url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return nil, failure(http.StatusBadRequest, "the query is malformed")
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return nil, failure(http.StatusBadRequest, "unknown query parameter %q", name)
+		}
+		if len(values) > 1 {
+			return nil, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
+		}
+		if values[0] == "" { // an empty one would list everything, or start at the beginning
+			return nil, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
+		}
+	}
+	return query, nil
 }
 
 // failure returns an error with the status of its answer.

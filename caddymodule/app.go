@@ -87,6 +87,10 @@ type App struct {
 	// when they are removed here. If a key is also in the store, the start fails.
 	Consumers []*DeclaredConsumer `json:"consumers,omitempty"`
 
+	// How many refused requests are explained to the operator. Default: 20 a second, and 2 a second
+	// of one consumer.
+	Diagnoses *Diagnoses `json:"diagnoses,omitempty"`
+
 	// The permission levels, in the order in which they are offered. If any are declared, they
 	// replace the defaults (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE,
 	// DESKTOP_INTEGRATION).
@@ -119,6 +123,7 @@ type App struct {
 	hmacKeys     *hmacKeys
 	usage        usage
 	failures     storeFailures
+	diagnoser    *diagnoser
 	health       storeHealth
 	sink         audit.Sink
 	trail        atomic.Pointer[audit.Trail] // nil until the store can work
@@ -170,6 +175,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Registration = registrationClosed
 	}
 	var err error
+	if a.Diagnoses == nil {
+		a.Diagnoses = new(Diagnoses)
+	}
+	a.Diagnoses.provision()
+	a.diagnoser = newDiagnoser(a.Diagnoses)
 	if a.levels, err = policy.NewLevels(a.Permissions); err != nil {
 		return err
 	}
@@ -228,6 +238,9 @@ func (a *App) Validate() error {
 		return fmt.Errorf("max_request_tokens %d: must be at least the %d of one consumer",
 			a.MaxRequestTokens, a.MaxRequestTokensOfConsumer)
 	}
+	if err := a.Diagnoses.validate(); err != nil {
+		return err
+	}
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
 	}
@@ -264,6 +277,7 @@ func (a *App) Start() error {
 	store.SetLimits(a.limits())
 	a.store, a.meteredStore = store, metered(store)
 	a.usage.start(a.meteredStore, a.logger)
+	a.diagnoser.start(a.explainRefused)
 	appsStarted.add(a)
 	return nil
 }
@@ -289,6 +303,7 @@ func (a *App) Cleanup() error {
 		return a.closeSink()
 	}
 	a.coming.end()
+	a.diagnoser.end()
 	a.usage.end()
 	return errors.Join(a.endBackups(), a.releaseStore(), a.closeSink())
 }

@@ -96,7 +96,7 @@ func (t *AuditTrail) validate() error {
 
 // openSink opens what the app's trail is written to.
 func (a *App) openSink() error {
-	if a.Audit.Mode == auditStrict {
+	if a.Audit != nil && a.Audit.Mode == auditStrict {
 		file, err := audit.NewFile(a.Audit.File)
 		if err != nil {
 			return err

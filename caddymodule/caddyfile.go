@@ -50,6 +50,7 @@ func init() {
 //	        recipients <age recipient...>
 //	        journal_only
 //	    }
+//	    diagnoses              off|<a second> [<a second of one consumer>]
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
@@ -120,6 +121,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmarshalBackup(d)
 		case "metrics":
 			err = a.unmarshalMetrics(d)
+		case "diagnoses":
+			err = a.unmarshalDiagnoses(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":
@@ -261,6 +264,7 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	    }
 //	    require_callback
 //	    require_body_hash
+//	    explain_refusals  [consumers <pattern...>]
 //	    max_form_body     <size>
 //	    permissions       <level...>
 //	    policy [<matcher>] {
@@ -377,6 +381,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 		return textOption(d, &h.User)
 	case "endpoints":
 		return h.unmarshalEndpoints(d)
+	case "explain_refusals":
+		return h.unmarshalExplainRefusals(d)
 	case "require_callback":
 		return toggle(d, &h.RequireCallback)
 	case "require_body_hash":

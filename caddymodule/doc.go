@@ -44,7 +44,8 @@
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
 //	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_import.go,
-//	                admin_export.go, admin_keys.go, admin_audit.go: its routes
+//	                admin_export.go, admin_keys.go, admin_audit.go, admin_diagnoses.go,
+//	                admin_explain.go, admin_passes.go: its routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	doctor/         names the mistake that a client made when its signature is wrong
@@ -70,6 +71,17 @@
 //	metrics.go      counts the decisions, and measures the verifications
 //	consumermetrics.go
 //	                counts the requests of some consumers, if the option metrics asks for it
+//	mistakemetrics.go
+//	                counts the mistakes of clients
+//	diagnoses.go    the option diagnoses: the limits and the queue of the explained requests
+//	refusedrequest.go
+//	                what is kept of a refused request, and what of it an operator sees
+//	diagnose.go     asks the doctor what is wrong with a refused request, and tells it
+//	explainrefusals.go
+//	                the option explain_refusals: refusals that say what is wrong
+//	nearestkey.go   what an unknown key of a consumer or a token is
+//	past.go, seennonces.go
+//	                what is remembered for explanations: ended keys, wrong clocks, used nonces
 //	storemeter.go   measures the calls of the store
 //	storemetrics.go the figures of the store, which are taken in the background
 //	health.go       the handler oauth1_health, for load balancers

@@ -26,17 +26,19 @@ type events struct {
 	app      *App
 	metrics  *metrics
 	failures *storeFailures
+	past     *past
 	logger   *zap.Logger
 }
 
 func newEvents(a *App, logger *zap.Logger) *events {
-	return &events{app: a, metrics: a.metrics, failures: &a.failures, logger: logger}
+	return &events{app: a, metrics: a.metrics, failures: &a.failures, past: &a.diagnoser.past, logger: logger}
 }
 
 // refused: a request was refused. s is the request as it was signed, as far as it could be read; nil
 // if it was not read. A mistake of the client is not logged as an error. Neither is each failure of
-// a store that fails for every request.
-func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem) {
+// a store that fails for every request. diagnosis names the client's mistakes if they are known
+// already: only explain_refusals finds them before the answer.
+func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem, diagnosis string) {
 	e.metrics.refused(endpoint, p.Reason)
 	e.metrics.judged(endpoint, s, p.Reason)
 	decided(endpoint, p.Reason, s).trace(r)
@@ -51,6 +53,9 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 	if extra := accessLogFields(r); extra != nil {
 		extra.Add(zap.String("oauth_refusal", p.Reason))
 		logClaimed(extra, consumer, token)
+		if diagnosis != "" {
+			extra.Add(zap.String("oauth_diagnosis", diagnosis))
+		}
 	}
 	level, more := zap.DebugLevel, zap.Skip()
 	if p.Kind == refusal.KindStore {
@@ -69,6 +74,7 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 			zap.String("remote", r.RemoteAddr),
 			zap.String("claimed_consumer", consumer),
 			zap.String("claimed_token", token),
+			zap.String("oauth_diagnosis", diagnosis),
 			zap.Error(p.Cause),
 			more,
 		)
@@ -78,6 +84,7 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 // forwarded: an API request goes on to the next handler, with the identity. s is the request as it
 // was signed; nil if it was not read.
 func (e *events) forwarded(r *http.Request, s *signed, id *Identity) {
+	recentPasses.note(r, s)
 	e.metrics.passed(id.Anonymous())
 	e.metrics.judged(endpointAPI, s, "")
 	result := resultAccepted
@@ -146,6 +153,9 @@ func endsAccess(name audit.Name) bool {
 
 // tell tells what has happened.
 func (e *events) tell(event *audit.Event) error {
+	if event.Outcome == "" || event.Outcome == audit.Done {
+		e.past.note(event)
+	}
 	trail := e.app.trail.Load()
 	if trail == nil {
 		return nil
@@ -183,13 +193,15 @@ func clientOf(r *http.Request) string {
 	return r.RemoteAddr
 }
 
+// traceOf returns the id that Caddy's tracing gave the request, if any.
+func traceOf(r *http.Request) string {
+	id, _ := caddyhttp.GetVar(r.Context(), "trace_id").(string)
+	return id
+}
+
 // event returns an event that a request at the site causes.
 func (h *Handler) event(r *http.Request, name audit.Name) *audit.Event {
-	e := &audit.Event{Name: name, Site: h.origin(r).host, Client: clientOf(r)}
-	if id, ok := caddyhttp.GetVar(r.Context(), "trace_id").(string); ok { // set by Caddy's tracing
-		e.Trace = id
-	}
-	return e
+	return &audit.Event{Name: name, Site: h.origin(r).host, Client: clientOf(r), Trace: traceOf(r)}
 }
 
 // eventOfConsumer returns an event that a signed request to an endpoint causes.

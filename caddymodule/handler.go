@@ -120,6 +120,15 @@ type Handler struct {
 	// false; only TLS protects the body of such requests.
 	RequireBodyHash bool `json:"require_body_hash,omitempty"`
 
+	// Explain refusals to clients: a 401 then says what the client did wrong, and holds the
+	// signature base string as the server computes it. JSON has the text as `oauth_problem_advice`.
+	// Only known consumers get explanations, within the app's limits (`diagnoses`), and none where
+	// error routes answer. Default: none. Danger: it is for a sandbox. The explanation holds no
+	// secret and no right signature, but it tells whoever names such a consumer how a wrong
+	// signature differs from a right one, and what an unknown token is. It is made before the
+	// answer, so a flood costs more than without it.
+	ExplainRefusals *ExplainRefusals `json:"explain_refusals,omitempty"`
+
 	// The largest form, and the largest body with oauth_body_hash, in bytes. Both are held in
 	// memory until they are verified. Default: 1 MiB. Larger bodies are answered with 413.
 	MaxFormBody int64 `json:"max_form_body,omitempty"`
@@ -260,6 +269,9 @@ func (h *Handler) Validate() error {
 		if err := h.app.levels.Check(level); err != nil {
 			return err
 		}
+	}
+	if err := h.ExplainRefusals.validate(); err != nil {
+		return err
 	}
 	if h.MaxFormBody < 0 {
 		return fmt.Errorf("max_form_body %d: must be positive", h.MaxFormBody)

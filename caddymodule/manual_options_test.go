@@ -272,6 +272,8 @@ func TestManualDefaults(t *testing.T) {
 		{"The oauth1 directive", "upgrades", code(strings.Join(handler.Upgrades, " "))},
 		{"The oauth1 directive", "insecure_plaintext_over_http", onOff[handler.InsecurePlaintextOverHTTP]},
 		{"The oauth1 directive", "user", code(handler.User)},
+		{"Global options", "diagnoses",
+			code(fmt.Sprint(app.Diagnoses.PerSecond, app.Diagnoses.PerSecondOfConsumer))},
 		{"The oauth1 directive", "require_callback", onOff[handler.RequireCallback]},
 		{"The oauth1 directive", "require_body_hash", onOff[handler.RequireBodyHash]},
 		{"The oauth1 directive", "max_form_body",

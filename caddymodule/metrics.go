@@ -94,7 +94,7 @@ var (
 var collectors = []prometheus.Collector{
 	requestsTotal, verificationsTotal, verificationSeconds, timestampOffset, buildInfo,
 	storeSeconds, storeErrors, &storesWatched, consumerRequestsTotal, backupLastSuccess, backupFailures,
-	auditFailures,
+	auditFailures, mistakesTotal, undiagnosedTotal,
 }
 
 // newMetrics registers the metrics with the registry of a configuration.

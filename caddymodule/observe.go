@@ -38,7 +38,16 @@ func (h *Handler) observe(r *http.Request) {
 		putBack(r, seen)
 	}
 	h.events.observed(r, &id, problem)
+	if problem != nil && !ofAnotherProvider(problem) {
+		h.diagnoseLater(r, endpointAPI, &s, problem)
+	}
 	h.noteObserved(r.Context(), &s, &id, problem)
+}
+
+// ofAnotherProvider reports whether a request names a key that this server does not know, as
+// requests do that belong to the provider whose place it will take.
+func ofAnotherProvider(p *refusal.Problem) bool {
+	return p.Reason == refusal.UnknownConsumer.Reason || p.Reason == refusal.UnknownToken.Reason
 }
 
 // copyToJudge returns a copy of the request that judge may change.

@@ -86,7 +86,7 @@ func (h *Handler) belongsElsewhere(r *http.Request) bool {
 func (h *Handler) passPage(w http.ResponseWriter, r *http.Request) error {
 	n, language := newNotice(refusal.PageUnknownToken), h.language(r)
 	p := n.problem(language)
-	h.events.refused(r, endpointAuthorize, nil, p)
+	h.events.refused(r, endpointAuthorize, nil, p, "")
 	return h.pass(w, r, p, func(w http.ResponseWriter) error {
 		view, err := n.view(language)
 		if err != nil {

@@ -56,7 +56,9 @@ var importRules = map[string]importRule{
 	"caddymodule/audit":    {others: []string{"go.uber.org/zap", "go.uber.org/zap/zapcore"}},
 	"caddymodule/adminapi": {own: []string{"caddymodule/audit", "caddymodule/oauth1", "tokenstore"}, caddy: []string{"."}},
 	"caddymodule/command": {
-		own:    []string{"caddymodule/adminapi", "caddymodule/audit", "caddymodule/oauth1", "tokenstore"},
+		own: []string{
+			"caddymodule/adminapi", "caddymodule/audit", "caddymodule/doctor", "caddymodule/oauth1", "tokenstore",
+		},
 		caddy:  []string{".", "cmd"},
 		others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},

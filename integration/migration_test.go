@@ -14,7 +14,7 @@ import (
 // TestImportAfterKill9: an import that broke off, because the server was killed, is ended by the
 // same command. It brings every line, and none twice.
 func TestImportAfterKill9(t *testing.T) {
-	const tokens = 20_000
+	const tokens = 10_000
 	srv := startServer(t, site{}, newUpstream(t).URL)
 	var lines strings.Builder
 	lines.WriteString(`{"kind":"consumer","key":"old","secret":"old-secret"}` + "\n")
@@ -26,10 +26,15 @@ func TestImportAfterKill9(t *testing.T) {
 	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	killed := make(chan struct{})
+	killed, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(killed)
-		for srv.running() { // until some tokens are there
+		for { // until some tokens are there
+			select {
+			case <-ended:
+				return
+			default:
+			}
 			if status, _, err := srv.adminDo("GET", "/oauth1/tokens/old-1500", nil); err == nil && status == http.StatusOK {
 				srv.kill()
 				return
@@ -37,14 +42,15 @@ func TestImportAfterKill9(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}()
-	code, out := srv.oauth1(t, "", "import", file)
+	code, out := srv.oauth1(t, "", "import", file, "--address", "127.0.0.1:"+srv.admin)
+	close(ended)
 	<-killed
 	if code != 1 || !strings.Contains(out, "give the same command again") {
 		t.Fatalf("the import did not break off: %d\n%s", code, out)
 	}
 	srv.start()
 	began := time.Now()
-	code, out = srv.oauth1(t, "", "import", file)
+	code, out = srv.oauth1(t, "", "import", file, "--address", "127.0.0.1:"+srv.admin)
 	took := time.Since(began)
 	counts := regexp.MustCompile(`(Added|Unchanged): .*?(\d+) access tokens`).FindAllStringSubmatch(out, -1)
 	if code != 0 || len(counts) != 2 {
@@ -151,7 +157,7 @@ func TestObserve(t *testing.T) {
 	if !strings.Contains(srv.log.String(), "this site protects nothing") {
 		t.Error("Caddy does not warn")
 	}
-	code, out := srv.oauth1(t, "", "consumer", "show", demoKey)
+	code, out := srv.oauth1(t, "", "consumer", "show", demoKey, "--address", "127.0.0.1:"+srv.admin)
 	if code != 0 || !strings.Contains(out, "token_unknown (1)") || !strings.Contains(out, "1 request,") {
 		t.Errorf("%d\n%s", code, out)
 	}

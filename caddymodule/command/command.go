@@ -51,6 +51,8 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		commandGroup("audit", "Verifies the audit trail", auditVerifyCommand(stores)),
 		signCommand(),
 		explainCommand(),
+		diagnoseCommand(),
+		clientCheckCommand(),
 		policyCommand(policies),
 		commandGroup("keys", "Shows and changes the keys that the store is encrypted with", keysCommands()...),
 		backupCommand(stores),

@@ -76,7 +76,7 @@ const (
 	kindDead     = "d" // the tokens that one of them removes
 	kindSecret   = "x" // the secret of the store
 	kindKeys     = "k" // which keys encrypt the records
-	kindKept     = "v" // what the app keeps by name
+	kindKept     = "a" // what the app keeps by name
 	// kindElsewhere is the kind of the nonces that another store accepted: see import.go.
 	kindElsewhere = "o"
 
