@@ -776,7 +776,7 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				appsStarted = startedApps{}
 				app := &App{Registration: registrationClosed, ready: make(chan struct{}),
-					levels: a.app.levels}
+					levels: a.app.levels, diagnoser: &diagnoser{off: true}}
 				go func() {
 					if c.comes < 0 {
 						return

@@ -92,6 +92,7 @@ func TestAdminRoutesAreAudited(t *testing.T) {
 		},
 		"POST /oauth1/keys/rewrap":  {{"/oauth1/keys/rewrap", `{}`, "admin.refused refused"}}, // no keys
 		"POST /oauth1/audit/verify": {{"/oauth1/audit/verify", `{"heads":[]}`, ""}},
+		"POST /oauth1/explain":      {{"/oauth1/explain", `{}`, "admin.refused refused"}}, // it changes nothing
 	}
 	for pattern, methods := range adminRoutes {
 		for method := range methods {

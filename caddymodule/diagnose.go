@@ -29,8 +29,8 @@ type diagnosed struct {
 // above the limits, and counts them.
 func (h *Handler) diagnoseLater(r *http.Request, endpoint string, s *signed, p *refusal.Problem) {
 	d := h.app.diagnoser
-	if d.off || s == nil || s.params.ConsumerKey == "" {
-		return
+	if d.off || s == nil || s.params.ConsumerKey == "" || p.Reason == refusal.NotReviewed.Reason {
+		return // some clients ask every second whether the user has answered
 	}
 	if !d.turns.take(consumerOfTurn(s, p), time.Now()) {
 		undiagnosedTotal.Inc()
@@ -88,6 +88,17 @@ func (a *App) tellDiagnosis(q *refusedRequest, found *diagnosed) {
 			zap.String("oauth_diagnosis_text", found.diagnosis.Text()),
 		)
 	}
+}
+
+// explains reports whether the doctor may know more about a refusal of a known consumer than its
+// text says.
+func explains(p *refusal.Problem) bool {
+	switch p.Reason {
+	case refusal.InvalidSignature.Reason, refusal.NonceUsed.Reason, refusal.UnknownToken.Reason,
+		refusal.ExpiredToken.Reason:
+		return true
+	}
+	return p.Parameter == refusal.Timestamp.Parameter
 }
 
 // unexplained is the name of a wrong signature that no mistake explains, in logs and metrics.

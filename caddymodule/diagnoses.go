@@ -88,7 +88,8 @@ func (o Diagnoses) validateGiven() error {
 }
 
 // diagnoser explains refused requests to the operator, when they are answered. One worker takes them
-// from a queue, so that a flood costs little, and nobody waits.
+// from a queue, so that a flood costs little, and nobody waits. An app that was not provisioned has
+// none: it is nil.
 type diagnoser struct {
 	off    bool
 	turns  turns
@@ -122,7 +123,7 @@ func newDiagnoser(o *Diagnoses) *diagnoser {
 
 // start explains what comes into the queue, until end is called.
 func (d *diagnoser) start(explain func(context.Context, *refusedRequest)) {
-	if d.off {
+	if d == nil || d.off {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -148,7 +149,7 @@ func (d *diagnoser) start(explain func(context.Context, *refusedRequest)) {
 
 // end ends the worker. What waits is not explained.
 func (d *diagnoser) end() {
-	if d.stop == nil {
+	if d == nil || d.stop == nil {
 		return
 	}
 	d.stop()
@@ -168,7 +169,7 @@ func (d *diagnoser) add(q *refusedRequest) bool {
 // signedWell remembers what helps to explain later requests: the nonce was used now, and the
 // consumer's clock is right. Each accepted request comes here.
 func (d *diagnoser) signedWell(r *http.Request, s *signed) {
-	if d.off {
+	if d == nil || d.off {
 		return
 	}
 	d.nonces.note(&s.params, r.RemoteAddr, s.now)

@@ -284,3 +284,25 @@ func TestAdminDiagnoses(t *testing.T) {
 		}
 	}
 }
+
+// FuzzShownBaseStrings: whatever a form holds, the value of its password is not shown.
+func FuzzShownBaseStrings(f *testing.F) {
+	for _, form := range []string{"", "a=1", "a%26=1&b", "password=x&password", "%3D=%26", "+=+", "oauth_x=1", "&&=&", "\x80"} {
+		f.Add(form, "q=1")
+	}
+	f.Fuzz(func(t *testing.T, form, query string) {
+		const canary = "canary7f3e"
+		if strings.Contains(form+query, canary) {
+			t.Skip()
+		}
+		s := &signed{request: oauth1.Request{Method: "POST", Scheme: "http", Host: "h", Path: "/", Query: query}}
+		s.request.Form = []byte(form + "&pass%20word=" + canary + "&=" + canary)
+		text, err := s.request.AppendBaseString(nil, &s.params)
+		if err != nil {
+			t.Skip()
+		}
+		if got := hideValues(string(text), hiddenNames(s)); strings.Contains(got, canary) {
+			t.Errorf("shows %s", got)
+		}
+	})
+}

@@ -31,7 +31,11 @@ type events struct {
 }
 
 func newEvents(a *App, logger *zap.Logger) *events {
-	return &events{app: a, metrics: a.metrics, failures: &a.failures, past: &a.diagnoser.past, logger: logger}
+	e := &events{app: a, metrics: a.metrics, failures: &a.failures, logger: logger}
+	if a.diagnoser != nil { // the app was provisioned
+		e.past = &a.diagnoser.past
+	}
+	return e
 }
 
 // refused: a request was refused. s is the request as it was signed, as far as it could be read; nil
@@ -153,7 +157,7 @@ func endsAccess(name audit.Name) bool {
 
 // tell tells what has happened.
 func (e *events) tell(event *audit.Event) error {
-	if event.Outcome == "" || event.Outcome == audit.Done {
+	if e.past != nil && (event.Outcome == "" || event.Outcome == audit.Done) {
 		e.past.note(event)
 	}
 	trail := e.app.trail.Load()

@@ -80,7 +80,7 @@ const mostBodyRead = 64 << 10
 // that stays as it is. It looks into the request before anything is removed from it.
 func (h *Handler) advise(r *http.Request, endpoint string, s *signed, p *refusal.Problem) *advice {
 	if h.ExplainRefusals == nil || p.Status != http.StatusUnauthorized || s == nil ||
-		p.Reason == refusal.UnknownConsumer.Reason ||
+		!explains(p) ||
 		s.params.ConsumerKey == "" || !h.ExplainRefusals.covers(s.params.ConsumerKey) {
 		return nil
 	}

@@ -5,8 +5,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // TestExplainedRefusals: who gets an explanation, in which form, and that the refusal's own words
@@ -104,7 +107,7 @@ func TestExplainedRefusalsOfOtherKinds(t *testing.T) {
 
 // TestExplainedRefusalsHaveLimits: above the limits a refusal asks to wait, and keeps its words.
 func TestExplainedRefusalsHaveLimits(t *testing.T) {
-	s := newTestSite(t, "diagnoses 1 1\nconsumer app {\n secret s\n}", "explain_refusals")
+	s := newTestSite(t, "diagnoses 1 1\nconsumer app {\n secret s\n}", "explain_refusals\ninsecure_plaintext_over_http")
 	signer := oauth1.Signer{ConsumerKey: "app", ConsumerSecret: "wrong", SignatureMethod: "HMAC-SHA1"}
 	waits := 0
 	for range 20 {
@@ -115,5 +118,16 @@ func TestExplainedRefusalsHaveLimits(t *testing.T) {
 	}
 	if waits == 0 {
 		t.Error("no refusal asks to wait")
+	}
+	// A client that polls reads no more than it always did.
+	waiting := &tokenstore.RequestToken{Key: "waiting", Secret: "w", Consumer: "app", Created: s.clock, Expires: s.clock.Add(time.Hour)}
+	if err := s.store().CreateRequestToken(t.Context(), waiting); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		w, _ := s.serve(plain("/+access-token", "app", "s", "waiting", "w"))
+		if want := refusal.NotReviewed.Text; w.Body.String() != want {
+			t.Errorf("%q, want %q", w.Body, want)
+		}
 	}
 }
