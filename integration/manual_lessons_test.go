@@ -35,10 +35,24 @@ var lessons = map[string]lesson{
 	"docs/encryption.md": {begin: beginEncryption, end: endOfEncryption, instead: map[string]func(*reader, string){
 		"redis-cli BGREWRITEAOF": (*reader).isKnown,
 	}},
+	"docs/audit.md": {begin: beginAudit, instead: map[string]func(*reader, string){
+		"caddy-oauth1 oauth1 audit verify --offline --config Caddyfile audit.log": func(r *reader, block string) {
+			r.stop()
+			r.run(block)
+		},
+	}},
 	"docs/monitoring.md":  {begin: beginMonitoring},
 	"docs/migration.md":   {begin: beginMigration, end: endOfMigration},
 	"docs/performance.md": {instead: insteadOfMeasuring},
 	"SECURITY.md":         {instead: map[string]func(*reader, string){badDays: (*reader).isKnown}},
+}
+
+// beginAudit starts a site whose audit trail has a file of its own, and changes something.
+func beginAudit(r *reader) {
+	r.write("Caddyfile", r.here("{\n\tadmin localhost:2019\n\tlog audit {\n\t\tinclude oauth1.audit\n"+
+		"\t\toutput file "+r.dir+"/audit.log\n\t}\n}\nhttp://localhost:8080 {\n\toauth1\n}\n"))
+	r.start("caddy-oauth1 run")
+	r.run("caddy-oauth1 oauth1 consumer add app")
 }
 
 // beginMonitoring starts a site with a probe.

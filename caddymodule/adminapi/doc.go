@@ -8,6 +8,7 @@
 //	consumer.go          consumers; token.go: access tokens, and their revocation; requesttoken.go:
 //	                     request tokens and what users say to them; health.go: how the app is;
 //	                     keys.go: with which keys the store is encrypted
+//	audit.go             the audit trail, and what is sent to verify it
 //	lines.go             the lines of a file that is imported or exported
 //	pass.go              passed requests of a consumer that is watched
 //	diagnosis.go         refused requests, and what their clients did wrong; explanation.go: what is
