@@ -10,6 +10,7 @@
 //	                     keys.go: with which keys the store is encrypted
 //	audit.go             the audit trail, and what is sent to verify it
 //	lines.go             the lines of a file that is imported or exported
+//	audit.go             the state of the audit trail
 //	pass.go              passed requests of a consumer that is watched
 //	diagnosis.go         refused requests, and what their clients did wrong; explanation.go: what is
 //	                     wrong with a request that the caller has
