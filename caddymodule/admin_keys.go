@@ -15,21 +15,6 @@ import (
 // errNoKeys is the answer of a store without keys.
 var errNoKeys = errors.New("the store keeps everything clear: the configuration has no `keys`")
 
-// encryptionRecords counts the records in the store by the id of the key that they are encrypted
-// with. What is clear counts under the empty id. It is nil for a store without keys. Millions of
-// records take seconds.
-func (a *App) encryptionRecords(ctx context.Context) (map[string]int64, error) {
-	store, err := a.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	use, err := keyUse(ctx, store)
-	if err != nil || use == nil {
-		return nil, err
-	}
-	return use.Records, nil
-}
-
 // keyUse returns nil for a store without keys.
 func keyUse(ctx context.Context, store tokenstore.Store) (*tokenstore.KeyUse, error) {
 	r, ok := store.(tokenstore.Rewrapper)

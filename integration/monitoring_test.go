@@ -73,7 +73,7 @@ func familyName(sample string, families map[string]metricFamily) string {
 // monitored starts a server that has every metric, and returns them.
 func monitored(t *testing.T, s site) map[string]metricFamily {
 	t.Helper()
-	s.App = demoApp + "metrics {\n\tconsumers demo\n}\n"
+	s.App = demoApp + "metrics {\n\tconsumers demo\n}\nkeys {\n\tprimary k1 " + strings.Repeat("ab", 32) + "\n}\n"
 	srv := startServer(t, s, newUpstream(t).URL)
 	srv.waitUntil("the store is there", func() error {
 		status, answer, err := srv.adminDo("GET", "/oauth1/health", nil)
@@ -83,16 +83,22 @@ func monitored(t *testing.T, s site) map[string]metricFamily {
 		return err
 	})
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
-	for _, secret := range []string{demoSecret, "wrong"} {
-		srv.mustDo(t, signer{Consumer: demoKey, Secret: secret, Token: tok}.sign(t, srv.request("GET", "/x", nil), ""))
+	halfSigned := tok
+	halfSigned.Secret = "" // a mistake that has a name
+	for _, s := range []signer{
+		{Consumer: demoKey, Secret: demoSecret, Token: tok}, {Consumer: demoKey, Secret: demoSecret, Token: halfSigned},
+	} {
+		srv.mustDo(t, s.sign(t, srv.request("GET", "/x", nil), ""))
 	}
 	var families map[string]metricFamily
 	srv.waitUntil("the store is counted", func() (err error) {
 		if families, err = srv.scrape(); err != nil {
 			return err
 		}
-		if _, ok := families["caddy_oauth1_access_tokens"]; !ok {
-			return fmt.Errorf("%q", slices.Sorted(maps.Keys(families)))
+		for _, later := range []string{"access_tokens", "encryption_records", "mistakes_total"} {
+			if family := families["caddy_oauth1_"+later]; family == (metricFamily{}) || later == "mistakes_total" && family.labels == "" {
+				return fmt.Errorf("no %s yet: %q", later, slices.Sorted(maps.Keys(families)))
+			}
 		}
 		return nil
 	})
