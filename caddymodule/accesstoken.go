@@ -43,11 +43,15 @@ func (h *Handler) exchange(r *http.Request, c *consumerRequest) (*tokenstore.Acc
 		// A site with other options, on the same store, made the token.
 		return nil, refusal.NoCallback
 	}
-	if err := ended(request, h.app.now()); err != nil {
-		return nil, storeProblem(err)
+	bar := barred(request, h.app.now())
+	if bar != nil && !errors.Is(bar, tokenstore.ErrNotReviewed) {
+		return nil, storeProblem(bar)
 	}
 	if problem := h.useEndpointNonce(r, c); problem != nil {
 		return nil, problem
+	}
+	if bar != nil { // no change is begun: a strict audit trail would get two lines for each poll
+		return nil, storeProblem(bar)
 	}
 	return h.exchangeNow(r, c, request)
 }
@@ -82,12 +86,14 @@ func (h *Handler) exchangeNow(
 	return token, nil
 }
 
-// ended returns the reason why the request token can never be exchanged, or nil. In that case the
-// nonce need not be stored: a replay gets the same answer. With any other refusal the nonce must be
-// stored, because the same request could succeed later.
-func ended(request *tokenstore.RequestToken, now time.Time) error {
+// barred returns the reason why the request token can't be exchanged, whatever the verifier is, or
+// nil. If it never can be, because it was refused or has expired, the nonce need not be stored: a
+// replay gets the same answer. With any other refusal the nonce must be stored, because the same
+// request could succeed later; so it is with a token that is not reviewed.
+func barred(request *tokenstore.RequestToken, now time.Time) error {
 	_, err := request.Exchange("", "", "", now)
-	if errors.Is(err, tokenstore.ErrRefused) || errors.Is(err, tokenstore.ErrExpired) {
+	if errors.Is(err, tokenstore.ErrRefused) || errors.Is(err, tokenstore.ErrExpired) ||
+		errors.Is(err, tokenstore.ErrNotReviewed) {
 		return err
 	}
 	return nil

@@ -157,7 +157,7 @@ func (a *adminAPI) handle(pattern string, methods map[string]adminFunc) caddy.Ad
 		r.Body = http.MaxBytesReader(w, r.Body, maxImportBody) // an import's; the others read less
 		status, answer, err := do(call)
 		if err != nil {
-			if !reads {
+			if !reads && !unjournaled(err) { // that was done, and told
 				call.tellRefused(pattern, err)
 			}
 			return err

@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
@@ -218,6 +220,14 @@ func (c *adminCall) rotateSecret() (int, any, error) {
 		consumer.Secret = secret
 		return nil
 	})
+	if unjournaled(err) {
+		// The old secret has ended, and nobody else knows the new one.
+		c.events.logger.Error("a consumer was rotated, and the journal of revocations can't be written",
+			zap.String("consumer", key), zap.Error(err))
+		answer := c.viewNewSecret(rotated)
+		answer.Error = err.Error()
+		return http.StatusServiceUnavailable, answer, nil
+	}
 	if err != nil {
 		return 0, nil, err
 	}

@@ -431,10 +431,18 @@ func (i *importer) replaceToken(ctx context.Context, stored, t *tokenstore.Acces
 	tellToken(event, &added)
 	event.Changes = tokenChanges(stored, &added)
 	return i.change(event, func() error {
-		if err := i.call.app.revokeToken(ctx, i.call.store, t.Key); err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
-			return err
+		untold := i.call.app.revokeToken(ctx, i.call.store, t.Key)
+		if untold != nil && !unjournaled(untold) && !errors.Is(untold, tokenstore.ErrNotFound) {
+			return untold
 		}
-		return i.call.store.CreateAccessToken(ctx, &added)
+		err := i.call.store.CreateAccessToken(ctx, &added)
+		switch {
+		case !unjournaled(untold):
+			return err
+		case err != nil: // not done, unlike the revocation
+			return fmt.Errorf("%w; the token was revoked: %v", err, untold)
+		}
+		return untold
 	})
 }
 

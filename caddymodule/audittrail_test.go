@@ -247,3 +247,32 @@ func TestStrictAudit(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestPollingFillsNoStrictTrail: a consumer that waits for the review is answered without a line, so
+// it can't fill the disk of the trail.
+func TestPollingFillsNoStrictTrail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	site := newTestSite(t, "audit strict {\n file "+path+"\n}\n"+demoConsumer, "insecure_plaintext_over_http")
+	token := &tokenstore.RequestToken{Key: "waiting", Secret: "w", Consumer: "demo", Created: site.clock, Expires: site.clock.Add(time.Hour)}
+	if err := site.store().CreateRequestToken(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	poll := func() *httptest.ResponseRecorder {
+		w, _ := site.serve(plain("/+access-token", "demo", "demo-secret", "waiting", "w"))
+		return w
+	}
+	for range 3 {
+		wantAnswer(t, "a poll", poll(), 401, "Request token has not yet been reviewed. Try again later.")
+	}
+	if text, err := os.ReadFile(path); bytes.Contains(text, []byte("request_token")) {
+		t.Errorf("polls are in the trail: %s, %v", text, err)
+	}
+	if _, err := site.store().Review(t.Context(), "waiting", tokenstore.Review{User: "u", Permission: "READ_PUBLIC", Time: site.clock}); err != nil {
+		t.Fatal(err)
+	}
+	wantAnswer(t, "the exchange", poll(), 200, "")
+	text, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(text, []byte(`"event":"request_token.exchanged","outcome":"done"`)) {
+		t.Errorf("the exchange is not in the trail: %s, %v", text, err)
+	}
+}

@@ -118,7 +118,8 @@ func (e *events) shown(r *http.Request, endpoint string) {
 }
 
 // change makes a change, and tells it. do may complete the event with what is known only after the
-// change. If do returns an error, nothing is told, unless it has set the event's outcome.
+// change. If do returns an error, nothing is told, unless it has set the event's outcome, or the change
+// is made and only the journal of revocations was not told (see unjournaled).
 //
 // A strict trail is told before the change too, and the change is not made if that fails. What takes
 // access away is done all the same: an attacker, or a full disk, must not keep anybody from it. Its
@@ -133,13 +134,14 @@ func (e *events) change(event *audit.Event, do func() error) error {
 		return fmt.Errorf("the change was not made, because the audit trail can't be written: %w", err)
 	}
 	err := do()
-	if err == nil && e.past != nil && event.Outcome == "" {
+	failed := err != nil && !unjournaled(err)
+	if !failed && e.past != nil && event.Outcome == "" {
 		e.past.note(event)
 	}
-	if !strict && (err != nil && event.Outcome == "" || event.Outcome == audit.Repeated) {
+	if !strict && (failed && event.Outcome == "" || event.Outcome == audit.Repeated) {
 		return err
 	}
-	if err != nil && event.Outcome == "" {
+	if failed && event.Outcome == "" {
 		event.Outcome = audit.Failed
 	}
 	if told := trail.Tell(event); told != nil && err == nil && !needed {

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -81,9 +80,26 @@ func (a *App) tell(entry backup.Revocation) error {
 	if err := a.backups.journal.Append(entry); err != nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusServiceUnavailable,
-			Err: fmt.Errorf("it is done, but a backup from before would undo it when it is restored: "+
-				"make the journal writable, and a backup after that: %w", err),
+			Err:        &unjournaledError{err},
 		}
 	}
 	return nil
+}
+
+// An unjournaledError is in the failure of a change that is done in the store, and is not in the
+// journal.
+type unjournaledError struct{ cause error }
+
+func (e *unjournaledError) Error() string {
+	return "it is done, but a backup from before would undo it when it is restored: " +
+		"make the journal writable, and a backup after that: " + e.cause.Error()
+}
+
+func (e *unjournaledError) Unwrap() error { return e.cause }
+
+// unjournaled reports whether a change is done, and only the journal was not told.
+func unjournaled(err error) bool {
+	var failed caddy.APIError
+	var e *unjournaledError
+	return errors.As(err, &failed) && errors.As(failed.Err, &e) // a caddy.APIError has no Unwrap
 }

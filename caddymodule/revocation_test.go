@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"go/ast"
 	goparser "go/parser"
 	"go/token"
@@ -14,7 +16,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
@@ -193,5 +197,77 @@ func TestSchedule(t *testing.T) {
 	}
 	if again, _ := backup.List(b.path); len(again) != 2 {
 		t.Errorf("kept %v", again)
+	}
+}
+
+// TestTheTrailOfAChangeThatTheJournalMisses: the change is done, and both kinds of a trail say so.
+// The call fails nevertheless, and a rotation gives the new secret away to its caller alone.
+func TestTheTrailOfAChangeThatTheJournalMisses(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "audit.log")
+		global := "backup " + filepath.Join(dir, "backups") + " {\n journal_only\n}\n" + declaredConsumers
+		if strict {
+			global = "audit strict {\n file " + path + "\n}\n" + global
+		}
+		core, logs := observer.New(zap.DebugLevel)
+		site := newTestSite(t, global, "")
+		if !strict {
+			site.app.trail.Load().Use(audit.Log{Logger: zap.New(core)})
+		}
+		a := &testAdmin{testSite: site, Handler: adminHandler(&adminAPI{logger: zap.New(core)}), logs: logs}
+		a.seed()
+		journal := filepath.Join(a.app.backups.path, backup.JournalName(replicaName()))
+		if err := errors.Join(os.Rename(journal, journal+".aside"), os.WriteFile(journal, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		logs.TakeAll()
+		for _, c := range []struct{ method, target, body string }{
+			{"DELETE", "/oauth1/tokens/tok", ""},
+			{"POST", "/oauth1/revoke", `{"user":"salgado"}`},
+			{"PATCH", "/oauth1/consumers/app", `{"disabled":true}`},
+			{"DELETE", "/oauth1/consumers/nosecret", ""},
+		} {
+			if w := a.call(c.method, c.target, c.body); w.Code != 503 || !strings.Contains(w.Body.String(), "it is done, but") {
+				t.Errorf("%s %s: %d %s", c.method, c.target, w.Code, w.Body)
+			}
+		}
+		printed, err := a.commandRunner()("", "consumer", "rotate", "app")
+		if err == nil || !strings.Contains(err.Error(), "it is done, but") {
+			t.Errorf("rotate: %v", err)
+		}
+		consumer, stored := a.store().Consumer(t.Context(), "app")
+		if stored != nil || !strings.Contains(printed, consumer.Secret) {
+			t.Errorf("the new secret is not shown: %s, %v", printed, stored)
+		}
+		for _, entry := range logs.All() {
+			if strings.Contains(fmt.Sprint(entry.Message, entry.ContextMap()), consumer.Secret) {
+				t.Errorf("the new secret is logged: %v", entry)
+			}
+		}
+		want := []string{"access_token.revoked", "grants.revoked", "consumer.disabled", "consumer.removed", "consumer.secret_rotated"}
+		if strict {
+			text, err := os.ReadFile(path)
+			for _, event := range want {
+				if !bytes.Contains(text, []byte(`"event":"`+event+`","outcome":"done"`)) {
+					t.Errorf("%s is not done in the trail: %s, %v", event, text, err)
+				}
+			}
+			if bytes.Contains(text, []byte(`"outcome":"failed"`)) || bytes.Contains(text, []byte("admin.refused")) {
+				t.Errorf("the trail denies what was done: %s", text)
+			}
+			continue
+		}
+		var got []string
+		for _, line := range told(t, logs) {
+			event, outcome, _ := strings.Cut(line, " ")
+			if strings.HasPrefix(outcome, "done") {
+				line = event
+			}
+			got = append(got, line)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
 	}
 }

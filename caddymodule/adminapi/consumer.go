@@ -43,6 +43,9 @@ type Observed struct {
 type ConsumerWithSecret struct {
 	Consumer
 	Secret *string `json:"secret,omitempty"`
+	// Error is there if the secret was rotated, and the journal of revocations could not be written.
+	// The answer's status is then that of an error.
+	Error string `json:"error,omitempty"`
 }
 
 // A NewConsumer is the body that adds a consumer. Without a key one is made; without a secret, and

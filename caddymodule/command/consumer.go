@@ -1,6 +1,8 @@
 package command
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -187,10 +189,15 @@ new secret to the application.`,
 		body := adminapi.Rotation{Overlap: s.flag("overlap"), Secret: secret}
 		path := adminapi.ResourcePath(adminapi.ConsumersPath, args[0], adminapi.ActionRotate)
 		var answer adminapi.ConsumerWithSecret
-		if err := s.call(http.MethodPost, path, body, &answer); err != nil {
-			return err
+		failed := s.call(http.MethodPost, path, body, &answer)
+		if said := (*adminapi.Error)(nil); errors.As(failed, &said) {
+			_ = json.Unmarshal([]byte(said.Body), &answer)
 		}
-		return s.showSecret(answer, consumerRows(&answer.Consumer), answer.Secret)
+		if failed != nil && answer.Secret == nil {
+			return failed
+		}
+		// Also with an error that comes with the secret: the old one has ended.
+		return errors.Join(s.showSecret(answer, consumerRows(&answer.Consumer), answer.Secret), failed)
 	}), consumerKeys)
 }
 

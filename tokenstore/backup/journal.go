@@ -26,10 +26,12 @@ import (
 type Journal struct {
 	path string
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// file is the file at path. It is nil if that was replaced and could not be opened: see replace.
 	file   *os.File
 	size   int64 // of what is whole
 	header JournalHeader
+	closed bool
 }
 
 // A JournalHeader says what a journal is of.
@@ -105,50 +107,88 @@ func Journals(dir string) ([]string, error) {
 func OpenJournal(path, store string, now time.Time) (j *Journal, damage, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("open the journal of revocations %q: %w", path, err)
+			j, err = nil, fmt.Errorf("open the journal of revocations %q: %w", path, err)
 		}
 	}()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	j = &Journal{path: path}
+	fresh := JournalHeader{journalFormat, store, now}
+	f, err := openLocked(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		j, err = makeJournal(path, JournalHeader{journalFormat, store, now}, nil)
+		return j, nil, j.replace(fresh, nil)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	err = j.take(f, store)
+	if err != nil {
+		defer f.Close()
+	}
+	if !errors.Is(err, ErrJournalDamaged) {
 		return j, nil, err
 	}
-	if err != nil {
+	aside := path + "." + now.UTC().Format(nameTime) + DamagedSuffix
+	damage = fmt.Errorf("%w: it was renamed to %q", err, aside)
+	if err := os.Rename(path, aside); err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if err != nil || damage != nil {
-			_ = f.Close()
-		}
-	}()
-	if err := lock(f); err != nil {
-		return nil, nil, fmt.Errorf("another process uses it: give each Caddy a path of its own: %w", err)
-	}
-	text, err := io.ReadAll(f)
-	if err != nil {
-		return nil, nil, err
-	}
-	read, err := parseJournal(text)
-	switch {
-	case errors.Is(err, ErrJournalDamaged):
-		aside := path + "." + now.UTC().Format(nameTime) + DamagedSuffix
-		damage = fmt.Errorf("%w: it was renamed to %q", err, aside)
-		if err := os.Rename(path, aside); err != nil {
-			return nil, nil, err
-		}
-		j, err = makeJournal(path, JournalHeader{journalFormat, store, now}, nil)
-		return j, damage, err
-	case err != nil:
-		return nil, nil, err
-	case read.Store != store:
-		return nil, nil, fmt.Errorf("%w: give each store a path of its own", ErrOtherStore)
-	}
-	j = &Journal{path: path, file: f, size: read.size, header: read.JournalHeader}
-	return j, nil, j.cut()
+	return j, damage, j.replace(fresh, nil)
 }
 
-// makeJournal writes a new file.
-func makeJournal(path string, h JournalHeader, entries []Revocation) (*Journal, error) {
+// openFile is a variable for tests.
+var openFile = os.OpenFile
+
+// openLocked opens the file of a journal for this process alone.
+func openLocked(path string) (*os.File, error) {
+	f, err := openFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("another process uses it: give each Caddy a path of its own: %w", err)
+	}
+	return f, nil
+}
+
+// take goes on with a file that was just opened, if it is a journal of the store.
+func (j *Journal) take(f *os.File, store string) error {
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	read, err := parseJournal(text)
+	if err != nil {
+		return err
+	}
+	if read.Store != store {
+		return fmt.Errorf("%w: give each store a path of its own", ErrOtherStore)
+	}
+	if err := syncDir(filepath.Dir(j.path)); err != nil { // replace may have made the name, and no more
+		return err
+	}
+	taken := Journal{file: f, size: read.size}
+	if err := taken.cut(); err != nil {
+		return err
+	}
+	j.file, j.size, j.header = f, read.size, read.JournalHeader
+	return nil
+}
+
+// open opens the file at the path, and goes on with it.
+func (j *Journal) open() error {
+	f, err := openLocked(j.path)
+	if err != nil {
+		return err
+	}
+	if err := j.take(f, j.header.Store); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// replace writes a new file with these entries, and goes on with it. Whatever fails, nothing is
+// written from then on to a file that has lost its name: nobody would find it there.
+func (j *Journal) replace(h JournalHeader, entries []Revocation) error {
 	text, err := appendLine(nil, h)
 	for _, e := range entries {
 		if err == nil {
@@ -156,22 +196,65 @@ func makeJournal(path string, h JournalHeader, entries []Revocation) (*Journal, 
 		}
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := WriteFile(path, true, func(w io.Writer) error {
+	old := j.file
+	err = WriteFile(j.path, true, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
-	}, nil); err != nil {
-		return nil, err
+	}, nil)
+	if err != nil && (old == nil || !errors.Is(j.inPlace(), errReplaced)) {
+		return err // there is no new file
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	j.file, j.header = nil, h
+	if err == nil {
+		err = j.open()
+	}
+	if old != nil {
+		err = errors.Join(err, old.Close())
+	}
+	return err
+}
+
+// errReplaced: somebody put another file in the place of a journal.
+var errReplaced = errors.New("another file is in its place since it was opened: put the journal back, " +
+	"or move that file away, and it is written anew")
+
+// inPlace reports whether the open file is still the one at the path.
+func (j *Journal) inPlace() error {
+	open, err := j.file.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := lock(f); err != nil {
-		return nil, errors.Join(err, f.Close())
+	there, err := os.Stat(j.path)
+	if err == nil && !os.SameFile(open, there) {
+		return errReplaced
 	}
-	return &Journal{path: path, file: f, size: int64(len(text)), header: h}, nil
+	return err
+}
+
+// ready sees to it that what is written to the open file is found at the path.
+func (j *Journal) ready() error {
+	if j.closed {
+		return os.ErrClosed
+	}
+	if j.file == nil {
+		return j.open()
+	}
+	err := j.inPlace()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// It was moved away, or removed. The open file still has it all.
+	text := make([]byte, j.size)
+	if _, err := j.file.ReadAt(text, 0); err != nil {
+		return err
+	}
+	read, err := parseJournal(text)
+	if err != nil {
+		return err
+	}
+	return j.replace(read.JournalHeader, read.Revocations)
 }
 
 // cut removes what a write left that did not end.
@@ -187,10 +270,21 @@ func (j *Journal) cut() error {
 func (j *Journal) Append(e Revocation) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.append(e); err != nil {
+		return fmt.Errorf("write to the journal of revocations %q: %w", j.path, err)
+	}
+	return nil
+}
+
+func (j *Journal) append(e Revocation) error {
 	line, err := appendLine(nil, e)
 	if err == nil {
-		err = j.cut()
+		err = j.ready()
 	}
+	if err != nil {
+		return err
+	}
+	err = j.cut()
 	if err == nil {
 		_, err = j.file.Write(line)
 	}
@@ -199,7 +293,7 @@ func (j *Journal) Append(e Revocation) error {
 	}
 	if err != nil {
 		_ = j.cut() // the next call does it again
-		return fmt.Errorf("write to the journal of revocations %q: %w", j.path, err)
+		return err
 	}
 	j.size += int64(len(line))
 	return nil
@@ -210,6 +304,9 @@ func (j *Journal) Append(e Revocation) error {
 func (j *Journal) Prune(oldest time.Time) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.ready(); err != nil {
+		return fmt.Errorf("%q: %w", j.path, err)
+	}
 	text, err := os.ReadFile(j.path)
 	if err != nil {
 		return err
@@ -236,13 +333,7 @@ func (j *Journal) Prune(oldest time.Time) error {
 	if h.Since.Before(cut) {
 		h.Since = cut
 	}
-	next, err := makeJournal(j.path, h, kept)
-	if err != nil {
-		return err
-	}
-	old := j.file
-	j.file, j.size, j.header = next.file, next.size, h
-	return old.Close()
+	return j.replace(h, kept)
 }
 
 // Header says what the journal is of.
@@ -256,6 +347,10 @@ func (j *Journal) Header() JournalHeader {
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.closed = true
+	if j.file == nil {
+		return nil
+	}
 	return j.file.Close()
 }
 

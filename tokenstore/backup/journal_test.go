@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,6 +162,80 @@ func TestPrune(t *testing.T) {
 	}
 	if _, _, err := OpenJournal(path, "store", begun); err == nil {
 		t.Error("it is not locked any more")
+	}
+}
+
+// TestPruneThatCanNotOpenTheNewFile: nothing is acknowledged that was written to the file that lost
+// its name, and the journal goes on when the new file can be opened.
+func TestPruneThatCanNotOpenTheNewFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j := journalAt(t, path, begun)
+	kept := Revocation{Time: after(50 * time.Hour), Op: TokenRevoked, Token: "kept"}
+	appendTo(t, j, Revocation{Time: after(time.Hour), Op: TokenRevoked, Token: "old"}, kept)
+	defer func() { openFile = os.OpenFile }()
+	openFile = func(string, int, os.FileMode) (*os.File, error) { return nil, syscall.EMFILE }
+	if err := j.Prune(after(48 * time.Hour)); !errors.Is(err, syscall.EMFILE) {
+		t.Fatalf("got %v", err)
+	}
+	more := Revocation{Time: after(51 * time.Hour), Op: TokenRevoked, Token: "more"}
+	if err := j.Append(more); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("the file is not open: %v", err)
+	}
+	openFile = os.OpenFile
+	appendTo(t, j, more)
+	got, err := ReadJournal(path)
+	if err != nil || !reflect.DeepEqual(got.Revocations, []Revocation{kept, more}) || got.Since.Equal(begun) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, _, err := OpenJournal(path, "store", begun); err == nil {
+		t.Error("it is not locked any more")
+	}
+}
+
+// TestAJournalThatIsMovedAway: it is written anew, with what it held. Another file in its place is
+// left alone, and nothing is acknowledged.
+func TestAJournalThatIsMovedAway(t *testing.T) {
+	dir := t.TempDir()
+	path, aside := filepath.Join(dir, "j"), filepath.Join(dir, "aside")
+	j := journalAt(t, path, begun)
+	var entries []Revocation
+	for i, away := range []func(string) error{
+		os.Remove, func(name string) error { return os.Rename(name, aside) },
+	} {
+		e := Revocation{Time: after(time.Duration(2 * i)), Op: TokenRevoked, Token: "before"}
+		appendTo(t, j, e)
+		if err := away(path); err != nil {
+			t.Fatal(err)
+		}
+		more := Revocation{Time: after(time.Duration(2*i + 1)), Op: TokenRevoked, Token: "after"}
+		appendTo(t, j, more)
+		entries = append(entries, e, more)
+		got, err := ReadJournal(path)
+		if err != nil || !reflect.DeepEqual(got.Revocations, entries) || !got.Since.Equal(begun) {
+			t.Errorf("%d: got %+v, %v", i, got, err)
+		}
+	}
+
+	text, _ := os.ReadFile(path)
+	if err := errors.Join(os.Rename(path, aside), os.WriteFile(path, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	lost := Revocation{Time: after(9), Op: TokenRevoked, Token: "unacknowledged"}
+	if err := j.Append(lost); !errors.Is(err, errReplaced) {
+		t.Errorf("got %v", err)
+	}
+	if err := j.Prune(after(48 * time.Hour)); !errors.Is(err, errReplaced) {
+		t.Errorf("got %v", err)
+	}
+	if now, _ := os.ReadFile(path); !bytes.Equal(now, text) {
+		t.Error("the other file was written to")
+	}
+	if err := os.Rename(aside, path); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, j, lost)
+	if got, err := ReadJournal(path); err != nil || !reflect.DeepEqual(got.Revocations, append(entries, lost)) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
