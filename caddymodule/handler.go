@@ -161,8 +161,8 @@ type Handler struct {
 
 	// Protect nothing: judge each request, count and log the decision, and pass the request on
 	// whatever it is. The endpoints are not served, and identity headers are not set; those that a
-	// client sent are removed. It is for the weeks before this server replaces another provider,
-	// which still verifies the requests. Default: false. Danger: everything reaches the next
+	// client sent are removed, and so are upgrades that the site does not allow. It is for the weeks
+	// before this server replaces another provider, which still verifies the requests. Default: false. Danger: everything reaches the next
 	// handler.
 	Observe bool `json:"observe,omitempty"`
 

@@ -18,7 +18,8 @@ func (h *Handler) provisionObserving() {
 }
 
 // observe judges a request that is passed on in any case. Nothing of the request changes, except
-// that it loses headers that would claim an identity: the API may believe them already.
+// that it loses headers that would claim an identity, since the API may believe them already, and
+// upgrades that the site does not allow.
 func (h *Handler) observe(r *http.Request) {
 	h.stripForged(r)
 	h.limitUpgrades(r) // in another protocol the client could send any header

@@ -61,7 +61,6 @@ func TestObservePassesEverythingOn(t *testing.T) {
 		}(), "credentials_required"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.r.Header.Set("Upgrade", "h2c")
 			c.r.Header.Set("X-Other", "1")
 			header, uri, url := c.r.Header.Clone(), c.r.RequestURI, c.r.URL.String()
 			var body string
@@ -77,6 +76,7 @@ func TestObservePassesEverythingOn(t *testing.T) {
 			// Forged; the API may believe them already.
 			c.r.Header.Set("X-OAuth-User", "root")
 			c.r.Header["X_oauth_consumer"] = []string{"forged"}
+			c.r.Header.Set("Upgrade", "h2c") // in it the client could forge them
 			registry := newCounted(t)
 			before := counted(t, registry)["observed "+c.result]
 			w, upstream := site.serve(c.r)
