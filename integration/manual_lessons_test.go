@@ -30,6 +30,7 @@ var lessons = map[string]lesson{
 	"docs/protocol.md":    {begin: beginProtocol},
 	"docs/operating.md":   {begin: beginOperating, end: endOfOperating},
 	"docs/migration.md":   {begin: beginMigration, end: endOfMigration},
+	"docs/install.md":     {instead: insteadOfInstalling},
 	"docs/performance.md": {instead: insteadOfMeasuring},
 	"SECURITY.md":         {instead: map[string]func(*reader, string){badDays: (*reader).isKnown}},
 }
