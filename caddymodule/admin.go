@@ -95,13 +95,16 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.RequestTokensPath + "/{key}/" + adminapi.ActionReview: {"POST": (*adminCall).reviewRequestToken},
 	adminapi.RevokePath:                                            {"POST": (*adminCall).revoke},
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
+	adminapi.BackupPath:                                            {"GET": (*adminCall).sendBackup},
 }
 
-// listRoutes are the routes whose GET takes query parameters; see listQuery.
-var listRoutes = map[string]bool{adminapi.ConsumersPath: true, adminapi.TokensPath: true}
+// listRoutes are the routes whose GET takes query parameters.
+var listRoutes = map[string]bool{
+	adminapi.ConsumersPath: true, adminapi.TokensPath: true, adminapi.BackupPath: true,
+}
 
 // An adminFunc answers a call with a status and a value to encode as the body, or with an error. A
-// nil answer is an empty body.
+// nil answer is an empty body. The status answered means that it has written its answer itself.
 type adminFunc func(*adminCall) (status int, answer any, err error)
 
 // adminCall is one call to the running app.
@@ -110,6 +113,7 @@ type adminCall struct {
 	app    *App
 	store  tokenstore.Store
 	events *events
+	writer http.ResponseWriter
 }
 
 // maxAdminBody is in bytes.
@@ -137,10 +141,13 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 			return storeFailure("", err)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger)}
+		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger), writer: w}
 		status, answer, err := do(call)
 		if err != nil {
 			return err
+		}
+		if status == answered {
+			return nil
 		}
 		return writeAnswer(w, status, answer)
 	}
@@ -452,6 +459,16 @@ func (s *startedApps) await(ctx context.Context, until time.Time) *App {
 		}
 	}
 	return app
+}
+
+// started returns the newest app that has started, or nil.
+func (s *startedApps) started() *App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.apps); n > 0 {
+		return s.apps[n-1]
+	}
+	return nil
 }
 
 // on returns the newest app that uses the store, or nil.

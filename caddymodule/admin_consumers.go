@@ -116,7 +116,7 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 	if onlyDisables(patch) {
 		event.Name = audit.ConsumerDisabled
 	}
-	changed, err := c.update(event, func(consumer *tokenstore.Consumer) error {
+	changed, err := c.update(event, touchesKey(patch), func(consumer *tokenstore.Consumer) error {
 		before := storedSettings(consumer)
 		settings, err := patched(before, patch)
 		if err != nil {
@@ -148,6 +148,18 @@ func (c *adminCall) changeConsumer() (int, any, error) {
 	return http.StatusOK, c.viewConsumer(changed), nil
 }
 
+// touchesKey reports whether a patch may change the consumer's public key.
+func touchesKey(patch json.RawMessage) bool {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(patch, &fields) // changeConsumer reports what is wrong with it
+	for name := range fields {
+		if foldedName(name) == "rsa_public_key" {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *adminCall) deleteConsumer() (int, any, error) {
 	key := c.PathValue("key")
 	if c.app.declared[key] != nil {
@@ -156,7 +168,7 @@ func (c *adminCall) deleteConsumer() (int, any, error) {
 	event := c.event(audit.ConsumerRemoved)
 	event.Consumer = key
 	if err := c.change(event, fmt.Sprintf("consumer %q", key), func() error {
-		return c.store.DeleteConsumer(c.Context(), key)
+		return c.app.deleteConsumer(c.Context(), c.store, key)
 	}); err != nil {
 		return 0, nil, err
 	}
@@ -189,7 +201,7 @@ func (c *adminCall) rotateSecret() (int, any, error) {
 		return 0, nil, refuse(err)
 	}
 	now := c.app.now()
-	rotated, err := c.update(c.event(audit.ConsumerRotated), func(consumer *tokenstore.Consumer) error {
+	rotated, err := c.update(c.event(audit.ConsumerRotated), true, func(consumer *tokenstore.Consumer) error {
 		if consumer.RSAPublicKey != "" {
 			return failure(http.StatusConflict, "consumer %q: has an RSA key and no secret; give it another key with rsa_public_key", key)
 		}
@@ -211,12 +223,13 @@ func (c *adminCall) rotateSecret() (int, any, error) {
 }
 
 // update changes the stored consumer of the call, and tells it with the settings that changed.
+// rotates says that its secret or key may become another one.
 func (c *adminCall) update(
-	event *audit.Event, change func(*tokenstore.Consumer) error,
+	event *audit.Event, rotates bool, change func(*tokenstore.Consumer) error,
 ) (updated *tokenstore.Consumer, err error) {
 	event.Consumer = c.PathValue("key")
 	err = c.change(event, fmt.Sprintf("consumer %q", event.Consumer), func() (err error) {
-		updated, err = c.store.UpdateConsumer(c.Context(), event.Consumer, func(consumer *tokenstore.Consumer) error {
+		updated, err = c.app.updateConsumer(c.Context(), c.store, event.Consumer, rotates, func(consumer *tokenstore.Consumer) error {
 			before := consumer.Clone()
 			if err := change(consumer); err != nil {
 				return err

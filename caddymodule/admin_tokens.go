@@ -103,7 +103,7 @@ func (c *adminCall) revokeToken() (int, any, error) {
 		if token, err := c.store.AccessToken(c.Context(), event.Token); err == nil {
 			tellToken(event, token)
 		}
-		return c.store.RevokeToken(c.Context(), event.Token)
+		return c.app.revokeToken(c.Context(), c.store, event.Token)
 	}); err != nil {
 		return 0, nil, err
 	}
@@ -149,7 +149,7 @@ func (c *adminCall) revoke() (int, any, error) {
 	event := c.event(audit.GrantsRevoked)
 	event.User, event.Consumer = filter.User, filter.Consumer
 	if err := c.change(event, "", func() (err error) {
-		if event.Count, err = c.store.Revoke(c.Context(), filter); err != nil {
+		if event.Count, err = c.app.revokeGrants(c.Context(), c.store, filter); err != nil {
 			return err
 		}
 		return c.checkRevoked(filter, event.Count)

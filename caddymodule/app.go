@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -81,6 +82,12 @@ type App struct {
 	// DESKTOP_INTEGRATION).
 	Permissions []policy.PermissionLevel `json:"permissions,omitempty"`
 
+	// Backups of the store by schedule, and the journal of what was revoked since. Default: none.
+	Backup *Backup `json:"backup,omitempty"`
+
+	// Metrics beside the usual ones. Default: none.
+	Metrics *MetricsOptions `json:"metrics,omitempty"`
+
 	ctx      caddy.Context
 	logger   *zap.Logger
 	metrics  *metrics
@@ -90,17 +97,22 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
-	poolKey  string           // set while the pool counts this app
-	store    tokenstore.Store // nil until ready is closed, and also if the start failed
-	ready    chan struct{}
-	settle   sync.Once // closes ready
-	coming   coming
-	secret   [32]byte
-	pemKeys  publicKeys
-	hmacKeys *hmacKeys
-	usage    usage
-	failures storeFailures
+	poolKey      string           // set while the pool counts this app
+	store        tokenstore.Store // nil until ready is closed, and also if the start failed
+	meteredStore tokenstore.Store
+	ready        chan struct{}
+	settle       sync.Once // closes ready
+	coming       coming
+	secret       [32]byte
+	pemKeys      publicKeys
+	hmacKeys     *hmacKeys
+	usage        usage
+	failures     storeFailures
+	health       storeHealth
+	backups      *backups // nil: there is no option backup, or the store can't work yet
 }
+
+const defaultTimestampWindow = 5 * time.Minute
 
 const (
 	registrationClosed = "closed"
@@ -124,8 +136,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.now == nil {
 		a.now = time.Now
 	}
-	var err error
-	if a.metrics, err = newMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := a.provisionMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	a.hmacKeys = newHMACKeys()
@@ -133,7 +144,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.RequestTokenLifetime = caddy.Duration(2 * time.Hour)
 	}
 	if a.TimestampWindow == 0 {
-		a.TimestampWindow = caddy.Duration(5 * time.Minute)
+		a.TimestampWindow = caddy.Duration(defaultTimestampWindow)
 	}
 	if a.MaxRequestTokensOfConsumer == 0 {
 		a.MaxRequestTokensOfConsumer = tokenstore.DefaultLimits.RequestTokensOfConsumer
@@ -144,11 +155,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Registration == "" {
 		a.Registration = registrationClosed
 	}
+	var err error
 	if a.levels, err = policy.NewLevels(a.Permissions); err != nil {
 		return err
 	}
 	if err := a.provisionConsumers(); err != nil {
 		return err
+	}
+	if a.Backup != nil {
+		if err := a.Backup.provision(); err != nil {
+			return err
+		}
 	}
 	return a.provisionStore(ctx)
 }
@@ -197,6 +214,9 @@ func (a *App) Validate() error {
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
 	}
+	if a.Backup != nil {
+		return a.Backup.validate()
+	}
 	return nil
 }
 
@@ -220,8 +240,8 @@ func (a *App) Start() error {
 		return err
 	}
 	store.SetLimits(a.limits())
-	a.store = store
-	a.usage.start(store, a.logger)
+	a.store, a.meteredStore = store, metered(store)
+	a.usage.start(a.meteredStore, a.logger)
 	appsStarted.add(a)
 	return nil
 }
@@ -248,7 +268,7 @@ func (a *App) Cleanup() error {
 	}
 	a.coming.end()
 	a.usage.end()
-	return a.releaseStore()
+	return errors.Join(a.endBackups(), a.releaseStore())
 }
 
 // open returns the store. It waits until the app has started: Caddy starts its apps in no fixed
@@ -270,6 +290,22 @@ func (a *App) open(ctx context.Context) (tokenstore.Store, error) {
 		return nil, *err
 	}
 	return a.store, nil
+}
+
+// openMetered returns the store with its calls measured, for requests and pages. It has none of the
+// capabilities that another store may have, but CredentialFinder.
+func (a *App) openMetered(ctx context.Context) (tokenstore.Store, error) {
+	store, err := a.open(ctx)
+	switch {
+	case tokenstore.IsFailure(err):
+		openErrors.Inc()
+		return nil, err
+	case err != nil:
+		return nil, err
+	case unmetered(a.meteredStore) != store: // a test has put another one there
+		return metered(store), nil
+	}
+	return a.meteredStore, nil
 }
 
 // consumer finds a declared or stored consumer. The error for an unknown key is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -22,12 +23,14 @@ type pooledStore struct {
 	tokenstore.Store
 	cancel  context.CancelFunc // stops the background work for the store
 	running sync.WaitGroup
+	watch   *storeWatch
 }
 
 // Destruct closes the store when the last user has released it.
 func (s *pooledStore) Destruct() error {
 	s.cancel()
 	s.running.Wait()
+	storesWatched.forget(s.watch)
 	return s.Close()
 }
 
@@ -68,8 +71,13 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 			return nil, err
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		pooled := &pooledStore{Store: store, cancel: cancel}
-		pooled.running.Go(func() { logOpened(ctx, a.logger, a.module, store) })
+		pooled := &pooledStore{Store: store, cancel: cancel, watch: storesWatched.watch(store)}
+		pooled.running.Go(func() { pooled.watch.measure(ctx) })
+		pooled.running.Go(func() {
+			begin := time.Now()
+			pooled.watch.counted(logOpened(ctx, a.logger, a.module, store))
+			pooled.watch.count(ctx, time.Since(begin))
+		})
 		return pooled, nil
 	})
 	if err != nil {
@@ -99,9 +107,11 @@ func (a *App) releaseStore() error {
 // openedMessage is the message of the log line.
 const openedMessage = "token store is open"
 
-// logOpened logs which store was opened, and how much it holds, if known. It runs in the
-// background: a store may count for seconds.
-func logOpened(ctx context.Context, logger *zap.Logger, module tokenstore.Module, store tokenstore.Store) {
+// logOpened logs which store was opened, and how much it holds, if known, which it returns. It runs
+// in the background: a store may count for seconds.
+func logOpened(
+	ctx context.Context, logger *zap.Logger, module tokenstore.Module, store tokenstore.Store,
+) (stats []tokenstore.Stat) {
 	var fields []zap.Field
 	if m, ok := module.(caddy.Module); ok {
 		fields = append(fields, zap.String("store", m.CaddyModule().ID.Name()))
@@ -112,9 +122,10 @@ func logOpened(ctx context.Context, logger *zap.Logger, module tokenstore.Module
 		}
 	}
 	if s, ok := store.(tokenstore.Statter); ok {
-		stats, err := s.Stats(ctx)
+		var err error
+		stats, err = s.Stats(ctx)
 		if ctx.Err() != nil {
-			return // the store is being closed
+			return nil // the store is being closed
 		}
 		if err != nil {
 			fields = append(fields, zap.NamedError("uncounted", err))
@@ -124,4 +135,5 @@ func logOpened(ctx context.Context, logger *zap.Logger, module tokenstore.Module
 		}
 	}
 	logger.Info(openedMessage, fields...)
+	return stats
 }

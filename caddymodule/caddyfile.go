@@ -36,6 +36,13 @@ func init() {
 //	    timestamp_window       <duration>
 //	    registration           closed|open
 //	    max_request_tokens     <of one consumer> [<in all>]
+//	    backup [<path>] {
+//	        path       <path>
+//	        every      <duration>
+//	        keep       <number>
+//	        recipients <age recipient...>
+//	        journal_only
+//	    }
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
@@ -53,6 +60,10 @@ func init() {
 //	    permission <name> [<title>] {
 //	        description <text>
 //	        implies     <level...>
+//	    }
+//	    metrics {
+//	        consumers <pattern...>
+//	        limit     <number>
 //	    }
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -94,6 +105,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneOf(d, &a.Registration, registrationClosed, registrationOpen)
 		case "max_request_tokens":
 			err = a.unmarshalMaxRequestTokens(d)
+		case "backup":
+			err = a.unmarshalBackup(d)
+		case "metrics":
+			err = a.unmarshalMetrics(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":

@@ -46,7 +46,10 @@ func (a *App) takeUp(ctx context.Context, store tokenstore.Store) error {
 		return fmt.Errorf("reading the store's secret: %w", err)
 	}
 	a.secret = secret
-	return a.checkDeclared(ctx, store)
+	if err := a.checkDeclared(ctx, store); err != nil {
+		return err
+	}
+	return a.startBackups(store)
 }
 
 // checkDeclared refuses a key that is both declared and stored, because the two consumers may

@@ -36,7 +36,7 @@ func runCobraWith(stdin io.Reader, args ...string) (string, error) {
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}
 	cmd := &cobra.Command{Use: "oauth1 <command>"}
 	command.Build(cmd, command.Policies{Imagine: imagined, Explain: explainPolicy},
-		command.Stores{Copy: copyStore})
+		offlineStores)
 	root.AddCommand(cmd)
 	var out bytes.Buffer
 	root.SetOut(&out)

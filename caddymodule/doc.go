@@ -47,21 +47,31 @@
 //	                policies
 //	policyverdict.go
 //	                the decisions of a configuration about a request, for the command policy
+//	revocation.go   takes something away in the store, and tells the journal of revocations
+//	backup.go       writes a backup; backupschedule.go: by schedule; backupoption.go: the option;
+//	                admin_backup.go: to a caller of the admin API
+//	restore.go      restores a backup, and adopts a store, for the commands
 //	storecopy.go    copies the store of a configuration, for the command store
 //	sites.go        finds the handlers among a configuration's routes
 //	arrival.go      finds the servers that a URL reaches
 //	routewalk.go    takes a request through the routes to the handler that judges it
 //	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
-//	event.go        reports each fact once, to metrics, logs and the audit trail
+//	event.go        reports each fact once, to metrics, logs, the audit trail and spans
 //	consumerchanges.go
 //	                the settings of a consumer that a change has changed, for the audit trail
 //	audit/          the events of the audit trail
-//	metrics.go      counts the decisions
+//	metrics.go      counts the decisions, and measures the verifications
+//	consumermetrics.go
+//	                counts the requests of some consumers, if the option metrics asks for it
+//	storemeter.go   measures the calls of the store
+//	storemetrics.go the figures of the store, which are taken in the background
+//	health.go       the handler oauth1_health, for load balancers
+//	tracing.go      adds the decisions to the spans of Caddy's tracing
 //	usage.go        records when tokens were last used
 //
 // The package imports all packages below it: policy (which requests are allowed), refusal (the
 // reasons of refusals), oauth1 (RFC 5849), doctor (the mistakes of clients), pages (the pages'
-// templates and texts), adminapi, command, and tokenstore (the model and its stores). None of them
-// imports it.
+// templates and texts), adminapi, command, and tokenstore (the model, its stores and the format of
+// backups). None of them imports it.
 package caddymodule

@@ -19,7 +19,7 @@ type consumerRequest struct {
 	store     tokenstore.Store
 	consumer  *tokenstore.Consumer
 	registers bool  // the consumer is not stored yet
-	timestamp int64 // 0 if it is not checked
+	timestamp int64 // 0 if it is not checked; it hides the one of signed
 }
 
 // named returns the keys that the request names, if they could be read.
@@ -50,7 +50,7 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refus
 		return c, problem
 	}
 	var err error
-	if c.store, err = h.app.open(r.Context()); err != nil {
+	if c.store, err = h.app.openMetered(r.Context()); err != nil {
 		return c, refusal.Store.Because(err)
 	}
 	consumer, err := h.app.consumer(r.Context(), c.store, s.params.ConsumerKey)
@@ -69,10 +69,13 @@ func (h *Handler) verifyEndpoint(c *consumerRequest, tokenSecret string) *refusa
 
 // useEndpointNonce refuses a replayed request to an endpoint.
 func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal.Problem {
-	if c.timestamp == 0 {
-		return nil
+	if c.timestamp != 0 {
+		if problem := h.useNonce(r.Context(), c.store, &c.params, nil, c.timestamp, true); problem != nil {
+			return problem
+		}
 	}
-	return h.useNonce(r.Context(), c.store, &c.params, nil, c.timestamp, true)
+	c.verified = c.consumer
+	return nil
 }
 
 // answerToken writes the credentials of a token and more, form-encoded (RFC 5849 section 2.1).

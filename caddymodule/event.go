@@ -16,9 +16,10 @@ import (
 // events receives each fact once, from the code that caused it. It updates the metrics, the logs,
 // the audit trail, and the placeholders of a refusal. It is never given a secret to tell.
 //
-// There are two kinds of facts. What becomes of a request is told by refused, forwarded and
-// answered; the signed request that they get holds what its client signed, so they must not keep
-// it, and must not log its signature. What was changed is an audit.Event, told by change and tell.
+// There are two kinds of facts. What becomes of a request is told by refused, forwarded, answered and
+// shown, of which metrics, logs and spans hear; the signed request that they get holds what its
+// client signed, so they must not keep it, and must not log its signature. What was changed is an
+// audit.Event, told by change and tell.
 type events struct {
 	metrics  *metrics
 	failures *storeFailures
@@ -34,6 +35,8 @@ func newEvents(a *App, logger *zap.Logger) *events {
 // a store that fails for every request.
 func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem) {
 	e.metrics.refused(endpoint, p.Reason)
+	e.metrics.judged(endpoint, s, p.Reason)
+	decided(endpoint, p.Reason, s).trace(r)
 	publish(r, endpoint, p)
 	consumer, token := claimed(p)
 	if extra := accessLogFields(r); extra != nil {
@@ -65,13 +68,21 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 
 // forwarded: an API request goes on to the next handler, with the identity. s is the request as it
 // was signed; nil if it was not read.
-func (e *events) forwarded(_ *http.Request, _ *signed, id *Identity) {
+func (e *events) forwarded(r *http.Request, s *signed, id *Identity) {
 	e.metrics.passed(id.Anonymous())
+	e.metrics.judged(endpointAPI, s, "")
+	result := resultAccepted
+	if id.Anonymous() {
+		result = resultAnonymous
+	}
+	decided(endpointAPI, result, s).trace(r)
 }
 
 // answered: a consumer got what it asked an endpoint for.
 func (e *events) answered(r *http.Request, endpoint string, s *signed) {
 	e.metrics.answered(endpoint)
+	e.metrics.judged(endpoint, s, "")
+	decided(endpoint, resultAccepted, s).trace(r)
 	if extra := accessLogFields(r); extra != nil {
 		extra.Add(zap.String("oauth_consumer", s.params.ConsumerKey))
 		if s.params.Token != "" {
@@ -81,7 +92,10 @@ func (e *events) answered(r *http.Request, endpoint string, s *signed) {
 }
 
 // shown: a user got a page of an endpoint, or was redirected by it.
-func (e *events) shown(_ *http.Request, endpoint string) { e.metrics.answered(endpoint) }
+func (e *events) shown(r *http.Request, endpoint string) {
+	e.metrics.answered(endpoint)
+	decided(endpoint, resultAccepted, nil).trace(r)
+}
 
 // change makes a change, and tells it. do may complete the event with what is known only after the
 // change. If it returns an error, nothing is told, unless do has set the event's outcome.

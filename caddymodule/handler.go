@@ -296,28 +296,30 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	var id Identity
-	var s *signed
+	var s signed // stays on the stack: nobody keeps it
 	if problem = h.rules.CheckURL(r); problem == nil {
-		id, s, problem = h.authenticate(r)
+		id, problem = h.authenticate(r, &s)
 	}
 	if problem == nil {
 		h.strip(r, &id) // before the policies, which judge the request that the upstream gets
-		if problem = h.decide(r, &id); problem != nil {
+		if s.policy, problem = h.decide(r, &id); problem != nil {
 			problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
 		}
 	}
 	if problem != nil {
-		return h.refuseSigned(w, r, endpointAPI, s, problem)
+		return h.refuseSigned(w, r, endpointAPI, &s, problem)
 	}
 	h.identify(r, &id)
-	h.events.forwarded(r, s, &id)
+	h.events.forwarded(r, &s, &id)
 	return next.ServeHTTP(w, r)
 }
 
-// decide asks the policies about the request that the upstream gets.
-func (h *Handler) decide(r *http.Request, id *Identity) *refusal.Problem {
+// decide asks the policies about the request that the upstream gets. It also returns the number of
+// the policy that decided.
+func (h *Handler) decide(r *http.Request, id *Identity) (int, *refusal.Problem) {
 	defer asForwarded(r)()
-	return h.rules.Decide(r, &id.Subject).Problem
+	d := h.rules.Decide(r, &id.Subject)
+	return d.Number, d.Problem
 }
 
 // offers reports whether a level may be granted to the consumer and used by it at this site.

@@ -37,11 +37,13 @@ var manualBlocks = map[string]struct {
 	"Global options": {App{}, "global", map[string]string{"consumers": "consumer",
 		"permissions": "permission", "max_request_tokens_of_consumer": "max_request_tokens"}},
 	"store badger": {badgerstore.Module{}, "store badger", nil},
+	"backup":       {Backup{}, "global backup", nil},
 	"store redis":  {redisstore.Module{}, "store redis", nil},
 	"consumer": {DeclaredConsumer{}, "global consumer",
 		map[string]string{"key": "", "source": ""}},
 	"permission": {policy.PermissionLevel{}, "global permission",
 		map[string]string{"name": "", "title": ""}},
+	"metrics":              {MetricsOptions{}, "global metrics", nil},
 	"The oauth1 directive": {Handler{}, "site", map[string]string{"policies": "policy", "match": ""}},
 	"endpoints":            {Endpoints{}, "site endpoints", map[string]string{"off": ""}},
 	"policy": {policy.Policy{}, "site policy",
@@ -70,13 +72,14 @@ func TestManualSyntax(t *testing.T) {
 	}
 }
 
-// parserSyntax returns the syntax in the comments of the four parsers.
+// parserSyntax returns the syntax in the comments of the parsers.
 func parserSyntax(t *testing.T) map[string]string {
 	t.Helper()
 	syntax := make(map[string]string)
 	for _, parser := range []struct{ name, folder, function string }{
 		{"global", ".", "parseGlobalOption"},
 		{"site", ".", "parseDirective"},
+		{"health", ".", "parseHealth"},
 		{"store badger", "../tokenstore/badgerstore", "UnmarshalCaddyfile"},
 		{"store redis", "../tokenstore/redisstore", "UnmarshalCaddyfile"},
 	} {
@@ -257,6 +260,7 @@ func TestManualDefaults(t *testing.T) {
 		{"Global options", "registration", code(app.Registration)},
 		{"Global options", "max_request_tokens",
 			code(fmt.Sprint(app.MaxRequestTokensOfConsumer, app.MaxRequestTokens))},
+		{"metrics", "limit", code(fmt.Sprint(defaultConsumerLimit))},
 		{"store badger", "sync", code(onOff[badgerstore.Module{}.Sync])},
 		{"store redis", "db", code(fmt.Sprint(redis.DB))},
 		{"store redis", "prefix", code(redis.Prefix)},

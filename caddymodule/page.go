@@ -258,7 +258,7 @@ func (h *Handler) openPage(r *http.Request) (string, tokenstore.Store, *refusal.
 	if err != nil {
 		return "", nil, refusal.LoginRequired.Because(err)
 	}
-	store, err := h.app.open(r.Context())
+	store, err := h.app.openMetered(r.Context())
 	if err != nil {
 		return "", nil, refusal.Store.Because(err)
 	}

@@ -210,7 +210,7 @@ func (s *testSite) decide(r *http.Request, subject policy.Subject) *refusal.Prob
 	s.t.Helper()
 	var problem *refusal.Problem
 	s.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
-		problem = s.handler.decide(r, &Identity{Subject: subject})
+		_, problem = s.handler.decide(r, &Identity{Subject: subject})
 	})
 	return problem
 }

@@ -29,7 +29,7 @@ var (
 )
 
 func init() {
-	command.Register(command.Policies{Imagine: imagined, Explain: explainPolicy}, command.Stores{Copy: copyStore})
+	command.Register(command.Policies{Imagine: imagined, Explain: explainPolicy}, offlineStores)
 }
 
 // explainPolicy says what a configuration decides about a request, at each server that the request

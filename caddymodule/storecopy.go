@@ -117,8 +117,10 @@ func provisionOffline(config []byte) (*offlineStore, error) {
 }
 
 // open opens the store.
-func (o *offlineStore) open() (tokenstore.Transferrer, error) {
-	store, err := o.app.module.Open()
+func (o *offlineStore) open() (tokenstore.Transferrer, error) { return o.openWith(o.app.module.Open) }
+
+func (o *offlineStore) openWith(open func() (tokenstore.Store, error)) (tokenstore.Transferrer, error) {
+	store, err := open()
 	if err != nil {
 		return nil, err
 	}

@@ -208,9 +208,9 @@ func (h *Handler) revokeGrant(r *http.Request, user string, store tokenstore.Sto
 	var failed error
 	err := h.events.change(event, func() error {
 		if form.Has("consumer") {
-			event.Count, failed = store.Revoke(r.Context(), tokenstore.Filter{User: user, Consumer: consumer})
+			event.Count, failed = h.app.revokeGrants(r.Context(), store, tokenstore.Filter{User: user, Consumer: consumer})
 		} else {
-			failed = revokeToken(r.Context(), user, store, event.Token)
+			failed = h.revokeToken(r.Context(), user, store, event.Token)
 		}
 		return failed
 	})
@@ -226,7 +226,7 @@ func (h *Handler) revokeGrant(r *http.Request, user string, store tokenstore.Sto
 }
 
 // revokeToken removes an access token if it belongs to the user.
-func revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) error {
+func (h *Handler) revokeToken(ctx context.Context, user string, store tokenstore.Store, key string) error {
 	token, err := store.AccessToken(ctx, key)
 	if err != nil {
 		return err
@@ -234,5 +234,5 @@ func revokeToken(ctx context.Context, user string, store tokenstore.Store, key s
 	if token.User != user {
 		return tokenstore.ErrNotFound
 	}
-	return store.RevokeToken(ctx, key)
+	return h.app.revokeToken(ctx, store, key)
 }

@@ -24,6 +24,11 @@ type signed struct {
 	// that removed the path leaves no trace of whether the client signed a slash after it.
 	bareRoot string
 	now      time.Time // when the whole request had arrived
+	// For the metrics and the span. verified is the consumer, once signature and nonce are good;
+	// timestamp is 0 if it was not judged; policy is the number of the one that decided, from 1.
+	verified  *tokenstore.Consumer
+	timestamp int64
+	policy    int
 }
 
 // plaintext reports whether the signature is PLAINTEXT, which does not cover the request.
@@ -101,21 +106,18 @@ func (h *Handler) checkShape(s *signed, o origin) *refusal.Problem {
 	return nil
 }
 
-// authenticate judges a request by its signature alone. If the request is signed, the refusal names
-// its keys.
-//
-// It also returns the request as it was signed, as far as it could be read; nil if it was not read.
-func (h *Handler) authenticate(r *http.Request) (Identity, *signed, *refusal.Problem) {
+// authenticate judges a request by its signature alone, which it reads into s. If the request is
+// signed, the refusal names its keys.
+func (h *Handler) authenticate(r *http.Request, s *signed) (Identity, *refusal.Problem) {
 	if preflight(r) {
 		stripQuery(r) // also with keep_authorization: nobody has verified these parameters
-		return Identity{}, nil, nil
+		return Identity{}, nil
 	}
-	s := new(signed)
 	id, problem := h.authenticateSigned(r, s)
 	if problem != nil {
 		problem = problem.Of(s.params.ConsumerKey, s.params.Token)
 	}
-	return id, s, problem
+	return id, problem
 }
 
 // authenticateSigned reads the request into s, and judges it. The order of the checks is: shape,
@@ -135,7 +137,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 	if problem != nil {
 		return Identity{}, problem
 	}
-	store, err := h.app.open(r.Context())
+	store, err := h.app.openMetered(r.Context())
 	if err != nil {
 		return Identity{}, refusal.Store.Because(err)
 	}
@@ -154,6 +156,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 	id.source = s.params.Source
 	if id.Anonymous() {
 		id.Tokenless = consumer.Key
+		s.verified = consumer
 		return id, nil
 	}
 	if timestamp != 0 {
@@ -161,6 +164,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 			return Identity{}, problem
 		}
 	}
+	s.verified, s.timestamp = consumer, timestamp
 	if !h.offers(consumer, id.Permission) {
 		return Identity{}, refusal.PermissionWithdrawn.About(id.Permission)
 	}

@@ -150,6 +150,13 @@ func TestAttackDamagedStore(t *testing.T) {
 				if err := os.CopyFS(filepath.Join(srv.dir, "store"), os.DirFS(store)); err != nil {
 					t.Fatal(err)
 				}
+				generation, err := os.ReadFile(store + ".generation")
+				if err == nil {
+					err = os.WriteFile(filepath.Join(srv.dir, "store.generation"), generation, 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
 				path := filepath.Join(srv.dir, "store", file)
 				content, err := os.ReadFile(path)
 				if err != nil {

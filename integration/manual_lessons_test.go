@@ -29,10 +29,17 @@ var lessons = map[string]lesson{
 	"docs/policies.md":    {begin: beginPolicies},
 	"docs/protocol.md":    {begin: beginProtocol},
 	"docs/operating.md":   {begin: beginOperating, end: endOfOperating},
+	"docs/monitoring.md":  {begin: beginMonitoring},
 	"docs/migration.md":   {begin: beginMigration, end: endOfMigration},
 	"docs/install.md":     {instead: insteadOfInstalling},
 	"docs/performance.md": {instead: insteadOfMeasuring},
 	"SECURITY.md":         {instead: map[string]func(*reader, string){badDays: (*reader).isKnown}},
+}
+
+// beginMonitoring starts a site with a probe.
+func beginMonitoring(r *reader) {
+	r.write("Caddyfile", r.here("{\n\tadmin localhost:2019\n}\nhttp://localhost:8080 {\n\toauth1_health /healthz\n\toauth1\n}\n"))
+	r.start("caddy-oauth1 run")
 }
 
 // site writes the README's Caddyfile, for an API of the test's own.

@@ -9,7 +9,9 @@
 //	transition.go   the rules of a review and of an exchange, in one place for all stores
 //	store.go        the Store interface, its limits and the sentinel errors
 //	module.go       what a store's Caddy module must do, and may do: how to write another store
-//	transfer.go     what moves from one store to another: the optional Transferrer
+//	transfer.go     what moves from one store to another, or into a backup: the optional
+//	                Transferrer, Snapshotter and Adopter
+//	measure.go      what a store may tell for monitoring: Measurer, Failer, SyncWatcher
 //	key.go          new keys and secrets, from crypto/rand
 //
 // integration/imports_test.go holds the list of imports that each of these packages may have.

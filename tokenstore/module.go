@@ -29,7 +29,8 @@ const DefaultModule = "badger"
 // closes it (Store.Close) with the last of them.
 //
 // A Module, or its Store, may have optional capabilities, which the app finds by type assertion:
-// see Describer, Statter, CredentialFinder and Transferrer.
+// see Describer, Statter, CredentialFinder, Transferrer, Snapshotter and Adopter, and for monitoring
+// Measurer, Failer and SyncWatcher.
 type Module interface {
 	// PoolKey names what must not be opened twice: a directory, a cluster. It begins with the
 	// store's name, and has nothing in it that can be changed by a reload. It is called before
@@ -64,6 +65,9 @@ type Stat struct {
 	// request_tokens, nonces.
 	Name  string
 	Value int64
+	// Parts divide the value, if the store knows how: consumers into stored and idle (registered
+	// themselves, and have no access token); request_tokens into waiting, refused and expired.
+	Parts []Stat
 }
 
 // A CredentialFinder is a Store that finds both records of a signed request in one step. A store

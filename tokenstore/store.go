@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -47,6 +48,21 @@ var (
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store is closed")
 )
+
+// answers are the errors with which a store that works answers a call.
+var answers = []error{
+	ErrNotFound, ErrExists, ErrTooMany, ErrTooManyInAll, ErrTooManyConsumers, ErrAlreadyReviewed, ErrNotReviewed,
+	ErrRefused, ErrExpired, ErrVerifier, ErrNonceUsed, ErrNoncesFull, ErrNonceForgotten,
+}
+
+// IsFailure reports whether an error of a Store says that it could not do its work, and neither
+// that it was closed nor that the caller gave up.
+func IsFailure(err error) bool {
+	if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	return !slices.ContainsFunc(answers, func(answer error) bool { return errors.Is(err, answer) })
+}
 
 // A LaterError is the error of a store that can't do its work now, and knows when it can.
 type LaterError struct {

@@ -10,7 +10,9 @@ var (
 	// ErrNotEmpty: a store holds something already, so nothing can be imported into it.
 	ErrNotEmpty = errors.New("the store is not empty")
 	// ErrIncomplete: an import into the store did not end. It can be begun again.
-	ErrIncomplete = errors.New("the store holds a part of a copy that did not end: copy again")
+	ErrIncomplete = errors.New("the store holds a part of a copy or a restore that did not end: give that command again")
+	// ErrCopied: a store was copied back or moved, so that revoked tokens may be valid in it.
+	ErrCopied = errors.New("the store was copied back, moved or replaced")
 )
 
 // A Transferrer is a Store whose content can be moved to another one, of any kind.
@@ -28,6 +30,27 @@ type Transferrer interface {
 	// and Check return ErrIncomplete, so that no server starts with the store. Import begins by
 	// removing what such an import left. No other call may be under way, in any process.
 	Import(ctx context.Context, records iter.Seq2[any, error]) error
+}
+
+// A Snapshotter is a Store whose content can be written down while it is used.
+type Snapshotter interface {
+	// Snapshot returns what Export returns, in the same order, perhaps without *UsedNonces. It holds
+	// up no other call, Close neither, even if the caller takes its time with each record; when the
+	// store is closed, it ends with ErrClosed. What cannot be read is an error.
+	//
+	// Every change that was acknowledged before the call is in it. Of a change during the call, all
+	// is in it or nothing if the store is one process's own; a store that several processes share
+	// may show the parts of different moments.
+	Snapshot(ctx context.Context) iter.Seq2[any, error]
+}
+
+// An Adopter is a Module that notices that its store was copied back or moved, so that Open fails
+// with ErrCopied. What was used or revoked after the copy was made is unknown to such a store.
+type Adopter interface {
+	// Adopt opens the store nevertheless, as the one that is used from now on. All timestamps up to
+	// the floor are refused from then on. With empty, a store that holds something stays as it is:
+	// ErrNotEmpty.
+	Adopt(floor int64, empty bool) (Store, error)
 }
 
 // A StoreState is what a store has once.

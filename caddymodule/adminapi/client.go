@@ -37,21 +37,51 @@ const (
 // Do sends a request, with a value as its JSON body unless that is nil, and decodes the JSON answer
 // into another unless that is nil. The path may have a query. A refused call is an *Error.
 func (c *Client) Do(ctx context.Context, method, path string, body, answer any) error {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if answer != nil {
+		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+			return fmt.Errorf("reading the admin API's answer: %w", err)
+		}
+	}
+	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
+	return nil
+}
+
+// Download sends a GET request, and copies the body of the answer. A body that was cut off is an
+// error.
+func (c *Client) Download(ctx context.Context, path string, to io.Writer) error {
+	resp, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(to, resp.Body); err != nil {
+		return fmt.Errorf("reading the admin API's answer: %w", err)
+	}
+	return nil
+}
+
+// send sends a request. The answer is one of success.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var sent io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		sent = bytes.NewReader(text)
 	}
 	c.connect.Do(c.prepare)
 	if c.wrong != nil {
-		return c.wrong
+		return nil, c.wrong
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.origin+path, sent)
 	if err != nil {
-		return fmt.Errorf("making request: %w", err)
+		return nil, fmt.Errorf("making request: %w", err)
 	}
 	if c.origin != bogusOrigin {
 		req.Header.Set("Origin", c.origin)
@@ -61,23 +91,17 @@ func (c *Client) Do(ctx context.Context, method, path string, body, answer any) 
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("performing request: %w", err)
+		return nil, fmt.Errorf("performing request: %w", err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusBadRequest {
+		defer resp.Body.Close()
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 		if err != nil {
-			return fmt.Errorf("HTTP %d: reading error message: %w", resp.StatusCode, err)
+			return nil, fmt.Errorf("HTTP %d: reading error message: %w", resp.StatusCode, err)
 		}
-		return newError(resp.StatusCode, text)
+		return nil, newError(resp.StatusCode, text)
 	}
-	if answer != nil {
-		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
-			return fmt.Errorf("reading the admin API's answer: %w", err)
-		}
-	}
-	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
-	return nil
+	return resp, nil
 }
 
 // bogusOrigin is the origin of an endpoint whose address is no host. Caddy accepts it at a Unix

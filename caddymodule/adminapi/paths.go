@@ -12,7 +12,11 @@ const (
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
 	HealthPath        = "/oauth1/health"
+	BackupPath        = "/oauth1/backup"
 )
+
+// BackupType is the media type of a backup.
+const BackupType = "application/vnd.caddy-oauth1.backup"
 
 // ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
 // name.

@@ -27,7 +27,7 @@ from standard input, never from the command line, where other users of the
 computer could see them. They are not shown again.
 
 'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' need no running Caddy.
-'oauth1 store' works on a store while no Caddy uses it.
+'oauth1 store' and 'oauth1 restore' work on a store while no Caddy uses it.
 
 ` + exitCodesHelp,
 		CobraFunc: func(root *cobra.Command) { Build(root, policies, stores) },
@@ -48,6 +48,8 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		signCommand(),
 		explainCommand(),
 		policyCommand(policies),
+		backupCommand(stores),
+		restoreCommand(stores),
 		commandGroup("store", "Works on the stores of tokens, while no Caddy uses them", storeCommands(stores)...),
 		versionCommand(),
 	)

@@ -10,7 +10,8 @@
 //	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
 //	                string differs; mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
-//	store.go        copies the store of one configuration to that of another
+//	backup.go       makes and verifies backups; restore.go: restores one
+//	store.go        copies the store of one configuration to that of another, and adopts one
 //	input.go        questions at a terminal, and reads from standard input; exit.go: how a command
 //	                ends; complete.go: what a shell completes; version.go: the program's name and
 //	                version

@@ -18,6 +18,14 @@ type Stores struct {
 	// Copy copies the content of one configuration's store to that of another. Both are in Caddy's
 	// JSON. It calls progress with each record. Where it can, the error says what to do.
 	Copy func(ctx context.Context, from, to []byte, progress func(CopiedKind)) error
+	// Verify reads a backup to its end. identity is a file, or empty.
+	Verify func(file, identity string) (Backup, error)
+	// Restore restores a backup into the empty store of a configuration. It calls progress with each
+	// record.
+	Restore func(ctx context.Context, config []byte, r Restore, progress func()) (Restored, error)
+	// Adopt takes a store into use that was copied back or moved. It returns until when requests are
+	// refused.
+	Adopt func(config []byte) (until time.Time, err error)
 }
 
 // A CopiedKind is what a record is that was copied.
@@ -38,7 +46,65 @@ func (c copied) String() string {
 		plural(c[CopiedAccessToken], "access token"), plural(c[CopiedRequestToken], "request token"))
 }
 
-func storeCommands(stores Stores) []*cobra.Command { return []*cobra.Command{copyCommand(stores)} }
+func storeCommands(stores Stores) []*cobra.Command {
+	return []*cobra.Command{copyCommand(stores), adoptCommand(stores)}
+}
+
+func adoptCommand(stores Stores) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "adopt --config <config>",
+		Short: "Uses a store's directory that was copied back or moved",
+		Long: `
+Takes a directory into use that a Caddy refuses because it was copied back or
+moved. Stop Caddy before, and start it after.
+
+Use it when you moved the directory. When you copied an older one back, every
+token that was revoked since is valid again, and every token that was issued
+since is unknown: 'oauth1 restore' knows the revocations, this command does not.
+
+Every request is refused for one timestamp_window from now on, with 503, since
+it may have been accepted before.`,
+		Example: `  $ caddy oauth1 store adopt --config Caddyfile`,
+		Args:    cobra.NoArgs,
+	}
+	configFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		config, err := configOf(cmd)
+		if err != nil {
+			return err
+		}
+		until, err := stores.Adopt(config)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Adopted. Requests are refused until:  %s\n", until.Format(time.RFC3339))
+		return err
+	}
+	return cmd
+}
+
+// configFlags adds the flags that name a configuration whose store is worked on.
+func configFlags(cmd *cobra.Command) {
+	cmd.Flags().StringP("config", "c", "", "Configuration file with the store")
+	cmd.Flags().StringP("adapter", "a", "", "Name of config adapter to apply")
+	if err := cmd.MarkFlagRequired("config"); err != nil {
+		panic(err) // the command has no such flag, which is a bug
+	}
+}
+
+// configOf reads the configuration that the flags name, as Caddy's JSON.
+func configOf(cmd *cobra.Command) ([]byte, error) {
+	file, err := os.Open(flagText(cmd, "config"))
+	if err != nil {
+		return nil, misused("--config: %w", err)
+	}
+	file.Close()
+	config, _, _, err := caddycmd.LoadConfig(file.Name(), flagText(cmd, "adapter"))
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	return config, nil
+}
 
 // reportEvery is how often a copy says how far it is.
 const reportEvery = 5 * time.Second

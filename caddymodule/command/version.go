@@ -92,13 +92,17 @@ that is known. 'caddy version' prints Caddy's own version first.`,
 }
 
 func printVersion(cmd *cobra.Command) error {
-	told := releaseVersion()
-	if told == "" {
-		info, _ := debug.ReadBuildInfo()
-		told = moduleVersion(info)
-	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), "caddy-oauth1", told)
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), Version())
 	return err
+}
+
+// Version names this module and its version.
+func Version() string {
+	if told := releaseVersion(); told != "" {
+		return "caddy-oauth1 " + told
+	}
+	info, _ := debug.ReadBuildInfo()
+	return "caddy-oauth1 " + moduleVersion(info)
 }
 
 // releaseVersion is what the linker was told; empty if that is nothing.

@@ -33,11 +33,11 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 		d.Mistakes = []Mistake{m}
 		return d
 	}
-	if d.Valid = c.valid(); d.Valid {
-		return d
-	}
 	s := newSearch(ctx, c, text)
 	defer s.close()
+	if d.Valid = s.valid(); d.Valid {
+		return d
+	}
 	s.run()
 	d.Mistakes, d.Cut, d.RightKey = s.mistakes, s.cut && s.mistakes == nil, s.rightKey
 	for i := range d.Mistakes {
@@ -120,8 +120,8 @@ func newSearch(ctx context.Context, c *Case, text []byte) *search {
 
 func (s *search) close() { clearKeys(s.keys) }
 
-// run tries the alternatives: first the key and the form of the signature, then one mistake in the
-// base string, then two.
+// run tries the alternatives: first the form of the signature and the frequent mistakes with the
+// key, then one mistake in the base string, then two.
 func (s *search) run() {
 	if !s.rsa && s.plaintext() {
 		return
@@ -133,12 +133,7 @@ func (s *search) run() {
 		return
 	}
 	right := &s.bases[0]
-	for key := range max(1, len(s.keys)) {
-		if s.try(right, key) {
-			return
-		}
-	}
-	if !s.rsa && s.swapped() {
+	if s.try(right, 0) || s.tryKeys(right, (*secretKey).isFrequent) {
 		return
 	}
 	methods, uris := s.c.methodParts(), s.c.uriParts()
@@ -160,6 +155,10 @@ func (s *search) run() {
 		}
 	}
 	urisEnd := len(s.bases)
+	rare := func(k *secretKey) bool { return !k.isFrequent() }
+	if s.tryKeys(right, rare) || s.swapped() {
+		return
+	}
 	// A large request's parameters cost too much to be written again and again.
 	if !s.spend(writeCost * len(right.params)) {
 		return
@@ -184,10 +183,8 @@ func (s *search) run() {
 	}
 	singles := s.bases[1:]
 	for i := range singles {
-		for key := 1; key < len(s.keys); key++ {
-			if s.try(&singles[i], key) {
-				return
-			}
+		if s.tryKeys(&singles[i], (*secretKey).isFrequent) {
+			return
 		}
 	}
 	for _, uri := range pairsOfURI {
@@ -294,6 +291,16 @@ func (s *search) spend(cost int) bool {
 	return true
 }
 
+// tryKeys tries a base string with the wrong keys of one kind.
+func (s *search) tryKeys(b *base, kind func(*secretKey) bool) bool {
+	for key := 1; key < len(s.keys); key++ {
+		if kind(&s.keys[key]) && s.try(b, key) {
+			return true
+		}
+	}
+	return false
+}
+
 // try compares the signature that came with that of a base string and a key.
 func (s *search) try(b *base, key int) bool {
 	for i := range s.claims {
@@ -302,7 +309,10 @@ func (s *search) try(b *base, key int) bool {
 		if len(s.keys) > 0 {
 			n += len(s.keys[key].mistakes)
 		}
-		if n > mostMistakes+1 { // one may be in two of them
+		if hasMistake(claim.mistakes, otherMethod) && hasMistake(b.mistakes, otherMethod) {
+			n-- // the same one
+		}
+		if n > mostMistakes {
 			continue
 		}
 		if !s.spend(b.len() + hmacCost) {
@@ -321,6 +331,10 @@ func (s *search) try(b *base, key int) bool {
 		}
 	}
 	return false
+}
+
+func hasMistake(list []Mistake, name string) bool {
+	return slices.ContainsFunc(list, func(m Mistake) bool { return m.Name == name })
 }
 
 // finds ends the search.
@@ -379,15 +393,23 @@ func either(words []string) string {
 }
 
 // valid reports whether the signature is right. A form that oauth_body_hash covers may be signed as
-// parameters too.
-func (c *Case) valid() bool {
+// parameters too. The base string of a large request is not made again where it need not be.
+func (s *search) valid() bool {
+	c := s.c
 	key := oauth1.Key{
 		ConsumerSecret: c.Keys.ConsumerSecret,
 		TokenSecret:    c.Keys.TokenSecret,
 		Public:         c.Keys.PublicKey,
 	}
-	if oauth1.Verify(&c.Request, &c.Params, &key) == nil {
-		return true
+	if s.bases[0].len() <= smallText || c.hashedForm() {
+		if oauth1.Verify(&c.Request, &c.Params, &key) == nil {
+			return true
+		}
+	}
+	for i := range s.claims {
+		if len(s.claims[i].mistakes) == 0 && s.matches(&s.claims[i], &s.bases[0], 0) {
+			return true
+		}
 	}
 	if !c.hashedForm() {
 		return false
@@ -396,6 +418,9 @@ func (c *Case) valid() bool {
 	withForm.Form = c.Body
 	return oauth1.Verify(&withForm, &c.Params, &key) == nil
 }
+
+// smallText is the length of a base string that costs little.
+const smallText = 64 << 10
 
 // hashedForm reports whether the body is a form that oauth_body_hash covers.
 func (c *Case) hashedForm() bool {

@@ -24,12 +24,14 @@ const (
 	rsaOnly
 )
 
-var signerMistakes = []struct {
-	name  string
-	want  string
-	only  only
-	wrong func(*client)
-}{
+// A signerMistake is what a client does differently, and the mistakes that are named for it.
+type signerMistake struct {
+	name, want string // the mistakes are joined by "+", and have their parameter behind them
+	only       only
+	wrong      func(*client)
+}
+
+var signerMistakes = []signerMistake{
 	{"nothing", "", 0, func(c *client) {}},
 
 	// The origin.

@@ -1,8 +1,8 @@
 // Package doctor names the mistake that a client made when its signed request was refused.
 //
 // Diagnose knows the request and the keys. It makes the signatures of the mistakes that clients
-// make, one mistake each and the usual pairs, until one is the signature that came. So it never
-// guesses: a name means that this mistake, and no other difference, leads to that signature. The
+// make, one mistake each and the usual pairs, until one is the signature that came. A name means
+// that this mistake, and no other difference, leads to that signature: nothing is guessed. The
 // other functions explain refusals that have nothing to do with the signature.
 //
 // It knows package oauth1 and Go's standard library, and golang.org/x/text for Unicode's forms. It

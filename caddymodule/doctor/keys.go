@@ -16,6 +16,19 @@ type secretKey struct {
 	mistakes []Mistake
 }
 
+// isFrequent reports whether the key's mistake is often made together with another one.
+func (k *secretKey) isFrequent() bool {
+	if len(k.mistakes) != 1 {
+		return false
+	}
+	switch k.mistakes[0].Name {
+	case tokenSecretLeftOut, consumerSecretLeftOut, ampersandLeftOut, secretsNotEncoded, previousSecret,
+		requestTokenSecret:
+		return true
+	}
+	return false
+}
+
 // secretKeys returns the right key and its alternatives, the likelier ones first, each once.
 func (c *Case) secretKeys() []secretKey {
 	k := keyList{consumer: c.Keys.ConsumerSecret, token: c.Keys.TokenSecret}

@@ -16,8 +16,17 @@ import (
 type pair struct {
 	name, value       string
 	rawName, rawValue string
-	bare              bool // sent without "="
 	from              oauth1.Source
+
+	encodedName, encodedValue string // both encoded once, or both empty if that was not done yet
+}
+
+// encoded returns the name and the value, each encoded once.
+func (p *pair) encoded() (name, value string) {
+	if p.encodedName != "" {
+		return p.encodedName, p.encodedValue
+	}
+	return oauth1.Encode(p.name), oauth1.Encode(p.value)
 }
 
 func (p *pair) isProtocol() bool { return strings.HasPrefix(p.name, "oauth_") }
@@ -30,8 +39,8 @@ func sentPairs(s string, from oauth1.Source) (list []pair, ok bool) {
 		if piece == "" {
 			continue
 		}
-		name, value, found := strings.Cut(piece, "=")
-		p := pair{rawName: name, rawValue: value, bare: !found, from: from}
+		name, value, _ := strings.Cut(piece, "=")
+		p := pair{rawName: name, rawValue: value, from: from}
 		var err1, err2 error
 		p.name, err1 = formDecode(name)
 		p.value, err2 = formDecode(value)
@@ -76,7 +85,11 @@ func (c *Case) pairs(params string) []pair {
 		left[key]--
 		return false
 	})
-	return append(header, sent...)
+	all = append(header, sent...)
+	for i := range all {
+		all[i].encodedName, all[i].encodedValue = all[i].encoded()
+	}
+	return all
 }
 
 // An order is how parameters are sorted.
@@ -87,7 +100,7 @@ const (
 	byDecoded
 	byPair
 	byFolded
-	byName
+	byNameOnly
 	asSent
 	asSentHeaderLast
 )
@@ -115,77 +128,96 @@ type paramChange struct {
 	leads bool
 }
 
-// paramWriter writes parameters as they stand in a base string.
+// paramWriter writes parameters as they stand in a base string. It keeps its memory.
 type paramWriter struct {
 	inner []innerPair
+	order []int32 // the sorted positions in inner
 }
 
+// innerPair is a parameter whose name and value are encoded once.
 type innerPair struct {
-	name, value   string // encoded once
-	outer         func(string) string
-	decoded       *pair
-	withoutEquals bool
+	name, value string
+	standard    bool // nothing differs from the standard's encoding
 }
 
 func (w *paramWriter) append(dst []byte, pairs []pair, f *form) []byte {
-	w.inner = w.inner[:0]
+	w.inner, w.order = w.inner[:0], w.order[:0]
+	encode, outer := oauth1.Encode, oauth1.Encode
+	if f.encode != nil {
+		encode = f.encode
+	}
+	if f.outer != nil {
+		outer = f.outer
+	}
 	for i := range pairs {
 		p := &pairs[i]
-		encode, outer := oauth1.Encode, oauth1.Encode
-		if !f.sentOnly || !p.isProtocol() {
-			if f.encode != nil {
-				encode = f.encode
-			}
-			if f.outer != nil {
-				outer = f.outer
-			}
+		inner := innerPair{standard: f.encode == nil && f.outer == nil || f.sentOnly && p.isProtocol()}
+		if inner.standard || f.encode == nil {
+			inner.name, inner.value = p.encoded()
+		} else {
+			inner.name, inner.value = encode(p.name), encode(p.value)
 		}
-		w.inner = append(w.inner, innerPair{encode(p.name), encode(p.value), outer, p,
-			f.noEquals && p.value == ""})
+		w.inner, w.order = append(w.inner, inner), append(w.order, int32(i))
 	}
-	w.sort(f.order)
-	for i, p := range w.inner {
+	w.sort(f.order, pairs)
+	for i, at := range w.order {
+		p := &w.inner[at]
 		if i > 0 {
 			dst = append(dst, cmp.Or(f.and, "%26")...)
 		}
-		dst = append(dst, p.outer(p.name)...)
-		if !p.withoutEquals {
+		if p.standard {
+			dst = oauth1.AppendEncode(dst, p.name)
+		} else {
+			dst = append(dst, outer(p.name)...)
+		}
+		switch {
+		case f.noEquals && p.value == "":
+			continue
+		case p.standard:
 			dst = append(dst, cmp.Or(f.equals, "%3D")...)
-			dst = append(dst, p.outer(p.value)...)
+			dst = oauth1.AppendEncode(dst, p.value)
+		default:
+			dst = append(dst, cmp.Or(f.equals, "%3D")...)
+			dst = append(dst, outer(p.value)...)
 		}
 	}
 	return dst
 }
 
-func (w *paramWriter) sort(o order) {
-	var compare func(a, b innerPair) int
+func (w *paramWriter) sort(o order, pairs []pair) {
+	var compare func(a, b int32) int
+	byName := func(a, b int32) int { return strings.Compare(w.inner[a].name, w.inner[b].name) }
+	byValue := func(a, b int32) int { return strings.Compare(w.inner[a].value, w.inner[b].value) }
 	switch o {
 	case byEncoded:
-		compare = func(a, b innerPair) int {
-			return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
+		compare = func(a, b int32) int {
+			if n := byName(a, b); n != 0 {
+				return n
+			}
+			return byValue(a, b)
 		}
 	case byDecoded:
-		compare = func(a, b innerPair) int {
-			return cmp.Or(strings.Compare(a.decoded.name, b.decoded.name),
-				strings.Compare(a.decoded.value, b.decoded.value))
+		compare = func(a, b int32) int {
+			return cmp.Or(strings.Compare(pairs[a].name, pairs[b].name),
+				strings.Compare(pairs[a].value, pairs[b].value))
 		}
 	case byPair:
-		compare = func(a, b innerPair) int { return strings.Compare(a.name+"="+a.value, b.name+"="+b.value) }
+		compare = func(a, b int32) int {
+			return strings.Compare(w.inner[a].name+"="+w.inner[a].value, w.inner[b].name+"="+w.inner[b].value)
+		}
 	case byFolded:
-		compare = func(a, b innerPair) int {
-			return cmp.Or(strings.Compare(strings.ToLower(a.name), strings.ToLower(b.name)),
-				strings.Compare(a.value, b.value))
+		compare = func(a, b int32) int {
+			return cmp.Or(strings.Compare(strings.ToLower(w.inner[a].name), strings.ToLower(w.inner[b].name)),
+				byValue(a, b))
 		}
-	case byName:
-		compare = func(a, b innerPair) int { return strings.Compare(a.name, b.name) }
+	case byNameOnly:
+		compare = byName
 	case asSentHeaderLast:
-		compare = func(a, b innerPair) int {
-			return cmp.Compare(headerLast(a.decoded), headerLast(b.decoded))
-		}
+		compare = func(a, b int32) int { return cmp.Compare(headerLast(&pairs[a]), headerLast(&pairs[b])) }
 	default:
 		return
 	}
-	slices.SortStableFunc(w.inner, compare)
+	slices.SortStableFunc(w.order, compare)
 }
 
 func headerLast(p *pair) int {
@@ -290,6 +322,7 @@ func each(f func(*pair)) func([]pair) []pair {
 		for i := range changed {
 			if changed[i].wasSent() {
 				f(&changed[i])
+				changed[i].encodedName = ""
 			}
 		}
 		return changed
@@ -422,7 +455,7 @@ func (b *changeBuilder) orders() {
 	}{
 		{sortedUnencoded, byDecoded},
 		{sortedAsPairs, byPair},
-		{sortedByNameOnly, byName},
+		{sortedByNameOnly, byNameOnly},
 		{sortedIgnoringCase, byFolded},
 		{notSorted, asSent},
 		{notSorted, asSentHeaderLast},

@@ -111,7 +111,11 @@ func duration(seconds int64) string {
 		text = "1 second"
 	}
 	if seconds >= 120 {
-		text += " (" + strings.TrimSuffix((time.Duration(seconds)*time.Second).String(), "0s") + ")"
+		units := (time.Duration(seconds) * time.Second).String()
+		if strings.HasSuffix(units, "m0s") {
+			units = strings.TrimSuffix(units, "0s")
+		}
+		text += " (" + units + ")"
 	}
 	return text
 }

@@ -80,7 +80,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 		return nil, err
 	}
 	pending := s.revocations.pending()
-	t, version := s.accessTokens.get(key)
+	t, version := s.accessTokens.find(key)
 	if t == nil {
 		if err := s.enter(ctx); err != nil {
 			return nil, err

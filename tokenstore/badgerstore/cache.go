@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 const (
@@ -34,7 +36,9 @@ type cacheShard[T any] struct {
 	// version counts writes. A record that was read from disk before a write may be older than it,
 	// and is not kept.
 	version uint64
-	_       [64]byte
+	// hits and misses count what find returned.
+	hits, misses atomic.Uint64
+	_            [64]byte
 }
 
 type cached[T any] struct {
@@ -57,9 +61,32 @@ func (c *cache[T]) shard(key string) *cacheShard[T] {
 	return &c.shards[maphash.String(c.seed, key)%cacheShards]
 }
 
-// get returns the record, or nil and the version to give to fill.
-func (c *cache[T]) get(key string) (*T, uint64) {
+// find is get for a request, which is counted.
+func (c *cache[T]) find(key string) (*T, uint64) {
 	s := c.shard(key)
+	record, version := s.get(key)
+	if record != nil {
+		s.hits.Add(1)
+	} else {
+		s.misses.Add(1)
+	}
+	return record, version
+}
+
+// use returns how often find found a record, and how often not.
+func (c *cache[T]) use(name string) tokenstore.CacheUse {
+	use := tokenstore.CacheUse{Name: name}
+	for i := range c.shards {
+		use.Hits += c.shards[i].hits.Load()
+		use.Misses += c.shards[i].misses.Load()
+	}
+	return use
+}
+
+// get returns the record, or nil and the version to give to fill.
+func (c *cache[T]) get(key string) (*T, uint64) { return c.shard(key).get(key) }
+
+func (s *cacheShard[T]) get(key string) (*T, uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := s.records[key]

@@ -18,7 +18,7 @@ func (s *Store) Consumer(ctx context.Context, key string) (*tokenstore.Consumer,
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	c, version := s.consumers.get(key)
+	c, version := s.consumers.find(key)
 	if c != nil && !c.SelfRegistered {
 		return c, nil
 	}

@@ -34,6 +34,8 @@ type savedStore struct {
 	files   map[string]savedFile // by name below the store
 	content map[string]string    // the tokens database, without values that change by themselves
 	nonces  []tokenstore.Nonce
+	// generation is the file beside the store; nil: there is none.
+	generation []byte
 }
 
 // A savedFile is stored without the zeros at its end.
@@ -123,7 +125,7 @@ func contentOf(s *Store) (map[string]string, error) {
 	err := s.tokens.view(func(txn *badger.Txn) error {
 		return scan(txn, nil, nil, true, func(item *badger.Item) (bool, error) {
 			switch item.Key()[0] {
-			case prefixNonceState, prefixCheck, prefixMarker:
+			case prefixNonceState, prefixCheck, prefixMarker, prefixGeneration:
 				return true, nil
 			}
 			v, err := item.ValueCopy(nil)
@@ -180,7 +182,11 @@ func saveStores(t *testing.T, key []byte) (earlier, killed, closed savedStore) {
 		}
 	}
 	save := func(files map[string]savedFile) savedStore {
-		return savedStore{o: o, files: files, nonces: slices.Clone(nonces)}
+		generation, err := os.ReadFile(o.Path + GenerationSuffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return savedStore{o: o, files: files, nonces: slices.Clone(nonces), generation: generation}
 	}
 	for i, key := range []string{"k", "other"} {
 		if err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: key, Secret: fmt.Sprint(i)}); err != nil {
@@ -264,6 +270,11 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 	o := saved.o
 	o.Path = filepath.Join(t.TempDir(), "store")
 	writeFiles(t, o.Path, files)
+	if saved.generation != nil {
+		if err := os.WriteFile(o.Path+GenerationSuffix, saved.generation, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	core, logs := observer.New(zapcore.ErrorLevel)
 	o.Logger = zap.New(core)
 	s, err := Open(o)

@@ -19,7 +19,10 @@
 //	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
 //	stats.go          how much is in it
+//	snapshot.go       what is in it at one moment, for a backup and for another store
+//	measure.go        figures for monitoring, which need no counting
 //	transfer.go       what is moved to another store, and what was moved here
+//	generation.go     notices that the directory was copied back or moved
 //	noncekeeper.go    the state of the nonce log, in the database
 //	module.go         the Caddy module
 //	noncelog/         the used nonces: memory, log, segments; it knows nothing of Badger

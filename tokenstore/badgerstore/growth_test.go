@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
 
 // TestGrowth measures a store with as many access tokens as TOKENS says, or live nonces as NONCES
@@ -183,6 +184,7 @@ func growNonces(t *testing.T, n int) {
 	if err := os.CopyFS(crashed, os.DirFS(path)); err != nil {
 		t.Fatal(err)
 	}
+	disktest.CopyGeneration(t, path, crashed)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ const (
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
 	prefixCheck      = 'h'
+	prefixGeneration = 'g' // see generation.go
 	prefixMarker     = 'm' // written with every change: see examine.go
 )
 

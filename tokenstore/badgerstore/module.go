@@ -32,8 +32,10 @@ func init() {
 //
 // If a file is missing, damaged or an older copy, so that something that was acknowledged is lost,
 // the store does not open: the error names the file, and nothing is changed. Damage to the log of
-// nonces is the exception: every request is refused for one timestamp window. Copy the directory as
-// a whole, while no process uses it.
+// nonces is the exception: every request is refused for one timestamp window.
+//
+// If the directory was copied back or moved, the store does not open either: see `generation`. Use
+// `oauth1 backup` and `oauth1 restore`, not copies of the directory.
 type Module struct {
 	// The directory. If it does not exist it is made, readable for its owner alone. Placeholders
 	// such as `{env.X}` are expanded when the configuration is loaded. Default: the folder `oauth1`
@@ -64,6 +66,14 @@ type Module struct {
 	// be added, changed or removed later.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
+	// A file outside the directory that shows that the directory was copied back or moved. In such a
+	// copy revoked tokens are valid again, so the store does not open with it: restore a backup, or
+	// run `oauth1 store adopt`. The file is written each time the store is opened and closed. Its
+	// own directory must exist. Default: the path with `.generation` behind it. Name another place
+	// where that one is not kept, such as where a volume is mounted exactly at the path. On another
+	// disk than the directory it notices a disk that was set back as a whole, too.
+	Generation string `json:"generation,omitempty"`
+
 	key    []byte
 	logger *zap.Logger
 }
@@ -89,6 +99,9 @@ func (m *Module) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("path: %w", err)
 	}
 	m.Path = path
+	if m.Generation, err = repl.ReplaceOrErr(m.Generation, true, true); err != nil {
+		return fmt.Errorf("generation: %w", err)
+	}
 
 	if m.EncryptionKey == "" {
 		return nil
@@ -158,12 +171,29 @@ func resolve(path string) (string, error) {
 }
 
 // Open opens the store.
-func (m *Module) Open() (tokenstore.Store, error) {
+func (m *Module) Open() (tokenstore.Store, error) { return m.open(Options{}) }
+
+// Adopt opens the store though it was copied back or moved.
+func (m *Module) Adopt(floor int64, empty bool) (tokenstore.Store, error) {
+	return m.open(Options{Adopt: floor, AdoptEmpty: empty})
+}
+
+func (m *Module) open(o Options) (tokenstore.Store, error) {
 	path, err := resolve(m.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open store %q: %w", m.Path, err)
 	}
-	s, err := Open(Options{Path: path, Sync: m.Sync, EncryptionKey: m.key, Logger: m.logger})
+	generation := m.Generation
+	if generation != "" {
+		if generation, err = filepath.Abs(generation); err != nil {
+			return nil, fmt.Errorf("generation %q: %w", m.Generation, err)
+		}
+		if below, err := filepath.Rel(path, generation); err == nil && filepath.IsLocal(below) {
+			return nil, fmt.Errorf("generation %q: it lies in the store's directory, and would be copied with it", m.Generation)
+		}
+	}
+	o.Path, o.Generation, o.Sync, o.EncryptionKey, o.Logger = path, generation, m.Sync, m.key, m.logger
+	s, err := Open(o)
 	if err != nil {
 		return nil, err // not s: a nil *Store is not a nil tokenstore.Store
 	}
@@ -202,6 +232,7 @@ func (m *Module) Describe() []slog.Attr {
 //	    path           <path>
 //	    sync           on|off
 //	    encryption_key <key>
+//	    generation     <file>
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
@@ -218,9 +249,9 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		switch option {
-		case "path", "sync", "encryption_key":
+		case "path", "sync", "encryption_key", "generation":
 		default:
-			return d.Errf("store badger has no option %q: it has path, sync, encryption_key", option)
+			return d.Errf("store badger has no option %q: it has path, sync, encryption_key, generation", option)
 		}
 		if seen[option] {
 			return d.Errf("store badger: %s is given twice", option)
@@ -238,6 +269,8 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			m.Path = value
 		case "encryption_key":
 			m.EncryptionKey = value
+		case "generation":
+			m.Generation = value
 		case "sync":
 			switch value {
 			case "on":
@@ -265,4 +298,5 @@ var (
 	_ caddyfile.Unmarshaler = (*Module)(nil)
 	_ tokenstore.Module     = (*Module)(nil)
 	_ tokenstore.Describer  = (*Module)(nil)
+	_ tokenstore.Adopter    = (*Module)(nil)
 )

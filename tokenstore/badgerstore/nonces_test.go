@@ -81,6 +81,9 @@ func TestRestart(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if err := os.Remove(path + GenerationSuffix); err != nil {
+				t.Fatal(err)
+			}
 		}, testWindow + 2, "it belongs to another store"},
 		{"files of others are nothing to us", true, false, "same", func(t *testing.T, path string) {
 			name := filepath.Join(path, "nonces", "lost+found")

@@ -101,6 +101,12 @@ func (r *selfRegistered) someDue(now time.Time, most int) (keys []string) {
 
 func (r *selfRegistered) anyDue(now time.Time) bool { return len(r.someDue(now, 1)) > 0 }
 
+func (r *selfRegistered) count() int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return int64(len(r.idle))
+}
+
 func (r *selfRegistered) full() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

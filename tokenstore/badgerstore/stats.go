@@ -20,44 +20,93 @@ func (s *Store) Stats(ctx context.Context) (stats []tokenstore.Stat, err error) 
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	nonces := s.nonces.Live() // now: they are forgotten while the rest is counted
-	for _, kind := range []struct {
-		name   string
-		prefix byte
-	}{
-		{"consumers", prefixConsumer},
-		{"access_tokens", prefixAccessToken},
-		{"request_tokens", prefixRequestToken},
+	nonces := tokenstore.Stat{Name: "nonces", Value: s.nonces.Live()} // now: they are forgotten while the rest is counted
+	for _, count := range []func(context.Context) (tokenstore.Stat, error){
+		s.countConsumers, s.countAccessTokens, s.countRequestTokens,
 	} {
-		n, counting := s.countKeys(ctx, kind.prefix)
+		stat, counting := count(ctx)
 		if counting != nil {
-			err = fmt.Errorf("count %s: %w", kind.name, counting)
+			err = fmt.Errorf("count %s: %w", stat.Name, counting)
 			break
 		}
-		stats = append(stats, tokenstore.Stat{Name: kind.name, Value: n})
+		stats = append(stats, stat)
 	}
-	return append(stats, tokenstore.Stat{Name: "nonces", Value: nonces}), err
+	return append(stats, nonces), err
 }
 
-// countKeys counts the keys that begin with prefix. It holds the door only while it reads, so that
-// the store can be closed in between.
+func (s *Store) countConsumers(ctx context.Context) (tokenstore.Stat, error) {
+	n, err := s.countKeys(ctx, prefixConsumer)
+	idle := min(s.self.count(), n)
+	return tokenstore.Stat{Name: "consumers", Value: n, Parts: []tokenstore.Stat{
+		{Name: "stored", Value: n - idle}, {Name: "idle", Value: idle},
+	}}, err
+}
+
+func (s *Store) countAccessTokens(ctx context.Context) (tokenstore.Stat, error) {
+	n, err := s.countKeys(ctx, prefixAccessToken)
+	return tokenstore.Stat{Name: "access_tokens", Value: n}, err
+}
+
+// countRequestTokens counts the entries of the index of the consumers' request tokens, which has
+// their states.
+func (s *Store) countRequestTokens(ctx context.Context) (tokenstore.Stat, error) {
+	var all, expired, refused int64
+	now := s.clock()
+	err := s.eachItem(ctx, prefixRequestOfConsumer, true, func(item *badger.Item) error {
+		_, expires, _, err := parseRequestOfConsumer(item.Key())
+		if err != nil {
+			return err
+		}
+		waits := true
+		if err := item.Value(func(v []byte) (err error) {
+			_, waits, err = decodeRequestIndex(v)
+			return err
+		}); err != nil {
+			return err
+		}
+		all++
+		switch {
+		case !now.Before(expires):
+			expired++
+		case !waits:
+			refused++
+		}
+		return nil
+	})
+	return tokenstore.Stat{Name: "request_tokens", Value: all, Parts: []tokenstore.Stat{
+		{Name: "waiting", Value: all - expired - refused},
+		{Name: "refused", Value: refused},
+		{Name: "expired", Value: expired},
+	}}, err
+}
+
 func (s *Store) countKeys(ctx context.Context, prefix byte) (n int64, err error) {
+	err = s.eachItem(ctx, prefix, false, func(*badger.Item) error {
+		n++
+		return nil
+	})
+	return n, err
+}
+
+// eachItem calls f with each key that begins with prefix. It holds the door only while it reads, so
+// that the store can be closed in between.
+func (s *Store) eachItem(ctx context.Context, prefix byte, values bool, f func(*badger.Item) error) error {
 	for after := []byte(nil); ; {
-		begin, counted := time.Now(), 0
+		begin, seen := time.Now(), 0
 		if err := s.enter(ctx); err != nil {
-			return 0, err
+			return err
 		}
 		err := s.tokens.view(func(txn *badger.Txn) error {
-			return scan(txn, []byte{prefix}, after, false, func(item *badger.Item) (bool, error) {
-				if counted++; counted == countedAtOnce {
+			return scan(txn, []byte{prefix}, after, values, func(item *badger.Item) (bool, error) {
+				if seen++; seen == countedAtOnce {
 					after = item.KeyCopy(nil)[1:]
 				}
-				return counted < countedAtOnce, nil
+				return seen < countedAtOnce, f(item)
 			})
 		})
 		s.leave()
-		if n += int64(counted); err != nil || counted < countedAtOnce {
-			return n, err
+		if err != nil || seen < countedAtOnce {
+			return err
 		}
 		s.rest(time.Since(begin), s.stop)
 	}

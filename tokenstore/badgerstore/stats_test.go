@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"reflect"
 	"testing"
 	"time"
 
@@ -33,9 +33,22 @@ func TestStats(t *testing.T) {
 			adding = change{}
 		}
 	}
-	if err := s.CreateRequestToken(t.Context(),
-		&tokenstore.RequestToken{Key: "r", Secret: "s", Consumer: "b", Created: now,
-			Expires: now.Add(time.Hour)}); err != nil {
+	request := func(key, consumer string, expires time.Time) *tokenstore.RequestToken {
+		return &tokenstore.RequestToken{Key: key, Secret: "s", Consumer: consumer, Created: now, Expires: expires}
+	}
+	for key, expires := range map[string]time.Time{
+		"waiting": now.Add(time.Hour), "refused": now.Add(time.Hour), "expired": now.Add(-time.Second),
+	} {
+		if err := s.CreateRequestToken(t.Context(), request(key, "b", expires)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Review(t.Context(), "refused",
+		tokenstore.Review{User: "u", Permission: tokenstore.Unauthorized, Time: now}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RegisterConsumer(t.Context(), &tokenstore.Consumer{Key: "idle", SelfRegistered: true, Created: now},
+		request("first", "idle", now.Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	for i, consumer := range []string{"a", "a", "b"} {
@@ -53,10 +66,16 @@ func TestStats(t *testing.T) {
 	s = openTest(t, o)
 	stats, err := s.Stats(t.Context())
 	want := []tokenstore.Stat{
-		{Name: "consumers", Value: 2}, {Name: "access_tokens", Value: countedAtOnce + 1},
-		{Name: "request_tokens", Value: 1}, {Name: "nonces", Value: 3},
+		{Name: "consumers", Value: 3, Parts: []tokenstore.Stat{
+			{Name: "stored", Value: 2}, {Name: "idle", Value: 1},
+		}},
+		{Name: "access_tokens", Value: countedAtOnce + 1},
+		{Name: "request_tokens", Value: 4, Parts: []tokenstore.Stat{
+			{Name: "waiting", Value: 2}, {Name: "refused", Value: 1}, {Name: "expired", Value: 1},
+		}},
+		{Name: "nonces", Value: 3},
 	}
-	if err != nil || !slices.Equal(stats, want) {
+	if err != nil || !reflect.DeepEqual(stats, want) {
 		t.Errorf("got %v, %v; want %v", stats, err, want)
 	}
 

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -33,6 +34,14 @@ type Options struct {
 	Sync bool
 	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
 	EncryptionKey []byte
+	// Generation is a file outside the store's directory. It shows that the directory was copied
+	// back or moved, so that Open returns a *CopiedError. Empty means the path with
+	// GenerationSuffix.
+	Generation string
+	// Adopt takes the directory nevertheless, and refuses all timestamps up to it; 0: no. With
+	// AdoptEmpty, a store that holds something is not taken: tokenstore.ErrNotEmpty.
+	Adopt      int64
+	AdoptEmpty bool
 	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its
 	// tokens may have as many as are still free: one greedy token gets half of them, and two get a
 	// third each.
@@ -60,6 +69,7 @@ type Store struct {
 	encryptionKey []byte
 	tokens        *database
 	nonces        *noncelog.Log
+	generations   *generations
 	origin        atomic.Pointer[origin] // nil: the store was not imported
 
 	consumers    *cache[tokenstore.Consumer]
@@ -85,7 +95,8 @@ type Store struct {
 }
 
 // Open opens the store at o.Path, and makes it if it does not exist. If something that was
-// acknowledged is missing, Open returns an error that names the file, and changes nothing.
+// acknowledged is missing, Open returns an error that names the file, and changes nothing. If the
+// directory was copied back or moved, the error is a *CopiedError.
 func Open(o Options) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
@@ -130,6 +141,10 @@ func Open(o Options) (_ *Store, err error) {
 	if s.tokens, err = openDatabase(filepath.Join(o.Path, "tokens"), o.EncryptionKey, o.Logger.Named("tokens"), o.tune); err != nil {
 		return nil, err
 	}
+	s.generations, err = loadGenerations(s.tokens, cmp.Or(o.Generation, filepath.Clean(o.Path)+GenerationSuffix))
+	if err != nil && !(o.Adopt != 0 && errors.Is(err, tokenstore.ErrCopied)) {
+		return nil, errors.Join(err, s.tokens.close())
+	}
 	for _, load := range []func() error{s.loadOrigin, s.loadIdle, s.loadRevocations, s.loadRequestCounts} {
 		if err := load(); err != nil {
 			return nil, errors.Join(err, s.tokens.close())
@@ -154,6 +169,18 @@ func Open(o Options) (_ *Store, err error) {
 		Synced:        o.afterSync,
 	}); err != nil {
 		return nil, errors.Join(err, s.tokens.close())
+	}
+	if o.AdoptEmpty {
+		err = s.checkEmpty()
+	}
+	if o.Adopt != 0 && err == nil {
+		err = s.adopt(o.Adopt)
+	}
+	if err == nil {
+		err = s.generations.raise()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.nonces.Close(), s.tokens.close())
 	}
 	s.stopped.Go(func() { s.nonces.Maintain(s.stop) })
 	s.stopped.Go(s.maintain)
@@ -187,7 +214,12 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.stopped.Wait()
-	return errors.Join(s.nonces.Close(), s.tokens.close())
+	err := s.nonces.Close()
+	if s.tokens.usable() == nil {
+		// A copy that was made while the store was open is older than what is left.
+		err = errors.Join(err, s.generations.raise())
+	}
+	return errors.Join(err, s.tokens.close())
 }
 
 // usable returns the error of a store that is closed or has failed. Such a store does not return

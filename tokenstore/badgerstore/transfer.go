@@ -139,98 +139,28 @@ func (s *Store) refusedAfterImport(n *tokenstore.Nonce) error {
 	}
 	return &tokenstore.LaterError{
 		After: time.Duration(o.floor-n.Timestamp+1) * time.Second,
-		Err:   errors.New("the store was copied moments ago: requests from before that are refused"),
+		Err:   errors.New("the store was copied, restored or adopted moments ago: requests from before that are refused"),
 	}
 }
 
 // Export returns everything that another store needs, of one moment.
 func (s *Store) Export(ctx context.Context) iter.Seq2[any, error] {
 	return func(yield func(any, error) bool) {
-		if err := s.export(ctx, func(r any) bool { return yield(r, nil) }); err != nil {
+		err := s.walk(ctx, func(r any) bool { return yield(r, nil) }, s.exportNonces)
+		if err != nil && !errors.Is(err, errStopped) {
 			yield(nil, err)
 		}
 	}
 }
 
-// export calls yield with each record, until it returns false.
-func (s *Store) export(ctx context.Context, yield func(any) bool) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.leave()
-	if err := s.incomplete(); err != nil {
-		return err
-	}
-	s.gate.Lock()
-	pending := s.revocations.pending()
-	snapshot, err := s.tokens.pin()
-	s.gate.Unlock()
-	if err != nil {
-		return err
-	}
-	defer snapshot.release()
-	now := s.clock()
-	state := &tokenstore.StoreState{Floor: s.nonces.Floor(now.Unix())}
-	if state.Secret, err = s.secretOfPages(); err != nil || !yield(state) {
-		return err
-	}
-	for _, kind := range []struct {
-		prefix byte
-		name   string
-		read   func(item *badger.Item, key string) (any, error)
-	}{
-		{prefixConsumer, "consumer", func(item *badger.Item, _ string) (r any, err error) {
-			err = item.Value(func(v []byte) error {
-				c, err := record.Consumer.Decode(v)
-				if err != nil {
-					return err
-				}
-				gone, err := s.forgottenConsumer(c)
-				if !gone {
-					r = c
-				}
-				return err
-			})
-			return r, err
-		}},
-		{prefixRequestToken, "request token", func(item *badger.Item, key string) (any, error) {
-			t, version, err := requestTokenIn(snapshot.txn, key)
-			if err != nil || pending.hide(reviewer(t), t.Consumer, version) || requestForgotten(t, now) {
-				return nil, err
-			}
-			return t, nil
-		}},
-		{prefixAccessToken, "access token", func(item *badger.Item, key string) (any, error) {
-			t, err := accessTokenIn(snapshot.txn, key)
-			if errors.Is(err, tokenstore.ErrNotFound) { // its TTL ended a moment ago
-				return nil, nil
-			}
-			if err != nil || t.gone(pending, now) {
-				return nil, err
-			}
-			return &t.token, nil
-		}},
-	} {
-		stopped := false
-		err := scan(snapshot.txn, []byte{kind.prefix}, nil, false, func(item *badger.Item) (bool, error) {
-			key := string(item.Key()[1:])
-			r, err := kind.read(item, key)
-			if err != nil {
-				return false, wrapRead(kind.name, key, err)
-			}
-			stopped = r != nil && !yield(r)
-			return !stopped, ctx.Err()
-		})
-		if err != nil || stopped {
-			return err
-		}
-	}
-	for used := range s.nonces.Used(state.Floor) {
+// exportNonces exports the nonces above the floor that this store and earlier ones accepted.
+func (s *Store) exportNonces(txn *badger.Txn, floor, now int64, yield func(any) bool) error {
+	for used := range s.nonces.Used(floor) {
 		if !yield(used) {
-			return nil
+			return errStopped
 		}
 	}
-	return s.exportUsedElsewhere(snapshot.txn, now.Unix(), yield)
+	return s.exportUsedElsewhere(txn, now, yield)
 }
 
 // exportUsedElsewhere exports the nonces that this store has imported itself.

@@ -18,7 +18,7 @@ func (s *Store) token(ctx context.Context, key string) (*storedToken, *view, err
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := decode(record.AccessToken, v.values[0])
+	t, err := decode(record.AccessToken, key, v.values[0])
 	return t, v, err
 }
 
@@ -37,7 +37,7 @@ func (s *Store) AccessToken(ctx context.Context, key string) (*tokenstore.Access
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	c := s.tokens.get(key)
+	c := s.tokens.find(key)
 	if c == nil {
 		var err error
 		if c, err = s.refreshToken(ctx, key); err != nil {
@@ -86,6 +86,23 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
+	consumer, err := s.grantee(ctx, t.Consumer)
+	if err != nil {
+		return err
+	}
+	if err := s.writeToken(ctx, t); err != nil {
+		return err
+	}
+	if err := s.hasConsumer(ctx, consumer, t.Consumer); err != nil {
+		_ = s.RevokeToken(context.WithoutCancel(ctx), t.Key) // nobody has it
+		return err
+	}
+	s.granted(ctx, t.Consumer)
+	return nil
+}
+
+// writeToken writes a new access token, which may be acknowledged after hasConsumer.
+func (s *Store) writeToken(ctx context.Context, t *tokenstore.AccessToken) error {
 	err := again(ctx, func() (bool, error) {
 		before, v, err := s.token(ctx, t.Key)
 		if err != nil && !record.Unreadable(err) {
@@ -98,16 +115,8 @@ func (s *Store) CreateAccessToken(ctx context.Context, t *tokenstore.AccessToken
 		s.addToken(w, v, before, t)
 		return s.commit(ctx, w)
 	})
-	if err != nil {
-		return err
-	}
 	s.tokens.drop(t.Key)
-	if err := s.hasConsumer(ctx, t); err != nil {
-		_ = s.RevokeToken(context.WithoutCancel(ctx), t.Key) // nobody has it
-		return err
-	}
-	s.granted(ctx, t.Consumer)
-	return nil
+	return err
 }
 
 // addToken adds an access token to a write, in place of one that is revoked or over, or of none.
@@ -125,14 +134,14 @@ func (s *Store) addToken(w *write, v *view, before *storedToken, t *tokenstore.A
 // putToken adds an access token and its indexes to a write.
 func (s *Store) putToken(w *write, v *view, t *tokenstore.AccessToken) {
 	body := *t
-	body.LastUsed = time.Time{}
+	body.Key, body.LastUsed = "", time.Time{} // which stand in the name, and in the head
 	e := envelope{
 		version: newVersion(), stamp: t.LastUsed, revision: v.number(),
 		record: string(record.AccessToken.Encode(&body)),
 	}
 	w.do("SET", s.key(kindToken, w.slice, t.Key), e.encode())
-	w.do("ZADD", s.key(kindTokens, w.slice, ""), "0", t.Key)
-	w.do("ZADD", s.key(kindTokensOfConsumer, w.slice, t.Consumer), "0", t.Key)
+	w.index(s, s.key(kindTokens, w.slice, ""), t.Key)
+	w.index(s, s.key(kindTokensOfConsumer, w.slice, t.Consumer), t.Key)
 	w.do("ZADD", s.key(kindTokensOfUser, w.slice, t.User), "0", t.Key)
 	if !t.Expires.IsZero() {
 		w.do("ZADD", s.key(kindTokensByEnd, w.slice, ""), milliseconds(t.Expires.Add(tokenstore.Retention)), t.Key)
@@ -146,8 +155,8 @@ func (s *Store) removeToken(w *write, t *storedToken) {
 }
 
 func (s *Store) removeTokenIndexes(w *write, t *tokenstore.AccessToken) {
-	w.do("ZREM", s.key(kindTokens, w.slice, ""), t.Key)
-	w.do("ZREM", s.key(kindTokensOfConsumer, w.slice, t.Consumer), t.Key)
+	w.unindex(s, s.key(kindTokens, w.slice, ""), t.Key)
+	w.unindex(s, s.key(kindTokensOfConsumer, w.slice, t.Consumer), t.Key)
 	w.do("ZREM", s.key(kindTokensOfUser, w.slice, t.User), t.Key)
 	if !t.Expires.IsZero() {
 		w.do("ZREM", s.key(kindTokensByEnd, w.slice, ""), t.Key)

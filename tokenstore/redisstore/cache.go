@@ -2,7 +2,10 @@ package redisstore
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // A cache keeps what was read for at most a given time: so long may a replica that is cut off from
@@ -11,6 +14,8 @@ import (
 type cache[T any] struct {
 	maxAge func() time.Duration
 	shards [16]cacheShard[T]
+	// hits and misses count what find returned.
+	hits, misses atomic.Uint64
 }
 
 type cacheShard[T any] struct {
@@ -32,6 +37,22 @@ func newCache[T any](maxAge func() time.Duration) *cache[T] { return &cache[T]{m
 
 func (c *cache[T]) shard(key string) *cacheShard[T] {
 	return &c.shards[sliceOf(key)%slice(len(c.shards))]
+}
+
+// find is get for a caller of the store, which is counted.
+func (c *cache[T]) find(key string) *cached[T] {
+	e := c.get(key)
+	if e != nil {
+		c.hits.Add(1)
+	} else {
+		c.misses.Add(1)
+	}
+	return e
+}
+
+// use returns how often find found a record, and how often not.
+func (c *cache[T]) use(name string) tokenstore.CacheUse {
+	return tokenstore.CacheUse{Name: name, Hits: c.hits.Load(), Misses: c.misses.Load()}
 }
 
 // get returns what is kept, or nil.

@@ -18,7 +18,7 @@ func (s *Store) consumer(ctx context.Context, key string) (*storedConsumer, *vie
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := decode(record.Consumer, v.values[0])
+	c, err := decode(record.Consumer, key, v.values[0])
 	return c, v, err
 }
 
@@ -27,7 +27,7 @@ func (s *Store) Consumer(ctx context.Context, key string) (*tokenstore.Consumer,
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	if c := s.consumers.get(key); c != nil {
+	if c := s.consumers.find(key); c != nil {
 		return c.is, nil
 	}
 	ticket, at := s.consumers.ticket(key), time.Now()
@@ -195,7 +195,7 @@ func (s *Store) mayDelete(
 		w.do("ZADD", s.key(kindDeletedByEnd, sl, ""), milliseconds(s.clock().Add(abandonedAfter)), key)
 		done, err := s.commit(ctx, w)
 		if done {
-			deleted, err = decode(record.Consumer, e.encode())
+			deleted, err = decode(record.Consumer, key, e.encode())
 		}
 		return done, err
 	})

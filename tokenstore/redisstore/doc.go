@@ -17,12 +17,15 @@
 //	quota.go          how many nonces of one consumer are accepted
 //	slicedata.go      reading a slice, and writing to it if nothing has changed since
 //	envelope.go       the values of keys; marks
+//	index.go          the ordered indexes of access tokens
 //	cache.go          what was read, for a second at most
 //	consumers.go, accesstokens.go, requesttokens.go, lists.go, revoke.go: the methods of Store
 //	credentials.go    both records of a signed request in one step
 //	accounting.go     the limits of request tokens and of self-registered consumers
+//	snapshot.go       what is in it, for a backup, while it is used
 //	export.go         what is moved to another store; import.go: what was moved here
 //	forget.go         a self-registered consumer that is forgotten while it gets an access token
+//	stats.go          how much is stored; measure.go: figures of this process, for monitoring
 //	sweep.go          what every process removes in the background
 //	redislab/         real servers for tests
 //

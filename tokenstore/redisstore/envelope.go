@@ -113,8 +113,9 @@ type stored[T any] struct {
 	is *T
 }
 
-// decode reads the value of a key; nil if there is none.
-func decode[T any](kind record.Kind[T], value string) (*stored[T], error) {
+// decode reads the value of a consumer's or token's key; nil if there is none. The record of an
+// access token need not have its key.
+func decode[T any](kind record.Kind[T], key, value string) (*stored[T], error) {
 	if value == "" {
 		return nil, nil
 	}
@@ -125,6 +126,9 @@ func decode[T any](kind record.Kind[T], value string) (*stored[T], error) {
 	is, err := kind.Decode([]byte(e.record))
 	if err != nil {
 		return nil, fmt.Errorf("redis: %s: %w", kind.Name, err)
+	}
+	if t, ok := any(is).(*tokenstore.AccessToken); ok {
+		t.Key = key
 	}
 	return &stored[T]{value, *e, is}, nil
 }

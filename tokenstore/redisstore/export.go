@@ -49,6 +49,8 @@ type exporter struct {
 	floor int64
 	// deleted tells of consumers without a record in the index whether they are being deleted.
 	deleted map[string]bool
+	// live says that others change the store meanwhile.
+	live bool
 }
 
 func (e *exporter) give(r any) error {
@@ -63,18 +65,7 @@ func (e *exporter) run(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	var state tokenstore.StoreState
-	err := patiently(ctx, func() error {
-		v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""))
-		if err == nil && len(v.values[0]) == len(state.Secret) { // Secret would write it, which a full memory refuses
-			copy(state.Secret[:], v.values[0])
-			return nil
-		}
-		if err == nil {
-			state.Secret, err = s.Secret(ctx)
-		}
-		return err
-	})
+	state, err := e.state(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,10 +80,12 @@ func (e *exporter) run(ctx context.Context) error {
 	renewing.Go(func() { s.renewPause(ctx, cancel) })
 
 	state.Floor = e.floor
-	if err := e.give(&state); err != nil {
+	if err := e.give(state); err != nil {
 		return err
 	}
-	err = e.records(ctx)
+	if err = e.records(ctx); err == nil {
+		err = e.nonces(ctx)
+	}
 	if err == nil {
 		_, err = s.pause(ctx, e.floor) // it was without a gap until now
 	}
@@ -100,6 +93,22 @@ func (e *exporter) run(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// state returns the store's secret.
+func (e *exporter) state(ctx context.Context) (*tokenstore.StoreState, error) {
+	s, state := e.s, new(tokenstore.StoreState)
+	return state, patiently(ctx, func() error {
+		v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""))
+		if err == nil && len(v.values[0]) == len(state.Secret) { // Secret would write it, which a full memory refuses
+			copy(state.Secret[:], v.values[0])
+			return nil
+		}
+		if err == nil {
+			state.Secret, err = s.Secret(ctx)
+		}
+		return err
+	})
 }
 
 // pause makes all slices refuse nonces and changes for a while. It returns a timestamp that lies
@@ -191,6 +200,21 @@ func (e *exporter) records(ctx context.Context) error {
 			return err
 		}
 	}
+	kinds := []func(context.Context) error{e.requestTokens, e.accessTokens}
+	if e.live {
+		// A request token that is exchanged meanwhile is then in neither, and never in both.
+		slices.Reverse(kinds)
+	}
+	for _, kind := range kinds {
+		if err := kind(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// requestTokens gives the request tokens that were not exchanged.
+func (e *exporter) requestTokens(ctx context.Context) error {
 	for sl := range slice(sliceCount) {
 		if err := exportKind(ctx, e, sl, record.RequestToken, kindRequest, kindRequestsByEnd, func(v *view, t *storedRequest) error {
 			// One that was exchanged is only there so that a repeated exchange gets the same answer.
@@ -202,6 +226,11 @@ func (e *exporter) records(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// accessTokens gives the access tokens with their last use.
+func (e *exporter) accessTokens(ctx context.Context) error {
 	for sl := range slice(sliceCount) {
 		if err := exportKind(ctx, e, sl, record.AccessToken, kindToken, kindTokens, func(v *view, t *storedToken) error {
 			if !e.s.there(t, v.marks) {
@@ -213,28 +242,21 @@ func (e *exporter) records(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.nonces(ctx)
+	return nil
 }
 
 // exportKind calls give with each record of a slice that is in an index. A record that can't be read
 // is an error.
 func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.Kind[T], keyKind, index string, give func(*view, *stored[T]) error) error {
 	s := e.s
-	for from := 0; ; from += exportedAtOnce {
+	pages := &indexPages{s: s, slice: sl, index: index, live: e.live}
+	for {
 		var v *view
 		var keys []string
 		err := patiently(ctx, func() error {
-			c, err := s.link.client()
-			if err != nil {
+			var err error
+			if keys, err = pages.read(ctx); err != nil {
 				return err
-			}
-			ctx, cancel := context.WithTimeout(ctx, s.timeout())
-			defer cancel()
-			// Nothing changes meanwhile, so places in the index stay the same.
-			keys, err = c.Do(ctx, c.B().Zrange().Key(s.key(index, sl, "")).
-				Min(strconv.Itoa(from)).Max(strconv.Itoa(from+exportedAtOnce-1)).Build()).AsStrSlice()
-			if err != nil {
-				return s.explain(ctx, err)
 			}
 			names := make([]string, len(keys))
 			for i, key := range keys {
@@ -247,7 +269,7 @@ func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.K
 			return err
 		}
 		for i, value := range v.values {
-			r, err := decode(kind, value)
+			r, err := decode(kind, keys[i], value)
 			if err != nil {
 				return fmt.Errorf("%q: %w", keys[i], err)
 			}
@@ -258,7 +280,7 @@ func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.K
 				return err
 			}
 		}
-		if len(keys) < exportedAtOnce {
+		if !pages.more(keys) {
 			return nil
 		}
 	}

@@ -145,6 +145,7 @@ func TestNoNonceTwice(t *testing.T) {
 
 // TestAheadOfTheLease: clients whose clocks are ahead by any time within the window pass, once.
 func TestAheadOfTheLease(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Cluster(t, redislab.Options{})
 	s := openTest(t, testOptions(lab, 1))
 	awaitReady(t, s)
@@ -161,6 +162,7 @@ func TestAheadOfTheLease(t *testing.T) {
 
 // TestAheadNeedsAllReplicas: while a replica does not answer, a nonce that is ahead is not accepted.
 func TestAheadNeedsAllReplicas(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Sentinel(t, redislab.Options{DownAfter: time.Minute}) // a master and two replicas
 	o := quickOptions(lab, 1)
 	o.Addresses, o.SentinelMaster = []string{lab.Masters()[0].Address()}, ""
@@ -179,6 +181,7 @@ func TestAheadNeedsAllReplicas(t *testing.T) {
 // TestWiderWindow: when a site's timestamp window becomes wider, timestamps that the narrower one
 // has forgotten stay forgotten, and requests of now pass.
 func TestWiderWindow(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
 	s := openTest(t, testOptions(lab, 0))
 	awaitReady(t, s)
@@ -245,6 +248,7 @@ func tokenIn(sl slice) string {
 
 // TestSecretComesBack: processes that know the secret give it back to servers that lost it.
 func TestSecretComesBack(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
 	o := testOptions(lab, 0)
 	s := openTest(t, o)

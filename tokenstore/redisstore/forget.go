@@ -13,7 +13,8 @@ import (
 // it one. Its tokens lie in other slices, so no script can look at all of it. Whoever forgets it
 // marks it as deleted, and looks for access tokens after that. Whoever grants looks for the mark
 // after it has written the access token. So one of them sees the other: the consumer is kept, or
-// the grant fails.
+// the grant fails. The consumer may be gone by then, mark and all, and the access token revoked. So
+// whoever grants looks before, too: a consumer that was there before must still be.
 
 // conclude finishes the deletion of a consumer. If it was forgotten, and has an access token after
 // all, it stays.
@@ -21,9 +22,19 @@ func (s *Store) conclude(ctx context.Context, c *storedConsumer) error {
 	if c.stamp.IsZero() {
 		return s.finishDeletion(ctx, c)
 	}
+	c, err := s.decide(ctx, c)
+	if c == nil || err != nil {
+		return err
+	}
+	return s.finishDeletion(ctx, c)
+}
+
+// decide keeps a consumer that has an access token, and makes the deletion of any other certain. It
+// returns the consumer that is to be deleted, or nil.
+func (s *Store) decide(ctx context.Context, c *storedConsumer) (*storedConsumer, error) {
 	kept, err := s.keptUntil(ctx, c.is.Key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w := newWrite(sliceOf(c.is.Key), nil)
 	key := s.key(kindConsumer, w.slice, c.is.Key)
@@ -41,30 +52,54 @@ func (s *Store) conclude(ctx context.Context, c *storedConsumer) error {
 	done, err := s.commit(ctx, w)
 	s.consumers.drop(c.is.Key)
 	if !done || err != nil {
-		return err
+		return nil, err
 	}
 	if keep {
 		s.granted(ctx, c.is.Key)
 		s.lookAtConsumer(ctx, c.is.Key, kept)
-		return nil
+		return nil, nil
 	}
-	if c, err = decode(record.Consumer, e.encode()); err != nil {
-		return err
-	}
-	return s.finishDeletion(ctx, c)
+	return decode(record.Consumer, c.is.Key, e.encode())
 }
 
-var errForgetting = errors.New("redis: the consumer is being deleted")
+var (
+	errForgetting = errors.New("redis: the consumer is being deleted")
+	errForgotten  = errors.New("redis: the consumer was deleted meanwhile")
+)
 
-// hasConsumer looks whether the consumer of a new access token is being deleted. The access token is
-// acknowledged only after that. A consumer that is not in the store may be declared elsewhere.
-func (s *Store) hasConsumer(ctx context.Context, t *tokenstore.AccessToken) error {
-	c, _, err := s.consumer(ctx, t.Consumer)
-	if err != nil && !record.Unreadable(err) {
-		return err
+// grantee returns the consumer that is to get an access token; nil if it is not in the store. It comes
+// before the access token is written.
+func (s *Store) grantee(ctx context.Context, consumer string) (*tokenstore.Consumer, error) {
+	if c := s.consumers.get(consumer); c != nil {
+		return c.is, nil // if it is gone, hasConsumer finds out
 	}
-	if c != nil && c.state == stateDeleted {
+	c, _, err := s.consumer(ctx, consumer)
+	switch {
+	case record.Unreadable(err), err == nil && c == nil:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case c.state == stateDeleted:
+		return nil, &tokenstore.LaterError{After: time.Second, Err: errForgetting}
+	}
+	return c.is, nil
+}
+
+// hasConsumer looks whether the consumer of a new access token is still the one that grantee
+// returned. The access token is acknowledged only after that. A consumer that never was in the store
+// may be declared elsewhere.
+func (s *Store) hasConsumer(ctx context.Context, before *tokenstore.Consumer, consumer string) error {
+	c, _, err := s.consumer(ctx, consumer)
+	switch {
+	case record.Unreadable(err):
+		return nil
+	case err != nil:
+		return err
+	case c != nil && c.state == stateDeleted:
 		return &tokenstore.LaterError{After: time.Second, Err: errForgetting}
+	case before != nil && (c == nil || !c.is.Created.Equal(before.Created)):
+		// Its access tokens were revoked. It may have registered itself again since.
+		return &tokenstore.LaterError{After: time.Second, Err: errForgotten}
 	}
 	return nil
 }

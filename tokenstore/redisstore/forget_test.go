@@ -69,6 +69,59 @@ func TestGrantWhileForgetting(t *testing.T) {
 	}
 }
 
+// TestGrantWhileForgettingEnds: a grant whose access token was written after it was decided that the
+// consumer is forgotten, and that looks for the consumer only when it is gone, or there again, is not
+// acknowledged: the access token was revoked meanwhile.
+func TestGrantWhileForgettingEnds(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, testOptions(redislab.Single(t, redislab.Options{}), 0))
+	awaitReady(t, s)
+	for key, comesBack := range map[string]bool{"gone": false, "again": true} {
+		self := &tokenstore.Consumer{Key: key, SelfRegistered: true, Created: time.Now().Add(-48 * time.Hour)}
+		if err := s.CreateConsumer(t.Context(), self); err != nil {
+			t.Fatal(err)
+		}
+		before, err := s.grantee(t.Context(), key)
+		if err != nil || before == nil {
+			t.Fatalf("the consumer before: %v, %v", before, err)
+		}
+		c, err := s.mayDelete(t.Context(), key, s.clock(), func(*storedConsumer) bool { return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.grantee(t.Context(), key); !isLater(err) {
+			t.Errorf("a grant that begins while the consumer is forgotten: %v", err)
+		}
+		if c, err = s.decide(t.Context(), c); err != nil || c == nil {
+			t.Fatalf("decided: %v, %v", c, err)
+		}
+		access := accessOf(key, "u", "token of "+key)
+		if err := s.writeToken(t.Context(), access); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.finishDeletion(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if comesBack {
+			again := &tokenstore.Consumer{Key: key, SelfRegistered: true, Created: time.Now()}
+			if err := s.CreateConsumer(t.Context(), again); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.LastUsed(t.Context(), access.Key); !errors.Is(err, tokenstore.ErrNotFound) {
+			t.Errorf("the access token: %v", err)
+		}
+		if err := s.hasConsumer(t.Context(), before, key); !isLater(err) {
+			t.Errorf("the consumer is %s: a grant that is revoked is acknowledged: %v", key, err)
+		}
+	}
+
+	// The consumer may be declared in the configuration.
+	if err := s.CreateAccessToken(t.Context(), accessOf("declared", "u", "token")); err != nil {
+		t.Errorf("a grant of a consumer that is not in the store: %v", err)
+	}
+}
+
 // TestForgettingIsFinished: a consumer that a process began to forget is kept or forgotten by
 // another.
 func TestForgettingIsFinished(t *testing.T) {

@@ -43,6 +43,7 @@ var commandsInScripts = [][]string{
 	{"DEL", "KEY2"},
 	{"ZADD", "KEY", "0", "a"},
 	{"ZCARD", "KEY"},
+	{"ZSCORE", "KEY", "a"},
 	{"ZRANGE", "KEY", "-", "+", "BYLEX", "LIMIT", "0", "1"},
 	{"ZUNIONSTORE", "KEY2", "1", "KEY"},
 	{"ZDIFFSTORE", "KEY2", "2", "KEY2", "KEY"},
@@ -53,6 +54,7 @@ var commandsInScripts = [][]string{
 	{"SETRANGE", "KEY", "0", "2"},
 	{"GETRANGE", "KEY", "0", "0"},
 	{"GET", "KEY"},
+	{"INCR", "KEY"},
 }
 
 var (

@@ -7,8 +7,6 @@ import (
 	"maps"
 	"sync"
 
-	"github.com/redis/rueidis"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -75,25 +73,15 @@ func (m *merge) next(ctx context.Context, n int) ([]string, error) {
 
 // fill reads on in some slices.
 func (m *merge) fill(ctx context.Context, sls ...slice) error {
-	c, err := m.s.link.client()
+	indexes, after := make([]lookAt, len(sls)), make([]string, len(sls))
+	for i, sl := range sls {
+		indexes[i], after[i] = lookAt{sl, m.s.key(m.kind, sl, m.rest)}, m.cursors[sl].last
+	}
+	found, err := m.s.ranges(ctx, indexes, after, m.batch)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.s.timeout())
-	defer cancel()
-	commands := make([]rueidis.Completed, len(sls))
-	for i, sl := range sls {
-		from := "-"
-		if last := m.cursors[sl].last; last != "" {
-			from = "(" + last
-		}
-		commands[i] = c.B().Zrange().Key(m.s.key(m.kind, sl, m.rest)).Min(from).Max("+").Bylex().Limit(0, int64(m.batch)).Build()
-	}
-	for i, answer := range c.DoMulti(ctx, commands...) {
-		keys, err := answer.AsStrSlice()
-		if err != nil {
-			return m.s.explain(ctx, err)
-		}
+	for i, keys := range found {
 		cur := &m.cursors[sls[i]]
 		cur.keys, cur.end = keys, len(keys) < m.batch
 		if len(keys) > 0 {
@@ -185,8 +173,8 @@ func readRecords[T any](ctx context.Context, s *Store, kind record.Kind[T], sl s
 	if err != nil {
 		return nil, err
 	}
-	for _, value := range v.values {
-		switch r, err := decode(kind, value); {
+	for i, value := range v.values {
+		switch r, err := decode(kind, keys[i], value); {
 		case record.Unreadable(err):
 			s.complain("leaving out a record that can't be read", err)
 		case err != nil:
@@ -255,27 +243,4 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 		}
 		after = next
 	}
-}
-
-// cardinality returns how many keys an index has in all slices.
-func (s *Store) cardinality(ctx context.Context, kind, rest string) (int, error) {
-	c, err := s.link.client()
-	if err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	commands := make([]rueidis.Completed, sliceCount)
-	for sl := range slice(sliceCount) {
-		commands[sl] = c.B().Zcard().Key(s.key(kind, sl, rest)).Build()
-	}
-	total := 0
-	for _, answer := range c.DoMulti(ctx, commands...) {
-		n, err := answer.AsInt64()
-		if err != nil {
-			return 0, s.explain(ctx, err)
-		}
-		total += int(n)
-	}
-	return total, nil
 }

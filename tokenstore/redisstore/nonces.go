@@ -96,7 +96,7 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 	}
 	for range 4 {
 		ticket, at := s.tokens.ticket(n.Token), time.Now()
-		answer, err := s.run(ctx, acceptScript, keys, args)
+		answer, err := s.runWithin(ctx, acceptScript, keys, args)
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,9 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 // verifiedWith returns what this process read when it verified the request: the version of the
 // token, and the revision of its slice.
 func (s *Store) verifiedWith(ctx context.Context, n tokenstore.Nonce) (*cached[tokenstore.AccessToken], error) {
-	if c := s.tokens.last(n.Token); c != nil && c.is == n.AccessToken {
+	// What is kept may have been read again since, because it was touched. accept.lua compares its
+	// version.
+	if c := s.tokens.last(n.Token); c != nil && (c.is == n.AccessToken || sameGrant(c.is, n.AccessToken)) {
 		return c, nil
 	}
 	c, err := s.refreshToken(ctx, n.Token)

@@ -131,3 +131,18 @@ func (c *consumerNonces) count(as counted, n int) {
 		}
 	}
 }
+
+// live returns how many nonces are counted, and how many the consumer has that has most. now is in
+// seconds.
+func (q *quota) live(now int64) (all, most int64) {
+	for i := range q.parts {
+		p := &q.parts[i]
+		p.mu.Lock()
+		p.expire(now / quotaStep)
+		for _, c := range p.consumers {
+			all, most = all+int64(c.all), max(most, int64(c.all))
+		}
+		p.mu.Unlock()
+	}
+	return all, most
+}

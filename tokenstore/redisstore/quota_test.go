@@ -85,3 +85,21 @@ func TestQuotaIsEmptyAtTheEnd(t *testing.T) {
 		p.mu.Unlock()
 	}
 }
+
+// TestLiveNonces: what a quota counts, for monitoring.
+func TestLiveNonces(t *testing.T) {
+	q := &quota{limit: 100}
+	now := time.Now()
+	for i, consumer := range []string{"a", "a", "b"} {
+		n := tokenstore.Nonce{Consumer: consumer, Value: fmt.Sprint(i), Expires: now.Add(time.Minute)}
+		if err := q.add(n, now.Unix()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, most := q.live(now.Unix()); all != 3 || most != 2 {
+		t.Errorf("%d nonces, of one consumer %d; want 3, 2", all, most)
+	}
+	if all, most := q.live(now.Add(2 * time.Minute).Unix()); all != 0 || most != 0 {
+		t.Errorf("when they have expired: %d nonces, of one consumer %d", all, most)
+	}
+}

@@ -140,6 +140,7 @@ func startCalls(t *testing.T, l *link, key string, goroutines int) *calls {
 // TestServerThatCannotSave: a server that can't write to its disk refuses writes and every PING. The
 // client library ends the process when it sends a PING after an UNSUBSCRIBE, and that is refused.
 func TestServerThatCannotSave(t *testing.T) {
+	t.Parallel()
 	for name, user := range map[string]string{
 		"a user with all rights": "~* +@all",
 		"the manual's user":      strings.ReplaceAll(manualRights(t), "~oauth1:*", "~*"),

@@ -19,7 +19,7 @@ func (s *Store) request(ctx context.Context, key string) (*storedRequest, *view,
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := decode(record.RequestToken, v.values[0])
+	t, err := decode(record.RequestToken, key, v.values[0])
 	return t, v, err
 }
 
@@ -259,6 +259,7 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 	sl := sliceOf(key)
 	var access *tokenstore.AccessToken
 	var exchanged *storedRequest
+	var consumer *tokenstore.Consumer
 	var claim string      // of another call
 	var claimed time.Time // when this call saw it first: no two clocks are compared
 	err := again(ctx, func() (bool, error) {
@@ -277,6 +278,9 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 				return false, nil // another call is at it
 			}
 		}
+		if consumer, err = s.grantee(ctx, t.is.Consumer); err != nil {
+			return false, err
+		}
 		if t.state == stateExchanged {
 			access, exchanged, err = s.exchangeAgain(ctx, v, t, verifier)
 		} else {
@@ -290,7 +294,7 @@ func (s *Store) Exchange(ctx context.Context, key, verifier string) (*tokenstore
 		}
 		return nil, err
 	}
-	if err := s.hasConsumer(ctx, access); err != nil {
+	if err := s.hasConsumer(ctx, consumer, access.Consumer); err != nil {
 		s.unclaim(ctx, exchanged)
 		return nil, err
 	}

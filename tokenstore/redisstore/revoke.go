@@ -115,7 +115,7 @@ func (s *Store) mark(ctx context.Context, sl slice, f tokenstore.Filter) (*job, 
 		s.states[sl], s.key(kindMarks, sl, ""), s.key(kindWork, sl, ""), s.key(kindBarrier, sl, ""),
 		s.key(kind, sl, rest), s.deadTokens(*j), requests, s.deadRequests(*j),
 	}
-	args := []string{j.mark, j.name, flag(f.User != "" && f.Consumer != "")}
+	args := []string{j.mark, j.name, flag(f.User != "" && f.Consumer != ""), s.leaves[sl]}
 	for range 3 {
 		answer, err := s.runDurably(ctx, markScript, keys, args)
 		if err != nil {
@@ -172,13 +172,13 @@ func (s *Store) endJob(ctx context.Context, j job) (bool, error) {
 
 // removeDead removes some tokens of a job, and returns how many keys it looked at.
 func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
-	tokens, err := s.first(ctx, s.deadTokens(j))
+	lists, err := s.ranges(ctx, []lookAt{{j.slice, s.deadTokens(j)}, {j.slice, s.deadRequests(j)}}, []string{"", ""}, removedAtOnce)
 	if err != nil {
 		return 0, err
 	}
-	requests, err := s.first(ctx, s.deadRequests(j))
-	if err != nil || len(tokens)+len(requests) == 0 {
-		return 0, err
+	tokens, requests := lists[0], lists[1]
+	if len(tokens)+len(requests) == 0 {
+		return 0, nil
 	}
 	names := make([]string, 0, len(tokens)+len(requests))
 	for _, key := range tokens {
@@ -193,14 +193,14 @@ func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
 	}
 	hit := marks{j.mark: j.revision}
 	var deadTokens []*storedToken
-	for _, value := range v.values[:len(tokens)] {
-		if t, err := decode(record.AccessToken, value); err == nil && t != nil && hit.revoked(t.revision, t.is.Consumer, t.is.User) {
+	for i, value := range v.values[:len(tokens)] {
+		if t, err := decode(record.AccessToken, tokens[i], value); err == nil && t != nil && hit.revoked(t.revision, t.is.Consumer, t.is.User) {
 			deadTokens = append(deadTokens, t)
 		}
 	}
 	var deadRequests []*storedRequest
-	for _, value := range v.values[len(tokens):] {
-		if t, err := decode(record.RequestToken, value); err == nil && t != nil && hit.revoked(t.revision, t.is.Consumer, reviewer(t.is)) {
+	for i, value := range v.values[len(tokens):] {
+		if t, err := decode(record.RequestToken, requests[i], value); err == nil && t != nil && hit.revoked(t.revision, t.is.Consumer, reviewer(t.is)) {
 			deadRequests = append(deadRequests, t)
 		}
 	}
@@ -222,7 +222,7 @@ func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
 		ended = append(ended, t.is)
 	}
 	if len(tokens) > 0 {
-		w.do("ZREM", s.deadTokens(j), tokens...)
+		w.unindex(s, s.deadTokens(j), tokens...)
 	}
 	if len(requests) > 0 {
 		w.do("ZREM", s.deadRequests(j), requests...)
@@ -238,21 +238,6 @@ func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
 		s.ended(ctx, consumer, s.clock())
 	}
 	return len(tokens) + len(requests), nil
-}
-
-// first returns the first keys of a sorted set.
-func (s *Store) first(ctx context.Context, key string) ([]string, error) {
-	c, err := s.link.client()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	keys, err := c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max(strconv.Itoa(removedAtOnce-1)).Build()).AsStrSlice()
-	if err != nil {
-		return nil, s.explain(ctx, err)
-	}
-	return keys, nil
 }
 
 // jobs returns the bulk revocations of a slice that are not finished.

@@ -50,8 +50,8 @@ var (
 	confirmScript = newScript(epochSource + confirmSource)
 	lookScript    = newScript(epochSource + lookSource)
 	readScript    = newScript(epochSource + readSource)
-	writeScript   = newScript(epochSource + writeSource)
-	markScript    = newScript(epochSource + markSource)
+	writeScript   = newScript(epochSource + indexSource + writeSource)
+	markScript    = newScript(epochSource + indexSource + markSource)
 	refuseScript  = newScript(epochSource + refuseSource)
 	finishScript  = newScript(finishSource)
 	touchScript   = newScript(touchSource)
@@ -78,6 +78,11 @@ func (sc *script) command(b rueidis.Builder, bySum bool, keys, args []string) ru
 func (s *Store) run(ctx context.Context, sc *script, keys, args []string) (rueidis.RedisMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout())
 	defer cancel()
+	return s.runWithin(ctx, sc, keys, args)
+}
+
+// runWithin is run until the context ends, which must have an end.
+func (s *Store) runWithin(ctx context.Context, sc *script, keys, args []string) (rueidis.RedisMessage, error) {
 	return s.attempt(ctx, func(c rueidis.Client, bySum bool) (rueidis.RedisMessage, error) {
 		return c.Do(ctx, sc.command(c.B(), bySum, keys, args)).ToMessage()
 	})

@@ -80,6 +80,7 @@ const (
 
 	kindTokens             = "ia" // the keys of all access tokens
 	kindTokensOfConsumer   = "ic"
+	kindLeaves             = "l" // the parts of large indexes of access tokens: see scripts/index.lua
 	kindTokensOfUser       = "iu"
 	kindTokensByEnd        = "ie" // with the time when they are removed
 	kindConsumers          = "ik" // the keys of all consumers

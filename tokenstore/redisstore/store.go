@@ -29,6 +29,7 @@ type Store struct {
 	leases    [sliceCount]lease
 	states    [sliceCount]string // the keys of the slices' states
 	buckets   [sliceCount]string // with which the keys of nonces begin
+	leaves    [sliceCount]string // with which the keys of the indexes' leaves begin
 	raises    chan struct{}      // has room for raisesAtOnce
 	gates     aheadGates
 	quota     quota
@@ -65,6 +66,7 @@ func Open(o Options) (*Store, error) {
 	s.tokens, s.consumers = newCache[tokenstore.AccessToken](maxStale), newCache[tokenstore.Consumer](maxStale)
 	for i := range s.leases {
 		s.states[i], s.buckets[i] = s.key(kindState, slice(i), ""), s.key(kindNonces, slice(i), "")
+		s.leaves[i] = s.key(kindLeaves, slice(i), "")
 		s.leases[i].raising = make(chan struct{}, 1)
 	}
 	var err error

@@ -157,6 +157,7 @@ func TestConformanceCluster(t *testing.T) {
 
 // TestNonceLimit: a process has the limits of every store for the nonces of a consumer.
 func TestNonceLimit(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
 	ready := readyOptions(t, lab, 0, 10)
 	storetest.RunNonceLimit(t, func(t *testing.T, clock func() time.Time, limit int) tokenstore.Store {

@@ -304,23 +304,3 @@ func (s *Store) keptUntil(ctx context.Context, key string) (until time.Time, err
 		after = next
 	}
 }
-
-// Stats counts what the store holds.
-func (s *Store) Stats(ctx context.Context) ([]tokenstore.Stat, error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, err
-	}
-	var stats []tokenstore.Stat
-	var failed error
-	for _, kind := range []struct{ name, index string }{
-		{"consumers", kindConsumers}, {"access_tokens", kindTokens}, {"request_tokens", kindRequestsByEnd},
-	} {
-		n, err := s.cardinality(ctx, kind.index, "")
-		if err != nil {
-			failed = err
-			continue
-		}
-		stats = append(stats, tokenstore.Stat{Name: kind.name, Value: int64(n)})
-	}
-	return stats, failed
-}

@@ -42,15 +42,18 @@ func testTransfer(t *testing.T, lab *redislab.Lab, replicas int) {
 }
 
 func TestTransferOneServer(t *testing.T) {
+	t.Parallel()
 	testTransfer(t, redislab.Single(t, redislab.Options{}), 0)
 }
 
 func TestTransferCluster(t *testing.T) {
+	t.Parallel()
 	testTransfer(t, redislab.Cluster(t, redislab.Options{}), 1)
 }
 
 // What an export reads belongs together only if nothing was changed meanwhile.
 func TestAPausedStore(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
 	s := openTest(t, testOptions(lab, 0))
 	awaitReady(t, s)
@@ -93,6 +96,7 @@ func TestAPausedStore(t *testing.T) {
 
 // An export is whole or fails.
 func TestExportOfARecordThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
 	s := openTest(t, testOptions(lab, 0))
 	awaitReady(t, s)
@@ -118,6 +122,7 @@ func TestExportOfARecordThatCannotBeRead(t *testing.T) {
 
 // A full memory may be the reason to move.
 func TestExportOfAFullStore(t *testing.T) {
+	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
 	s := openTest(t, testOptions(lab, 0))
 	awaitReady(t, s)

@@ -118,7 +118,7 @@ func TestDeletionIsFinished(t *testing.T) {
 			t.Fatalf("there are still %d tokens of the consumer; the consumer is there: %v", n, c != nil)
 		}
 	}
-	keys, err := s.first(t.Context(), s.key(kindDeletedByEnd, sliceOf("c"), ""))
+	keys, err := (&indexPages{s: s, slice: sliceOf("c"), index: kindDeletedByEnd}).read(t.Context())
 	if err != nil || len(keys) != 0 {
 		t.Errorf("to be deleted: %q, %v", keys, err)
 	}

@@ -361,6 +361,53 @@ var transferCases = []struct {
 		_, err = to.RequestToken(ctx, "r")
 		must(t, err)
 	}},
+	{"a snapshot has what was acknowledged before, while the store is used", func(t *testing.T, x *transfer) {
+		ctx, c := t.Context(), x.clock
+		from, to := x.source(), x.target()
+		must(t, from.CreateConsumer(ctx, &tokenstore.Consumer{Key: "k"}))
+		for i := range 1200 {
+			must(t, from.CreateAccessToken(ctx, accessToken(c, numbered("before", i), "k", "u")))
+		}
+		must(t, from.CreateAccessToken(ctx, accessToken(c, "revoked", "k", "gone")))
+		_, err := from.Revoke(ctx, tokenstore.Filter{User: "gone"})
+		must(t, err)
+		must(t, from.CreateRequestToken(ctx, requestToken(c, "r", "k")))
+		n := nonceAt(0, "n")
+		eventually(t, "a nonce is accepted", func() bool {
+			n = nonceAt(0, "n")
+			return from.UseNonce(ctx, n) == nil
+		})
+		// In the middle of it, the caller changes the store, as others could.
+		i := 0
+		must(t, importInto(t, to, func(yield func(any, error) bool) {
+			for r, err := range from.(tokenstore.Snapshotter).Snapshot(ctx) {
+				if i++; i%100 == 0 && err == nil {
+					err = from.CreateAccessToken(ctx, accessToken(c, numbered("after", i), "k", "u"))
+				}
+				if !yield(r, err) {
+					return
+				}
+			}
+		}))
+		got := tokensOf(t, to, tokenstore.Filter{}, 2000)
+		for i := range 1200 {
+			if !slices.Contains(got, numbered("before", i)) {
+				t.Fatalf("%s is missing", numbered("before", i))
+			}
+		}
+		if slices.Contains(got, "revoked") {
+			t.Error("a token that was revoked before is there")
+		}
+		_, err = to.RequestToken(ctx, "r")
+		must(t, err)
+		if a, err := from.Secret(ctx); err == nil {
+			b, err := to.Secret(ctx)
+			if err != nil || a != b {
+				t.Errorf("the secret is another one: %v", err)
+			}
+		}
+		must(t, from.UseNonce(ctx, nonceAt(0, "the source goes on")))
+	}},
 	{"many tokens", func(t *testing.T, x *transfer) {
 		ctx, c := t.Context(), x.clock
 		many := 3000

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/batch"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
@@ -51,6 +52,7 @@ type journal struct {
 
 	reserve, reserveToOpen uint64                  // see Options
 	onDisk                 func(path string) error // Options.Synced, or nil
+	watcher                atomic.Pointer[func(time.Duration)]
 }
 
 func newJournal(o Options, key uint64, filled func()) *journal {
@@ -221,7 +223,11 @@ func (j *journal) sync(s *segment) error {
 	if err := j.usable(); err != nil {
 		return err
 	}
+	begin := time.Now()
 	err := s.pages.sync()
+	if watch := j.watcher.Load(); watch != nil {
+		(*watch)(time.Since(begin))
+	}
 	if err == nil {
 		err = j.synced(s)
 	}

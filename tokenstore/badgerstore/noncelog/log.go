@@ -135,7 +135,30 @@ func (l *Log) SetSync(sync bool) { l.sync.Store(sync) }
 func (l *Log) Syncs() bool { return l.sync.Load() }
 
 // Live returns how many nonces are remembered.
-func (l *Log) Live() int64 { return l.set.live() }
+func (l *Log) Live() int64 {
+	all, _ := l.set.live()
+	return all
+}
+
+// Figures are what a Log tells for monitoring.
+type Figures struct {
+	Live  int64 // how many nonces are remembered
+	Most  int64 // how many the consumer has that has most of them
+	Limit int64 // how many one consumer may have
+	Floor int64 // the timestamp below which all nonces are forgotten, and refused; 0 at first
+}
+
+// Figures returns them. It looks at each consumer that has nonces.
+func (l *Log) Figures() Figures {
+	all, most := l.set.live()
+	return Figures{Live: all, Most: most, Limit: l.set.limit, Floor: max(l.floor.Load(), 0)}
+}
+
+// Failed returns the error after which the log must be opened again, or nil.
+func (l *Log) Failed() error { return l.journal.usable() }
+
+// WatchSyncs has f called after each sync of a segment, with the time that it took.
+func (l *Log) WatchSyncs(f func(took time.Duration)) { l.journal.watcher.Store(&f) }
 
 // Check returns the error that the next Use would get because of the disk.
 func (l *Log) Check() error { return l.journal.check() }

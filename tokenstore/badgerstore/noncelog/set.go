@@ -351,15 +351,16 @@ func (s *set) buckets() map[int32]uint32 {
 	return expires
 }
 
-// live returns how many nonces are remembered.
-func (s *set) live() (n int64) {
+// live returns how many nonces are remembered, and how many the consumer has that has most.
+func (s *set) live() (all, most int64) {
 	for i := range s.consumers {
 		shard := &s.consumers[i]
 		shard.mu.Lock()
 		for _, c := range shard.counts {
-			n += c.live.Load()
+			n := c.live.Load()
+			all, most = all+n, max(most, n)
 		}
 		shard.mu.Unlock()
 	}
-	return n
+	return all, most
 }

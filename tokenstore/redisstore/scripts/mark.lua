@@ -4,7 +4,7 @@
 -- KEYS: the slice's state; its marks; its work; a key that is written in any case, since the WAIT
 --       after this script proves nothing without a write; the index of access tokens; the list that
 --       it becomes; the index of request tokens; the list that it becomes.
--- ARGV: the mark; the name of the work; 1 if the indexes are to stay as they are.
+-- ARGV: the mark; the name of the work; 1 if the indexes are to stay as they are; the base of leaves.
 -- Returns {revision, number of access tokens in the index}, with the revision '0' if there is
 -- nothing to revoke; or {'epoch', 0} or {'floor', seconds}, as write.lua.
 local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'rev')
@@ -16,9 +16,9 @@ local now = tonumber(time[1])
 if now <= tonumber(s[2]) then
   return {'floor', tonumber(s[2]) - now + 1}
 end
+local tokens = count(KEYS[5], ARGV[4])
 redis.call('HDEL', KEYS[1], '') -- it works with a full memory, too: see raise.lua
 redis.call('SET', KEYS[4], time[1])
-local tokens = redis.call('ZCARD', KEYS[5])
 if tokens + redis.call('ZCARD', KEYS[7]) == 0 then
   return {'0', 0}
 end

@@ -4,7 +4,8 @@
 -- ARGV: the revision, or '' if it does not matter; the number n of conditions, which are about the
 --       first n keys after the state; n values that these keys must have: '' if there must be none;
 --       then any number of commands: name, number of the key in KEYS, number of arguments, the
---       arguments.
+--       arguments. Beside those of Redis there are INDEX and UNINDEX. Their key is an index of access
+--       tokens, and their arguments are the base of leaves and keys.
 -- Returns 1; 0 if a condition is not met; {'epoch', 0} or {'floor', seconds} if the slice is not
 -- ready for writing.
 local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'rev')
@@ -25,10 +26,31 @@ for i = 1, conditions do
     return 0
   end
 end
+
+local changes = {INDEX = add, UNINDEX = remove}
 local i = 3 + conditions
+while i <= #ARGV do -- nothing is written before all places are known to be here
+  local n = tonumber(ARGV[i + 2])
+  if changes[ARGV[i]] then
+    whole(ARGV[i + 3])
+    for j = i + 4, i + 2 + n do
+      place(KEYS[tonumber(ARGV[i + 1])], ARGV[i + 3], ARGV[j])
+    end
+  end
+  i = i + 3 + n
+end
+
+i = 3 + conditions
 while i <= #ARGV do
   local n = tonumber(ARGV[i + 2])
-  redis.call(ARGV[i], KEYS[tonumber(ARGV[i + 1])], unpack(ARGV, i + 3, i + 2 + n))
+  local key, change = KEYS[tonumber(ARGV[i + 1])], changes[ARGV[i]]
+  if change then
+    for j = i + 4, i + 2 + n do
+      change(key, ARGV[i + 3], ARGV[j])
+    end
+  else
+    redis.call(ARGV[i], key, unpack(ARGV, i + 3, i + 2 + n))
+  end
   i = i + 3 + n
 end
 return 1

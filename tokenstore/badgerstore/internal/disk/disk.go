@@ -63,3 +63,21 @@ func Remove(path string) error {
 	}
 	return nil
 }
+
+// Used returns how many bytes the files below dir take. A file that is removed meanwhile may be
+// counted or not.
+func Used(dir string) (bytes int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				bytes += allocated(info)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return bytes, err
+}

@@ -3,6 +3,9 @@
 package disk
 
 import (
+	"io/fs"
+	"syscall"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -13,4 +16,12 @@ func Free(dir string) (uint64, error) {
 		return 0, err
 	}
 	return uint64(s.Bavail) * uint64(s.Bsize), nil
+}
+
+// allocated returns how many bytes a file takes: a sparse file takes less than its size.
+func allocated(info fs.FileInfo) int64 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int64(s.Blocks) * 512
+	}
+	return info.Size()
 }

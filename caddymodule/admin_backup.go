@@ -1,0 +1,87 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
+)
+
+// answered is the status of a call that has written its answer itself.
+const answered = 0
+
+// backupPatience is how long a caller may take to read some of a backup.
+const backupPatience = time.Minute
+
+// sendBackup streams a backup of the store. One that is cut off has no trailer, and the connection
+// is closed without an end.
+func (c *adminCall) sendBackup() (int, any, error) {
+	query, err := url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return 0, nil, failure(http.StatusBadRequest, "the query is malformed")
+	}
+	for name := range query {
+		if name != "recipient" {
+			return 0, nil, failure(http.StatusBadRequest, "unknown query parameter %q", name)
+		}
+	}
+	recipients, err := backup.ParseRecipients(query["recipient"])
+	if err != nil {
+		return 0, nil, refuse(err)
+	}
+	if len(recipients) == 0 && c.app.Backup != nil {
+		recipients = c.app.Backup.recipients
+	}
+	if c.Method == http.MethodHead {
+		return http.StatusOK, nil, nil
+	}
+	h, err := c.app.backupHeader()
+	if err != nil {
+		return 0, nil, failure(http.StatusServiceUnavailable, "%w", err)
+	}
+	ctx, cancel := context.WithCancel(c.Context())
+	defer cancel()
+	out := &patientWriter{w: c.writer, name: backup.FileName(h.Time)}
+	var failed error
+	err = c.events.change(c.event(audit.BackupMade), func() error {
+		_, failed = writeBackup(ctx, c.store, out, h, recipients)
+		return failed
+	})
+	switch {
+	case err == nil:
+		return answered, nil, nil
+	case out.begun:
+		c.events.logger.Warn("a backup was cut off", zap.String("remote", c.RemoteAddr), zap.Error(err))
+		panic(http.ErrAbortHandler)
+	case errors.Is(failed, errNoBackup):
+		return 0, nil, failure(http.StatusNotImplemented, "%w", failed)
+	case failed != nil:
+		return 0, nil, storeFailure("", failed)
+	}
+	return 0, nil, unrecordedFailure(err)
+}
+
+// A patientWriter gives the caller some time for each part.
+type patientWriter struct {
+	w     http.ResponseWriter
+	name  string
+	begun bool
+}
+
+func (w *patientWriter) Write(b []byte) (int, error) {
+	if !w.begun {
+		w.begun = true
+		w.w.Header().Set("Content-Type", adminapi.BackupType)
+		w.w.Header().Set("Content-Disposition", `attachment; filename="`+w.name+`"`)
+	}
+	// Some connections have no deadlines, such as those of tests.
+	_ = http.NewResponseController(w.w).SetWriteDeadline(time.Now().Add(backupPatience))
+	return w.w.Write(b)
+}

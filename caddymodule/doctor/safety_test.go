@@ -1,0 +1,204 @@
+package doctor
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+)
+
+// largeForm returns a form of about n bytes.
+func largeForm(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "name%d=value+%d%%20%s&", i%700, i, strings.Repeat("x", 160))
+	}
+	return strings.TrimSuffix(b.String(), "&")
+}
+
+var random = flag.Int("random", 200, "how many random signatures TestNothingIsNamedFalsely makes")
+
+// TestNothingIsNamedFalsely: wrong secrets, requests that were changed on their way, and other
+// people's keys are no mistake that has a name.
+func TestNothingIsNamedFalsely(t *testing.T) {
+	t.Parallel()
+	const least = 100
+	r := rand.New(rand.NewPCG(1, 2))
+	word := func() string { return fmt.Sprintf("%x", r.Uint64())[:4+r.IntN(8)] }
+	methods := []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA256", "PLAINTEXT"}
+	made := 0
+	for ; made < *random && (made < least || t.Context().Err() == nil); made++ {
+		method := methods[made%len(methods)]
+		c := newClient(method)
+		c.path, c.form = "/"+word()+"/"+word(), ""
+		c.query = fmt.Sprintf("%s=%s+%s&%s=%%2B%s", word(), word(), word(), word(), word())
+		c.oauth[4].value = word()
+		what := "another secret"
+		switch r.IntN(4) {
+		case 0:
+			c.consumer, c.privateKey = word()+word(), 2
+		case 1:
+			what = "another token's secret"
+			c.token, c.privateKey = word()+word(), 2
+		case 2:
+			what = "the secrets of somebody else"
+			c.consumer, c.token, c.privateKey = word()+word(), word()+word(), 2
+		case 3:
+			what = "a request that was changed"
+			if method == "PLAINTEXT" { // covers no request
+				c.key = func(a, b string) string { return percent(a) + "&" + percent(b) + word() }
+				break
+			}
+			signed := c.query
+			c.query = strings.Replace(signed, "+", word(), 1)
+			c.params = func(p []kv) []kv {
+				sent := c.query
+				c.query = signed
+				defer func() { c.query = sent }()
+				return append(slices.Clone(c.oauth), c.sentParams()...)
+			}
+		}
+		d := Diagnose(t.Context(), c.seen(t))
+		if len(d.Mistakes) > 0 || d.Valid || d.ClientBaseString != "" || !strings.HasPrefix(d.Text(), NoMistake) {
+			t.Fatalf("%s, %s: says %q %q", method, what, d.Names(), d.Text())
+		}
+		if want := method == "RSA-SHA256" && what == "a request that was changed"; d.RightKey != want {
+			t.Fatalf("%s, %s: the key is the right one: %t", method, what, d.RightKey)
+		}
+	}
+	t.Logf("%d requests", made)
+}
+
+// TestSecretsAreNotShown: a client that sends its secrets as parameters does not find them, nor
+// does anybody else, in what is shown.
+func TestSecretsAreNotShown(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"HMAC-SHA1", "PLAINTEXT", "HMAC-SHA256"} {
+		c := newClient(method)
+		c.query = "consumer_secret=" + percent(testConsumerSecret) + "&token_secret=" + percent(testTokenSecret)
+		c.path = "/" + percent(testConsumerSecret)
+		c.signedURL = "http://" + c.host + c.path
+		if method == "PLAINTEXT" {
+			c.consumer, c.token = c.token, c.consumer
+		}
+		seen := c.seen(t)
+		d := Diagnose(t.Context(), seen)
+		if len(d.Mistakes) != 1 {
+			t.Errorf("%s: names %q", method, d.Names())
+		}
+		all := fmt.Sprintf("%+v %#v %v %s", d, d, *seen, d.Text())
+		right := *c
+		right.signedURL, right.consumer, right.token = "", testConsumerSecret, testTokenSecret
+		for _, secret := range []string{testConsumerSecret, testTokenSecret, right.signed()} {
+			for _, text := range []string{secret, percent(secret), percent(percent(secret))} {
+				if strings.Contains(strings.ReplaceAll(all, fmt.Sprint(seen.Request), ""), text) &&
+					!strings.Contains(fmt.Sprintf("%v", seen.Request), text) {
+					t.Errorf("%s: shows %q", method, text)
+				}
+				if strings.Contains(d.BaseString+d.ClientBaseString+d.Text(), text) {
+					t.Errorf("%s: shows %q in %+v", method, text, d)
+				}
+			}
+		}
+		if text := fmt.Sprintf("%v %+v %#v %s %d", seen.Keys, seen.Keys, seen.Keys, seen.Keys, seen.Keys); strings.Contains(text, "s3cret") {
+			t.Error("keys show their secrets:", text)
+		}
+	}
+}
+
+// TestLimits: a search ends at its limits, and says so; the right signature is known all the same.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	wrong := newClient("HMAC-SHA1")
+	wrong.consumer = "another secret"
+	seen := wrong.seen(t)
+	for _, limits := range []Limits{{Signatures: 1}, {Signatures: 50}, {Bytes: 1}, {Bytes: 20_000}} {
+		seen.Limits = limits
+		if d := Diagnose(t.Context(), seen); !d.Cut || len(d.Mistakes) > 0 || !strings.Contains(d.Text(), cutText) {
+			t.Errorf("%+v: %+v", limits, d)
+		}
+	}
+	seen.Limits = Limits{}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if d := Diagnose(done, seen); !d.Cut {
+		t.Errorf("a context that is done: %+v", d)
+	}
+	right := newClient("HMAC-SHA1").seen(t)
+	right.Limits = Limits{Signatures: 1, Bytes: 1}
+	if d := Diagnose(t.Context(), right); !d.Valid {
+		t.Errorf("right: %+v", d)
+	}
+}
+
+// TestLargeRequests: a request as large as a server reads is compared with fewer alternatives, and
+// with those that matter most.
+func TestLargeRequests(t *testing.T) {
+	t.Parallel()
+	for name, wrong := range map[string]func(*client){
+		"scheme":                func(c *client) { c.signedURL = "http://" + c.host + c.path },
+		"token-secret-left-out": func(c *client) { c.token = "" },
+	} {
+		c := newClient("HMAC-SHA256")
+		c.form = largeForm(200 << 10)
+		wrong(c)
+		if d := Diagnose(t.Context(), c.seen(t)); d.Names() != name {
+			t.Errorf("says %q, want %q; cut %t", d.Names(), name, d.Cut)
+		}
+	}
+}
+
+// FuzzDiagnose: no request makes the doctor panic, name a mistake twice, or name one for a right
+// signature, and the same request has the same diagnosis.
+func FuzzDiagnose(f *testing.F) {
+	right := newClient("HMAC-SHA1")
+	f.Add("HMAC-SHA1", right.signed(), "POST", "https", "api.example.com", "/a%2Fb", "a=1&b", "c=d", "text/plain", "/x?y", "https://b/c")
+	f.Add("HMAC-SHA256", "", "get", "http", "[::1]:80", "", "&&=&%", `{"a":1}`, "multipart/form-data; boundary=B", "", "//")
+	f.Add("PLAINTEXT", "a&b", "GET", "wss", "@", "/%", "oauth_token=x", "--B\r\n", "application/x-www-form-urlencoded", "?", "%")
+	f.Add("RSA-SHA1", strings.Repeat("A", 344), "GET", "https", "h", "/", "", "", "", "", "")
+	f.Fuzz(func(t *testing.T, method, signature, verb, scheme, host, path, query, body, contentType, target, baseURL string) {
+		header := `OAuth oauth_consumer_key="k",oauth_token="t",oauth_nonce="n",oauth_timestamp="1",oauth_version="1.0",` +
+			`oauth_signature_method="` + percent(method) + `",oauth_signature="` + percent(signature) + `"`
+		r := oauth1.Request{Method: verb, Scheme: scheme, Host: host, Path: path, Query: query}
+		if isFormType(contentType) {
+			r.Form = []byte(body)
+		}
+		params, err := oauth1.Parse([]string{header}, query, r.Form)
+		if err != nil {
+			t.Skip()
+		}
+		c := &Case{
+			Request: r, Params: params, Host: host, ForwardedHost: host + ":80", SentPath: path,
+			RewrittenTarget: target, BaseURL: baseURL, Body: []byte(body), ContentType: contentType,
+			Keys:   Keys{ConsumerSecret: "consumer secret", TokenSecret: "dG9rZW4=", PreviousSecret: "old"},
+			Limits: Limits{Signatures: 3000, Bytes: 1 << 20},
+		}
+		if strings.HasPrefix(method, "RSA") {
+			c.Keys = Keys{PublicKey: testKeys()[0].Public()}
+		}
+		d := Diagnose(t.Context(), c)
+		if again := Diagnose(t.Context(), c); !reflect.DeepEqual(d, again) {
+			t.Errorf("%+v, then %+v", d, again)
+		}
+		verified := oauth1.Verify(&r, &params, &oauth1.Key{ConsumerSecret: c.Keys.ConsumerSecret,
+			TokenSecret: c.Keys.TokenSecret, Public: c.Keys.PublicKey}) == nil
+		if d.Valid != verified || d.Valid && len(d.Mistakes) > 0 || len(d.Mistakes) > mostMistakes {
+			t.Errorf("verified %t: %+v", verified, d)
+		}
+		for _, m := range d.Mistakes {
+			if !slices.Contains(Names(), m.Name) {
+				t.Errorf("%q is not in the list", m.Name)
+			}
+		}
+		if text := d.Text(); strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("the text is not printable: %q", text)
+		}
+	})
+}

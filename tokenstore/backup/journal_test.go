@@ -1,0 +1,241 @@
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+func journalAt(t *testing.T, path string, now time.Time) *Journal {
+	t.Helper()
+	j, damage, err := OpenJournal(path, "store", now)
+	if err != nil || damage != nil {
+		t.Fatal(err, damage)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+func appendTo(t *testing.T, j *Journal, entries ...Revocation) {
+	t.Helper()
+	for _, e := range entries {
+		if err := j.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func after(d time.Duration) time.Time { return begun.Add(d) }
+
+func TestJournal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), JournalName("a host"))
+	j := journalAt(t, path, begun)
+	entries := []Revocation{
+		{Time: after(1), Op: TokenRevoked, Token: "t", User: "u", Consumer: "c"},
+		{Time: after(2), Op: ConsumerDeleted, Consumer: "c\n"},
+	}
+	appendTo(t, j, entries...)
+	if _, _, err := OpenJournal(path, "store", begun); err == nil {
+		t.Error("two processes write to it")
+	}
+	j.Close()
+	if _, _, err := OpenJournal(path, "other", begun); !errors.Is(err, ErrOtherStore) {
+		t.Errorf("of another store: %v", err)
+	}
+	j = journalAt(t, path, after(time.Hour))
+	entries = append(entries, Revocation{Time: after(3), Op: GrantsRevoked, User: "u"})
+	appendTo(t, j, entries[2])
+	got, err := ReadJournal(path)
+	if err != nil || !reflect.DeepEqual(got.Revocations, entries) || !got.Since.Equal(begun) || got.Store != "store" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if all, err := Journals(filepath.Dir(path)); err != nil || len(all) != 1 || filepath.Base(all[0]) != "revocations-a_host.journal" {
+		t.Errorf("got %q, %v", all, err)
+	}
+}
+
+// TestATornTailOfAJournal: whatever of the last line is missing, the lines before it are there, and
+// the next one follows them.
+func TestATornTailOfAJournal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j := journalAt(t, path, begun)
+	first := Revocation{Time: after(1), Op: TokenRevoked, Token: "first"}
+	appendTo(t, j, first)
+	whole, _ := os.ReadFile(path)
+	appendTo(t, j, Revocation{Time: after(2), Op: TokenRevoked, Token: "second"})
+	j.Close()
+	both, _ := os.ReadFile(path)
+	for n := len(whole); n < len(both); n++ {
+		if err := os.WriteFile(path, both[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadJournal(path)
+		if err != nil || !reflect.DeepEqual(got.Revocations, []Revocation{first}) {
+			t.Fatalf("cut at %d: %+v, %v", n, got, err)
+		}
+		j := journalAt(t, path, begun)
+		third := Revocation{Time: after(3), Op: TokenRevoked, Token: "third"}
+		appendTo(t, j, third)
+		j.Close()
+		got, err = ReadJournal(path)
+		if err != nil || !reflect.DeepEqual(got.Revocations, []Revocation{first, third}) {
+			t.Fatalf("cut at %d and continued: %+v, %v", n, got, err)
+		}
+	}
+}
+
+// TestDamageToAJournalIsFound: each bit of each line.
+func TestDamageToAJournalIsFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j := journalAt(t, path, begun)
+	appendTo(t, j, Revocation{Time: after(1), Op: TokenRevoked, Token: "a"}, Revocation{Time: after(2), Op: TokenRevoked, Token: "b"})
+	j.Close()
+	text, _ := os.ReadFile(path)
+	good, _ := parseJournal(text)
+	last := bytes.LastIndexByte(text[:len(text)-1], '\n')
+	for i := range text {
+		for bit := range 8 {
+			text[i] ^= 1 << bit
+			got, err := parseJournal(text)
+			text[i] ^= 1 << bit
+			if i == len(text)-1 { // without its end the last line looks as if it were being written
+				continue
+			}
+			if err == nil && !(i > last && reflect.DeepEqual(got.Revocations, good.Revocations[:1])) && !reflect.DeepEqual(got, good) {
+				t.Errorf("bit %d of byte %d: got %+v", bit, i, got)
+			}
+		}
+	}
+
+	text[len(text)/2] ^= 1
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadJournal(path); !errors.Is(err, ErrJournalDamaged) {
+		t.Errorf("got %v", err)
+	}
+	j, damage, err := OpenJournal(path, "store", after(time.Hour))
+	if err != nil || !errors.Is(damage, ErrJournalDamaged) {
+		t.Fatalf("got %v, %v", damage, err)
+	}
+	defer j.Close()
+	if kept, _ := filepath.Glob(path + ".*" + DamagedSuffix); len(kept) != 1 {
+		t.Error("the damaged file is gone")
+	}
+	if got, err := ReadJournal(path); err != nil || !got.Since.Equal(after(time.Hour)) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j := journalAt(t, path, begun)
+	back := Revocation{Time: after(time.Hour), Op: TokenRevoked, Token: "while the clock was wrong"}
+	entries := []Revocation{
+		{Time: after(time.Hour), Op: TokenRevoked, Token: "old"},
+		{Time: after(48 * time.Hour), Op: BackupBegun, Backup: "b"},
+		back,
+		{Time: after(50 * time.Hour), Op: TokenRevoked, Token: "new"},
+	}
+	appendTo(t, j, entries...)
+	if err := j.Prune(after(48 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	more := Revocation{Time: after(51 * time.Hour), Op: TokenRevoked, Token: "more"}
+	appendTo(t, j, more)
+	got, err := ReadJournal(path)
+	if err != nil || !reflect.DeepEqual(got.Revocations, append(entries[1:], more)) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if h := (Header{Time: after(48 * time.Hour)}); !got.Covers(h) {
+		t.Error("it does not cover the oldest backup that is kept")
+	}
+	if h := (Header{Time: after(24 * time.Hour)}); got.Covers(h) {
+		t.Error("it covers a backup that is gone")
+	}
+	if _, _, err := OpenJournal(path, "store", begun); err == nil {
+		t.Error("it is not locked any more")
+	}
+}
+
+func TestWhatTheJournalRemoves(t *testing.T) {
+	h := Header{ID: "b", Time: begun}
+	old, young := begun.Add(-time.Hour), begun.Add(time.Hour)
+	token := func(key, user, consumer string, created time.Time) *tokenstore.AccessToken {
+		return &tokenstore.AccessToken{Key: key, User: user, Consumer: consumer, Created: created}
+	}
+	request := func(user, consumer string) *tokenstore.RequestToken {
+		r := &tokenstore.RequestToken{Key: "r", Consumer: consumer, Created: old}
+		if user != "" {
+			r.Review = &tokenstore.Review{User: user, Permission: "READ_PUBLIC"}
+		}
+		return r
+	}
+	consumer := &tokenstore.Consumer{Key: "c", Created: old}
+	for name, c := range map[string]struct {
+		journal []Revocation
+		record  any
+		want    string
+	}{
+		"nothing was revoked":               {nil, token("t", "u", "c", old), ""},
+		"a token":                           {[]Revocation{{Time: after(1), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", old), Revoked},
+		"another token":                     {[]Revocation{{Time: after(1), Op: TokenRevoked, Token: "x", User: "u", Consumer: "c"}}, token("t", "u", "c", old), ""},
+		"long before the backup":            {[]Revocation{{Time: after(-time.Hour), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", old.Add(-time.Hour)), ""},
+		"a moment before, by another clock": {[]Revocation{{Time: after(-time.Second), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", old), Revoked},
+		"after the mark, by a wrong clock":  {[]Revocation{{Time: after(0), Op: BackupBegun, Backup: "b"}, {Time: after(-30 * time.Minute), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", old), Revoked},
+		"before a token was made":           {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u"}}, token("t", "u", "c", young), ""},
+		"a user":                            {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u"}}, token("t", "u", "c", old), Revoked},
+		"another user":                      {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "x"}}, token("t", "u", "c", old), ""},
+		"a consumer":                        {[]Revocation{{Time: after(1), Op: GrantsRevoked, Consumer: "c"}}, token("t", "u", "c", old), Revoked},
+		"a user's grants to a consumer":     {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u", Consumer: "c"}}, token("t", "u", "c", old), Revoked},
+		"to another consumer":               {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u", Consumer: "x"}}, token("t", "u", "c", old), ""},
+		"a token of a deleted consumer":     {[]Revocation{{Time: after(1), Op: ConsumerDeleted, Consumer: "c"}}, token("t", "u", "c", old), Revoked},
+		"a reviewed request token":          {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u"}}, request("u", "c"), Revoked},
+		"the request of a revoked token":    {[]Revocation{{Time: after(1), Op: TokenRevoked, Token: "t", User: "u", Consumer: "c"}}, request("u", "c"), Revoked},
+		"a waiting request token":           {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u"}}, request("", "c"), ""},
+		"a request token of a consumer":     {[]Revocation{{Time: after(1), Op: GrantsRevoked, Consumer: "c"}}, request("", "c"), Revoked},
+		"a deleted consumer":                {[]Revocation{{Time: after(1), Op: ConsumerDeleted, Consumer: "c"}}, consumer, Revoked},
+		"a disabled consumer":               {[]Revocation{{Time: after(1), Op: ConsumerChanged, Consumer: "c", Disabled: true}}, consumer, Disabled},
+		"disabled and enabled":              {[]Revocation{{Time: after(1), Op: ConsumerChanged, Consumer: "c", Disabled: true}, {Time: after(2), Op: ConsumerChanged, Consumer: "c"}}, consumer, Changed},
+		"a rotated consumer":                {[]Revocation{{Time: after(1), Op: ConsumerRotated, Consumer: "c"}, {Time: after(2), Op: ConsumerChanged, Consumer: "c"}}, consumer, Rotated},
+	} {
+		var r Revocations
+		r.Add(h, c.journal)
+		got, fate := r.Apply(c.record)
+		if fate != c.want || (got == nil) != (c.want == Revoked) {
+			t.Errorf("%s: got %v %q, want %q", name, got, fate, c.want)
+		}
+		if restored, ok := got.(*tokenstore.Consumer); ok && restored.Disabled != (fate == Disabled || fate == Rotated) {
+			t.Errorf("%s: disabled: %v", name, restored.Disabled)
+		}
+	}
+	if consumer.Disabled {
+		t.Error("the record was changed")
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	line, _ := appendLine(nil, JournalHeader{journalFormat, "s", begun})
+	f.Add(line)
+	two, _ := appendLine(line, Revocation{Time: begun, Op: TokenRevoked, Token: "t"})
+	f.Add(two)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		j, err := parseJournal(text)
+		if err != nil {
+			return
+		}
+		if j.size > int64(len(text)) {
+			t.Fatalf("%d bytes of %d", j.size, len(text))
+		}
+		again, err := parseJournal(text[:j.size])
+		if err != nil || !reflect.DeepEqual(again, j) {
+			t.Errorf("the whole lines alone: %+v, %v", again, err)
+		}
+	})
+}
