@@ -32,10 +32,11 @@ func init() {
 
 // adminAPI serves the paths of Caddy's admin endpoint below /oauth1/: consumers, tokens, and the
 // health of the store. It speaks JSON; every error is a caddy.APIError. A secret is shown once, in
-// the answer to the call that created it.
+// the answer to the call that created it, and in an export that asks for secrets.
 //
-// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go. The wire
-// types are in adminapi.
+// The routes of consumers are in admin_consumers.go, those of tokens in admin_tokens.go, those that
+// import and export both in admin_import.go and admin_export.go, and those of keys in
+// admin_keys.go. The wire types are in adminapi.
 type adminAPI struct {
 	logger *zap.Logger
 	// Until this time, a call waits for an app.
@@ -75,7 +76,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 			methods[http.MethodHead] = get // the server drops the body
 		}
 		routes = append(routes,
-			caddy.AdminRoute{Pattern: pattern, Handler: a.handle(methods, listRoutes[pattern])})
+			caddy.AdminRoute{Pattern: pattern, Handler: a.handle(pattern, methods)})
 	}
 	return append(routes, caddy.AdminRoute{Pattern: "/oauth1/", Handler: caddy.AdminHandlerFunc(noSuchResource)})
 }
@@ -94,13 +95,23 @@ var adminRoutes = map[string]map[string]adminFunc{
 	adminapi.RequestTokensPath + "/{key}":                          {"GET": (*adminCall).showRequestToken},
 	adminapi.RequestTokensPath + "/{key}/" + adminapi.ActionReview: {"POST": (*adminCall).reviewRequestToken},
 	adminapi.RevokePath:                                            {"POST": (*adminCall).revoke},
+	adminapi.PassesPath:                                            {"GET": (*adminCall).listPasses},
+	adminapi.ExplainPath:                                           {"POST": (*adminCall).explainRequest},
+	adminapi.DiagnosesPath:                                         {"GET": (*adminCall).listDiagnoses},
 	adminapi.HealthPath:                                            {"GET": (*adminCall).health},
+	adminapi.ImportPath:                                            {"POST": (*adminCall).importLines},
+	adminapi.ExportPath:                                            {"POST": (*adminCall).exportLines},
+	adminapi.KeysPath:                                              {"GET": (*adminCall).keysStatus},
+	adminapi.RewrapPath:                                            {"POST": (*adminCall).rewrapKeys},
+	adminapi.AuditPath:                                             {"GET": (*adminCall).showAudit},
+	adminapi.AuditVerifyPath:                                       {"POST": (*adminCall).verifyAudit},
 	adminapi.BackupPath:                                            {"GET": (*adminCall).sendBackup},
 }
 
 // listRoutes are the routes whose GET takes query parameters.
 var listRoutes = map[string]bool{
 	adminapi.ConsumersPath: true, adminapi.TokensPath: true, adminapi.BackupPath: true,
+	adminapi.DiagnosesPath: true, adminapi.PassesPath: true,
 }
 
 // An adminFunc answers a call with a status and a value to encode as the body, or with an error. A
@@ -110,6 +121,8 @@ type adminFunc func(*adminCall) (status int, answer any, err error)
 // adminCall is one call to the running app.
 type adminCall struct {
 	*http.Request
+	// stream is the body without a limit.
+	stream io.Reader
 	app    *App
 	store  tokenstore.Store
 	events *events
@@ -119,7 +132,7 @@ type adminCall struct {
 // maxAdminBody is in bytes.
 const maxAdminBody = 256 << 10
 
-func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminHandlerFunc {
+func (a *adminAPI) handle(pattern string, methods map[string]adminFunc) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
 		do, ok := methods[r.Method]
@@ -129,7 +142,7 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 		}
 		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 		// The caller expects an ignored parameter to have an effect, such as a dry run.
-		if r.URL.RawQuery != "" && !(lists && reads) {
+		if r.URL.RawQuery != "" && !(listRoutes[pattern] && reads) {
 			return failure(http.StatusBadRequest, "query parameters: there are none here")
 		}
 		app := appsStarted.await(r.Context(), a.patient)
@@ -140,10 +153,13 @@ func (a *adminAPI) handle(methods map[string]adminFunc, lists bool) caddy.AdminH
 		if err != nil {
 			return storeFailure("", err)
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		call := &adminCall{Request: r, app: app, store: store, events: newEvents(app, a.logger), writer: w}
+		call := &adminCall{Request: r, stream: r.Body, app: app, store: store, events: newEvents(app, a.logger), writer: w}
+		r.Body = http.MaxBytesReader(w, r.Body, maxImportBody) // an import's; the others read less
 		status, answer, err := do(call)
 		if err != nil {
+			if !reads {
+				call.tellRefused(pattern, err)
+			}
 			return err
 		}
 		if status == answered {
@@ -215,27 +231,9 @@ func unrecordedFailure(err error) error {
 // decode reads the JSON object in the request's body. If there is no body and no Content-Type, the
 // object has no fields.
 func (c *adminCall) decode(into any) error {
-	body, err := io.ReadAll(c.Body)
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return failure(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", maxAdminBody)
-	}
-	if err != nil {
-		return failure(http.StatusBadRequest, "reading the request body: %w", err)
-	}
-	ct := c.Header.Get("Content-Type")
-	if len(body) == 0 && ct == "" {
-		return nil
-	}
-	// Browsers send a preflight request before JSON to another site, but none before text/plain.
-	if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "application/merge-patch+json") {
-		return failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
-	}
-	if !utf8.Valid(body) {
-		return failure(http.StatusBadRequest, "the request body is not UTF-8")
-	}
-	if len(bytes.TrimSpace(body)) == 0 { // for example, of a script with an unset variable
-		return failure(http.StatusBadRequest,
-			"the request body is empty: send a JSON object, or neither a body nor a Content-Type for the defaults")
+	body, err := c.readJSON(maxAdminBody)
+	if err != nil || body == nil {
+		return err
 	}
 	if name := repeatedField(body); name != "" {
 		return failure(http.StatusBadRequest, "field %q: sent twice", name)
@@ -244,6 +242,34 @@ func (c *adminCall) decode(into any) error {
 		return err
 	}
 	return decodeStrictly(body, into)
+}
+
+// readJSON reads the request's body of at most so many bytes, which says that it is JSON. It is nil
+// if there is no body and no Content-Type.
+func (c *adminCall) readJSON(most int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, c.Body, most))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, failure(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", most)
+	}
+	if err != nil {
+		return nil, failure(http.StatusBadRequest, "reading the request body: %w", err)
+	}
+	ct := c.Header.Get("Content-Type")
+	if len(body) == 0 && ct == "" {
+		return nil, nil
+	}
+	// Browsers send a preflight request before JSON to another site, but none before text/plain.
+	if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "application/merge-patch+json") {
+		return nil, failure(http.StatusUnsupportedMediaType, "content type %q: must be application/json", ct)
+	}
+	if !utf8.Valid(body) {
+		return nil, failure(http.StatusBadRequest, "the request body is not UTF-8")
+	}
+	if len(bytes.TrimSpace(body)) == 0 { // for example, of a script with an unset variable
+		return nil, failure(http.StatusBadRequest,
+			"the request body is empty: send a JSON object, or neither a body nor a Content-Type for the defaults")
+	}
+	return body, nil
 }
 
 // refuseEmpty refuses fields with an empty value. A script with an unset variable would otherwise
@@ -309,22 +335,11 @@ func decodeStrictly(body []byte, into any) error {
 // listQuery reads the query of a list: limit, after, and the given filters. Any other parameter is
 // an error: with a misspelled filter, the list would hold everything.
 func (c *adminCall) listQuery(filters ...string) (query url.Values, after string, limit int, err error) {
-	query, err = url.ParseQuery(c.URL.RawQuery)
+	query, err = c.query(append(filters, "limit", "after")...)
 	if err != nil {
-		return nil, "", 0, failure(http.StatusBadRequest, "the query is malformed")
+		return nil, "", 0, err
 	}
 	limit = adminapi.MaxPage
-	for name, values := range query {
-		if name != "limit" && name != "after" && !slices.Contains(filters, name) {
-			return nil, "", 0, failure(http.StatusBadRequest, "unknown query parameter %q", name)
-		}
-		if len(values) > 1 {
-			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
-		}
-		if values[0] == "" { // an empty one would list everything, or start at the beginning
-			return nil, "", 0, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
-		}
-	}
 	if text := query.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)
 		if err != nil || limit < 1 || limit > adminapi.MaxPage {
@@ -332,6 +347,26 @@ func (c *adminCall) listQuery(filters ...string) (query url.Values, after string
 		}
 	}
 	return query, query.Get("after"), limit, nil
+}
+
+// query reads a query with the given parameters. Any other is an error.
+func (c *adminCall) query(known ...string) (url.Values, error) {
+	query, err := url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return nil, failure(http.StatusBadRequest, "the query is malformed")
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return nil, failure(http.StatusBadRequest, "unknown query parameter %q", name)
+		}
+		if len(values) > 1 {
+			return nil, failure(http.StatusBadRequest, "query parameter %q: sent twice", name)
+		}
+		if values[0] == "" { // an empty one would list everything, or start at the beginning
+			return nil, failure(http.StatusBadRequest, "query parameter %q: is empty", name)
+		}
+	}
+	return query, nil
 }
 
 // failure returns an error with the status of its answer.

@@ -60,7 +60,9 @@ func (c *adminCall) showConsumer() (int, any, error) {
 	if err != nil {
 		return 0, nil, c.consumerFailure(err)
 	}
-	return http.StatusOK, c.viewConsumer(consumer), nil
+	view := c.viewConsumer(consumer)
+	view.Observed = observed.of(consumer.Key)
+	return http.StatusOK, view, nil
 }
 
 func (c *adminCall) createConsumer() (int, any, error) {

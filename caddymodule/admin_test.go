@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -47,8 +48,10 @@ const declaredConsumers = `
 func newTestAdmin(t testing.TB, global string) *testAdmin {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
+	site := newTestSite(t, global, "")
+	site.app.trail.Load().Use(audit.Log{Logger: zap.New(core)})
 	return &testAdmin{
-		testSite: newTestSite(t, global, ""),
+		testSite: site,
 		Handler:  adminHandler(&adminAPI{logger: zap.New(core)}),
 		logs:     logs,
 	}
@@ -279,7 +282,7 @@ func TestAdminRoutes(t *testing.T) {
 
 		{"health", "GET", "/oauth1/health", "", 200, `{"status":"ok","registration":"closed","permissions":["READ_PUBLIC"`},
 		{"another method", "PUT", "/oauth1/consumers", "", 405, "method not allowed: PUT"},
-		{"an unknown resource", "GET", "/oauth1/backup", "", 404, "resource not found: /oauth1/backup"},
+		{"an unknown resource", "GET", "/oauth1/nothing", "", 404, "resource not found: /oauth1/nothing"},
 		{"a slash too many", "GET", "/oauth1/consumers/", "", 404, "resource not found"},
 	}
 	var a *testAdmin // a new one after every change
@@ -773,7 +776,7 @@ func TestAdminWaitsWhileCaddyStarts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				appsStarted = startedApps{}
 				app := &App{Registration: registrationClosed, ready: make(chan struct{}),
-					levels: a.app.levels}
+					levels: a.app.levels, diagnoser: &diagnoser{off: true}}
 				go func() {
 					if c.comes < 0 {
 						return

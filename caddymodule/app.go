@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -35,6 +36,12 @@ type App struct {
 	// The store of tokens and nonces. Default: `badger`, in the folder `oauth1` of Caddy's data
 	// directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=oauth1.stores inline_key=module"`
+
+	// The keys that encrypt what the store keeps: consumers, tokens, and the names in indexes.
+	// Default: none, everything is clear. They can be added, changed and removed while the server
+	// runs; see the command `oauth1 keys`. A key that is removed while it is in use is an error when
+	// the configuration is loaded.
+	Keys *Keys `json:"keys,omitempty"`
 
 	// How long a request token can be reviewed and exchanged, from its creation on. Default: 2h.
 	RequestTokenLifetime caddy.Duration `json:"request_token_lifetime,omitempty"`
@@ -73,9 +80,16 @@ type App struct {
 	// with 503. A reload may change both limits.
 	MaxRequestTokens int `json:"max_request_tokens,omitempty"`
 
+	// Where the audit trail goes. Default: counted, to the logger `oauth1.audit`.
+	Audit *AuditTrail `json:"audit,omitempty"`
+
 	// Consumers that are only in the configuration. They are never written to the store, and end
 	// when they are removed here. If a key is also in the store, the start fails.
 	Consumers []*DeclaredConsumer `json:"consumers,omitempty"`
+
+	// How many refused requests are explained to the operator. Default: 20 a second, and 2 a second
+	// of one consumer.
+	Diagnoses *Diagnoses `json:"diagnoses,omitempty"`
 
 	// The permission levels, in the order in which they are offered. If any are declared, they
 	// replace the defaults (Launchpad's: READ_PUBLIC, WRITE_PUBLIC, READ_PRIVATE, WRITE_PRIVATE,
@@ -97,6 +111,7 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
+	pooled       *pooledStore
 	poolKey      string           // set while the pool counts this app
 	store        tokenstore.Store // nil until ready is closed, and also if the start failed
 	meteredStore tokenstore.Store
@@ -108,7 +123,11 @@ type App struct {
 	hmacKeys     *hmacKeys
 	usage        usage
 	failures     storeFailures
+	diagnoser    *diagnoser
 	health       storeHealth
+	sink         audit.Sink
+	trail        atomic.Pointer[audit.Trail] // nil until the store can work
+	expired      expiredTokens
 	backups      *backups // nil: there is no option backup, or the store can't work yet
 }
 
@@ -156,10 +175,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Registration = registrationClosed
 	}
 	var err error
+	if a.Diagnoses == nil {
+		a.Diagnoses = new(Diagnoses)
+	}
+	a.Diagnoses.provision()
+	a.diagnoser = newDiagnoser(a.Diagnoses)
 	if a.levels, err = policy.NewLevels(a.Permissions); err != nil {
 		return err
 	}
 	if err := a.provisionConsumers(); err != nil {
+		return err
+	}
+	if err := a.provisionAudit(); err != nil {
 		return err
 	}
 	if a.Backup != nil {
@@ -211,13 +238,18 @@ func (a *App) Validate() error {
 		return fmt.Errorf("max_request_tokens %d: must be at least the %d of one consumer",
 			a.MaxRequestTokens, a.MaxRequestTokensOfConsumer)
 	}
+	if err := a.Diagnoses.validate(); err != nil {
+		return err
+	}
 	if a.Registration != registrationClosed && a.Registration != registrationOpen {
 		return fmt.Errorf("registration %q: must be closed or open", a.Registration)
 	}
 	if a.Backup != nil {
-		return a.Backup.validate()
+		if err := a.Backup.validate(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return a.Audit.validate()
 }
 
 // Start opens the store, or takes over the one that an earlier configuration opened.
@@ -229,6 +261,9 @@ func (a *App) Start() error {
 			return err
 		}
 		a.warnOfSharedUsers(app.(*caddyhttp.App))
+	}
+	if err := a.openSink(); err != nil {
+		return err
 	}
 	store, err := a.acquireStore()
 	if err != nil {
@@ -242,6 +277,7 @@ func (a *App) Start() error {
 	store.SetLimits(a.limits())
 	a.store, a.meteredStore = store, metered(store)
 	a.usage.start(a.meteredStore, a.logger)
+	a.diagnoser.start(a.explainRefused)
 	appsStarted.add(a)
 	return nil
 }
@@ -264,11 +300,12 @@ func (a *App) Cleanup() error {
 	}
 	appsStarted.remove(a)
 	if a.poolKey == "" {
-		return nil
+		return a.closeSink()
 	}
 	a.coming.end()
+	a.diagnoser.end()
 	a.usage.end()
-	return errors.Join(a.endBackups(), a.releaseStore())
+	return errors.Join(a.endBackups(), a.releaseStore(), a.closeSink())
 }
 
 // open returns the store. It waits until the app has started: Caddy starts its apps in no fixed

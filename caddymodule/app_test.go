@@ -40,10 +40,11 @@ func TestAReloadThatFailsLeavesTheStoreAsItWas(t *testing.T) {
 	path, set := t.TempDir(), ""
 	load := func(option string, declared ...string) (*App, error) {
 		a := &App{
-			module:   optionModule{path, option, &set},
-			logger:   zap.NewNop(),
-			ready:    make(chan struct{}),
-			declared: make(map[string]*tokenstore.Consumer),
+			module:    optionModule{path, option, &set},
+			logger:    zap.NewNop(),
+			ready:     make(chan struct{}),
+			diagnoser: &diagnoser{off: true},
+			declared:  make(map[string]*tokenstore.Consumer),
 
 			MaxRequestTokensOfConsumer: len(option),
 		}

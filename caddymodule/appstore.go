@@ -21,6 +21,7 @@ var stores = caddy.NewUsagePool()
 // A pooledStore is a store in the pool.
 type pooledStore struct {
 	tokenstore.Store
+	trail   trailOfStore
 	cancel  context.CancelFunc // stops the background work for the store
 	running sync.WaitGroup
 	watch   *storeWatch
@@ -30,6 +31,7 @@ type pooledStore struct {
 func (s *pooledStore) Destruct() error {
 	s.cancel()
 	s.running.Wait()
+	s.trail.close()
 	storesWatched.forget(s.watch)
 	return s.Close()
 }
@@ -51,7 +53,7 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 		return fmt.Errorf("module %T is not a token store", module)
 	}
 	a.module = m
-	return nil
+	return a.provisionKeys()
 }
 
 // storeID returns the module ID for the name of a store.
@@ -84,7 +86,8 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 		return nil, err
 	}
 	a.poolKey = key
-	store := value.(*pooledStore).Store
+	a.pooled = value.(*pooledStore)
+	store := a.pooled.Store
 	if loaded {
 		err = a.module.Configure(store)
 	}
@@ -98,6 +101,7 @@ func (a *App) releaseStore() error {
 	if other := appsStarted.on(a.poolKey); other != nil {
 		err = other.module.Configure(other.store)
 		other.store.SetLimits(other.limits())
+		a.pooled.trail.use(other.sink)
 	}
 	_, closing := stores.Delete(a.poolKey)
 	a.poolKey = ""

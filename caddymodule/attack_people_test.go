@@ -4,10 +4,6 @@ import (
 	"errors"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -160,50 +156,6 @@ func TestAdminFieldsSentTwice(t *testing.T) {
 		if w := a.call("POST", "/oauth1/revoke", body); w.Code != 400 {
 			t.Errorf("%s: %d %s", body, w.Code, w.Body)
 		}
-	}
-}
-
-// TestImportLoop: the manual's loop imports all tokens, with or without a line end at the end of
-// the file, and stops at the first refusal.
-func TestImportLoop(t *testing.T) {
-	t.Parallel()
-	files, err := filepath.Glob("../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	loop := regexp.MustCompile(`(?ms)^ *while IFS=.*?^ *done <.*?$`)
-	var loops []string
-	for _, file := range append(files, "../README.md") {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		loops = append(loops, loop.FindAllString(string(text), -1)...)
-	}
-	if len(loops) != 1 {
-		t.Fatalf("the manual has the loops %q", loops)
-	}
-	const tokens = "k1\ts1\tapp\talice\tREAD_PUBLIC\nk2\ts2\tapp\tbob\tREAD_PUBLIC"
-	for name, c := range map[string]struct{ file, command, want string }{
-		"no line end at the end": {tokens, "true", "k1 k2"},
-		"a line end":             {tokens + "\n", "true", "k1 k2"},
-		"the first is refused":   {tokens + "\n", "false", "k1"},
-		"no token":               {"", "true", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			if err := os.WriteFile(dir+"/tokens.tsv", []byte(c.file), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			script := `caddy-oauth1() { echo "$7"; ` + c.command + "; }\n" + loops[0]
-			cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
-			cmd.Dir = dir
-			out, err := cmd.Output()
-			if err != nil || strings.Join(strings.Fields(string(out)), " ") != c.want {
-				t.Errorf("imported are %q, %v, want %q", out, err, c.want)
-			}
-		})
 	}
 }
 

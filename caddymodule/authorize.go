@@ -24,6 +24,9 @@ import (
 // serveAuthorize answers /+authorize-token: the logged-in user reviews a request token (RFC 5849
 // section 2.2). GET shows the page. Only POST records an answer.
 func (h *Handler) serveAuthorize(w http.ResponseWriter, r *http.Request) error {
+	if h.belongsElsewhere(r) {
+		return h.passPage(w, r)
+	}
 	user, store, problem := h.openPage(r)
 	if problem != nil {
 		return h.refuse(w, r, endpointAuthorize, problem)

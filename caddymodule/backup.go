@@ -40,7 +40,7 @@ func (a *App) backupHeader() (backup.Header, error) {
 func writeBackup(
 	ctx context.Context, store tokenstore.Store, out io.Writer, h backup.Header, recipients []age.Recipient,
 ) (age.Identity, error) {
-	s, ok := store.(tokenstore.Snapshotter)
+	s, ok := unmetered(store).(tokenstore.Snapshotter)
 	if !ok {
 		return nil, errNoBackup
 	}

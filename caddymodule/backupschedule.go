@@ -233,7 +233,7 @@ func (b *backups) prune(keep int) error {
 		}
 		kept = kept[1:]
 	}
-	left, err := filepath.Glob(filepath.Join(b.path, "*"+backup.UnfinishedSuffix))
+	left, err := filepath.Glob(filepath.Join(b.path, backup.UnfinishedNames))
 	for _, name := range left {
 		err = errors.Join(err, os.Remove(name))
 	}

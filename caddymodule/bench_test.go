@@ -201,7 +201,7 @@ type handlerBench struct {
 }
 
 func newHandlerBench(tb testing.TB, method string) *handlerBench {
-	site := newTestSite(tb, demoConsumer, "insecure_plaintext_over_http")
+	site := newTestSite(tb, "diagnoses 20 2\n"+demoConsumer, "insecure_plaintext_over_http")
 	bench := &handlerBench{site: site, w: httptest.NewRecorder(), signer: oauth1.Signer{
 		ConsumerKey: "demo", ConsumerSecret: tokenstore.NewSecret(),
 		SignatureMethod: method, Timestamp: site.clock.Unix(),

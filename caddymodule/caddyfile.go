@@ -31,11 +31,18 @@ func init() {
 //
 //	oauth1 {
 //	    store                  <module> { ... }
+//	    keys {
+//	        primary <id> <key>
+//	        old     <id> <key>
+//	    }
 //	    request_token_lifetime <duration>
 //	    access_token_lifetime  never|<duration>
 //	    timestamp_window       <duration>
 //	    registration           closed|open
 //	    max_request_tokens     <of one consumer> [<in all>]
+//	    audit                  counted | strict {
+//	        file <path>
+//	    }
 //	    backup [<path>] {
 //	        path       <path>
 //	        every      <duration>
@@ -43,6 +50,7 @@ func init() {
 //	        recipients <age recipient...>
 //	        journal_only
 //	    }
+//	    diagnoses              off|<a second> [<a second of one consumer>]
 //	    consumer <key> {
 //	        name               <text>
 //	        homepage           <url>
@@ -95,6 +103,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch option {
 		case "store":
 			err = a.unmarshalStore(d)
+		case "keys":
+			err = a.unmarshalKeys(d)
 		case "request_token_lifetime":
 			err = duration(d, &a.RequestTokenLifetime)
 		case "access_token_lifetime":
@@ -105,10 +115,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneOf(d, &a.Registration, registrationClosed, registrationOpen)
 		case "max_request_tokens":
 			err = a.unmarshalMaxRequestTokens(d)
+		case "audit":
+			err = a.unmarshalAudit(d)
 		case "backup":
 			err = a.unmarshalBackup(d)
 		case "metrics":
 			err = a.unmarshalMetrics(d)
+		case "diagnoses":
+			err = a.unmarshalDiagnoses(d)
 		case "consumer":
 			err = a.unmarshalConsumer(d)
 		case "permission":
@@ -250,6 +264,7 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	    }
 //	    require_callback
 //	    require_body_hash
+//	    explain_refusals  [consumers <pattern...>]
 //	    max_form_body     <size>
 //	    permissions       <level...>
 //	    policy [<matcher>] {
@@ -268,6 +283,8 @@ func (a *App) unmarshalPermission(d *caddyfile.Dispenser) error {
 //	        token      <header>
 //	    }
 //	    keep_authorization
+//	    unknown_tokens    refuse|pass
+//	    observe
 //	    pages {
 //	        name        <text>
 //	        logo        <file>
@@ -364,6 +381,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 		return textOption(d, &h.User)
 	case "endpoints":
 		return h.unmarshalEndpoints(d)
+	case "explain_refusals":
+		return h.unmarshalExplainRefusals(d)
 	case "require_callback":
 		return toggle(d, &h.RequireCallback)
 	case "require_body_hash":
@@ -396,6 +415,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, declared *policy.Level
 		})
 	case "keep_authorization":
 		return toggle(d, &h.KeepAuthorization)
+	case "unknown_tokens":
+		return oneOf(d, &h.UnknownTokens, unknownRefused, unknownPassed)
+	case "observe":
+		return toggle(d, &h.Observe)
 	case "pages":
 		return h.unmarshalPages(d, declared)
 	default:

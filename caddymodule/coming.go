@@ -46,10 +46,13 @@ func (a *App) takeUp(ctx context.Context, store tokenstore.Store) error {
 		return fmt.Errorf("reading the store's secret: %w", err)
 	}
 	a.secret = secret
+	if err := a.startBackups(store); err != nil {
+		return err
+	}
 	if err := a.checkDeclared(ctx, store); err != nil {
 		return err
 	}
-	return a.startBackups(store)
+	return a.openTrail(ctx, store)
 }
 
 // checkDeclared refuses a key that is both declared and stored, because the two consumers may

@@ -70,7 +70,7 @@ func (a *App) unmarshalMetrics(d *caddyfile.Dispenser) error {
 				return err
 			}
 			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 {
+			if err != nil || n < 1 || n > mostConsumerLimit {
 				return d.Errf("metrics: limit %q: must be a number from 1 to %d", text, mostConsumerLimit)
 			}
 			o.Limit = n

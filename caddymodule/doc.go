@@ -20,11 +20,13 @@
 //	upgrade.go      strips upgrades that the site does not allow
 //	refuse.go       answers a refusal; package refusal holds the table of refusals
 //	errorroutes.go  lets handle_errors answer a refusal
+//	unknown.go      leaves requests of unknown consumers whole for another provider
 //	placeholders.go the placeholders of a refusal, for handle_errors and the access log
 //
 // Other files:
 //
 //	app.go          the app: the lifetimes, the permission levels
+//	keys.go         the option keys, which encrypt the store
 //	coming.go       a store that is out of reach when the app starts
 //	storefailures.go which failures of the store go to the log
 //	appstore.go     the app's store, which it knows only as a tokenstore.Module
@@ -34,12 +36,16 @@
 //	                placeholders
 //	endpoints.go    the option endpoints
 //	endpoint.go     the common part of the consumers' endpoints: requesttoken.go, accesstoken.go
+//	observe.go      judges requests that it passes on in any case; observations.go: what it saw of
+//	                each consumer
 //	authorize.go    the page where a user grants or refuses
 //	usertokens.go   the page that lists a user's grants
 //	page.go         the common part of both pages
 //	pages.go        the pages' options; package pages holds templates and texts
 //	callback.go     where the pages may send a browser
-//	admin.go        the admin API; admin_consumers.go, admin_tokens.go: its routes
+//	admin.go        the admin API; admin_consumers.go, admin_tokens.go, admin_import.go,
+//	                admin_export.go, admin_keys.go, admin_audit.go, admin_diagnoses.go,
+//	                admin_explain.go, admin_passes.go: its routes
 //	jsonfields.go   the names of fields in the admin API's JSON
 //	adminapi/       the wire types of the admin API, and its client
 //	doctor/         names the mistake that a client made when its signature is wrong
@@ -58,12 +64,24 @@
 //	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
 //	event.go        reports each fact once, to metrics, logs, the audit trail and spans
+//	audittrail.go   the audit trail of a store: the option audit, and what the store keeps of it
 //	consumerchanges.go
 //	                the settings of a consumer that a change has changed, for the audit trail
-//	audit/          the events of the audit trail
+//	audit/          the audit trail: events, chain, verification
 //	metrics.go      counts the decisions, and measures the verifications
 //	consumermetrics.go
 //	                counts the requests of some consumers, if the option metrics asks for it
+//	mistakemetrics.go
+//	                counts the mistakes of clients
+//	diagnoses.go    the option diagnoses: the limits and the queue of the explained requests
+//	refusedrequest.go
+//	                what is kept of a refused request, and what of it an operator sees
+//	diagnose.go     asks the doctor what is wrong with a refused request, and tells it
+//	explainrefusals.go
+//	                the option explain_refusals: refusals that say what is wrong
+//	nearestkey.go   what an unknown key of a consumer or a token is
+//	past.go, seennonces.go
+//	                what is remembered for explanations: ended keys, wrong clocks, used nonces
 //	storemeter.go   measures the calls of the store
 //	storemetrics.go the figures of the store, which are taken in the background
 //	health.go       the handler oauth1_health, for load balancers

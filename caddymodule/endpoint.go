@@ -73,6 +73,7 @@ func (h *Handler) useEndpointNonce(r *http.Request, c *consumerRequest) *refusal
 		if problem := h.useNonce(r.Context(), c.store, &c.params, nil, c.timestamp, true); problem != nil {
 			return problem
 		}
+		h.app.diagnoser.signedWell(r, c.signed)
 	}
 	c.verified = c.consumer
 	return nil

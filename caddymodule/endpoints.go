@@ -34,6 +34,7 @@ const (
 	endpointAuthorize    = "authorize"
 	endpointAccessToken  = "access_token"
 	endpointTokens       = "tokens"
+	endpointObserved     = "observed" // a request that observe passed on, whatever it was for
 )
 
 // endpoint is one of the Endpoints.

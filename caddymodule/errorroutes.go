@@ -19,7 +19,9 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, p *refusal
 	if !ok || server.Errors == nil || len(server.Errors.Routes) == 0 {
 		return fallback(w)
 	}
-	h.dropSecretForm(r)
+	if !h.passes(p) {
+		h.dropSecretForm(r)
+	}
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		r.Method, r.RemoteAddr = original.Method, original.RemoteAddr
 		// The request line still has the credentials that were removed from its URL.

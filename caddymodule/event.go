@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,27 +23,43 @@ import (
 // client signed, so they must not keep it, and must not log its signature. What was changed is an
 // audit.Event, told by change and tell.
 type events struct {
+	app      *App
 	metrics  *metrics
 	failures *storeFailures
+	past     *past
 	logger   *zap.Logger
 }
 
 func newEvents(a *App, logger *zap.Logger) *events {
-	return &events{metrics: a.metrics, failures: &a.failures, logger: logger}
+	e := &events{app: a, metrics: a.metrics, failures: &a.failures, logger: logger}
+	if a.diagnoser != nil { // the app was provisioned
+		e.past = &a.diagnoser.past
+	}
+	return e
 }
 
 // refused: a request was refused. s is the request as it was signed, as far as it could be read; nil
 // if it was not read. A mistake of the client is not logged as an error. Neither is each failure of
-// a store that fails for every request.
-func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem) {
+// a store that fails for every request. diagnosis names the client's mistakes if they are known
+// already: only explain_refusals finds them before the answer.
+func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal.Problem, diagnosis string) {
 	e.metrics.refused(endpoint, p.Reason)
 	e.metrics.judged(endpoint, s, p.Reason)
 	decided(endpoint, p.Reason, s).trace(r)
 	publish(r, endpoint, p)
 	consumer, token := claimed(p)
+	if p.Reason == refusal.ExpiredToken.Reason && endpoint == endpointAPI && e.app.expired.first(p.Token) {
+		_ = e.tell(&audit.Event{ // a failure is counted and logged
+			Name: audit.AccessTokenExpired, Consumer: p.Consumer, Token: p.Token, Client: clientOf(r),
+			Actor: audit.ActorServer, ActorSource: audit.ActorServer,
+		})
+	}
 	if extra := accessLogFields(r); extra != nil {
 		extra.Add(zap.String("oauth_refusal", p.Reason))
 		logClaimed(extra, consumer, token)
+		if diagnosis != "" {
+			extra.Add(zap.String("oauth_diagnosis", diagnosis))
+		}
 	}
 	level, more := zap.DebugLevel, zap.Skip()
 	if p.Kind == refusal.KindStore {
@@ -60,6 +78,7 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 			zap.String("remote", r.RemoteAddr),
 			zap.String("claimed_consumer", consumer),
 			zap.String("claimed_token", token),
+			zap.String("oauth_diagnosis", diagnosis),
 			zap.Error(p.Cause),
 			more,
 		)
@@ -69,6 +88,7 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 // forwarded: an API request goes on to the next handler, with the identity. s is the request as it
 // was signed; nil if it was not read.
 func (e *events) forwarded(r *http.Request, s *signed, id *Identity) {
+	recentPasses.note(r, s)
 	e.metrics.passed(id.Anonymous())
 	e.metrics.judged(endpointAPI, s, "")
 	result := resultAccepted
@@ -98,31 +118,53 @@ func (e *events) shown(r *http.Request, endpoint string) {
 }
 
 // change makes a change, and tells it. do may complete the event with what is known only after the
-// change. If it returns an error, nothing is told, unless do has set the event's outcome.
+// change. If do returns an error, nothing is told, unless it has set the event's outcome.
+//
+// A strict trail is told before the change too, and the change is not made if that fails. What takes
+// access away is done all the same: an attacker, or a full disk, must not keep anybody from it. Its
+// line is owed, and is written as soon as the trail can be written again.
 func (e *events) change(event *audit.Event, do func() error) error {
+	trail := e.app.trail.Load()
+	if trail == nil {
+		return do() // without an open store, where do fails
+	}
+	strict, needed := trail.Strict(), endsAccess(event.Name)
+	if err := trail.Begin(event); err != nil && !needed {
+		return fmt.Errorf("the change was not made, because the audit trail can't be written: %w", err)
+	}
 	err := do()
-	if err != nil && event.Outcome == "" || event.Outcome == audit.Repeated {
+	if !strict && (err != nil && event.Outcome == "" || event.Outcome == audit.Repeated) {
 		return err
 	}
-	if told := e.tell(event); err == nil {
-		err = told
+	if err != nil && event.Outcome == "" {
+		event.Outcome = audit.Failed
+	}
+	if told := trail.Tell(event); told != nil && err == nil && !needed {
+		err = fmt.Errorf("the change was made, but the audit trail can't be written: %w", told)
 	}
 	return err
 }
 
-// tell tells what was changed.
+// endsAccess reports whether a change takes access away, and gives none.
+func endsAccess(name audit.Name) bool {
+	switch name {
+	case audit.AccessTokenRevoked, audit.GrantsRevoked, audit.ConsumerRemoved, audit.ConsumerDisabled,
+		audit.RequestTokenRefused:
+		return true
+	}
+	return false
+}
+
+// tell tells what has happened.
 func (e *events) tell(event *audit.Event) error {
-	e.logger.Info(string(event.Name),
-		zap.String("actor", event.Actor),
-		zap.String("client", event.Client),
-		zap.String("consumer", event.Consumer),
-		zap.String("user", event.User),
-		zap.String("token", event.Token),
-		zap.String("request_token", event.RequestToken),
-		zap.String("permission", event.Permission),
-		zap.String("context", event.Context),
-	)
-	return nil
+	if e.past != nil && (event.Outcome == "" || event.Outcome == audit.Done) {
+		e.past.note(event)
+	}
+	trail := e.app.trail.Load()
+	if trail == nil {
+		return nil
+	}
+	return trail.Tell(event)
 }
 
 // claimed returns the keys that a refused request named, fit for a log. Nothing proves them.
@@ -146,16 +188,24 @@ func accessLogFields(r *http.Request) *caddyhttp.ExtraLogFields {
 	return extra
 }
 
+// clientOf returns the address of the client. Caddy takes it from a header only if the connection
+// comes from a trusted proxy.
+func clientOf(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		return ip
+	}
+	return r.RemoteAddr
+}
+
+// traceOf returns the id that Caddy's tracing gave the request, if any.
+func traceOf(r *http.Request) string {
+	id, _ := caddyhttp.GetVar(r.Context(), "trace_id").(string)
+	return id
+}
+
 // event returns an event that a request at the site causes.
 func (h *Handler) event(r *http.Request, name audit.Name) *audit.Event {
-	e := &audit.Event{Name: name, Site: h.origin(r).host, Client: r.RemoteAddr}
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
-		e.Client = ip
-	}
-	if id, ok := caddyhttp.GetVar(r.Context(), "trace_id").(string); ok { // set by Caddy's tracing
-		e.Trace = id
-	}
-	return e
+	return &audit.Event{Name: name, Site: h.origin(r).host, Client: clientOf(r), Trace: traceOf(r)}
 }
 
 // eventOfConsumer returns an event that a signed request to an endpoint causes.
@@ -178,7 +228,52 @@ func (c *adminCall) event(name audit.Name) *audit.Event {
 	if c.TLS != nil && len(c.TLS.PeerCertificates) > 0 {
 		e.Actor, e.ActorSource = c.TLS.PeerCertificates[0].Subject.String(), audit.ActorTLS
 	} else if name := c.Header.Get(adminapi.ActorHeader); name != "" {
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
 		e.Actor, e.ActorSource = refusal.Printable(name), audit.ActorClaimed
 	}
 	return e
+}
+
+// observed: a request was judged, and is passed on in any case. The problem is nil if it would have
+// been accepted.
+func (e *events) observed(r *http.Request, id *Identity, p *refusal.Problem) {
+	extra, result := accessLogFields(r), resultAccepted
+	switch {
+	case p != nil:
+		result = p.Reason
+	case id.Anonymous():
+		result = resultAnonymous
+	case extra != nil:
+		extra.Add(zap.String("oauth_consumer", id.Consumer))
+	}
+	e.metrics.requests.WithLabelValues(endpointObserved, result).Inc()
+	if p == nil {
+		return
+	}
+	consumer, token := claimed(p)
+	if extra != nil {
+		extra.Add(zap.String("oauth_observed", p.Reason))
+		logClaimed(extra, consumer, token)
+	}
+	level, more := zap.DebugLevel, zap.Skip()
+	if p.Kind == refusal.KindStore {
+		if logged, silent := e.failures.note(p.Cause, time.Now()); logged {
+			level, more = zap.ErrorLevel, zap.Int("refused_before", silent)
+		}
+	}
+	if c := e.logger.Check(level, "request would be refused"); c != nil {
+		c.Write(
+			zap.String("reason", p.Reason),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+			zap.String("path", r.URL.Path),
+			zap.String("remote", r.RemoteAddr),
+			zap.String("claimed_consumer", consumer),
+			zap.String("claimed_token", token),
+			zap.Error(p.Cause),
+			more,
+		)
+	}
 }

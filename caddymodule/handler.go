@@ -53,6 +53,7 @@ func init() {
 // `{oauth1.refusal.token}` | The key of the access or request token that the request named, if any
 // `{oauth1.refusal.parameter}` | The OAuth parameter that is absent or rejected, if any
 // `{oauth1.refusal.acceptable_timestamps}` | `lowest-highest`, if the timestamp is outside of them
+// `{oauth1.refusal.passes}` | `true` if `unknown_tokens pass` left the request as it came
 //
 // The keys and a part of the text come from the client. All values are safe inside a quoted string
 // of JSON, in HTML, in a header and in Caddy's templates: quotes are replaced with an apostrophe,
@@ -119,6 +120,15 @@ type Handler struct {
 	// false; only TLS protects the body of such requests.
 	RequireBodyHash bool `json:"require_body_hash,omitempty"`
 
+	// Explain refusals to clients: a 401 then says what the client did wrong, and holds the
+	// signature base string as the server computes it. JSON has the text as `oauth_problem_advice`.
+	// Only known consumers get explanations, within the app's limits (`diagnoses`), and none where
+	// error routes answer. Default: none. Danger: it is for a sandbox. The explanation holds no
+	// secret and no right signature, but it tells whoever names such a consumer how a wrong
+	// signature differs from a right one, and what an unknown token is. It is made before the
+	// answer, so a flood costs more than without it.
+	ExplainRefusals *ExplainRefusals `json:"explain_refusals,omitempty"`
+
 	// The largest form, and the largest body with oauth_body_hash, in bytes. Both are held in
 	// memory until they are verified. Default: 1 MiB. Larger bodies are answered with 413.
 	MaxFormBody int64 `json:"max_form_body,omitempty"`
@@ -139,6 +149,22 @@ type Handler struct {
 	// Authorization header and from the query. Danger: with PLAINTEXT the credentials are the
 	// secrets, so anybody who reads the upstream's log can use them.
 	KeepAuthorization bool `json:"keep_authorization,omitempty"`
+
+	// What happens to requests whose consumer is unknown here, and to people whose request token is
+	// unknown at the authorize page. `refuse`, the default, refuses them as all others. With `pass`
+	// the site's error routes (`handle_errors`) get such a request with its credentials and its
+	// form, so that they can send it to another provider, which verifies it by itself; without a
+	// route that answers, it is refused. `{oauth1.refusal.passes}` is `true` for these requests and
+	// for no others. A consumer that exists here, whatever its token, is judged here alone. Needs
+	// `registration closed`. Danger: a removed consumer is unknown, and passes; disable it instead.
+	UnknownTokens string `json:"unknown_tokens,omitempty"`
+
+	// Protect nothing: judge each request, count and log the decision, and pass the request on
+	// whatever it is. The endpoints are not served, and identity headers are not set; those that a
+	// client sent are removed. It is for the weeks before this server replaces another provider,
+	// which still verifies the requests. Default: false. Danger: everything reaches the next
+	// handler.
+	Observe bool `json:"observe,omitempty"`
 
 	// The look and the language of the pages, and the choices that they propose.
 	Pages *Pages `json:"pages,omitempty"`
@@ -212,6 +238,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if len(h.Upgrades) == 0 {
 		h.Upgrades = []string{websocket}
 	}
+	if h.UnknownTokens == "" {
+		h.UnknownTokens = unknownRefused
+	}
+	if h.Observe {
+		h.provisionObserving()
+	}
 	if err := h.provisionRules(ctx); err != nil {
 		return err
 	}
@@ -238,10 +270,16 @@ func (h *Handler) Validate() error {
 			return err
 		}
 	}
+	if err := h.ExplainRefusals.validate(); err != nil {
+		return err
+	}
 	if h.MaxFormBody < 0 {
 		return fmt.Errorf("max_form_body %d: must be positive", h.MaxFormBody)
 	}
 	if err := h.validateEndpoints(); err != nil {
+		return err
+	}
+	if err := h.validateUnknownTokens(); err != nil {
 		return err
 	}
 	if err := h.IdentityHeaders.validate(); err != nil {
@@ -284,6 +322,10 @@ func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
 // passes it to the next handler with the identity that the signature proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	replacer(r).Map(noRefusal)
+	if h.Observe {
+		h.observe(r)
+		return next.ServeHTTP(w, r)
+	}
 	judges, problem := h.receive(r)
 	if problem != nil {
 		return h.refuse(w, r, endpointAPI, problem)
@@ -297,21 +339,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	var id Identity
 	var s signed // stays on the stack: nobody keeps it
-	if problem = h.rules.CheckURL(r); problem == nil {
-		id, problem = h.authenticate(r, &s)
-	}
-	if problem == nil {
-		h.strip(r, &id) // before the policies, which judge the request that the upstream gets
-		if s.policy, problem = h.decide(r, &id); problem != nil {
-			problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
-		}
-	}
+	problem = h.judge(r, &s, &id)
 	if problem != nil {
 		return h.refuseSigned(w, r, endpointAPI, &s, problem)
 	}
 	h.identify(r, &id)
 	h.events.forwarded(r, &s, &id)
 	return next.ServeHTTP(w, r)
+}
+
+// judge decides about an API request, and cleans it for the upstream. It sets the identity, and reads
+// the request as it was signed into s.
+func (h *Handler) judge(r *http.Request, s *signed, id *Identity) (problem *refusal.Problem) {
+	if problem = h.rules.CheckURL(r); problem != nil {
+		return problem
+	}
+	if *id, problem = h.authenticate(r, s); problem != nil {
+		return problem
+	}
+	h.strip(r, id) // before the policies, which judge the request that the upstream gets
+	if s.policy, problem = h.decide(r, id); problem != nil {
+		problem = problem.Of(cmp.Or(id.Consumer, id.Tokenless), id.Token)
+	}
+	return problem
 }
 
 // decide asks the policies about the request that the upstream gets. It also returns the number of

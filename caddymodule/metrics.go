@@ -31,6 +31,7 @@ type metrics struct {
 const (
 	resultAccepted  = "accepted"
 	resultAnonymous = "anonymous"
+	resultEndpoint  = "endpoint" // of endpointObserved
 )
 
 var (
@@ -38,7 +39,7 @@ var (
 		Namespace: "caddy",
 		Subsystem: "oauth1",
 		Name:      "requests_total",
-		Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream) and by result: accepted, anonymous, or the reason of the refusal.",
+		Help:      "Counter of requests judged, by endpoint (api: every request that is for the upstream; observed: requests that observe passed on) and by result: accepted, anonymous, or the reason of the refusal.",
 	}, []string{"endpoint", "result"})
 
 	verificationsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -93,6 +94,7 @@ var (
 var collectors = []prometheus.Collector{
 	requestsTotal, verificationsTotal, verificationSeconds, timestampOffset, buildInfo,
 	storeSeconds, storeErrors, &storesWatched, consumerRequestsTotal, backupLastSuccess, backupFailures,
+	auditFailures, mistakesTotal, undiagnosedTotal,
 }
 
 // newMetrics registers the metrics with the registry of a configuration.

@@ -235,7 +235,7 @@ func (h *Handler) refusePage(w http.ResponseWriter, r *http.Request, endpoint, u
 		return h.refuse(w, r, endpoint, n.Problem)
 	}
 	language := h.language(r)
-	h.events.refused(r, endpoint, nil, n.problem(language))
+	h.events.refused(r, endpoint, nil, n.problem(language), "")
 	view, err := n.view(language)
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)

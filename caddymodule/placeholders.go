@@ -16,6 +16,7 @@ const (
 	placeholderToken      = "oauth1.refusal.token"
 	placeholderParameter  = "oauth1.refusal.parameter"
 	placeholderTimestamps = "oauth1.refusal.acceptable_timestamps"
+	placeholderPasses     = "oauth1.refusal.passes"
 )
 
 // noRefusal provides the placeholders of a request that is not refused. The values that publish
@@ -23,7 +24,7 @@ const (
 func noRefusal(key string) (value any, known bool) {
 	switch key {
 	case placeholderReason, placeholderProblem, placeholderText, placeholderConsumer,
-		placeholderToken, placeholderParameter, placeholderTimestamps:
+		placeholderToken, placeholderParameter, placeholderTimestamps, placeholderPasses:
 		return "", true
 	}
 	return nil, false

@@ -39,10 +39,25 @@ func (h *Handler) refuseSigned(
 	if p.Kind == refusal.KindStore {
 		p = faultless(r, p)
 	}
-	h.events.refused(r, endpoint, s, p)
+	told := new(advice)
+	answer := func(w http.ResponseWriter) error { return h.answerRefusal(w, r, endpoint, p, told) }
+	if h.passes(p) {
+		h.events.refused(r, endpoint, s, p, "")
+		return h.pass(w, r, p, answer)
+	}
+	if explained := h.advise(r, endpoint, s, p); explained != nil {
+		told = explained
+	} else {
+		h.diagnoseLater(r, endpoint, s, p)
+	}
+	h.events.refused(r, endpoint, s, p, told.name)
 	h.disown(r)
+	h.describe(w.Header(), r, endpoint, p)
+	return h.answerError(w, r, p, answer)
+}
 
-	header := w.Header()
+// describe sets the headers of the answer that belong to its status.
+func (h *Handler) describe(header http.Header, r *http.Request, endpoint string, p *refusal.Problem) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", h.challenge(r))
@@ -51,19 +66,33 @@ func (h *Handler) refuseSigned(
 	case http.StatusMethodNotAllowed:
 		header.Set("Allow", allowedMethods(endpoint))
 	}
-	return h.answerError(w, r, p, func(w http.ResponseWriter) error {
-		if !wantsJSON(r) || readByLaunchpadlib(r, p) {
-			return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(p.Text))
-		}
-		body, err := json.Marshal(struct {
-			Error   string `json:"error"`
-			Problem string `json:"oauth_problem"`
-		}{p.Text, p.Word})
-		if err != nil {
-			return caddyhttp.Error(http.StatusInternalServerError, err)
-		}
-		return h.answer(w, p.Status, "application/json", body)
+}
+
+// answerRefusal writes the answer of a refusal that no error route has answered.
+func (h *Handler) answerRefusal(
+	w http.ResponseWriter, r *http.Request, endpoint string, p *refusal.Problem, told *advice,
+) error {
+	h.describe(w.Header(), r, endpoint, p)
+	if !wantsJSON(r) || readByLaunchpadlib(r, p) {
+		return h.answer(w, p.Status, "text/plain; charset=utf-8", []byte(told.lines(p.Text)))
+	}
+	body, err := json.Marshal(refusalBody{
+		p.Text, p.Word, told.text, told.mistakes, told.baseString, told.clientBaseString,
 	})
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	return h.answer(w, p.Status, "application/json", body)
+}
+
+// refusalBody is a refusal in JSON. The last four are for explain_refusals.
+type refusalBody struct {
+	Error            string   `json:"error"`
+	Problem          string   `json:"oauth_problem"`
+	Advice           string   `json:"oauth_problem_advice,omitempty"`
+	Mistakes         []string `json:"mistakes,omitempty"`
+	BaseString       string   `json:"base_string,omitempty"`
+	ClientBaseString string   `json:"client_base_string,omitempty"`
 }
 
 // faultless returns a problem for a failed call of the store: another one if the store is not at

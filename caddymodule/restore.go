@@ -18,6 +18,7 @@ import (
 // offlineStores are what the commands do with stores that no Caddy has open.
 var offlineStores = command.Stores{
 	Copy: copyStore, Verify: verifyBackup, Restore: restoreStore, Adopt: adoptStore,
+	VerifyAudit: verifyOffline,
 }
 
 // verifyBackup is the command `oauth1 backup verify`.

@@ -34,6 +34,12 @@ func (h *Handler) receive(r *http.Request) (judges bool, problem *refusal.Proble
 // leaveOut removes an identity and forbidden upgrades from a request that is not judged: an upgrade
 // would allow later requests without judgement. An identity from another oauth1 handler stays.
 func (h *Handler) leaveOut(r *http.Request) {
+	h.stripForged(r)
+	h.limitUpgrades(r)
+}
+
+// stripForged removes an identity that no oauth1 handler has set.
+func (h *Handler) stripForged(r *http.Request) {
 	given := make(http.Header)
 	if judge, ok := caddyhttp.GetVar(r.Context(), judgedVar).(*Handler); ok {
 		for _, name := range judge.IdentityHeaders.all() {
@@ -43,6 +49,5 @@ func (h *Handler) leaveOut(r *http.Request) {
 		}
 	}
 	h.stripper.strip(r)
-	h.limitUpgrades(r)
 	maps.Copy(r.Header, given)
 }

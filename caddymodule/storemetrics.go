@@ -35,6 +35,7 @@ type storeWatch struct {
 	mu       sync.Mutex
 	measures tokenstore.Measures
 	stats    []tokenstore.Stat
+	records  map[string]int64 // by the id of the key that encrypts them; nil without keys
 }
 
 func storeDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -53,7 +54,9 @@ var (
 	descStoreSize     = storeDesc("store_size_bytes", "Bytes that the store takes on its disk.")
 	descStoreFree     = storeDesc("store_free_bytes", "Bytes that are free on the store's disk.")
 	descStoreFailed   = storeDesc("store_failed", "1 if the store does nothing until it is opened again, else 0.")
-	descCache         = storeDesc("cache_requests_total", "Counter of look-ups in the store's caches.", "cache", "result")
+	descRecords       = storeDesc("encryption_records",
+		"Records in the store, by the id of the key that encrypts them; an empty id is what is clear.", "key_id")
+	descCache = storeDesc("cache_requests_total", "Counter of look-ups in the store's caches.", "cache", "result")
 
 	syncSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "caddy", Subsystem: "oauth1", Name: "nonce_sync_duration_seconds",
@@ -65,7 +68,7 @@ var (
 // Describe sends the descriptions of all figures.
 func (c *storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descConsumers, descAccessTokens, descRequestTokens, descNonces, descNonceLimit,
-		descNonceMost, descNonceFloor, descStoreSize, descStoreFree, descStoreFailed, descCache} {
+		descNonceMost, descNonceFloor, descStoreSize, descStoreFree, descStoreFailed, descRecords, descCache} {
 		ch <- d
 	}
 	syncSeconds.Describe(ch)
@@ -116,6 +119,9 @@ func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
 		if figure.value != nil {
 			gauge(figure.desc, *figure.value)
 		}
+	}
+	for id, n := range w.records {
+		gauge(descRecords, n, id)
 	}
 	for _, cache := range w.measures.Caches {
 		for result, n := range map[string]uint64{"hit": cache.Hits, "miss": cache.Misses} {
@@ -199,6 +205,7 @@ func (w *storeWatch) count(ctx context.Context, took time.Duration) {
 	if !ok {
 		return
 	}
+	took += w.countKeys(ctx)
 	for sleep(ctx, max(countedEvery, countedShare*took)) {
 		begin := time.Now()
 		stats, _ := s.Stats(ctx) // what is out of reach is in store_errors_total and in the log already
@@ -206,8 +213,26 @@ func (w *storeWatch) count(ctx context.Context, took time.Duration) {
 			return
 		}
 		w.counted(stats)
-		took = time.Since(begin)
+		took = time.Since(begin) + w.countKeys(ctx)
 	}
+}
+
+// countKeys counts the records of each key, if the store has keys, and returns how long it took.
+// After an error the last count stands.
+func (w *storeWatch) countKeys(ctx context.Context) time.Duration {
+	begin := time.Now()
+	use, err := keyUse(ctx, w.store)
+	if err != nil {
+		return time.Since(begin)
+	}
+	var records map[string]int64
+	if use != nil {
+		records = use.Records
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.records = records
+	return time.Since(begin)
 }
 
 // sleep reports whether the time has passed before the context ended.

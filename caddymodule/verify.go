@@ -163,6 +163,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 		if problem := h.useNonce(r.Context(), store, &s.params, token, timestamp, false); problem != nil {
 			return Identity{}, problem
 		}
+		h.app.diagnoser.signedWell(r, s)
 	}
 	s.verified, s.timestamp = consumer, timestamp
 	if !h.offers(consumer, id.Permission) {

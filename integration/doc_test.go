@@ -22,6 +22,7 @@
 //	                      cookbook_cors_test.go those for browsers, in a browser
 //	passthrough_test.go   accepted requests reach the upstream as in plain Caddy;
 //	                      forwarded_test.go: with the identity, and without the credentials
+//	migration_test.go     import over a kill -9, two providers at once, observe
 //	crash_test.go         kill -9
 //	log_test.go           no secret in the log
 //	imports_test.go       the packages that each package may import

@@ -38,7 +38,10 @@ var importRules = map[string]importRule{
 	// The Caddy module. Only the program imports it. Of the stores it imports the default one: see
 	// TestCaddymoduleKnowsNoStore.
 	"caddymodule": {
-		own:   []string{"caddymodule/", "tokenstore", "tokenstore/backup", "tokenstore/badgerstore", "tokenstore/redisstore"},
+		own: []string{
+			"caddymodule/", "tokenstore", "tokenstore/backup", "tokenstore/keyring", "tokenstore/badgerstore",
+			"tokenstore/redisstore",
+		},
 		caddy: []string{"..."},
 		others: []string{
 			"filippo.io/age",
@@ -50,10 +53,12 @@ var importRules = map[string]importRule{
 			"golang.org/x/net/http/httpguts",
 		},
 	},
-	"caddymodule/audit":    {},
-	"caddymodule/adminapi": {own: []string{"caddymodule/oauth1", "tokenstore"}, caddy: []string{"."}},
+	"caddymodule/audit":    {others: []string{"go.uber.org/zap", "go.uber.org/zap/zapcore"}},
+	"caddymodule/adminapi": {own: []string{"caddymodule/audit", "caddymodule/oauth1", "tokenstore"}, caddy: []string{"."}},
 	"caddymodule/command": {
-		own:    []string{"caddymodule/adminapi", "caddymodule/oauth1", "tokenstore"},
+		own: []string{
+			"caddymodule/adminapi", "caddymodule/audit", "caddymodule/doctor", "caddymodule/oauth1", "tokenstore",
+		},
 		caddy:  []string{".", "cmd"},
 		others: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},
@@ -78,8 +83,10 @@ var importRules = map[string]importRule{
 	"caddymodule/refusal": {own: []string{"caddymodule/oauth1"}},
 	"caddymodule/oauth1":  {},
 
-	"tokenstore":        {},
-	"tokenstore/record": {own: []string{"tokenstore"}},
+	"tokenstore":         {},
+	"tokenstore/keyring": {},
+	"tokenstore/sealing": {own: []string{"tokenstore", "tokenstore/keyring", "tokenstore/record"}},
+	"tokenstore/record":  {own: []string{"tokenstore"}},
 	// The format of backups knows no store.
 	"tokenstore/backup":    {own: []string{"tokenstore", "tokenstore/record"}, others: []string{"filippo.io/age"}},
 	"tokenstore/storetest": {own: []string{"tokenstore"}},
@@ -87,7 +94,8 @@ var importRules = map[string]importRule{
 	// A store imports Caddy only to register its guest module: see TestOnlyModuleFilesKnowCaddy.
 	"tokenstore/badgerstore": {
 		own: []string{
-			"tokenstore", "tokenstore/record", "tokenstore/usednonce", "tokenstore/badgerstore/noncelog",
+			"tokenstore", "tokenstore/keyring", "tokenstore/record", "tokenstore/sealing", "tokenstore/usednonce",
+			"tokenstore/badgerstore/noncelog",
 			"tokenstore/badgerstore/internal/batch", "tokenstore/badgerstore/internal/disk",
 		},
 		caddy: []string{".", "caddyconfig/caddyfile"},
@@ -114,7 +122,9 @@ var importRules = map[string]importRule{
 	"tokenstore/badgerstore/internal/disk":     {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/badgerstore/internal/disktest": {others: []string{"golang.org/x/sys/unix"}},
 	"tokenstore/redisstore": {
-		own:    []string{"tokenstore", "tokenstore/record", "tokenstore/usednonce"},
+		own: []string{
+			"tokenstore", "tokenstore/keyring", "tokenstore/record", "tokenstore/sealing", "tokenstore/usednonce",
+		},
 		caddy:  []string{".", "caddyconfig/caddyfile"},
 		others: []string{"github.com/redis/rueidis", "go.uber.org/zap"},
 	},
@@ -188,7 +198,8 @@ func TestCaddymoduleKnowsNoStore(t *testing.T) {
 	t.Parallel()
 	stores := []string{}
 	eachImport(t, "../caddymodule", func(file, path, name string) {
-		if below, ok := strings.CutPrefix(path, ownModule+"tokenstore/"); ok && below != "backup" {
+		below, ok := strings.CutPrefix(path, ownModule+"tokenstore/")
+		if ok && below != "backup" && below != "keyring" {
 			stores = append(stores, name+" "+below)
 		}
 	})

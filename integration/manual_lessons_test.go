@@ -2,9 +2,12 @@ package integration
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -24,16 +27,33 @@ import (
 // do like a reader, and the expected results.
 
 var lessons = map[string]lesson{
-	"README.md":           {begin: beginWithExample, instead: insteadInReadme, end: endOfReadme},
-	"docs/quickstart.md":  {begin: beginQuickStart, instead: insteadInQuickStart, end: endOfQuickStart},
-	"docs/policies.md":    {begin: beginPolicies},
-	"docs/protocol.md":    {begin: beginProtocol},
-	"docs/operating.md":   {begin: beginOperating, end: endOfOperating},
+	"README.md":          {begin: beginWithExample, instead: insteadInReadme, end: endOfReadme},
+	"docs/quickstart.md": {begin: beginQuickStart, instead: insteadInQuickStart, end: endOfQuickStart},
+	"docs/policies.md":   {begin: beginPolicies},
+	"docs/protocol.md":   {begin: beginProtocol},
+	"docs/operating.md":  {begin: beginOperating, end: endOfOperating},
+	"docs/encryption.md": {begin: beginEncryption, end: endOfEncryption, instead: map[string]func(*reader, string){
+		"redis-cli BGREWRITEAOF": (*reader).isKnown,
+	}},
+	"docs/audit.md": {begin: beginAudit, instead: map[string]func(*reader, string){
+		"caddy-oauth1 oauth1 audit verify --offline --config Caddyfile audit.log": func(r *reader, block string) {
+			r.stop()
+			r.run(block)
+		},
+	}},
 	"docs/monitoring.md":  {begin: beginMonitoring},
 	"docs/migration.md":   {begin: beginMigration, end: endOfMigration},
 	"docs/install.md":     {instead: insteadOfInstalling},
 	"docs/performance.md": {instead: insteadOfMeasuring},
 	"SECURITY.md":         {instead: map[string]func(*reader, string){badDays: (*reader).isKnown}},
+}
+
+// beginAudit starts a site whose audit trail has a file of its own, and changes something.
+func beginAudit(r *reader) {
+	r.write("Caddyfile", r.here("{\n\tadmin localhost:2019\n\tlog audit {\n\t\tinclude oauth1.audit\n"+
+		"\t\toutput file "+r.dir+"/audit.log\n\t}\n}\nhttp://localhost:8080 {\n\toauth1\n}\n"))
+	r.start("caddy-oauth1 run")
+	r.run("caddy-oauth1 oauth1 consumer add app")
 }
 
 // beginMonitoring starts a site with a probe.
@@ -250,10 +270,30 @@ func beginOperating(r *reader) {
 
 func endOfOperating(r *reader) {
 	r.run("caddy-oauth1 oauth1 consumer show printer")
-	r.run("test -d backups/oauth1 && test -s run/oauth1.key")
+	r.run("test -s run/oauth1.key")
+}
+
+// beginEncryption starts a server whose key is there already.
+func beginEncryption(r *reader) {
+	requireProgram(r.T, "openssl")
+	r.site()
+	text, err := os.ReadFile(filepath.Join(r.dir, "Caddyfile"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.write("first-key", strings.Repeat("0f", 32)+"\n")
+	r.write("Caddyfile", "{\n\toauth1 {\n\t\tkeys {\n\t\t\tprimary k1 {file."+
+		filepath.Join(r.dir, "first-key")+"}\n\t\t}\n\t}\n}\n"+string(text))
+	r.start("caddy-oauth1 run")
+}
+
+func endOfEncryption(r *reader) {
+	r.run("test -s run/oauth1-k1")
+	r.run("caddy-oauth1 oauth1 keys status | grep -q refused")
 }
 
 func beginMigration(r *reader) {
+	requireProgram(r.T, "python3")
 	r.site()
 	r.start("caddy-oauth1 run")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -265,9 +305,20 @@ func beginMigration(r *reader) {
 		r.Fatal(err)
 	}
 	r.write("ci-bot.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
-	r.write("old-app.secret", "oldsecret\n")
-	r.write("tokens.tsv", "oldkey\toldtokensecret\told-app\tsalgado\tREAD_PUBLIC\n"+
-		"other\tothersecret\told-app\tana\tWRITE_PUBLIC") // without a line end, as some editors save it
+	r.write("one-app.secret", "onesecret\n")
+	r.write("onekey.secret", "onetokensecret\n")
+	r.write("clients.jsonl", `{"kind":"consumer","key":"old-app","secret":"oldsecret","name":"Old client","created":"2019-03-01"}
+{"kind":"access_token","key":"oldkey","secret":"oldtokensecret","consumer":"old-app","user":"salgado","permission":"READ_PUBLIC"}
+{"kind":"access_token","key":"other","secret":"othersecret","consumer":"old-app","user":"ana","permission":"WRITE_PUBLIC"}`)
+	for _, b := range fences(r.T, "../docs/migration.md") {
+		if b.language == "py" {
+			r.write("mediawiki.py", b.text)
+		}
+	}
+	r.write("wiki.key", "wikikey\n")
+	r.write("consumers.tsv", "7\twikiapp\tstored\t\tWiki app\thttps://app.example/\t1\t1\t20190301080000\n"+
+		"8\tproposed\tx\t\tNot yet\t\t0\t0\t20190301080000\n")
+	r.write("tokens.tsv", "7\twikitoken\tstoredtoo\tSalgado\t20200301080000\n8\tother\tx\tAna\t20200301080000\n")
 	text, err := os.ReadFile(filepath.Join(r.dir, "Caddyfile"))
 	if err != nil {
 		r.Fatal(err)
@@ -284,6 +335,17 @@ func endOfMigration(r *reader) {
 		if user := r.signed("old-app", "oldsecret", c.key, c.secret); user != c.user {
 			r.Errorf("the API saw %q, want %q", user, c.user)
 		}
+	}
+	if user := r.signed("one-app", "onesecret", "onekey", "onetokensecret"); user != "salgado" {
+		r.Errorf("the API saw %q, want salgado", user)
+	}
+	onTheWire := func(stored string) string { // MediaWiki: hash_hmac('sha1', $stored, $wgOAuthSecretKey)
+		mac := hmac.New(sha1.New, []byte("wikikey"))
+		mac.Write([]byte(stored))
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+	if user := r.signed("wikiapp", onTheWire("stored"), "wikitoken", onTheWire("storedtoo")); user != "Salgado" {
+		r.Errorf("the API saw %q, want Salgado", user)
 	}
 }
 

@@ -73,19 +73,32 @@ func familyName(sample string, families map[string]metricFamily) string {
 // monitored starts a server that has every metric, and returns them.
 func monitored(t *testing.T, s site) map[string]metricFamily {
 	t.Helper()
-	s.App = demoApp + "metrics {\n\tconsumers demo\n}\n"
+	s.App = demoApp + "metrics {\n\tconsumers demo\n}\nkeys {\n\tprimary k1 " + strings.Repeat("ab", 32) + "\n}\n"
 	srv := startServer(t, s, newUpstream(t).URL)
+	srv.waitUntil("the store is there", func() error {
+		status, answer, err := srv.adminDo("GET", "/oauth1/health", nil)
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("%d %v", status, answer)
+		}
+		return err
+	})
 	tok := srv.issue(t, demoKey, "salgado", "READ_PUBLIC", nil)
-	for _, secret := range []string{demoSecret, "wrong"} {
-		srv.mustDo(t, signer{Consumer: demoKey, Secret: secret, Token: tok}.sign(t, srv.request("GET", "/x", nil), ""))
+	halfSigned := tok
+	halfSigned.Secret = "" // a mistake that has a name
+	for _, s := range []signer{
+		{Consumer: demoKey, Secret: demoSecret, Token: tok}, {Consumer: demoKey, Secret: demoSecret, Token: halfSigned},
+	} {
+		srv.mustDo(t, s.sign(t, srv.request("GET", "/x", nil), ""))
 	}
 	var families map[string]metricFamily
 	srv.waitUntil("the store is counted", func() (err error) {
 		if families, err = srv.scrape(); err != nil {
 			return err
 		}
-		if _, ok := families["caddy_oauth1_access_tokens"]; !ok {
-			return fmt.Errorf("%q", slices.Sorted(maps.Keys(families)))
+		for _, later := range []string{"access_tokens", "encryption_records", "mistakes_total"} {
+			if family := families["caddy_oauth1_"+later]; family == (metricFamily{}) || later == "mistakes_total" && family.labels == "" {
+				return fmt.Errorf("no %s yet: %q", later, slices.Sorted(maps.Keys(families)))
+			}
 		}
 		return nil
 	})
@@ -101,7 +114,7 @@ func documented(t *testing.T) (families map[string]metricFamily, badger []string
 		t.Fatal(err)
 	}
 	families = make(map[string]metricFamily)
-	row := regexp.MustCompile("(?m)^\\| `(caddy_oauth1_\\w+)` \\| (\\w+) \\| (.*?) \\| (.*) \\|$")
+	row := regexp.MustCompile("(?m)^\\| `(caddy_oauth1_\\w+)` \\| (\\w+) \\|(.*?)\\| (.*) \\|$")
 	for _, match := range row.FindAllStringSubmatch(string(text), -1) {
 		labels := regexp.MustCompile(`\w+`).FindAllString(match[3], -1)
 		slices.Sort(labels)
@@ -139,7 +152,7 @@ func TestMonitoringMetrics(t *testing.T) {
 		for _, name := range badger {
 			delete(redis, name)
 		}
-		compare(t, monitored(t, site{Store: "store redis {\n\taddress {{.Lab}}\n\treplicas 0\n}",
+		compare(t, monitored(t, site{Store: "store redis {\n\taddress {{.Lab}}\n\treplicas 0\n\ttimeout 1s\n}",
 			Vars: map[string]string{"Lab": lab.Addresses()[0]}}), redis)
 	})
 }
@@ -148,7 +161,11 @@ func TestMonitoringMetrics(t *testing.T) {
 // the rules exists, and the manual says what to do.
 func TestMonitoringAlerts(t *testing.T) {
 	t.Parallel()
-	promtool(t, "test", "rules", "../deploy/prometheus/caddy-oauth1.tests.yml")
+	files, err := filepath.Glob("../deploy/prometheus/*.tests.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, append([]string{"test", "rules"}, files...)...)
 	read := func(path string) string {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -156,7 +173,10 @@ func TestMonitoringAlerts(t *testing.T) {
 		}
 		return string(text)
 	}
-	rules, tests := read("../deploy/prometheus/caddy-oauth1.rules.yml"), read("../deploy/prometheus/caddy-oauth1.tests.yml")
+	rules, tests := read("../deploy/prometheus/caddy-oauth1.rules.yml"), ""
+	for _, file := range files {
+		tests += read(file)
+	}
 	manual := read("../docs/monitoring.md")
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(rules, -1)
 	if len(alerts) < 10 {

@@ -12,6 +12,7 @@
 //	transfer.go     what moves from one store to another, or into a backup: the optional
 //	                Transferrer, Snapshotter and Adopter
 //	measure.go      what a store may tell for monitoring: Measurer, Failer, SyncWatcher
+//	sealer.go       what encrypts a store: the Sealer, and the optional KeyUser and Rewrapper
 //	key.go          new keys and secrets, from crypto/rand
 //
 // integration/imports_test.go holds the list of imports that each of these packages may have.

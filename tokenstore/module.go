@@ -29,8 +29,8 @@ const DefaultModule = "badger"
 // closes it (Store.Close) with the last of them.
 //
 // A Module, or its Store, may have optional capabilities, which the app finds by type assertion:
-// see Describer, Statter, CredentialFinder, Transferrer, Snapshotter and Adopter, and for monitoring
-// Measurer, Failer and SyncWatcher.
+// see Describer, Statter, CredentialFinder, Forgetter, Keeper, Transferrer, Snapshotter, Adopter,
+// KeyUser and Rewrapper, and for monitoring Measurer, Failer and SyncWatcher.
 type Module interface {
 	// PoolKey names what must not be opened twice: a directory, a cluster. It begins with the
 	// store's name, and has nothing in it that can be changed by a reload. It is called before
@@ -78,4 +78,21 @@ type CredentialFinder interface {
 	// unknown consumer is refused with other words than a request with an unknown token. Every
 	// other error is about both. The work is the same whether the records are there or not.
 	Credentials(ctx context.Context, consumer, token string) (*Consumer, *AccessToken, error)
+}
+
+// A Forgetter is a Store that tells which self-registered consumers it forgets, for the audit trail.
+type Forgetter interface {
+	// OnForgotten sets the function that is called with the keys of consumers after the store has
+	// forgotten them. With several replicas, one of them calls it.
+	OnForgotten(f func(keys []string))
+}
+
+// A Keeper is a Store that keeps a few small values for the app, such as the ends of audit trails.
+// Without it, lines that are cut off the end of a trail are not found.
+type Keeper interface {
+	// Keep keeps a value, durably, in place of the one that has the name already. A value has at
+	// most 64 KiB.
+	Keep(ctx context.Context, name string, value []byte) error
+	// Kept returns all values whose names begin with the prefix.
+	Kept(ctx context.Context, prefix string) (map[string][]byte, error)
 }

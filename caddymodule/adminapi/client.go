@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -20,6 +21,8 @@ type Client struct {
 	// Address is where Caddy's admin endpoint listens, as Caddy writes it: localhost:2019, or
 	// unix//run/caddy-admin.sock.
 	Address string
+	// Actor is a name for the audit trail. Nothing proves it.
+	Actor string
 
 	connect sync.Once
 	client  http.Client
@@ -37,7 +40,27 @@ const (
 // Do sends a request, with a value as its JSON body unless that is nil, and decodes the JSON answer
 // into another unless that is nil. The path may have a query. A refused call is an *Error.
 func (c *Client) Do(ctx context.Context, method, path string, body, answer any) error {
-	resp, err := c.send(ctx, method, path, body)
+	var sent io.Reader
+	contentType := ""
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		sent, contentType = bytes.NewReader(text), "application/json"
+	}
+	return c.exchange(ctx, method, path, contentType, sent, answer)
+}
+
+// Post sends a body that is not JSON, and decodes the answer as Do does.
+func (c *Client) Post(ctx context.Context, path, contentType string, body io.Reader, answer any) error {
+	return c.exchange(ctx, http.MethodPost, path, contentType, body, answer)
+}
+
+func (c *Client) exchange(
+	ctx context.Context, method, path, contentType string, body io.Reader, answer any,
+) error {
+	resp, err := c.send(ctx, method, path, contentType, body)
 	if err != nil {
 		return err
 	}
@@ -54,7 +77,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body, answer any) 
 // Download sends a GET request, and copies the body of the answer. A body that was cut off is an
 // error.
 func (c *Client) Download(ctx context.Context, path string, to io.Writer) error {
-	resp, err := c.send(ctx, http.MethodGet, path, nil)
+	resp, err := c.send(ctx, http.MethodGet, path, "", nil)
 	if err != nil {
 		return err
 	}
@@ -66,15 +89,9 @@ func (c *Client) Download(ctx context.Context, path string, to io.Writer) error 
 }
 
 // send sends a request. The answer is one of success.
-func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	var sent io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		sent = bytes.NewReader(text)
-	}
+func (c *Client) send(
+	ctx context.Context, method, path, contentType string, sent io.Reader,
+) (*http.Response, error) {
 	c.connect.Do(c.prepare)
 	if c.wrong != nil {
 		return nil, c.wrong
@@ -86,8 +103,11 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if c.origin != bogusOrigin {
 		req.Header.Set("Origin", c.origin)
 	}
-	if sent != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	if c.Actor != "" {
+		req.Header.Set(ActorHeader, url.QueryEscape(c.Actor))
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {

@@ -20,6 +20,22 @@ type Consumer struct {
 	Created        time.Time `json:"created,omitzero"`
 	// PreviousSecretExpires is the end of the secret before the last rotation.
 	PreviousSecretExpires time.Time `json:"previous_secret_expires,omitzero"`
+	// Observed is what sites with the option observe saw of the consumer; nil if they saw nothing.
+	// Only the answer about one consumer has it.
+	Observed *Observed `json:"observed,omitempty"`
+}
+
+// Observed is what was seen of a consumer since the process started. Whoever knows the key can send
+// requests that are refused, so those prove nothing.
+type Observed struct {
+	Requests int64     `json:"requests"`
+	LastSeen time.Time `json:"last_seen"`
+	// SignatureMethods, and the Places of the OAuth parameters, are those of all requests, with how
+	// many there were of each.
+	SignatureMethods map[string]int64 `json:"signature_methods"`
+	Places           map[string]int64 `json:"places"`
+	// Refusals are the reasons for which requests would have been refused.
+	Refusals map[string]int64 `json:"refusals,omitempty"`
 }
 
 // A ConsumerWithSecret is the one answer that holds a consumer's secret: to the call that made it.

@@ -6,7 +6,14 @@
 //	settings.go          the settings of a consumer: one definition, from which the configuration,
 //	                     the Caddyfile, the API and the flags follow
 //	consumer.go          consumers; token.go: access tokens, and their revocation; requesttoken.go:
-//	                     request tokens and what users say to them; health.go: how the app is
+//	                     request tokens and what users say to them; health.go: how the app is;
+//	                     keys.go: with which keys the store is encrypted
+//	audit.go             the audit trail, and what is sent to verify it
+//	lines.go             the lines of a file that is imported or exported
+//	audit.go             the state of the audit trail
+//	pass.go              passed requests of a consumer that is watched
+//	diagnosis.go         refused requests, and what their clients did wrong; explanation.go: what is
+//	                     wrong with a request that the caller has
 //	list.go              lists, which come in pages
 //	client.go            a call, from an address to the decoded answer; errors.go: the refused ones
 //

@@ -11,15 +11,24 @@ const (
 	TokensPath        = "/oauth1/tokens"
 	RequestTokensPath = "/oauth1/request-tokens"
 	RevokePath        = "/oauth1/revoke"
+	DiagnosesPath     = "/oauth1/diagnoses"
+	ExplainPath       = "/oauth1/explain"
+	PassesPath        = "/oauth1/passes"
 	HealthPath        = "/oauth1/health"
+	ImportPath        = "/oauth1/import"
+	ExportPath        = "/oauth1/export"
+	KeysPath          = "/oauth1/keys"
+	RewrapPath        = "/oauth1/keys/rewrap"
+	AuditPath         = "/oauth1/audit"
+	AuditVerifyPath   = "/oauth1/audit/verify"
 	BackupPath        = "/oauth1/backup"
 )
 
 // BackupType is the media type of a backup.
 const BackupType = "application/vnd.caddy-oauth1.backup"
 
-// ActorHeader is the header in which a caller names itself, for the audit trail. Nothing proves the
-// name.
+// ActorHeader is the header in which a caller names itself, for the audit trail; percent-encoded.
+// Nothing proves the name.
 const ActorHeader = "X-Oauth1-Actor"
 
 // The actions on a consumer and on a request token, for ResourcePath.

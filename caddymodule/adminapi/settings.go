@@ -242,13 +242,16 @@ func checkRSAPublicKey(pem string) error {
 
 // ParseExpires reads the end of a consumer or of a token: an RFC 3339 time, or a date, which begins
 // at midnight UTC.
-func ParseExpires(text string) (time.Time, error) {
+func ParseExpires(text string) (time.Time, error) { return parseTime("expires", text) }
+
+// parseTime reads an RFC 3339 time, or a date, which begins at midnight UTC.
+func parseTime(field, text string) (time.Time, error) {
 	if t, err := time.Parse(time.DateOnly, text); err == nil {
 		return t, nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil || t.UTC().Year() > 9999 { // RFC 3339 can't write a year of five digits
-		return t, fmt.Errorf("expires %q: must be a time such as 2027-01-31T00:00:00Z, or a date", text)
+		return t, fmt.Errorf("%s %q: must be a time such as 2027-01-31T00:00:00Z, or a date", field, text)
 	}
 	return t, nil
 }

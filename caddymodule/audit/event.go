@@ -35,6 +35,12 @@ const (
 	AdminRefused        Name = "admin.refused"
 	ConfigurationLoaded Name = "configuration.loaded"
 
+	// Started: a process begins a chain.
+	Started Name = "audit.started"
+	// Lost: lines of a strict trail could not be written, and were too many to be kept until they
+	// could. Count tells how many.
+	Lost Name = "audit.lost"
+
 	KeyRotated    Name = "key.rotated"
 	KeyRewrapped  Name = "key.rewrapped"
 	BackupMade    Name = "backup.made"
@@ -101,6 +107,8 @@ type Event struct {
 	Changes []Change
 	// Trace is the id of the request's trace.
 	Trace string
+
+	begun uint64 // the seq of the line that Begin wrote
 }
 
 // A Change is a setting that got another value. Both values are as JSON has them, but texts are

@@ -24,7 +24,8 @@ or with --json the answer of the API.
 
 A secret is shown once, by the command that made it. Existing secrets are read
 from standard input, never from the command line, where other users of the
-computer could see them. They are not shown again.
+computer could see them. They are not shown again; only 'oauth1 export' writes
+them, when it is told to.
 
 'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' need no running Caddy.
 'oauth1 store' and 'oauth1 restore' work on a store while no Caddy uses it.
@@ -44,10 +45,16 @@ func Build(root *cobra.Command, policies Policies, stores Stores) {
 		commandGroup("token", "Manages access tokens, which users have granted", tokenCommands()...),
 		commandGroup("request-token", "Shows requests for a grant, and answers them", requestTokenCommands()...),
 		revokeCommand(),
+		importCommand(),
+		exportCommand(),
 		healthCommand(),
+		commandGroup("audit", "Verifies the audit trail", auditVerifyCommand(stores)),
 		signCommand(),
 		explainCommand(),
+		diagnoseCommand(),
+		clientCheckCommand(),
 		policyCommand(policies),
+		commandGroup("keys", "Shows and changes the keys that the store is encrypted with", keysCommands()...),
 		backupCommand(stores),
 		restoreCommand(stores),
 		commandGroup("store", "Works on the stores of tokens, while no Caddy uses them", storeCommands(stores)...),

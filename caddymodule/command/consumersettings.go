@@ -1,7 +1,11 @@
 package command
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,7 +115,26 @@ func consumerRows(v *adminapi.Consumer) []shownRow {
 			rows = append(rows, shownRow{setting.Label, settingText(&setting, v)})
 		}
 	}
-	return append(rows, shownRow{"Old secret works until", timeText(v.PreviousSecretExpires)})
+	rows = append(rows, shownRow{"Old secret works until", timeText(v.PreviousSecretExpires)})
+	if seen := v.Observed; seen != nil {
+		rows = append(rows,
+			shownRow{"Observed", fmt.Sprintf("%s, the last at %s", plural(int(seen.Requests), "request"), timeText(seen.LastSeen))},
+			shownRow{"Signed with", countsText(seen.SignatureMethods)},
+			shownRow{"Parameters in", countsText(seen.Places)},
+			shownRow{"Would be refused", countsText(seen.Refusals)})
+	}
+	return rows
+}
+
+// countsText lists names with their counts, the most frequent first.
+func countsText(counts map[string]int64) string {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s (%d)", name, counts[name])
+	}
+	return strings.Join(names, ", ")
 }
 
 // settingText is a setting as people read it; empty where the consumer has none.

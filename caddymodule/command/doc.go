@@ -6,10 +6,16 @@
 //	show.go         answers, as text for people or as JSON, and whether they could be written
 //	consumer.go     the commands about consumers; consumersettings.go: the settings of one as flags,
 //	                and as text; token.go and requesttoken.go: about tokens; revoke.go: about all
-//	                tokens of somebody; health.go
+//	                tokens of somebody; health.go; audit.go: verifies the audit trail
+//	import.go       brings consumers and tokens along from a file; export.go: writes one; progress.go:
+//	                how far a long command is
+//	diagnose.go     shows refused requests, and what their clients did wrong; clientcheck.go: what a
+//	                new client signs right, and what wrong
 //	sign.go         signs a request; explain.go: shows what is signed, and where a client's base
-//	                string differs; mistakes.go: what clients do wrong with base strings
+//	                string differs; explainkeys.go: what the client did wrong, by the keys;
+//	                mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
+//	keys.go         the keys that encrypt the store
 //	backup.go       makes and verifies backups; restore.go: restores one
 //	store.go        copies the store of one configuration to that of another, and adopts one
 //	input.go        questions at a terminal, and reads from standard input; exit.go: how a command
@@ -17,7 +23,7 @@
 //	                version
 //
 // A command that manages is a client of adminapi, as any other program could be; sign.go,
-// explain.go and mistakes.go need oauth1 alone. The package never imports caddymodule, a store or
-// Caddy's HTTP server: only caddymodule can decide about a request by a configuration, or open its
-// store, so it hands that in when it registers the commands.
+// explain.go and mistakes.go need oauth1 alone, and explainkeys.go the doctor too. The package never
+// imports caddymodule, a store or Caddy's HTTP server: only caddymodule can decide about a request
+// by a configuration, or open its store, so it hands that in when it registers the commands.
 package command

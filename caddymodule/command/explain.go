@@ -14,7 +14,7 @@ import (
 
 func explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "explain <method> <url> [--header <authorization>] [--data <form>] [--base-string <file|text>]",
+		Use:   "explain <method> <url> [--header <authorization>] [--data <form>] [--base-string <file|text>] [--secret-stdin | --consumer <key> [--token <key>]]",
 		Short: "Shows what a request's signature covers, and where a client's base string differs",
 		Long: `
 Shows the parameters of a signed request and its signature base string (RFC 5849
@@ -24,10 +24,18 @@ running Caddy.
 Give the request as the client sends it: the URL percent-encoded, the
 Authorization header, and a form body as --data. Most OAuth libraries can print
 the base string that they sign. Give it with --base-string, as a text or as the
-name of a file (- is standard input), to see where the two differ.`,
+name of a file (- is standard input), to see where the two differ.
+
+With the keys it says what the client did wrong. Give the consumer's secret in
+the first line of standard input, and the token's in the second if the request
+has a token, with --secret-stdin; or name the keys that should have signed with
+--consumer and --token. Then the running Caddy does it: no secret leaves it, and
+it also says what its policies decide about the request.`,
 		Example: `  $ caddy oauth1 explain GET 'https://api.example.com/items?a=1' \
       --header 'Authorization: OAuth oauth_consumer_key="printer", ...' \
-      --base-string client.txt`,
+      --base-string client.txt
+  $ caddy oauth1 explain GET 'https://api.example.com/items?a=1' --header "$HEADER" --consumer printer --token xyz
+  $ caddy oauth1 explain GET 'https://api.example.com/items?a=1' --header "$HEADER" --secret-stdin < secrets`,
 		Args: cobra.ExactArgs(2),
 		RunE: runExplain,
 	}
@@ -35,6 +43,7 @@ name of a file (- is standard input), to see where the two differ.`,
 	dataFlag(cmd)
 	cmd.Flags().String("base-string", "",
 		"The base string that the client signed: a text, a file, or - for standard input")
+	keyFlags(cmd)
 	return cmd
 }
 
@@ -79,6 +88,9 @@ func runExplain(cmd *cobra.Command, args []string) error {
 	}
 	out := cmd.OutOrStdout()
 	explainRequest(out, &params, server)
+	if err := explainByKeys(cmd, args[1], request, &params, authorization); err != nil {
+		return err
+	}
 	if !cmd.Flags().Changed("base-string") {
 		return nil
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"net/url"
+	"os/user"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +27,7 @@ func managing(
 		"Address of the administration API listener (if --config is not used)")
 	cmd.Flags().StringP("config", "c", "", "Configuration file (if --address is not used)")
 	cmd.Flags().StringP("adapter", "a", "", "Name of config adapter to apply (if --config is used)")
+	cmd.Flags().String("actor", "", "The name that the audit trail tells (default: the user of the system)")
 	cmd.Flags().BoolP("json", "", false, "Print JSON")
 	cmd.Args = args
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -50,7 +52,18 @@ func newSession(cmd *cobra.Command) (*session, error) {
 			return nil, fmt.Errorf("couldn't determine admin API address: %w", err)
 		}
 	}
-	return &session{cmd, &adminapi.Client{Address: address}}, nil
+	return &session{cmd, &adminapi.Client{Address: address, Actor: actorName(cmd)}}, nil
+}
+
+// actorName returns the name that the audit trail tells. The server marks it as claimed.
+func actorName(cmd *cobra.Command) string {
+	if flag := cmd.Flag("actor"); flag != nil && flag.Value.String() != "" {
+		return flag.Value.String()
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return ""
 }
 
 // call is the client's Do, with an error that has its exit code.

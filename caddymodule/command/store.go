@@ -10,6 +10,8 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 )
 
 // Stores works on stores that no Caddy has open. Only caddymodule can open the store of a
@@ -18,6 +20,11 @@ type Stores struct {
 	// Copy copies the content of one configuration's store to that of another. Both are in Caddy's
 	// JSON. It calls progress with each record. Where it can, the error says what to do.
 	Copy func(ctx context.Context, from, to []byte, progress func(CopiedKind)) error
+	// VerifyAudit verifies the lines that read gives to the verifier, with the key in the store of a
+	// configuration. If they are a part of the trail, what is before and after them is not missing.
+	VerifyAudit func(
+		ctx context.Context, config []byte, part bool, read func(*audit.Verifier) error,
+	) (audit.Report, error)
 	// Verify reads a backup to its end. identity is a file, or empty.
 	Verify func(file, identity string) (Backup, error)
 	// Restore restores a backup into the empty store of a configuration. It calls progress with each
@@ -105,9 +112,6 @@ func configOf(cmd *cobra.Command) ([]byte, error) {
 	}
 	return config, nil
 }
-
-// reportEvery is how often a copy says how far it is.
-const reportEvery = 5 * time.Second
 
 func copyCommand(stores Stores) *cobra.Command {
 	cmd := &cobra.Command{

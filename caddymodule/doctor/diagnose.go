@@ -27,7 +27,7 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 		return d
 	}
 	if c.Params.SignatureMethod != oauth1.Plaintext {
-		d.BaseString = c.hide(string(text))
+		d.BaseString = c.Hide(string(text))
 	}
 	if m, wrong := c.notAccepted(); wrong {
 		d.Mistakes = []Mistake{m}
@@ -42,10 +42,10 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 	d.Mistakes, d.Cut, d.RightKey = s.mistakes, s.cut && s.mistakes == nil, s.rightKey
 	for i := range d.Mistakes {
 		m := &d.Mistakes[i]
-		m.Signed, m.Expected = c.hide(m.Signed), c.hide(m.Expected)
+		m.Signed, m.Expected = c.Hide(m.Signed), c.Hide(m.Expected)
 	}
 	if s.signed != nil && !bytes.Equal(s.signed, text) {
-		d.ClientBaseString = c.hide(string(s.signed))
+		d.ClientBaseString = c.Hide(string(s.signed))
 	}
 	return d
 }

@@ -165,9 +165,9 @@ func (k *keyList) decoded() {
 	}
 }
 
-// hide replaces the secrets in a text that is shown, as it stands or encoded. Some clients send
+// Hide replaces the secrets in a text that is shown, as it stands or encoded. Some clients send
 // their secrets as parameters.
-func (c *Case) hide(text string) string {
+func (c *Case) Hide(text string) string {
 	const least = 4 // a shorter text is found by chance
 	for _, secret := range []string{
 		c.Keys.ConsumerSecret, c.Keys.PreviousSecret, c.Keys.TokenSecret, c.Keys.RequestTokenSecret,

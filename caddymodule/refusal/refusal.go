@@ -30,6 +30,9 @@ type Problem struct {
 	// AcceptableTimestamps is the range outside of which the timestamp lies, as "lowest-highest";
 	// else empty.
 	AcceptableTimestamps string
+	// Unknown: nobody here knows the consumer, or the request token that a person brought. Another
+	// provider may know it.
+	Unknown bool
 	// Cause is for the operator's log only.
 	Cause error
 }
@@ -58,7 +61,7 @@ var (
 	InvalidSignature    = &Problem{Status: 401, Text: "Invalid signature.", Word: "signature_invalid", Reason: "signature_invalid"}
 	NonceUsed           = &Problem{Status: 401, Text: "This nonce has been used already.", Word: "nonce_used", Reason: "nonce_used"}
 	Timestamp           = &Problem{Status: 401, Text: "Timestamp appears to come from bad system clock.", Word: "timestamp_refused", Reason: "timestamp_refused", Parameter: "oauth_timestamp"}
-	UnknownConsumer     = &Problem{Status: 401, Text: "Unknown consumer (%s).", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
+	UnknownConsumer     = &Problem{Status: 401, Text: "Unknown consumer (%s).", Word: "consumer_key_unknown", Reason: "consumer_unknown", Unknown: true}
 	DisabledConsumer    = &Problem{Status: 401, Text: "Disabled consumer (%s).", Word: "consumer_key_rejected", Reason: "consumer_disabled"}
 	ExpiredConsumer     = &Problem{Status: 401, Text: "Expired consumer (%s).", Word: "consumer_key_rejected", Reason: "consumer_expired"}
 	UnknownToken        = &Problem{Status: 401, Text: "Unknown access token (%s).", Word: "token_rejected", Reason: "token_unknown"}
@@ -77,7 +80,7 @@ var (
 // The refusals of the endpoints.
 var (
 	EndpointNoConsumer      = &Problem{Status: 401, Text: "No consumer key specified.", Word: "parameter_absent", Reason: "consumer_absent", Parameter: "oauth_consumer_key"}
-	EndpointUnknownConsumer = &Problem{Status: 401, Text: "Unknown consumer.", Word: "consumer_key_unknown", Reason: "consumer_unknown"}
+	EndpointUnknownConsumer = &Problem{Status: 401, Text: "Unknown consumer.", Word: "consumer_key_unknown", Reason: "consumer_unknown", Unknown: true}
 	EndpointSignature       = &Problem{Status: 401, Text: "Invalid OAuth signature.", Word: "signature_invalid", Reason: "signature_invalid"}
 	NoRequestToken          = &Problem{Status: 401, Text: "No request token specified.", Word: "parameter_absent", Reason: "token_absent", Parameter: "oauth_token"}
 	UnknownRequestToken     = &Problem{Status: 401, Text: "The request token is unknown, or was used already.", Word: "token_rejected", Reason: "token_unknown"}
@@ -122,7 +125,7 @@ var (
 // The notices of the pages: what people read there instead of a form. Pages have no oauth_problem.
 var (
 	PageNoToken             = &Problem{Status: 400, Notice: "no_token", Reason: "token_absent"}
-	PageUnknownToken        = &Problem{Status: 404, Notice: "unknown_token", Reason: "token_unknown"}
+	PageUnknownToken        = &Problem{Status: 404, Notice: "unknown_token", Reason: "token_unknown", Unknown: true}
 	PageExpiredToken        = &Problem{Status: 410, Notice: "expired_token", Reason: "token_expired"}
 	PageUnfinished          = &Problem{Status: 410, Notice: "unfinished", Reason: "token_expired"}
 	PageOver                = &Problem{Status: 410, Notice: "over", Reason: "already_reviewed"}

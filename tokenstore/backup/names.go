@@ -14,6 +14,10 @@ const (
 	nameSuffix = ".backup"
 )
 
+// UnfinishedNames is a pattern of the files that are left when the writing of a backup with a name
+// of FileName is interrupted.
+const UnfinishedNames = namePrefix + "*" + nameSuffix + UnfinishedSuffix
+
 // FileName is the name of a backup that was begun at a time, without a directory.
 func FileName(at time.Time) string { return namePrefix + at.UTC().Format(nameTime) + nameSuffix }
 

@@ -42,7 +42,7 @@ func putLastUsed(c *change, t *tokenstore.AccessToken) {
 }
 
 // accessTokenIn returns the access token, with its last use.
-func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error) {
+func accessTokenIn(txn *reader, key string) (t *storedAccessToken, err error) {
 	if t, err = accessRecordIn(txn, key); err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func accessTokenIn(txn *badger.Txn, key string) (t *storedAccessToken, err error
 }
 
 // accessRecordIn returns the access token, without its last use.
-func accessRecordIn(txn *badger.Txn, key string) (*storedAccessToken, error) {
+func accessRecordIn(txn *reader, key string) (*storedAccessToken, error) {
 	var t *tokenstore.AccessToken
 	version, err := getVersion(txn, recordKey(prefixAccessToken, key), func(v []byte) (err error) {
 		t, err = record.AccessToken.Decode(v)
@@ -130,9 +130,9 @@ func accessTokenSize(t *tokenstore.AccessToken) int {
 
 // readAccessToken reads from the database, with accessTokenIn or accessRecordIn.
 func (s *Store) readAccessToken(
-	key string, read func(*badger.Txn, string) (*storedAccessToken, error),
+	key string, read func(*reader, string) (*storedAccessToken, error),
 ) (t *storedAccessToken, err error) {
-	err = s.tokens.view(func(txn *badger.Txn) (err error) {
+	err = s.tokens.view(func(txn *reader) (err error) {
 		t, err = read(txn, key)
 		return err
 	})
@@ -224,9 +224,9 @@ func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after str
 func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*storedAccessToken) bool) error {
 	prefix := accessTokensOf(f)
 	now, pending := s.clock(), s.revocations.pending()
-	return s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, []byte(after), false, func(item *badger.Item) (bool, error) {
-			key := string(item.Key()[len(prefix):])
+	return s.tokens.view(func(txn *reader) error {
+		return scanNamed(txn, prefix, []byte(after), false, func(item *entry, rest []byte) (bool, error) {
+			key := string(rest)
 			if pending.since(f.Consumer) > item.Version() { // there may be millions
 				return true, nil
 			}
@@ -366,10 +366,10 @@ func (s *Store) CountAccessTokens(ctx context.Context, f tokenstore.Filter) (int
 
 // countMatching counts the access tokens that match and were not revoked before. Where an index has
 // all that it needs, it reads no records.
-func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *marks) (n int, err error) {
+func (s *Store) countMatching(txn *reader, f tokenstore.Filter, before *marks) (n int, err error) {
 	now, prefix := s.clock(), accessTokensOf(f)
 	exact := before != nil || (f.User != "" && f.Consumer != "")
-	err = scan(txn, prefix, nil, false, func(item *badger.Item) (bool, error) {
+	err = scanNamed(txn, prefix, nil, false, func(item *entry, rest []byte) (bool, error) {
 		if before.since(f.Consumer) > item.Version() {
 			return true, nil
 		}
@@ -377,7 +377,7 @@ func (s *Store) countMatching(txn *badger.Txn, f tokenstore.Filter, before *mark
 			n++
 			return true, nil
 		}
-		t, err := accessRecordIn(txn, string(item.Key()[len(prefix):]))
+		t, err := accessRecordIn(txn, string(rest))
 		if err == nil && !t.gone(before, now) && matches(f, t.token.User, t.token.Consumer) {
 			n++
 		}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -49,7 +47,7 @@ func goneIf(gone bool) error {
 // cache.
 func (s *Store) readConsumer(key string, version uint64) (c *tokenstore.Consumer, err error) {
 	size := 0
-	err = s.tokens.view(func(txn *badger.Txn) error {
+	err = s.tokens.view(func(txn *reader) error {
 		return get(txn, recordKey(prefixConsumer, key), func(v []byte) error {
 			size = len(v)
 			c, err = record.Consumer.Decode(v)
@@ -225,7 +223,7 @@ func (s *Store) DeleteConsumer(ctx context.Context, key string) error {
 func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
 	var c change
 	var filters []tokenstore.Filter
-	err := s.tokens.view(func(txn *badger.Txn) error {
+	err := s.tokens.view(func(txn *reader) error {
 		for _, key := range keys {
 			c.remove(recordKey(prefixConsumer, key))
 			c.remove(recordKey(prefixIdle, key))
@@ -264,9 +262,9 @@ func (s *Store) removeConsumers(keys, notes []string, now time.Time) error {
 }
 
 // hasTokens reports whether there is any token of the consumer on disk, revoked ones included.
-func hasTokens(txn *badger.Txn, consumer string) (some bool, err error) {
+func hasTokens(txn *reader, consumer string) (some bool, err error) {
 	for _, index := range []byte{prefixTokenOfConsumer, prefixRequestOfConsumer} {
-		if err := scan(txn, indexPrefix(index, consumer), nil, false, func(*badger.Item) (bool, error) {
+		if err := scanNamed(txn, indexPrefix(index, consumer), nil, false, func(*entry, []byte) (bool, error) {
 			some = true
 			return false, nil
 		}); err != nil || some {
@@ -286,8 +284,8 @@ func (s *Store) Consumers(ctx context.Context, after string, limit int) (page []
 		return nil, "", err
 	}
 	s.wake()
-	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixConsumer}, []byte(after), true, func(item *badger.Item) (bool, error) {
+	err = s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixConsumer}, []byte(after), true, func(item *entry) (bool, error) {
 			var c *tokenstore.Consumer
 			if err := item.Value(func(v []byte) (err error) {
 				c, err = record.Consumer.Decode(v)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/batch"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disk"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/sealing"
 )
 
 const (
@@ -48,12 +49,14 @@ type database struct {
 	writes   *batch.Batcher[change]
 	snapshot atomic.Pointer[snapshot] // nil: closed
 	failed   atomic.Pointer[error]
+	// sealing is how values are kept from now on. A snapshot has that of its time.
+	sealing atomic.Pointer[sealing.Sealing]
 }
 
 // A snapshot is a read transaction of Badger that all readers share until the next write. A
 // transaction for each reader would wake a goroutine of Badger's twice.
 type snapshot struct {
-	txn   *badger.Txn
+	txn   *reader
 	users atomic.Int64 // the database is one of them; at 0 the transaction has ended
 }
 
@@ -198,7 +201,7 @@ func openBadger(o badger.Options) (db *badger.DB, err error) {
 func (d *database) openLedger(path string, state *ledgerState, logger *zap.Logger) (err error) {
 	if state == nil {
 		marked := false
-		err := d.view(func(txn *badger.Txn) error {
+		err := d.view(func(txn *reader) error {
 			err := get(txn, []byte{prefixMarker}, func([]byte) error { return nil })
 			marked = err == nil
 			if errors.Is(err, badger.ErrKeyNotFound) {
@@ -244,7 +247,7 @@ func (d *database) holds(id uint64) bool {
 
 // renew begins a snapshot of what has been written, for the next readers.
 func (d *database) renew() {
-	next := &snapshot{txn: d.db.NewTransaction(false)}
+	next := &snapshot{txn: &reader{d.db.NewTransaction(false), d.sealing.Load()}}
 	next.users.Store(1)
 	if old := d.snapshot.Swap(next); old != nil {
 		old.release()
@@ -265,6 +268,7 @@ func openError(dir string, err error) error {
 // commit writes the change durably, together with those of other callers. It takes no context: the
 // caller must know whether it was written.
 func (d *database) commit(c change) error {
+	c = sealed(d.sealing.Load(), c)
 	if c.size > maxTxnSize || len(c.ops) > maxTxnEntries {
 		return fmt.Errorf("record of %d bytes is too large", c.size)
 	}
@@ -350,7 +354,7 @@ func (d *database) usable() error {
 }
 
 // view calls f with the shared snapshot.
-func (d *database) view(f func(*badger.Txn) error) error {
+func (d *database) view(f func(*reader) error) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
@@ -380,17 +384,24 @@ func (d *database) close() error {
 }
 
 // get calls f with the value of the key, which is valid during the call only.
-func get(txn *badger.Txn, key []byte, f func([]byte) error) error {
-	item, err := txn.Get(key)
+func get(txn *reader, key []byte, f func([]byte) error) error {
+	_, err := getVersion(txn, key, f)
+	return err
+}
+
+// getVersion calls f with the value of the key, and returns the version of the commit that wrote
+// it.
+func getVersion(txn *reader, key []byte, f func([]byte) error) (uint64, error) {
+	item, err := txn.Get(names(txn.sealing, key)[0])
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return item.Value(f)
+	return item.Version(), (&entry{item, txn.sealing}).Value(f)
 }
 
 // scan calls f with each key below prefix that comes after `after`, until f returns false or an
 // error.
-func scan(txn *badger.Txn, prefix, after []byte, values bool, f func(item *badger.Item) (bool, error)) error {
+func scan(txn *reader, prefix, after []byte, values bool, f func(item *entry) (bool, error)) error {
 	o := badger.DefaultIteratorOptions
 	o.Prefix = prefix
 	o.PrefetchValues = values
@@ -401,7 +412,7 @@ func scan(txn *badger.Txn, prefix, after []byte, values bool, f func(item *badge
 		if len(after) > 0 && string(it.Item().Key()) == string(start) {
 			continue
 		}
-		if more, err := f(it.Item()); err != nil || !more {
+		if more, err := f(&entry{it.Item(), txn.sealing}); err != nil || !more {
 			return err
 		}
 	}

@@ -26,7 +26,7 @@ func putTest(t *testing.T, d *database, key, value string) {
 	}
 }
 
-func getTest(t *testing.T, txn *badger.Txn, key string) (value string) {
+func getTest(t *testing.T, txn *reader, key string) (value string) {
 	t.Helper()
 	err := get(txn, []byte(key), func(v []byte) error {
 		value = string(v)
@@ -44,15 +44,15 @@ func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 	d := openTestDatabase(t)
 	putTest(t, d, "key", "old")
 	var first *snapshot
-	view := func(f func(*badger.Txn)) {
+	view := func(f func(*reader)) {
 		t.Helper()
-		if err := d.view(func(txn *badger.Txn) error { f(txn); return nil }); err != nil {
+		if err := d.view(func(txn *reader) error { f(txn); return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	view(func(txn *badger.Txn) {
+	view(func(txn *reader) {
 		first = d.snapshot.Load()
-		view(func(same *badger.Txn) {
+		view(func(same *reader) {
 			if same != txn {
 				t.Error("a second reader has a transaction of its own")
 			}
@@ -61,7 +61,7 @@ func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 		if got := getTest(t, txn, "key"); got != "old" {
 			t.Errorf("a reader from before the write sees %q", got)
 		}
-		view(func(txn *badger.Txn) {
+		view(func(txn *reader) {
 			if got := getTest(t, txn, "key"); got != "new" {
 				t.Errorf("a reader from after the write sees %q", got)
 			}
@@ -76,7 +76,7 @@ func TestReadersShareASnapshotUntilTheNextWrite(t *testing.T) {
 	if err := d.close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.view(func(*badger.Txn) error { return nil }); !errors.Is(err, badger.ErrDBClosed) {
+	if err := d.view(func(*reader) error { return nil }); !errors.Is(err, badger.ErrDBClosed) {
 		t.Errorf("after close: %v", err)
 	}
 }
@@ -90,7 +90,7 @@ func TestReadersSeeEveryWriteThatWasAcknowledged(t *testing.T) {
 			for n := range 200 {
 				want := string(rune('0' + n))
 				putTest(t, d, key, want)
-				err := d.view(func(txn *badger.Txn) error {
+				err := d.view(func(txn *reader) error {
 					if got := getTest(t, txn, key); got != want {
 						t.Errorf("%s: %q, want %q", key, got, want)
 					}

@@ -221,9 +221,9 @@ func TestRemovalAwaitsMerges(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := func() (left int) {
-		if err := s.tokens.view(func(txn *badger.Txn) error {
+		if err := s.tokens.view(func(txn *reader) error {
 			return scan(txn, []byte{prefixAccessToken}, nil, false,
-				func(*badger.Item) (bool, error) { left++; return true, nil })
+				func(*entry) (bool, error) { left++; return true, nil })
 		}); err != nil {
 			t.Fatal(err)
 		}

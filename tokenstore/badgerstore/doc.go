@@ -1,7 +1,7 @@
 // Package badgerstore is the default store, `oauth1.stores.badger`: a directory of its own, locked
 // by one process.
 //
-// It imports packages tokenstore, record and usednonce, and Badger. Only module.go imports Caddy, to
+// It imports packages tokenstore, keyring, record, sealing and usednonce, and Badger. Only module.go imports Caddy, to
 // register the guest module. The directory holds a Badger database, `tokens`; the ledger of
 // acknowledged versions; and the log of nonces, `nonces`, which belongs to package noncelog. Every
 // commit of the database is synced to disk before it is acknowledged.
@@ -12,12 +12,15 @@
 //	examine.go        what the database must hold, looked at before Badger opens it;
 //	                  ledger.go: what was acknowledged
 //	keys.go           keys and indexes as bytes; the values are package record's
+//	sealed.go         values and names as they are stored with a Sealer
+//	rewrap.go         which keys are in use, and how values get another one
 //	consumers.go requesttokens.go accesstokens.go    the methods of the Store
 //	requestcounts.go  how many request tokens there are, and when they are to be removed
 //	selfregistered.go the consumers that nobody added, and when they are forgotten
 //	removals.go       what is revoked but still on disk; how it is removed, and what has ended
 //	reclaim.go        how what was removed leaves Badger's files
 //	cache.go          what every API request reads, decoded
+//	kept.go           what the app keeps by name
 //	stats.go          how much is in it
 //	snapshot.go       what is in it at one moment, for a backup and for another store
 //	measure.go        figures for monitoring, which need no counting

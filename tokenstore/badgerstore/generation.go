@@ -112,7 +112,7 @@ func newGeneration() (g generation) {
 
 // inside returns the generation in the database, or nil.
 func (g *generations) inside() (found *generation, err error) {
-	err = g.tokens.view(func(txn *badger.Txn) error {
+	err = g.tokens.view(func(txn *reader) error {
 		return get(txn, []byte{prefixGeneration}, func(v []byte) (err error) {
 			found, err = generationKind.Decode(v)
 			return err

@@ -25,8 +25,10 @@ const (
 	prefixOrigin     = 'o' // where the store was imported from
 	prefixUsedNonces = 'p' // number -> nonces that the store that it was imported from accepted
 
+	prefixKept       = 'a' // name -> what the app keeps by name
 	prefixNonceState = 'n'
 	prefixSecret     = 's'
+	prefixKeys       = 'e' // which keys encrypt the values: see rewrap.go
 	prefixCheck      = 'h'
 	prefixGeneration = 'g' // see generation.go
 	prefixMarker     = 'm' // written with every change: see examine.go

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
@@ -41,8 +42,8 @@ type Module struct {
 	// such as `{env.X}` are expanded when the configuration is loaded. Default: the folder `oauth1`
 	// in Caddy's data directory.
 	//
-	// The directory holds every secret of every consumer and token, unencrypted unless
-	// `encryption_key` is given.
+	// The directory holds every secret of every consumer and token, unencrypted unless the app has
+	// `keys`, or `encryption_key` is given.
 	Path string `json:"path,omitempty"`
 
 	// Whether a request waits until its nonce is on disk (fsync; concurrent requests share one).
@@ -63,7 +64,7 @@ type Module struct {
 	// whose key is encrypted.
 	//
 	// Without the key, the store can't be read. It must be given from the first start on: it can't
-	// be added, changed or removed later.
+	// be added, changed or removed later. The app's `keys` can.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
 	// A file outside the directory that shows that the directory was copied back or moved. In such a
@@ -75,6 +76,7 @@ type Module struct {
 	Generation string `json:"generation,omitempty"`
 
 	key    []byte
+	sealer tokenstore.Sealer
 	logger *zap.Logger
 }
 
@@ -193,6 +195,7 @@ func (m *Module) open(o Options) (tokenstore.Store, error) {
 		}
 	}
 	o.Path, o.Generation, o.Sync, o.EncryptionKey, o.Logger = path, generation, m.Sync, m.key, m.logger
+	o.Sealer = m.sealer
 	s, err := Open(o)
 	if err != nil {
 		return nil, err // not s: a nil *Store is not a nil tokenstore.Store
@@ -209,9 +212,15 @@ func (m *Module) Configure(store tokenstore.Store) error {
 	if subtle.ConstantTimeCompare(s.encryptionKey, m.key) == 0 {
 		return fmt.Errorf("store badger: %q is open with another encryption_key: a new one needs a restart, and a new path", m.Path)
 	}
+	if err := s.UseKeys(context.Background(), m.sealer); err != nil {
+		return fmt.Errorf("store badger: %q: %w", m.Path, err)
+	}
 	s.SetSync(m.Sync)
 	return nil
 }
+
+// UseKeys says which keys encrypt what the store keeps.
+func (m *Module) UseKeys(sealer tokenstore.Sealer) { m.sealer = sealer }
 
 // Describe says where the store is.
 func (m *Module) Describe() []slog.Attr {
@@ -221,7 +230,7 @@ func (m *Module) Describe() []slog.Attr {
 	}
 	return []slog.Attr{
 		slog.String("path", path),
-		slog.Bool("encrypted", len(m.key) > 0),
+		slog.Bool("encrypted", len(m.key) > 0 || m.sealer != nil),
 		slog.Bool("sync", m.Sync),
 	}
 }
@@ -298,5 +307,6 @@ var (
 	_ caddyfile.Unmarshaler = (*Module)(nil)
 	_ tokenstore.Module     = (*Module)(nil)
 	_ tokenstore.Describer  = (*Module)(nil)
+	_ tokenstore.KeyUser    = (*Module)(nil)
 	_ tokenstore.Adopter    = (*Module)(nil)
 )

@@ -36,6 +36,18 @@ func (s *Store) reclaim() error {
 	if garbage < tablesSize(s.tokens.db.Levels())/garbagePart {
 		return nil
 	}
+	if err := s.merge(flattenAtMost); err != nil || isClosed(s.stop) {
+		return err
+	}
+	s.revocations.garbage.Add(-garbage)
+	return nil
+}
+
+// merge makes Badger write what it has in memory into tables, and merge all tables, if they have no
+// more bytes than `most`.
+func (s *Store) merge(most int64) error {
+	s.cleaning.Lock()
+	defer s.cleaning.Unlock()
 	if err := s.fillMemtable(); err != nil || isClosed(s.stop) {
 		return err
 	}
@@ -44,13 +56,10 @@ func (s *Store) reclaim() error {
 			return err
 		}
 	}
-	if tablesSize(s.tokens.db.Levels()) <= flattenAtMost {
-		if err := s.tokens.db.Flatten(1); err != nil {
-			return err
-		}
+	if tablesSize(s.tokens.db.Levels()) > most {
+		return nil
 	}
-	s.revocations.garbage.Add(-garbage)
-	return nil
+	return s.tokens.db.Flatten(1)
 }
 
 func tablesSize(levels []badger.LevelInfo) (size int64) {
@@ -115,7 +124,7 @@ func (s *Store) newestMemtable() (newest string, err error) {
 
 // versionOf returns the version of the commit that wrote the key.
 func (s *Store) versionOf(key []byte) (version uint64, err error) {
-	err = s.tokens.view(func(txn *badger.Txn) error {
+	err = s.tokens.view(func(txn *reader) error {
 		version, err = getVersion(txn, key, func([]byte) error { return nil })
 		return err
 	})

@@ -3,7 +3,6 @@ package badgerstore
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"maps"
 	"slices"
@@ -128,20 +127,19 @@ func revocationKey(f tokenstore.Filter) []byte { return indexKey(prefixRevocatio
 
 func (s *Store) loadRevocations() error {
 	found := make(marks)
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixRevocation}, nil, true, func(item *badger.Item) (bool, error) {
-			key := item.Key()
-			n, used := binary.Uvarint(key[1:])
-			if used <= 0 || uint64(len(key)-1-used) < n {
-				return false, record.ErrDamaged
-			}
-			rest := string(key[1+used:])
-			f := tokenstore.Filter{User: rest[:n], Consumer: rest[n:]}
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixRevocation}, nil, true, func(item *entry) (bool, error) {
 			return true, item.Value(func(v []byte) error {
-				if len(v) != 8 {
+				key, at, err := revocation(item.Key(), v)
+				if err != nil {
+					return err
+				}
+				user, consumer, ok := cutName(key)
+				if !ok {
 					return record.ErrDamaged
 				}
-				found[f] = mark{version: item.Version(), at: time.UnixMilli(decodeTime(v))}
+				f := tokenstore.Filter{User: string(user), Consumer: string(consumer)}
+				found[f] = mark{version: item.Version(), at: time.UnixMilli(decodeTime(at))}
 				return nil
 			})
 		})
@@ -260,7 +258,7 @@ func (s *Store) removeAllMarked(pending marks) error {
 		for ; len(filters) > 0 && pending[filters[0]].version == first.version; filters = filters[1:] {
 			f := filters[0]
 			group[f] = pending[f]
-			spans = append(spans, spansOf(f, pending[f], idle, &later)...)
+			spans = append(spans, s.spansOf(f, pending[f], idle, &later)...)
 		}
 		err := s.removeAll(spans)
 		s.noteIdle(idle, first.at)
@@ -295,8 +293,8 @@ func (r *revocations) hold(group marks) {
 // spansOf returns the spans of the indexes that hold what a mark matches. When tokens of a user are
 // removed, their consumers are added to idle. later is set to the error of a hidden record of a
 // later format version.
-func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error) []span {
-	hidden := func(txn *badger.Txn, key []byte, err error) error {
+func (s *Store) spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error) (spans []span) {
+	hidden := func(txn *reader, key []byte, err error) error {
 		version, notRead := getVersion(txn, key, func([]byte) error { return nil })
 		if notRead == nil && version < m.version {
 			*later = err
@@ -308,11 +306,11 @@ func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error
 	if f.User != "" {
 		access, requests, before = indexPrefix(prefixTokenOfUser, f.User), indexPrefix(prefixRequestOfUser, f.User), 0
 	}
-	return []span{
-		{prefix: access, pick: func(txn *badger.Txn, b *removal, index []byte) error {
+	for _, access := range s.tokens.names(access) {
+		spans = append(spans, span{prefix: access, pick: func(txn *reader, b *removal, index []byte) error {
 			key := string(index[len(access):])
 			t, err := accessTokenIn(txn, key)
-			if errors.Is(err, record.ErrVersion) {
+			if record.Elsewhere(err) {
 				return hidden(txn, recordKey(prefixAccessToken, key), wrapRead("access token", key, err))
 			}
 			if err != nil || t.version >= m.version || !matches(f, t.token.User, t.token.Consumer) {
@@ -323,11 +321,13 @@ func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error
 				idle[t.token.Consumer] = struct{}{}
 			}
 			return nil
-		}},
-		{prefix: requests, pick: func(txn *badger.Txn, b *removal, index []byte) error {
+		}})
+	}
+	for _, requests := range s.tokens.names(requests) {
+		spans = append(spans, span{prefix: requests, pick: func(txn *reader, b *removal, index []byte) error {
 			key := string(index[min(len(requests)+before, len(index)):])
 			t, version, err := requestTokenIn(txn, key)
-			if errors.Is(err, record.ErrVersion) {
+			if record.Elsewhere(err) {
 				return hidden(txn, recordKey(prefixRequestToken, key), wrapRead("request token", key, err))
 			}
 			if err != nil || version >= m.version || !matches(f, reviewer(t), t.Consumer) {
@@ -335,8 +335,9 @@ func spansOf(f tokenstore.Filter, m mark, idle map[string]struct{}, later *error
 			}
 			b.requestToken(t, version)
 			return nil
-		}},
+		}})
 	}
+	return spans
 }
 
 func matches(f tokenstore.Filter, user, consumer string) bool {
@@ -355,7 +356,7 @@ func reviewer(t *tokenstore.RequestToken) string {
 type span struct {
 	prefix, after, until []byte
 	// pick gets every entry, and adds to the removal what must be removed.
-	pick func(txn *badger.Txn, b *removal, index []byte) error
+	pick func(txn *reader, b *removal, index []byte) error
 }
 
 // removeAll removes what the spans pick, a few at a time and with rests. It holds no lock that
@@ -400,10 +401,10 @@ func (s *Store) removeSome(spans []span) (left []span, err error) {
 	full := func() bool {
 		return looked >= lookedAtOnce || b.records >= removedAtOnce || b.c.size > maxTxnSize/4
 	}
-	err = s.tokens.view(func(txn *badger.Txn) error {
+	err = s.tokens.view(func(txn *reader) error {
 		for ; len(spans) > 0 && !full(); spans = spans[1:] {
 			stopped, p := false, &spans[0]
-			err := scan(txn, p.prefix, p.after, false, func(item *badger.Item) (bool, error) {
+			err := scan(txn, p.prefix, p.after, false, func(item *entry) (bool, error) {
 				key := item.KeyCopy(nil)
 				p.after = key[len(p.prefix):]
 				if p.until != nil && string(p.after) >= string(p.until) {
@@ -548,23 +549,24 @@ func (s *Store) sweepRequests(now time.Time) error {
 	last := encodeTime(over.Add(time.Millisecond))
 	var spans []span
 	for consumer, second := range s.requests.due(over.Unix()) {
-		prefix := indexPrefix(prefixRequestOfConsumer, consumer)
 		first := encodeTime(time.Unix(second, 0))
-		spans = append(spans, span{prefix, first, last, func(txn *badger.Txn, b *removal, index []byte) error {
-			key := string(index[min(len(prefix)+8, len(index)):])
-			if !b.lockRequestToken(key) { // an exchange began before the clock jumped: the next sweep removes it
+		for _, prefix := range s.tokens.names(indexPrefix(prefixRequestOfConsumer, consumer)) {
+			spans = append(spans, span{prefix, first, last, func(txn *reader, b *removal, index []byte) error {
+				key := string(index[min(len(prefix)+8, len(index)):])
+				if !b.lockRequestToken(key) { // an exchange began before the clock jumped: the next sweep removes it
+					return nil
+				}
+				t, version, err := s.storedRequestToken(key) // as it is under the lock
+				if record.Elsewhere(err) {
+					return nil // a program that knows it removes it
+				}
+				if err != nil || !requestForgotten(t, now) {
+					return err
+				}
+				b.requestToken(t, version)
 				return nil
-			}
-			t, version, err := s.storedRequestToken(key) // as it is under the lock
-			if errors.Is(err, record.ErrVersion) {
-				return nil // a program that knows it removes it
-			}
-			if err != nil || !requestForgotten(t, now) {
-				return err
-			}
-			b.requestToken(t, version)
-			return nil
-		}})
+			}})
+		}
 	}
 	if len(spans) == 0 {
 		return nil
@@ -590,14 +592,4 @@ func (d *database) pin() (*snapshot, error) {
 			return s, nil
 		}
 	}
-}
-
-// getVersion calls f with the value of the key, and returns the version of the commit that wrote
-// it.
-func getVersion(txn *badger.Txn, key []byte, f func([]byte) error) (uint64, error) {
-	item, err := txn.Get(key)
-	if err != nil {
-		return 0, err
-	}
-	return item.Version(), item.Value(f)
 }

@@ -135,8 +135,8 @@ func TestKillWhileRemoving(t *testing.T) {
 		for round, what := range state {
 			prefix := recordKey(prefixAccessToken, round+"-")
 			n := 0
-			if err := s.tokens.view(func(txn *badger.Txn) error {
-				return scan(txn, prefix, nil, false, func(*badger.Item) (bool, error) { n++; return true, nil })
+			if err := s.tokens.view(func(txn *reader) error {
+				return scan(txn, prefix, nil, false, func(*entry) (bool, error) { n++; return true, nil })
 			}); err != nil {
 				t.Fatal(err)
 			}

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/keyring"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
 
@@ -309,15 +309,19 @@ func (s *Store) loadRequestCounts() error {
 	r.setLimits(tokenstore.DefaultLimits)
 	pending := s.revocations.pending()
 
+	var owner requestOwner
 	var consumer string
 	var selfRegistered, known bool
 	var moved []change
 	said := false
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixRequestOfConsumer}, nil, true, func(item *badger.Item) (bool, error) {
-			name, expires, key, err := parseRequestOfConsumer(item.Key())
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixRequestOfConsumer}, nil, true, func(item *entry) (bool, error) {
+			name, expires, key, ok, err := owner.of(txn, item.Key())
 			if err != nil {
 				return false, err
+			}
+			if !ok {
+				return true, nil
 			}
 			units, waits := 0, true
 			if err := item.Value(func(v []byte) (err error) {
@@ -381,14 +385,58 @@ func requestOfConsumerKey(t *tokenstore.RequestToken) []byte {
 	return indexKey(prefixRequestOfConsumer, t.Consumer, string(encodeTime(t.Expires))+t.Key)
 }
 
-func parseRequestOfConsumer(b []byte) (consumer string, expires time.Time, key string, err error) {
-	n, used := binary.Uvarint(b[1:])
-	if used <= 0 || uint64(len(b)-1-used) < n || len(b)-1-used-int(n) < 8 {
-		return "", time.Time{}, "", record.ErrDamaged
+// A requestOwner finds the consumers of that index's entries, in the order of the index. A hashed
+// name is that of the first entry whose record can be read.
+type requestOwner struct {
+	hash     string
+	consumer string
+	known    bool
+}
+
+// of reads an entry. ok is false if its consumer can't be found out: its record is missing or
+// unreadable, and it counts for nobody.
+func (o *requestOwner) of(txn *reader, b []byte) (consumer string, expires time.Time, key string, ok bool, err error) {
+	name, hashed, expires, key, err := parseRequestOfConsumer(b)
+	if err != nil {
+		return "", time.Time{}, "", false, err
 	}
-	rest := b[1+used:]
-	consumer, rest = string(rest[:n]), rest[n:]
-	return consumer, time.UnixMilli(decodeTime(rest)), string(rest[8:]), nil
+	if !hashed {
+		return name, expires, key, true, nil
+	}
+	if o.hash != name {
+		*o = requestOwner{hash: name}
+	}
+	if !o.known {
+		t, _, err := requestTokenIn(txn, key)
+		switch {
+		case errors.Is(err, tokenstore.ErrNotFound), record.Unreadable(err):
+			return "", expires, key, false, nil
+		case err != nil:
+			return "", expires, key, false, wrapRead("request token", key, err)
+		}
+		o.consumer, o.known = t.Consumer, true
+	}
+	return o.consumer, expires, key, true, nil
+}
+
+// parseRequestOfConsumer reads a key of that index. A hashed name is the hash.
+func parseRequestOfConsumer(b []byte) (name string, hashed bool, expires time.Time, key string, err error) {
+	var rest []byte
+	ok := true
+	if hashed = isHashed(b); hashed {
+		rest = b[1+len(hashedMark):]
+		if ok = len(rest) >= keyring.NameSize; ok {
+			name, rest = string(rest[:keyring.NameSize]), rest[keyring.NameSize:]
+		}
+	} else {
+		var clear []byte
+		clear, rest, ok = cutName(b)
+		name = string(clear)
+	}
+	if !ok || len(rest) < 8 {
+		return "", false, time.Time{}, "", record.ErrDamaged
+	}
+	return name, hashed, time.UnixMilli(decodeTime(rest)), string(rest[8:]), nil
 }
 
 // encodeRequestIndex returns the value of that index: how many units the token counts, and whether

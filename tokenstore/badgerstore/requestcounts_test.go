@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -42,8 +40,8 @@ func recounted(t *testing.T, s *Store) (c countOf) {
 	consumers := make(map[string][2]int)
 	now := s.clock()
 	pending := s.revocations.pending()
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixRequestToken}, nil, true, func(item *badger.Item) (bool, error) {
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixRequestToken}, nil, true, func(item *entry) (bool, error) {
 			r, version, err := requestTokenIn(txn, string(item.Key()[1:]))
 			if err != nil {
 				return false, err
@@ -181,8 +179,8 @@ func settle(t *testing.T, s *Store) {
 func wantNothing(t *testing.T, s *Store, prefixes ...byte) {
 	t.Helper()
 	for _, prefix := range prefixes {
-		err := s.tokens.view(func(txn *badger.Txn) error {
-			return scan(txn, []byte{prefix}, nil, false, func(item *badger.Item) (bool, error) {
+		err := s.tokens.view(func(txn *reader) error {
+			return scan(txn, []byte{prefix}, nil, false, func(item *entry) (bool, error) {
 				t.Errorf("there is still %q", item.Key())
 				return false, nil
 			})

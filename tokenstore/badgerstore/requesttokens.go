@@ -6,8 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -54,7 +52,7 @@ func (s *Store) readRequestToken(key string) (*tokenstore.RequestToken, uint64, 
 
 // storedRequestToken reads a request token from disk, even if it is revoked or forgotten.
 func (s *Store) storedRequestToken(key string) (t *tokenstore.RequestToken, version uint64, err error) {
-	err = s.tokens.view(func(txn *badger.Txn) (err error) {
+	err = s.tokens.view(func(txn *reader) (err error) {
 		t, version, err = requestTokenIn(txn, key)
 		return err
 	})
@@ -64,7 +62,7 @@ func (s *Store) storedRequestToken(key string) (t *tokenstore.RequestToken, vers
 	return t, version, nil
 }
 
-func requestTokenIn(txn *badger.Txn, key string) (t *tokenstore.RequestToken, version uint64, err error) {
+func requestTokenIn(txn *reader, key string) (t *tokenstore.RequestToken, version uint64, err error) {
 	version, err = getVersion(txn, recordKey(prefixRequestToken, key), func(v []byte) error {
 		t, err = record.RequestToken.Decode(v)
 		return err

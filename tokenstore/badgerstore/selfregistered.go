@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -165,8 +163,8 @@ func (r *selfRegistered) sweepDue(now time.Time) bool {
 func (s *Store) loadIdle() error {
 	s.self.idle, s.self.order = make(map[string]*idleConsumer), nil
 	s.self.swept = s.clock()
-	return s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixIdle}, nil, true, func(item *badger.Item) (bool, error) {
+	return s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixIdle}, nil, true, func(item *entry) (bool, error) {
 			err := item.Value(func(v []byte) error {
 				if len(v) != 8 {
 					return record.ErrDamaged
@@ -207,8 +205,8 @@ func (s *Store) sweepConsumers(now time.Time, stop <-chan struct{}) error {
 
 func (s *Store) findIdle(now time.Time, stop <-chan struct{}) error {
 	found := make(map[string]time.Time)
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixConsumer}, nil, true, func(item *badger.Item) (bool, error) {
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixConsumer}, nil, true, func(item *entry) (bool, error) {
 			key := string(item.Key()[1:])
 			var c *tokenstore.Consumer
 			if err := item.Value(func(v []byte) (err error) {
@@ -272,6 +270,18 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 	if len(keys) == 0 {
 		return nil
 	}
+	forgotten, err := s.forgetIdle(keys, now)
+	if tell := s.onForgotten.Load(); err == nil && tell != nil && len(forgotten) > 0 {
+		(*tell)(forgotten)
+	}
+	return err
+}
+
+// OnForgotten sets the function that is called with the keys of forgotten consumers.
+func (s *Store) OnForgotten(f func(keys []string)) { s.onForgotten.Store(&f) }
+
+// forgetIdle does the work of forgetConsumers, and returns those that it has forgotten.
+func (s *Store) forgetIdle(keys []string, now time.Time) (forgotten []string, err error) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	var idle, others []string
@@ -281,11 +291,11 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 		}
 		live, _, err := s.liveAccessToken(key, "", now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c, err := s.storedConsumer(key)
 		if err != nil && !record.Unreadable(err) {
-			return err
+			return nil, err
 		}
 		if live || c == nil || !c.SelfRegistered { // it was adopted or removed while a call noted it as idle
 			others = append(others, key)
@@ -293,7 +303,7 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 		}
 		idle = append(idle, key)
 	}
-	return s.removeConsumers(idle, others, now)
+	return idle, s.removeConsumers(idle, others, now)
 }
 
 // liveAccessToken reports whether the consumer has an access token, other than `except`, that has
@@ -301,9 +311,9 @@ func (s *Store) forgetConsumers(keys []string, now time.Time) error {
 func (s *Store) liveAccessToken(consumer, except string, now time.Time) (live bool, last time.Time, err error) {
 	prefix, pending := indexPrefix(prefixTokenOfConsumer, consumer), s.revocations.pending()
 	since, ofUsers := pending.since(consumer), sync.OnceValue(pending.ofUsers) // most have no token at all
-	err = s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, nil, true, func(item *badger.Item) (bool, error) {
-			key := string(item.Key()[len(prefix):])
+	err = s.tokens.view(func(txn *reader) error {
+		return scanNamed(txn, prefix, nil, true, func(item *entry, rest []byte) (bool, error) {
+			key := string(rest)
 			if (key == except && except != "") || item.Version() < since {
 				return true, nil
 			}

@@ -6,8 +6,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/record"
 )
@@ -40,7 +38,7 @@ type walk struct {
 
 // walk calls yield with the state and with each record. Then it calls last, if there is one, with
 // the store open.
-func (s *Store) walk(ctx context.Context, yield func(any) bool, last func(txn *badger.Txn, floor, now int64, yield func(any) bool) error) error {
+func (s *Store) walk(ctx context.Context, yield func(any) bool, last func(txn *reader, floor, now int64, yield func(any) bool) error) error {
 	w := &walk{s: s}
 	state, err := w.begin(ctx)
 	if err != nil {
@@ -112,13 +110,13 @@ func (w *walk) end() {
 type walkedKind struct {
 	prefix byte
 	name   string
-	read   func(item *badger.Item, key string) (any, error)
+	read   func(item *entry, key string) (any, error)
 }
 
 func (w *walk) kinds() []walkedKind {
 	txn := w.snapshot.txn
 	return []walkedKind{
-		{prefixConsumer, "consumer", func(item *badger.Item, _ string) (r any, err error) {
+		{prefixConsumer, "consumer", func(item *entry, _ string) (r any, err error) {
 			err = item.Value(func(v []byte) error {
 				c, err := record.Consumer.Decode(v)
 				if err != nil {
@@ -132,7 +130,7 @@ func (w *walk) kinds() []walkedKind {
 			})
 			return r, err
 		}},
-		{prefixRequestToken, "request token", func(_ *badger.Item, key string) (any, error) {
+		{prefixRequestToken, "request token", func(_ *entry, key string) (any, error) {
 			t, version, err := requestTokenIn(txn, key)
 			if errors.Is(err, tokenstore.ErrNotFound) { // its TTL ended a moment ago
 				return nil, nil
@@ -142,7 +140,7 @@ func (w *walk) kinds() []walkedKind {
 			}
 			return t, nil
 		}},
-		{prefixAccessToken, "access token", func(_ *badger.Item, key string) (any, error) {
+		{prefixAccessToken, "access token", func(_ *entry, key string) (any, error) {
 			t, err := accessTokenIn(txn, key)
 			if errors.Is(err, tokenstore.ErrNotFound) { // its TTL ended a moment ago
 				return nil, nil
@@ -162,7 +160,7 @@ func (w *walk) read(ctx context.Context, kind walkedKind, after []byte) (batch [
 	}
 	defer w.s.leave()
 	seen := 0
-	err = scan(w.snapshot.txn, []byte{kind.prefix}, after, false, func(item *badger.Item) (bool, error) {
+	err = scan(w.snapshot.txn, []byte{kind.prefix}, after, false, func(item *entry) (bool, error) {
 		if seen == walkedAtOnce {
 			more = true
 			return false, nil

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -52,8 +50,8 @@ func (s *Store) countAccessTokens(ctx context.Context) (tokenstore.Stat, error) 
 func (s *Store) countRequestTokens(ctx context.Context) (tokenstore.Stat, error) {
 	var all, expired, refused int64
 	now := s.clock()
-	err := s.eachItem(ctx, prefixRequestOfConsumer, true, func(item *badger.Item) error {
-		_, expires, _, err := parseRequestOfConsumer(item.Key())
+	err := s.eachItem(ctx, prefixRequestOfConsumer, true, func(item *entry) error {
+		_, _, expires, _, err := parseRequestOfConsumer(item.Key())
 		if err != nil {
 			return err
 		}
@@ -81,7 +79,7 @@ func (s *Store) countRequestTokens(ctx context.Context) (tokenstore.Stat, error)
 }
 
 func (s *Store) countKeys(ctx context.Context, prefix byte) (n int64, err error) {
-	err = s.eachItem(ctx, prefix, false, func(*badger.Item) error {
+	err = s.eachItem(ctx, prefix, false, func(*entry) error {
 		n++
 		return nil
 	})
@@ -90,14 +88,14 @@ func (s *Store) countKeys(ctx context.Context, prefix byte) (n int64, err error)
 
 // eachItem calls f with each key that begins with prefix. It holds the door only while it reads, so
 // that the store can be closed in between.
-func (s *Store) eachItem(ctx context.Context, prefix byte, values bool, f func(*badger.Item) error) error {
+func (s *Store) eachItem(ctx context.Context, prefix byte, values bool, f func(*entry) error) error {
 	for after := []byte(nil); ; {
 		begin, seen := time.Now(), 0
 		if err := s.enter(ctx); err != nil {
 			return err
 		}
-		err := s.tokens.view(func(txn *badger.Txn) error {
-			return scan(txn, []byte{prefix}, after, values, func(item *badger.Item) (bool, error) {
+		err := s.tokens.view(func(txn *reader) error {
+			return scan(txn, []byte{prefix}, after, values, func(item *entry) (bool, error) {
 				if seen++; seen == countedAtOnce {
 					after = item.KeyCopy(nil)[1:]
 				}

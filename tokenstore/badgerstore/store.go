@@ -34,6 +34,8 @@ type Options struct {
 	Sync bool
 	// EncryptionKey encrypts what is in the database with AES: nil, or 16, 24 or 32 bytes.
 	EncryptionKey []byte
+	// Sealer encrypts the values, and hashes the names in indexes; nil means neither.
+	Sealer tokenstore.Sealer
 	// Generation is a file outside the store's directory. It shows that the directory was copied
 	// back or moved, so that Open returns a *CopiedError. Empty means the path with
 	// GenerationSuffix.
@@ -75,6 +77,7 @@ type Store struct {
 	consumers    *cache[tokenstore.Consumer]
 	accessTokens *cache[storedAccessToken]
 	self         selfRegistered
+	onForgotten  atomic.Pointer[func(keys []string)]
 	requests     requestCounts
 	revocations  revocations
 
@@ -85,6 +88,10 @@ type Store struct {
 	// revocations is taken below them.
 	consumerLocks, requestLocks, accessLocks stripes
 	secretLock                               sync.Mutex
+	// stateLock is held while the state of the nonce log is read or written.
+	stateLock sync.Mutex
+	// cleaning is held while Badger is made to clean up.
+	cleaning sync.Mutex
 
 	// door is held shared by each call that uses Badger, and alone by Close.
 	door    sync.RWMutex
@@ -145,6 +152,9 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil && !(o.Adopt != 0 && errors.Is(err, tokenstore.ErrCopied)) {
 		return nil, errors.Join(err, s.tokens.close())
 	}
+	if err := s.beginSealing(o.Sealer); err != nil {
+		return nil, errors.Join(err, s.tokens.close())
+	}
 	for _, load := range []func() error{s.loadOrigin, s.loadIdle, s.loadRevocations, s.loadRequestCounts} {
 		if err := load(); err != nil {
 			return nil, errors.Join(err, s.tokens.close())
@@ -157,7 +167,7 @@ func Open(o Options) (_ *Store, err error) {
 	if s.nonces, err = noncelog.Open(noncelog.Options{
 		Dir:       filepath.Join(o.Path, "nonces"),
 		Secret:    secret,
-		State:     nonceKeeper{s.tokens},
+		State:     &nonceKeeper{s.tokens, &s.stateLock},
 		MaxNonces: o.MaxNonces,
 		Sync:      o.Sync,
 		Reserve:   reserveToAdd,
@@ -216,8 +226,11 @@ func (s *Store) Close() error {
 	s.stopped.Wait()
 	err := s.nonces.Close()
 	if s.tokens.usable() == nil {
-		// A copy that was made while the store was open is older than what is left.
-		err = errors.Join(err, s.generations.raise())
+		// A copy that was made while the store was open is older than what is left. Without that, as
+		// after kill -9, only such a copy is not noticed.
+		if raising := s.generations.raise(); raising != nil {
+			s.log.Warn("the generation of the store could not be raised", zap.Error(raising))
+		}
 	}
 	return errors.Join(err, s.tokens.close())
 }
@@ -318,7 +331,7 @@ func (s *Store) secret() (secret [32]byte, err error) {
 	defer s.secretLock.Unlock()
 
 	key := []byte{prefixSecret}
-	err = s.tokens.view(func(txn *badger.Txn) error {
+	err = s.tokens.view(func(txn *reader) error {
 		return get(txn, key, func(v []byte) error {
 			if copy(secret[:], v) != len(secret) || len(v) != len(secret) {
 				return record.ErrDamaged
@@ -364,7 +377,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if err := s.tokens.commit(c); err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	return s.tokens.view(func(txn *badger.Txn) error {
+	return s.tokens.view(func(txn *reader) error {
 		return get(txn, key, func(v []byte) error {
 			if !bytes.Equal(v, want) {
 				return errors.New("check: the store did not return the bytes that were written")

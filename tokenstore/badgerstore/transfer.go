@@ -50,7 +50,7 @@ var imported = []byte{
 // loadOrigin reads the origin, and removes what an import left that did not end.
 func (s *Store) loadOrigin() error {
 	var o *origin
-	err := s.tokens.view(func(txn *badger.Txn) error {
+	err := s.tokens.view(func(txn *reader) error {
 		return get(txn, []byte{prefixOrigin}, func(v []byte) (err error) {
 			o, err = originKind.Decode(v)
 			return err
@@ -75,8 +75,8 @@ func (s *Store) loadOrigin() error {
 
 func (s *Store) readUsedNonces() (*usednonce.Set, error) {
 	var all []*tokenstore.UsedNonces
-	err := s.tokens.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *badger.Item) (bool, error) {
+	err := s.tokens.view(func(txn *reader) error {
+		return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *entry) (bool, error) {
 			return true, item.Value(func(v []byte) error {
 				used, err := record.UsedNonces.Decode(v)
 				all = append(all, used)
@@ -93,9 +93,9 @@ func (s *Store) readUsedNonces() (*usednonce.Set, error) {
 func (s *Store) removeImported() error {
 	for {
 		var c change
-		err := s.tokens.view(func(txn *badger.Txn) error {
+		err := s.tokens.view(func(txn *reader) error {
 			for _, prefix := range imported {
-				if err := scan(txn, []byte{prefix}, nil, false, func(item *badger.Item) (bool, error) {
+				if err := scan(txn, []byte{prefix}, nil, false, func(item *entry) (bool, error) {
 					c.remove(item.KeyCopy(nil))
 					return !c.full(), nil
 				}); err != nil || c.full() {
@@ -114,7 +114,7 @@ func (s *Store) removeImported() error {
 }
 
 // full reports whether one more record may be too much for one commit.
-func (c *change) full() bool { return len(c.ops) > maxTxnEntries/2 || c.size > maxTxnSize/2 }
+func (c *change) full() bool { return len(c.ops) > maxTxnEntries/4 || c.size > maxTxnSize/2 }
 
 // incomplete returns the error of a store whose import has not ended.
 func (s *Store) incomplete() error {
@@ -154,7 +154,7 @@ func (s *Store) Export(ctx context.Context) iter.Seq2[any, error] {
 }
 
 // exportNonces exports the nonces above the floor that this store and earlier ones accepted.
-func (s *Store) exportNonces(txn *badger.Txn, floor, now int64, yield func(any) bool) error {
+func (s *Store) exportNonces(txn *reader, floor, now int64, yield func(any) bool) error {
 	for used := range s.nonces.Used(floor) {
 		if !yield(used) {
 			return errStopped
@@ -164,8 +164,8 @@ func (s *Store) exportNonces(txn *badger.Txn, floor, now int64, yield func(any) 
 }
 
 // exportUsedElsewhere exports the nonces that this store has imported itself.
-func (s *Store) exportUsedElsewhere(txn *badger.Txn, now int64, yield func(any) bool) error {
-	return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *badger.Item) (more bool, err error) {
+func (s *Store) exportUsedElsewhere(txn *reader, now int64, yield func(any) bool) error {
+	return scan(txn, []byte{prefixUsedNonces}, nil, true, func(item *entry) (more bool, err error) {
 		err = item.Value(func(v []byte) error {
 			used, err := record.UsedNonces.Decode(v)
 			more = err == nil && (used.Expires <= now || yield(used))
@@ -216,9 +216,9 @@ func (s *Store) Import(ctx context.Context, records iter.Seq2[any, error]) error
 // checkEmpty returns ErrNotEmpty if there is a consumer or a token. What is revoked counts too,
 // until it is removed.
 func (s *Store) checkEmpty() error {
-	return s.tokens.view(func(txn *badger.Txn) error {
+	return s.tokens.view(func(txn *reader) error {
 		for _, prefix := range imported {
-			if err := scan(txn, []byte{prefix}, nil, false, func(*badger.Item) (bool, error) {
+			if err := scan(txn, []byte{prefix}, nil, false, func(*entry) (bool, error) {
 				return false, tokenstore.ErrNotEmpty
 			}); err != nil {
 				return err

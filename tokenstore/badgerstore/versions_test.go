@@ -122,7 +122,7 @@ func TestRemovalPassesOverALaterVersion(t *testing.T) {
 		}
 	}
 	wait()
-	if err := s.tokens.view(func(txn *badger.Txn) error {
+	if err := s.tokens.view(func(txn *reader) error {
 		for i := range 3 {
 			_, err := txn.Get(recordKey(prefixAccessToken, fmt.Sprint("t", i)))
 			if !errors.Is(err, badger.ErrKeyNotFound) {

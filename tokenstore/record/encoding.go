@@ -13,10 +13,16 @@ var (
 	ErrDamaged = errors.New("damaged record")
 	// ErrVersion: the record, or a file that a store keeps beside its records, has a later version.
 	ErrVersion = errors.New("of a version that this program does not know")
+	// ErrKey: the record is encrypted with a key that this program was not given.
+	ErrKey = errors.New("encrypted with a key that is not configured")
 )
 
 // Unreadable reports whether err says that a record exists but can't be read by this program.
-func Unreadable(err error) bool { return errors.Is(err, ErrVersion) || errors.Is(err, ErrDamaged) }
+func Unreadable(err error) bool { return Elsewhere(err) || errors.Is(err, ErrDamaged) }
+
+// Elsewhere reports whether err says that a record is whole, but that only another program, or one
+// with another configuration, can read it.
+func Elsewhere(err error) bool { return errors.Is(err, ErrVersion) || errors.Is(err, ErrKey) }
 
 // A Kind is a type of record. A store that keeps more than tokenstore's values gives them a Kind of
 // its own.

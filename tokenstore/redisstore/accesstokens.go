@@ -18,13 +18,13 @@ func (s *Store) token(ctx context.Context, key string) (*storedToken, *view, err
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := decode(record.AccessToken, key, v.values[0])
+	t, err := decode(s, record.AccessToken, key, v.values[0])
 	return t, v, err
 }
 
 // there reports whether an access token exists for the callers of the store.
 func (s *Store) there(t *storedToken, m marks) bool {
-	return t != nil && !m.revoked(t.revision, t.is.Consumer, t.is.User) && !s.past(t.is.Expires, tokenstore.Retention)
+	return t != nil && !s.revoked(m, t.revision, t.is.Consumer, t.is.User) && !s.past(t.is.Expires, tokenstore.Retention)
 }
 
 // past reports whether a time, and a while after it, are over; zero never is.
@@ -137,12 +137,12 @@ func (s *Store) putToken(w *write, v *view, t *tokenstore.AccessToken) {
 	body.Key, body.LastUsed = "", time.Time{} // which stand in the name, and in the head
 	e := envelope{
 		version: newVersion(), stamp: t.LastUsed, revision: v.number(),
-		record: string(record.AccessToken.Encode(&body)),
+		record: sealed(s, record.AccessToken, t.Key, &body),
 	}
 	w.do("SET", s.key(kindToken, w.slice, t.Key), e.encode())
 	w.index(s, s.key(kindTokens, w.slice, ""), t.Key)
-	w.index(s, s.key(kindTokensOfConsumer, w.slice, t.Consumer), t.Key)
-	w.do("ZADD", s.key(kindTokensOfUser, w.slice, t.User), "0", t.Key)
+	s.addName(w, kindTokensOfConsumer, t.Consumer, t.Key)
+	s.addName(w, kindTokensOfUser, t.User, t.Key)
 	if !t.Expires.IsZero() {
 		w.do("ZADD", s.key(kindTokensByEnd, w.slice, ""), milliseconds(t.Expires.Add(tokenstore.Retention)), t.Key)
 	}
@@ -156,8 +156,8 @@ func (s *Store) removeToken(w *write, t *storedToken) {
 
 func (s *Store) removeTokenIndexes(w *write, t *tokenstore.AccessToken) {
 	w.unindex(s, s.key(kindTokens, w.slice, ""), t.Key)
-	w.unindex(s, s.key(kindTokensOfConsumer, w.slice, t.Consumer), t.Key)
-	w.do("ZREM", s.key(kindTokensOfUser, w.slice, t.User), t.Key)
+	s.removeName(w, kindTokensOfConsumer, t.Consumer, t.Key)
+	s.removeName(w, kindTokensOfUser, t.User, t.Key)
 	if !t.Expires.IsZero() {
 		w.do("ZREM", s.key(kindTokensByEnd, w.slice, ""), t.Key)
 	}

@@ -28,6 +28,15 @@ const (
 
 func (s *Store) account(rest string) string { return s.prefix + ":a{a}:" + rest }
 
+// accounts returns the keys that may count what is a consumer's, that to write first.
+func (s *Store) accounts(kind, consumer string) []string {
+	keys := s.names("consumer", consumer)
+	for i := range keys {
+		keys[i] = s.account(kind + keys[i])
+	}
+	return keys
+}
+
 // forgetAfter is how long a self-registered consumer stays without an access token.
 const forgetAfter = 24 * time.Hour
 
@@ -64,7 +73,7 @@ func (s *Store) reserve(ctx context.Context, r reservation) error {
 		limits.RequestTokens, ofConsumer, ofSelfRegistered, selfRegistered = none, none, none, none
 	}
 	answer, err := s.run(ctx, reserveScript, []string{
-		s.account(countAll), s.account(countWaiting + r.consumer), s.account(countStored + r.consumer),
+		s.account(countAll), s.accounts(countWaiting, r.consumer)[0], s.accounts(countStored, r.consumer)[0],
 		s.account(countSelf), s.account(registered),
 	}, []string{
 		milliseconds(now), key, strconv.Itoa(weight), waits, removed,
@@ -114,8 +123,11 @@ func members(t *tokenstore.RequestToken) []string {
 
 // waitsNoLonger counts a request token no longer among those that wait.
 func (s *Store) waitsNoLonger(ctx context.Context, t *tokenstore.RequestToken) {
-	s.count(ctx, func(b rueidis.Builder) []rueidis.Completed {
-		return []rueidis.Completed{b.Zrem().Key(s.account(countWaiting + t.Consumer)).Member(members(t)...).Build()}
+	s.count(ctx, func(b rueidis.Builder) (commands []rueidis.Completed) {
+		for _, key := range s.accounts(countWaiting, t.Consumer) {
+			commands = append(commands, b.Zrem().Key(key).Member(members(t)...).Build())
+		}
+		return commands
 	})
 }
 
@@ -136,7 +148,14 @@ func (s *Store) counted(ctx context.Context, consumer string) []string {
 		ctx, cancel := context.WithTimeout(ctx, s.timeout())
 		defer cancel()
 		var names []string
-		names, err = c.Do(ctx, c.B().Zrange().Key(s.account(countStored+consumer)).Min("0").Max("-1").Build()).AsStrSlice()
+		for _, key := range s.accounts(countStored, consumer) {
+			var some []string
+			some, err = c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+			if err != nil {
+				break
+			}
+			names = append(names, some...)
+		}
 		if err == nil {
 			return names
 		}
@@ -156,8 +175,9 @@ func (s *Store) uncount(ctx context.Context, consumer string, names []string) {
 }
 
 func (s *Store) uncounting(b rueidis.Builder, consumer string, names []string) (commands []rueidis.Completed) {
-	for _, key := range []string{countAll, countSelf, countWaiting + consumer, countStored + consumer} {
-		commands = append(commands, b.Zrem().Key(s.account(key)).Member(names...).Build())
+	keys := append(s.accounts(countWaiting, consumer), s.accounts(countStored, consumer)...)
+	for _, key := range append(keys, s.account(countAll), s.account(countSelf)) {
+		commands = append(commands, b.Zrem().Key(key).Member(names...).Build())
 	}
 	return commands
 }
@@ -199,19 +219,19 @@ func (s *Store) forgetRegistration(ctx context.Context, consumer string) {
 func (s *Store) adopted(ctx context.Context, consumer string) {
 	s.forgetRegistration(ctx, consumer)
 	s.count(ctx, func(b rueidis.Builder) []rueidis.Completed {
-		return []rueidis.Completed{b.Zdiffstore().Destination(s.account(countSelf)).Numkeys(2).
-			Key(s.account(countSelf), s.account(countStored+consumer)).Build()}
+		keys := append([]string{s.account(countSelf)}, s.accounts(countStored, consumer)...)
+		return []rueidis.Completed{b.Zdiffstore().Destination(keys[0]).Numkeys(int64(len(keys))).Key(keys...).Build()}
 	})
 }
 
 // abandoned counts a consumer and its request tokens as self-registered from now on.
 func (s *Store) abandoned(ctx context.Context, consumer string) {
+	keys := append([]string{s.account(countSelf)}, s.accounts(countStored, consumer)...)
 	s.count(ctx, func(b rueidis.Builder) []rueidis.Completed {
 		return []rueidis.Completed{
 			b.Zadd().Key(s.account(registeredOld)).ScoreMember().
 				ScoreMember(float64(s.clock().Add(forgetAfter).UnixMilli()), consumer).Build(),
-			b.Zunionstore().Destination(s.account(countSelf)).Numkeys(2).
-				Key(s.account(countSelf), s.account(countStored+consumer)).AggregateMax().Build(),
+			b.Zunionstore().Destination(keys[0]).Numkeys(int64(len(keys))).Key(keys...).AggregateMax().Build(),
 		}
 	})
 }

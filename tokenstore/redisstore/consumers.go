@@ -18,7 +18,7 @@ func (s *Store) consumer(ctx context.Context, key string) (*storedConsumer, *vie
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := decode(record.Consumer, key, v.values[0])
+	c, err := decode(s, record.Consumer, key, v.values[0])
 	return c, v, err
 }
 
@@ -87,7 +87,7 @@ func (s *Store) createConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 		case before != nil:
 			return false, tokenstore.ErrExists
 		}
-		e := envelope{version: newVersion(), record: string(record.Consumer.Encode(c))}
+		e := envelope{version: newVersion(), record: sealed(s, record.Consumer, c.Key, c)}
 		w := newWrite(sl, v)
 		w.require(key, "")
 		w.do("SET", key, e.encode())
@@ -120,7 +120,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, key string, change func(*tok
 			return false, errors.New("the key of a consumer can't change")
 		}
 		e := c.envelope
-		e.version, e.record = newVersion(), string(record.Consumer.Encode(next))
+		e.version, e.record = newVersion(), sealed(s, record.Consumer, key, next)
 		w := newWrite(sliceOf(key), v)
 		redisKey := s.key(kindConsumer, w.slice, key)
 		w.require(redisKey, c.value)
@@ -195,7 +195,7 @@ func (s *Store) mayDelete(
 		w.do("ZADD", s.key(kindDeletedByEnd, sl, ""), milliseconds(s.clock().Add(abandonedAfter)), key)
 		done, err := s.commit(ctx, w)
 		if done {
-			deleted, err = decode(record.Consumer, key, e.encode())
+			deleted, err = decode(s, record.Consumer, key, e.encode())
 		}
 		return done, err
 	})

@@ -1,8 +1,8 @@
 // Package redisstore is tokenstore's store for several replicas: it keeps consumers, tokens and
 // nonces in Redis (from 7.0 on) or Valkey (from 8 on): one server, Sentinel, or Cluster.
 //
-// It knows package tokenstore, its records and used nonces, the client rueidis, and of Caddy what a
-// guest module needs. It must never import caddymodule or another store.
+// It knows package tokenstore, its records, keys and used nonces, the client rueidis, and of Caddy
+// what a guest module needs. It must never import caddymodule or another store.
 //
 //	module.go         the Caddy module oauth1.stores.redis
 //	options.go        what a store is opened with
@@ -17,6 +17,8 @@
 //	quota.go          how many nonces of one consumer are accepted
 //	slicedata.go      reading a slice, and writing to it if nothing has changed since
 //	envelope.go       the values of keys; marks
+//	sealed.go         records and names as they are stored with a Sealer
+//	rewrap.go         which keys are in use, and how records get another one
 //	index.go          the ordered indexes of access tokens
 //	cache.go          what was read, for a second at most
 //	consumers.go, accesstokens.go, requesttokens.go, lists.go, revoke.go: the methods of Store
@@ -25,6 +27,7 @@
 //	snapshot.go       what is in it, for a backup, while it is used
 //	export.go         what is moved to another store; import.go: what was moved here
 //	forget.go         a self-registered consumer that is forgotten while it gets an access token
+//	kept.go           what the app keeps by name
 //	stats.go          how much is stored; measure.go: figures of this process, for monitoring
 //	sweep.go          what every process removes in the background
 //	redislab/         real servers for tests

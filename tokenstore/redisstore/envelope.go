@@ -30,7 +30,7 @@ type envelope struct {
 	state    byte
 	claim    string // if the state is stateExchanged: 8 random bytes of a call, or empty
 	access   string // likewise: the key of the access token
-	record   string
+	record   string // as sealed returned it
 }
 
 // The states of an envelope.
@@ -115,7 +115,7 @@ type stored[T any] struct {
 
 // decode reads the value of a consumer's or token's key; nil if there is none. The record of an
 // access token need not have its key.
-func decode[T any](kind record.Kind[T], key, value string) (*stored[T], error) {
+func decode[T any](s *Store, kind record.Kind[T], key, value string) (*stored[T], error) {
 	if value == "" {
 		return nil, nil
 	}
@@ -123,7 +123,11 @@ func decode[T any](kind record.Kind[T], key, value string) (*stored[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis: %s: %w", kind.Name, err)
 	}
-	is, err := kind.Decode([]byte(e.record))
+	clear, err := s.sealing.Load().Open(kind.Name, key, []byte(e.record))
+	if err != nil {
+		return nil, fmt.Errorf("redis: %s: %w", kind.Name, err)
+	}
+	is, err := kind.Decode(clear)
 	if err != nil {
 		return nil, fmt.Errorf("redis: %s: %w", kind.Name, err)
 	}
@@ -147,13 +151,18 @@ func markOf(f tokenstore.Filter) string {
 	return fmt.Sprintf("b%d:%s%s", len(f.User), f.User, f.Consumer)
 }
 
-func (m marks) revoked(revision uint64, consumer, user string) bool {
+// revoked reports whether a mark revokes what is of a revision, a consumer and a user.
+func (s *Store) revoked(m marks, revision uint64, consumer, user string) bool {
 	if len(m) == 0 {
 		return false
 	}
 	of := func(f tokenstore.Filter) bool {
-		mark, ok := m[markOf(f)]
-		return ok && revision < mark
+		for _, name := range s.names("revocation", markOf(f)) {
+			if mark, ok := m[name]; ok && revision < mark {
+				return true
+			}
+		}
+		return false
 	}
 	return of(tokenstore.Filter{Consumer: consumer}) ||
 		user != "" && (of(tokenstore.Filter{User: user}) || of(tokenstore.Filter{User: user, Consumer: consumer}))

@@ -100,9 +100,9 @@ func (e *exporter) state(ctx context.Context) (*tokenstore.StoreState, error) {
 	s, state := e.s, new(tokenstore.StoreState)
 	return state, patiently(ctx, func() error {
 		v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""))
-		if err == nil && len(v.values[0]) == len(state.Secret) { // Secret would write it, which a full memory refuses
-			copy(state.Secret[:], v.values[0])
-			return nil
+		if err == nil && v.values[0] != "" && v.values[0] != incompleteMark { // Secret would write it, which a full memory refuses
+			state.Secret, err = s.openSecret(v.values[0])
+			return err
 		}
 		if err == nil {
 			state.Secret, err = s.Secret(ctx)
@@ -269,7 +269,7 @@ func exportKind[T any](ctx context.Context, e *exporter, sl slice, kind record.K
 			return err
 		}
 		for i, value := range v.values {
-			r, err := decode(kind, keys[i], value)
+			r, err := decode(s, kind, keys[i], value)
 			if err != nil {
 				return fmt.Errorf("%q: %w", keys[i], err)
 			}

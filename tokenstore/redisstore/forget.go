@@ -59,8 +59,14 @@ func (s *Store) decide(ctx context.Context, c *storedConsumer) (*storedConsumer,
 		s.lookAtConsumer(ctx, c.is.Key, kept)
 		return nil, nil
 	}
-	return decode(record.Consumer, c.is.Key, e.encode())
+	if tell := s.onForgotten.Load(); tell != nil {
+		(*tell)([]string{c.is.Key})
+	}
+	return decode(s, record.Consumer, c.is.Key, e.encode())
 }
+
+// OnForgotten sets the function that is called with the keys of forgotten consumers.
+func (s *Store) OnForgotten(f func(keys []string)) { s.onForgotten.Store(&f) }
 
 var (
 	errForgetting = errors.New("redis: the consumer is being deleted")
@@ -68,7 +74,8 @@ var (
 )
 
 // grantee returns the consumer that is to get an access token; nil if it is not in the store. It comes
-// before the access token is written.
+// before the access token is written. A consumer that is about to be forgotten gets it: it may be kept
+// for that.
 func (s *Store) grantee(ctx context.Context, consumer string) (*tokenstore.Consumer, error) {
 	if c := s.consumers.get(consumer); c != nil {
 		return c.is, nil // if it is gone, hasConsumer finds out
@@ -79,8 +86,6 @@ func (s *Store) grantee(ctx context.Context, consumer string) (*tokenstore.Consu
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case c.state == stateDeleted:
-		return nil, &tokenstore.LaterError{After: time.Second, Err: errForgetting}
 	}
 	return c.is, nil
 }

@@ -89,8 +89,8 @@ func TestGrantWhileForgettingEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.grantee(t.Context(), key); !isLater(err) {
-			t.Errorf("a grant that begins while the consumer is forgotten: %v", err)
+		if late, err := s.grantee(t.Context(), key); err != nil || late == nil {
+			t.Fatalf("the consumer while it is forgotten: %v, %v", late, err)
 		}
 		if c, err = s.decide(t.Context(), c); err != nil || c == nil {
 			t.Fatalf("decided: %v, %v", c, err)

@@ -96,7 +96,7 @@ func (s *Store) beginImport(ctx context.Context) error {
 
 // removeImported removes everything but the states of the slices and the mark.
 func (s *Store) removeImported(ctx context.Context) error {
-	kept := map[string]bool{s.key(kindSecret, secretSlice, ""): true}
+	kept := map[string]bool{s.key(kindSecret, secretSlice, ""): true, s.key(kindKeys, secretSlice, ""): true}
 	for sl := range slice(sliceCount) {
 		kept[s.states[sl]] = true
 	}
@@ -165,7 +165,7 @@ func (i *importer) add(ctx context.Context, r any) error {
 	case *tokenstore.Consumer:
 		sl := sliceOf(r.Key)
 		b = i.batch(sl)
-		e := envelope{version: newVersion(), record: string(record.Consumer.Encode(r))}
+		e := envelope{version: newVersion(), record: sealed(s, record.Consumer, r.Key, r)}
 		b.do("SET", s.key(kindConsumer, sl, r.Key), e.encode())
 		b.do("ZADD", s.key(kindConsumers, sl, ""), "0", r.Key)
 		if r.SelfRegistered {
@@ -187,7 +187,8 @@ func (i *importer) add(ctx context.Context, r any) error {
 		}
 	case *tokenstore.UsedNonces:
 		b = i.batch(secretSlice)
-		b.do("HSET", s.key(kindElsewhere, secretSlice, ""), strconv.Itoa(i.lists), string(record.UsedNonces.Encode(r)))
+		b.do("HSET", s.key(kindElsewhere, secretSlice, ""), strconv.Itoa(i.lists),
+			sealed(s, record.UsedNonces, strconv.Itoa(i.lists), r))
 		i.lists++
 		i.expire = max(i.expire, r.Expires)
 	default:
@@ -265,7 +266,7 @@ func (i *importer) end(ctx context.Context) error {
 		if i.lists > 0 {
 			w.do("EXPIREAT", s.key(kindElsewhere, secretSlice, ""), integer(i.expire))
 		}
-		w.do("SET", s.key(kindSecret, secretSlice, ""), string(i.state.Secret[:]))
+		w.do("SET", s.key(kindSecret, secretSlice, ""), s.sealedSecret(i.state.Secret))
 		_, err := s.commit(ctx, w)
 		return err
 	})
@@ -302,18 +303,16 @@ func (s *Store) complete(ctx context.Context) error {
 }
 
 func (s *Store) readElsewhere(ctx context.Context) (all []*tokenstore.UsedNonces, err error) {
-	c, err := s.link.client()
+	values, err := s.elsewhereFields(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout())
-	defer cancel()
-	values, err := c.Do(ctx, c.B().Hvals().Key(s.key(kindElsewhere, secretSlice, "")).Build()).AsStrSlice()
-	if err != nil {
-		return nil, s.explain(ctx, err)
-	}
-	for _, v := range values {
-		used, err := record.UsedNonces.Decode([]byte(v))
+	for field, v := range values {
+		var used *tokenstore.UsedNonces
+		clear, err := s.sealing.Load().Open(record.UsedNonces.Name, field, []byte(v))
+		if err == nil {
+			used, err = record.UsedNonces.Decode(clear)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("redis: %w", err)
 		}

@@ -15,9 +15,7 @@ import (
 
 // indexKeys are keys whose order is easily got wrong.
 func indexKeys(n int, random *rand.Rand) (keys []string) {
-	for _, key := range []string{"\x00", "\x00\x00", "\x01", "\x01\x01", "\x01\x02", "\x02", "a", "a\x00", "a\x00b", "a\x01", "ab", "B", "\xff", "\xff\xff"} {
-		keys = append(keys, key)
-	}
+	keys = []string{"\x00", "\x00\x00", "\x01", "\x01\x01", "\x01\x02", "\x02", "a", "a\x00", "a\x00b", "a\x01", "ab", "B", "\xff", "\xff\xff"}
 	for range n {
 		key := strconv.FormatUint(random.Uint64N(1<<20), 36)
 		if random.IntN(8) == 0 {

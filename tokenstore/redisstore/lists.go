@@ -15,9 +15,9 @@ import (
 type merge struct {
 	s       *Store
 	kind    string
-	rest    string
+	rests   []string // the names that stand for what is looked for
 	batch   int
-	cursors [sliceCount]cursor
+	cursors []cursor // of each name, those of all slices
 	started bool
 	after   string
 }
@@ -31,17 +31,22 @@ type cursor struct {
 
 // newMerge begins to read an index after a key. So many keys are expected to be read.
 func (s *Store) newMerge(kind, rest, after string, expected int) *merge {
-	return &merge{s: s, kind: kind, rest: rest, batch: min(4+expected/8, 1000), after: after}
+	rests := []string{rest}
+	if of, ok := nameKinds[kind]; ok {
+		rests = s.names(of, rest)
+	}
+	return &merge{s: s, kind: kind, rests: rests, batch: min(4+expected/8, 1000), after: after,
+		cursors: make([]cursor, len(rests)*sliceCount)}
 }
 
 // next returns the next n keys, or fewer at the end.
 func (m *merge) next(ctx context.Context, n int) ([]string, error) {
 	if !m.started {
 		m.started = true
-		all := make([]slice, sliceCount)
-		for sl := range slice(sliceCount) {
-			m.cursors[sl].last = m.after
-			all[sl] = sl
+		all := make([]int, len(m.cursors))
+		for i := range m.cursors {
+			m.cursors[i].last = m.after
+			all[i] = i
 		}
 		if err := m.fill(ctx, all...); err != nil {
 			return nil, err
@@ -53,7 +58,7 @@ func (m *merge) next(ctx context.Context, n int) ([]string, error) {
 		for i := range m.cursors {
 			c := &m.cursors[i]
 			if len(c.keys) == 0 && !c.end {
-				if err := m.fill(ctx, slice(i)); err != nil {
+				if err := m.fill(ctx, i); err != nil {
 					return nil, err
 				}
 			}
@@ -71,18 +76,19 @@ func (m *merge) next(ctx context.Context, n int) ([]string, error) {
 	return keys, nil
 }
 
-// fill reads on in some slices.
-func (m *merge) fill(ctx context.Context, sls ...slice) error {
-	indexes, after := make([]lookAt, len(sls)), make([]string, len(sls))
-	for i, sl := range sls {
-		indexes[i], after[i] = lookAt{sl, m.s.key(m.kind, sl, m.rest)}, m.cursors[sl].last
+// fill reads on at some cursors.
+func (m *merge) fill(ctx context.Context, cursors ...int) error {
+	indexes, after := make([]lookAt, len(cursors)), make([]string, len(cursors))
+	for i, c := range cursors {
+		sl := slice(c % sliceCount)
+		indexes[i], after[i] = lookAt{sl, m.s.key(m.kind, sl, m.rests[c/sliceCount])}, m.cursors[c].last
 	}
 	found, err := m.s.ranges(ctx, indexes, after, m.batch)
 	if err != nil {
 		return err
 	}
 	for i, keys := range found {
-		cur := &m.cursors[sls[i]]
+		cur := &m.cursors[cursors[i]]
 		cur.keys, cur.end = keys, len(keys) < m.batch
 		if len(keys) > 0 {
 			cur.last = keys[len(keys)-1]
@@ -174,7 +180,7 @@ func readRecords[T any](ctx context.Context, s *Store, kind record.Kind[T], sl s
 		return nil, err
 	}
 	for i, value := range v.values {
-		switch r, err := decode(kind, keys[i], value); {
+		switch r, err := decode(s, kind, keys[i], value); {
 		case record.Unreadable(err):
 			s.complain("leaving out a record that can't be read", err)
 		case err != nil:

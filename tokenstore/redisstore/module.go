@@ -34,8 +34,8 @@ func init() {
 // failover, a restart or a FLUSHALL, requests are refused with 503 for `lead` and one second more.
 //
 // The servers must not evict keys (`maxmemory-policy noeviction`), and should write to disk
-// (`appendonly yes`). They hold every secret of every consumer and token, unencrypted: nobody else
-// may reach them.
+// (`appendonly yes`). They hold every secret of every consumer and token, unencrypted unless the app
+// has `keys`: nobody else may reach them.
 //
 // If the servers can't be reached at the start, Caddy starts, refuses requests with 503, and goes
 // on when they can. If they can be reached but not used (a wrong password, a user without rights, a
@@ -364,6 +364,9 @@ func (m *Module) Configure(store tokenstore.Store) error {
 	return nil
 }
 
+// UseKeys says which keys encrypt what the store keeps.
+func (m *Module) UseKeys(sealer tokenstore.Sealer) { m.options.Sealer = sealer }
+
 // Describe says where the store is.
 func (m *Module) Describe() []slog.Attr {
 	where := slog.Any("address", m.options.Addresses)
@@ -376,6 +379,7 @@ func (m *Module) Describe() []slog.Attr {
 		slog.String("prefix", m.Prefix),
 		slog.Int("replicas", *m.Replicas),
 		slog.Bool("tls", m.TLS != nil),
+		slog.Bool("encrypted", m.options.Sealer != nil),
 	}
 }
 
@@ -518,4 +522,5 @@ var (
 	_ caddyfile.Unmarshaler = (*Module)(nil)
 	_ tokenstore.Module     = (*Module)(nil)
 	_ tokenstore.Describer  = (*Module)(nil)
+	_ tokenstore.KeyUser    = (*Module)(nil)
 )

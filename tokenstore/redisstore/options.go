@@ -1,12 +1,15 @@
 package redisstore
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // The defaults of Module.
@@ -44,6 +47,9 @@ type Options struct {
 	Lead     time.Duration
 	MaxStale time.Duration
 
+	// Sealer encrypts records, and hashes the names in indexes; nil means neither.
+	Sealer tokenstore.Sealer
+
 	Logger *zap.Logger
 
 	// For tests: the clock (nil: time.Now), and the limit of a consumer's nonces (0: maxNonces).
@@ -58,6 +64,9 @@ func (s *Store) Configure(o Options) error {
 		return fmt.Errorf("replicas is %d while the store is open: another number needs a restart", s.replicas)
 	}
 	if err := s.link.configure(o); err != nil {
+		return err
+	}
+	if err := s.useKeys(context.Background(), o.Sealer); err != nil {
 		return err
 	}
 	s.settings.Store(&settings{o.Timeout, o.Lead, o.MaxStale})

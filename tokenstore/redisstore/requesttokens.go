@@ -19,13 +19,13 @@ func (s *Store) request(ctx context.Context, key string) (*storedRequest, *view,
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := decode(record.RequestToken, key, v.values[0])
+	t, err := decode(s, record.RequestToken, key, v.values[0])
 	return t, v, err
 }
 
 // waits reports whether a request token exists for the callers of the store.
 func (s *Store) waits(t *storedRequest, m marks) bool {
-	return t != nil && !m.revoked(t.revision, t.is.Consumer, reviewer(t.is)) && !s.past(t.is.Expires, tokenstore.RequestRetention)
+	return t != nil && !s.revoked(m, t.revision, t.is.Consumer, reviewer(t.is)) && !s.past(t.is.Expires, tokenstore.RequestRetention)
 }
 
 // reviewer is the user who has reviewed a request token, or empty.
@@ -120,20 +120,20 @@ func (s *Store) createRequestToken(ctx context.Context, t *tokenstore.RequestTok
 
 // putRequest adds a request token and its indexes to a write.
 func (s *Store) putRequest(w *write, v *view, t *tokenstore.RequestToken) {
-	e := envelope{version: newVersion(), revision: v.number(), record: string(record.RequestToken.Encode(t))}
+	e := envelope{version: newVersion(), revision: v.number(), record: sealed(s, record.RequestToken, t.Key, t)}
 	w.do("SET", s.key(kindRequest, w.slice, t.Key), e.encode())
-	w.do("ZADD", s.key(kindRequestsOfConsumer, w.slice, t.Consumer), "0", t.Key)
+	s.addName(w, kindRequestsOfConsumer, t.Consumer, t.Key)
 	w.do("ZADD", s.key(kindRequestsByEnd, w.slice, ""), milliseconds(t.Expires.Add(tokenstore.RequestRetention)), t.Key)
 	if user := reviewer(t); user != "" {
-		w.do("ZADD", s.key(kindRequestsOfUser, w.slice, user), "0", t.Key)
+		s.addName(w, kindRequestsOfUser, user, t.Key)
 	}
 }
 
 func (s *Store) removeRequestIndexes(w *write, t *tokenstore.RequestToken) {
-	w.do("ZREM", s.key(kindRequestsOfConsumer, w.slice, t.Consumer), t.Key)
+	s.removeName(w, kindRequestsOfConsumer, t.Consumer, t.Key)
 	w.do("ZREM", s.key(kindRequestsByEnd, w.slice, ""), t.Key)
 	if user := reviewer(t); user != "" {
-		w.do("ZREM", s.key(kindRequestsOfUser, w.slice, user), t.Key)
+		s.removeName(w, kindRequestsOfUser, user, t.Key)
 	}
 }
 
@@ -224,7 +224,7 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 		}
 		e := t.envelope
 		if next != t.is {
-			e.version, e.revision, e.record = newVersion(), v.number(), string(record.RequestToken.Encode(next))
+			e.version, e.revision, e.record = newVersion(), v.number(), sealed(s, record.RequestToken, key, next)
 		}
 		// The same answer is written again: an earlier call may have written it without being able
 		// to acknowledge it.
@@ -232,7 +232,8 @@ func (s *Store) Review(ctx context.Context, key string, r tokenstore.Review) (*t
 		redisKey := s.key(kindRequest, w.slice, key)
 		w.require(redisKey, t.value)
 		w.do("SET", redisKey, e.encode())
-		w.do("ZADD", s.key(kindRequestsOfUser, w.slice, next.Review.User), "0", key)
+		s.addName(w, kindRequestsOfConsumer, next.Consumer, key)
+		s.addName(w, kindRequestsOfUser, next.Review.User, key)
 		return s.commit(ctx, w)
 	})
 	if err != nil {
@@ -404,8 +405,10 @@ func (s *Store) countVerifierFailure(ctx context.Context, v *view, t *storedRequ
 		s.removeRequest(w, t)
 	} else {
 		e := t.envelope
-		e.version, e.record = newVersion(), string(record.RequestToken.Encode(next))
+		e.version, e.record = newVersion(), sealed(s, record.RequestToken, t.is.Key, next)
 		w.do("SET", key, e.encode())
+		s.addName(w, kindRequestsOfConsumer, next.Consumer, next.Key)
+		s.addName(w, kindRequestsOfUser, next.Review.User, next.Key)
 	}
 	done, err := s.commit(ctx, w)
 	if done && next == nil {

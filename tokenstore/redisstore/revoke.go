@@ -99,21 +99,27 @@ type job struct {
 	revision uint64
 }
 
-func (s *Store) deadTokens(j job) string   { return s.key(kindDead, j.slice, "a:"+j.name) }
-func (s *Store) deadRequests(j job) string { return s.key(kindDead, j.slice, "r:"+j.name) }
+// deadTokens and deadRequests are the lists of what a job removes, one for each of suffixes.
+func (s *Store) deadTokens(j job, suffix string) string {
+	return s.key(kindDead, j.slice, "a:"+j.name+suffix)
+}
+
+func (s *Store) deadRequests(j job, suffix string) string {
+	return s.key(kindDead, j.slice, "r:"+j.name+suffix)
+}
 
 // mark revokes the tokens of a slice. It returns what is left to do, nil if there is nothing, and
 // how many access tokens the index had.
 func (s *Store) mark(ctx context.Context, sl slice, f tokenstore.Filter) (*job, int, error) {
-	j := &job{slice: sl, name: tokenstore.NewKey(), mark: markOf(f)}
+	j := &job{slice: sl, name: tokenstore.NewKey(), mark: s.names("revocation", markOf(f))[0]}
 	kind, rest := index(f)
-	requests := s.key(kindRequestsOfConsumer, sl, f.Consumer)
+	tokens, requests := s.namedKeys(kind, sl, rest), s.namedKeys(kindRequestsOfConsumer, sl, f.Consumer)
 	if f.User != "" {
-		requests = s.key(kindRequestsOfUser, sl, f.User)
+		requests = s.namedKeys(kindRequestsOfUser, sl, f.User)
 	}
-	keys := []string{
-		s.states[sl], s.key(kindMarks, sl, ""), s.key(kindWork, sl, ""), s.key(kindBarrier, sl, ""),
-		s.key(kind, sl, rest), s.deadTokens(*j), requests, s.deadRequests(*j),
+	keys := []string{s.states[sl], s.key(kindMarks, sl, ""), s.key(kindWork, sl, ""), s.key(kindBarrier, sl, "")}
+	for i, suffix := range s.suffixes() {
+		keys = append(keys, tokens[i], s.deadTokens(*j, suffix), requests[i], s.deadRequests(*j, suffix))
 	}
 	args := []string{j.mark, j.name, flag(f.User != "" && f.Consumer != ""), s.leaves[sl]}
 	for range 3 {
@@ -161,7 +167,10 @@ func (s *Store) finish(ctx context.Context, j job, until time.Time) error {
 
 // endJob ends a job, and reports whether it could: nothing must be left to remove.
 func (s *Store) endJob(ctx context.Context, j job) (bool, error) {
-	keys := []string{s.key(kindMarks, j.slice, ""), s.key(kindWork, j.slice, ""), s.deadTokens(j), s.deadRequests(j)}
+	keys := []string{s.key(kindMarks, j.slice, ""), s.key(kindWork, j.slice, "")}
+	for _, suffix := range s.suffixes() {
+		keys = append(keys, s.deadTokens(j, suffix), s.deadRequests(j, suffix))
+	}
 	answer, err := s.run(ctx, finishScript, keys, []string{j.mark, j.name})
 	if err != nil {
 		return false, err
@@ -171,8 +180,19 @@ func (s *Store) endJob(ctx context.Context, j job) (bool, error) {
 }
 
 // removeDead removes some tokens of a job, and returns how many keys it looked at.
-func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
-	lists, err := s.ranges(ctx, []lookAt{{j.slice, s.deadTokens(j)}, {j.slice, s.deadRequests(j)}}, []string{"", ""}, removedAtOnce)
+func (s *Store) removeDead(ctx context.Context, j job) (looked int, err error) {
+	for _, suffix := range s.suffixes() {
+		n, err := s.removeDeadOf(ctx, j, suffix)
+		if looked += n; err != nil {
+			return looked, err
+		}
+	}
+	return looked, nil
+}
+
+func (s *Store) removeDeadOf(ctx context.Context, j job, suffix string) (int, error) {
+	dead := []lookAt{{j.slice, s.deadTokens(j, suffix)}, {j.slice, s.deadRequests(j, suffix)}}
+	lists, err := s.ranges(ctx, dead, []string{"", ""}, removedAtOnce)
 	if err != nil {
 		return 0, err
 	}
@@ -194,13 +214,21 @@ func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
 	hit := marks{j.mark: j.revision}
 	var deadTokens []*storedToken
 	for i, value := range v.values[:len(tokens)] {
-		if t, err := decode(record.AccessToken, tokens[i], value); err == nil && t != nil && hit.revoked(t.revision, t.is.Consumer, t.is.User) {
+		t, err := decode(s, record.AccessToken, tokens[i], value)
+		if errors.Is(err, record.ErrKey) {
+			return 0, err // with its key, it would be there again
+		}
+		if err == nil && t != nil && s.revoked(hit, t.revision, t.is.Consumer, t.is.User) {
 			deadTokens = append(deadTokens, t)
 		}
 	}
 	var deadRequests []*storedRequest
 	for i, value := range v.values[len(tokens):] {
-		if t, err := decode(record.RequestToken, requests[i], value); err == nil && t != nil && hit.revoked(t.revision, t.is.Consumer, reviewer(t.is)) {
+		t, err := decode(s, record.RequestToken, requests[i], value)
+		if errors.Is(err, record.ErrKey) {
+			return 0, err
+		}
+		if err == nil && t != nil && s.revoked(hit, t.revision, t.is.Consumer, reviewer(t.is)) {
 			deadRequests = append(deadRequests, t)
 		}
 	}
@@ -222,10 +250,10 @@ func (s *Store) removeDead(ctx context.Context, j job) (int, error) {
 		ended = append(ended, t.is)
 	}
 	if len(tokens) > 0 {
-		w.unindex(s, s.deadTokens(j), tokens...)
+		w.unindex(s, dead[0].index, tokens...)
 	}
 	if len(requests) > 0 {
-		w.do("ZREM", s.deadRequests(j), requests...)
+		w.do("ZREM", dead[1].index, requests...)
 	}
 	done, err := s.commitLoosely(ctx, w)
 	if err != nil || !done { // somebody was faster, or a token was touched: it is looked at again

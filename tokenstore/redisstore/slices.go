@@ -75,6 +75,8 @@ const (
 	kindWork     = "w" // what is left of them
 	kindDead     = "d" // the tokens that one of them removes
 	kindSecret   = "x" // the secret of the store
+	kindKeys     = "k" // which keys encrypt the records
+	kindKept     = "a" // what the app keeps by name
 	// kindElsewhere is the kind of the nonces that another store accepted: see import.go.
 	kindElsewhere = "o"
 

@@ -71,15 +71,19 @@ func (s *Store) countRequestTokens(ctx context.Context) (tokenstore.Stat, error)
 // cardinality returns how many keys an index has in all slices.
 func (s *Store) cardinality(ctx context.Context, kind, rest string) (int, error) {
 	if indexed(kind) {
-		indexes := make([]lookAt, sliceCount)
+		var indexes []lookAt
 		for sl := range slice(sliceCount) {
-			indexes[sl] = lookAt{sl, s.key(kind, sl, rest)}
+			for _, key := range s.namedKeys(kind, sl, rest) {
+				indexes = append(indexes, lookAt{sl, key})
+			}
 		}
 		return s.sizes(ctx, indexes)
 	}
 	return s.sum(ctx, func(b rueidis.Builder) (commands []rueidis.Completed) {
 		for sl := range slice(sliceCount) {
-			commands = append(commands, b.Zcard().Key(s.key(kind, sl, rest)).Build())
+			for _, key := range s.namedKeys(kind, sl, rest) {
+				commands = append(commands, b.Zcard().Key(key).Build())
+			}
 		}
 		return commands
 	})

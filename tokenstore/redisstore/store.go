@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,34 +12,40 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/sealing"
 )
 
 // A Store keeps consumers, tokens and nonces in Redis or Valkey, for any number of processes.
 type Store struct {
-	link      *link
-	prefix    string
-	replicas  int
-	logger    *zap.Logger
-	clock     func() time.Time
-	settings  atomic.Pointer[settings]
-	limits    atomic.Pointer[tokenstore.Limits]
-	tokens    *cache[tokenstore.AccessToken]
-	consumers *cache[tokenstore.Consumer]
-	leases    [sliceCount]lease
-	states    [sliceCount]string // the keys of the slices' states
-	buckets   [sliceCount]string // with which the keys of nonces begin
-	leaves    [sliceCount]string // with which the keys of the indexes' leaves begin
-	raises    chan struct{}      // has room for raisesAtOnce
-	gates     aheadGates
-	quota     quota
-	secret    atomic.Pointer[[32]byte]
-	elsewhere atomic.Pointer[elsewhere] // nil: not read yet
+	link        *link
+	prefix      string
+	replicas    int
+	logger      *zap.Logger
+	clock       func() time.Time
+	settings    atomic.Pointer[settings]
+	limits      atomic.Pointer[tokenstore.Limits]
+	tokens      *cache[tokenstore.AccessToken]
+	consumers   *cache[tokenstore.Consumer]
+	leases      [sliceCount]lease
+	states      [sliceCount]string // the keys of the slices' states
+	buckets     [sliceCount]string // with which the keys of nonces begin
+	leaves      [sliceCount]string // with which the keys of the indexes' leaves begin
+	raises      chan struct{}      // has room for raisesAtOnce
+	gates       aheadGates
+	quota       quota
+	secret      atomic.Pointer[[32]byte]
+	onForgotten atomic.Pointer[func(keys []string)]
+	elsewhere   atomic.Pointer[elsewhere] // nil: not read yet
 
 	life       context.Context // ends with Close
 	end        context.CancelFunc
 	ending     sync.RWMutex // Close waits for what began before it: nothing begins after it
 	background sync.WaitGroup
 	closed     atomic.Bool
+
+	sealing    atomic.Pointer[sealing.Sealing]
+	noting     sync.Mutex
+	noted      atomic.Bool   // noteKeys has succeeded
 	patience   time.Duration // how long Revoke removes tokens itself
 	complaints complaints
 }
@@ -61,6 +66,7 @@ func Open(o Options) (*Store, error) {
 		s.logger = zap.NewNop()
 	}
 	s.settings.Store(&settings{o.Timeout, o.Lead, o.MaxStale})
+	s.sealing.Store(sealing.New(o.Sealer, nil))
 	s.SetLimits(tokenstore.Limits{})
 	maxStale := func() time.Duration { return s.settings.Load().maxStale }
 	s.tokens, s.consumers = newCache[tokenstore.AccessToken](maxStale), newCache[tokenstore.Consumer](maxStale)
@@ -105,6 +111,11 @@ func (s *Store) invalidated(keys []string) {
 func (s *Store) enter(ctx context.Context) error {
 	if s.closed.Load() {
 		return tokenstore.ErrClosed
+	}
+	if s.sealing.Load() != nil && !s.noted.Load() {
+		if err := s.noteKeys(ctx); err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
 }
@@ -177,6 +188,11 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 	if secret := s.secret.Load(); secret != nil {
 		return *secret, nil
 	}
+	if !s.noted.Load() {
+		if err := s.noteKeys(ctx); err != nil {
+			return [32]byte{}, err
+		}
+	}
 	key := s.key(kindSecret, secretSlice, "")
 	var secret [32]byte
 	err := again(ctx, func() (bool, error) {
@@ -189,15 +205,14 @@ func (s *Store) Secret(ctx context.Context) ([32]byte, error) {
 		if v.values[0] == incompleteMark {
 			return false, tokenstore.ErrIncomplete
 		}
-		switch len(v.values[0]) {
-		case 0:
+		if v.values[0] == "" {
 			rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
-			w.do("SET", key, string(secret[:]))
-		case len(secret):
-			copy(secret[:], v.values[0])
+			w.do("SET", key, s.sealedSecret(secret))
+		} else {
+			if secret, err = s.openSecret(v.values[0]); err != nil {
+				return false, err
+			}
 			w.do("SET", key, v.values[0]) // the process that made it may not have seen it confirmed
-		default:
-			return false, fmt.Errorf("redis: the secret has %d bytes", len(v.values[0]))
 		}
 		return s.commit(ctx, w)
 	})
@@ -223,14 +238,14 @@ func (s *Store) putBackSecret(ctx context.Context) error {
 		return err
 	}
 	if v.values[0] != "" {
-		if v.values[0] != string(secret[:]) {
+		if has, err := s.openSecret(v.values[0]); err != nil || has != *secret {
 			s.secret.Store(nil)
 		}
 		return nil
 	}
 	w := newWrite(secretSlice, nil)
 	w.require(key, "")
-	w.do("SET", key, string(secret[:]))
+	w.do("SET", key, s.sealedSecret(*secret))
 	_, err = s.commit(ctx, w)
 	return err
 }

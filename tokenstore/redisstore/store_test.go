@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"strconv"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/keyring"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/storetest"
 )
@@ -145,6 +147,32 @@ func testConformance(
 
 func TestConformanceOneServer(t *testing.T) {
 	testConformance(t, redislab.Single, 0, func(s *Store) tokenstore.Store { return s })
+}
+
+// testRing is a ring of keys that are made of their ids. The first is the primary one.
+func testRing(t testing.TB, ids ...string) *keyring.Ring {
+	t.Helper()
+	var keys []keyring.Key
+	for _, id := range ids {
+		keys = append(keys, keyring.Key{ID: id, Secret: sha256.Sum256([]byte(id))})
+	}
+	r, err := keyring.New(keys[0], keys[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// With an old key, the store looks in two places for each name.
+func TestConformanceWithKeys(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	ready := readyOptions(t, lab, 0, 150)
+	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
+		o := ready()
+		o.clock, o.Sealer = clock, testRing(t, "k2", "k1")
+		return openTest(t, o)
+	})
 }
 
 func TestConformanceSentinel(t *testing.T) {

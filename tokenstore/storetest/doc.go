@@ -7,6 +7,7 @@
 //	replicas.go      RunReplicas, and what one replica sees of another's changes
 //	transfer.go      RunTransfer: moving what is in one store to another
 //	credentials.go   the cases of stores with the capability tokenstore.CredentialFinder
+//	kept.go          the case of stores with the capability tokenstore.Keeper
 //	consumers.go tokens.go limits.go revoke.go removals.go selfregistered.go nonces.go durable.go
 //	                 the other cases
 //

@@ -46,7 +46,7 @@ type testCase struct {
 }
 
 var cases = concat(consumerCases, tokenCases, limitCases, revokeCases, removalCases, selfRegisteredCases,
-	nonceCases, storeCases)
+	nonceCases, storeCases, keptCases)
 
 func concat(lists ...[]testCase) (all []testCase) {
 	for _, l := range lists {

@@ -1,9 +1,9 @@
 -- Ends a bulk revocation in a slice when its tokens are removed. Its mark stays while another
 -- revocation with the same mark is not finished.
 --
--- KEYS: the slice's marks; its work; the two lists of what is to be removed. ARGV: the mark; the name
+-- KEYS: the slice's marks; its work; the lists of what is to be removed. ARGV: the mark; the name
 -- of the work. Returns 1, or 0 if a list is not empty: another server said that it was.
-if redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then
+if redis.call('EXISTS', unpack(KEYS, 3)) > 0 then
   return 0
 end
 redis.call('HDEL', KEYS[2], ARGV[2])

@@ -29,10 +29,14 @@ end
 
 local changes = {INDEX = add, UNINDEX = remove}
 local i = 3 + conditions
-while i <= #ARGV do -- nothing is written before all places are known to be here
+local asked = false
+while i <= #ARGV do -- nothing is written before it is known that all leaves are here
   local n = tonumber(ARGV[i + 2])
-  if changes[ARGV[i]] then
+  if changes[ARGV[i]] and not asked then
     whole(ARGV[i + 3])
+    asked = true
+  end
+  if ARGV[i] == 'UNINDEX' then -- a new token has a new key, which a server that gets a slot refuses
     for j = i + 4, i + 2 + n do
       place(KEYS[tonumber(ARGV[i + 1])], ARGV[i + 3], ARGV[j])
     end

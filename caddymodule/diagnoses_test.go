@@ -1,0 +1,308 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// refusedOf waits for the explanation of a consumer's refused request after a time.
+func refusedOf(t *testing.T, consumer string, since time.Time) adminapi.Diagnosis {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if list := recentRefusals.list(consumer, since); len(list) > 0 {
+			return list[0]
+		}
+	}
+	t.Fatalf("no refused request of %q is explained", consumer)
+	return adminapi.Diagnosis{}
+}
+
+// latestRefusal is the time of the latest explained request.
+func latestRefusal() time.Time {
+	recentRefusals.mu.Lock()
+	defer recentRefusals.mu.Unlock()
+	return recentRefusals.last
+}
+
+// TestRefusedRequestsAreExplained: what an operator reads of each kind of refused request.
+func TestRefusedRequestsAreExplained(t *testing.T) {
+	s := newTestSite(t, "diagnoses 1000 1000\nconsumer app {\n secret s3cr3t\n}\nconsumer other {\n secret o\n}", "insecure_plaintext_over_http\npolicy {\n deny\n}")
+	token := s.grant("app", "alice", "READ_PUBLIC")
+	foreign := s.grant("other", "bob", "READ_PUBLIC")
+	revoked := s.grant("app", "carol", "READ_PUBLIC")
+	s.app.diagnoser.past.ended.set(revoked.Key, ending{found: 4})
+	if err := s.store().RevokeToken(t.Context(), revoked.Key); err != nil {
+		t.Fatal(err)
+	}
+	expired := &tokenstore.AccessToken{Key: "expired", Secret: "e", Consumer: "app", User: "u", Permission: "READ_PUBLIC", Created: s.clock, Expires: s.clock.Add(-time.Minute)}
+	if err := s.store().CreateAccessToken(t.Context(), expired); err != nil {
+		t.Fatal(err)
+	}
+	waiting := &tokenstore.RequestToken{Key: "waiting", Secret: "w", Consumer: "app", Created: s.clock, Expires: s.clock.Add(time.Hour)}
+	if err := s.store().CreateRequestToken(t.Context(), waiting); err != nil {
+		t.Fatal(err)
+	}
+	good := oauth1.Signer{ConsumerKey: "app", ConsumerSecret: "s3cr3t", Token: token.Key, TokenSecret: token.Secret, SignatureMethod: "HMAC-SHA1"}
+	with := func(change func(*oauth1.Signer)) oauth1.Signer {
+		signer := good
+		change(&signer)
+		return signer
+	}
+	replayed := with(func(s *oauth1.Signer) { s.Nonce = "replayed" })
+	begun := latestRefusal()
+	s.serve(s.sign(replayed, "GET", "http://api.test/x", ""))
+	refusedOf(t, "app", begun) // by the policy, after its nonce was used
+	for _, c := range []struct {
+		name     string
+		signer   oauth1.Signer
+		target   string
+		form     string
+		mistakes string
+	}{
+		{"a wrong secret", with(func(s *oauth1.Signer) { s.ConsumerSecret = "wrong" }), "/x", "", ""},
+		{"no token secret", with(func(s *oauth1.Signer) { s.TokenSecret = "" }), "/x", "", "token-secret-left-out"},
+		{"a clock an hour behind", with(func(s *oauth1.Signer) { s.Timestamp = time.Now().Unix() - 4000 }), "/x", "", "timestamp-off"},
+		{"a used nonce", replayed, "/x", "", "nonce-sent-again"},
+		{"a token of another consumer", with(func(s *oauth1.Signer) { s.Token = foreign.Key }), "/x", "", "key-of-another-consumer"},
+		{"a request token", with(func(s *oauth1.Signer) { s.Token = "waiting" }), "/x", "", "key-is-request-token"},
+		{"an expired token", with(func(s *oauth1.Signer) { s.Token = "expired" }), "/x", "", "key-is-expired"},
+		{"a revoked token", with(func(s *oauth1.Signer) { s.Token = revoked.Key }), "/x", "", "key-is-revoked"},
+		{"a consumer key as token", with(func(s *oauth1.Signer) { s.Token = "other" }), "/x", "", "key-is-consumer-key"},
+		{"a token with a line end", with(func(s *oauth1.Signer) { s.Token += "\n" }), "/x", "", "key-with-blanks"},
+		{"a consumer key in capitals", with(func(s *oauth1.Signer) { s.ConsumerKey = "APP" }), "/x", "", "key-in-other-case"},
+		{"a token as consumer key", with(func(s *oauth1.Signer) { s.ConsumerKey = token.Key }), "/x", "", "key-is-token"},
+		{"nothing that is known", with(func(s *oauth1.Signer) { s.ConsumerKey = "nobody" }), "/x", "", ""},
+		{"a policy's refusal", good, "/x", "", ""},
+		{"a form", with(func(s *oauth1.Signer) { s.TokenSecret = "" }), "/x", "password=hunter2&b=2", "token-secret-left-out"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			since := latestRefusal()
+			method := "GET"
+			if c.form != "" {
+				method = "POST"
+			}
+			r := s.sign(c.signer, method, "http://api.test"+c.target, c.form)
+			w, upstream := s.serve(r)
+			if upstream != nil {
+				t.Fatal("passed")
+			}
+			d := refusedOf(t, c.signer.ConsumerKey, since)
+			if got := strings.Join(d.Mistakes, "+"); got != c.mistakes {
+				t.Errorf("mistakes %q, want %q: %s", got, c.mistakes, d.Diagnosis)
+			}
+			if d.Method != method || d.URL != "http://api.test/x" || d.Refusal != w.Body.String() || d.Client == "" {
+				t.Errorf("%+v", d)
+			}
+			text := d.BaseString + d.ClientBaseString + d.Diagnosis
+			if strings.Contains(text, "hunter2") || strings.Contains(text, "s3cr3t") || strings.Contains(text, token.Secret) {
+				t.Errorf("shows a secret: %s", text)
+			}
+			if !strings.Contains(d.BaseString, "&http%3A%2F%2Fapi.test%2Fx&") {
+				t.Errorf("base string %q", d.BaseString)
+			}
+		})
+	}
+}
+
+// TestDiagnosesHaveLimits: the limits hold in each second, and what is above them is counted.
+func TestDiagnosesHaveLimits(t *testing.T) {
+	t.Parallel()
+	turns := turns{all: 3, ofOne: 2}
+	start := time.Unix(1_700_000_000, 0)
+	for i, c := range []struct {
+		consumer string
+		after    time.Duration
+		want     bool
+	}{
+		{"a", 0, true},
+		{"a", 100, true},
+		{"a", 200, false},
+		{"b", 300, true},
+		{"b", 400, false}, // three in all
+		{"c", 999, false},
+		{"c", 1000, true}, // the first is a second old
+		{"a", 1050, false},
+		{"a", 1100, true},
+		{"a", 5000, true},
+	} {
+		if got := turns.take(c.consumer, start.Add(c.after*time.Millisecond)); got != c.want {
+			t.Errorf("%d: %v after %dms: %v", i, c.consumer, c.after, got)
+		}
+	}
+	if len(turns.taken) != 1 {
+		t.Errorf("%d turns are kept", len(turns.taken))
+	}
+}
+
+// TestDiagnosesOff: nothing is explained or kept.
+func TestDiagnosesOff(t *testing.T) {
+	s := newTestSite(t, "diagnoses off\nconsumer offapp {\n secret s\n}", "")
+	signer := oauth1.Signer{ConsumerKey: "offapp", ConsumerSecret: "wrong", SignatureMethod: "HMAC-SHA1"}
+	if w, _ := s.serve(s.sign(signer, "GET", "http://api.test/x", "")); w.Code != http.StatusUnauthorized {
+		t.Fatal(w.Code)
+	}
+	if len(s.app.diagnoser.queue) > 0 || len(recentRefusals.list("offapp", time.Time{})) > 0 {
+		t.Error("something is kept")
+	}
+}
+
+// TestAPanicOfADiagnosisIsSurvived: the process goes on, and the log says so.
+func TestAPanicOfADiagnosisIsSurvived(t *testing.T) {
+	s := newTestSite(t, "diagnoses 1000 1000\nconsumer panics {\n secret s\n}", "")
+	s.app.explainRefused(t.Context(), nil)
+}
+
+// TestRefusalsAreListed: by consumer, after a time, the latest 200.
+func TestRefusalsAreListed(t *testing.T) {
+	t.Parallel()
+	var ring refusalRing
+	at := time.Now()
+	for i := range 250 {
+		ring.add(adminapi.Diagnosis{Consumer: []string{"a", "b"}[i%2], Time: at})
+	}
+	all := ring.list("", time.Time{})
+	if len(all) != mostRefusals || len(ring.list("a", time.Time{})) != mostRefusals/2 {
+		t.Fatal(len(all))
+	}
+	if !slices.IsSortedFunc(all, func(a, b adminapi.Diagnosis) int { return a.Time.Compare(b.Time) }) {
+		t.Error("not in order")
+	}
+	if rest := ring.list("", all[150].Time); len(rest) != 49 || rest[0].Time != all[151].Time {
+		t.Errorf("%d are after number 150", len(rest))
+	}
+}
+
+// TestPastIsBounded: what is remembered to explain requests has a limit, and clocks that became
+// right are forgotten.
+func TestPastIsBounded(t *testing.T) {
+	t.Parallel()
+	var p past
+	for i := range 3 * mostRemembered {
+		p.exchanged(string(rune('a'+i%26))+strings.Repeat("x", i/26), "secret")
+		p.refusedClock("consumer"+strings.Repeat("y", i), time.Hour)
+	}
+	if len(p.ended.values) != mostRemembered || len(p.ended.order) != mostRemembered || len(p.clocks.values) != mostRemembered {
+		t.Errorf("%d endings, %d in order, %d clocks", len(p.ended.values), len(p.ended.order), len(p.clocks.values))
+	}
+	var earlier []time.Duration
+	for i := range 3 * mostClocks {
+		earlier = p.refusedClock("one", time.Duration(i))
+	}
+	if len(earlier) != mostClocks || earlier[0] != time.Duration(2*mostClocks-1) {
+		t.Errorf("%v", earlier)
+	}
+	p.goodClock("one")
+	if earlier = p.refusedClock("one", 1); earlier != nil {
+		t.Errorf("remembers %v", earlier)
+	}
+}
+
+// TestShownURLsAndBaseStringsHoldNoValues: of a form and of a verifier.
+func TestShownURLsAndBaseStringsHoldNoValues(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ form, verifier, want string }{
+		{"", "", "q%3D1"},
+		{"pass+word=x&b=%26c", "", "b%3D***%26pass%2520word%3D***%26q%3D1"},
+		{"=x", "", "%3D***%26q%3D1"},
+		{"q=2", "", "q%3D***%26q%3D***"},
+		{"", "v", "oauth_verifier%3D***%26q%3D1"},
+	} {
+		query := "q=1"
+		if c.verifier != "" {
+			query += "&oauth_verifier=" + c.verifier
+		}
+		s := &signed{request: oauth1.Request{Method: "POST", Scheme: "http", Host: "h", Path: "/", Query: query}}
+		if c.form != "" {
+			s.request.Form = []byte(c.form)
+		}
+		s.params.Verifier = c.verifier
+		text, err := s.request.AppendBaseString(nil, &s.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "POST&http%3A%2F%2Fh%2F&" + c.want
+		if got := hideValues(string(text), hiddenNames(s)); got != want {
+			t.Errorf("%+v: %s, want %s", c, got, want)
+		}
+		if u, err := url.Parse(urlWithoutCredentials(&s.request)); err != nil || u.RawQuery != "q=1" {
+			t.Errorf("%v, %v", u, err)
+		}
+	}
+}
+
+// TestSeenNonces: when a nonce was used, and whether from the same address.
+func TestSeenNonces(t *testing.T) {
+	t.Parallel()
+	n := newSeenNonces()
+	p := &oauth1.Params{ConsumerKey: "c", Token: "t", Timestamp: "1", Nonce: "n"}
+	now := time.Unix(1_700_000_000, 0)
+	n.note(p, "10.0.0.1:1234", now)
+	for _, c := range []struct {
+		remote string
+		same   bool
+	}{{"10.0.0.1:99", true}, {"10.0.0.2:1234", false}} {
+		if used, same := n.find(p, c.remote); !used.Equal(now) || same != c.same {
+			t.Errorf("%s: %v, %v", c.remote, used, same)
+		}
+	}
+	other := *p
+	other.Nonce = "m"
+	if used, _ := n.find(&other, "10.0.0.1:1234"); !used.IsZero() {
+		t.Error("finds another nonce")
+	}
+	n.note(p, "no port", now) // must not panic
+}
+
+// TestAdminDiagnoses: the route's answers, by query.
+func TestAdminDiagnoses(t *testing.T) {
+	recentRefusals.add(adminapi.Diagnosis{Consumer: "listed", Time: time.Now(), Mistakes: []string{"scheme"}})
+	for query, want := range map[string]int{
+		"consumer=listed": 1,
+		"consumer=listed&since=2000-01-01T00:00:00Z": 1,
+		"consumer=listed&since=3000-01-01T00:00:00Z": 0,
+		"consumer=nobody-at-all":                     0,
+		"since=yesterday":                            -1,
+		"limit=3":                                    -1,
+		"consumer=":                                  -1,
+	} {
+		call := &adminCall{Request: httptest.NewRequest("GET", "/oauth1/diagnoses?"+query, nil)}
+		_, answer, err := call.listDiagnoses()
+		if (err != nil) != (want < 0) {
+			t.Errorf("%s: %v", query, err)
+		}
+		if err == nil && len(answer.(adminapi.Diagnoses).Items) != want {
+			t.Errorf("%s: %+v", query, answer)
+		}
+	}
+}
+
+// FuzzShownBaseStrings: whatever a form holds, the value of its password is not shown.
+func FuzzShownBaseStrings(f *testing.F) {
+	for _, form := range []string{"", "a=1", "a%26=1&b", "password=x&password", "%3D=%26", "+=+", "oauth_x=1", "&&=&", "\x80"} {
+		f.Add(form, "q=1")
+	}
+	f.Fuzz(func(t *testing.T, form, query string) {
+		const canary = "canary7f3e"
+		if strings.Contains(form+query, canary) {
+			t.Skip()
+		}
+		s := &signed{request: oauth1.Request{Method: "POST", Scheme: "http", Host: "h", Path: "/", Query: query}}
+		s.request.Form = []byte(form + "&pass%20word=" + canary + "&=" + canary)
+		text, err := s.request.AppendBaseString(nil, &s.params)
+		if err != nil {
+			t.Skip()
+		}
+		if got := hideValues(string(text), hiddenNames(s)); strings.Contains(got, canary) {
+			t.Errorf("shows %s", got)
+		}
+	})
+}

@@ -1,0 +1,210 @@
+package caddymodule
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// refusedRequest is what is kept of a refused request until it is explained. Nothing of it changes
+// any more: the request itself may not be read after its answer.
+type refusedRequest struct {
+	signed   *signed
+	tooLarge bool // its form is too large to be explained, and is not kept
+	problem  *refusal.Problem
+	endpoint string
+	now      time.Time // when it came
+
+	remote         string // the address of the connection
+	client, trace  string
+	host           string // as it was sent
+	forwardedHost  string
+	forwardedProto string
+	baseURL        string
+	sentPath       string
+	rewritten      string // the URI that the upstream would have got, if it is another one
+	body           []byte // a body that the signature does not cover, if it is held anyway
+	contentType    string
+}
+
+// refusedRequest keeps a request that was read and names a consumer; else it returns nil.
+func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p *refusal.Problem) *refusedRequest {
+	if s == nil || s.params.ConsumerKey == "" || s.request.Method == "" ||
+		p.Kind == refusal.KindStore || p.Kind == refusal.KindStopping {
+		return nil
+	}
+	_, target := originalTarget(r)
+	kept := *s // so that the original stays on the stack
+	body := s.hashedForm
+	if kept.hashedForm = nil; len(body) > mostBodyRead {
+		body = nil // the doctor looks at no more
+	}
+	tooLarge := len(s.request.Form) > mostDiagnosedForm
+	if tooLarge {
+		kept.request.Form = nil
+	}
+	q := &refusedRequest{
+		signed:         &kept,
+		tooLarge:       tooLarge,
+		problem:        p,
+		endpoint:       endpoint,
+		now:            s.now,
+		remote:         r.RemoteAddr,
+		host:           r.Host,
+		forwardedHost:  lastValue(r.Header["X-Forwarded-Host"]),
+		forwardedProto: lastValue(r.Header["X-Forwarded-Proto"]),
+		body:           body,
+		contentType:    r.Header.Get("Content-Type"),
+	}
+	if q.now.IsZero() { // refused before it was read to its end
+		q.now = h.app.now()
+	}
+	q.client, q.trace = clientOf(r), traceOf(r)
+	if h.baseURL != nil {
+		q.baseURL = h.baseURL.String()
+		q.sentPath, _ = oauth1.SplitTarget(target)
+	}
+	if uri := r.URL.RequestURI(); uri != target {
+		q.rewritten = uri
+	}
+	return q
+}
+
+// doctorCase is the request as the doctor gets it.
+func (q *refusedRequest) doctorCase(keys doctor.Keys) *doctor.Case {
+	return &doctor.Case{
+		Request:         q.signed.request,
+		Params:          q.signed.params,
+		Host:            q.host,
+		ForwardedHost:   q.forwardedHost,
+		ForwardedProto:  q.forwardedProto,
+		BaseURL:         q.baseURL,
+		SentPath:        q.sentPath,
+		RewrittenTarget: q.rewritten,
+		Body:            q.body,
+		ContentType:     q.contentType,
+		Keys:            keys,
+	}
+}
+
+// keysOf returns the keys that should have signed a request at a time. Either of them may be nil.
+func (a *App) keysOf(c *tokenstore.Consumer, tokenSecret, requestTokenSecret string, now time.Time) doctor.Keys {
+	keys := doctor.Keys{TokenSecret: tokenSecret, RequestTokenSecret: requestTokenSecret}
+	if c == nil {
+		return keys
+	}
+	keys.ConsumerSecret, keys.Methods = c.Secret, c.SignatureMethods
+	if c.RSAPublicKey != "" {
+		if key, err := a.pemKeys.get(c.RSAPublicKey); err == nil {
+			keys.PublicKey = key
+		}
+	}
+	if c.PreviousSecret != "" && !now.Before(c.PreviousSecretExpires) {
+		keys.PreviousSecret = c.PreviousSecret
+	}
+	return keys
+}
+
+// The most bytes of a text that is kept for the operator.
+const (
+	mostShownURL        = 2 << 10
+	mostShownBaseString = 16 << 10
+)
+
+// view is the request and its explanation, as the operator sees it. It holds no signature, no
+// secret, no verifier, and no value of a form.
+func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diagnosis {
+	s := q.signed
+	v := adminapi.Diagnosis{
+		Time:     q.now,
+		Client:   q.client,
+		Consumer: refusal.Printable(s.params.ConsumerKey),
+		Token:    refusal.Printable(s.params.Token),
+		Method:   refusal.Printable(s.request.Method),
+		URL:      shortened(c.Hide(urlWithoutCredentials(&s.request)), mostShownURL),
+		Endpoint: q.endpoint,
+		Reason:   q.problem.Reason,
+		Refusal:  q.problem.Text,
+		Mistakes: []string{},
+	}
+	if d != nil {
+		v.Diagnosis = d.Text()
+		for _, m := range d.Mistakes {
+			v.Mistakes = append(v.Mistakes, m.Name)
+		}
+	}
+	if s.plaintext() || q.tooLarge {
+		return v
+	}
+	text, err := s.request.AppendBaseString(nil, &s.params)
+	if err != nil {
+		return v
+	}
+	hidden := hiddenNames(s)
+	v.BaseString = shortened(hideValues(c.Hide(string(text)), hidden), mostShownBaseString)
+	// Values can be anywhere in the client's own base string, in any encoding.
+	if d != nil && len(hidden) == 0 && q.body == nil {
+		v.ClientBaseString = shortened(d.ClientBaseString, mostShownBaseString)
+	}
+	return v
+}
+
+// urlWithoutCredentials is the URL that the server takes for the signed one, without the OAuth
+// parameters.
+func urlWithoutCredentials(r *oauth1.Request) string {
+	u := r.Scheme + "://" + r.Host + r.Path
+	if query := oauth1.StripQuery(r.Query); query != "" {
+		u += "?" + query
+	}
+	return u
+}
+
+// hiddenNames are the names of the parameters whose values an operator does not see: those of the
+// form, which may hold passwords, and the verifier, which is a credential.
+func hiddenNames(s *signed) map[string]bool {
+	names := make(map[string]bool)
+	if s.params.Verifier != "" {
+		names["oauth_verifier"] = true
+	}
+	for pair := range strings.SplitSeq(string(s.request.Form), "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		name, err := oauth1.Decode(strings.ReplaceAll(name, "+", " "))
+		if err == nil && pair != "" && !strings.HasPrefix(name, "oauth_") {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+// hideValues replaces the values of parameters in a base string that this server made.
+func hideValues(text string, names map[string]bool) string {
+	if len(names) == 0 {
+		return text
+	}
+	cut := strings.LastIndexByte(text, '&') + 1
+	params := strings.Split(text[cut:], "%26")
+	for i, param := range params {
+		encoded, _, _ := strings.Cut(param, "%3D")
+		name, err := oauth1.Decode(encoded)
+		if err == nil {
+			name, err = oauth1.Decode(name)
+		}
+		if err != nil || names[name] {
+			params[i] = encoded + "%3D***"
+		}
+	}
+	return text[:cut] + strings.Join(params, "%26")
+}
+
+func shortened(text string, most int) string {
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}

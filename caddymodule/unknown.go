@@ -1,0 +1,97 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+// The values of unknown_tokens.
+const (
+	unknownRefused = "refuse"
+	unknownPassed  = "pass"
+)
+
+// validateUnknownTokens refuses a value that has no meaning.
+func (h *Handler) validateUnknownTokens() error {
+	switch h.UnknownTokens {
+	case unknownRefused:
+		return nil
+	case unknownPassed:
+		// Open registration knows every consumer, so it would take those of the other provider.
+		if h.app.Registration == registrationOpen {
+			return errors.New("unknown_tokens pass: needs registration closed")
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown_tokens %q: must be %s or %s", h.UnknownTokens, unknownRefused, unknownPassed)
+}
+
+// passes reports whether the error routes get a refused request as it came. These are requests that
+// concern nothing that is known here. With known consumers, the other provider might accept what
+// was revoked or disabled here.
+func (h *Handler) passes(p *refusal.Problem) bool {
+	return p.Unknown && h.UnknownTokens == unknownPassed
+}
+
+// pass hands a refused request to the error routes, with its credentials and without a claim to an
+// identity. If no route answers, fallback does.
+func (h *Handler) pass(
+	w http.ResponseWriter, r *http.Request, p *refusal.Problem, fallback func(http.ResponseWriter) error,
+) error {
+	replacer(r).Set(placeholderPasses, "true")
+	h.stripper.strip(r)
+	h.limitUpgrades(r)
+	return h.answerError(w, r, p, fallback)
+}
+
+// belongsElsewhere reports whether a request to the authorize page is for another provider: its
+// request token is unknown here, and it is no form of this page.
+func (h *Handler) belongsElsewhere(r *http.Request) bool {
+	if h.UnknownTokens != unknownPassed {
+		return false
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || query.Has("done") {
+		return false
+	}
+	tokens := query["oauth_token"]
+	if r.Method == http.MethodPost {
+		body, whole, problem := h.peek(r)
+		form, err := url.ParseQuery(string(body))
+		if problem != nil || !whole || err != nil || form.Has("csrf") && form.Has("proof") && form.Has("decision") {
+			return false
+		}
+		tokens = append(tokens, form["oauth_token"]...)
+	}
+	if len(tokens) != 1 || tokens[0] == "" {
+		return false
+	}
+	store, err := h.app.open(r.Context())
+	if err != nil {
+		return false
+	}
+	_, err = h.app.requestToken(r.Context(), store, tokens[0])
+	return errors.Is(err, tokenstore.ErrNotFound)
+}
+
+// passPage hands a request to the authorize page to the error routes. If none answers, the page
+// says that the request token is unknown.
+func (h *Handler) passPage(w http.ResponseWriter, r *http.Request) error {
+	n, language := newNotice(refusal.PageUnknownToken), h.language(r)
+	p := n.problem(language)
+	h.events.refused(r, endpointAuthorize, nil, p, "")
+	return h.pass(w, r, p, func(w http.ResponseWriter) error {
+		view, err := n.view(language)
+		if err != nil {
+			return caddyhttp.Error(http.StatusInternalServerError, err)
+		}
+		return h.show(w, r, n.Status, "", view, "")
+	})
+}
