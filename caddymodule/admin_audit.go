@@ -29,11 +29,12 @@ func (c *adminCall) showAudit() (int, any, error) {
 // verifyAudit verifies the lines in the body. The key of their hashes never leaves the server:
 // somebody who has it could write lines that pass.
 func (c *adminCall) verifyAudit() (int, any, error) {
-	body := bufio.NewReader(c.stream)
-	first, err := body.ReadBytes('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	body := bufio.NewReaderSize(c.stream, maxAdminBody)
+	first, err := body.ReadSlice('\n')
+	if err != nil && !errors.Is(err, io.EOF) { // also if the line is longer than that
 		return 0, nil, failure(http.StatusBadRequest, "reading the request body: %w", err)
 	}
+	first = bytes.Clone(first)
 	var known adminapi.AuditKnown
 	if err := decodeStrictly(bytes.TrimSpace(first), &known); err != nil {
 		return 0, nil, err

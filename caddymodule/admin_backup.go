@@ -23,6 +23,10 @@ const backupPatience = time.Minute
 // sendBackup streams a backup of the store. One that is cut off has no trailer, and the connection
 // is closed without an end.
 func (c *adminCall) sendBackup() (int, any, error) {
+	// As for an export with secrets: a remote administrator who may only read must not get them.
+	if c.TLS != nil {
+		return 0, nil, failure(http.StatusForbidden, "backups are sent at the local admin endpoint only")
+	}
 	query, err := url.ParseQuery(c.URL.RawQuery)
 	if err != nil {
 		return 0, nil, failure(http.StatusBadRequest, "the query is malformed")
@@ -50,8 +54,11 @@ func (c *adminCall) sendBackup() (int, any, error) {
 	defer cancel()
 	out := &patientWriter{w: c.writer, name: backup.FileName(h.Time)}
 	var failed error
-	err = c.events.change(c.event(audit.BackupMade), func() error {
-		_, failed = writeBackup(ctx, c.store, out, h, recipients)
+	event := c.event(audit.BackupMade)
+	err = c.events.change(event, func() error {
+		if _, failed = writeBackup(ctx, c.store, out, h, recipients); failed != nil && out.begun {
+			event.Outcome = audit.Failed // told all the same: the caller has what was sent
+		}
 		return failed
 	})
 	switch {

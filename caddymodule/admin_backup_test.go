@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"crypto/tls"
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -30,6 +32,14 @@ func TestAdminBackup(t *testing.T) {
 		w := a.call("GET", "/oauth1/backup?"+query, "")
 		if body := w.Body.String(); w.Code != 400 || !strings.Contains(body, want) || strings.Contains(body, "1QQQ") {
 			t.Errorf("%s: %d %s", query, w.Code, body)
+		}
+	}
+	for _, method := range []string{"GET", "HEAD"} { // remote administration is over TLS
+		r := httptest.NewRequest(method, "/oauth1/backup?recipient="+recipient, nil)
+		r.TLS = &tls.ConnectionState{}
+		w := httptest.NewRecorder()
+		if a.ServeHTTP(w, r); w.Code != 403 {
+			t.Errorf("%s over TLS: %d", method, w.Code)
 		}
 	}
 	if w := a.call("HEAD", "/oauth1/backup", ""); w.Code != 200 || w.Body.Len() > 0 {

@@ -49,10 +49,11 @@ func (a *App) takeUp(ctx context.Context, store tokenstore.Store) error {
 	if err := a.startBackups(store); err != nil {
 		return err
 	}
-	if err := a.checkDeclared(ctx, store); err != nil {
+	// Before checkDeclared, whose error does not end an app that serves already: see awaitStore.
+	if err := a.openTrail(ctx, store); err != nil {
 		return err
 	}
-	return a.openTrail(ctx, store)
+	return a.checkDeclared(ctx, store)
 }
 
 // checkDeclared refuses a key that is both declared and stored, because the two consumers may

@@ -9,7 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -209,22 +213,20 @@ func TestPastIsBounded(t *testing.T) {
 // TestShownURLsAndBaseStringsHoldNoValues: of a form and of a verifier.
 func TestShownURLsAndBaseStringsHoldNoValues(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ form, verifier, want string }{
+	for _, c := range []struct{ form, more, want string }{
 		{"", "", "q%3D1"},
 		{"pass+word=x&b=%26c", "", "b%3D***%26pass%2520word%3D***%26q%3D1"},
 		{"=x", "", "%3D***%26q%3D1"},
 		{"q=2", "", "q%3D***%26q%3D***"},
-		{"", "v", "oauth_verifier%3D***%26q%3D1"},
+		{"", "&oauth_verifier=v", "oauth_verifier%3D***%26q%3D1"},
+		{"", "&oauth_token_secret=v&oauth_timestamp=1", "oauth_timestamp%3D1%26oauth_token_secret%3D***%26q%3D1"},
+		{"oauth_consumer_secret=v", "", "oauth_consumer_secret%3D***%26q%3D1"},
 	} {
-		query := "q=1"
-		if c.verifier != "" {
-			query += "&oauth_verifier=" + c.verifier
-		}
+		query := "q=1" + c.more
 		s := &signed{request: oauth1.Request{Method: "POST", Scheme: "http", Host: "h", Path: "/", Query: query}}
 		if c.form != "" {
 			s.request.Form = []byte(c.form)
 		}
-		s.params.Verifier = c.verifier
 		text, err := s.request.AppendBaseString(nil, &s.params)
 		if err != nil {
 			t.Fatal(err)
@@ -305,4 +307,16 @@ func FuzzShownBaseStrings(f *testing.F) {
 			t.Errorf("shows %s", got)
 		}
 	})
+}
+
+// TestChangesAreRemembered: an operator learns that a refused key was revoked.
+func TestChangesAreRemembered(t *testing.T) {
+	s := newTestSite(t, "diagnoses 10 10", "")
+	event := &audit.Event{Name: audit.AccessTokenRevoked, Consumer: "app", Token: "revoked"}
+	if err := newEvents(s.app, zap.NewNop()).change(event, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if s.app.diagnoser.past.whatBecame("revoked").found == doctor.FoundNothing {
+		t.Error("a revoked token is not remembered")
+	}
 }

@@ -133,6 +133,9 @@ func (e *events) change(event *audit.Event, do func() error) error {
 		return fmt.Errorf("the change was not made, because the audit trail can't be written: %w", err)
 	}
 	err := do()
+	if err == nil && e.past != nil && event.Outcome == "" {
+		e.past.note(event)
+	}
 	if !strict && (err != nil && event.Outcome == "" || event.Outcome == audit.Repeated) {
 		return err
 	}

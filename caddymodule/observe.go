@@ -21,6 +21,7 @@ func (h *Handler) provisionObserving() {
 // that it loses headers that would claim an identity: the API may believe them already.
 func (h *Handler) observe(r *http.Request) {
 	h.stripForged(r)
+	h.limitUpgrades(r) // in another protocol the client could send any header
 	seen := copyToJudge(r)
 	judges, problem := h.receive(seen)
 	switch {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,13 +166,10 @@ func urlWithoutCredentials(r *oauth1.Request) string {
 	return u
 }
 
-// hiddenNames are the names of the parameters whose values an operator does not see: those of the
-// form, which may hold passwords, and the verifier, which is a credential.
+// hiddenNames are the names of the form's parameters, whose values an operator does not see: they
+// may be passwords.
 func hiddenNames(s *signed) map[string]bool {
 	names := make(map[string]bool)
-	if s.params.Verifier != "" {
-		names["oauth_verifier"] = true
-	}
 	for pair := range strings.SplitSeq(string(s.request.Form), "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		name, err := oauth1.Decode(strings.ReplaceAll(name, "+", " "))
@@ -182,11 +180,16 @@ func hiddenNames(s *signed) map[string]bool {
 	return names
 }
 
-// hideValues replaces the values of parameters in a base string that this server made.
+// shownProtocolParams are the protocol parameters whose values an operator sees. The verifier is
+// a credential, and any other may be a secret: some clients send theirs.
+var shownProtocolParams = []string{
+	"oauth_consumer_key", "oauth_token", "oauth_nonce", "oauth_timestamp", "oauth_signature_method",
+	"oauth_version", "oauth_callback", "oauth_body_hash",
+}
+
+// hideValues replaces the values of parameters in a base string that this server made: those of the
+// names, and of other protocol parameters than the usual.
 func hideValues(text string, names map[string]bool) string {
-	if len(names) == 0 {
-		return text
-	}
 	cut := strings.LastIndexByte(text, '&') + 1
 	params := strings.Split(text[cut:], "%26")
 	for i, param := range params {
@@ -195,7 +198,8 @@ func hideValues(text string, names map[string]bool) string {
 		if err == nil {
 			name, err = oauth1.Decode(name)
 		}
-		if err != nil || names[name] {
+		unknown := strings.HasPrefix(name, "oauth_") && !slices.Contains(shownProtocolParams, name)
+		if err != nil || unknown || names[name] {
 			params[i] = encoded + "%3D***"
 		}
 	}

@@ -45,12 +45,11 @@ func copyStore(ctx context.Context, from, to []byte, progress func(command.Copie
 	if err := checkFilled(ctx, source.store); err != nil {
 		return err
 	}
-	importer, err := target.open()
-	if err != nil {
-		return fmt.Errorf("the target: %w", err)
-	}
 	var exporting error
-	err = importer.Import(ctx, reported(exporter.Export(ctx), progress, &exporting))
+	importer, err := target.openEmpty(1) // the records have the floor
+	if err == nil {
+		err = importer.Import(ctx, reported(exporter.Export(ctx), progress, &exporting))
+	}
 	switch {
 	case exporting != nil:
 		return fmt.Errorf("the source: %w", exporting)

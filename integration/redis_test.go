@@ -57,6 +57,17 @@ var notOnRedis = map[string]string{
 	"TestBadDayPowerCutWithSyncOff":                  aboutFiles,
 	"TestBadDayStartAfterKill9WithManyTokens":        aboutFiles,
 	"TestBadDayFillerProcess":                        aboutFiles,
+	"TestBackupAndRestore":                           ownStore,
+	"TestScheduledBackup":                            ownStore,
+	"TestBackupUnderLoad":                            ownStore,
+	"TestBackupMovesAStore":                          ownStore,
+	"TestRestoreAfterKill9":                          ownStore,
+	"TestCopiedFolder":                               aboutFiles,
+	"TestKeys":                                       aboutFiles,
+	"TestMonitoringFullDisk":                         aboutFiles,
+	"TestMonitoringMetrics":                          ownStore,
+	"TestMonitoringAlerts":                           noStore,
+	"TestMonitoringDashboard":                        noStore,
 	"TestBesideARunningServer":                       "two servers may have one Redis",
 	"TestTheLogTellsWhatWasOpened":                   "the log names Badger's directory",
 	"TestManual":                                     ownStore,
@@ -90,7 +101,7 @@ var notOnRedis = map[string]string{
 
 const (
 	aboutFiles = "it is about Badger's files"
-	ownStore   = "it takes configurations from the manual, with their store"
+	ownStore   = "its sites have stores of their own"
 	noStore    = "it has no site"
 	slow       = "slow: only with -suite-on-redis=all"
 )

@@ -80,8 +80,15 @@ func loadGenerations(tokens *database, path string) (*generations, error) {
 		return g, &CopiedError{path, "the file with the store's generation is missing"}
 	case inside.id != outside.id:
 		return g, &CopiedError{path, "the generation is of another store"}
-	case inside.count == outside.count, inside.count == outside.count+1:
+	case inside.count == outside.count:
 		g.now = *inside
+	case inside.count == outside.count+1:
+		// The file is caught up with before the next step, so that the two never differ by two, however
+		// often a process ends in between or can't write the file.
+		g.now = *inside
+		if err := g.write(g.now); err != nil {
+			return nil, err
+		}
 	case inside.count < outside.count:
 		return g, &CopiedError{path, fmt.Sprintf("the store was last used %d openings and closings later", outside.count-inside.count)}
 	default:

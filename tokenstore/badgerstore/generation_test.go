@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore/internal/disktest"
 )
@@ -259,5 +261,26 @@ func TestGenerationOnADiskThatRefuses(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(other); string(b) != "text" {
 		t.Error("the file was overwritten")
+	}
+}
+
+// TestGenerationIsCaughtUpWith: an opening whose file can't be written leaves the two one apart, and
+// the next one does not make that two.
+func TestGenerationIsCaughtUpWith(t *testing.T) {
+	tokens, err := openDatabase(t.TempDir(), nil, zap.NewNop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tokens.close() })
+	path := filepath.Join(t.TempDir(), "generation")
+	for i := range 4 {
+		g, err := loadGenerations(tokens, path)
+		if err != nil {
+			t.Fatalf("opening %d: %v", i, err)
+		}
+		g.path = filepath.Join(t.TempDir(), "missing", "generation")
+		if err := g.raise(); err == nil {
+			t.Fatal("the file was written in a folder that is not there")
+		}
 	}
 }

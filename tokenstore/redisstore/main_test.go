@@ -10,7 +10,7 @@ import (
 
 // parallelTests is how many tests run at once, if -parallel does not say it: they mostly wait for the
 // first seconds of an epoch, and for servers that were killed.
-const parallelTests = "8"
+const parallelTests = "4"
 
 func TestMain(m *testing.M) {
 	options.Parse()

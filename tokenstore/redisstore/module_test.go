@@ -259,8 +259,8 @@ func TestOpenAndConfigure(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	t.Parallel()
 	for config, want := range map[string]string{
-		`{"address":["a","b"],"password":"secret"}`:                   "[address=[a:6379 b:6379] db=0 prefix=oauth1 replicas=1 tls=false]",
-		`{"sentinel":{"master":"m","address":["a"]},"tls":{},"db":2}`: "[sentinel=[m a:26379] db=2 prefix=oauth1 replicas=1 tls=true]",
+		`{"address":["a","b"],"password":"secret"}`:                   "[address=[a:6379 b:6379] db=0 prefix=oauth1 replicas=1 tls=false encrypted=false]",
+		`{"sentinel":{"master":"m","address":["a"]},"tls":{},"db":2}`: "[sentinel=[m a:26379] db=2 prefix=oauth1 replicas=1 tls=true encrypted=false]",
 	} {
 		m, err := load(t, config)
 		if err != nil {

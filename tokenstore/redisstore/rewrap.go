@@ -324,6 +324,11 @@ func (s *Store) putAgain(w *write, v *view, kind, key, value string, e envelope)
 // with an old key, it accepts nothing clear any more.
 func (s *Store) endRewrap(ctx context.Context, done *tokenstore.Rewrapped) error {
 	now := s.sealing.Load()
+	keys := s.key(kindKeys, secretSlice, "")
+	noted, err := s.read(ctx, secretSlice, keys)
+	if err != nil {
+		return err
+	}
 	secret, err := s.Secret(ctx)
 	if err != nil {
 		return err
@@ -383,9 +388,14 @@ func (s *Store) endRewrap(ctx context.Context, done *tokenstore.Rewrapped) error
 	}
 	note := sealing.Done(now.Sealer())
 	w := newWrite(secretSlice, nil)
-	w.do("SET", s.key(kindKeys, secretSlice, ""), string(note.Encode(now.Sealer())))
-	if _, err := s.commit(ctx, w); err != nil {
+	w.require(keys, noted.values[0]) // else another process has noted a key meanwhile, which may be in use
+	w.do("SET", keys, string(note.Encode(now.Sealer())))
+	switch written, err := s.commit(ctx, w); {
+	case err != nil:
 		return err
+	case !written:
+		done.Waiting++ // the caller goes through the records again
+		return nil
 	}
 	if s.sealing.CompareAndSwap(now, sealing.New(now.Sealer(), note)) { // else a reload has changed the keys
 		done.Complete = true
