@@ -75,14 +75,13 @@ func snippets(t *testing.T, page, text string) (blocks []snippet, prose string) 
 func TestManualCaddyfilesLoad(t *testing.T) {
 	folder := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", folder)
-	key, k1, k2 := filepath.Join(folder, "oauth1.key"), filepath.Join(folder, "k1"), filepath.Join(folder, "k2")
+	key, k1, k2 := filepath.Join(folder, "oauth1.key"), filepath.Join(folder, "oauth1-k1"), filepath.Join(folder, "oauth1-k2")
 	for path, digits := range map[string]string{key: "0f", k1: "1f", k2: "2f"} {
 		if err := os.WriteFile(path, []byte(strings.Repeat(digits, 32)+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	paths := strings.NewReplacer("/run/secrets/oauth1.key", key,
-		"/run/secrets/oauth1-k1", k1, "/run/secrets/oauth1-k2", k2, "/run/secrets/redis", key, "/var/lib/caddy", folder)
+	paths := strings.NewReplacer("/run/secrets/redis", key, "/var/lib/caddy", folder)
 	found := 0
 	for page, text := range manualPages(t) {
 		blocks, _ := snippets(t, page, text)

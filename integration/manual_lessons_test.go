@@ -57,7 +57,8 @@ func beginAudit(r *reader) {
 
 // beginMonitoring starts a site with a probe.
 func beginMonitoring(r *reader) {
-	r.write("Caddyfile", r.here("{\n\tadmin localhost:2019\n}\nhttp://localhost:8080 {\n\toauth1_health /healthz\n\toauth1\n}\n"))
+	r.write("Caddyfile", r.here("{\n\tadmin localhost:2019\n}\nhttp://127.0.0.1:"+r.ports["api.example.com"]+
+		" {\n\toauth1_health /healthz\n\toauth1\n}\n"))
 	r.start("caddy-oauth1 run")
 }
 
@@ -269,7 +270,7 @@ func beginOperating(r *reader) {
 
 func endOfOperating(r *reader) {
 	r.run("caddy-oauth1 oauth1 consumer show printer")
-	r.run("test -s run/oauth1.key")
+	r.run("test -s lib/oauth1.key")
 }
 
 // beginEncryption starts a server whose key is there already.
@@ -287,7 +288,7 @@ func beginEncryption(r *reader) {
 }
 
 func endOfEncryption(r *reader) {
-	r.run("test -s run/oauth1-k1")
+	r.run("test -s lib/oauth1-k1")
 	r.run("caddy-oauth1 oauth1 keys status | grep -q refused")
 }
 

@@ -24,8 +24,8 @@ or with --json the answer of the API.
 
 A secret is shown once, by the command that made it. Existing secrets are read
 from standard input, never from the command line, where other users of the
-computer could see them. They are not shown again; only 'oauth1 export' writes
-them, when it is told to.
+computer could see them. They are not shown again; only 'oauth1 backup' writes
+them, and 'oauth1 export', when it is told to.
 
 'oauth1 sign', 'oauth1 explain' and 'oauth1 policy' need no running Caddy.
 'oauth1 store' and 'oauth1 restore' work on a store while no Caddy uses it.

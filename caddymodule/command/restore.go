@@ -65,10 +65,12 @@ func restoreCommand(stores Stores) *cobra.Command {
 		Short: "Restores a backup into an empty store",
 		Long: `
 Restores a backup into the empty store of a configuration, of any kind. Stop
-every Caddy that uses the store before, and start Caddy after.
+every Caddy that uses the store before, and start Caddy after. Run the command
+as the user that Caddy runs as ('sudo -u caddy ...').
 
 Give the journals of revocations with --journal: a file, or a directory; those
-of all Caddys that used the store. What was revoked after the backup is left
+of all Caddys that used the store. The command can't know of one that is
+missing. What was revoked after the backup is left
 out then. Without a journal that begins before the backup, the command does
 nothing, unless --accept-lost-revocations says that those may be valid again.
 

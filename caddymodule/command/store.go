@@ -63,7 +63,8 @@ func adoptCommand(stores Stores) *cobra.Command {
 		Short: "Uses a store's directory that was copied back or moved",
 		Long: `
 Takes a directory into use that a Caddy refuses because it was copied back or
-moved. Stop Caddy before, and start it after.
+moved. Stop Caddy before, and start it after. Run the command as the user that
+Caddy runs as ('sudo -u caddy ...').
 
 Use it when you moved the directory. When you copied an older one back, every
 token that was revoked since is valid again, and every token that was issued
