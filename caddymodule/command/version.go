@@ -15,7 +15,7 @@ import (
 // modulePath is the Go module that this package is a part of.
 const modulePath = "github.com/caddy-oauth1/caddy-oauth1"
 
-// The version and the commit of a release. deploy/build has the linker set them, so that they do
+// The version and the commit of a release. The linker sets them with -X, so that they do
 // not depend on where the source lies; without them Go's own build information counts.
 var version, commit string
 
