@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"strconv"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -55,8 +54,11 @@ type indexPages struct {
 // request tokens is in another order, and is read at once: their number is limited.
 func (p *indexPages) read(ctx context.Context) ([]string, error) {
 	key := p.s.key(p.index, p.slice, "")
-	if indexed(p.index) {
+	switch {
+	case indexed(p.index):
 		return p.s.rangeOf(ctx, lookAt{p.slice, key}, p.last, exportedAtOnce)
+	case !p.live:
+		return p.s.members(ctx, key, p.from, exportedAtOnce)
 	}
 	c, err := p.s.link.client()
 	if err != nil {
@@ -64,12 +66,7 @@ func (p *indexPages) read(ctx context.Context) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.s.timeout())
 	defer cancel()
-	switch {
-	case !p.live:
-		keys, err := c.Do(ctx, c.B().Zrange().Key(key).
-			Min(strconv.Itoa(p.from)).Max(strconv.Itoa(p.from+exportedAtOnce-1)).Build()).AsStrSlice()
-		return keys, p.s.explainAny(ctx, err)
-	case p.index == kindRequestsByEnd:
+	if p.index == kindRequestsByEnd {
 		if p.from == 0 {
 			if p.all, err = c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice(); err != nil {
 				return nil, p.s.explain(ctx, err)
