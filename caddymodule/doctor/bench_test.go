@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor/doctortest"
 )
 
 // BenchmarkDiagnose is the cost of a signature that no mistake explains: everything is tried. Its
@@ -13,17 +15,17 @@ import (
 // most APIs get.
 func BenchmarkDiagnose(b *testing.B) {
 	for _, method := range []string{"HMAC-SHA1", "HMAC-SHA256", "RSA-SHA256", "PLAINTEXT"} {
-		b.Run(method, func(b *testing.B) { benchmarkOf(b, strange(newClient(method)).seen(b)) })
+		b.Run(method, func(b *testing.B) { benchmarkOf(b, seenOf(b, strange(newClient(method)))) })
 	}
 	b.Run("plain", func(b *testing.B) {
 		c := strange(newClient("HMAC-SHA1"))
-		c.path, c.query, c.form = "/v1/items", "page=2&size=10", ""
-		benchmarkOf(b, c.seen(b))
+		c.Path, c.Query, c.Form = "/v1/items", "page=2&size=10", ""
+		benchmarkOf(b, seenOf(b, c))
 	})
 	b.Run("form of 1 MiB", func(b *testing.B) {
 		c := strange(newClient("HMAC-SHA256"))
-		c.form = largeForm(1 << 20)
-		benchmarkOf(b, c.seen(b))
+		c.Form = largeForm(1 << 20)
+		benchmarkOf(b, seenOf(b, c))
 	})
 }
 
@@ -41,8 +43,8 @@ func benchmarkOf(b *testing.B, c *Case) {
 }
 
 // strange signs another URL, with secrets that the server does not know.
-func strange(c *client) *client {
-	c.consumer, c.token, c.signedURL = "another secret", "and another", "https://elsewhere.example.com/"
+func strange(c *doctortest.Client) *doctortest.Client {
+	c.ConsumerSecret, c.TokenSecret, c.SignedURL = "another secret", "and another", "https://elsewhere.example.com/"
 	return c
 }
 

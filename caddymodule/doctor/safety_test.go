@@ -11,6 +11,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor/doctortest"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
@@ -22,6 +23,9 @@ func largeForm(n int) string {
 	}
 	return strings.TrimSuffix(b.String(), "&")
 }
+
+// usual are the keys of the tests' server.
+var usual = doctortest.Usual()
 
 var random = flag.Int("random", 200, "how many random signatures TestNothingIsNamedFalsely makes")
 
@@ -37,35 +41,35 @@ func TestNothingIsNamedFalsely(t *testing.T) {
 	for ; made < *random && (made < least || t.Context().Err() == nil); made++ {
 		method := methods[made%len(methods)]
 		c := newClient(method)
-		c.path, c.form = "/"+word()+"/"+word(), ""
-		c.query = fmt.Sprintf("%s=%s+%s&%s=%%2B%s", word(), word(), word(), word(), word())
-		c.oauth[4].value = word()
+		c.Path, c.Form = "/"+word()+"/"+word(), ""
+		c.Query = fmt.Sprintf("%s=%s+%s&%s=%%2B%s", word(), word(), word(), word(), word())
+		c.Set("oauth_nonce", word())
 		what := "another secret"
 		switch r.IntN(4) {
 		case 0:
-			c.consumer, c.privateKey = word()+word(), 2
+			c.ConsumerSecret, c.PrivateKey = word()+word(), 2
 		case 1:
 			what = "another token's secret"
-			c.token, c.privateKey = word()+word(), 2
+			c.TokenSecret, c.PrivateKey = word()+word(), 2
 		case 2:
 			what = "the secrets of somebody else"
-			c.consumer, c.token, c.privateKey = word()+word(), word()+word(), 2
+			c.ConsumerSecret, c.TokenSecret, c.PrivateKey = word()+word(), word()+word(), 2
 		case 3:
 			what = "a request that was changed"
 			if method == "PLAINTEXT" { // covers no request
-				c.key = func(a, b string) string { return percent(a) + "&" + percent(b) + word() }
+				c.Key = func(a, b string) string { return doctortest.Percent(a) + "&" + doctortest.Percent(b) + word() }
 				break
 			}
-			signed := c.query
-			c.query = strings.Replace(signed, "+", word(), 1)
-			c.params = func(p []kv) []kv {
-				sent := c.query
-				c.query = signed
-				defer func() { c.query = sent }()
-				return append(slices.Clone(c.oauth), c.sentParams()...)
+			signed := c.Query
+			c.Query = strings.Replace(signed, "+", word(), 1)
+			c.Params = func(p []doctortest.Param) []doctortest.Param {
+				sent := c.Query
+				c.Query = signed
+				defer func() { c.Query = sent }()
+				return append(slices.Clone(c.OAuth), c.SentParams()...)
 			}
 		}
-		d := Diagnose(t.Context(), c.seen(t))
+		d := Diagnose(t.Context(), seenOf(t, c))
 		if len(d.Mistakes) > 0 || d.Valid || d.ClientBaseString != "" || !strings.HasPrefix(d.Text(), NoMistake) {
 			t.Fatalf("%s, %s: says %q %q", method, what, d.Names(), d.Text())
 		}
@@ -82,22 +86,22 @@ func TestSecretsAreNotShown(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"HMAC-SHA1", "PLAINTEXT", "HMAC-SHA256"} {
 		c := newClient(method)
-		c.query = "consumer_secret=" + percent(testConsumerSecret) + "&token_secret=" + percent(testTokenSecret)
-		c.path = "/" + percent(testConsumerSecret)
-		c.signedURL = "http://" + c.host + c.path
+		c.Query = "consumer_secret=" + doctortest.Percent(usual.ConsumerSecret) + "&token_secret=" + doctortest.Percent(usual.TokenSecret)
+		c.Path = "/" + doctortest.Percent(usual.ConsumerSecret)
+		c.SignedURL = "http://" + c.Host + c.Path
 		if method == "PLAINTEXT" {
-			c.consumer, c.token = c.token, c.consumer
+			c.ConsumerSecret, c.TokenSecret = c.TokenSecret, c.ConsumerSecret
 		}
-		seen := c.seen(t)
+		seen := seenOf(t, c)
 		d := Diagnose(t.Context(), seen)
 		if len(d.Mistakes) != 1 {
 			t.Errorf("%s: names %q", method, d.Names())
 		}
 		all := fmt.Sprintf("%+v %#v %v %s", d, d, *seen, d.Text())
 		right := *c
-		right.signedURL, right.consumer, right.token = "", testConsumerSecret, testTokenSecret
-		for _, secret := range []string{testConsumerSecret, testTokenSecret, right.signed()} {
-			for _, text := range []string{secret, percent(secret), percent(percent(secret))} {
+		right.SignedURL, right.ConsumerSecret, right.TokenSecret = "", usual.ConsumerSecret, usual.TokenSecret
+		for _, secret := range []string{usual.ConsumerSecret, usual.TokenSecret, right.SignatureText()} {
+			for _, text := range []string{secret, doctortest.Percent(secret), doctortest.Percent(doctortest.Percent(secret))} {
 				if strings.Contains(strings.ReplaceAll(all, fmt.Sprint(seen.Request), ""), text) &&
 					!strings.Contains(fmt.Sprintf("%v", seen.Request), text) {
 					t.Errorf("%s: shows %q", method, text)
@@ -117,8 +121,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	wrong := newClient("HMAC-SHA1")
-	wrong.consumer = "another secret"
-	seen := wrong.seen(t)
+	wrong.ConsumerSecret = "another secret"
+	seen := seenOf(t, wrong)
 	for _, limits := range []Limits{{Signatures: 1}, {Signatures: 50}, {Bytes: 1}, {Bytes: 20_000}} {
 		seen.Limits = limits
 		if d := Diagnose(t.Context(), seen); !d.Cut || len(d.Mistakes) > 0 || !strings.Contains(d.Text(), cutText) {
@@ -131,7 +135,7 @@ func TestLimits(t *testing.T) {
 	if d := Diagnose(done, seen); !d.Cut {
 		t.Errorf("a context that is done: %+v", d)
 	}
-	right := newClient("HMAC-SHA1").seen(t)
+	right := seenOf(t, newClient("HMAC-SHA1"))
 	right.Limits = Limits{Signatures: 1, Bytes: 1}
 	if d := Diagnose(t.Context(), right); !d.Valid {
 		t.Errorf("right: %+v", d)
@@ -142,14 +146,14 @@ func TestLimits(t *testing.T) {
 // with those that matter most.
 func TestLargeRequests(t *testing.T) {
 	t.Parallel()
-	for name, wrong := range map[string]func(*client){
-		"scheme":                func(c *client) { c.signedURL = "http://" + c.host + c.path },
-		"token-secret-left-out": func(c *client) { c.token = "" },
+	for name, wrong := range map[string]func(*doctortest.Client){
+		"scheme":                func(c *doctortest.Client) { c.SignedURL = "http://" + c.Host + c.Path },
+		"token-secret-left-out": func(c *doctortest.Client) { c.TokenSecret = "" },
 	} {
 		c := newClient("HMAC-SHA256")
-		c.form = largeForm(200 << 10)
+		c.Form = largeForm(200 << 10)
 		wrong(c)
-		if d := Diagnose(t.Context(), c.seen(t)); d.Names() != name {
+		if d := Diagnose(t.Context(), seenOf(t, c)); d.Names() != name {
 			t.Errorf("says %q, want %q; cut %t", d.Names(), name, d.Cut)
 		}
 	}
@@ -159,13 +163,13 @@ func TestLargeRequests(t *testing.T) {
 // signature, and the same request has the same diagnosis.
 func FuzzDiagnose(f *testing.F) {
 	right := newClient("HMAC-SHA1")
-	f.Add("HMAC-SHA1", right.signed(), "POST", "https", "api.example.com", "/a%2Fb", "a=1&b", "c=d", "text/plain", "/x?y", "https://b/c")
+	f.Add("HMAC-SHA1", right.SignatureText(), "POST", "https", "api.example.com", "/a%2Fb", "a=1&b", "c=d", "text/plain", "/x?y", "https://b/c")
 	f.Add("HMAC-SHA256", "", "get", "http", "[::1]:80", "", "&&=&%", `{"a":1}`, "multipart/form-data; boundary=B", "", "//")
 	f.Add("PLAINTEXT", "a&b", "GET", "wss", "@", "/%", "oauth_token=x", "--B\r\n", "application/x-www-form-urlencoded", "?", "%")
 	f.Add("RSA-SHA1", strings.Repeat("A", 344), "GET", "https", "h", "/", "", "", "", "", "")
 	f.Fuzz(func(t *testing.T, method, signature, verb, scheme, host, path, query, body, contentType, target, baseURL string) {
 		header := `OAuth oauth_consumer_key="k",oauth_token="t",oauth_nonce="n",oauth_timestamp="1",oauth_version="1.0",` +
-			`oauth_signature_method="` + percent(method) + `",oauth_signature="` + percent(signature) + `"`
+			`oauth_signature_method="` + doctortest.Percent(method) + `",oauth_signature="` + doctortest.Percent(signature) + `"`
 		r := oauth1.Request{Method: verb, Scheme: scheme, Host: host, Path: path, Query: query}
 		if isFormType(contentType) {
 			r.Form = []byte(body)
@@ -181,7 +185,7 @@ func FuzzDiagnose(f *testing.F) {
 			Limits: Limits{Signatures: 3000, Bytes: 1 << 20},
 		}
 		if strings.HasPrefix(method, "RSA") {
-			c.Keys = Keys{PublicKey: testKeys()[0].Public()}
+			c.Keys = Keys{PublicKey: doctortest.Keys()[0].Public()}
 		}
 		d := Diagnose(t.Context(), c)
 		if again := Diagnose(t.Context(), c); !reflect.DeepEqual(d, again) {
