@@ -22,6 +22,8 @@ var stores = caddy.NewUsagePool()
 type pooledStore struct {
 	tokenstore.Store
 	trail   trailOfStore
+	past    *past // for explanations, as nonces
+	nonces  *seenNonces
 	cancel  context.CancelFunc // stops the background work for the store
 	running sync.WaitGroup
 	watch   *storeWatch
@@ -73,7 +75,9 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 			return nil, err
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		pooled := &pooledStore{Store: store, cancel: cancel, watch: storesWatched.watch(store)}
+		pooled := &pooledStore{
+			Store: store, cancel: cancel, watch: storesWatched.watch(store), past: new(past), nonces: newSeenNonces(),
+		}
 		pooled.running.Go(func() { pooled.watch.measure(ctx) })
 		pooled.running.Go(func() {
 			begin := time.Now()
@@ -87,6 +91,7 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 	}
 	a.poolKey = key
 	a.pooled = value.(*pooledStore)
+	a.diagnoser.remember(a.pooled)
 	store := a.pooled.Store
 	if loaded {
 		err = a.module.Configure(store)

@@ -12,6 +12,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // Diagnoses says how many refused requests are explained. The explanations are for the operator: in
@@ -94,8 +97,8 @@ type diagnoser struct {
 	off    bool
 	turns  turns
 	queue  chan *refusedRequest
-	past   past
-	nonces *seenNonces
+	past   *past       // of the store, once the app has started
+	nonces *seenNonces // the same
 	stop   context.CancelFunc
 	done   chan struct{}
 }
@@ -117,7 +120,15 @@ func newDiagnoser(o *Diagnoses) *diagnoser {
 		off:    o.Off,
 		turns:  turns{all: o.PerSecond, ofOne: o.PerSecondOfConsumer},
 		queue:  make(chan *refusedRequest, diagnosisQueue),
+		past:   new(past),
 		nonces: newSeenNonces(),
+	}
+}
+
+// remember takes over what configurations with the same store remember.
+func (d *diagnoser) remember(s *pooledStore) {
+	if d != nil {
+		d.past, d.nonces = s.past, s.nonces
 	}
 }
 
@@ -174,6 +185,34 @@ func (d *diagnoser) signedWell(r *http.Request, s *signed) {
 	}
 	d.nonces.note(&s.params, r.RemoteAddr, s.now)
 	d.past.goodClock(s.params.ConsumerKey)
+}
+
+// changed remembers what a change has ended.
+func (d *diagnoser) changed(event *audit.Event) {
+	if d != nil && !d.off {
+		d.past.note(event)
+	}
+}
+
+// replaced remembers the keys that a consumer had before a change.
+func (d *diagnoser) replaced(before, after *tokenstore.Consumer) {
+	if d != nil && !d.off {
+		d.past.changed(before, after)
+	}
+}
+
+// configured remembers the keys that declared consumers had in the configuration before.
+func (d *diagnoser) configured(declared map[string]*tokenstore.Consumer) {
+	if d != nil && !d.off {
+		d.past.configured(declared)
+	}
+}
+
+// revoked remembers access tokens that were revoked together.
+func (d *diagnoser) revoked(keys []string) {
+	if d != nil && !d.off {
+		d.past.revoked(keys)
+	}
 }
 
 // turns limits how often something is done in a second, in all and for one consumer.

@@ -194,6 +194,9 @@ func TestPastIsBounded(t *testing.T) {
 		p.exchanged(string(rune('a'+i%26))+strings.Repeat("x", i/26), "secret")
 		p.refusedClock("consumer"+strings.Repeat("y", i), time.Hour)
 	}
+	if len(*p.clocked.Load()) != mostRemembered {
+		t.Errorf("forwarded requests see %d clocks", len(*p.clocked.Load()))
+	}
 	if len(p.ended.values) != mostRemembered || len(p.ended.order) != mostRemembered || len(p.clocks.values) != mostRemembered {
 		t.Errorf("%d endings, %d in order, %d clocks", len(p.ended.values), len(p.ended.order), len(p.clocks.values))
 	}

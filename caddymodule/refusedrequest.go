@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -106,8 +107,18 @@ func (a *App) keysOf(c *tokenstore.Consumer, tokenSecret, requestTokenSecret str
 			keys.PublicKey = key
 		}
 	}
-	if c.PreviousSecret != "" && !now.Before(c.PreviousSecretExpires) {
-		keys.PreviousSecret = c.PreviousSecret
+	former := a.diagnoser.past.formerKeys(c.Key)
+	previous := cmp.Or(c.PreviousSecret, former.secret)
+	switch {
+	case c.PreviousSecret != "" && now.Before(c.PreviousSecretExpires): // it verifies
+		keys.Others = []string{previous}
+	case previous != c.Secret:
+		keys.PreviousSecret = previous
+	}
+	if former.rsaPublicKey != "" && former.rsaPublicKey != c.RSAPublicKey {
+		if key, err := a.pemKeys.get(former.rsaPublicKey); err == nil {
+			keys.OtherPublicKeys = append(keys.OtherPublicKeys, key)
+		}
 	}
 	return keys
 }

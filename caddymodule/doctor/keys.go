@@ -169,9 +169,9 @@ func (k *keyList) decoded() {
 // their secrets as parameters.
 func (c *Case) Hide(text string) string {
 	const least = 4 // a shorter text is found by chance
-	for _, secret := range []string{
+	for _, secret := range append([]string{
 		c.Keys.ConsumerSecret, c.Keys.PreviousSecret, c.Keys.TokenSecret, c.Keys.RequestTokenSecret,
-	} {
+	}, c.Keys.Others...) {
 		if len(secret) < least {
 			continue
 		}

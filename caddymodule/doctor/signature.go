@@ -92,8 +92,10 @@ func decodings(signature string, fits func(n int) bool) (list []claim) {
 	if decoded, err := oauth1.Decode(signature); err == nil && decoded != signature {
 		text(decoded, signatureEncoded)
 	}
-	if trimmed := strings.TrimSpace(signature); strings.Contains(trimmed, " ") {
-		text(strings.ReplaceAll(trimmed, " ", "+"), signaturePlus)
+	for _, s := range []string{signature, strings.TrimSpace(signature)} { // it may begin or end with +
+		if strings.Contains(s, " ") {
+			text(strings.ReplaceAll(s, " ", "+"), signaturePlus)
+		}
 	}
 	if bare := strings.Join(strings.Fields(signature), ""); bare != signature {
 		text(bare, signatureBlank)

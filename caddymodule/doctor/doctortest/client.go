@@ -71,10 +71,10 @@ func Usual() Server {
 	return Server{
 		ConsumerKey:        "printer",
 		ConsumerSecret:     "s3cret/of+the consumer&",
-		PreviousSecret:     "previous-secret",
+		PreviousSecret:     "last year's secret",
 		Token:              "tok%20en",
 		TokenSecret:        "tOken%secret==",
-		RequestTokenSecret: "request-secret",
+		RequestTokenSecret: "a request's secret",
 	}
 }
 
@@ -216,9 +216,11 @@ func (c *Client) BaseString() string {
 }
 
 // Named is the oauth_signature_method that the client sends.
-func (c *Client) Named() string {
+func (c *Client) Named() string { return c.value("oauth_signature_method") }
+
+func (c *Client) value(name string) string {
 	for _, p := range c.OAuth {
-		if p.Name == "oauth_signature_method" {
+		if p.Name == name {
 			return p.Value
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -403,6 +404,12 @@ var Mistakes = []Mistake{
 			return strings.ReplaceAll(base64.StdEncoding.EncodeToString(raw), "+", " ")
 		}
 	}},
+	{"+ at its beginning arrived as a space", "signature-plus-lost", hmacOnly, func(c *Client) {
+		until(c, func(signature string) bool { return signature[0] == '+' })
+		c.Signature = func(raw []byte) string {
+			return strings.ReplaceAll(base64.StdEncoding.EncodeToString(raw), "+", " ")
+		}
+	}},
 	{"a line end behind it", "signature-with-line-end", 0, func(c *Client) {
 		c.Signature = func(raw []byte) string { return base64.StdEncoding.EncodeToString(raw) + "\n" }
 	}},
@@ -533,16 +540,16 @@ func dropped(name string) func([]Param) []Param {
 
 // untilIn chooses a nonce with which the signature has all these characters.
 func untilIn(c *Client, characters string) {
-	for nonce := 'a'; ; nonce++ {
-		for i := range c.OAuth {
-			if c.OAuth[i].Name == "oauth_nonce" {
-				c.OAuth[i].Value = string(nonce) + c.OAuth[i].Value
-			}
-		}
-		signature := c.SignatureText()
-		if !strings.ContainsFunc(characters, func(r rune) bool { return !strings.ContainsRune(signature, r) }) {
-			return
-		}
+	until(c, func(signature string) bool {
+		return !strings.ContainsFunc(characters, func(r rune) bool { return !strings.ContainsRune(signature, r) })
+	})
+}
+
+// until chooses a nonce with which the signature is as it should be.
+func until(c *Client, done func(signature string) bool) {
+	nonce := c.value("oauth_nonce")
+	for i := 0; !done(c.SignatureText()); i++ {
+		c.Set("oauth_nonce", nonce+strconv.Itoa(i))
 	}
 }
 
