@@ -177,7 +177,11 @@ func (c *Case) Hide(text string) string {
 		}
 		for range 3 {
 			text = strings.ReplaceAll(text, secret, "***")
-			secret = oauth1.Encode(secret)
+			encoded := oauth1.Encode(secret)
+			if encoded == secret {
+				break
+			}
+			secret = encoded
 		}
 	}
 	return text

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,67 @@ func TestLargeRequests(t *testing.T) {
 		wrong(c)
 		if d := Diagnose(t.Context(), seenOf(t, c)); d.Names() != name {
 			t.Errorf("says %q, want %q; cut %t", d.Names(), name, d.Cut)
+		}
+	}
+}
+
+// strange signs another URL, with secrets that the server does not know.
+func strange(c *doctortest.Client) *doctortest.Client {
+	c.ConsumerSecret, c.TokenSecret, c.SignedURL = "another secret", "and another", "https://elsewhere.example.com/"
+	return c
+}
+
+// A hostileRequest is made to cost the doctor much: anybody who knows the key of a consumer can send
+// it.
+type hostileRequest struct{ name, form, body string }
+
+func (h hostileRequest) client(method string) *doctortest.Client {
+	c := strange(doctortest.NewClient(method, usual))
+	if c.Form = h.form; h.body != "" {
+		c.Body, c.ContentType = h.body, "multipart/form-data; boundary=B"
+	}
+	return c
+}
+
+var hostile = []hostileRequest{
+	{name: "form of 4 KiB", form: largeForm(4 << 10)},
+	{name: "form of 16 KiB", form: largeForm(16 << 10)},
+	{name: "form of 256 KiB", form: largeForm(256 << 10)}, // the largest that the server looks into
+	{name: "form of 1 MiB", form: largeForm(1 << 20)},
+	{name: "form of 1000 parameters", form: strings.Repeat("%41=%41&", 1000)},
+	{name: "form of 10000 parameters", form: strings.Repeat("%41=%41&", 5000) + strings.Repeat("b+&", 4900)},
+	{name: "form of one value", form: "a=" + strings.Repeat("%2B", 80_000)},
+	{name: "body as a form", body: largeForm(60 << 10)},
+	{name: "body as a form of 30000 parameters", body: strings.Repeat("a&", 30_000)},
+	{name: "body of JSON with one name", body: "{" + strings.Repeat(`"a":1,`, 9000) + `"a":1}`},
+	{name: "body of JSON with 5000 names", body: jsonOfNames(5000)},
+	{name: "body of bytes", body: strings.Repeat("\xff", 60<<10)},
+	{name: "body of 1000 parts", body: strings.Repeat(
+		"--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n", 1000) + "--B--\r\n"},
+}
+
+func jsonOfNames(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"n%d":%d`, i, i)
+	}
+	return "{" + b.String()[1:] + "}"
+}
+
+// TestHostileRequestsCostLittle: what a request takes is bounded. The benchmark tells the time, which
+// a test can't; this is the memory that is made, of which the time consists mostly.
+func TestHostileRequestsCostLittle(t *testing.T) {
+	const most = 8 << 20
+	for _, h := range hostile {
+		for _, method := range []string{"HMAC-SHA256", "RSA-SHA256"} {
+			seen := seenOf(t, h.client(method))
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			d := Diagnose(t.Context(), seen)
+			runtime.ReadMemStats(&after)
+			if made := after.TotalAlloc - before.TotalAlloc; made > most || len(d.Mistakes) > 0 {
+				t.Errorf("%s, %s: %d bytes are made, at most %d should be; names %q", h.name, method, made, most, d.Names())
+			}
 		}
 	}
 }

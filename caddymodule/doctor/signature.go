@@ -276,12 +276,15 @@ func (s *search) matches(c *claim, b *base, key int) bool {
 
 // swapped finds an HMAC whose key is the text, and whose text is the key.
 func (s *search) swapped() bool {
-	text := s.bases[0].text()
+	var text []byte
 	for _, c := range s.claims {
 		for k, key := range s.keys {
 			mistakes := join(join(c.mistakes, key.mistakes), []Mistake{{Name: hmacSwapped}})
-			if len(mistakes) > mostMistakes || !s.spend(2*len(text)+hmacCost) {
+			if len(mistakes) > mostMistakes || !s.spend(2*s.bases[0].len()+hmacCost) {
 				continue
+			}
+			if text == nil {
+				text = s.bases[0].text()
 			}
 			i := slices.IndexFunc(hashes, func(h hashKind) bool { return h.hash == c.hash })
 			h := hmac.New(hashes[i].make, text)
