@@ -92,6 +92,9 @@ func jsonPairs(body []byte) (pairs []*pair) {
 
 // multipartPairs returns the fields of a multipart form that are no files.
 func multipartPairs(body []byte, contentType string) (pairs []*pair) {
+	if len(contentType) > maxUsual {
+		return nil
+	}
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" ||
 		bytes.Count(body, []byte(params["boundary"])) > maxBodyPairs {

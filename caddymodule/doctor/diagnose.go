@@ -149,6 +149,9 @@ func (s *search) run() {
 	if s.try(right, 0) || s.tryKeys(right, (*secretKey).isFrequent) {
 		return
 	}
+	if !s.spend(uriCost * s.c.uriLen()) {
+		return
+	}
 	methods, uris := s.c.methodParts(), s.c.uriParts()
 	var pairsOfURI []part
 	single := func(method, uri, params []byte, mistakes []Mistake) bool {
@@ -299,7 +302,8 @@ const (
 	hmacCost  = 256 // of an HMAC
 	writeCost = 2   // of writing a byte of the parameters
 	pairCost  = 80  // of sorting and writing a parameter
-	readCost  = 4   // of reading the parameters, in times that they are written
+	uriCost   = 120 // of making all URLs, of each byte of one
+	readCost  = 6   // of reading the parameters, in times that they are written
 )
 
 // spend takes the cost of one step off the limits. It is false when nothing is left.

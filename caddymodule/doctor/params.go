@@ -375,6 +375,13 @@ func each(f func(*pair)) func([]*pair) []*pair {
 	}
 }
 
+const (
+	// maxUsual is more than a realm or a Content-Type has, in bytes.
+	maxUsual = 1 << 10
+	// maxProtocol is how many oauth_ parameters are looked at one by one. The standard has ten.
+	maxProtocol = 20
+)
+
 // places leaves out what is in a query, a form, or both.
 func (b *changeBuilder) places(c *Case) {
 	b.add(paramChange{mistake: Mistake{Name: queryLeftOut}, leads: true, pairs: without(func(p *pair) bool {
@@ -387,7 +394,7 @@ func (b *changeBuilder) places(c *Case) {
 		return !p.isProtocol()
 	})})
 	for _, realm := range []string{c.Params.Realm, ""} {
-		if c.Params.Source == oauth1.SourceHeader {
+		if c.Params.Source == oauth1.SourceHeader && len(realm) <= maxUsual {
 			b.add(paramChange{mistake: Mistake{Name: realmSigned}, leads: true, pairs: with("realm", realm)})
 		}
 	}
@@ -403,7 +410,7 @@ func with(name, value string) func([]*pair) []*pair {
 func (b *changeBuilder) protocol(c *Case, claims []claim) {
 	sent := make(map[string]bool)
 	for _, p := range b.pairs {
-		if !p.isProtocol() || sent[p.name] {
+		if !p.isProtocol() || sent[p.name] || len(sent) == maxProtocol {
 			continue
 		}
 		sent[p.name] = true

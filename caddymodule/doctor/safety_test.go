@@ -168,12 +168,18 @@ func strange(c *doctortest.Client) *doctortest.Client {
 
 // A hostileRequest is made to cost the doctor much: anybody who knows the key of a consumer can send
 // it.
-type hostileRequest struct{ name, form, body string }
+type hostileRequest struct {
+	name, form, body string
+	more             func(*doctortest.Client)
+}
 
 func (h hostileRequest) client(method string) *doctortest.Client {
 	c := strange(doctortest.NewClient(method, usual))
 	if c.Form = h.form; h.body != "" {
 		c.Body, c.ContentType = h.body, "multipart/form-data; boundary=B"
+	}
+	if h.more != nil {
+		h.more(c)
 	}
 	return c
 }
@@ -193,6 +199,19 @@ var hostile = []hostileRequest{
 	{name: "body of bytes", body: strings.Repeat("\xff", 60<<10)},
 	{name: "body of 1000 parts", body: strings.Repeat(
 		"--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n", 1000) + "--B--\r\n"},
+	{name: "path of 200 KB", more: func(c *doctortest.Client) { c.Path = strings.Repeat("/%2fa%20B", 22_000) }},
+	{name: "path of 7 KB", more: func(c *doctortest.Client) { c.Path = strings.Repeat("/%2fa%20B", 800) }},
+	{name: "X-Forwarded-Host of 200 KB", more: func(c *doctortest.Client) { c.ForwardedHost = strings.Repeat("a.", 100_000) }},
+	{name: "realm of 200 KB", more: func(c *doctortest.Client) { c.Realm = strings.Repeat("a%", 100_000) }},
+	{name: "boundary of 200 KB", body: "x", more: func(c *doctortest.Client) {
+		c.ContentType += strings.Repeat(`; a="b"`, 30_000)
+	}},
+	{name: "form of accents", form: "a=" + strings.Repeat("%CC%81", 1500)},
+	{name: "2000 oauth_ parameters", more: func(c *doctortest.Client) {
+		for i := range 2000 {
+			c.OAuth = append(c.OAuth, doctortest.Param{Name: fmt.Sprint("oauth_", i), Value: "%"})
+		}
+	}},
 }
 
 func jsonOfNames(n int) string {
