@@ -106,8 +106,9 @@ type diagnoser struct {
 const (
 	// diagnosisQueue is how many requests wait for the worker. Each holds its form.
 	diagnosisQueue = 20
-	// mostDiagnosedForm is the largest form that is explained, in bytes.
-	mostDiagnosedForm = 256 << 10
+	// mostDiagnosed is the largest request that is explained, in bytes: its form, its target and its
+	// credentials.
+	mostDiagnosed = 256 << 10
 	// restAfterDiagnosis is how many times longer than it worked the worker rests, so that it uses
 	// a thirtieth of one processor.
 	restAfterDiagnosis = 29
@@ -219,8 +220,8 @@ func (d *diagnoser) revoked(keys []string) {
 type turns struct {
 	all, ofOne int
 
-	mu    sync.Mutex
-	taken []turn // of the last second, the oldest first
+	mu     sync.Mutex
+	latest []turn // of the last second, the oldest first
 }
 
 type turn struct {
@@ -232,25 +233,38 @@ type turn struct {
 func (t *turns) take(consumer string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	over := 0
-	for over < len(t.taken) && now.Sub(t.taken[over].at) >= time.Second {
-		over++
-	}
-	t.taken = slices.Delete(t.taken, 0, over)
-	if len(t.taken) >= t.all {
+	t.forget(now)
+	if len(t.latest) >= t.all {
 		return false
 	}
 	same := 0
-	for i := range t.taken {
-		if t.taken[i].consumer == consumer {
+	for i := range t.latest {
+		if t.latest[i].consumer == consumer {
 			same++
 		}
 	}
 	if same >= t.ofOne {
 		return false
 	}
-	t.taken = append(t.taken, turn{now, consumer})
+	t.latest = append(t.latest, turn{now, consumer})
 	return true
+}
+
+// taken reports whether no turn is left for anybody.
+func (t *turns) taken(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget(now)
+	return len(t.latest) >= t.all
+}
+
+// forget removes what is more than a second old.
+func (t *turns) forget(now time.Time) {
+	over := 0
+	for over < len(t.latest) && now.Sub(t.latest[over].at) >= time.Second {
+		over++
+	}
+	t.latest = slices.Delete(t.latest, 0, over)
 }
 
 // survives calls do. A panic of it must not end the process: clients choose what it works on.

@@ -89,7 +89,7 @@ func (h *Handler) advise(r *http.Request, endpoint string, s *signed, p *refusal
 	if d.off || q == nil {
 		return nil
 	}
-	if !d.turns.take(s.params.ConsumerKey, time.Now()) {
+	if !d.turns.take(h.consumerOfTurn(r.Context(), s, p), time.Now()) {
 		undiagnosedTotal.Inc()
 		return &advice{text: tooManyRefusals}
 	}

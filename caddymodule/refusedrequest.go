@@ -18,7 +18,7 @@ import (
 // any more: the request itself may not be read after its answer.
 type refusedRequest struct {
 	signed   *signed
-	tooLarge bool // its form is too large to be explained, and is not kept
+	tooLarge bool // it is too large to be explained: its form and its query are not kept
 	problem  *refusal.Problem
 	endpoint string
 	now      time.Time // when it came
@@ -47,9 +47,9 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 	if kept.hashedForm = nil; len(body) > mostBodyRead {
 		body = nil // the doctor looks at no more
 	}
-	tooLarge := len(s.request.Form) > mostDiagnosedForm
+	tooLarge := sizeOf(r, s) > mostDiagnosed
 	if tooLarge {
-		kept.request.Form = nil
+		kept.request.Form, kept.request.Query, body = nil, "", nil
 	}
 	q := &refusedRequest{
 		signed:         &kept,
@@ -76,6 +76,17 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 		q.rewritten = uri
 	}
 	return q
+}
+
+// sizeOf is how large the parts of a request are that are explained.
+func sizeOf(r *http.Request, s *signed) int {
+	size := len(s.request.Form) + len(s.request.Query) + len(s.request.Path) + len(r.URL.Path) + len(r.URL.RawQuery)
+	for _, name := range []string{"Authorization", "Content-Type", "X-Forwarded-Host"} {
+		for _, field := range r.Header[name] {
+			size += len(field)
+		}
+	}
+	return size
 }
 
 // doctorCase is the request as the doctor gets it.
@@ -137,12 +148,12 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 		Time:     q.now,
 		Client:   q.client,
 		Consumer: refusal.Printable(s.params.ConsumerKey),
-		Token:    refusal.Printable(s.params.Token),
+		Token:    refusal.Printable(c.Hide(s.params.Token)),
 		Method:   refusal.Printable(s.request.Method),
 		URL:      shortened(c.Hide(urlWithoutCredentials(&s.request)), mostShownURL),
 		Endpoint: q.endpoint,
 		Reason:   q.problem.Reason,
-		Refusal:  q.problem.Text,
+		Refusal:  c.Hide(q.problem.Text),
 		Mistakes: []string{},
 	}
 	if d != nil {
@@ -158,10 +169,11 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 	if err != nil {
 		return v
 	}
-	hidden := hiddenNames(s)
-	v.BaseString = shortened(hideValues(c.Hide(string(text)), hidden), mostShownBaseString)
+	open, hidden := c.Hide(string(text)), hiddenNames(s)
+	shown := hideValues(open, hidden)
+	v.BaseString = shortened(shown, mostShownBaseString)
 	// Values can be anywhere in the client's own base string, in any encoding.
-	if d != nil && len(hidden) == 0 && q.body == nil {
+	if d != nil && len(hidden) == 0 && shown == open && q.body == nil {
 		v.ClientBaseString = shortened(d.ClientBaseString, mostShownBaseString)
 	}
 	return v

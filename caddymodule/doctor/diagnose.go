@@ -42,7 +42,7 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 	d.Mistakes, d.Cut, d.RightKey = s.mistakes, s.cut && s.mistakes == nil, s.rightKey
 	for i := range d.Mistakes {
 		m := &d.Mistakes[i]
-		m.Signed, m.Expected = c.Hide(m.Signed), c.Hide(m.Expected)
+		m.Parameter, m.Signed, m.Expected = c.Hide(m.Parameter), c.Hide(m.Signed), c.Hide(m.Expected)
 	}
 	if s.signed != nil && !bytes.Equal(s.signed, text) {
 		d.ClientBaseString = c.Hide(string(s.signed))

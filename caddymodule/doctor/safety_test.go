@@ -118,6 +118,22 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 }
 
+// TestNamesOfParametersHoldNoSecret: a client may put its secret into the name of a parameter.
+func TestNamesOfParametersHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	c := newClient("HMAC-SHA1")
+	name := "oauth_" + usual.TokenSecret
+	c.OAuth = append(c.OAuth, doctortest.Param{Name: name, Value: "1"})
+	c.Params = func(p []doctortest.Param) []doctortest.Param {
+		return slices.DeleteFunc(p, func(p doctortest.Param) bool { return p.Name == name })
+	}
+	seen := seenOf(t, c)
+	d := Diagnose(t.Context(), seen)
+	if text := fmt.Sprintf("%+v", d); d.Names() != oauthLeftOut || strings.Contains(text, usual.TokenSecret) {
+		t.Errorf("%q: %s", d.Names(), text)
+	}
+}
+
 // TestLimits: a search ends at its limits, and says so; the right signature is known all the same.
 func TestLimits(t *testing.T) {
 	t.Parallel()

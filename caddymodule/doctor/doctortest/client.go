@@ -278,7 +278,7 @@ func (c *Client) Authorization() string {
 	var header strings.Builder
 	header.WriteString(`OAuth realm="` + c.Realm + `"`)
 	for _, p := range append(slices.Clone(c.OAuth), Param{"oauth_signature", c.SignatureText()}) {
-		header.WriteString(", " + p.Name + `="` + Percent(p.Value) + `"`)
+		header.WriteString(", " + Percent(p.Name) + `="` + Percent(p.Value) + `"`)
 	}
 	return header.String()
 }
