@@ -98,7 +98,7 @@ func (a *App) tellDiagnosis(q *refusedRequest, found *diagnosed) {
 			zap.String("reason", q.problem.Reason),
 			zap.String("method", q.signed.request.Method),
 			zap.String("host", q.host),
-			zap.String("path", shortened(found.doctorCase.Hide(q.signed.request.Path), mostShownURL)),
+			zap.String("path", shownURL(found.doctorCase, q.signed.request.Path)),
 			zap.String("client", q.client),
 			zap.String("trace", q.trace),
 			zap.String("oauth_consumer_claimed", refusal.Printable(q.signed.params.ConsumerKey)),

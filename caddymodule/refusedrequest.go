@@ -150,7 +150,7 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 		Consumer: refusal.Printable(s.params.ConsumerKey),
 		Token:    refusal.Printable(c.Hide(s.params.Token)),
 		Method:   refusal.Printable(s.request.Method),
-		URL:      shortened(c.Hide(urlWithoutCredentials(&s.request)), mostShownURL),
+		URL:      shownURL(c, urlWithoutCredentials(&s.request)),
 		Endpoint: q.endpoint,
 		Reason:   q.problem.Reason,
 		Refusal:  c.Hide(q.problem.Text),
@@ -177,6 +177,12 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 		v.ClientBaseString = shortened(d.ClientBaseString, mostShownBaseString)
 	}
 	return v
+}
+
+// shownURL is a URL or its path without secrets, and not too long.
+func shownURL(c *doctor.Case, text string) string {
+	const mostHidden = 8 * mostShownURL // looking for secrets takes its time
+	return shortened(c.HideInURL(text[:min(len(text), mostHidden)]), mostShownURL)
 }
 
 // urlWithoutCredentials is the URL that the server takes for the signed one, without the OAuth

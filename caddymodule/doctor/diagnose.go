@@ -42,9 +42,10 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 	d.Mistakes, d.Cut, d.RightKey = s.mistakes, s.cut && s.mistakes == nil, s.rightKey
 	for i := range d.Mistakes {
 		m := &d.Mistakes[i]
-		m.Parameter, m.Signed, m.Expected = c.Hide(m.Parameter), c.Hide(m.Signed), c.Hide(m.Expected)
+		m.Parameter, m.Signed, m.Expected = c.Hide(m.Parameter), c.HideInURL(m.Signed), c.HideInURL(m.Expected)
 	}
-	if s.signed != nil && !bytes.Equal(s.signed, text) {
+	// With a secret among the parameters, the client's own text has it in whatever encoding.
+	if s.signed != nil && !bytes.Equal(s.signed, text) && d.BaseString == string(text) {
 		d.ClientBaseString = c.Hide(string(s.signed))
 	}
 	return d

@@ -134,6 +134,27 @@ func TestNamesOfParametersHoldNoSecret(t *testing.T) {
 	}
 }
 
+// TestHide: whichever part of another a secret is, and however it is encoded.
+func TestHide(t *testing.T) {
+	t.Parallel()
+	c := &Case{Keys: Keys{
+		ConsumerSecret: "test", TokenSecret: "testtoken123", PreviousSecret: "a b/c~d", Others: []string{"overlap"},
+	}}
+	for text, want := range map[string]string{
+		"x=testtoken123&y=test":                    "x=***&y=***",
+		"overlap":                                  "***",
+		"https://h/a?x=a+b%2fc%7Ed&y=1+2&z":        "https://h/a?x=***&y=1+2&z",
+		"https://h/%61%20b%2Fc~d/x%2Fy?q=t%65st":   "https://h/***/x%2Fy?q=***",
+		"https://h/?x=a%2520b%252fc~d&%74esttoken": "https://h/?x=***&***",
+		"https://h/?x=%zz+":                        "https://h/?x=%zz+",
+		"":                                         "",
+	} {
+		if got := c.HideInURL(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 // TestLimits: a search ends at its limits, and says so; the right signature is known all the same.
 func TestLimits(t *testing.T) {
 	t.Parallel()
