@@ -195,6 +195,13 @@ func (d *diagnoser) changed(event *audit.Event) {
 	}
 }
 
+// exchanged remembers the secret of the request token that became an access token.
+func (d *diagnoser) exchanged(accessToken, requestSecret string) {
+	if d != nil && !d.off {
+		d.past.exchanged(accessToken, requestSecret)
+	}
+}
+
 // replaced remembers the keys that a consumer had before a change.
 func (d *diagnoser) replaced(before, after *tokenstore.Consumer) {
 	if d != nil && !d.off {

@@ -117,6 +117,7 @@ func TestDeclaredConsumersHaveFormerKeys(t *testing.T) {
 	d.configured(map[string]*tokenstore.Consumer{"app": {Key: "app", Secret: "c"}})
 	d.replaced(&tokenstore.Consumer{Key: "app", Secret: "x"}, &tokenstore.Consumer{Key: "app"})
 	d.revoked([]string{"t"})
+	d.exchanged("t", "s")
 	d.changed(&audit.Event{Name: audit.AccessTokenRevoked, Token: "t"})
 	if got := d.past.formerKeys("app").secret; got != "a" || len(d.past.ended.values) > 0 {
 		t.Errorf("off, and remembers %q, %v", got, d.past.ended.values)
