@@ -33,8 +33,8 @@ import (
 
 // notOverTheWire are mistakes that no request to a site can have, and why.
 var notOverTheWire = map[string]string{
-	"the host of base_url": "a site with a base_url expects that host itself; only the command explain, " +
-		"which takes any URL, can meet another one",
+	"the host of base_url": "a site with a base_url expects that host itself; only the command explain can meet " +
+		"another one, where one of several sites on an address has a base_url",
 }
 
 // A clinic is the program with a site of each kind that the mistakes take for granted, and the
@@ -569,6 +569,36 @@ func TestClocksNoncesAndKeysAreExplained(t *testing.T) {
 	for _, name := range doctor.Names() {
 		if !slices.Contains(reached, name) {
 			t.Errorf("nothing leads to %s", name)
+		}
+	}
+}
+
+// TestExplainKnowsTheBaseURL: a request to the own address of a site with a base_url is judged by that,
+// in an explanation too.
+func TestExplainKnowsTheBaseURL(t *testing.T) {
+	c := newClinic(t)
+	c.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": "app", "secret": "app secret"})
+	port := c.ports[siteKind{true, "https://api.example.com", ""}]
+	if port == "" {
+		t.Fatal("no mistake takes a base_url for granted")
+	}
+	internal := "https://internal:" + port + "/items"
+	for address, mistakes := range map[string]string{
+		"https://api.example.com/items": "[]",
+		internal:                        "[host-header]",
+		"http://api.example.com/items":  "[scheme]",
+	} {
+		req, err := http.NewRequest("GET", address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := signer{Consumer: "app", Secret: "app secret"}
+		answer := c.mustAdmin(t, "POST", "/oauth1/explain", object{
+			"method": "GET", "url": internal, "consumer": "app",
+			"authorization": s.sign(t, req, "").Header.Get("Authorization"),
+		})
+		if got := fmt.Sprint(answer["mistakes"]); got != mistakes || answer["valid"] != (mistakes == "[]") {
+			t.Errorf("signed for %s: %v", address, answer)
 		}
 	}
 }
