@@ -96,8 +96,8 @@ func (a *App) tellDiagnosis(q *refusedRequest, found *diagnosed) {
 		c.Write(
 			zap.String("endpoint", q.endpoint),
 			zap.String("reason", q.problem.Reason),
-			zap.String("method", q.signed.request.Method),
-			zap.String("host", q.host),
+			zap.String("method", refusal.Printable(q.signed.request.Method)),
+			zap.String("host", refusal.Printable(q.host)),
 			zap.String("path", shownURL(found.doctorCase, q.signed.request.Path)),
 			zap.String("client", q.client),
 			zap.String("trace", q.trace),

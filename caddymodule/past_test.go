@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,6 +135,32 @@ func TestWhatIsRememberedSurvivesAReload(t *testing.T) {
 	after.remember(shared)
 	if after.past.whatBecame("t").found != doctor.FoundRevokedToken || after.nonces != before.nonces {
 		t.Error("forgotten")
+	}
+}
+
+// TestClocksAtOnce: accepted and refused requests remember and forget at the same time.
+func TestClocksAtOnce(t *testing.T) {
+	t.Parallel()
+	var p past
+	var all sync.WaitGroup
+	for worker := range 4 {
+		all.Go(func() {
+			for i := range 500 {
+				consumer := fmt.Sprint("late", i%7)
+				if worker%2 == 0 {
+					p.refusedClock(consumer, time.Hour)
+				} else {
+					p.goodClock(consumer)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range 7 {
+		p.goodClock(fmt.Sprint("late", i))
+	}
+	if left := len(*p.clocked.Load()); left > 0 || len(p.clocks.values) > 0 || len(p.clocks.order) > 0 {
+		t.Errorf("%d clocks are left, %v, %v", left, p.clocks.values, p.clocks.order)
 	}
 }
 
