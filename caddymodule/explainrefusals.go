@@ -129,9 +129,7 @@ func (q *refusedRequest) advice(c *doctor.Case, d *doctor.Diagnosis) *advice {
 		}
 	}
 	if q.problem.Reason == refusal.InvalidSignature.Reason && !q.signed.plaintext() && !q.tooLarge {
-		if text, err := q.signed.request.AppendBaseString(nil, &q.signed.params); err == nil {
-			told.baseString = c.Hide(string(text))
-		}
+		told.baseString = q.baseString(c, d)
 	}
 	return told
 }

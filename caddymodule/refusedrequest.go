@@ -165,18 +165,26 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 	if s.plaintext() || q.tooLarge {
 		return v
 	}
-	text, err := s.request.AppendBaseString(nil, &s.params)
-	if err != nil {
-		return v
-	}
-	open, hidden := c.Hide(string(text)), hiddenNames(s)
-	shown := hideValues(open, hidden)
+	open, hidden := q.baseString(c, d), hiddenNames(s)
+	shown := hideValues(open[:min(len(open), 4*mostShownBaseString)], hidden)
 	v.BaseString = shortened(shown, mostShownBaseString)
 	// Values can be anywhere in the client's own base string, in any encoding.
 	if d != nil && len(hidden) == 0 && shown == open && q.body == nil {
 		v.ClientBaseString = shortened(d.ClientBaseString, mostShownBaseString)
 	}
 	return v
+}
+
+// baseString is the signature base string without secrets, or "". The doctor has made it mostly.
+func (q *refusedRequest) baseString(c *doctor.Case, d *doctor.Diagnosis) string {
+	if d != nil && d.BaseString != "" {
+		return d.BaseString
+	}
+	text, err := q.signed.request.AppendBaseString(nil, &q.signed.params)
+	if err != nil {
+		return ""
+	}
+	return c.Hide(string(text))
 }
 
 // shownURL is a URL or its path without secrets, and not too long.
