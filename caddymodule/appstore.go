@@ -98,10 +98,10 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 func (a *App) releaseStore() error {
 	var err error
 	// A failed reload may have changed the options of the open store.
-	if other := appsStarted.on(a.poolKey); other != nil {
+	if other := appsStarted.besides(a); other != nil {
 		err = other.module.Configure(other.store)
 		other.store.SetLimits(other.limits())
-		a.pooled.trail.use(other.sink)
+		err = errors.Join(err, a.pooled.trail.use(other.sink))
 	}
 	_, closing := stores.Delete(a.poolKey)
 	a.poolKey = ""

@@ -108,7 +108,7 @@ type Event struct {
 	// Trace is the id of the request's trace.
 	Trace string
 
-	begun uint64 // the seq of the line that Begin wrote
+	begun *item // the line by which Begin announced it
 }
 
 // A Change is a setting that got another value. Both values are as JSON has them, but texts are
