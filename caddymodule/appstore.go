@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,6 +23,7 @@ var stores = caddy.NewUsagePool()
 type pooledStore struct {
 	tokenstore.Store
 	trail   trailOfStore
+	sending atomic.Bool        // a backup is being sent
 	cancel  context.CancelFunc // stops the background work for the store
 	running sync.WaitGroup
 	watch   *storeWatch
