@@ -250,6 +250,7 @@ func (a *App) openTrail(ctx context.Context, store tokenstore.Store) error {
 		return err
 	}
 	a.trail.Store(trail)
+	a.tellKept(ctx, trail, store)
 	_ = trail.Tell(a.pooled.trail.loaded(a)) // a failure is counted and logged
 	return nil
 }

@@ -41,13 +41,16 @@ const (
 	// could. Count tells how many.
 	Lost Name = "audit.lost"
 
+	// KeyRotated: the configuration has another primary key than the one before it.
 	KeyRotated    Name = "key.rotated"
 	KeyRewrapped  Name = "key.rewrapped"
 	BackupMade    Name = "backup.made"
+	StoreExported Name = "store.exported"
+
+	// Commands did these without a server. The next one that starts tells them.
 	StoreRestored Name = "store.restored"
 	StoreAdopted  Name = "store.adopted"
 	StoreImported Name = "store.imported"
-	StoreExported Name = "store.exported"
 )
 
 // An Outcome tells whether what the event names was done.
@@ -87,6 +90,8 @@ const (
 type Event struct {
 	Name    Name
 	Outcome Outcome // empty means Done
+	// Time is when it happened; zero means now.
+	Time time.Time
 	// Reason is why it failed or was refused.
 	Reason string
 	// Actor is who did it, and ActorSource how that is known.

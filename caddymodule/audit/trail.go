@@ -214,7 +214,11 @@ func (t *Trail) Tell(e *Event) error {
 }
 
 func (t *Trail) newItem(e *Event, owed bool) *item {
-	return &item{event: e, at: t.o.Now(), owed: owed, done: make(chan struct{})}
+	at := e.Time
+	if at.IsZero() {
+		at = t.o.Now()
+	}
+	return &item{event: e, at: at, owed: owed, done: make(chan struct{})}
 }
 
 // write queues a line, and waits until it is written, but for a limited time. left is what it
