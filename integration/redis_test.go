@@ -63,6 +63,7 @@ var notOnRedis = map[string]string{
 	"TestBackupMovesAStore":                          ownStore,
 	"TestRestoreAfterKill9":                          ownStore,
 	"TestAuditTrail":                                 ownStore,
+	"TestAuditTrailOnADiskThatHangs":                 ownStore,
 	"TestAuditTrailOnAFullDisk":                      ownStore,
 	"TestAuditTrailsOfSidecars":                      "it is on Redis in any case",
 	"TestCopiedFolder":                               aboutFiles,
