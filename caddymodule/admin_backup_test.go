@@ -6,11 +6,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"filippo.io/age"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 )
@@ -49,6 +53,28 @@ func TestAdminBackup(t *testing.T) {
 	}
 	if w := a.call("HEAD", "/oauth1/backup", ""); w.Code != 200 || w.Body.Len() > 0 {
 		t.Errorf("HEAD: %d, %d bytes", w.Code, w.Body.Len())
+	}
+}
+
+// TestVerifyNamesTheRecipients: who has the backup learns which identities read it.
+func TestVerifyNamesTheRecipients(t *testing.T) {
+	a := newTestAdmin(t, "")
+	var ids [2]*age.X25519Identity
+	var query, want []string
+	for i := range ids {
+		id, err := age.GenerateX25519Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i], query, want = id, append(query, "recipient="+id.Recipient().String()), append(want, id.Recipient().String())
+	}
+	w := a.call("GET", "/oauth1/backup?"+strings.Join(query, "&"), "")
+	file, identity := filepath.Join(t.TempDir(), "a.backup"), filepath.Join(t.TempDir(), "identity.txt")
+	if err := errors.Join(os.WriteFile(file, w.Body.Bytes(), 0o600), os.WriteFile(identity, []byte(ids[1].String()), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := verifyBackup(file, identity); err != nil || !slices.Equal(got.Recipients, want) {
+		t.Errorf("got %q, %v, want %q", got.Recipients, err, want)
 	}
 }
 

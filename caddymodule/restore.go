@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -42,7 +43,7 @@ func readIdentities(path string) ([]age.Identity, error) {
 
 func viewBackup(h backup.Header, n backup.Counts) command.Backup {
 	return command.Backup{
-		Product: h.Product, Store: h.Store, Time: h.Time,
+		Product: h.Product, Store: h.Store, Time: h.Time, Recipients: strings.Fields(h.Recipients),
 		Consumers: n.Consumers, AccessTokens: n.AccessTokens, RequestTokens: n.RequestTokens,
 	}
 }
