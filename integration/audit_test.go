@@ -206,13 +206,16 @@ func TestAuditTrailsOfSidecars(t *testing.T) {
 	}
 }
 
-// wantTold checks that the server's log has an event of the audit trail.
-func (srv *server) wantTold(t *testing.T, event string) {
+// wantTold checks that the server's log has an event of the audit trail, in a line with the texts.
+func (srv *server) wantTold(t *testing.T, event string, with ...string) {
 	t.Helper()
 	srv.waitUntil("the trail tells "+event, func() error {
-		if !strings.Contains(srv.log.String(), `"event":"`+event+`"`) {
-			return errors.New("it does not")
+		for line := range strings.Lines(srv.log.String()) {
+			if strings.Contains(line, `"event":"`+event+`"`) &&
+				!slices.ContainsFunc(with, func(text string) bool { return !strings.Contains(line, text) }) {
+				return nil
+			}
 		}
-		return nil
+		return errors.New("it does not")
 	})
 }
