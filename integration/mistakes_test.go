@@ -438,7 +438,8 @@ func TestClocksNoncesAndKeysAreExplained(t *testing.T) {
 		}
 		check(t, want)
 	}
-	add := func(key string) {
+	add := func(t *testing.T, key string) {
+		t.Helper()
 		c.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": key, "secret": key + " secret"})
 	}
 	signed := func(t *testing.T, consumer string, tok token, change func(*signer)) *http.Request {
@@ -465,19 +466,19 @@ func TestClocksNoncesAndKeysAreExplained(t *testing.T) {
 	} {
 		t.Run(clock.name, func(t *testing.T) {
 			key := fmt.Sprint("clock", i)
-			add(key)
+			add(t, key)
 			refused(t, signed(t, key, token{}, clock.set), clock.want)
 		})
 	}
 	t.Run("always twenty minutes off", func(t *testing.T) {
-		add("late")
+		add(t, "late")
 		for range 3 {
 			refused(t, signed(t, "late", token{}, at(-20*time.Minute, 1e9)), "timestamp-off")
 		}
 		refused(t, signed(t, "late", token{}, at(-20*time.Minute, 1e9)), "clock-always-off")
 	})
-	add("app")
-	add("other")
+	add(t, "app")
+	add(t, "other")
 	grant := func(consumer, user string) token { return c.issue(t, consumer, user, "WRITE_PRIVATE", nil) }
 	good := grant("app", "salgado")
 	accepted := func(t *testing.T, req *http.Request) {
@@ -554,11 +555,11 @@ func TestClocksNoncesAndKeysAreExplained(t *testing.T) {
 	for i, tok := range together {
 		key(fmt.Sprint("a token of a user whose grants were revoked, ", i), "key-is-revoked", "app", tok)
 	}
-	add("leaving")
+	add(t, "leaving")
 	lost := grant("leaving", "salgado")
 	c.mustAdmin(t, "DELETE", "/oauth1/consumers/leaving", nil)
 	key("a removed consumer", "key-is-removed", "leaving", lost)
-	add("leaving")
+	add(t, "leaving")
 	key("a token from before its consumer was removed", "key-is-revoked", "leaving", lost)
 
 	// With the mistakes of signatures, these are all that there are.
