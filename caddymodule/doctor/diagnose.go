@@ -128,7 +128,7 @@ func newSearch(ctx context.Context, c *Case, text []byte) *search {
 	}
 	parts := bytes.SplitN(text, ampersand, 3)
 	s.bases = []base{{method: parts[0], uri: parts[1], params: parts[2]}}
-	s.listCost = writeCost*len(parts[2]) + pairCost*bytes.Count(parts[2], []byte("%3D"))
+	s.listCost = listCost(bytes.Count(parts[2], []byte("%3D")), len(parts[2]))
 	return s
 }
 

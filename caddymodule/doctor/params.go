@@ -298,9 +298,20 @@ func (l listing) after(c *paramChange) listing {
 
 // cost is what it takes to write the parameters, in bytes that are hashed.
 func (l listing) cost() int {
-	cost := pairCost * len(l.pairs)
+	size := 0
 	for _, p := range l.pairs {
-		cost += writeCost * len(p.text)
+		size += len(p.text)
+	}
+	return listCost(len(l.pairs), size)
+}
+
+// listCost is what it takes to write a number of parameters with a text of some size. Many of them
+// don't fit into the processor's caches.
+func listCost(pairs, size int) int {
+	const cached = 16 << 10
+	cost := pairCost*pairs + writeCost*size
+	if cost > cached {
+		cost *= 2
 	}
 	return cost
 }
