@@ -10,9 +10,9 @@ import (
 
 // refusalRing holds the latest refused requests and their explanations.
 type refusalRing struct {
-	mu   sync.Mutex
-	last time.Time
-	all  []adminapi.Diagnosis // the oldest first
+	mu    sync.Mutex
+	times rising
+	all   []adminapi.Diagnosis // the oldest first
 }
 
 // mostRefusals is how many refused requests are kept.
@@ -21,21 +21,33 @@ const mostRefusals = 200
 // recentRefusals holds the latest refused requests of the process. A reload does not end it.
 var recentRefusals refusalRing
 
-// add keeps a request. If its time is not after that of the latest one, it is moved, so that a time
-// tells what a reader has seen.
+// rising makes times that differ, so that a time tells what a reader has seen.
+type rising struct{ last time.Time }
+
+// next is the time, or one just after the time before.
+func (r *rising) next(t time.Time) time.Time {
+	if t = t.Round(0).UTC(); !t.After(r.last) {
+		t = r.last.Add(1)
+	}
+	r.last = t
+	return t
+}
+
+// appendLatest appends an item to at most as many, without the oldest.
+func appendLatest[T any](all []T, item T, most int) []T {
+	if len(all) >= most {
+		copy(all, all[1:])
+		all = all[:most-1]
+	}
+	return append(all, item)
+}
+
+// add keeps a request.
 func (k *refusalRing) add(d adminapi.Diagnosis) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	d.Time = d.Time.Round(0).UTC()
-	if !d.Time.After(k.last) {
-		d.Time = k.last.Add(1)
-	}
-	k.last = d.Time
-	if len(k.all) == mostRefusals {
-		copy(k.all, k.all[1:])
-		k.all = k.all[:mostRefusals-1]
-	}
-	k.all = append(k.all, d)
+	d.Time = k.times.next(d.Time)
+	k.all = appendLatest(k.all, d, mostRefusals)
 }
 
 // list returns the requests after a time, of one consumer unless that is "".

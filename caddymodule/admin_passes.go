@@ -21,7 +21,7 @@ type passWatch struct {
 
 	mu    sync.Mutex
 	until map[string]time.Time
-	last  time.Time
+	times rising
 	all   []adminapi.Pass // the oldest first
 }
 
@@ -78,15 +78,8 @@ func (w *passWatch) note(r *http.Request, s *signed) {
 		return
 	}
 	p := viewPass(r, s)
-	if p.Time = now.Round(0).UTC(); !p.Time.After(w.last) {
-		p.Time = w.last.Add(1)
-	}
-	w.last = p.Time
-	if len(w.all) == mostPasses {
-		copy(w.all, w.all[1:])
-		w.all = w.all[:mostPasses-1]
-	}
-	w.all = append(w.all, p)
+	p.Time = w.times.next(now)
+	w.all = appendLatest(w.all, p, mostPasses)
 }
 
 func (w *passWatch) list(consumer string, since time.Time) []adminapi.Pass {

@@ -36,7 +36,7 @@ func refusedOf(t *testing.T, consumer string, since time.Time) adminapi.Diagnosi
 func latestRefusal() time.Time {
 	recentRefusals.mu.Lock()
 	defer recentRefusals.mu.Unlock()
-	return recentRefusals.last
+	return recentRefusals.times.last
 }
 
 // TestRefusedRequestsAreExplained: what an operator reads of each kind of refused request.
