@@ -15,12 +15,12 @@ import (
 // modulePath is the Go module that this package is a part of.
 const modulePath = "github.com/caddy-oauth1/caddy-oauth1"
 
-// The version and the commit of a release. The linker sets them with -X, so that they do
+// The version and the commit of a release. deploy/build has the linker set them, so that they do
 // not depend on where the source lies; without them Go's own build information counts.
 var version, commit string
 
-// nextVersion is the version that is to be released next. A program that was built from a checkout
-// without them is a development version of it.
+// nextVersion is the newest version of CHANGELOG.md. A program that was built from a checkout
+// without deploy/build is a development version of it.
 const nextVersion = "0.1.0"
 
 func init() {
