@@ -506,13 +506,13 @@ func (s *startedApps) started() *App {
 	return nil
 }
 
-// on returns the newest app that uses the store, or nil.
-func (s *startedApps) on(poolKey string) *App {
+// besides returns the newest other app that uses the app's store, or nil.
+func (s *startedApps) besides(a *App) *App {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range slices.Backward(s.apps) {
-		if a.poolKey == poolKey {
-			return a
+	for _, other := range slices.Backward(s.apps) {
+		if other != a && other.poolKey == a.poolKey {
+			return other
 		}
 	}
 	return nil

@@ -17,8 +17,14 @@ import (
 // answered is the status of a call that has written its answer itself.
 const answered = 0
 
-// backupPatience is how long a caller may take to read some of a backup.
-const backupPatience = time.Minute
+const (
+	// backupPatience is how long a caller may take to read some of a backup, and how long it may have
+	// been too slow in all.
+	backupPatience = time.Minute
+	// backupRate is how many bytes a second a caller must read apart from that. What is being read
+	// can't be freed in the store.
+	backupRate = 1 << 20
+)
 
 // sendBackup streams a backup of the store. One that is cut off has no trailer, and the connection
 // is closed without an end.
@@ -46,6 +52,10 @@ func (c *adminCall) sendBackup() (int, any, error) {
 	if c.Method == http.MethodHead {
 		return http.StatusOK, nil, nil
 	}
+	if !c.app.pooled.sending.CompareAndSwap(false, true) {
+		return 0, nil, failure(http.StatusConflict, "another backup of the store is being sent: one at a time")
+	}
+	defer c.app.pooled.sending.Store(false)
 	h, err := c.app.backupHeader()
 	if err != nil {
 		return 0, nil, failure(http.StatusServiceUnavailable, "%w", err)
@@ -75,11 +85,14 @@ func (c *adminCall) sendBackup() (int, any, error) {
 	return 0, nil, unrecordedFailure(err)
 }
 
-// A patientWriter gives the caller some time for each part.
+// A patientWriter gives the caller some time for each part, and for all parts so far. The time that
+// the store takes does not count.
 type patientWriter struct {
 	w     http.ResponseWriter
 	name  string
 	begun bool
+	sent  int64
+	took  time.Duration
 }
 
 func (w *patientWriter) Write(b []byte) (int, error) {
@@ -88,7 +101,17 @@ func (w *patientWriter) Write(b []byte) (int, error) {
 		w.w.Header().Set("Content-Type", adminapi.BackupType)
 		w.w.Header().Set("Content-Disposition", `attachment; filename="`+w.name+`"`)
 	}
+	begun := time.Now()
 	// Some connections have no deadlines, such as those of tests.
-	_ = http.NewResponseController(w.w).SetWriteDeadline(time.Now().Add(backupPatience))
-	return w.w.Write(b)
+	_ = http.NewResponseController(w.w).SetWriteDeadline(begun.Add(w.patience(len(b))))
+	n, err := w.w.Write(b)
+	w.sent += int64(n)
+	w.took += time.Since(begun)
+	return n, err
+}
+
+// patience is how long the caller may take for the next bytes.
+func (w *patientWriter) patience(n int) time.Duration {
+	inAll := backupPatience + time.Duration(float64(w.sent+int64(n))/backupRate*float64(time.Second))
+	return min(backupPatience, inAll-w.took)
 }

@@ -289,8 +289,18 @@ func (a *App) limits() tokenstore.Limits {
 	}
 }
 
-// Stop does nothing: requests can still run until Cleanup and after it.
-func (a *App) Stop() error { return nil }
+// Stop lets the audit trail go on in a configuration that stays: Caddy closes the logs of this one
+// before Cleanup. It ends nothing else, since requests can still run until Cleanup and after it.
+func (a *App) Stop() error {
+	if a.poolKey == "" {
+		return nil
+	}
+	other := appsStarted.besides(a)
+	if other == nil {
+		return nil
+	}
+	return a.pooled.trail.use(other.sink)
+}
 
 // Cleanup releases the store, which closes when no other configuration uses it. A request that
 // arrives after that is refused with 503: see faultless.

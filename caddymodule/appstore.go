@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,6 +23,7 @@ var stores = caddy.NewUsagePool()
 type pooledStore struct {
 	tokenstore.Store
 	trail   trailOfStore
+	sending atomic.Bool        // a backup is being sent
 	cancel  context.CancelFunc // stops the background work for the store
 	running sync.WaitGroup
 	watch   *storeWatch
@@ -98,10 +100,10 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 func (a *App) releaseStore() error {
 	var err error
 	// A failed reload may have changed the options of the open store.
-	if other := appsStarted.on(a.poolKey); other != nil {
+	if other := appsStarted.besides(a); other != nil {
 		err = other.module.Configure(other.store)
 		other.store.SetLimits(other.limits())
-		a.pooled.trail.use(other.sink)
+		err = errors.Join(err, a.pooled.trail.use(other.sink))
 	}
 	_, closing := stores.Delete(a.poolKey)
 	a.poolKey = ""

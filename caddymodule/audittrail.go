@@ -30,10 +30,11 @@ import (
 // that were removed, swapped, changed or added.
 type AuditTrail struct {
 	// `counted`, the default, writes the lines to Caddy's logger `oauth1.audit`. A line that no log
-	// could take is counted in the metric caddy_oauth1_audit_write_failures_total, and the change is
-	// made all the same. `strict` writes and syncs a file of its own before a change is acknowledged.
-	// A change whose line can't be written is refused with 503; only what takes access away is done
-	// all the same, and its line is written later. Each change costs two fsyncs.
+	// could take within five seconds is counted in the metric
+	// caddy_oauth1_audit_write_failures_total, and the change is made all the same. `strict` writes
+	// and syncs a file of its own before a change is acknowledged. A change whose line can't be
+	// written within five seconds is refused with 503; only what takes access away is done all the
+	// same, and its line is written later. Each change costs two fsyncs.
 	Mode string `json:"mode,omitempty"`
 
 	// The file of a strict trail. Rotate it by renaming: a new one is made. Default:
@@ -109,19 +110,23 @@ func (a *App) openSink() error {
 }
 
 // closeSink closes the file of the app's trail, which another configuration may still write by its
-// own File.
+// own File. Lines may still be on their way to the file when the app ends.
 func (a *App) closeSink() error {
-	if file, ok := a.sink.(*audit.File); ok {
-		return file.Close()
+	file, ok := a.sink.(*audit.File)
+	if !ok {
+		return nil
 	}
-	return nil
+	if a.pooled != nil {
+		return a.pooled.trail.release(file.Close)
+	}
+	return file.Close()
 }
 
 var auditFailures = prometheus.NewCounter(prometheus.CounterOpts{
 	Namespace: "caddy",
 	Subsystem: "oauth1",
 	Name:      "audit_write_failures_total",
-	Help:      "Counter of lines of the audit trail that could not be written, and of its ends that the store could not keep.",
+	Help:      "Counter of lines of the audit trail that could not be written, or not in time, and of its ends that the store could not keep.",
 })
 
 // A trailOfStore is the audit trail of a store, which all configurations with the store share. A
@@ -192,13 +197,26 @@ func (t *trailOfStore) open(ctx context.Context, a *App, store tokenstore.Store)
 	return t.trail, nil
 }
 
-// use lets the trail go to the sink of another configuration.
-func (t *trailOfStore) use(s audit.Sink) {
+// use lets the trail go to the sink of another configuration. It returns when no line is on its way
+// to the sink before any more.
+func (t *trailOfStore) use(s audit.Sink) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.trail != nil && s != nil {
-		t.trail.Use(s)
+	if t.trail == nil || s == nil {
+		return nil
 	}
+	t.trail.Use(s)
+	return t.trail.Release(func() error { return nil })
+}
+
+// release calls end when no line is on its way to a sink that is not used any more.
+func (t *trailOfStore) release(end func() error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.trail == nil {
+		return end()
+	}
+	return t.trail.Release(end)
 }
 
 func (t *trailOfStore) close() {
@@ -232,6 +250,7 @@ func (a *App) openTrail(ctx context.Context, store tokenstore.Store) error {
 		return err
 	}
 	a.trail.Store(trail)
+	a.tellKept(ctx, trail, store)
 	_ = trail.Tell(a.pooled.trail.loaded(a)) // a failure is counted and logged
 	return nil
 }

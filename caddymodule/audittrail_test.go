@@ -2,17 +2,24 @@ package caddymodule
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
@@ -274,5 +281,139 @@ func TestPollingFillsNoStrictTrail(t *testing.T) {
 	text, err := os.ReadFile(path)
 	if err != nil || !bytes.Contains(text, []byte(`"event":"request_token.exchanged","outcome":"done"`)) {
 		t.Errorf("the exchange is not in the trail: %s, %v", text, err)
+	}
+}
+
+// closingLog is a log that fails after its configuration has ended, as Caddy's do.
+type closingLog struct {
+	zapcore.Core
+	closed *atomic.Bool
+}
+
+func (l closingLog) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return c.AddCore(e, l)
+}
+
+func (l closingLog) Write(e zapcore.Entry, fields []zap.Field) error {
+	runtime.Gosched()
+	if l.closed.Load() {
+		return errors.New("the log is closed")
+	}
+	return l.Core.Write(e, fields)
+}
+
+// auditFailuresSoFar is the value of the metric.
+func auditFailuresSoFar(t *testing.T) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(auditFailures)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families[0].GetMetric()[0].GetCounter().GetValue()
+}
+
+// TestReloadsLoseNoAuditLines: each configuration has a log or a file of its own, and every second
+// reload fails. The lines of all are one chain, in which each writer's lines are in order.
+func TestReloadsLoseNoAuditLines(t *testing.T) {
+	for _, mode := range []string{auditCounted, auditStrict} {
+		t.Run(mode, func(t *testing.T) {
+			const writers, least = 4, 20
+			core, logs := observer.New(zap.InfoLevel)
+			dir, set := t.TempDir(), ""
+			path := filepath.Join(dir, "audit.log")
+			load := func() (a *App, log *atomic.Bool) {
+				log = new(atomic.Bool)
+				a = &App{
+					module:    optionModule{filepath.Join(dir, "store"), "", &set},
+					logger:    zap.New(closingLog{core, log}),
+					ready:     make(chan struct{}),
+					diagnoser: &diagnoser{off: true},
+					Audit:     &AuditTrail{Mode: mode, File: path},
+				}
+				if err := a.Start(); err != nil {
+					t.Fatal(err)
+				}
+				return a, log
+			}
+			end := func(a *App, log *atomic.Bool) {
+				if err := a.Stop(); err != nil {
+					t.Error(err)
+				}
+				log.Store(true)
+				if err := a.Cleanup(); err != nil {
+					t.Error(err)
+				}
+			}
+			app, log := load()
+			failures := auditFailuresSoFar(t)
+			trail, secret := app.trail.Load(), app.secret
+			var done atomic.Bool
+			var writing sync.WaitGroup
+			for w := range writers {
+				writing.Go(func() {
+					for i := 1; i <= least || !done.Load(); i++ {
+						if err := trail.Tell(&audit.Event{Name: audit.AccessTokenRevoked, User: fmt.Sprint(w), Count: i}); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			for i := range 10 {
+				next, itsLog := load()
+				if i%2 == 0 { // another app of the configuration does not start
+					end(next, itsLog)
+					continue
+				}
+				end(app, log)
+				app, log = next, itsLog
+			}
+			done.Store(true)
+			writing.Wait()
+			heads, err := auditHeads(t.Context(), app.store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			end(app, log)
+			if n := auditFailuresSoFar(t) - failures; n != 0 {
+				t.Errorf("%v failures", n)
+			}
+			var text bytes.Buffer
+			if mode == auditStrict {
+				file, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text.Write(file)
+			} else {
+				enc := zapcore.NewJSONEncoder(zapcore.EncoderConfig{})
+				for _, entry := range logs.All() {
+					line, err := enc.EncodeEntry(entry.Entry, entry.Context)
+					if err != nil {
+						t.Fatal(err)
+					}
+					fmt.Fprintln(&text, line)
+				}
+			}
+			v, last := audit.NewVerifier(audit.Key(secret)), make(map[string]int)
+			for line := range bytes.Lines(text.Bytes()) {
+				v.Line(line)
+				var told struct {
+					User  string
+					Count int
+				}
+				if err := json.Unmarshal(line, &told); err != nil || told.User == "" {
+					continue
+				}
+				if told.Count != last[told.User]+1 {
+					t.Errorf("writer %s: line %d comes after %d", told.User, told.Count, last[told.User])
+				}
+				last[told.User] = told.Count
+			}
+			if r := v.End(heads, false); len(r.Problems) > 0 || len(r.Chains) != 1 || len(last) != writers {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }

@@ -64,7 +64,8 @@
 //	namespace.go    finds sites that share users but have different logins
 //	caddyfile.go    the Caddyfile's syntax
 //	event.go        reports each fact once, to metrics, logs, the audit trail and spans
-//	audittrail.go   the audit trail of a store: the option audit, and what the store keeps of it
+//	audittrail.go   the audit trail of a store: the option audit, and what the store keeps of it;
+//	                auditlater.go: what commands did to the store before it was opened
 //	consumerchanges.go
 //	                the settings of a consumer that a change has changed, for the audit trail
 //	audit/          the audit trail: events, chain, verification

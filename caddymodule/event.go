@@ -130,7 +130,7 @@ func (e *events) change(event *audit.Event, do func() error) error {
 		return do() // without an open store, where do fails
 	}
 	strict, needed := trail.Strict(), endsAccess(event.Name)
-	if err := trail.Begin(event); err != nil && !needed {
+	if err := trail.Begin(event, needed); err != nil && !needed {
 		return fmt.Errorf("the change was not made, because the audit trail can't be written: %w", err)
 	}
 	err := do()

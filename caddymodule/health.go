@@ -210,6 +210,8 @@ type storeHealth struct {
 	asked time.Time     // when the last question began
 	known chan struct{} // closed when the answer to it is there
 	err   error
+
+	stuck chan error // of ask: gets the answer to a question that was given up
 }
 
 // check returns what is wrong with the store: the answer to the last question, or to a new one if
@@ -236,18 +238,33 @@ func (h *storeHealth) check(ctx context.Context, store tokenstore.Store) error {
 func (h *storeHealth) ask(store tokenstore.Store, known chan<- struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), healthPatience)
 	defer cancel()
-	answer := make(chan error, 1)
-	go func() { answer <- store.Check(ctx) }()
-	var err error
-	select {
-	case err = <-answer:
-	case <-ctx.Done(): // a store may be stuck in its disk, whatever its context says
-		err = ctx.Err()
-	}
+	err := h.answer(ctx, store)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.err = err
 	close(known)
+}
+
+// answer asks the store. A store may be stuck in its disk, whatever its context says: it is not asked
+// again until it has answered.
+func (h *storeHealth) answer(ctx context.Context, store tokenstore.Store) error {
+	if h.stuck != nil {
+		select {
+		case <-h.stuck: // the answer is old
+			h.stuck = nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	answer := make(chan error, 1)
+	go func() { answer <- store.Check(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		h.stuck = answer
+		return ctx.Err()
+	}
 }
 
 func isDone(done <-chan struct{}) bool {

@@ -26,8 +26,8 @@ type EncryptionKey struct {
 	// hyphens or underscores. It is not secret. Never give another key the same id.
 	ID string `json:"id"`
 	// 32 random bytes as base64 or hexadecimal, such as `openssl rand -base64 32` prints. Use a
-	// placeholder, such as `{file./run/secrets/oauth1-k1}` or `{env.X}`: the key itself would be
-	// stored with Caddy's configuration. Without it, what it encrypted is lost.
+	// placeholder, such as `{file.<path>}` or `{env.X}`: the key itself would be stored with Caddy's
+	// configuration. Without it, what it encrypted is lost.
 	Key string `json:"key"`
 }
 

@@ -252,6 +252,7 @@ func TestNotices(t *testing.T) {
 		refusal.PageNoApplication,
 		refusal.PageApplicationDisabled, refusal.PageNoLevels, refusal.PageContexts, refusal.PageContext, refusal.PageCallback, refusal.PageNoCallback, refusal.PageNoChoice, refusal.PageNotOffered,
 		refusal.PageDone, refusal.PageCrossOrigin, refusal.PageForm, refusal.PageFormTooLarge, refusal.PageStale,
+		refusal.PageUnjournaled,
 	}
 	set, err := pages.New(pages.Options{})
 	if err != nil {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"filippo.io/age"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
@@ -40,7 +43,7 @@ func readIdentities(path string) ([]age.Identity, error) {
 
 func viewBackup(h backup.Header, n backup.Counts) command.Backup {
 	return command.Backup{
-		Product: h.Product, Store: h.Store, Time: h.Time,
+		Product: h.Product, Store: h.Store, Time: h.Time, Recipients: strings.Fields(h.Recipients),
 		Consumers: n.Consumers, AccessTokens: n.AccessTokens, RequestTokens: n.RequestTokens,
 	}
 }
@@ -84,8 +87,26 @@ func restoreStore(ctx context.Context, config []byte, r command.Restore, progres
 		return done, fmt.Errorf("%q: it was changed while it was read", r.File)
 	}
 	done.RefusedUntil = time.Unix(floor, 0).UTC()
-	err = importer.Import(ctx, restored(reader, revoked, floor, &done, progress))
-	return done, restoreError(err)
+	if err := importer.Import(ctx, restored(reader, revoked, floor, &done, progress)); err != nil {
+		return done, restoreError(err)
+	}
+	if err := tellLater(ctx, target.store, audit.StoreRestored, done.Consumers+done.AccessTokens+done.RequestTokens,
+		restoredFrom(h, r, &done)...); err != nil {
+		done.Notes = append(done.Notes, err.Error())
+	}
+	return done, nil
+}
+
+// restoredFrom is what the audit trail says of a restore.
+func restoredFrom(h backup.Header, r command.Restore, done *command.Restored) []audit.Change {
+	changes := []audit.Change{
+		{Field: "backup", To: audit.Time(h.Time)},
+		{Field: "left out, as revoked", To: strconv.Itoa(done.LeftOut)},
+	}
+	if r.AcceptLost {
+		changes = append(changes, audit.Change{Field: "lost revocations", To: "accepted"})
+	}
+	return changes
 }
 
 // floor is up to which timestamp nonces may have been used: the server's clock and that of the
@@ -228,6 +249,8 @@ func adoptStore(config []byte) (until time.Time, err error) {
 		return until, err
 	}
 	floor := o.app.floor(backup.Header{})
-	o.store, err = m.Adopt(floor, false)
+	if o.store, err = m.Adopt(floor, false); err == nil {
+		err = tellLater(context.Background(), o.store, audit.StoreAdopted, 0)
+	}
 	return time.Unix(floor, 0).UTC(), err
 }

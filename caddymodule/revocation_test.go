@@ -271,3 +271,30 @@ func TestTheTrailOfAChangeThatTheJournalMisses(t *testing.T) {
 		}
 	}
 }
+
+// TestThePageOfARevocationThatTheJournalMisses: the access is gone, and the user learns both.
+func TestThePageOfARevocationThatTheJournalMisses(t *testing.T) {
+	site := newTestSite(t, "backup "+filepath.Join(t.TempDir(), "backups")+" {\n journal_only\n}\n"+demoConsumer, "")
+	journal := filepath.Join(site.app.backups.path, backup.JournalName(replicaName()))
+	if err := errors.Join(os.Rename(journal, journal+".aside"), os.WriteFile(journal, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		site.grant("demo", "alice", "READ_PUBLIC")
+	}
+	for _, c := range []struct {
+		field string
+		left  int
+	}{{"token", 2}, {"consumer", 0}} {
+		list := site.open("/+oauth-tokens", "alice")
+		value := "demo"
+		if c.field == "token" {
+			value = listed(list)[0]
+		}
+		w := site.send("/+oauth-tokens", "alice", revocation(t, list, c.field, value))
+		wantPage(t, w, 503, "Revoked, but not noted", "lost the access", "Your applications")
+		if left := listed(site.open("/+oauth-tokens", "alice")); len(left) != c.left {
+			t.Errorf("after the revocation of a %s there are %d grants, want %d", c.field, len(left), c.left)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -46,9 +47,13 @@ func copyStore(ctx context.Context, from, to []byte, progress func(command.Copie
 		return err
 	}
 	var exporting error
+	copied := 0
 	importer, err := target.openEmpty(1) // the records have the floor
 	if err == nil {
-		err = importer.Import(ctx, reported(exporter.Export(ctx), progress, &exporting))
+		err = importer.Import(ctx, reported(exporter.Export(ctx), func(kind command.CopiedKind) {
+			copied++
+			progress(kind)
+		}, &exporting))
 	}
 	switch {
 	case exporting != nil:
@@ -59,7 +64,7 @@ func copyStore(ctx context.Context, from, to []byte, progress func(command.Copie
 	case err != nil:
 		return fmt.Errorf("the target: %w", err)
 	}
-	return nil
+	return tellLater(ctx, target.store, audit.StoreImported, copied)
 }
 
 // reported calls progress with each record, and keeps the error of the source apart.

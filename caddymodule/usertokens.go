@@ -130,6 +130,15 @@ func (h *Handler) application(
 	return newApplicationView(consumer), nil
 }
 
+// nameOf returns the name of an application, or its key if it can't be read.
+func (h *Handler) nameOf(ctx context.Context, store tokenstore.Store, key string) string {
+	app, err := h.application(ctx, store, key)
+	if err != nil {
+		return key
+	}
+	return app.Name
+}
+
 func (h *Handler) grantView(l *pages.Language, user string, token *tokenstore.AccessToken) pages.Grant {
 	view := pages.Grant{
 		Key:      token.Key,
@@ -217,6 +226,9 @@ func (h *Handler) revokeGrant(r *http.Request, user string, store tokenstore.Sto
 	switch {
 	case errors.Is(failed, tokenstore.ErrNotFound):
 		return consumer, nil
+	case unjournaled(failed):
+		list := h.endpoint(endpointTokens).here(nil)
+		return "", newNotice(refusal.PageUnjournaled.Because(failed)).about(h.nameOf(r.Context(), store, consumer)).to(list)
 	case failed != nil:
 		return "", storeNotice(failed)
 	case err != nil:

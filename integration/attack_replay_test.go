@@ -53,8 +53,7 @@ func TestAttackReplay(t *testing.T) {
 		}
 	})
 	t.Run("a bad signature stores no nonce", func(t *testing.T) {
-		good := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(),
-			Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+		good := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.repeated()
 		bad := good
 		bad.Secret = "guessed"
 		want(t, "the guess", srv.mustDo(t, bad.sign(t, srv.request("GET", "/", nil), "")), http.StatusUnauthorized,
@@ -64,8 +63,7 @@ func TestAttackReplay(t *testing.T) {
 		want(t, "its replay", srv.mustDo(t, req), http.StatusUnauthorized, nonceUsed)
 	})
 	t.Run("the same parameters in another place, spelling or method are a bad signature", func(t *testing.T) {
-		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce(),
-			Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
+		s := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.repeated()
 		req := s.sign(t, srv.request("GET", "/a", nil), "")
 		want(t, "the first", srv.mustDo(t, req), http.StatusOK, "ok")
 		header := req.Header.Get("Authorization")

@@ -139,6 +139,7 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 	}
 	p.srv.start()
+	p.srv.wantTold(t, "store.restored")
 	p.comesBack(t, true)
 }
 
@@ -232,6 +233,7 @@ func TestCopiedFolder(t *testing.T) {
 				t.Fatalf("adopt: %d\n%s", code, out)
 			}
 			p.srv.start()
+			p.srv.wantTold(t, "store.adopted")
 			p.comesBack(t, false) // adopt knows no revocations, and says so
 		})
 	}

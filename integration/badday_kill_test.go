@@ -12,7 +12,7 @@ func TestBadDayKill9(t *testing.T) {
 	up := newSightings(t)
 	srv := newServer(t, site{}, up.URL)
 	l := newLedger()
-	n := rounds(t, 20)
+	n := rounds(t, 8)
 	for round := range n {
 		srv.site.Sync = []string{"off", "on"}[round%2]
 		srv.start()

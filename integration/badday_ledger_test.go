@@ -24,7 +24,7 @@ import (
 //	badday_disk_test.go       the file systems for it
 //	badday_workload_test.go   the clients of the server; badday_ledger_test.go: their knowledge
 //
-// BADDAY_ROUNDS sets the number of rounds (by default the process is killed 20 times, and all else
+// BADDAY_ROUNDS sets the number of rounds (by default the process is killed 8 times, and all else
 // happens 3 times). BADDAY_LARGE=1 adds the tests that take minutes.
 
 func rounds(t *testing.T, usual int) int {

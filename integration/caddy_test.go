@@ -101,15 +101,15 @@ http://second.test:{{.Port}} {
 	reverse_proxy {{.Upstream}}
 }
 `}, up.URL)
-	sign := signer{Consumer: demoKey, Secret: demoSecret, Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil),
-		Nonce: newNonce()}
+	sign := signer{Consumer: demoKey, Secret: demoSecret,
+		Token: srv.issue(t, demoKey, "alice", "READ_PUBLIC", nil)}.repeated()
 	if err := srv.mustDo(t, sign.sign(t, srv.at("second.test", "GET", "/x"), "")).is(200, ""); err != nil {
 		t.Fatal("at the second site:", err)
 	}
 	if err := srv.mustDo(t, sign.sign(t, srv.request("GET", "/x", nil), "")).is(401, "This nonce has been used already."); err != nil {
 		t.Error("the same nonce at the first site:", err)
 	}
-	sign.Nonce, sign.Token = "", srv.issue(t, demoKey, "alice", "WRITE_PUBLIC", nil)
+	sign.Nonce, sign.Token = newNonce(), srv.issue(t, demoKey, "alice", "WRITE_PUBLIC", nil)
 	if err := srv.mustDo(t, sign.sign(t, srv.at("second.test", "GET", "/x"), "")).is(403, "The permission WRITE_PUBLIC is not accepted here."); err != nil {
 		t.Error("a level that the second site does not accept:", err)
 	}

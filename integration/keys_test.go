@@ -153,6 +153,7 @@ func TestKeys(t *testing.T) {
 	if err := load("k2", "k1"); err != nil {
 		t.Fatal(err)
 	}
+	srv.wantTold(t, "key.rotated", `"from":"k1","to":"k2"`)
 	for _, wrong := range []struct {
 		ids  []string
 		want string

@@ -21,7 +21,7 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	srv := startServer(t, site{}, up.URL)
 	tok := srv.issue(t, demoKey, "salgado", "WRITE_PUBLIC", nil)
 	waiting := walker{t, srv, demoKey, demoSecret}.requestToken()
-	used := signer{Consumer: demoKey, Secret: demoSecret, Token: tok, Nonce: newNonce()}
+	used := signer{Consumer: demoKey, Secret: demoSecret, Token: tok}.repeated()
 	replay := used.sign(t, srv.request("GET", "/", nil), "")
 	if err := expect(srv, replay.Clone(t.Context()), http.StatusOK, "ok"); err != nil {
 		t.Fatal(err)

@@ -161,8 +161,8 @@ func TestSidecars(t *testing.T) {
 
 	t.Run("a nonce is used once", func(t *testing.T) {
 		for i := range 30 {
-			sign := signer{Consumer: demoKey, Secret: demoSecret, Nonce: newNonce(),
-				Token: f.sidecars[i%3].issue(t, demoKey, "alice", "READ_PUBLIC", nil)}
+			sign := signer{Consumer: demoKey, Secret: demoSecret,
+				Token: f.sidecars[i%3].issue(t, demoKey, "alice", "READ_PUBLIC", nil)}.repeated()
 			replies := make([]reply, 6)
 			var all sync.WaitGroup
 			for j := range replies {

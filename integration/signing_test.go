@@ -196,6 +196,13 @@ type signer struct {
 	Extra            []pair // more oauth_ parameters
 }
 
+// repeated gives the signer a nonce and the timestamp that belongs to it: the same nonce with another
+// timestamp is another one (RFC 5849, section 3.3), and each request would be accepted.
+func (s signer) repeated() signer {
+	s.Nonce, s.Timestamp = newNonce(), strconv.FormatInt(time.Now().Unix(), 10)
+	return s
+}
+
 // params returns the protocol parameters, without the signature.
 func (s signer) params() []pair {
 	pairs := []pair{

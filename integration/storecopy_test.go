@@ -143,6 +143,7 @@ func TestStoreCopy(t *testing.T) {
 	}
 	srv.site.Store = redis
 	srv.start()
+	srv.wantTold(t, "store.imported", `"count":4`)
 	l.goOn(t)
 	if code, out := srv.copyStore(t, badger("store"), redis); code != 1 || !strings.Contains(out, "is not empty") {
 		t.Errorf("a target that is not empty: %d\n%s", code, out)

@@ -390,7 +390,7 @@ func TestEndpointsAcceptParametersInAnyPlace(t *testing.T) {
 	})
 	t.Run("a replayed HMAC-SHA1 request is refused", func(t *testing.T) {
 		w := walker{t, srv, demoKey, demoSecret}
-		s := signer{Consumer: demoKey, Secret: demoSecret, Nonce: newNonce()}
+		s := signer{Consumer: demoKey, Secret: demoSecret}.repeated()
 		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusOK, "")
 		w.want(srv.mustDo(t, s.sign(t, srv.request("POST", "/+request-token", nil), "")), http.StatusUnauthorized,
 			"This nonce has been used already.")

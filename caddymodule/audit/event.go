@@ -41,13 +41,16 @@ const (
 	// could. Count tells how many.
 	Lost Name = "audit.lost"
 
+	// KeyRotated: the configuration has another primary key than the one before it.
 	KeyRotated    Name = "key.rotated"
 	KeyRewrapped  Name = "key.rewrapped"
 	BackupMade    Name = "backup.made"
+	StoreExported Name = "store.exported"
+
+	// Commands did these without a server. The next one that starts tells them.
 	StoreRestored Name = "store.restored"
 	StoreAdopted  Name = "store.adopted"
 	StoreImported Name = "store.imported"
-	StoreExported Name = "store.exported"
 )
 
 // An Outcome tells whether what the event names was done.
@@ -87,6 +90,8 @@ const (
 type Event struct {
 	Name    Name
 	Outcome Outcome // empty means Done
+	// Time is when it happened; zero means now.
+	Time time.Time
 	// Reason is why it failed or was refused.
 	Reason string
 	// Actor is who did it, and ActorSource how that is known.
@@ -108,7 +113,7 @@ type Event struct {
 	// Trace is the id of the request's trace.
 	Trace string
 
-	begun uint64 // the seq of the line that Begin wrote
+	begun *item // the line by which Begin announced it
 }
 
 // A Change is a setting that got another value. Both values are as JSON has them, but texts are

@@ -55,7 +55,6 @@ func newLine(e *Event, at time.Time) *Line {
 		Event:        string(e.Name),
 		Outcome:      string(e.Outcome),
 		Reason:       e.Reason,
-		Begun:        e.begun,
 		Actor:        e.Actor,
 		ActorSource:  e.ActorSource,
 		Client:       e.Client,
@@ -72,6 +71,9 @@ func newLine(e *Event, at time.Time) *Line {
 	}
 	if l.Outcome == "" {
 		l.Outcome = string(Done)
+	}
+	if e.begun != nil {
+		l.Begun = e.begun.seq
 	}
 	for _, text := range l.texts() {
 		*text = readable(*text)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,11 +73,11 @@ func (k *kept) heads(t *testing.T) []Head {
 	return []Head{head}
 }
 
-func open(s Sink, k *kept, before *Head) (t *Trail, failures *int) {
-	failures = new(int)
+func open(s Sink, k *kept, before *Head) (t *Trail, failures *atomic.Int64) {
+	failures = new(atomic.Int64)
 	return Open(Options{
 		Key: testKey, Sink: s, Keep: k.keep, Before: before, Now: time.Now,
-		Failed: func(error) { *failures++ },
+		Failed: func(error) { failures.Add(1) },
 	}), failures
 }
 
@@ -221,7 +222,7 @@ func TestStrictTrailOwesWhatWasDone(t *testing.T) {
 	s, k := &memory{strict: true}, new(kept)
 	trail, failures := open(s, k, nil)
 	s.fail(true)
-	if err := trail.Begin(&Event{Name: ConsumerAdded}); err == nil {
+	if err := trail.Begin(&Event{Name: ConsumerAdded}, false); err == nil {
 		t.Error("a change may begin that can't be written")
 	}
 	if err := trail.Tell(&Event{Name: AccessTokenRevoked}); err == nil {
@@ -239,8 +240,8 @@ func TestStrictTrailOwesWhatWasDone(t *testing.T) {
 	if r := verify(s.lines, k.heads(t), false); len(r.Problems) > 0 || r.Lines != 3 {
 		t.Errorf("%+v", r)
 	}
-	if *failures != 2 {
-		t.Errorf("%d failures were told, want 2", *failures)
+	if n := failures.Load(); n != 2 {
+		t.Errorf("%d failures were told, want 2", n)
 	}
 }
 
@@ -320,8 +321,8 @@ func TestLogLinesAreVerified(t *testing.T) {
 			if r := verify(bytes.Split(out.Bytes(), []byte("\n")), k.heads(t), false); len(r.Problems) > 0 || r.Lines != 2 {
 				t.Errorf("%+v: %s", r, out.String())
 			}
-			if *failures != 0 {
-				t.Errorf("%d failures", *failures)
+			if n := failures.Load(); n != 0 {
+				t.Errorf("%d failures", n)
 			}
 		})
 	}
@@ -342,8 +343,8 @@ func TestLogThatFailsIsNoticed(t *testing.T) {
 				t.Errorf("a counted trail refuses a change: %v", err)
 			}
 			trail.Close()
-			if *failures != 2 {
-				t.Errorf("%d failures, want 2", *failures)
+			if n := failures.Load(); n != 2 {
+				t.Errorf("%d failures, want 2", n)
 			}
 		})
 	}

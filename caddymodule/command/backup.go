@@ -21,6 +21,8 @@ type Backup struct {
 	Product string    `json:"product"`
 	Store   string    `json:"store"`
 	Time    time.Time `json:"time"`
+	// Recipients are the age recipients that can read it; empty if it is not encrypted.
+	Recipients []string `json:"recipients,omitempty"`
 
 	Consumers     int `json:"consumers"`
 	AccessTokens  int `json:"access_tokens"`
@@ -32,10 +34,14 @@ func (b Backup) counts() copied {
 }
 
 func (b Backup) rows() []shownRow {
-	return []shownRow{
+	rows := []shownRow{
 		{"Made", b.Time.Format(time.RFC3339)}, {"By", b.Product}, {"Store", b.Store},
 		{"Holds", b.counts().String()},
 	}
+	for _, recipient := range b.Recipients {
+		rows = append(rows, shownRow{"Recipient", recipient})
+	}
+	return rows
 }
 
 func backupCommand(stores Stores) *cobra.Command {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,12 @@ func runCobra(stdin string, args ...string) (string, error) {
 	return runCobraWith(strings.NewReader(stdin), args...)
 }
 
+// oneCobra keeps tests that are parallel apart: cobra.OnInitialize has one list for the process.
+var oneCobra sync.Mutex
+
 func runCobraWith(stdin io.Reader, args ...string) (string, error) {
+	oneCobra.Lock()
+	defer oneCobra.Unlock()
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true, SilenceErrors: true}
 	cmd := &cobra.Command{Use: "oauth1 <command>"}
 	Build(cmd, Policies{}, Stores{})

@@ -146,6 +146,7 @@ var (
 	PageForm                = &Problem{Status: 400, Notice: "form", Reason: "form_malformed"}
 	PageFormTooLarge        = &Problem{Status: 413, Notice: "form_too_large", Reason: "body_too_large"}
 	PageStale               = &Problem{Status: 403, Notice: "stale", Reason: "csrf_invalid"}
+	PageUnjournaled         = &Problem{Status: 503, Notice: "unjournaled", Reason: "journal_unwritable", Kind: KindStore}
 )
 
 // About returns the problem with the value that its text names.

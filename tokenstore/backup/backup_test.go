@@ -68,8 +68,12 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Header != header() {
-				t.Errorf("got %+v", r.Header)
+			want := header()
+			if c.ids != nil {
+				want.Recipients = id.Recipient().String()
+			}
+			if r.Header != want {
+				t.Errorf("got %+v, want %+v", r.Header, want)
 			}
 			var got []any
 			for rec, err := range r.Records() {
@@ -98,6 +102,21 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 				t.Errorf("counts %+v", r.Counts())
 			}
 		})
+	}
+}
+
+// TestTheHeaderOfAnOlderProgram: it names no recipients.
+func TestTheHeaderOfAnOlderProgram(t *testing.T) {
+	older := record.Kind[Header]{Name: headerKind.Name, Version: headerKind.Version, Fields: func(f *record.Fields, h *Header) {
+		f.Text(&h.ID)
+		f.Text(&h.Product)
+		f.Text(&h.Store)
+		f.Time(&h.Time)
+		record.Int(f, &h.Window)
+	}}
+	h := header()
+	if got, err := headerKind.Decode(older.Encode(&h)); err != nil || *got != h {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

@@ -58,6 +58,9 @@ type Header struct {
 	// Window is the timestamp_window of the configuration: requests that the store accepted had
 	// timestamps up to Time and so much.
 	Window time.Duration
+	// Recipients are the age recipients that can read it, with a space between two. Empty means that
+	// it is not encrypted, or that an older program made it. NewWriter sets them.
+	Recipients string
 }
 
 var headerKind = record.Kind[Header]{
@@ -70,6 +73,7 @@ var headerKind = record.Kind[Header]{
 		f.Time(&h.Time)
 		record.Int(f, &h.Window)
 		f.Required()
+		f.Text(&h.Recipients)
 	},
 }
 

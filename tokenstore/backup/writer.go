@@ -28,6 +28,7 @@ type Writer struct {
 // NewWriter begins a backup, which is encrypted if there are recipients.
 func NewWriter(out io.Writer, h Header, recipients ...age.Recipient) (*Writer, error) {
 	w := &Writer{out: out, sum: sha256.New()}
+	h.Recipients = named(recipients)
 	if len(recipients) > 0 {
 		recipients, w.key = captured(recipients)
 		sealed, err := age.Encrypt(out, recipients...)
@@ -115,6 +116,17 @@ func ParseRecipients(texts []string) (all []age.Recipient, err error) {
 		all = append(all, one...)
 	}
 	return all, nil
+}
+
+// named returns the recipients as ParseRecipients reads them.
+func named(recipients []age.Recipient) string {
+	var texts []string
+	for _, r := range recipients {
+		if s, ok := r.(fmt.Stringer); ok {
+			texts = append(texts, s.String())
+		}
+	}
+	return strings.Join(texts, " ")
 }
 
 // shown is a text that may be in an error: never an identity, which somebody may have confused with

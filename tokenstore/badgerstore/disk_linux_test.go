@@ -137,6 +137,9 @@ func TestRemovalMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("removes many tokens")
 	}
+	if raceEnabled {
+		t.Skip("the race detector makes it ten times as slow, and its memory another one")
+	}
 	n, tune := 45_000, func(o *badger.Options) {
 		o.SyncWrites = false
 		o.MemTableSize /= 16

@@ -77,7 +77,7 @@ func TestKillWhileRemoving(t *testing.T) {
 	path := t.TempDir()
 	state := make(map[string]string)
 	interrupted := 0
-	for range 4 {
+	for range 3 {
 		child := exec.Command(os.Args[0], "-test.run=^$")
 		child.Env = append(os.Environ(), revokeEnv+"="+path)
 		out, err := child.StdoutPipe()

@@ -124,7 +124,7 @@ func TestKillWhileOpeningAndClosing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "store")
 			stages := map[string]int{}
-			for round := range 10 {
+			for round := range 6 {
 				if c.fresh {
 					path = filepath.Join(t.TempDir(), "store")
 				}
@@ -133,7 +133,7 @@ func TestKillWhileOpeningAndClosing(t *testing.T) {
 				lines := strings.Split(strings.TrimSpace(said), "\n")
 				stages[lines[len(lines)-1]]++
 				again := said
-				if c.fresh || round%5 == 4 {
+				if c.fresh || round%3 == 2 {
 					again = openOnce(t, path, 0, c.env...)
 				}
 				for _, l := range strings.Split(again, "\n") {

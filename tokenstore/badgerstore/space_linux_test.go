@@ -66,7 +66,7 @@ func TestFullDisk(t *testing.T) {
 	dir := os.Getenv(fullDiskEnv)
 	if dir == "" {
 		child := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
-		child.Env = append(os.Environ(), fullDiskEnv+"="+disktest.MountSmall(t, 160))
+		child.Env = append(os.Environ(), fullDiskEnv+"="+disktest.MountSmall(t, 100))
 		if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestFullDisk") {
 			t.Errorf("%v\n%s", err, out)
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 func testTransfer(t *testing.T, lab *redislab.Lab, replicas int) {
-	ready := readyOptions(t, lab, replicas, 40)
+	ready := readyOptions(t, lab, replicas, 60)
 	redis := func(t *testing.T) storetest.Opener {
 		o := ready()
 		return func(t *testing.T, clock func() time.Time) tokenstore.Store {

@@ -48,7 +48,7 @@ var revokeCases = []testCase{
 		must(t, err)
 	}},
 	{"no token of an exchange that began before survives a revocation", func(t *testing.T, s tokenstore.Store, c *clock) {
-		for round := range 10 {
+		for round := range 4 {
 			for _, f := range []tokenstore.Filter{{User: "u"}, {Consumer: "k"}} {
 				name := numbered(f.User+f.Consumer, round)
 				for i := range racers {
@@ -65,7 +65,7 @@ var revokeCases = []testCase{
 						}
 					})
 				}
-				for range 1 + round { // the others have begun
+				for range 1 + 4*round { // the others have begun
 					<-exchanged
 				}
 				_, err := s.Revoke(t.Context(), f)
@@ -80,7 +80,7 @@ var revokeCases = []testCase{
 	{"new grants after a revocation of the user are not hit", func(t *testing.T, s tokenstore.Store, c *clock) {
 		testNewGrants(t, s, c, func(round int) error {
 			n, err := s.Revoke(t.Context(), tokenstore.Filter{User: "u"})
-			if want := 300 / min(round, 2); n != want {
+			if want := 130 / min(round, 2); n != want {
 				t.Errorf("revoked %d, want %d", n, want)
 			}
 			return err
@@ -89,7 +89,7 @@ var revokeCases = []testCase{
 	{"new grants after a revocation of the consumer are not hit", func(t *testing.T, s tokenstore.Store, c *clock) {
 		testNewGrants(t, s, c, func(round int) error {
 			n, err := s.Revoke(t.Context(), tokenstore.Filter{Consumer: "k"})
-			if want := 300 / min(round, 2); n != want {
+			if want := 130 / min(round, 2); n != want {
 				t.Errorf("revoked %d, want %d", n, want)
 			}
 			return err
@@ -98,7 +98,7 @@ var revokeCases = []testCase{
 	{"new grants after a revocation of the user's for the consumer are not hit", func(t *testing.T, s tokenstore.Store, c *clock) {
 		testNewGrants(t, s, c, func(round int) error {
 			n, err := s.Revoke(t.Context(), tokenstore.Filter{User: "u", Consumer: "k"})
-			if want := 300 / min(round, 2); n != want {
+			if want := 130 / min(round, 2); n != want {
 				t.Errorf("revoked %d, want %d", n, want)
 			}
 			return err
@@ -129,7 +129,7 @@ var revokeCases = []testCase{
 		}
 	}},
 	{"tokens that are issued while others are revoked are there or not, as they were acknowledged", func(t *testing.T, s tokenstore.Store, c *clock) {
-		for i := range 500 {
+		for i := range 200 {
 			must(t, s.CreateAccessToken(t.Context(), accessToken(c, numbered("old", i), "k", "u")))
 		}
 		var all sync.WaitGroup
@@ -153,7 +153,7 @@ var revokeCases = []testCase{
 		}
 		all.Wait()
 		time.Sleep(300 * time.Millisecond)
-		for i := range 500 {
+		for i := range 200 {
 			_, err := s.AccessToken(t.Context(), numbered("old", i))
 			wantErr(t, err, tokenstore.ErrNotFound)
 		}
@@ -199,7 +199,7 @@ var revokeCases = []testCase{
 // old ones from disk.
 func testNewGrants(t *testing.T, s tokenstore.Store, c *clock, revoke func(round int) error) {
 	t.Helper()
-	const tokens, rounds = 300, 3
+	const tokens, rounds = 130, 2
 	create := func(round, i int) {
 		must(t, s.CreateAccessToken(t.Context(), accessToken(c, numbered("a", i), "k", "u")))
 		r := requestToken(c, numbered("r", i), "k")

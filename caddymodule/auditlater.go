@@ -1,0 +1,116 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os/user"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+)
+
+const (
+	// keptLater begins the names of what the store keeps for the trail until a server starts.
+	keptLater = "audit/later/"
+	// keptPrimary is the name under which the store keeps the id of the primary key, for the trail.
+	keptPrimary = "audit/primary-key"
+)
+
+// A laterEvent is what a command did to a store that no server had open. The next server that starts
+// with the store tells it.
+type laterEvent struct {
+	Time    time.Time      `json:"time"`
+	Actor   string         `json:"actor,omitempty"`
+	Count   int            `json:"count,omitempty"`
+	Changes []audit.Change `json:"changes,omitempty"`
+}
+
+// tellLater leaves an event in a store whose change is done. Its actor is the user of the system.
+func tellLater(ctx context.Context, store tokenstore.Store, name audit.Name, count int, changes ...audit.Change) error {
+	keeper, ok := store.(tokenstore.Keeper)
+	if !ok {
+		return nil
+	}
+	event := laterEvent{Time: time.Now().UTC(), Count: count, Changes: changes}
+	if u, err := user.Current(); err == nil {
+		event.Actor = u.Username
+	}
+	text, err := json.Marshal(event)
+	if err == nil {
+		err = keeper.Keep(ctx, keptLater+string(name), text)
+	}
+	if err != nil {
+		return fmt.Errorf("it is done, but the audit trail will not tell of it: %w", err)
+	}
+	return nil
+}
+
+// tellKept tells the trail what happened to the store before the app opened it. A crash meanwhile
+// lets the next server tell it again.
+func (a *App) tellKept(ctx context.Context, trail *audit.Trail, store tokenstore.Store) {
+	keeper, ok := store.(tokenstore.Keeper)
+	if !ok {
+		return
+	}
+	if err := errors.Join(tellEvents(ctx, trail, keeper), a.tellPrimaryKey(ctx, trail, keeper)); err != nil {
+		a.logger.Error("the audit trail can't tell what happened to the store", zap.Error(err))
+	}
+}
+
+func tellEvents(ctx context.Context, trail *audit.Trail, keeper tokenstore.Keeper) error {
+	kept, err := keeper.Kept(ctx, keptLater)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		if len(kept[name]) == 0 { // it was told
+			continue
+		}
+		var event laterEvent
+		if err := json.Unmarshal(kept[name], &event); err != nil {
+			return fmt.Errorf("read %q: %w", name, err)
+		}
+		if err := trail.Tell(&audit.Event{
+			Name: audit.Name(name[len(keptLater):]), Time: event.Time, Count: event.Count, Changes: event.Changes,
+			Actor: event.Actor, ActorSource: audit.ActorClaimed,
+		}); err != nil {
+			return err
+		}
+		if err := keeper.Keep(ctx, name, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellPrimaryKey tells that the configuration has another primary key than the one before it.
+func (a *App) tellPrimaryKey(ctx context.Context, trail *audit.Trail, keeper tokenstore.Keeper) error {
+	kept, err := keeper.Kept(ctx, keptPrimary)
+	if err != nil {
+		return err
+	}
+	before, known := kept[keptPrimary]
+	now := ""
+	if a.Keys != nil && a.Keys.Primary != nil {
+		now = a.Keys.Primary.ID
+	}
+	if known && string(before) == now {
+		return nil
+	}
+	if known {
+		if err := trail.Tell(&audit.Event{
+			Name: audit.KeyRotated, Actor: audit.ActorServer, ActorSource: audit.ActorServer,
+			Changes: []audit.Change{{Field: "primary key", From: string(before), To: now}},
+		}); err != nil {
+			return err
+		}
+	}
+	return keeper.Keep(ctx, keptPrimary, []byte(now))
+}
