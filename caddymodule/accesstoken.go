@@ -68,7 +68,7 @@ func (h *Handler) exchangeNow(
 		case err == nil:
 			event.Token, event.User, event.Expires = token.Key, token.User, token.Expires
 			event.Permission, event.Context = token.Permission, token.Context
-			h.app.diagnoser.past.exchanged(token.Key, request.Secret)
+			h.app.diagnoser.exchanged(token.Key, request.Secret)
 			return nil
 		case errors.Is(err, tokenstore.ErrVerifier):
 			event.Name, event.Outcome = audit.RequestTokenVerifierFailed, audit.Refused

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -54,6 +55,10 @@ func (c *adminCall) explainRequest() (int, any, error) {
 			q.baseURL = a.judge.baseURL.String()
 			q.sentPath, _ = oauth1.SplitTarget(a.request.RequestURI)
 		}
+	}
+	if base := onlyBaseURL(all); base != nil {
+		q.signed.request.Scheme, q.signed.request.Host = base.Scheme, base.Host
+		q.signed.request.Path = strings.TrimSuffix(base.EscapedPath(), "/") + path
 	}
 	d := diagnoseAt(c, q, keys, all)
 	answer.Valid, answer.Diagnosis = d.Valid, d.Text()
@@ -112,6 +117,19 @@ func (c *adminCall) keysOfNamed(body *adminapi.SignedRequest, q *refusedRequest)
 		}
 	}
 	return c.app.keysOf(consumer, secret, c.app.diagnoser.past.whatBecame(body.Token).requestSecret, q.now), id, nil
+}
+
+// onlyBaseURL returns the base_url of the sites that the request reaches by their own addresses,
+// which its signature must be for; nil if another site has another one, or none.
+func onlyBaseURL(all []*arrival) (base *url.URL) {
+	for _, a := range all {
+		if a.baseURL != nil || a.judge == nil || a.judge.baseURL == nil ||
+			base != nil && *base != *a.judge.baseURL {
+			return nil
+		}
+		base = a.judge.baseURL
+	}
+	return base
 }
 
 // arrivals finds the servers of this process that the request reaches.

@@ -277,6 +277,7 @@ func (a *App) Start() error {
 	store.SetLimits(a.limits())
 	a.store, a.meteredStore = store, metered(store)
 	a.usage.start(a.meteredStore, a.logger)
+	a.diagnoser.configured(a.declared)
 	a.diagnoser.start(a.explainRefused)
 	appsStarted.add(a)
 	return nil

@@ -23,6 +23,8 @@ var stores = caddy.NewUsagePool()
 type pooledStore struct {
 	tokenstore.Store
 	trail   trailOfStore
+	past    *past // for explanations, as nonces
+	nonces  *seenNonces
 	sending atomic.Bool        // a backup is being sent
 	cancel  context.CancelFunc // stops the background work for the store
 	running sync.WaitGroup
@@ -75,7 +77,9 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 			return nil, err
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		pooled := &pooledStore{Store: store, cancel: cancel, watch: storesWatched.watch(store)}
+		pooled := &pooledStore{
+			Store: store, cancel: cancel, watch: storesWatched.watch(store), past: new(past), nonces: newSeenNonces(),
+		}
 		pooled.running.Go(func() { pooled.watch.measure(ctx) })
 		pooled.running.Go(func() {
 			begin := time.Now()
@@ -89,6 +93,7 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 	}
 	a.poolKey = key
 	a.pooled = value.(*pooledStore)
+	a.diagnoser.remember(a.pooled)
 	store := a.pooled.Store
 	if loaded {
 		err = a.module.Configure(store)

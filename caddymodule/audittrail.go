@@ -184,13 +184,15 @@ func (t *trailOfStore) open(ctx context.Context, a *App, store tokenstore.Store)
 	}
 	t.trail = audit.Open(o)
 	if f, ok := store.(tokenstore.Forgetter); ok {
-		trail := t.trail
+		trail, past := t.trail, a.diagnoser.past // both are the store's, and outlive the app
 		f.OnForgotten(func(keys []string) {
 			for _, key := range keys {
-				_ = trail.Tell(&audit.Event{ // a failure is counted and logged
+				event := &audit.Event{
 					Name: audit.ConsumerForgotten, Consumer: key,
 					Actor: audit.ActorServer, ActorSource: audit.ActorServer,
-				})
+				}
+				past.note(event)
+				_ = trail.Tell(event) // a failure is counted and logged
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func (h *Handler) diagnoseLater(r *http.Request, endpoint string, s *signed, p *
 	if d.off || s == nil || s.params.ConsumerKey == "" || p.Reason == refusal.NotReviewed.Reason {
 		return // some clients ask every second whether the user has answered
 	}
-	if !d.turns.take(consumerOfTurn(s, p), time.Now()) {
+	if !d.turns.take(h.consumerOfTurn(r.Context(), s, p), time.Now()) {
 		undiagnosedTotal.Inc()
 		return
 	}
@@ -41,12 +41,31 @@ func (h *Handler) diagnoseLater(r *http.Request, endpoint string, s *signed, p *
 	}
 }
 
-// consumerOfTurn is the consumer whose limit counts: all unknown ones are one.
-func consumerOfTurn(s *signed, p *refusal.Problem) string {
-	if p.Reason == refusal.UnknownConsumer.Reason {
+// turnPatience is how long a refusal may wait for the store to know its consumer.
+const turnPatience = 50 * time.Millisecond
+
+// consumerOfTurn is the consumer whose limit counts: all unknown ones are one. Many refusals, such as
+// that of a timestamp, come before anybody has looked for the consumer.
+func (h *Handler) consumerOfTurn(ctx context.Context, s *signed, p *refusal.Problem) string {
+	key := s.params.ConsumerKey
+	switch {
+	case p.Reason == refusal.UnknownConsumer.Reason:
+		return ""
+	case explains(p) && p.Parameter == "": // the consumer was found
+		return key
+	case h.app.diagnoser.turns.taken(time.Now()):
+		return "" // none is left, whoever it is
+	}
+	ctx, cancel := context.WithTimeout(ctx, turnPatience)
+	defer cancel()
+	store, err := h.app.open(ctx)
+	if err == nil {
+		_, err = h.app.consumer(ctx, store, key)
+	}
+	if err != nil {
 		return ""
 	}
-	return s.params.ConsumerKey
+	return key
 }
 
 // explainRefused is what the worker does with a refused request.
@@ -77,13 +96,13 @@ func (a *App) tellDiagnosis(q *refusedRequest, found *diagnosed) {
 		c.Write(
 			zap.String("endpoint", q.endpoint),
 			zap.String("reason", q.problem.Reason),
-			zap.String("method", q.signed.request.Method),
-			zap.String("host", q.host),
-			zap.String("path", shortened(q.signed.request.Path, mostShownURL)),
+			zap.String("method", refusal.Printable(q.signed.request.Method)),
+			zap.String("host", refusal.Printable(q.host)),
+			zap.String("path", shownURL(found.doctorCase, q.signed.request.Path)),
 			zap.String("client", q.client),
 			zap.String("trace", q.trace),
 			zap.String("oauth_consumer_claimed", refusal.Printable(q.signed.params.ConsumerKey)),
-			zap.String("oauth_token_claimed", refusal.Printable(q.signed.params.Token)),
+			zap.String("oauth_token_claimed", refusal.Printable(found.doctorCase.Hide(q.signed.params.Token))),
 			zap.String("oauth_diagnosis", diagnosisName(found.diagnosis)),
 			zap.String("oauth_diagnosis_text", found.diagnosis.Text()),
 		)

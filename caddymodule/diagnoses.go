@@ -12,6 +12,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // Diagnoses says how many refused requests are explained. The explanations are for the operator: in
@@ -94,8 +97,8 @@ type diagnoser struct {
 	off    bool
 	turns  turns
 	queue  chan *refusedRequest
-	past   past
-	nonces *seenNonces
+	past   *past       // of the store, once the app has started
+	nonces *seenNonces // the same
 	stop   context.CancelFunc
 	done   chan struct{}
 }
@@ -103,8 +106,9 @@ type diagnoser struct {
 const (
 	// diagnosisQueue is how many requests wait for the worker. Each holds its form.
 	diagnosisQueue = 20
-	// mostDiagnosedForm is the largest form that is explained, in bytes.
-	mostDiagnosedForm = 256 << 10
+	// mostDiagnosed is the largest request that is explained, in bytes: its form, its target and its
+	// credentials.
+	mostDiagnosed = 256 << 10
 	// restAfterDiagnosis is how many times longer than it worked the worker rests, so that it uses
 	// a thirtieth of one processor.
 	restAfterDiagnosis = 29
@@ -117,7 +121,15 @@ func newDiagnoser(o *Diagnoses) *diagnoser {
 		off:    o.Off,
 		turns:  turns{all: o.PerSecond, ofOne: o.PerSecondOfConsumer},
 		queue:  make(chan *refusedRequest, diagnosisQueue),
+		past:   new(past),
 		nonces: newSeenNonces(),
+	}
+}
+
+// remember takes over what configurations with the same store remember.
+func (d *diagnoser) remember(s *pooledStore) {
+	if d != nil {
+		d.past, d.nonces = s.past, s.nonces
 	}
 }
 
@@ -176,12 +188,47 @@ func (d *diagnoser) signedWell(r *http.Request, s *signed) {
 	d.past.goodClock(s.params.ConsumerKey)
 }
 
+// changed remembers what a change has ended.
+func (d *diagnoser) changed(event *audit.Event) {
+	if d != nil && !d.off {
+		d.past.note(event)
+	}
+}
+
+// exchanged remembers the secret of the request token that became an access token.
+func (d *diagnoser) exchanged(accessToken, requestSecret string) {
+	if d != nil && !d.off {
+		d.past.exchanged(accessToken, requestSecret)
+	}
+}
+
+// replaced remembers the keys that a consumer had before a change.
+func (d *diagnoser) replaced(before, after *tokenstore.Consumer) {
+	if d != nil && !d.off {
+		d.past.changed(before, after)
+	}
+}
+
+// configured remembers the keys that declared consumers had in the configuration before.
+func (d *diagnoser) configured(declared map[string]*tokenstore.Consumer) {
+	if d != nil && !d.off {
+		d.past.configured(declared)
+	}
+}
+
+// revoked remembers access tokens that were revoked together.
+func (d *diagnoser) revoked(keys []string) {
+	if d != nil && !d.off {
+		d.past.revoked(keys)
+	}
+}
+
 // turns limits how often something is done in a second, in all and for one consumer.
 type turns struct {
 	all, ofOne int
 
-	mu    sync.Mutex
-	taken []turn // of the last second, the oldest first
+	mu     sync.Mutex
+	latest []turn // of the last second, the oldest first
 }
 
 type turn struct {
@@ -193,25 +240,38 @@ type turn struct {
 func (t *turns) take(consumer string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	over := 0
-	for over < len(t.taken) && now.Sub(t.taken[over].at) >= time.Second {
-		over++
-	}
-	t.taken = slices.Delete(t.taken, 0, over)
-	if len(t.taken) >= t.all {
+	t.forget(now)
+	if len(t.latest) >= t.all {
 		return false
 	}
 	same := 0
-	for i := range t.taken {
-		if t.taken[i].consumer == consumer {
+	for i := range t.latest {
+		if t.latest[i].consumer == consumer {
 			same++
 		}
 	}
 	if same >= t.ofOne {
 		return false
 	}
-	t.taken = append(t.taken, turn{now, consumer})
+	t.latest = append(t.latest, turn{now, consumer})
 	return true
+}
+
+// taken reports whether no turn is left for anybody.
+func (t *turns) taken(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget(now)
+	return len(t.latest) >= t.all
+}
+
+// forget removes what is more than a second old.
+func (t *turns) forget(now time.Time) {
+	over := 0
+	for over < len(t.latest) && now.Sub(t.latest[over].at) >= time.Second {
+		over++
+	}
+	t.latest = slices.Delete(t.latest, 0, over)
 }
 
 // survives calls do. A panic of it must not end the process: clients choose what it works on.

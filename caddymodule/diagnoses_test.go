@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
@@ -142,8 +144,92 @@ func TestDiagnosesHaveLimits(t *testing.T) {
 			t.Errorf("%d: %v after %dms: %v", i, c.consumer, c.after, got)
 		}
 	}
-	if len(turns.taken) != 1 {
-		t.Errorf("%d turns are kept", len(turns.taken))
+	if len(turns.latest) != 1 {
+		t.Errorf("%d turns are kept", len(turns.latest))
+	}
+}
+
+// TestUnknownConsumersShareALimit: also where they are refused before anybody has looked for them. A
+// known consumer has its own.
+func TestUnknownConsumersShareALimit(t *testing.T) {
+	s := newTestSite(t, "diagnoses 20 2\nconsumer known {\n secret s\n}", "explain_refusals")
+	send := func(consumer string) {
+		signer := oauth1.Signer{ConsumerKey: consumer, ConsumerSecret: "x", SignatureMethod: "HMAC-SHA1", Timestamp: 1}
+		if w, _ := s.serve(s.sign(signer, "GET", "http://api.test/x", "")); w.Code != http.StatusUnauthorized {
+			t.Fatal(w.Code)
+		}
+	}
+	for i := range 10 {
+		send(fmt.Sprint("nobody", i))
+	}
+	send(strings.Repeat("x", 100_000))
+	send("known")
+	counts := make(map[string]int)
+	for _, turn := range s.app.diagnoser.turns.latest {
+		counts[turn.consumer]++
+	}
+	if len(counts) > 2 || counts[""] > 2 || counts["known"] != 1 {
+		t.Errorf("turns were taken by %v", counts)
+	}
+}
+
+// TestLargeRequestsAreNotKept: whichever part of them is large.
+func TestLargeRequestsAreNotKept(t *testing.T) {
+	s := newTestSite(t, "diagnoses 1000 1000\nconsumer large {\n secret s\n}", "")
+	signer := oauth1.Signer{ConsumerKey: "large", ConsumerSecret: "wrong", SignatureMethod: "HMAC-SHA1"}
+	for name, target := range map[string]string{
+		"query": "/x?a=" + strings.Repeat("b", mostDiagnosed),
+		"path":  "/" + strings.Repeat("b", mostDiagnosed),
+	} {
+		since := latestRefusal()
+		s.serve(s.sign(signer, "GET", "http://api.test"+target, ""))
+		d := refusedOf(t, "large", since)
+		if !strings.Contains(d.Diagnosis, "too large") || d.BaseString != "" || len(d.URL) > mostShownURL+3 {
+			t.Errorf("%s: %q, a base string of %d bytes, a URL of %d", name, d.Diagnosis, len(d.BaseString), len(d.URL))
+		}
+	}
+}
+
+// TestCredentialsInWrongPlacesAreNotShown: neither to operators, nor in the log.
+func TestCredentialsInWrongPlacesAreNotShown(t *testing.T) {
+	const secret, verifier = "canary7f3e", "verifier9a1b"
+	s := newTestSite(t, "diagnoses 1000 1000\nconsumer careless {\n secret "+secret+"\n}", "")
+	core, logs := observer.New(zap.DebugLevel)
+	s.app.logger = zap.New(core)
+	good := oauth1.Signer{ConsumerKey: "careless", ConsumerSecret: secret, SignatureMethod: "HMAC-SHA1"}
+	for name, send := range map[string]func() *http.Request{
+		"a secret as token": func() *http.Request {
+			signer := good
+			signer.Token = secret
+			return s.sign(signer, "GET", "http://api.test/x", "")
+		},
+		"a secret in the path": func() *http.Request {
+			r := s.sign(good, "GET", "http://api.test/x/"+secret, "")
+			r.Method = "DELETE" // another one than was signed
+			return r
+		},
+		"a verifier, signed with another URL": func() *http.Request {
+			signer := good
+			signer.Verifier = verifier
+			r := s.sign(signer, "GET", "http://www.api.test/x", "")
+			r.Host = "api.test"
+			return r
+		},
+	} {
+		since := latestRefusal()
+		s.serve(send())
+		shown := fmt.Sprintf("%+v", refusedOf(t, "careless", since))
+		if strings.Contains(shown, secret) || strings.Contains(shown, verifier) {
+			t.Errorf("%s: %s", name, shown)
+		}
+	}
+	for _, entry := range logs.All() {
+		if text := fmt.Sprint(entry.ContextMap()); strings.Contains(text, secret) || strings.Contains(text, verifier) {
+			t.Errorf("in the log: %s", text)
+		}
+	}
+	if logs.Len() == 0 {
+		t.Error("nothing is logged, so this shows nothing")
 	}
 }
 
@@ -193,6 +279,9 @@ func TestPastIsBounded(t *testing.T) {
 	for i := range 3 * mostRemembered {
 		p.exchanged(string(rune('a'+i%26))+strings.Repeat("x", i/26), "secret")
 		p.refusedClock("consumer"+strings.Repeat("y", i), time.Hour)
+	}
+	if len(*p.clocked.Load()) != mostRemembered {
+		t.Errorf("forwarded requests see %d clocks", len(*p.clocked.Load()))
 	}
 	if len(p.ended.values) != mostRemembered || len(p.ended.order) != mostRemembered || len(p.clocks.values) != mostRemembered {
 		t.Errorf("%d endings, %d in order, %d clocks", len(p.ended.values), len(p.ended.order), len(p.clocks.values))

@@ -82,7 +82,7 @@
 //	                the option explain_refusals: refusals that say what is wrong
 //	nearestkey.go   what an unknown key of a consumer or a token is
 //	past.go, seennonces.go
-//	                what is remembered for explanations: ended keys, wrong clocks, used nonces
+//	                what is remembered for explanations: ended and former keys, wrong clocks, used nonces
 //	storemeter.go   measures the calls of the store
 //	storemetrics.go the figures of the store, which are taken in the background
 //	health.go       the handler oauth1_health, for load balancers

@@ -26,16 +26,11 @@ type events struct {
 	app      *App
 	metrics  *metrics
 	failures *storeFailures
-	past     *past
 	logger   *zap.Logger
 }
 
 func newEvents(a *App, logger *zap.Logger) *events {
-	e := &events{app: a, metrics: a.metrics, failures: &a.failures, logger: logger}
-	if a.diagnoser != nil { // the app was provisioned
-		e.past = &a.diagnoser.past
-	}
-	return e
+	return &events{app: a, metrics: a.metrics, failures: &a.failures, logger: logger}
 }
 
 // refused: a request was refused. s is the request as it was signed, as far as it could be read; nil
@@ -135,8 +130,8 @@ func (e *events) change(event *audit.Event, do func() error) error {
 	}
 	err := do()
 	failed := err != nil && !unjournaled(err)
-	if !failed && e.past != nil && event.Outcome == "" {
-		e.past.note(event)
+	if !failed && event.Outcome == "" {
+		e.app.diagnoser.changed(event)
 	}
 	if !strict && (failed && event.Outcome == "" || event.Outcome == audit.Repeated) {
 		return err
@@ -162,8 +157,8 @@ func endsAccess(name audit.Name) bool {
 
 // tell tells what has happened.
 func (e *events) tell(event *audit.Event) error {
-	if e.past != nil && (event.Outcome == "" || event.Outcome == audit.Done) {
-		e.past.note(event)
+	if event.Outcome == "" || event.Outcome == audit.Done {
+		e.app.diagnoser.changed(event)
 	}
 	trail := e.app.trail.Load()
 	if trail == nil {

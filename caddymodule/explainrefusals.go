@@ -89,7 +89,7 @@ func (h *Handler) advise(r *http.Request, endpoint string, s *signed, p *refusal
 	if d.off || q == nil {
 		return nil
 	}
-	if !d.turns.take(s.params.ConsumerKey, time.Now()) {
+	if !d.turns.take(h.consumerOfTurn(r.Context(), s, p), time.Now()) {
 		undiagnosedTotal.Inc()
 		return &advice{text: tooManyRefusals}
 	}
@@ -129,9 +129,7 @@ func (q *refusedRequest) advice(c *doctor.Case, d *doctor.Diagnosis) *advice {
 		}
 	}
 	if q.problem.Reason == refusal.InvalidSignature.Reason && !q.signed.plaintext() && !q.tooLarge {
-		if text, err := q.signed.request.AppendBaseString(nil, &q.signed.params); err == nil {
-			told.baseString = c.Hide(string(text))
-		}
+		told.baseString = q.baseString(c, d)
 	}
 	return told
 }

@@ -39,6 +39,10 @@ func (h *Handler) refuseSigned(
 	if p.Kind == refusal.KindStore {
 		p = faultless(r, p)
 	}
+	if h.passes(p) && h.meansOurs(r, s) {
+		ours := *p
+		ours.Unknown, p = false, &ours
+	}
 	told := new(advice)
 	answer := func(w http.ResponseWriter) error { return h.answerRefusal(w, r, endpoint, p, told) }
 	if h.passes(p) {

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ import (
 // any more: the request itself may not be read after its answer.
 type refusedRequest struct {
 	signed   *signed
-	tooLarge bool // its form is too large to be explained, and is not kept
+	tooLarge bool // it is too large to be explained: its form and its query are not kept
 	problem  *refusal.Problem
 	endpoint string
 	now      time.Time // when it came
@@ -46,9 +47,9 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 	if kept.hashedForm = nil; len(body) > mostBodyRead {
 		body = nil // the doctor looks at no more
 	}
-	tooLarge := len(s.request.Form) > mostDiagnosedForm
+	tooLarge := sizeOf(r, s) > mostDiagnosed
 	if tooLarge {
-		kept.request.Form = nil
+		kept.request.Form, kept.request.Query, body = nil, "", nil
 	}
 	q := &refusedRequest{
 		signed:         &kept,
@@ -75,6 +76,17 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 		q.rewritten = uri
 	}
 	return q
+}
+
+// sizeOf is how large the parts of a request are that are explained.
+func sizeOf(r *http.Request, s *signed) int {
+	size := len(s.request.Form) + len(s.request.Query) + len(s.request.Path) + len(r.URL.Path) + len(r.URL.RawQuery)
+	for _, name := range []string{"Authorization", "Content-Type", "X-Forwarded-Host"} {
+		for _, field := range r.Header[name] {
+			size += len(field)
+		}
+	}
+	return size
 }
 
 // doctorCase is the request as the doctor gets it.
@@ -106,8 +118,18 @@ func (a *App) keysOf(c *tokenstore.Consumer, tokenSecret, requestTokenSecret str
 			keys.PublicKey = key
 		}
 	}
-	if c.PreviousSecret != "" && !now.Before(c.PreviousSecretExpires) {
-		keys.PreviousSecret = c.PreviousSecret
+	former := a.diagnoser.past.formerKeys(c.Key)
+	previous := cmp.Or(c.PreviousSecret, former.secret)
+	switch {
+	case c.PreviousSecret != "" && now.Before(c.PreviousSecretExpires): // it verifies
+		keys.Others = []string{previous}
+	case previous != c.Secret:
+		keys.PreviousSecret = previous
+	}
+	if former.rsaPublicKey != "" && former.rsaPublicKey != c.RSAPublicKey {
+		if key, err := a.pemKeys.get(former.rsaPublicKey); err == nil {
+			keys.OtherPublicKeys = append(keys.OtherPublicKeys, key)
+		}
 	}
 	return keys
 }
@@ -126,12 +148,12 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 		Time:     q.now,
 		Client:   q.client,
 		Consumer: refusal.Printable(s.params.ConsumerKey),
-		Token:    refusal.Printable(s.params.Token),
+		Token:    refusal.Printable(c.Hide(s.params.Token)),
 		Method:   refusal.Printable(s.request.Method),
-		URL:      shortened(c.Hide(urlWithoutCredentials(&s.request)), mostShownURL),
+		URL:      shownURL(c, urlWithoutCredentials(&s.request)),
 		Endpoint: q.endpoint,
 		Reason:   q.problem.Reason,
-		Refusal:  q.problem.Text,
+		Refusal:  c.Hide(q.problem.Text),
 		Mistakes: []string{},
 	}
 	if d != nil {
@@ -143,17 +165,32 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 	if s.plaintext() || q.tooLarge {
 		return v
 	}
-	text, err := s.request.AppendBaseString(nil, &s.params)
-	if err != nil {
-		return v
-	}
-	hidden := hiddenNames(s)
-	v.BaseString = shortened(hideValues(c.Hide(string(text)), hidden), mostShownBaseString)
+	open, hidden := q.baseString(c, d), hiddenNames(s)
+	shown := hideValues(open[:min(len(open), 4*mostShownBaseString)], hidden)
+	v.BaseString = shortened(shown, mostShownBaseString)
 	// Values can be anywhere in the client's own base string, in any encoding.
-	if d != nil && len(hidden) == 0 && q.body == nil {
+	if d != nil && len(hidden) == 0 && shown == open && q.body == nil {
 		v.ClientBaseString = shortened(d.ClientBaseString, mostShownBaseString)
 	}
 	return v
+}
+
+// baseString is the signature base string without secrets, or "". The doctor has made it mostly.
+func (q *refusedRequest) baseString(c *doctor.Case, d *doctor.Diagnosis) string {
+	if d != nil && d.BaseString != "" {
+		return d.BaseString
+	}
+	text, err := q.signed.request.AppendBaseString(nil, &q.signed.params)
+	if err != nil {
+		return ""
+	}
+	return c.Hide(string(text))
+}
+
+// shownURL is a URL or its path without secrets, and not too long.
+func shownURL(c *doctor.Case, text string) string {
+	const mostHidden = 8 * mostShownURL // looking for secrets takes its time
+	return shortened(c.HideInURL(text[:min(len(text), mostHidden)]), mostShownURL)
 }
 
 // urlWithoutCredentials is the URL that the server takes for the signed one, without the OAuth

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -39,30 +40,64 @@ func (a *App) revokeToken(ctx context.Context, store tokenstore.Store, key strin
 // revokeGrants removes all access tokens that match.
 func (a *App) revokeGrants(ctx context.Context, store tokenstore.Store, f tokenstore.Filter) (int, error) {
 	untold := a.tell(backup.Revocation{Op: backup.GrantsRevoked, User: f.User, Consumer: f.Consumer})
+	keys := a.someKeys(ctx, store, f)
 	n, err := store.Revoke(ctx, f)
 	if err != nil {
 		return n, err
 	}
+	a.diagnoser.revoked(keys)
 	return n, untold
 }
 
 // deleteConsumer removes a consumer with its tokens.
 func (a *App) deleteConsumer(ctx context.Context, store tokenstore.Store, key string) error {
 	untold := a.tell(backup.Revocation{Op: backup.ConsumerDeleted, Consumer: key})
+	keys := a.someKeys(ctx, store, tokenstore.Filter{Consumer: key})
 	if err := store.DeleteConsumer(ctx, key); err != nil {
 		return err
 	}
+	a.diagnoser.revoked(keys)
 	return untold
+}
+
+const (
+	// mostKeysNoted is how many of the tokens that end together are remembered.
+	mostKeysNoted = 200
+	// notingPatience is how long they may delay the end.
+	notingPatience = time.Second
+)
+
+// someKeys returns the keys of access tokens that match, if the store gives them soon, to explain
+// later why they are refused.
+func (a *App) someKeys(ctx context.Context, store tokenstore.Store, f tokenstore.Filter) (keys []string) {
+	if a.diagnoser == nil || a.diagnoser.off {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, notingPatience)
+	defer cancel()
+	tokens, _, err := store.AccessTokens(ctx, f, "", mostKeysNoted)
+	if err != nil {
+		return nil
+	}
+	for _, t := range tokens {
+		keys = append(keys, t.Key)
+	}
+	return keys
 }
 
 // updateConsumer changes a consumer. rotates says that its secret or key may become another one.
 func (a *App) updateConsumer(
 	ctx context.Context, store tokenstore.Store, key string, rotates bool, change func(*tokenstore.Consumer) error,
 ) (*tokenstore.Consumer, error) {
-	changed, err := store.UpdateConsumer(ctx, key, change)
+	var before *tokenstore.Consumer
+	changed, err := store.UpdateConsumer(ctx, key, func(c *tokenstore.Consumer) error {
+		before = c.Clone()
+		return change(c)
+	})
 	if err != nil {
 		return nil, err
 	}
+	a.diagnoser.replaced(before, changed)
 	// The settings are known now only. Whoever repeats a call without an answer tells them again.
 	err = a.tell(backup.Revocation{Op: backup.ConsumerChanged, Consumer: key, Disabled: changed.Disabled})
 	if rotates {

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -38,6 +41,49 @@ func (h *Handler) validateUnknownTokens() error {
 // was revoked or disabled here.
 func (h *Handler) passes(p *refusal.Problem) bool {
 	return p.Unknown && h.UnknownTokens == unknownPassed
+}
+
+// meansOurs reports whether the unknown consumer key of a request may stand for a consumer that is
+// known here. The other provider may disregard blanks and case, as many databases do, and would
+// accept what is disabled here.
+func (h *Handler) meansOurs(r *http.Request, s *signed) bool {
+	if s == nil {
+		return false
+	}
+	key := s.params.ConsumerKey
+	for declared := range h.app.declared {
+		if strings.EqualFold(declared, strings.TrimSpace(key)) {
+			return true
+		}
+	}
+	store, err := h.app.open(r.Context())
+	if err != nil {
+		return true
+	}
+	for _, similar := range similarKeys(key) {
+		if _, err := h.app.consumer(r.Context(), store, similar); !errors.Is(err, tokenstore.ErrNotFound) {
+			return true // also if the store fails: then nobody knows
+		}
+	}
+	return false
+}
+
+// similarKeys returns what a key may stand for, without blanks, quotes and encoding around it, each
+// also in lower and in upper case.
+func similarKeys(key string) (list []string) {
+	keys := []string{key}
+	for _, near := range doctor.NearKeys(key) {
+		keys = append(keys, near.Key)
+	}
+	for _, one := range keys {
+		one = strings.TrimSpace(one)
+		for _, similar := range []string{one, strings.ToLower(one), strings.ToUpper(one)} {
+			if similar != "" && similar != key && !slices.Contains(list, similar) {
+				list = append(list, similar)
+			}
+		}
+	}
+	return list
 }
 
 // pass hands a refused request to the error routes, with its credentials and without a claim to an

@@ -23,6 +23,8 @@
 //	passthrough_test.go   accepted requests reach the upstream as in plain Caddy;
 //	                      forwarded_test.go: with the identity, and without the credentials
 //	migration_test.go     import over a kill -9, two providers at once, observe
+//	mistakes_test.go      each mistake that the doctor knows, made by a client, and named
+//	diagnosis_test.go     what real clients do wrong, in real life's circumstances
 //	crash_test.go         kill -9
 //	log_test.go           no secret in the log
 //	imports_test.go       the packages that each package may import

@@ -72,6 +72,7 @@ var importRules = map[string]importRule{
 		own:    []string{"caddymodule/oauth1"},
 		others: []string{"golang.org/x/text/unicode/norm"},
 	},
+	"caddymodule/doctor/doctortest": {}, // only for tests
 	"caddymodule/pages": {
 		others: []string{
 			"golang.org/x/text/feature/plural",

@@ -17,13 +17,17 @@ func isFormType(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(mediaType), "application/x-www-form-urlencoded")
 }
 
-// maxBody is the longest body that is taken for parameters. Larger ones are uploads.
-const maxBody = 64 << 10
+const (
+	// maxBody is the longest body that is taken for parameters. Larger ones are uploads.
+	maxBody = 64 << 10
+	// maxBodyPairs is how many parameters a body may be taken for. More take long to be signed.
+	maxBodyPairs = 500
+)
 
 // bodyPairs are the parameters that a client may have taken a body for, with the mistake's name.
 type bodyPairs struct {
 	name  string
-	pairs []pair
+	pairs []*pair
 }
 
 func (c *Case) bodyPairs() (list []bodyPairs) {
@@ -31,23 +35,42 @@ func (c *Case) bodyPairs() (list []bodyPairs) {
 	if len(body) == 0 || len(body) > maxBody {
 		return nil
 	}
-	if pairs := jsonPairs(body); len(pairs) > 0 {
-		list = append(list, bodyPairs{jsonSigned, pairs})
+	// A value may hold colons too, but not many.
+	if bytes.Count(body, []byte(":")) <= 4*maxBodyPairs {
+		if pairs := jsonPairs(body); len(pairs) > 0 && len(pairs) <= maxBodyPairs {
+			list = append(list, bodyPairs{jsonSigned, pairs})
+		}
 	}
 	if pairs := multipartPairs(body, c.ContentType); len(pairs) > 0 {
 		list = append(list, bodyPairs{multipartSigned, pairs})
 	}
-	if pairs, ok := sentPairs(string(body), oauth1.SourceForm); ok {
-		list = append(list, bodyPairs{bodySigned, pairs})
+	if bytes.Count(body, ampersand) < maxBodyPairs {
+		list = append(list, formPairs(string(body))...)
+	}
+	if bytes.ContainsAny(body, "&=+%") { // else it is a form with one name
+		list = append(list, bodyPairs{bodySigned, []*pair{newPair(string(body), "")}})
+	}
+	if len(body) > maxBody/4 { // each costs a millisecond
+		return list
 	}
 	return append(list,
-		bodyPairs{bodySigned, []pair{{name: string(body)}}},
-		bodyPairs{bodySigned, []pair{{name: "", value: string(body)}}},
-		bodyPairs{bodySigned, []pair{{name: "body", value: string(body)}}})
+		bodyPairs{bodySigned, []*pair{newPair("", string(body))}},
+		bodyPairs{bodySigned, []*pair{newPair("body", string(body))}})
+}
+
+// formPairs are the parameters of a body that is a form, whatever its type.
+func formPairs(body string) (list []bodyPairs) {
+	if pairs, ok := sentPairs(body, oauth1.SourceForm); ok {
+		for _, p := range pairs {
+			p.encode()
+		}
+		list = append(list, bodyPairs{bodySigned, pairs})
+	}
+	return list
 }
 
 // jsonPairs returns the fields of a JSON object whose values are no objects and no arrays.
-func jsonPairs(body []byte) (pairs []pair) {
+func jsonPairs(body []byte) (pairs []*pair) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
 		return nil
@@ -62,15 +85,19 @@ func jsonPairs(body []byte) (pairs []pair) {
 				continue
 			}
 		}
-		pairs = append(pairs, pair{name: name, value: value})
+		pairs = append(pairs, newPair(name, value))
 	}
 	return pairs
 }
 
 // multipartPairs returns the fields of a multipart form that are no files.
-func multipartPairs(body []byte, contentType string) (pairs []pair) {
+func multipartPairs(body []byte, contentType string) (pairs []*pair) {
+	if len(contentType) > maxUsual {
+		return nil
+	}
 	mediaType, params, err := mime.ParseMediaType(contentType)
-	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" {
+	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" ||
+		bytes.Count(body, []byte(params["boundary"])) > maxBodyPairs {
 		return nil
 	}
 	reader := multipart.NewReader(bytes.NewReader(body), params["boundary"])
@@ -86,6 +113,6 @@ func multipartPairs(body []byte, contentType string) (pairs []pair) {
 		if err != nil {
 			return nil
 		}
-		pairs = append(pairs, pair{name: part.FormName(), value: string(value)})
+		pairs = append(pairs, newPair(part.FormName(), string(value)))
 	}
 }

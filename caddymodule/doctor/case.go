@@ -51,6 +51,8 @@ type Keys struct {
 	PublicKey crypto.PublicKey
 	// OtherPublicKeys are more keys of the consumer that do not verify, such as earlier ones.
 	OtherPublicKeys []crypto.PublicKey
+	// Others are secrets that are not tried, and are hidden all the same.
+	Others []string
 	// Methods are the signature methods that the consumer may use. Default: all of its kind of key.
 	Methods []string
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor/doctortest"
 )
 
 var now = time.Unix(1_700_000_000, 0)
@@ -135,8 +137,8 @@ func TestNamesAreAClosedList(t *testing.T) {
 				t.Errorf("%s: %q is no sentence", name, text)
 			}
 		}
-		isSigned := slices.ContainsFunc(signerMistakes, func(c signerMistake) bool {
-			return slices.ContainsFunc(strings.Split(c.want, "+"), func(want string) bool {
+		isSigned := slices.ContainsFunc(doctortest.Mistakes, func(m doctortest.Mistake) bool {
+			return slices.ContainsFunc(strings.Split(m.Want, "+"), func(want string) bool {
 				return want == name || strings.HasPrefix(want, name+" ")
 			})
 		})

@@ -42,9 +42,10 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 	d.Mistakes, d.Cut, d.RightKey = s.mistakes, s.cut && s.mistakes == nil, s.rightKey
 	for i := range d.Mistakes {
 		m := &d.Mistakes[i]
-		m.Signed, m.Expected = c.Hide(m.Signed), c.Hide(m.Expected)
+		m.Parameter, m.Signed, m.Expected = c.Hide(m.Parameter), c.HideInURL(m.Signed), c.HideInURL(m.Expected)
 	}
-	if s.signed != nil && !bytes.Equal(s.signed, text) {
+	// With a secret among the parameters, the client's own text has it in whatever encoding.
+	if s.signed != nil && !bytes.Equal(s.signed, text) && d.BaseString == string(text) {
 		d.ClientBaseString = c.Hide(string(s.signed))
 	}
 	return d
@@ -59,6 +60,7 @@ type search struct {
 	c          *Case
 	signatures int // that may still be tried
 	bytes      int // that may still be made and hashed
+	listCost   int // of writing all parameters, in bytes that are hashed
 	cut        bool
 	rsa        bool
 
@@ -76,7 +78,18 @@ type search struct {
 // A base is a signature base string in its three parts.
 type base struct {
 	method, uri, params []byte
-	mistakes            []Mistake
+	mistakes, more      []Mistake // two lists: they are joined only for what is found
+}
+
+// count is how many mistakes there are, each once.
+func (b *base) count() int {
+	n := len(b.mistakes)
+	for i := range b.more {
+		if !slices.ContainsFunc(b.mistakes, b.more[i].same) {
+			n++
+		}
+	}
+	return n
 }
 
 var ampersand = []byte("&")
@@ -115,6 +128,7 @@ func newSearch(ctx context.Context, c *Case, text []byte) *search {
 	}
 	parts := bytes.SplitN(text, ampersand, 3)
 	s.bases = []base{{method: parts[0], uri: parts[1], params: parts[2]}}
+	s.listCost = listCost(bytes.Count(parts[2], []byte("%3D")), len(parts[2]))
 	return s
 }
 
@@ -136,10 +150,13 @@ func (s *search) run() {
 	if s.try(right, 0) || s.tryKeys(right, (*secretKey).isFrequent) {
 		return
 	}
+	if !s.spend(uriCost * s.c.uriLen()) {
+		return
+	}
 	methods, uris := s.c.methodParts(), s.c.uriParts()
 	var pairsOfURI []part
 	single := func(method, uri, params []byte, mistakes []Mistake) bool {
-		s.bases = append(s.bases, base{method, uri, params, mistakes})
+		s.bases = append(s.bases, base{method, uri, params, mistakes, nil})
 		return s.try(&s.bases[len(s.bases)-1], 0)
 	}
 	for _, uri := range uris[1:] {
@@ -160,13 +177,13 @@ func (s *search) run() {
 		return
 	}
 	// A large request's parameters cost too much to be written again and again.
-	if !s.spend(writeCost * len(right.params)) {
+	if !s.spend(readCost * s.listCost) {
 		return
 	}
 	s.params = s.c.paramList(right.params, s.claims)
 	for i := range s.params.changes {
 		change := &s.params.changes[i]
-		text := s.write(change)
+		text := s.write(listing{pairs: s.params.pairs}.after(change))
 		if len(text) > 0 && single(right.method, right.uri, text, []Mistake{change.mistake}) {
 			return
 		}
@@ -188,7 +205,7 @@ func (s *search) run() {
 		}
 	}
 	for _, uri := range pairsOfURI {
-		if s.try(&base{right.method, uri.text, right.params, uri.mistakes}, 0) {
+		if s.try(&base{right.method, uri.text, right.params, uri.mistakes, nil}, 0) {
 			return
 		}
 	}
@@ -196,7 +213,7 @@ func (s *search) run() {
 	for i := range urls {
 		for j := range params {
 			a, b := &urls[i], &params[j]
-			if bytes.Equal(b.uri, right.uri) && s.try(&base{a.method, a.uri, b.params, join(a.mistakes, b.mistakes)}, 0) {
+			if bytes.Equal(b.uri, right.uri) && s.try(&base{a.method, a.uri, b.params, a.mistakes, b.mistakes}, 0) {
 				return
 			}
 		}
@@ -205,7 +222,7 @@ func (s *search) run() {
 		for j := range urls[:i] {
 			a, b := &urls[i], &urls[j] // a method and a URL
 			if !bytes.Equal(a.method, right.method) && bytes.Equal(b.method, right.method) &&
-				s.try(&base{a.method, b.uri, right.params, join(b.mistakes, a.mistakes)}, 0) {
+				s.try(&base{a.method, b.uri, right.params, b.mistakes, a.mistakes}, 0) {
 				return
 			}
 		}
@@ -216,21 +233,27 @@ func (s *search) run() {
 // pairsOfParams tries two changes of the parameters, one of them a frequent one.
 func (s *search) pairsOfParams(right *base) {
 	changes := s.params.changes
+	mistakes := make([][]Mistake, len(changes))
+	for i := range changes {
+		mistakes[i] = []Mistake{changes[i].mistake}
+	}
 	var scratch []byte
 	for i := range changes {
+		first := listing{pairs: s.params.pairs}.after(&changes[i])
 		for j := range changes {
 			if i == j || !changes[i].leads || changes[j].leads && j < i {
 				continue
 			}
-			if !s.spend(writeCost * len(right.params)) {
+			both := first.after(&changes[j])
+			if !s.spend(both.cost()) {
 				return
 			}
-			scratch = s.params.write(scratch[:0], &changes[i], &changes[j])
+			scratch = s.params.write(scratch[:0], both)
 			if len(scratch) == 0 {
 				continue
 			}
-			mistakes := join([]Mistake{changes[i].mistake}, []Mistake{changes[j].mistake})
-			if s.try(&base{right.method, right.uri, scratch, mistakes}, 0) {
+			b := base{right.method, right.uri, scratch, mistakes[i], mistakes[j]}
+			if s.try(&b, 0) {
 				return
 			}
 		}
@@ -239,12 +262,12 @@ func (s *search) pairsOfParams(right *base) {
 
 // write returns the parameters after a change, or nothing if they were there before or cost too
 // much.
-func (s *search) write(changes ...*paramChange) []byte {
+func (s *search) write(of listing) []byte {
 	size := len(s.bases[0].params)
-	if !s.spend(writeCost * size) {
+	if !s.spend(of.cost()) {
 		return nil
 	}
-	return s.params.write(make([]byte, 0, size+size/4), changes...)
+	return s.params.write(make([]byte, 0, size+size/4), of)
 }
 
 // queryInURL returns base strings whose URL has the query.
@@ -256,10 +279,10 @@ func (s *search) queryInURL() []base {
 	right := s.bases[0]
 	mistakes := []Mistake{{Name: queryInURL}}
 	uri := oauth1.AppendEncode(append(slices.Clone(right.uri), "%3F"...), query)
-	list := []base{{right.method, uri, right.params, mistakes}}
+	list := []base{{right.method, uri, right.params, mistakes, nil}}
 	var f form
 	alone := without(func(p *pair) bool { return p.from == oauth1.SourceQuery && !p.isProtocol() })(s.params.pairs)
-	return append(list, base{right.method, uri, s.params.writer.append(nil, alone, &f), mistakes})
+	return append(list, base{right.method, uri, s.params.writer.append(nil, alone, &f), mistakes, nil})
 }
 
 // lowerCase returns base strings all of whose percent-encoding has lower-case digits.
@@ -270,15 +293,18 @@ func (s *search) lowerCase() []base {
 	inner := form{encode: func(s string) string { return escapes(oauth1.Encode(s), strings.ToLower) }}
 	params := s.params.writer.append(nil, s.params.pairs, &inner)
 	return []base{
-		{right.method, lower(right.uri), lower(right.params), mistakes},
-		{right.method, lower(right.uri), lower(params), mistakes},
+		{right.method, lower(right.uri), lower(right.params), mistakes, nil},
+		{right.method, lower(right.uri), lower(params), mistakes, nil},
 	}
 }
 
 // Costs beside the hashing of a text itself, in bytes that are hashed.
 const (
 	hmacCost  = 256 // of an HMAC
-	writeCost = 8   // of writing a byte of the parameters
+	writeCost = 2   // of writing a byte of the parameters
+	pairCost  = 80  // of sorting and writing a parameter
+	uriCost   = 120 // of making all URLs, of each byte of one
+	readCost  = 6   // of reading the parameters, in times that they are written
 )
 
 // spend takes the cost of one step off the limits. It is false when nothing is left.
@@ -303,16 +329,17 @@ func (s *search) tryKeys(b *base, kind func(*secretKey) bool) bool {
 
 // try compares the signature that came with that of a base string and a key.
 func (s *search) try(b *base, key int) bool {
+	own := b.count()
 	for i := range s.claims {
 		claim := &s.claims[i]
-		n := len(claim.mistakes) + len(b.mistakes)
+		n := len(claim.mistakes) + own
 		if len(s.keys) > 0 {
 			n += len(s.keys[key].mistakes)
 		}
-		if hasMistake(claim.mistakes, otherMethod) && hasMistake(b.mistakes, otherMethod) {
+		if hasMistake(claim.mistakes, otherMethod) && (hasMistake(b.mistakes, otherMethod) || hasMistake(b.more, otherMethod)) {
 			n-- // the same one
 		}
-		if n > mostMistakes {
+		if n == 0 || n > mostMistakes { // without a mistake it would be valid
 			continue
 		}
 		if !s.spend(b.len() + hmacCost) {
@@ -322,7 +349,7 @@ func (s *search) try(b *base, key int) bool {
 		if !s.matches(claim, b, key) {
 			continue
 		}
-		mistakes := join(claim.mistakes, b.mistakes)
+		mistakes := join(claim.mistakes, join(b.mistakes, b.more))
 		if len(s.keys) > 0 {
 			mistakes = join(mistakes, s.keys[key].mistakes)
 		}
@@ -353,7 +380,7 @@ func join(a, b []Mistake) []Mistake {
 	}
 	all := slices.Clone(a)
 	for _, m := range b {
-		if !slices.ContainsFunc(all, func(other Mistake) bool { return other.Name == m.Name && other.Parameter == m.Parameter }) {
+		if !slices.ContainsFunc(all, m.same) {
 			all = append(all, m)
 		}
 	}
@@ -406,6 +433,7 @@ func (s *search) valid() bool {
 			return true
 		}
 	}
+	s.bytes -= s.bases[0].len()
 	for i := range s.claims {
 		if len(s.claims[i].mistakes) == 0 && s.matches(&s.claims[i], &s.bases[0], 0) {
 			return true

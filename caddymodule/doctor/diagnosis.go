@@ -21,7 +21,7 @@ type Diagnosis struct {
 	// not log it. It is empty with PLAINTEXT, which signs none, and for other refusals.
 	BaseString string
 	// ClientBaseString is the base string that the client signed. It is empty if the mistakes do not
-	// tell, or if it is the same.
+	// tell, if it is the same, or if a secret is among the parameters.
 	ClientBaseString string
 }
 

@@ -167,20 +167,69 @@ func (k *keyList) decoded() {
 
 // Hide replaces the secrets in a text that is shown, as it stands or encoded. Some clients send
 // their secrets as parameters.
-func (c *Case) Hide(text string) string {
+func (c *Case) Hide(text string) string { return hide(text, c.hidden()) }
+
+func hide(text string, secrets []string) string {
+	for _, secret := range secrets {
+		text = strings.ReplaceAll(text, secret, hiddenText)
+	}
+	return text
+}
+
+const hiddenText = "***"
+
+// hidden returns the secrets, as they stand and encoded, the longest first: one may be a part of
+// another.
+func (c *Case) hidden() (texts []string) {
 	const least = 4 // a shorter text is found by chance
-	for _, secret := range []string{
+	for _, secret := range append([]string{
 		c.Keys.ConsumerSecret, c.Keys.PreviousSecret, c.Keys.TokenSecret, c.Keys.RequestTokenSecret,
-	} {
-		if len(secret) < least {
-			continue
-		}
+	}, c.Keys.Others...) {
 		for range 3 {
-			text = strings.ReplaceAll(text, secret, "***")
+			if len(secret) < least || slices.Contains(texts, secret) {
+				break
+			}
+			texts = append(texts, secret)
 			secret = oauth1.Encode(secret)
 		}
 	}
-	return text
+	slices.SortStableFunc(texts, func(a, b string) int { return len(b) - len(a) })
+	return texts
+}
+
+// HideInURL is Hide for a URL or a part of it. It knows a secret in whatever encoding a client has
+// sent it.
+func (c *Case) HideInURL(text string) string {
+	secrets := c.hidden()
+	text = hide(text, secrets)
+	if !strings.ContainsAny(text, "%+") {
+		return text
+	}
+	var b strings.Builder
+	for text != "" {
+		end := strings.IndexAny(text, "/?&=")
+		if end < 0 {
+			end = len(text)
+		}
+		piece := text[:end]
+		plain := piece
+		for range 2 {
+			if decoded, err := formDecode(plain); err == nil {
+				plain = decoded
+			}
+			if hide(plain, secrets) != plain {
+				piece = hiddenText
+				break
+			}
+		}
+		b.WriteString(piece)
+		if end < len(text) {
+			b.WriteByte(text[end])
+			end++
+		}
+		text = text[end:]
+	}
+	return b.String()
 }
 
 func clearKeys(keys []secretKey) {

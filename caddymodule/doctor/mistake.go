@@ -16,6 +16,11 @@ type Mistake struct {
 	Signed, Expected string
 }
 
+// same reports whether it is the same mistake as another one.
+func (m Mistake) same(other Mistake) bool {
+	return m.Name == other.Name && m.Parameter == other.Parameter
+}
+
 // Text says what the client did, in one sentence.
 func (m Mistake) Text() string { return m.fill(textsOf[m.Name].said) }
 

@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"hash/maphash"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,21 +13,35 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
-// A pair is a parameter, decoded. If it was sent in a query or a form, it has its raw form too.
+// A pair is a parameter, decoded. If it was sent in a query or a form, it has its raw form too. Many
+// lists share it, so it does not change.
 type pair struct {
 	name, value       string
 	rawName, rawValue string
 	from              oauth1.Source
+	at                int // its place among those that were sent; added ones have none, and come last
 
-	encodedName, encodedValue string // both encoded once, or both empty if that was not done yet
+	encodedName, encodedValue string // both encoded once
+	// text is the pair as it stands in a base string, and text[:nameEnd] its name.
+	text    string
+	nameEnd int
 }
 
-// encoded returns the name and the value, each encoded once.
-func (p *pair) encoded() (name, value string) {
-	if p.encodedName != "" {
-		return p.encodedName, p.encodedValue
-	}
-	return oauth1.Encode(p.name), oauth1.Encode(p.value)
+// lastPlace is the place of a pair that was not sent.
+const lastPlace = math.MaxInt
+
+// newPair returns a pair that was not sent so.
+func newPair(name, value string) *pair {
+	p := &pair{name: name, value: value, at: lastPlace}
+	p.encode()
+	return p
+}
+
+func (p *pair) encode() {
+	p.encodedName, p.encodedValue = oauth1.Encode(p.name), oauth1.Encode(p.value)
+	text := oauth1.AppendEncode(make([]byte, 0, len(p.encodedName)+len(p.encodedValue)+16), p.encodedName)
+	p.nameEnd = len(text)
+	p.text = string(oauth1.AppendEncode(append(text, "%3D"...), p.encodedValue))
 }
 
 func (p *pair) isProtocol() bool { return strings.HasPrefix(p.name, "oauth_") }
@@ -34,13 +49,13 @@ func (p *pair) isProtocol() bool { return strings.HasPrefix(p.name, "oauth_") }
 func (p *pair) wasSent() bool { return p.from == oauth1.SourceQuery || p.from == oauth1.SourceForm }
 
 // sentPairs cuts a query or a form as oauth1 does. It is false if an encoding is malformed.
-func sentPairs(s string, from oauth1.Source) (list []pair, ok bool) {
+func sentPairs(s string, from oauth1.Source) (list []*pair, ok bool) {
 	for piece := range strings.SplitSeq(s, "&") {
 		if piece == "" {
 			continue
 		}
 		name, value, _ := strings.Cut(piece, "=")
-		p := pair{rawName: name, rawValue: value, from: from}
+		p := &pair{rawName: name, rawValue: value, from: from, at: lastPlace}
 		var err1, err2 error
 		p.name, err1 = formDecode(name)
 		p.value, err2 = formDecode(value)
@@ -56,20 +71,20 @@ func formDecode(s string) (string, error) {
 	return oauth1.Decode(strings.ReplaceAll(s, "+", " "))
 }
 
-// pairs returns the parameters that the signature covers. Those of the header are the ones of the
-// right base string that are neither in the query nor in the form.
-func (c *Case) pairs(params string) []pair {
+// pairs returns the parameters that the signature covers, in the right order. Those of the header
+// are the ones of the right base string that are neither in the query nor in the form.
+func (c *Case) pairs(params string) []*pair {
 	left := make(map[[2]string]int)
-	var all []pair
+	var all []*pair
 	for piece := range strings.SplitSeq(params, "%26") {
 		name, value, _ := strings.Cut(piece, "%3D")
-		p := pair{name: decodedOr(decodedOr(name)), value: decodedOr(decodedOr(value)), from: oauth1.SourceHeader}
+		p := &pair{name: decodedOr(decodedOr(name)), value: decodedOr(decodedOr(value)), from: oauth1.SourceHeader}
 		all = append(all, p)
 		left[[2]string{p.name, p.value}]++
 	}
 	query, _ := sentPairs(c.Request.Query, oauth1.SourceQuery)
 	form, _ := sentPairs(string(c.Request.Form), oauth1.SourceForm)
-	sent := slices.DeleteFunc(append(query, form...), func(p pair) bool {
+	sent := slices.DeleteFunc(append(query, form...), func(p *pair) bool {
 		key := [2]string{p.name, p.value}
 		if left[key] == 0 {
 			return true // oauth_signature, or a repeated token
@@ -77,7 +92,7 @@ func (c *Case) pairs(params string) []pair {
 		left[key]--
 		return false
 	})
-	header := slices.DeleteFunc(all, func(p pair) bool {
+	header := slices.DeleteFunc(all, func(p *pair) bool {
 		key := [2]string{p.name, p.value}
 		if left[key] == 0 {
 			return true
@@ -86,9 +101,14 @@ func (c *Case) pairs(params string) []pair {
 		return false
 	})
 	all = append(header, sent...)
-	for i := range all {
-		all[i].encodedName, all[i].encodedValue = all[i].encoded()
+	for i, p := range all {
+		p.at = i
+		p.encode()
 	}
+	// Nearly sorted lists are sorted soon, and most alternatives begin with this one.
+	slices.SortStableFunc(all, func(a, b *pair) int {
+		return cmp.Or(strings.Compare(a.encodedName, b.encodedName), strings.Compare(a.encodedValue, b.encodedValue))
+	})
 	return all
 }
 
@@ -122,8 +142,8 @@ type form struct {
 // A paramChange is an alternative of the parameters: other ones, or the same in another form.
 type paramChange struct {
 	mistake Mistake
-	pairs   func([]pair) []pair // nil: the same
-	form    func(*form)         // nil: the same
+	pairs   func([]*pair) []*pair // nil: the same
+	form    func(*form)           // nil: the same
 	// leads says that the change is often made together with another one.
 	leads bool
 }
@@ -140,7 +160,7 @@ type innerPair struct {
 	standard    bool // nothing differs from the standard's encoding
 }
 
-func (w *paramWriter) append(dst []byte, pairs []pair, f *form) []byte {
+func (w *paramWriter) append(dst []byte, pairs []*pair, f *form) []byte {
 	w.inner, w.order = w.inner[:0], w.order[:0]
 	encode, outer := oauth1.Encode, oauth1.Encode
 	if f.encode != nil {
@@ -149,11 +169,10 @@ func (w *paramWriter) append(dst []byte, pairs []pair, f *form) []byte {
 	if f.outer != nil {
 		outer = f.outer
 	}
-	for i := range pairs {
-		p := &pairs[i]
+	for i, p := range pairs {
 		inner := innerPair{standard: f.encode == nil && f.outer == nil || f.sentOnly && p.isProtocol()}
 		if inner.standard || f.encode == nil {
-			inner.name, inner.value = p.encoded()
+			inner.name, inner.value = p.encodedName, p.encodedValue
 		} else {
 			inner.name, inner.value = encode(p.name), encode(p.value)
 		}
@@ -165,18 +184,21 @@ func (w *paramWriter) append(dst []byte, pairs []pair, f *form) []byte {
 		if i > 0 {
 			dst = append(dst, cmp.Or(f.and, "%26")...)
 		}
-		if p.standard {
-			dst = oauth1.AppendEncode(dst, p.name)
-		} else {
-			dst = append(dst, outer(p.name)...)
-		}
+		whole := pairs[at]
 		switch {
-		case f.noEquals && p.value == "":
-			continue
+		case p.standard && f.noEquals && p.value == "":
+			dst = append(dst, whole.text[:whole.nameEnd]...)
+		case p.standard && f.equals == "":
+			dst = append(dst, whole.text...)
 		case p.standard:
-			dst = append(dst, cmp.Or(f.equals, "%3D")...)
+			dst = append(dst, whole.text[:whole.nameEnd]...)
+			dst = append(dst, f.equals...)
 			dst = oauth1.AppendEncode(dst, p.value)
 		default:
+			dst = append(dst, outer(p.name)...)
+			if f.noEquals && p.value == "" {
+				continue
+			}
 			dst = append(dst, cmp.Or(f.equals, "%3D")...)
 			dst = append(dst, outer(p.value)...)
 		}
@@ -184,8 +206,9 @@ func (w *paramWriter) append(dst []byte, pairs []pair, f *form) []byte {
 	return dst
 }
 
-func (w *paramWriter) sort(o order, pairs []pair) {
+func (w *paramWriter) sort(o order, pairs []*pair) {
 	var compare func(a, b int32) int
+	byPlace := func(a, b int32) int { return cmp.Compare(pairs[a].at, pairs[b].at) }
 	byName := func(a, b int32) int { return strings.Compare(w.inner[a].name, w.inner[b].name) }
 	byValue := func(a, b int32) int { return strings.Compare(w.inner[a].value, w.inner[b].value) }
 	switch o {
@@ -208,14 +231,16 @@ func (w *paramWriter) sort(o order, pairs []pair) {
 	case byFolded:
 		compare = func(a, b int32) int {
 			return cmp.Or(strings.Compare(strings.ToLower(w.inner[a].name), strings.ToLower(w.inner[b].name)),
-				byValue(a, b))
+				byValue(a, b), byPlace(a, b))
 		}
 	case byNameOnly:
-		compare = byName
+		compare = func(a, b int32) int { return cmp.Or(byName(a, b), byPlace(a, b)) }
 	case asSentHeaderLast:
-		compare = func(a, b int32) int { return cmp.Compare(headerLast(&pairs[a]), headerLast(&pairs[b])) }
+		compare = func(a, b int32) int {
+			return cmp.Or(cmp.Compare(headerLast(pairs[a]), headerLast(pairs[b])), byPlace(a, b))
+		}
 	default:
-		return
+		compare = byPlace
 	}
 	slices.SortStableFunc(w.order, compare)
 }
@@ -229,7 +254,7 @@ func headerLast(p *pair) int {
 
 // A paramList holds the right parameters of a base string and their alternatives, each once.
 type paramList struct {
-	pairs   []pair
+	pairs   []*pair
 	changes []paramChange
 	writer  paramWriter
 	seed    maphash.Seed
@@ -254,18 +279,46 @@ func (l *paramList) isNew(text []byte) bool {
 	return !known
 }
 
-// write returns the parameters after one change or two. It is empty if they were there before.
-func (l *paramList) write(dst []byte, changes ...*paramChange) []byte {
-	pairs, f := l.pairs, form{}
-	for _, change := range changes {
-		if change.pairs != nil {
-			pairs = change.pairs(pairs)
-		}
-		if change.form != nil {
-			change.form(&f)
-		}
+// A listing is a list of parameters, and how they are written.
+type listing struct {
+	pairs []*pair
+	form  form
+}
+
+// after returns a listing after a change.
+func (l listing) after(c *paramChange) listing {
+	if c.pairs != nil {
+		l.pairs = c.pairs(l.pairs)
 	}
-	dst = l.writer.append(dst, pairs, &f)
+	if c.form != nil {
+		c.form(&l.form)
+	}
+	return l
+}
+
+// cost is what it takes to write the parameters, in bytes that are hashed.
+func (l listing) cost() int {
+	size := 0
+	for _, p := range l.pairs {
+		size += len(p.text)
+	}
+	return listCost(len(l.pairs), size)
+}
+
+// listCost is what it takes to write a number of parameters with a text of some size. Many of them
+// don't fit into the processor's caches.
+func listCost(pairs, size int) int {
+	const cached = 16 << 10
+	cost := pairCost*pairs + writeCost*size
+	if cost > cached {
+		cost *= 2
+	}
+	return cost
+}
+
+// write returns the parameters of a listing. It is empty if they were there before.
+func (l *paramList) write(dst []byte, of listing) []byte {
+	dst = l.writer.append(dst, of.pairs, &of.form)
 	if !l.isNew(dst) {
 		return dst[:0]
 	}
@@ -273,7 +326,7 @@ func (l *paramList) write(dst []byte, changes ...*paramChange) []byte {
 }
 
 // paramChanges returns the alternatives, the likelier ones first.
-func (c *Case) paramChanges(pairs []pair, claims []claim) []paramChange {
+func (c *Case) paramChanges(pairs []*pair, claims []claim) []paramChange {
 	b := changeBuilder{pairs: pairs}
 	b.places(c)
 	b.protocol(c, claims)
@@ -282,19 +335,19 @@ func (c *Case) paramChanges(pairs []pair, claims []claim) []paramChange {
 	b.values()
 	b.repeats()
 	for _, body := range c.bodyPairs() {
-		b.change(body.name, func(p []pair) []pair { return append(slices.Clip(p), body.pairs...) })
+		b.change(body.name, func(p []*pair) []*pair { return append(slices.Clip(p), body.pairs...) })
 	}
 	return b.list
 }
 
 type changeBuilder struct {
-	pairs []pair
+	pairs []*pair
 	list  []paramChange
 }
 
 func (b *changeBuilder) add(c paramChange) { b.list = append(b.list, c) }
 
-func (b *changeBuilder) change(name string, pairs func([]pair) []pair) {
+func (b *changeBuilder) change(name string, pairs func([]*pair) []*pair) {
 	b.add(paramChange{mistake: Mistake{Name: name}, pairs: pairs})
 }
 
@@ -303,12 +356,12 @@ func (b *changeBuilder) write(name string, f func(*form)) {
 }
 
 // without returns a change that removes parameters.
-func without(drop func(*pair) bool) func([]pair) []pair {
-	return func(pairs []pair) []pair {
-		kept := make([]pair, 0, len(pairs))
-		for i := range pairs {
-			if !drop(&pairs[i]) {
-				kept = append(kept, pairs[i])
+func without(drop func(*pair) bool) func([]*pair) []*pair {
+	return func(pairs []*pair) []*pair {
+		kept := make([]*pair, 0, len(pairs)+1)
+		for _, p := range pairs {
+			if !drop(p) {
+				kept = append(kept, p)
 			}
 		}
 		return kept
@@ -316,18 +369,29 @@ func without(drop func(*pair) bool) func([]pair) []pair {
 }
 
 // each returns a change of each parameter that was sent in a query or a form.
-func each(f func(*pair)) func([]pair) []pair {
-	return func(pairs []pair) []pair {
+func each(f func(*pair)) func([]*pair) []*pair {
+	return func(pairs []*pair) []*pair {
 		changed := slices.Clone(pairs)
-		for i := range changed {
-			if changed[i].wasSent() {
-				f(&changed[i])
-				changed[i].encodedName = ""
+		for i, p := range pairs {
+			if !p.wasSent() {
+				continue
+			}
+			other := *p
+			if f(&other); other.name != p.name || other.value != p.value {
+				other.encode()
+				changed[i] = &other
 			}
 		}
 		return changed
 	}
 }
+
+const (
+	// maxUsual is more than a realm or a Content-Type has, in bytes.
+	maxUsual = 1 << 10
+	// maxProtocol is how many oauth_ parameters are looked at one by one. The standard has ten.
+	maxProtocol = 20
+)
 
 // places leaves out what is in a query, a form, or both.
 func (b *changeBuilder) places(c *Case) {
@@ -341,29 +405,31 @@ func (b *changeBuilder) places(c *Case) {
 		return !p.isProtocol()
 	})})
 	for _, realm := range []string{c.Params.Realm, ""} {
-		if c.Params.Source == oauth1.SourceHeader {
+		if c.Params.Source == oauth1.SourceHeader && len(realm) <= maxUsual {
 			b.add(paramChange{mistake: Mistake{Name: realmSigned}, leads: true, pairs: with("realm", realm)})
 		}
 	}
 	b.change(signatureSigned, with("oauth_signature", ""))
 }
 
-func with(name, value string) func([]pair) []pair {
-	return func(pairs []pair) []pair { return append(slices.Clip(pairs), pair{name: name, value: value}) }
+func with(name, value string) func([]*pair) []*pair {
+	added := newPair(name, value)
+	return func(pairs []*pair) []*pair { return append(slices.Clip(pairs), added) }
 }
 
 // protocol changes the parameters of the protocol.
 func (b *changeBuilder) protocol(c *Case, claims []claim) {
 	sent := make(map[string]bool)
 	for _, p := range b.pairs {
-		if !p.isProtocol() || sent[p.name] {
+		if !p.isProtocol() || sent[p.name] || len(sent) == maxProtocol {
 			continue
 		}
 		sent[p.name] = true
 		name := p.name
 		is := func(p *pair) bool { return p.name == name }
-		set := func(value string) func([]pair) []pair {
-			return func(pairs []pair) []pair { return with(name, value)(without(is)(pairs)) }
+		set := func(value string) func([]*pair) []*pair {
+			add, remove := with(name, value), without(is)
+			return func(pairs []*pair) []*pair { return add(remove(pairs)) }
 		}
 		often := name == "oauth_version" || name == "oauth_body_hash" || name == "oauth_token"
 		b.add(paramChange{mistake: Mistake{Name: oauthLeftOut, Parameter: shown(name)}, leads: often, pairs: without(is)})
@@ -400,9 +466,8 @@ func (b *changeBuilder) protocol(c *Case, claims []claim) {
 		for _, m := range claim.mistakes {
 			if m.Name == otherMethod {
 				method := func(p *pair) bool { return p.name == "oauth_signature_method" }
-				b.add(paramChange{mistake: m, pairs: func(pairs []pair) []pair {
-					return with("oauth_signature_method", m.Signed)(without(method)(pairs))
-				}})
+				add, remove := with("oauth_signature_method", m.Signed), without(method)
+				b.add(paramChange{mistake: m, pairs: func(pairs []*pair) []*pair { return add(remove(pairs)) }})
 			}
 		}
 	}
@@ -510,16 +575,18 @@ func fromLatin1(s string) string {
 // repeats are wrong ways with repeated and empty parameters.
 func (b *changeBuilder) repeats() {
 	count := make(map[string]int)
-	for i := range b.pairs {
-		if !b.pairs[i].isProtocol() {
-			count[b.pairs[i].name]++
+	for _, p := range b.pairs {
+		if !p.isProtocol() {
+			count[p.name]++
 		}
 	}
-	keep := func(first bool) func([]pair) []pair {
-		return func(pairs []pair) []pair {
+	keep := func(first bool) func([]*pair) []*pair {
+		return func(pairs []*pair) []*pair {
+			pairs = slices.Clone(pairs)
+			slices.SortStableFunc(pairs, func(a, b *pair) int { return cmp.Compare(a.at, b.at) })
 			left := make(map[string]int, len(count))
-			for i := range pairs {
-				left[pairs[i].name]++
+			for _, p := range pairs {
+				left[p.name]++
 			}
 			total := make(map[string]int, len(left))
 			for name, n := range left {

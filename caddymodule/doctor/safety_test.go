@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor/doctortest"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 )
 
@@ -22,6 +24,9 @@ func largeForm(n int) string {
 	}
 	return strings.TrimSuffix(b.String(), "&")
 }
+
+// usual are the keys of the tests' server.
+var usual = doctortest.Usual()
 
 var random = flag.Int("random", 200, "how many random signatures TestNothingIsNamedFalsely makes")
 
@@ -37,35 +42,35 @@ func TestNothingIsNamedFalsely(t *testing.T) {
 	for ; made < *random && (made < least || t.Context().Err() == nil); made++ {
 		method := methods[made%len(methods)]
 		c := newClient(method)
-		c.path, c.form = "/"+word()+"/"+word(), ""
-		c.query = fmt.Sprintf("%s=%s+%s&%s=%%2B%s", word(), word(), word(), word(), word())
-		c.oauth[4].value = word()
+		c.Path, c.Form = "/"+word()+"/"+word(), ""
+		c.Query = fmt.Sprintf("%s=%s+%s&%s=%%2B%s", word(), word(), word(), word(), word())
+		c.Set("oauth_nonce", word())
 		what := "another secret"
 		switch r.IntN(4) {
 		case 0:
-			c.consumer, c.privateKey = word()+word(), 2
+			c.ConsumerSecret, c.PrivateKey = word()+word(), 2
 		case 1:
 			what = "another token's secret"
-			c.token, c.privateKey = word()+word(), 2
+			c.TokenSecret, c.PrivateKey = word()+word(), 2
 		case 2:
 			what = "the secrets of somebody else"
-			c.consumer, c.token, c.privateKey = word()+word(), word()+word(), 2
+			c.ConsumerSecret, c.TokenSecret, c.PrivateKey = word()+word(), word()+word(), 2
 		case 3:
 			what = "a request that was changed"
 			if method == "PLAINTEXT" { // covers no request
-				c.key = func(a, b string) string { return percent(a) + "&" + percent(b) + word() }
+				c.Key = func(a, b string) string { return doctortest.Percent(a) + "&" + doctortest.Percent(b) + word() }
 				break
 			}
-			signed := c.query
-			c.query = strings.Replace(signed, "+", word(), 1)
-			c.params = func(p []kv) []kv {
-				sent := c.query
-				c.query = signed
-				defer func() { c.query = sent }()
-				return append(slices.Clone(c.oauth), c.sentParams()...)
+			signed := c.Query
+			c.Query = strings.Replace(signed, "+", word(), 1)
+			c.Params = func(p []doctortest.Param) []doctortest.Param {
+				sent := c.Query
+				c.Query = signed
+				defer func() { c.Query = sent }()
+				return append(slices.Clone(c.OAuth), c.SentParams()...)
 			}
 		}
-		d := Diagnose(t.Context(), c.seen(t))
+		d := Diagnose(t.Context(), seenOf(t, c))
 		if len(d.Mistakes) > 0 || d.Valid || d.ClientBaseString != "" || !strings.HasPrefix(d.Text(), NoMistake) {
 			t.Fatalf("%s, %s: says %q %q", method, what, d.Names(), d.Text())
 		}
@@ -82,22 +87,22 @@ func TestSecretsAreNotShown(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"HMAC-SHA1", "PLAINTEXT", "HMAC-SHA256"} {
 		c := newClient(method)
-		c.query = "consumer_secret=" + percent(testConsumerSecret) + "&token_secret=" + percent(testTokenSecret)
-		c.path = "/" + percent(testConsumerSecret)
-		c.signedURL = "http://" + c.host + c.path
+		c.Query = "consumer_secret=" + doctortest.Percent(usual.ConsumerSecret) + "&token_secret=" + doctortest.Percent(usual.TokenSecret)
+		c.Path = "/" + doctortest.Percent(usual.ConsumerSecret)
+		c.SignedURL = "http://" + c.Host + c.Path
 		if method == "PLAINTEXT" {
-			c.consumer, c.token = c.token, c.consumer
+			c.ConsumerSecret, c.TokenSecret = c.TokenSecret, c.ConsumerSecret
 		}
-		seen := c.seen(t)
+		seen := seenOf(t, c)
 		d := Diagnose(t.Context(), seen)
 		if len(d.Mistakes) != 1 {
 			t.Errorf("%s: names %q", method, d.Names())
 		}
 		all := fmt.Sprintf("%+v %#v %v %s", d, d, *seen, d.Text())
 		right := *c
-		right.signedURL, right.consumer, right.token = "", testConsumerSecret, testTokenSecret
-		for _, secret := range []string{testConsumerSecret, testTokenSecret, right.signed()} {
-			for _, text := range []string{secret, percent(secret), percent(percent(secret))} {
+		right.SignedURL, right.ConsumerSecret, right.TokenSecret = "", usual.ConsumerSecret, usual.TokenSecret
+		for _, secret := range []string{usual.ConsumerSecret, usual.TokenSecret, right.SignatureText()} {
+			for _, text := range []string{secret, doctortest.Percent(secret), doctortest.Percent(doctortest.Percent(secret))} {
 				if strings.Contains(strings.ReplaceAll(all, fmt.Sprint(seen.Request), ""), text) &&
 					!strings.Contains(fmt.Sprintf("%v", seen.Request), text) {
 					t.Errorf("%s: shows %q", method, text)
@@ -113,12 +118,49 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 }
 
+// TestNamesOfParametersHoldNoSecret: a client may put its secret into the name of a parameter.
+func TestNamesOfParametersHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	c := newClient("HMAC-SHA1")
+	name := "oauth_" + usual.TokenSecret
+	c.OAuth = append(c.OAuth, doctortest.Param{Name: name, Value: "1"})
+	c.Params = func(p []doctortest.Param) []doctortest.Param {
+		return slices.DeleteFunc(p, func(p doctortest.Param) bool { return p.Name == name })
+	}
+	seen := seenOf(t, c)
+	d := Diagnose(t.Context(), seen)
+	if text := fmt.Sprintf("%+v", d); d.Names() != oauthLeftOut || strings.Contains(text, usual.TokenSecret) {
+		t.Errorf("%q: %s", d.Names(), text)
+	}
+}
+
+// TestHide: whichever part of another a secret is, and however it is encoded.
+func TestHide(t *testing.T) {
+	t.Parallel()
+	c := &Case{Keys: Keys{
+		ConsumerSecret: "test", TokenSecret: "testtoken123", PreviousSecret: "a b/c~d", Others: []string{"overlap"},
+	}}
+	for text, want := range map[string]string{
+		"x=testtoken123&y=test":                    "x=***&y=***",
+		"overlap":                                  "***",
+		"https://h/a?x=a+b%2fc%7Ed&y=1+2&z":        "https://h/a?x=***&y=1+2&z",
+		"https://h/%61%20b%2Fc~d/x%2Fy?q=t%65st":   "https://h/***/x%2Fy?q=***",
+		"https://h/?x=a%2520b%252fc~d&%74esttoken": "https://h/?x=***&***",
+		"https://h/?x=%zz+":                        "https://h/?x=%zz+",
+		"":                                         "",
+	} {
+		if got := c.HideInURL(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 // TestLimits: a search ends at its limits, and says so; the right signature is known all the same.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	wrong := newClient("HMAC-SHA1")
-	wrong.consumer = "another secret"
-	seen := wrong.seen(t)
+	wrong.ConsumerSecret = "another secret"
+	seen := seenOf(t, wrong)
 	for _, limits := range []Limits{{Signatures: 1}, {Signatures: 50}, {Bytes: 1}, {Bytes: 20_000}} {
 		seen.Limits = limits
 		if d := Diagnose(t.Context(), seen); !d.Cut || len(d.Mistakes) > 0 || !strings.Contains(d.Text(), cutText) {
@@ -131,7 +173,7 @@ func TestLimits(t *testing.T) {
 	if d := Diagnose(done, seen); !d.Cut {
 		t.Errorf("a context that is done: %+v", d)
 	}
-	right := newClient("HMAC-SHA1").seen(t)
+	right := seenOf(t, newClient("HMAC-SHA1"))
 	right.Limits = Limits{Signatures: 1, Bytes: 1}
 	if d := Diagnose(t.Context(), right); !d.Valid {
 		t.Errorf("right: %+v", d)
@@ -142,15 +184,95 @@ func TestLimits(t *testing.T) {
 // with those that matter most.
 func TestLargeRequests(t *testing.T) {
 	t.Parallel()
-	for name, wrong := range map[string]func(*client){
-		"scheme":                func(c *client) { c.signedURL = "http://" + c.host + c.path },
-		"token-secret-left-out": func(c *client) { c.token = "" },
+	for name, wrong := range map[string]func(*doctortest.Client){
+		"scheme":                func(c *doctortest.Client) { c.SignedURL = "http://" + c.Host + c.Path },
+		"token-secret-left-out": func(c *doctortest.Client) { c.TokenSecret = "" },
 	} {
 		c := newClient("HMAC-SHA256")
-		c.form = largeForm(200 << 10)
+		c.Form = largeForm(200 << 10)
 		wrong(c)
-		if d := Diagnose(t.Context(), c.seen(t)); d.Names() != name {
+		if d := Diagnose(t.Context(), seenOf(t, c)); d.Names() != name {
 			t.Errorf("says %q, want %q; cut %t", d.Names(), name, d.Cut)
+		}
+	}
+}
+
+// strange signs another URL, with secrets that the server does not know.
+func strange(c *doctortest.Client) *doctortest.Client {
+	c.ConsumerSecret, c.TokenSecret, c.SignedURL = "another secret", "and another", "https://elsewhere.example.com/"
+	return c
+}
+
+// A hostileRequest is made to cost the doctor much: anybody who knows the key of a consumer can send
+// it.
+type hostileRequest struct {
+	name, form, body string
+	more             func(*doctortest.Client)
+}
+
+func (h hostileRequest) client(method string) *doctortest.Client {
+	c := strange(doctortest.NewClient(method, usual))
+	if c.Form = h.form; h.body != "" {
+		c.Body, c.ContentType = h.body, "multipart/form-data; boundary=B"
+	}
+	if h.more != nil {
+		h.more(c)
+	}
+	return c
+}
+
+var hostile = []hostileRequest{
+	{name: "form of 4 KiB", form: largeForm(4 << 10)},
+	{name: "form of 16 KiB", form: largeForm(16 << 10)},
+	{name: "form of 256 KiB", form: largeForm(256 << 10)}, // the largest that the server looks into
+	{name: "form of 1 MiB", form: largeForm(1 << 20)},
+	{name: "form of 1000 parameters", form: strings.Repeat("%41=%41&", 1000)},
+	{name: "form of 10000 parameters", form: strings.Repeat("%41=%41&", 5000) + strings.Repeat("b+&", 4900)},
+	{name: "form of one value", form: "a=" + strings.Repeat("%2B", 80_000)},
+	{name: "body as a form", body: largeForm(60 << 10)},
+	{name: "body as a form of 30000 parameters", body: strings.Repeat("a&", 30_000)},
+	{name: "body of JSON with one name", body: "{" + strings.Repeat(`"a":1,`, 9000) + `"a":1}`},
+	{name: "body of JSON with 5000 names", body: jsonOfNames(5000)},
+	{name: "body of bytes", body: strings.Repeat("\xff", 60<<10)},
+	{name: "body of 1000 parts", body: strings.Repeat(
+		"--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n", 1000) + "--B--\r\n"},
+	{name: "path of 200 KB", more: func(c *doctortest.Client) { c.Path = strings.Repeat("/%2fa%20B", 22_000) }},
+	{name: "path of 7 KB", more: func(c *doctortest.Client) { c.Path = strings.Repeat("/%2fa%20B", 800) }},
+	{name: "X-Forwarded-Host of 200 KB", more: func(c *doctortest.Client) { c.ForwardedHost = strings.Repeat("a.", 100_000) }},
+	{name: "realm of 200 KB", more: func(c *doctortest.Client) { c.Realm = strings.Repeat("a%", 100_000) }},
+	{name: "boundary of 200 KB", body: "x", more: func(c *doctortest.Client) {
+		c.ContentType += strings.Repeat(`; a="b"`, 30_000)
+	}},
+	{name: "form of accents", form: "a=" + strings.Repeat("%CC%81", 1500)},
+	{name: "2000 oauth_ parameters", more: func(c *doctortest.Client) {
+		for i := range 2000 {
+			c.OAuth = append(c.OAuth, doctortest.Param{Name: fmt.Sprint("oauth_", i), Value: "%"})
+		}
+	}},
+}
+
+func jsonOfNames(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"n%d":%d`, i, i)
+	}
+	return "{" + b.String()[1:] + "}"
+}
+
+// TestHostileRequestsCostLittle: what a request takes is bounded. The benchmark tells the time, which
+// a test can't; this is the memory that is made, of which the time consists mostly.
+func TestHostileRequestsCostLittle(t *testing.T) {
+	const most = 8 << 20
+	for _, h := range hostile {
+		for _, method := range []string{"HMAC-SHA256", "RSA-SHA256"} {
+			seen := seenOf(t, h.client(method))
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			d := Diagnose(t.Context(), seen)
+			runtime.ReadMemStats(&after)
+			if made := after.TotalAlloc - before.TotalAlloc; made > most || len(d.Mistakes) > 0 {
+				t.Errorf("%s, %s: %d bytes are made, at most %d should be; names %q", h.name, method, made, most, d.Names())
+			}
 		}
 	}
 }
@@ -159,13 +281,13 @@ func TestLargeRequests(t *testing.T) {
 // signature, and the same request has the same diagnosis.
 func FuzzDiagnose(f *testing.F) {
 	right := newClient("HMAC-SHA1")
-	f.Add("HMAC-SHA1", right.signed(), "POST", "https", "api.example.com", "/a%2Fb", "a=1&b", "c=d", "text/plain", "/x?y", "https://b/c")
+	f.Add("HMAC-SHA1", right.SignatureText(), "POST", "https", "api.example.com", "/a%2Fb", "a=1&b", "c=d", "text/plain", "/x?y", "https://b/c")
 	f.Add("HMAC-SHA256", "", "get", "http", "[::1]:80", "", "&&=&%", `{"a":1}`, "multipart/form-data; boundary=B", "", "//")
 	f.Add("PLAINTEXT", "a&b", "GET", "wss", "@", "/%", "oauth_token=x", "--B\r\n", "application/x-www-form-urlencoded", "?", "%")
 	f.Add("RSA-SHA1", strings.Repeat("A", 344), "GET", "https", "h", "/", "", "", "", "", "")
 	f.Fuzz(func(t *testing.T, method, signature, verb, scheme, host, path, query, body, contentType, target, baseURL string) {
 		header := `OAuth oauth_consumer_key="k",oauth_token="t",oauth_nonce="n",oauth_timestamp="1",oauth_version="1.0",` +
-			`oauth_signature_method="` + percent(method) + `",oauth_signature="` + percent(signature) + `"`
+			`oauth_signature_method="` + doctortest.Percent(method) + `",oauth_signature="` + doctortest.Percent(signature) + `"`
 		r := oauth1.Request{Method: verb, Scheme: scheme, Host: host, Path: path, Query: query}
 		if isFormType(contentType) {
 			r.Form = []byte(body)
@@ -181,7 +303,7 @@ func FuzzDiagnose(f *testing.F) {
 			Limits: Limits{Signatures: 3000, Bytes: 1 << 20},
 		}
 		if strings.HasPrefix(method, "RSA") {
-			c.Keys = Keys{PublicKey: testKeys()[0].Public()}
+			c.Keys = Keys{PublicKey: doctortest.Keys()[0].Public()}
 		}
 		d := Diagnose(t.Context(), c)
 		if again := Diagnose(t.Context(), c); !reflect.DeepEqual(d, again) {

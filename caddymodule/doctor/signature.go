@@ -92,8 +92,10 @@ func decodings(signature string, fits func(n int) bool) (list []claim) {
 	if decoded, err := oauth1.Decode(signature); err == nil && decoded != signature {
 		text(decoded, signatureEncoded)
 	}
-	if trimmed := strings.TrimSpace(signature); strings.Contains(trimmed, " ") {
-		text(strings.ReplaceAll(trimmed, " ", "+"), signaturePlus)
+	for _, s := range []string{signature, strings.TrimSpace(signature)} { // it may begin or end with +
+		if strings.Contains(s, " ") {
+			text(strings.ReplaceAll(s, " ", "+"), signaturePlus)
+		}
 	}
 	if bare := strings.Join(strings.Fields(signature), ""); bare != signature {
 		text(bare, signatureBlank)
@@ -274,12 +276,15 @@ func (s *search) matches(c *claim, b *base, key int) bool {
 
 // swapped finds an HMAC whose key is the text, and whose text is the key.
 func (s *search) swapped() bool {
-	text := s.bases[0].text()
+	var text []byte
 	for _, c := range s.claims {
 		for k, key := range s.keys {
 			mistakes := join(join(c.mistakes, key.mistakes), []Mistake{{Name: hmacSwapped}})
-			if len(mistakes) > mostMistakes || !s.spend(2*len(text)+hmacCost) {
+			if len(mistakes) > mostMistakes || !s.spend(2*s.bases[0].len()+hmacCost) {
 				continue
+			}
+			if text == nil {
+				text = s.bases[0].text()
 			}
 			i := slices.IndexFunc(hashes, func(h hashKind) bool { return h.hash == c.hash })
 			h := hmac.New(hashes[i].make, text)

@@ -57,6 +57,12 @@ func withoutUser(s string) string {
 	return s[strings.LastIndexByte(s, '@')+1:]
 }
 
+// uriLen is the length of what the URLs are made of.
+func (c *Case) uriLen() int {
+	return len(c.Request.Host) + len(c.Request.Path) + len(c.Host) + len(c.ForwardedHost) + len(c.BaseURL) +
+		len(c.SentPath) + len(c.RewrittenTarget)
+}
+
 // uriParts returns the base string URI and its alternatives: each scheme, host and path with one
 // mistake, then the pairs of a scheme and a host, and of an origin and a path.
 func (c *Case) uriParts() []part {

@@ -29,6 +29,8 @@ type Request struct {
 func (r *Request) AppendBaseString(dst []byte, p *Params) ([]byte, error) {
 	n := newNormalizer()
 	defer n.free()
+	sent := len(r.Query) + len(r.Form)
+	n.text = slices.Grow(n.text, sent+sent/8) // encoding makes it longer, seldom by more
 	if err := n.addHeader(p); err != nil {
 		return dst, err
 	}
@@ -180,6 +182,7 @@ func (n *normalizer) appendTo(dst []byte) []byte {
 		}
 		return bytes.Compare(text[a.value():a.end], text[b.value():b.end])
 	})
+	dst = slices.Grow(dst, len(text)+len("%26")*len(n.params))
 	for i, s := range n.params {
 		if i > 0 {
 			dst = append(dst, "%26"...)
