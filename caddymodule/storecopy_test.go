@@ -51,7 +51,8 @@ func TestACopyThatBrokeOff(t *testing.T) {
 		defer o.close()
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		defer cancel()
-		a := &App{ctx: ctx, module: o.app.module, logger: zap.NewNop(), ready: make(chan struct{})}
+		a := &App{ctx: ctx, module: o.app.module, logger: zap.NewNop(), ready: make(chan struct{}),
+			diagnoser: newDiagnoser(&Diagnoses{})}
 		defer a.Cleanup()
 		return a.Start()
 	}
