@@ -81,7 +81,8 @@ func TestManualCaddyfilesLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	paths := strings.NewReplacer("/run/secrets/redis", key, "/var/lib/caddy", folder)
+	paths := strings.NewReplacer("/run/secrets/redis", key, "/var/lib/caddy", folder,
+		"/run/credentials/caddy-oauth1.service/oauth1_k1", k1, "/run/credentials/caddy-oauth1.service/oauth1_ci-bot", key)
 	found := 0
 	for page, text := range manualPages(t) {
 		blocks, _ := snippets(t, page, text)

@@ -15,7 +15,8 @@
 //	walk_test.go          the exchange walk, by hand
 //	proxies_test.go       a proxy in front that removes a prefix or the port
 //	manual_test.go        every command of README.md and docs/, exactly as it stands there;
-//	                      manual_lessons_test.go has the details of each page
+//	                      manual_lessons_test.go has the details of each page,
+//	                      manual_install_test.go those of docs/install.md
 //	cookbook_test.go      every recipe of docs/cookbook.md, exactly as it stands there;
 //	                      cookbook_policies_test.go has the recipes for policies and logins,
 //	                      cookbook_cors_test.go those for browsers, in a browser

@@ -43,6 +43,7 @@ var lessons = map[string]lesson{
 	}},
 	"docs/monitoring.md":  {begin: beginMonitoring},
 	"docs/migration.md":   {begin: beginMigration, end: endOfMigration},
+	"docs/install.md":     {instead: insteadOfInstalling},
 	"docs/performance.md": {instead: insteadOfMeasuring},
 	"SECURITY.md":         {instead: map[string]func(*reader, string){badDays: (*reader).isKnown}},
 }

@@ -3,6 +3,9 @@ package command
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,8 +13,13 @@ import (
 )
 
 // TestHealthWaits: with --wait, a store that comes late is waited for, and one that does not come
-// is named when the time is over.
+// is named when the time is over, or when the server's process has ended.
 func TestHealthWaits(t *testing.T) {
+	ended := exec.Command(os.Args[0], "-test.run=^$")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	gone, alive := strconv.Itoa(ended.Process.Pid), strconv.Itoa(os.Getpid())
 	for _, c := range []struct {
 		name  string
 		fails int32 // answers before the store works
@@ -23,6 +31,10 @@ func TestHealthWaits(t *testing.T) {
 		{"it works at the third call", 2, []string{"--wait", "1m"}, "", 3},
 		{"it never works", 1000, []string{"--wait", "600ms"}, "no such disk", 2},
 		{"without --wait one call counts", 1, nil, "no such disk", 1},
+		{"its server lives", 2, []string{"--wait", "1m", "--pid", alive}, "", 3},
+		{"its server has ended", 1000, []string{"--wait", "1m", "--pid", gone}, "process " + gone + " has ended", 1},
+		{"a process without a wait", 0, []string{"--pid", alive}, "needs --wait", 0},
+		{"no process", 0, []string{"--wait", "1m", "--pid", "0"}, "must be a process", 0},
 		{"no time to wait is negative", 0, []string{"--wait", "-1s"}, "must not be negative", 0},
 		{"the time has a unit", 0, []string{"--wait", "5"}, "invalid argument", 0},
 	} {

@@ -15,9 +15,13 @@ import (
 // modulePath is the Go module that this package is a part of.
 const modulePath = "github.com/caddy-oauth1/caddy-oauth1"
 
-// The version and the commit of a release. The linker sets them with -X, so that they do
+// The version and the commit of a release. deploy/build has the linker set them, so that they do
 // not depend on where the source lies; without them Go's own build information counts.
 var version, commit string
+
+// nextVersion is the newest version of CHANGELOG.md. A program that was built from a checkout
+// without deploy/build is a development version of it.
+const nextVersion = "0.1.0"
 
 func init() {
 	// The name in help texts and in a shell's completion script. Caddy's default is "caddy",
@@ -123,15 +127,25 @@ func moduleVersion(info *debug.BuildInfo) string {
 	if info == nil {
 		return "unknown"
 	}
-	module := &info.Main
 	for _, dep := range info.Deps {
 		if dep.Path == modulePath {
-			module = dep
+			return dependencyVersion(dep)
 		}
 	}
-	if module.Path != modulePath {
+	if info.Main.Path != modulePath {
 		return "unknown"
 	}
+	version := info.Main.Version
+	// Go's own version of a commit without an earlier tag says nothing of the version to come.
+	if version == "" || version == "(devel)" || strings.HasPrefix(version, "v0.0.0-") {
+		version = "v" + nextVersion + "-dev"
+	}
+	return fmt.Sprintf("%s (%s)", version, revision(info.Settings))
+}
+
+// dependencyVersion is the version of this module in a program that is not our own, with the hash
+// of its source or the place that it was taken from.
+func dependencyVersion(module *debug.Module) string {
 	version := module.Version
 	if module.Sum != "" {
 		version += " " + module.Sum
@@ -142,13 +156,11 @@ func moduleVersion(info *debug.BuildInfo) string {
 			version += "@" + replaced.Version
 		}
 	}
-	if module == &info.Main && version == "(devel)" {
-		version += revision(info.Settings)
-	}
 	return strings.TrimSpace(version)
 }
 
-// revision names the commit that the program was built from; empty if it is not known.
+// revision names the commit that the program was built from. It is not known where Go was told not
+// to look (-buildvcs=false), or where the source is no Git repository.
 func revision(settings []debug.BuildSetting) string {
 	about := make(map[string]string)
 	for _, s := range settings {
@@ -156,10 +168,10 @@ func revision(settings []debug.BuildSetting) string {
 	}
 	commit := about["vcs.revision"]
 	if commit == "" {
-		return ""
+		return "unknown commit"
 	}
 	if about["vcs.modified"] == "true" {
 		commit += "+modified"
 	}
-	return fmt.Sprintf(" (%s)", commit)
+	return commit
 }

@@ -24,10 +24,14 @@ func TestModuleVersion(t *testing.T) {
 		want string
 	}{
 		{"no build information", nil, "unknown"},
-		{"our program, of a tag", &debug.BuildInfo{Main: ours("v1.2.3"), Settings: vcs}, "v1.2.3"},
-		{"our program, of a checkout", &debug.BuildInfo{Main: ours("(devel)"), Settings: vcs},
-			"(devel) (abcdef+modified)"},
-		{"our program, of a folder", &debug.BuildInfo{Main: ours("(devel)")}, "(devel)"},
+		{"our program, of a tag", &debug.BuildInfo{Main: ours("v1.2.3"), Settings: vcs}, "v1.2.3 (abcdef+modified)"},
+		{"our program, of a clone", &debug.BuildInfo{Main: ours("v0.0.0-20260102030405-abcdefabcdef+dirty"), Settings: vcs},
+			"v" + nextVersion + "-dev (abcdef+modified)"},
+		{"our program, of an older Go", &debug.BuildInfo{Main: ours("(devel)"), Settings: vcs},
+			"v" + nextVersion + "-dev (abcdef+modified)"},
+		{"our program, without a repository", &debug.BuildInfo{Main: ours("(devel)")},
+			"v" + nextVersion + "-dev (unknown commit)"},
+		{"our program, of a test", &debug.BuildInfo{Main: ours("")}, "v" + nextVersion + "-dev (unknown commit)"},
 		{"xcaddy's, of a registry",
 			&debug.BuildInfo{Main: xcaddy, Deps: []*debug.Module{{Path: "x"}, &summed}, Settings: vcs},
 			"v1.2.3 h1:abc="},

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs a command of caddy-oauth1 while the service is stopped, as the service runs: as its user, and
+# with the credentials that systemd would hand to it. See the manual, docs/install.md:
+#
+#     caddy-oauth1-offline oauth1 store adopt --config /etc/caddy-oauth1/Caddyfile
+set -eu
+if systemctl is-active --quiet caddy-oauth1.service; then
+	echo "caddy-oauth1-offline: the service runs: systemctl stop caddy-oauth1" >&2
+	exit 1
+fi
+# The credentials are seen by this command alone, in memory that is never swapped.
+exec unshare --mount --propagation private -- /bin/sh -eu -c '
+	umask 077
+	seen=/run/credentials/caddy-oauth1.service
+	mkdir -p -m 0755 /run/credentials "$seen"
+	mount -t ramfs -o mode=0700 ramfs "$seen"
+	for file in /etc/caddy-oauth1/credentials/*; do
+		[ ! -f "$file" ] || install -m 0400 -o caddy-oauth1 "$file" "$seen/oauth1_${file##*/}"
+	done
+	chown caddy-oauth1 "$seen"
+	exec setpriv --reuid=caddy-oauth1 --regid=caddy-oauth1 --init-groups --no-new-privs \
+		--inh-caps=-all --bounding-set=-all env -i \
+		PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM="${TERM-dumb}" LANG="${LANG-C.UTF-8}" \
+		HOME=/var/lib/caddy-oauth1 XDG_DATA_HOME=/var/lib/caddy-oauth1 \
+		XDG_CONFIG_HOME=/var/lib/caddy-oauth1/config \
+		/usr/bin/caddy-oauth1 "$@"
+' caddy-oauth1-offline "$@"
