@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -78,12 +79,15 @@ func verifyOffline(
 		return report, err
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
-	if _, err := o.open(); err != nil {
+	if _, err := o.openExisting(); err != nil {
 		return report, err
 	}
 	heads, err := auditHeads(ctx, o.store)
 	if err != nil {
 		return report, err
+	}
+	if len(heads) == 0 { // with another store, each line would count as changed
+		return report, fmt.Errorf("no Caddy has written an audit trail with this store: %s: is it the right configuration?", o.key)
 	}
 	secret, err := o.store.Secret(ctx)
 	if err != nil {

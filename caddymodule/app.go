@@ -106,6 +106,8 @@ type App struct {
 	logger   *zap.Logger
 	metrics  *metrics
 	module   tokenstore.Module
+	ring     tokenstore.Sealer // of Keys; nil if there are none
+	keysWait atomic.Bool       // the store has the keys of the configuration before: see takeKeys
 	levels   *policy.Levels
 	declared map[string]*tokenstore.Consumer
 	now      func() time.Time
@@ -291,7 +293,8 @@ func (a *App) limits() tokenstore.Limits {
 }
 
 // Stop lets the audit trail go on in a configuration that stays: Caddy closes the logs of this one
-// before Cleanup. It ends nothing else, since requests can still run until Cleanup and after it.
+// before Cleanup. A new primary key counts from now on. It ends nothing else, since requests can
+// still run until Cleanup and after it.
 func (a *App) Stop() error {
 	if a.poolKey == "" {
 		return nil
@@ -300,7 +303,7 @@ func (a *App) Stop() error {
 	if other == nil {
 		return nil
 	}
-	return a.pooled.trail.use(other.sink)
+	return errors.Join(a.pooled.trail.use(other.sink), other.takeKeys())
 }
 
 // Cleanup releases the store, which closes when no other configuration uses it. A request that

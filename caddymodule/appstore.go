@@ -96,7 +96,7 @@ func (a *App) acquireStore() (tokenstore.Store, error) {
 	a.diagnoser.remember(a.pooled)
 	store := a.pooled.Store
 	if loaded {
-		err = a.module.Configure(store)
+		err = a.configureStore(store)
 	}
 	return store, err
 }
@@ -106,7 +106,7 @@ func (a *App) releaseStore() error {
 	var err error
 	// A failed reload may have changed the options of the open store.
 	if other := appsStarted.besides(a); other != nil {
-		err = other.module.Configure(other.store)
+		err = errors.Join(other.module.Configure(other.store), other.takeKeys())
 		other.store.SetLimits(other.limits())
 		err = errors.Join(err, a.pooled.trail.use(other.sink))
 	}

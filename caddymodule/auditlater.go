@@ -59,7 +59,11 @@ func (a *App) tellKept(ctx context.Context, trail *audit.Trail, store tokenstore
 	if !ok {
 		return
 	}
-	if err := errors.Join(tellEvents(ctx, trail, keeper), a.tellPrimaryKey(ctx, trail, keeper)); err != nil {
+	err := tellEvents(ctx, trail, keeper)
+	if !a.keysWait.Load() {
+		err = errors.Join(err, a.tellPrimaryKey(ctx, trail, keeper))
+	}
+	if err != nil {
 		a.logger.Error("the audit trail can't tell what happened to the store", zap.Error(err))
 	}
 }

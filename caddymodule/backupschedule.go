@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -154,8 +155,8 @@ const backupRetry = 5 * time.Minute
 func (b *backups) due(a *App) time.Duration {
 	every, last := time.Duration(a.Backup.Every), b.begun
 	if last.IsZero() {
-		kept, err := backup.List(b.path)
-		if err != nil || len(kept) == 0 {
+		kept, ahead, err := b.kept(a.now())
+		if err != nil || len(kept) == ahead {
 			return 0
 		}
 		last = kept[len(kept)-1].Time
@@ -176,7 +177,7 @@ func (b *backups) makeOne(ctx context.Context, a *App) time.Duration {
 		backupLastSuccess.Set(float64(begun.Unix()))
 		b.silent, b.said = 0, time.Time{}
 		a.logger.Info("backup made", zap.String("file", path))
-		if err := b.prune(a.Backup.Keep); err != nil {
+		if err := b.prune(a.Backup.Keep, begun); err != nil {
 			a.logger.Error("removing old backups", zap.Error(err))
 		}
 		return b.due(a)
@@ -220,10 +221,24 @@ func (b *backups) write(ctx context.Context, a *App) (path string, err error) {
 	})
 }
 
+// kept returns the backups in the directory, the oldest first. Those that are ahead of now come
+// before the others: they were made before now, by a clock that was wrong, or is wrong now.
+func (b *backups) kept(now time.Time) (kept []backup.Kept, ahead int, err error) {
+	kept, err = backup.List(b.path)
+	if err != nil {
+		return nil, 0, err
+	}
+	past := slices.IndexFunc(kept, func(k backup.Kept) bool { return k.Time.After(now) })
+	if past < 0 {
+		return kept, 0, nil
+	}
+	return slices.Concat(kept[past:], kept[:past]), len(kept) - past, nil
+}
+
 // prune removes backups beyond the newest few, what kill -9 left of one, and what no backup needs of
-// the journal.
-func (b *backups) prune(keep int) error {
-	kept, err := backup.List(b.path)
+// the journal. now is when the newest one was begun.
+func (b *backups) prune(keep int, now time.Time) error {
+	kept, ahead, err := b.kept(now)
 	if err != nil {
 		return err
 	}
@@ -231,14 +246,14 @@ func (b *backups) prune(keep int) error {
 		if err := os.Remove(kept[0].Path); err != nil {
 			return err
 		}
-		kept = kept[1:]
+		kept, ahead = kept[1:], max(0, ahead-1)
 	}
 	left, err := filepath.Glob(filepath.Join(b.path, backup.UnfinishedNames))
 	for _, name := range left {
 		err = errors.Join(err, os.Remove(name))
 	}
-	if err != nil || len(kept) == 0 {
+	if err != nil || len(kept) == ahead {
 		return err
 	}
-	return b.journal.Prune(kept[0].Time)
+	return b.journal.Prune(kept[ahead].Time)
 }

@@ -46,15 +46,15 @@ func (h *Handler) readConsumerRequest(r *http.Request) (*consumerRequest, *refus
 	if problem != nil {
 		return c, problem
 	}
+	unknown := func(string) *refusal.Problem { return refusal.EndpointUnknownConsumer }
 	if c.timestamp, problem = h.checkFreshness(s, true); problem != nil {
-		return c, problem
+		return c, h.orUnknown(r.Context(), s, problem, unknown)
 	}
 	var err error
 	if c.store, err = h.app.openMetered(r.Context()); err != nil {
 		return c, refusal.Store.Because(err)
 	}
 	consumer, err := h.app.consumer(r.Context(), c.store, s.params.ConsumerKey)
-	unknown := func(string) *refusal.Problem { return refusal.EndpointUnknownConsumer }
 	c.consumer, problem = mayConsumerSign(consumer, err, s, unknown)
 	return c, problem
 }

@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -74,6 +76,55 @@ func (a *App) provisionKeys() error {
 		return fmt.Errorf("keys: the store %T can't encrypt what it keeps", a.module)
 	}
 	user.UseKeys(ring)
+	a.ring = ring
+	return nil
+}
+
+// configureStore applies the options to a store that another configuration has open. A new primary
+// key waits until that one has ended: if this one fails to start, nothing was encrypted with a key
+// that the other lacks.
+func (a *App) configureStore(store tokenstore.Store) error {
+	other := appsStarted.besides(a)
+	if other == nil || !replaces(a.ring, other.ring) {
+		return a.module.Configure(store)
+	}
+	user := a.module.(tokenstore.KeyUser)
+	user.UseKeys(other.ring)
+	defer user.UseKeys(a.ring)
+	a.keysWait.Store(true)
+	return a.module.Configure(store)
+}
+
+// replaces reports whether a ring has another primary key than the one before, and all of its keys:
+// then the store will take it.
+func replaces(ring, before tokenstore.Sealer) bool {
+	if ring == nil || before == nil {
+		return ring != nil
+	}
+	const kind, name = "a key", "is the same if this has the same hash"
+	hashes := ring.Names(kind, name)
+	had := before.Names(kind, name)
+	for i, id := range before.IDs() {
+		if at := slices.Index(ring.IDs(), id); at < 0 || hashes[at] != had[i] {
+			return false
+		}
+	}
+	return hashes[0] != had[0]
+}
+
+// takeKeys lets the store encrypt with the app's primary key, if that waits for the end of another
+// configuration.
+func (a *App) takeKeys() error {
+	if !a.keysWait.CompareAndSwap(true, false) {
+		return nil
+	}
+	if err := a.module.Configure(a.store); err != nil {
+		a.keysWait.Store(true)
+		return fmt.Errorf("the new primary key is not used yet: reload the configuration: %w", err)
+	}
+	if trail := a.trail.Load(); trail != nil {
+		a.tellKept(context.Background(), trail, a.store)
+	}
 	return nil
 }
 

@@ -242,6 +242,9 @@ func adoptStore(config []byte) (until time.Time, err error) {
 	if !ok {
 		return until, fmt.Errorf("a store of this kind needs no adoption: %s", o.key)
 	}
+	if err := o.mustExist(); err != nil {
+		return until, err
+	}
 	switch o.store, err = o.app.module.Open(); {
 	case err == nil:
 		return until, errors.New("there is nothing to adopt: the store is the one that was used last")

@@ -183,7 +183,7 @@ func TestSchedule(t *testing.T) {
 		t.Errorf("after a restart it is due in %v", due)
 	}
 	now = now.Add(-1000 * time.Hour)
-	if due := b.due(a); due != defaultBackupEvery {
+	if due := b.due(a); due > 0 {
 		t.Errorf("after the clock was set back it is due in %v", due)
 	}
 
@@ -197,6 +197,44 @@ func TestSchedule(t *testing.T) {
 	}
 	if again, _ := backup.List(b.path); len(again) != 2 {
 		t.Errorf("kept %v", again)
+	}
+}
+
+// TestScheduleAfterAClockThatWasAhead: backups with a time to come don't push out those that are made
+// when the clock is right again, and the journal keeps what these need.
+func TestScheduleAfterAClockThatWasAhead(t *testing.T) {
+	ctx, now := t.Context(), time.Date(2035, 1, 1, 0, 0, 0, 0, time.UTC)
+	a, store := backedUpApp(t, &now)
+	a.Backup.Keep, a.Backup.Every, a.metrics = 2, caddy.Duration(defaultBackupEvery), new(metrics)
+	b := a.backups
+	for range 2 {
+		b.makeOne(ctx, a)
+		now = now.Add(defaultBackupEvery)
+	}
+	b.begun = time.Time{} // as after a restart
+	for day := range 3 {
+		now = time.Date(2026, 1, 1+day, 0, 0, 0, 0, time.UTC)
+		if due := b.due(a); day == 0 && due > 0 {
+			t.Errorf("the first one by the right clock is due in %v", due)
+		}
+		b.makeOne(ctx, a)
+		kept, err := backup.List(b.path)
+		if err != nil || len(kept) != 2 || !slices.ContainsFunc(kept, func(k backup.Kept) bool { return k.Time.Equal(now) }) {
+			t.Fatalf("on day %d: kept %v, %v", day, kept, err)
+		}
+		key := now.String()
+		if err := store.CreateConsumer(ctx, &tokenstore.Consumer{Key: key}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.deleteConsumer(ctx, store, key); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.read(t); got[len(got)-1].Consumer != key || got[len(got)-2].Op != backup.BackupBegun {
+			t.Errorf("on day %d: the journal: %+v", day, got)
+		}
+	}
+	if kept, _ := backup.List(b.path); kept[0].Time.Day() != 2 || kept[1].Time.Day() != 3 {
+		t.Errorf("kept %v", kept)
 	}
 }
 

@@ -39,7 +39,7 @@ func copyStore(ctx context.Context, from, to []byte, progress func(command.Copie
 	if source.key == target.key {
 		return fmt.Errorf("both configurations have the same store: %s", source.key)
 	}
-	exporter, err := source.open()
+	exporter, err := source.openExisting()
 	if err != nil {
 		return fmt.Errorf("the source: %w", err)
 	}
@@ -120,8 +120,27 @@ func provisionOffline(config []byte) (*offlineStore, error) {
 	return o, nil
 }
 
-// open opens the store.
-func (o *offlineStore) open() (tokenstore.Transferrer, error) { return o.openWith(o.app.module.Open) }
+// openExisting opens a store that should be there.
+func (o *offlineStore) openExisting() (tokenstore.Transferrer, error) {
+	if err := o.mustExist(); err != nil {
+		return nil, err
+	}
+	return o.openWith(o.app.module.Open)
+}
+
+// mustExist refuses a store that is not there, which Open would make. The default path depends on
+// the user of the system.
+func (o *offlineStore) mustExist() error {
+	m, ok := o.app.module.(tokenstore.Finder)
+	if !ok {
+		return nil
+	}
+	there, err := m.Exists()
+	if err == nil && !there {
+		err = fmt.Errorf("there is no store: %s: is it the right configuration, and the user that Caddy runs as?", o.key)
+	}
+	return err
+}
 
 func (o *offlineStore) openWith(open func() (tokenstore.Store, error)) (tokenstore.Transferrer, error) {
 	store, err := open()

@@ -3,12 +3,17 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
@@ -102,5 +107,44 @@ func TestWhichConfigurationsHaveAStore(t *testing.T) {
 		if o != nil {
 			o.close()
 		}
+	}
+}
+
+// TestCommandsMakeNoStore: a command that reads a store, with a path that is wrong, says so. It makes
+// no store there, and calls no line of the trail changed.
+func TestCommandsMakeNoStore(t *testing.T) {
+	path, set := filepath.Join(t.TempDir(), "store"), ""
+	config := []byte(fmt.Sprintf(`{"apps":{"oauth1":{"store":{"module":"badger","path":%q}}}}`, path))
+	verify := func() error {
+		_, err := verifyOffline(t.Context(), config, false, func(*audit.Verifier) error { return nil })
+		return err
+	}
+	for name, do := range map[string]func() error{
+		"audit verify": verify,
+		"store adopt": func() error {
+			_, err := adoptStore(config)
+			return err
+		},
+		"store copy": func() error {
+			return copyStore(t.Context(), config, []byte(`{"apps":{"oauth1":{"store":{"module":"badger","path":"`+t.TempDir()+`"}}}}`),
+				func(command.CopiedKind) {})
+		},
+	} {
+		if err := do(); err == nil || !strings.Contains(err.Error(), "there is no store") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("%s: the path: %v", name, err)
+		}
+	}
+	store, err := optionModule{path, "", &set}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(); err == nil || !strings.Contains(err.Error(), "no Caddy has written an audit trail") {
+		t.Errorf("audit verify with another store: got %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -84,6 +85,25 @@ func similarKeys(key string) (list []string) {
 		}
 	}
 	return list
+}
+
+// orUnknown returns what unknown makes of a consumer that nobody knows here, if its requests go to
+// another provider: that one has a window of its own for timestamps. Otherwise it returns the
+// problem of the timestamp or the nonce.
+func (h *Handler) orUnknown(
+	ctx context.Context, s *signed, problem *refusal.Problem, unknown func(key string) *refusal.Problem,
+) *refusal.Problem {
+	if h.UnknownTokens != unknownPassed || anonymous(&s.params) {
+		return problem
+	}
+	store, err := h.app.openMetered(ctx)
+	if err != nil {
+		return problem
+	}
+	if _, err := h.app.consumer(ctx, store, s.params.ConsumerKey); errors.Is(err, tokenstore.ErrNotFound) {
+		return unknown(s.params.ConsumerKey)
+	}
+	return problem
 }
 
 // pass hands a refused request to the error routes, with its credentials and without a claim to an

@@ -43,6 +43,11 @@ func TestUnknownTokensPass(t *testing.T) {
 		return site.sign(oauth1.Signer{ConsumerKey: consumer, ConsumerSecret: secret, Token: token, TokenSecret: "t"},
 			"POST", "http://api.test/x?a=1", "b=2")
 	}
+	stale := func(path, consumer string) *http.Request {
+		site.clock = site.clock.Add(-time.Hour)
+		defer func() { site.clock = site.clock.Add(time.Hour) }()
+		return site.sign(oauth1.Signer{ConsumerKey: consumer, ConsumerSecret: "secret"}, "POST", "http://api.test"+path, "")
+	}
 	page := func(method, query, form, user string) *http.Request {
 		r := httptest.NewRequest(method, "http://api.test/+authorize-token?"+query, nil)
 		if form != "" {
@@ -72,11 +77,16 @@ func TestUnknownTokensPass(t *testing.T) {
 		{"an unknown consumer in a form", inForm, true},
 		{"an unknown consumer wants a request token", plain("/+request-token", "nobody", "s", "", ""), true},
 		{"an unknown consumer wants an access token", plain("/+access-token", "nobody", "s", "t", "s"), true},
+		{"an unknown consumer, an old timestamp", stale("/x", "nobody"), true},
+		{"an unknown consumer with an old timestamp wants a request token", stale("/+request-token", "nobody"), true},
 		{"an unknown request token", page("GET", "oauth_token=theirs", "", ""), true},
 		{"an unknown request token, logged in", page("GET", "oauth_token=theirs", "", "salgado"), true},
 		{"the form of another page", page("POST", "oauth_token=theirs", "ok=1", ""), true},
 		{"the form of another page, with the token", page("POST", "", "oauth_token=theirs&csrf=1", ""), true},
 
+		{"a known consumer, an old timestamp", stale("/x", "demo"), false},
+		{"a disabled consumer, an old timestamp", stale("/x", "off"), false},
+		{"a known consumer with an old timestamp wants a request token", stale("/+request-token", "demo"), false},
 		{"a known consumer, an unknown token", signed("demo", "secret", "t"), false}, // it may have been revoked
 		{"an expired token", signed("demo", "secret", "expired"), false},
 		{"a bad signature", signed("demo", "wrong", "expired"), false},

@@ -135,7 +135,7 @@ func (h *Handler) authenticateSigned(r *http.Request, s *signed) (Identity, *ref
 	}
 	timestamp, problem := h.checkFreshness(s, false)
 	if problem != nil {
-		return Identity{}, problem
+		return Identity{}, h.orUnknown(r.Context(), s, problem, refusal.UnknownConsumer.About)
 	}
 	store, err := h.app.openMetered(r.Context())
 	if err != nil {

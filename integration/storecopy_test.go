@@ -130,7 +130,7 @@ func TestStoreCopy(t *testing.T) {
 	}
 	srv.stop()
 	for _, c := range []struct{ name, from, to, want string }{
-		{"an empty source", badger("nothing"), redis, "the source is empty"},
+		{"no source", badger("nothing"), redis, "there is no store"},
 		{"the same store", badger("store"), badger("store"), "the same store"},
 	} {
 		if code, out := srv.copyStore(t, c.from, c.to); code != 1 || !strings.Contains(out, c.want) {

@@ -10,7 +10,7 @@
 //	store.go        the Store interface, its limits and the sentinel errors
 //	module.go       what a store's Caddy module must do, and may do: how to write another store
 //	transfer.go     what moves from one store to another, or into a backup: the optional
-//	                Transferrer, Snapshotter and Adopter
+//	                Transferrer, Snapshotter, Finder and Adopter
 //	measure.go      what a store may tell for monitoring: Measurer, Failer, SyncWatcher
 //	sealer.go       what encrypts a store: the Sealer, and the optional KeyUser and Rewrapper
 //	key.go          new keys and secrets, from crypto/rand

@@ -29,8 +29,8 @@ const DefaultModule = "badger"
 // closes it (Store.Close) with the last of them.
 //
 // A Module, or its Store, may have optional capabilities, which the app finds by type assertion:
-// see Describer, Statter, CredentialFinder, Forgetter, Keeper, Transferrer, Snapshotter, Adopter,
-// KeyUser and Rewrapper, and for monitoring Measurer, Failer and SyncWatcher.
+// see Describer, Statter, CredentialFinder, Forgetter, Keeper, Transferrer, Snapshotter, Finder,
+// Adopter, KeyUser and Rewrapper, and for monitoring Measurer, Failer and SyncWatcher.
 type Module interface {
 	// PoolKey names what must not be opened twice: a directory, a cluster. It begins with the
 	// store's name, and has nothing in it that can be changed by a reload. It is called before

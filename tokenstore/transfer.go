@@ -44,6 +44,12 @@ type Snapshotter interface {
 	Snapshot(ctx context.Context) iter.Seq2[any, error]
 }
 
+// A Finder is a Module that knows whether its store is there before Open makes it. Commands that only
+// read a store ask it.
+type Finder interface {
+	Exists() (bool, error)
+}
+
 // An Adopter is a Module that notices that its store was copied back or moved, so that Open fails
 // with ErrCopied. What was used or revoked after the copy was made is unknown to such a store.
 type Adopter interface {

@@ -241,7 +241,7 @@ func TestAJournalThatIsMovedAway(t *testing.T) {
 
 func TestWhatTheJournalRemoves(t *testing.T) {
 	h := Header{ID: "b", Time: begun}
-	old, young := begun.Add(-time.Hour), begun.Add(time.Hour)
+	old, young := begun.Add(-time.Hour), begun.Add(24*time.Hour)
 	token := func(key, user, consumer string, created time.Time) *tokenstore.AccessToken {
 		return &tokenstore.AccessToken{Key: key, User: user, Consumer: consumer, Created: created}
 	}
@@ -252,7 +252,7 @@ func TestWhatTheJournalRemoves(t *testing.T) {
 		}
 		return r
 	}
-	consumer := &tokenstore.Consumer{Key: "c", Created: old}
+	consumer, future := &tokenstore.Consumer{Key: "c", Created: old}, &tokenstore.Consumer{Key: "c", Created: young}
 	for name, c := range map[string]struct {
 		journal []Revocation
 		record  any
@@ -264,7 +264,11 @@ func TestWhatTheJournalRemoves(t *testing.T) {
 		"long before the backup":            {[]Revocation{{Time: after(-time.Hour), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", old.Add(-time.Hour)), ""},
 		"a moment before, by another clock": {[]Revocation{{Time: after(-time.Second), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", old), Revoked},
 		"after the mark, by a wrong clock":  {[]Revocation{{Time: after(0), Op: BackupBegun, Backup: "b"}, {Time: after(-30 * time.Minute), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", old), Revoked},
-		"before a token was made":           {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u"}}, token("t", "u", "c", young), ""},
+		"a user of a token from tomorrow":   {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u"}}, token("t", "u", "c", young), Revoked},
+		"a token from tomorrow":             {[]Revocation{{Time: after(1), Op: TokenRevoked, Token: "t"}}, token("t", "u", "c", young), Revoked},
+		"a deleted consumer from tomorrow":  {[]Revocation{{Time: after(1), Op: ConsumerDeleted, Consumer: "c"}}, future, Revoked},
+		"a disabled one from tomorrow":      {[]Revocation{{Time: after(1), Op: ConsumerChanged, Consumer: "c", Disabled: true}}, future, Disabled},
+		"a rotated one from tomorrow":       {[]Revocation{{Time: after(1), Op: ConsumerRotated, Consumer: "c"}}, future, Rotated},
 		"a user":                            {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "u"}}, token("t", "u", "c", old), Revoked},
 		"another user":                      {[]Revocation{{Time: after(1), Op: GrantsRevoked, User: "x"}}, token("t", "u", "c", old), ""},
 		"a consumer":                        {[]Revocation{{Time: after(1), Op: GrantsRevoked, Consumer: "c"}}, token("t", "u", "c", old), Revoked},

@@ -35,20 +35,21 @@ type Revocation struct {
 }
 
 // Margin is how much the clocks of replicas may differ. A revocation counts for a backup that was
-// begun so much later, and for tokens that were made so much later. So a user who grants again
-// within it may have to do that once more after a restore.
+// begun so much later.
 const Margin = time.Minute
 
-// Revocations are what was revoked since a backup was begun. Add fills them.
+// Revocations are what was revoked since a backup was begun. Add fills them. They hit whatever is in
+// the backup, also what says that it was made later: its time may be an import's, or of a clock that
+// was wrong. So what was granted again while the backup was read has to be granted once more.
 type Revocations struct {
-	tokens map[string]time.Time
+	tokens map[string]bool
 	// grants are the revocations by user and consumer; one of them may be empty. of are those of
 	// single tokens: the request token that the grant came from must not come back either.
-	grants, of map[tokenstore.Filter]time.Time
-	deleted    map[string]time.Time
+	grants, of map[tokenstore.Filter]bool
+	deleted    map[string]bool
 	disabled   map[string]bool
-	rotated    map[string]time.Time
-	changed    map[string]time.Time
+	rotated    map[string]bool
+	changed    map[string]time.Time // when last
 	// Count is how many count for the backup.
 	Count int
 }
@@ -57,9 +58,9 @@ type Revocations struct {
 func (r *Revocations) Add(h Header, journal []Revocation) {
 	if r.tokens == nil {
 		*r = Revocations{
-			tokens: make(map[string]time.Time), grants: make(map[tokenstore.Filter]time.Time),
-			of: make(map[tokenstore.Filter]time.Time), deleted: make(map[string]time.Time),
-			disabled: make(map[string]bool), rotated: make(map[string]time.Time), changed: make(map[string]time.Time),
+			tokens: make(map[string]bool), grants: make(map[tokenstore.Filter]bool),
+			of: make(map[tokenstore.Filter]bool), deleted: make(map[string]bool),
+			disabled: make(map[string]bool), rotated: make(map[string]bool), changed: make(map[string]time.Time),
 		}
 	}
 	begun := slices.IndexFunc(journal, func(e Revocation) bool { return e.Op == BackupBegun && e.Backup == h.ID })
@@ -70,21 +71,20 @@ func (r *Revocations) Add(h Header, journal []Revocation) {
 		}
 		switch e.Op {
 		case TokenRevoked:
-			later(r.tokens, e.Token, e.Time)
+			r.tokens[e.Token] = true
 			if e.User != "" || e.Consumer != "" {
-				later(r.of, tokenstore.Filter{User: e.User, Consumer: e.Consumer}, e.Time)
+				r.of[tokenstore.Filter{User: e.User, Consumer: e.Consumer}] = true
 			}
 		case GrantsRevoked:
-			later(r.grants, tokenstore.Filter{User: e.User, Consumer: e.Consumer}, e.Time)
+			r.grants[tokenstore.Filter{User: e.User, Consumer: e.Consumer}] = true
 		case ConsumerDeleted:
-			later(r.deleted, e.Consumer, e.Time)
+			r.deleted[e.Consumer] = true
 		case ConsumerChanged:
 			if before, ok := r.changed[e.Consumer]; !ok || !e.Time.Before(before) {
-				r.disabled[e.Consumer] = e.Disabled
+				r.disabled[e.Consumer], r.changed[e.Consumer] = e.Disabled, e.Time
 			}
-			later(r.changed, e.Consumer, e.Time)
 		case ConsumerRotated:
-			later(r.rotated, e.Consumer, e.Time)
+			r.rotated[e.Consumer] = true
 		default:
 			continue
 		}
@@ -92,24 +92,11 @@ func (r *Revocations) Add(h Header, journal []Revocation) {
 	}
 }
 
-// later keeps the latest time of a key.
-func later[K comparable](m map[K]time.Time, key K, at time.Time) {
-	if before, ok := m[key]; !ok || at.After(before) {
-		m[key] = at
-	}
-}
-
-// hits reports whether something that was made at a time was there when m's key was revoked.
-func hits[K comparable](m map[K]time.Time, key K, made time.Time) bool {
-	at, ok := m[key]
-	return ok && made.Before(at.Add(Margin))
-}
-
-func (r *Revocations) grantRevoked(user, consumer string, made time.Time) bool {
-	return hits(r.grants, tokenstore.Filter{User: user, Consumer: consumer}, made) ||
-		user != "" && hits(r.grants, tokenstore.Filter{User: user}, made) ||
-		hits(r.grants, tokenstore.Filter{Consumer: consumer}, made) ||
-		hits(r.deleted, consumer, made)
+func (r *Revocations) grantRevoked(user, consumer string) bool {
+	return r.grants[tokenstore.Filter{User: user, Consumer: consumer}] ||
+		user != "" && r.grants[tokenstore.Filter{User: user}] ||
+		r.grants[tokenstore.Filter{Consumer: consumer}] ||
+		r.deleted[consumer]
 }
 
 // What Apply may say about a record, for people to read.
@@ -129,7 +116,7 @@ const (
 func (r *Revocations) Apply(rec any) (restored any, fate string) {
 	switch rec := rec.(type) {
 	case *tokenstore.AccessToken:
-		if hits(r.tokens, rec.Key, rec.Created) || r.grantRevoked(rec.User, rec.Consumer, rec.Created) {
+		if r.tokens[rec.Key] || r.grantRevoked(rec.User, rec.Consumer) {
 			return nil, Revoked
 		}
 	case *tokenstore.RequestToken:
@@ -137,19 +124,20 @@ func (r *Revocations) Apply(rec any) (restored any, fate string) {
 		if rec.Review != nil {
 			user = rec.Review.User
 		}
-		if r.grantRevoked(user, rec.Consumer, rec.Created) ||
-			user != "" && hits(r.of, tokenstore.Filter{User: user, Consumer: rec.Consumer}, rec.Created) {
+		if r.grantRevoked(user, rec.Consumer) ||
+			user != "" && r.of[tokenstore.Filter{User: user, Consumer: rec.Consumer}] {
 			return nil, Revoked
 		}
 	case *tokenstore.Consumer:
+		_, changed := r.changed[rec.Key]
 		switch {
-		case hits(r.deleted, rec.Key, rec.Created):
+		case r.deleted[rec.Key]:
 			return nil, Revoked
-		case hits(r.rotated, rec.Key, rec.Created):
+		case r.rotated[rec.Key]:
 			return disabled(rec), Rotated
-		case hits(r.changed, rec.Key, rec.Created) && r.disabled[rec.Key] && !rec.Disabled:
+		case changed && r.disabled[rec.Key] && !rec.Disabled:
 			return disabled(rec), Disabled
-		case hits(r.changed, rec.Key, rec.Created):
+		case changed:
 			return rec, Changed
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -175,6 +176,19 @@ func resolve(path string) (string, error) {
 // Open opens the store.
 func (m *Module) Open() (tokenstore.Store, error) { return m.open(Options{}) }
 
+// Exists reports whether there is anything in the directory.
+func (m *Module) Exists() (bool, error) {
+	path, err := resolve(m.Path)
+	if err != nil {
+		return false, fmt.Errorf("store badger: path %q: %w", m.Path, err)
+	}
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return len(entries) > 0, err
+}
+
 // Adopt opens the store though it was copied back or moved.
 func (m *Module) Adopt(floor int64, empty bool) (tokenstore.Store, error) {
 	return m.open(Options{Adopt: floor, AdoptEmpty: empty})
@@ -309,4 +323,5 @@ var (
 	_ tokenstore.Describer  = (*Module)(nil)
 	_ tokenstore.KeyUser    = (*Module)(nil)
 	_ tokenstore.Adopter    = (*Module)(nil)
+	_ tokenstore.Finder     = (*Module)(nil)
 )
