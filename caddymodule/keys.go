@@ -82,11 +82,15 @@ func (a *App) provisionKeys() error {
 
 // configureStore applies the options to a store that another configuration has open. A new primary
 // key waits until that one has ended: if this one fails to start, nothing was encrypted with a key
-// that the other lacks.
+// that the other lacks. Meanwhile the store has the other's keys, so this one must have them too.
 func (a *App) configureStore(store tokenstore.Store) error {
 	other := appsStarted.besides(a)
-	if other == nil || !replaces(a.ring, other.ring) {
+	if other == nil || !otherPrimary(a.ring, other.ring) {
 		return a.module.Configure(store)
+	}
+	if missing := lacks(a.ring, other.ring); len(missing) > 0 {
+		return fmt.Errorf("keys: the primary key changes, and key %q is removed or changed in the same reload: "+
+			"keep it as old now, and remove it in a later reload", missing[0])
 	}
 	user := a.module.(tokenstore.KeyUser)
 	user.UseKeys(other.ring)
@@ -95,21 +99,31 @@ func (a *App) configureStore(store tokenstore.Store) error {
 	return a.module.Configure(store)
 }
 
-// replaces reports whether a ring has another primary key than the one before, and all of its keys:
-// then the store will take it.
-func replaces(ring, before tokenstore.Sealer) bool {
+// otherPrimary reports whether a ring encrypts with another key than the one before.
+func otherPrimary(ring, before tokenstore.Sealer) bool {
 	if ring == nil || before == nil {
 		return ring != nil
 	}
-	const kind, name = "a key", "is the same if this has the same hash"
-	hashes := ring.Names(kind, name)
-	had := before.Names(kind, name)
+	return ring.IDs()[0] != before.IDs()[0] || keyHashes(ring)[0] != keyHashes(before)[0]
+}
+
+// lacks returns the ids of the keys that a ring before had, and this one has not.
+func lacks(ring, before tokenstore.Sealer) (missing []string) {
+	if before == nil {
+		return nil
+	}
+	hashes, had := keyHashes(ring), keyHashes(before)
 	for i, id := range before.IDs() {
 		if at := slices.Index(ring.IDs(), id); at < 0 || hashes[at] != had[i] {
-			return false
+			missing = append(missing, id)
 		}
 	}
-	return hashes[0] != had[0]
+	return missing
+}
+
+// keyHashes returns a hash of each key of a ring, in the order of its IDs.
+func keyHashes(ring tokenstore.Sealer) []string {
+	return ring.Names("a key", "is the same if this has the same hash")
 }
 
 // takeKeys lets the store encrypt with the app's primary key, if that waits for the end of another

@@ -19,10 +19,11 @@ func TestAReloadThatFailsEncryptsNothingWithItsKey(t *testing.T) {
 	keys := map[string]*EncryptionKey{
 		"k1": {ID: "k1", Key: strings.Repeat("11", 32)},
 		"k2": {ID: "k2", Key: strings.Repeat("22", 32)},
+		"k3": {ID: "k3", Key: strings.Repeat("33", 32)},
 	}
 	path := filepath.Join(t.TempDir(), "store")
 	core, logs := observer.New(zap.InfoLevel)
-	load := func(ids ...string) *App {
+	try := func(ids ...string) (*App, error) {
 		t.Helper()
 		a := &App{
 			module:    &badgerstore.Module{Path: path},
@@ -40,7 +41,12 @@ func TestAReloadThatFailsEncryptsNothingWithItsKey(t *testing.T) {
 		if err := a.provisionKeys(); err != nil {
 			t.Fatal(err)
 		}
-		if err := a.Start(); err != nil {
+		return a, a.Start()
+	}
+	load := func(ids ...string) *App {
+		t.Helper()
+		a, err := try(ids...)
+		if err != nil {
 			t.Fatal(err)
 		}
 		return a
@@ -69,7 +75,7 @@ func TestAReloadThatFailsEncryptsNothingWithItsKey(t *testing.T) {
 				used = append(used, id)
 			}
 		}
-		if use.Primary != want || use.Records[want] == 0 || want != "k2" && slices.Contains(used, "k2") {
+		if use.Primary != want || len(used) == 0 || slices.Max(used) != want {
 			t.Errorf("primary %q, used %q, want %q", use.Primary, used, want)
 		}
 		rotations := 0
@@ -105,5 +111,33 @@ func TestAReloadThatFailsEncryptsNothingWithItsKey(t *testing.T) {
 	next = load("k2", "k1")
 	end(app)
 	wantPrimary(next, "k2", 2)
+
+	// A key is not removed by the reload that brings another primary one.
+	app = next
+	for after := ""; ; {
+		done, err := app.store.(tokenstore.Rewrapper).Rewrap(t.Context(), after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after = done.Next; after == "" {
+			break
+		}
+	}
+	for _, ids := range [][]string{{"k3", "k2"}, {"k3"}, {"k1"}} {
+		failed, err := try(ids...)
+		if err == nil || !strings.Contains(err.Error(), "keep it as old now") {
+			t.Errorf("keys %q instead of k2 and k1: got %v", ids, err)
+		}
+		end(failed)
+		wantPrimary(app, "k2", 2)
+	}
+	end(app)
+	app = load("k2", "k1")
+	next = load("k2")
+	end(app)
+	app, next = next, load("k3", "k2")
+	wantPrimary(app, "k2", 2)
+	end(app)
+	wantPrimary(next, "k3", 3)
 	end(next)
 }

@@ -159,7 +159,7 @@ func TestKeys(t *testing.T) {
 		want string
 	}{
 		{[]string{"k2"}, `lacks a key that is in use: key \"k1\" with `},
-		{[]string{"k3"}, `is not among`},
+		{[]string{"k3"}, "keep it as old now"},
 		{nil, "and the configuration has no `keys`"},
 	} {
 		if err := load(wrong.ids...); err == nil || !strings.Contains(err.Error(), wrong.want) {
