@@ -60,7 +60,7 @@ func restoreStore(ctx context.Context, config []byte, r command.Restore, progres
 		return done, fmt.Errorf("%q: %w", r.File, err)
 	}
 	done.Backup = viewBackup(h, n)
-	revoked, err := readRevocations(h, r, &done)
+	revoked, err := readRevocations(h, r, time.Now(), &done)
 	if err != nil {
 		return done, err
 	}
@@ -169,7 +169,9 @@ func restored(reader *backup.Reader, revoked *backup.Revocations, floor int64, d
 
 // readRevocations reads the journals. Without one that is complete since the backup, the caller must
 // accept what is lost.
-func readRevocations(h backup.Header, r command.Restore, done *command.Restored) (*backup.Revocations, error) {
+func readRevocations(
+	h backup.Header, r command.Restore, now time.Time, done *command.Restored,
+) (*backup.Revocations, error) {
 	revoked := new(backup.Revocations)
 	covered := false
 	for _, given := range r.Journals {
@@ -190,13 +192,17 @@ func readRevocations(h backup.Header, r command.Restore, done *command.Restored)
 			if j.Store != h.Store {
 				return nil, fmt.Errorf("--journal: %q: %w", path, backup.ErrOtherStore)
 			}
-			if j.Covers(h) {
+			switch {
+			case j.Covers(h, now):
 				covered = true
-			} else {
+			case h.Time.After(now):
+				done.Notes = append(done.Notes, fmt.Sprintf("%s does not say when the backup was begun, by a clock that was ahead: "+
+					"all that it holds counts as revoked since.", path))
+			default:
 				done.Notes = append(done.Notes, fmt.Sprintf("%s begins at %s, after the backup: what its Caddy revoked before is not in it.",
 					path, j.Since.UTC().Format(time.RFC3339)))
 			}
-			revoked.Add(h, j.Revocations)
+			revoked.Add(h, j.Revocations, now)
 		}
 	}
 	done.Revocations = revoked.Count
@@ -205,7 +211,10 @@ func readRevocations(h backup.Header, r command.Restore, done *command.Restored)
 		if len(r.Journals) > 0 {
 			what = "no journal begins before the backup"
 		}
-		return nil, fmt.Errorf("%s: whatever was revoked after %s would be valid again. Give the journals of all "+
+		if len(r.Journals) > 0 && h.Time.After(now) {
+			what = "the backup was made by a clock that was ahead, and no journal says when it was begun"
+		}
+		return nil, fmt.Errorf("%s: whatever was revoked since the backup of %s would be valid again. Give the journals of all "+
 			"Caddys with --journal, or accept that with --accept-lost-revocations", what, h.Time.Format(time.RFC3339))
 	}
 	return revoked, nil

@@ -52,11 +52,15 @@ type JournalFile struct {
 }
 
 // Covers reports whether everything is in the journal that this process revoked since the backup
-// was begun.
-func (j *JournalFile) Covers(h Header) bool {
-	return !j.Since.After(h.Time) || slices.ContainsFunc(j.Revocations, func(e Revocation) bool {
-		return e.Op == BackupBegun && e.Backup == h.ID
-	})
+// was begun. A backup that says at its restore that it is still to come was begun by a wrong clock:
+// then its mark alone counts.
+func (j *JournalFile) Covers(h Header, now time.Time) bool {
+	return !h.Time.After(now) && !j.Since.After(h.Time) || markOf(h, j.Revocations) >= 0
+}
+
+// markOf returns where a journal has a backup's mark, or -1.
+func markOf(h Header, journal []Revocation) int {
+	return slices.IndexFunc(journal, func(e Revocation) bool { return e.Op == BackupBegun && e.Backup == h.ID })
 }
 
 const (

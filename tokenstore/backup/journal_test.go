@@ -154,10 +154,10 @@ func TestPrune(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got.Revocations, append(entries[1:], more)) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if h := (Header{Time: after(48 * time.Hour)}); !got.Covers(h) {
+	if h := (Header{Time: after(48 * time.Hour)}); !got.Covers(h, after(72*time.Hour)) {
 		t.Error("it does not cover the oldest backup that is kept")
 	}
-	if h := (Header{Time: after(24 * time.Hour)}); got.Covers(h) {
+	if h := (Header{Time: after(24 * time.Hour)}); got.Covers(h, after(72*time.Hour)) {
 		t.Error("it covers a backup that is gone")
 	}
 	if _, _, err := OpenJournal(path, "store", begun); err == nil {
@@ -285,7 +285,7 @@ func TestWhatTheJournalRemoves(t *testing.T) {
 		"a rotated consumer":                {[]Revocation{{Time: after(1), Op: ConsumerRotated, Consumer: "c"}, {Time: after(2), Op: ConsumerChanged, Consumer: "c"}}, consumer, Rotated},
 	} {
 		var r Revocations
-		r.Add(h, c.journal)
+		r.Add(h, c.journal, young)
 		got, fate := r.Apply(c.record)
 		if fate != c.want || (got == nil) != (c.want == Revoked) {
 			t.Errorf("%s: got %v %q, want %q", name, got, fate, c.want)
@@ -296,6 +296,32 @@ func TestWhatTheJournalRemoves(t *testing.T) {
 	}
 	if consumer.Disabled {
 		t.Error("the record was changed")
+	}
+}
+
+// TestABackupOfAClockThatWasAhead: its time says nothing, so a journal with its mark counts from
+// there on, and any other one as a whole.
+func TestABackupOfAClockThatWasAhead(t *testing.T) {
+	h, now := Header{ID: "b", Time: begun.Add(9 * 365 * 24 * time.Hour)}, after(time.Hour)
+	revoked := Revocation{Time: after(1), Op: TokenRevoked, Token: "t"}
+	for name, c := range map[string]struct {
+		journal []Revocation
+		covers  bool
+		want    string
+	}{
+		"without the mark": {[]Revocation{revoked}, false, Revoked},
+		"after the mark":   {[]Revocation{{Time: h.Time, Op: BackupBegun, Backup: "b"}, revoked}, true, Revoked},
+		"before the mark":  {[]Revocation{revoked, {Time: h.Time, Op: BackupBegun, Backup: "b"}}, true, ""},
+	} {
+		j := &JournalFile{JournalHeader: JournalHeader{Since: begun}, Revocations: c.journal}
+		if got := j.Covers(h, now); got != c.covers {
+			t.Errorf("%s: it covers the backup: %v", name, got)
+		}
+		var r Revocations
+		r.Add(h, j.Revocations, now)
+		if _, fate := r.Apply(&tokenstore.AccessToken{Key: "t"}); fate != c.want {
+			t.Errorf("%s: the token: got %q, want %q", name, fate, c.want)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"slices"
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -54,8 +53,9 @@ type Revocations struct {
 	Count int
 }
 
-// Add adds a journal's entries that count for a backup.
-func (r *Revocations) Add(h Header, journal []Revocation) {
+// Add adds a journal's entries that count for a backup, which is restored now. If the backup says
+// that it is still to come, its time says nothing: a journal without its mark counts as a whole.
+func (r *Revocations) Add(h Header, journal []Revocation, now time.Time) {
 	if r.tokens == nil {
 		*r = Revocations{
 			tokens: make(map[string]bool), grants: make(map[tokenstore.Filter]bool),
@@ -63,10 +63,11 @@ func (r *Revocations) Add(h Header, journal []Revocation) {
 			disabled: make(map[string]bool), rotated: make(map[string]bool), changed: make(map[string]time.Time),
 		}
 	}
-	begun := slices.IndexFunc(journal, func(e Revocation) bool { return e.Op == BackupBegun && e.Backup == h.ID })
+	mark := markOf(h, journal)
 	for i, e := range journal {
 		// After the mark whatever the clock said; before it, or without one, by the clock.
-		if (begun < 0 || i < begun) && e.Time.Before(h.Time.Add(-Margin)) {
+		byClock := i < mark || mark < 0 && !h.Time.After(now)
+		if byClock && e.Time.Before(h.Time.Add(-Margin)) {
 			continue
 		}
 		switch e.Op {
