@@ -299,6 +299,33 @@ func TestWhatTheJournalRemoves(t *testing.T) {
 	}
 }
 
+// TestTheLastChangeOfAConsumer: in one journal it is the last line, whatever the clock said; of
+// several journals it is the newest, and within the margin the one that disabled.
+func TestTheLastChangeOfAConsumer(t *testing.T) {
+	change := func(at time.Duration, disabled bool) Revocation {
+		return Revocation{Time: after(at), Op: ConsumerChanged, Consumer: "c", Disabled: disabled}
+	}
+	for name, c := range map[string]struct {
+		journals [][]Revocation
+		want     string
+	}{
+		"disabled after the clock was set back": {[][]Revocation{{change(10*time.Minute, false), change(6*time.Minute, true)}}, Disabled},
+		"enabled after the clock was set back":  {[][]Revocation{{change(10*time.Minute, true), change(6*time.Minute, false)}}, Changed},
+		"disabled later by another Caddy":       {[][]Revocation{{change(time.Minute, false)}, {change(3*time.Minute, true)}}, Disabled},
+		"enabled later by another Caddy":        {[][]Revocation{{change(3*time.Minute, false)}, {change(time.Minute, true)}}, Changed},
+		"enabled within the margin":             {[][]Revocation{{change(2*time.Minute, false)}, {change(time.Minute, true)}}, Disabled},
+		"enabled by two, and disabled before":   {[][]Revocation{{change(1, true)}, {change(time.Minute, false)}, {change(2*time.Minute, false)}}, Changed},
+	} {
+		var r Revocations
+		for _, journal := range c.journals {
+			r.Add(Header{Time: begun}, journal, after(time.Hour))
+		}
+		if _, fate := r.Apply(&tokenstore.Consumer{Key: "c"}); fate != c.want {
+			t.Errorf("%s: got %q, want %q", name, fate, c.want)
+		}
+	}
+}
+
 // TestABackupOfAClockThatWasAhead: its time says nothing, so a journal with its mark counts from
 // there on, and any other one as a whole.
 func TestABackupOfAClockThatWasAhead(t *testing.T) {

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"slices"
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -46,9 +47,9 @@ type Revocations struct {
 	// single tokens: the request token that the grant came from must not come back either.
 	grants, of map[tokenstore.Filter]bool
 	deleted    map[string]bool
-	disabled   map[string]bool
 	rotated    map[string]bool
-	changed    map[string]time.Time // when last
+	// changed has the last change of each consumer in each journal.
+	changed map[string][]Revocation
 	// Count is how many count for the backup.
 	Count int
 }
@@ -60,10 +61,11 @@ func (r *Revocations) Add(h Header, journal []Revocation, now time.Time) {
 		*r = Revocations{
 			tokens: make(map[string]bool), grants: make(map[tokenstore.Filter]bool),
 			of: make(map[tokenstore.Filter]bool), deleted: make(map[string]bool),
-			disabled: make(map[string]bool), rotated: make(map[string]bool), changed: make(map[string]time.Time),
+			rotated: make(map[string]bool), changed: make(map[string][]Revocation),
 		}
 	}
 	mark := markOf(h, journal)
+	last := make(map[string]Revocation) // by the order of the lines: the clock may have been set back
 	for i, e := range journal {
 		// After the mark whatever the clock said; before it, or without one, by the clock.
 		byClock := i < mark || mark < 0 && !h.Time.After(now)
@@ -81,9 +83,7 @@ func (r *Revocations) Add(h Header, journal []Revocation, now time.Time) {
 		case ConsumerDeleted:
 			r.deleted[e.Consumer] = true
 		case ConsumerChanged:
-			if before, ok := r.changed[e.Consumer]; !ok || !e.Time.Before(before) {
-				r.disabled[e.Consumer], r.changed[e.Consumer] = e.Disabled, e.Time
-			}
+			last[e.Consumer] = e
 		case ConsumerRotated:
 			r.rotated[e.Consumer] = true
 		default:
@@ -91,6 +91,23 @@ func (r *Revocations) Add(h Header, journal []Revocation, now time.Time) {
 		}
 		r.Count++
 	}
+	for consumer, e := range last {
+		r.changed[consumer] = append(r.changed[consumer], e)
+	}
+}
+
+// disabled reports whether the last change of a consumer left it disabled. Of changes in several
+// journals, those within the margin count as one, which disabled it if one of them did.
+func (r *Revocations) disabled(consumer string) bool {
+	var newest time.Time
+	for _, e := range r.changed[consumer] {
+		if e.Time.After(newest) {
+			newest = e.Time
+		}
+	}
+	return slices.ContainsFunc(r.changed[consumer], func(e Revocation) bool {
+		return e.Disabled && !e.Time.Before(newest.Add(-Margin))
+	})
 }
 
 func (r *Revocations) grantRevoked(user, consumer string) bool {
@@ -136,7 +153,7 @@ func (r *Revocations) Apply(rec any) (restored any, fate string) {
 			return nil, Revoked
 		case r.rotated[rec.Key]:
 			return disabled(rec), Rotated
-		case changed && r.disabled[rec.Key] && !rec.Disabled:
+		case changed && r.disabled(rec.Key) && !rec.Disabled:
 			return disabled(rec), Disabled
 		case changed:
 			return rec, Changed
