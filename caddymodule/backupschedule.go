@@ -167,8 +167,7 @@ func (b *backups) due(a *App) time.Duration {
 
 // makeOne makes a backup, and returns in how long to look again.
 func (b *backups) makeOne(ctx context.Context, a *App) time.Duration {
-	begun := a.now()
-	path, err := b.write(ctx, a)
+	path, begun, err := b.write(ctx, a)
 	if ctx.Err() != nil {
 		return 0 // the server ends, and the next one begins again
 	}
@@ -193,20 +192,20 @@ func (b *backups) makeOne(ctx context.Context, a *App) time.Duration {
 	return min(backupRetry, time.Duration(a.Backup.Every))
 }
 
-// write writes a backup into the directory, and verifies it there.
-func (b *backups) write(ctx context.Context, a *App) (path string, err error) {
+// write writes a backup into the directory, and verifies it there. begun is the time in its name.
+func (b *backups) write(ctx context.Context, a *App) (path string, begun time.Time, err error) {
 	store, err := a.open(ctx)
 	if err != nil {
-		return "", err
+		return "", begun, err
 	}
 	h, err := a.backupHeader()
 	if err != nil {
-		return "", err
+		return "", begun, err
 	}
 	path = filepath.Join(b.path, backup.FileName(h.Time))
 	var identity age.Identity
 	made := &audit.Event{Name: audit.BackupMade, ActorSource: audit.ActorServer}
-	return path, newEvents(a, a.logger).change(made, func() error {
+	return path, h.Time, newEvents(a, a.logger).change(made, func() error {
 		return backup.WriteFile(path, false, func(w io.Writer) (err error) {
 			identity, err = writeBackup(ctx, store, w, h, a.Backup.recipients)
 			return err

@@ -238,6 +238,27 @@ func TestScheduleAfterAClockThatWasAhead(t *testing.T) {
 	}
 }
 
+// TestTheNewestBackupIsKept: it is not taken for one that is to come, though the clock went on while
+// it was begun.
+func TestTheNewestBackupIsKept(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	a, _ := backedUpApp(t, &now)
+	a.Backup.Keep, a.Backup.Every, a.metrics = 1, caddy.Duration(defaultBackupEvery), new(metrics)
+	a.now = func() time.Time {
+		now = now.Add(time.Second)
+		return now
+	}
+	for range 2 {
+		begun := now
+		a.backups.makeOne(t.Context(), a)
+		kept, err := backup.List(a.backups.path)
+		if err != nil || len(kept) != 1 || !kept[0].Time.After(begun) {
+			t.Errorf("kept %v, %v, want the one from after %v", kept, err, begun)
+		}
+		now = now.Add(defaultBackupEvery)
+	}
+}
+
 // TestTheTrailOfAChangeThatTheJournalMisses: the change is done, and both kinds of a trail say so.
 // The call fails nevertheless, and a rotation gives the new secret away to its caller alone.
 func TestTheTrailOfAChangeThatTheJournalMisses(t *testing.T) {
