@@ -30,33 +30,50 @@ func (a *App) revokeToken(ctx context.Context, store tokenstore.Store, key strin
 			entry.User, entry.Consumer = t.User, t.Consumer
 		}
 	}
-	untold := a.tell(entry)
-	if err := store.RevokeToken(ctx, key); err != nil {
-		return err
-	}
-	return untold
+	return a.takeAway(entry, func() error { return store.RevokeToken(ctx, key) })
 }
 
 // revokeGrants removes all access tokens that match.
-func (a *App) revokeGrants(ctx context.Context, store tokenstore.Store, f tokenstore.Filter) (int, error) {
-	untold := a.tell(backup.Revocation{Op: backup.GrantsRevoked, User: f.User, Consumer: f.Consumer})
+func (a *App) revokeGrants(ctx context.Context, store tokenstore.Store, f tokenstore.Filter) (n int, err error) {
 	keys := a.someKeys(ctx, store, f)
-	n, err := store.Revoke(ctx, f)
-	if err != nil {
-		return n, err
-	}
-	a.diagnoser.revoked(keys)
-	return n, untold
+	entry := backup.Revocation{Op: backup.GrantsRevoked, User: f.User, Consumer: f.Consumer}
+	err = a.takeAway(entry, func() (err error) {
+		if n, err = store.Revoke(ctx, f); err == nil {
+			a.diagnoser.revoked(keys)
+		}
+		return err
+	})
+	return n, err
 }
 
 // deleteConsumer removes a consumer with its tokens.
 func (a *App) deleteConsumer(ctx context.Context, store tokenstore.Store, key string) error {
-	untold := a.tell(backup.Revocation{Op: backup.ConsumerDeleted, Consumer: key})
 	keys := a.someKeys(ctx, store, tokenstore.Filter{Consumer: key})
-	if err := store.DeleteConsumer(ctx, key); err != nil {
+	return a.takeAway(backup.Revocation{Op: backup.ConsumerDeleted, Consumer: key}, func() error {
+		err := store.DeleteConsumer(ctx, key)
+		if err == nil {
+			a.diagnoser.revoked(keys)
+		}
+		return err
+	})
+}
+
+// takeAway tells the journal before something is taken away, and again after it if that took long: a
+// backup that was begun meanwhile may still have it, and would take the first entry for one from
+// long before.
+func (a *App) takeAway(entry backup.Revocation, take func() error) error {
+	if a.backups == nil {
+		return take()
+	}
+	begun := a.now()
+	untold := a.tell(entry)
+	err := take()
+	if a.now().Sub(begun) > backup.Margin/2 {
+		untold = a.tell(entry)
+	}
+	if err != nil {
 		return err
 	}
-	a.diagnoser.revoked(keys)
 	return untold
 }
 

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -256,6 +257,71 @@ func TestTheNewestBackupIsKept(t *testing.T) {
 			t.Errorf("kept %v, %v, want the one from after %v", kept, err, begun)
 		}
 		now = now.Add(defaultBackupEvery)
+	}
+}
+
+// slowStore takes long to take something away.
+type slowStore struct {
+	tokenstore.Store
+	wait func()
+}
+
+func (s *slowStore) RevokeToken(context.Context, string) error {
+	s.wait()
+	return nil
+}
+
+func (s *slowStore) Revoke(context.Context, tokenstore.Filter) (int, error) {
+	s.wait()
+	return 0, nil
+}
+
+func (s *slowStore) DeleteConsumer(context.Context, string) error {
+	s.wait()
+	return nil
+}
+
+// TestARevocationThatTakesLong: a backup that is begun meanwhile has the mark behind the entry, and
+// a later time, and still has what is revoked. A restore leaves it out.
+func TestARevocationThatTakesLong(t *testing.T) {
+	ctx := t.Context()
+	for name, c := range map[string]struct {
+		revoke func(*App, tokenstore.Store) error
+		record any
+	}{
+		"a token": {
+			func(a *App, s tokenstore.Store) error { return a.revokeToken(ctx, s, "t") },
+			&tokenstore.AccessToken{Key: "t"},
+		},
+		"grants": {
+			func(a *App, s tokenstore.Store) error {
+				_, err := a.revokeGrants(ctx, s, tokenstore.Filter{User: "u"})
+				return err
+			},
+			&tokenstore.AccessToken{Key: "t", User: "u"},
+		},
+		"a consumer": {
+			func(a *App, s tokenstore.Store) error { return a.deleteConsumer(ctx, s, "c") },
+			&tokenstore.Consumer{Key: "c"},
+		},
+	} {
+		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		a, store := backedUpApp(t, &now)
+		var h backup.Header
+		if err := c.revoke(a, &slowStore{store, func() {
+			now = now.Add(2 * backup.Margin)
+			var err error
+			if h, err = a.backupHeader(); err != nil {
+				t.Fatal(err)
+			}
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		var r backup.Revocations
+		r.Add(h, a.backups.read(t), now)
+		if _, fate := r.Apply(c.record); fate != backup.Revoked {
+			t.Errorf("%s: got %q", name, fate)
+		}
 	}
 }
 
