@@ -92,6 +92,40 @@ func TestCountedTrailThatHangsDelaysOneChangeAlone(t *testing.T) {
 	}
 }
 
+// slow is a Sink that takes three seconds for each call.
+type slow struct{ memory }
+
+func (s *slow) Write(lines []*Line) error {
+	time.Sleep(3 * time.Second)
+	return s.memory.Write(lines)
+}
+
+// TestSlowTrailIsNotOneThatHangs: a line that comes during a write has the whole patience too.
+func TestSlowTrailIsNotOneThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, k := &slow{memory{strict: true}}, new(kept)
+		trail, failures := open(s, k, nil)
+		defer trail.Close()
+		var first sync.WaitGroup
+		first.Go(func() {
+			if err := trail.Begin(&Event{Name: ConsumerAdded}, false); err != nil {
+				t.Errorf("the first: %v", err)
+			}
+		})
+		time.Sleep(2 * time.Second)
+		took(t, 4*time.Second, func() { // until the second write ends
+			if err := trail.Begin(&Event{Name: ConsumerAdded}, false); err != nil {
+				t.Errorf("the second: %v", err)
+			}
+		})
+		first.Wait()
+		if n := failures.Load(); n != 0 {
+			t.Errorf("%d failures were told", n)
+		}
+	})
+}
+
 func TestStrictTrailThatHangsRefusesInTime(t *testing.T) {
 	t.Parallel()
 	failures := hanging(t, true, func(t *testing.T, trail *Trail, goOn func() []string) {

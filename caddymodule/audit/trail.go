@@ -230,10 +230,10 @@ func (t *Trail) write(it *item, left leaving) error {
 		return ErrClosed
 	}
 	patience := Patience
-	if t.running { // while a write hangs, only the first lines wait for it
-		patience -= time.Since(t.since)
+	if t.running && time.Since(t.since) >= Patience { // it hangs: only the first lines wait for it
+		patience = 0
 	}
-	if len(t.queue) >= maxOwed && patience <= 0 {
+	if len(t.queue) >= maxOwed && patience == 0 {
 		if it.owed {
 			t.lost++
 		}
