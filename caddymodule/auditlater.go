@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os/user"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,6 +53,57 @@ func tellLater(ctx context.Context, store tokenstore.Store, name audit.Name, cou
 	return nil
 }
 
+// An owedEvent was told, and the trail could not write it yet: it owes the line. The store keeps the
+// event until the line is written, so a process that ends before loses nothing, and the next one may
+// tell it again.
+type owedEvent struct {
+	event string // what the store keeps of it
+	then  []byte // what the store is to keep once it is written
+}
+
+// owedEvents are those of a trail, by the name under which the store keeps them.
+type owedEvents struct {
+	mu  sync.Mutex
+	all map[string]owedEvent
+}
+
+// tell tells an event, unless the trail owes it already, and lets the store know when it is written.
+func (o *owedEvents) tell(
+	ctx context.Context, trail *audit.Trail, keeper tokenstore.Keeper, name string, owed owedEvent, e *audit.Event,
+) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if before, ok := o.all[name]; ok && before.event == owed.event {
+		return nil
+	}
+	err := trail.Tell(e)
+	if err == nil {
+		delete(o.all, name)
+		return keeper.Keep(ctx, name, owed.then)
+	}
+	if !errors.Is(err, audit.ErrClosed) {
+		if o.all == nil {
+			o.all = make(map[string]owedEvent)
+		}
+		o.all[name] = owed
+	}
+	return err
+}
+
+// written lets the store know that the trail owes nothing.
+func (o *owedEvents) written(ctx context.Context, keeper tokenstore.Keeper) (err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, owed := range o.all {
+		if failed := keeper.Keep(ctx, name, owed.then); failed != nil {
+			err = errors.Join(err, failed)
+			continue
+		}
+		delete(o.all, name)
+	}
+	return err
+}
+
 // tellKept tells the trail what happened to the store before the app opened it. A crash meanwhile
 // lets the next server tell it again.
 func (a *App) tellKept(ctx context.Context, trail *audit.Trail, store tokenstore.Store) {
@@ -59,20 +111,21 @@ func (a *App) tellKept(ctx context.Context, trail *audit.Trail, store tokenstore
 	if !ok {
 		return
 	}
-	err := tellEvents(ctx, trail, keeper)
+	err := tellEvents(ctx, trail, keeper, &a.pooled.trail.owed)
 	if !a.keysWait.Load() {
-		err = errors.Join(err, a.tellPrimaryKey(ctx, trail, keeper))
+		err = errors.Join(err, a.tellPrimaryKey(ctx, trail, keeper, &a.pooled.trail.owed))
 	}
 	if err != nil {
 		a.logger.Error("the audit trail can't tell what happened to the store", zap.Error(err))
 	}
 }
 
-func tellEvents(ctx context.Context, trail *audit.Trail, keeper tokenstore.Keeper) error {
+func tellEvents(ctx context.Context, trail *audit.Trail, keeper tokenstore.Keeper, owed *owedEvents) error {
 	kept, err := keeper.Kept(ctx, keptLater)
 	if err != nil {
 		return err
 	}
+	var failed error
 	for _, name := range slices.Sorted(maps.Keys(kept)) {
 		if len(kept[name]) == 0 { // it was told
 			continue
@@ -81,21 +134,19 @@ func tellEvents(ctx context.Context, trail *audit.Trail, keeper tokenstore.Keepe
 		if err := json.Unmarshal(kept[name], &event); err != nil {
 			return fmt.Errorf("read %q: %w", name, err)
 		}
-		if err := trail.Tell(&audit.Event{
+		err := owed.tell(ctx, trail, keeper, name, owedEvent{event: string(kept[name])}, &audit.Event{
 			Name: audit.Name(name[len(keptLater):]), Time: event.Time, Count: event.Count, Changes: event.Changes,
 			Actor: event.Actor, ActorSource: audit.ActorClaimed,
-		}); err != nil {
-			return err
-		}
-		if err := keeper.Keep(ctx, name, nil); err != nil {
-			return err
-		}
+		})
+		failed = errors.Join(failed, err)
 	}
-	return nil
+	return failed
 }
 
 // tellPrimaryKey tells that the configuration has another primary key than the one before it.
-func (a *App) tellPrimaryKey(ctx context.Context, trail *audit.Trail, keeper tokenstore.Keeper) error {
+func (a *App) tellPrimaryKey(
+	ctx context.Context, trail *audit.Trail, keeper tokenstore.Keeper, owed *owedEvents,
+) error {
 	kept, err := keeper.Kept(ctx, keptPrimary)
 	if err != nil {
 		return err
@@ -108,13 +159,11 @@ func (a *App) tellPrimaryKey(ctx context.Context, trail *audit.Trail, keeper tok
 	if known && string(before) == now {
 		return nil
 	}
-	if known {
-		if err := trail.Tell(&audit.Event{
-			Name: audit.KeyRotated, Actor: audit.ActorServer, ActorSource: audit.ActorServer,
-			Changes: []audit.Change{{Field: "primary key", From: string(before), To: now}},
-		}); err != nil {
-			return err
-		}
+	if !known {
+		return keeper.Keep(ctx, keptPrimary, []byte(now))
 	}
-	return keeper.Keep(ctx, keptPrimary, []byte(now))
+	return owed.tell(ctx, trail, keeper, keptPrimary, owedEvent{now, []byte(now)}, &audit.Event{
+		Name: audit.KeyRotated, Actor: audit.ActorServer, ActorSource: audit.ActorServer,
+		Changes: []audit.Change{{Field: "primary key", From: string(before), To: now}},
+	})
 }

@@ -1,9 +1,12 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
 
@@ -89,5 +93,119 @@ func TestTheNextStartTellsWhatHappenedBefore(t *testing.T) {
 		if got := start(c.primary); !slices.Equal(got, c.want) {
 			t.Errorf("start %d told %q, want %q", i, got, c.want)
 		}
+	}
+}
+
+// strictSink is a strict trail's file, which can be full.
+type strictSink struct {
+	full   atomic.Bool
+	events []string
+}
+
+func (*strictSink) Strict() bool { return true }
+
+func (s *strictSink) Write(lines []*audit.Line) error {
+	if s.full.Load() {
+		return errors.New("disk full")
+	}
+	for _, l := range lines {
+		s.events = append(s.events, l.Event)
+	}
+	return nil
+}
+
+// TestWhatHappenedBeforeIsToldOnce: also by a trail that can't be written for a while, and that owes
+// the lines. The store keeps them until they are written.
+func TestWhatHappenedBeforeIsToldOnce(t *testing.T) {
+	ctx := t.Context()
+	store, err := badgerstore.Open(badgerstore.Options{Path: filepath.Join(t.TempDir(), "store")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := errors.Join(tellLater(ctx, store, audit.StoreRestored, 3), store.Keep(ctx, keptPrimary, []byte("k1"))); err != nil {
+		t.Fatal(err)
+	}
+	sink := new(strictSink)
+	sink.full.Store(true)
+	trail := audit.Open(audit.Options{Key: audit.Key([32]byte{}), Sink: sink, Now: time.Now, Failed: func(error) {}})
+	pooled := &pooledStore{trail: trailOfStore{trail: trail}}
+	reload := func(primary string) {
+		t.Helper()
+		a := &App{logger: zap.NewNop(), sink: sink, pooled: pooled, Keys: &Keys{Primary: &EncryptionKey{ID: primary}}}
+		if err := a.openTrail(ctx, store); err != nil {
+			t.Error(err)
+		}
+	}
+	wantKept := func(restored bool, primary string) {
+		t.Helper()
+		later, err := store.Kept(ctx, keptLater)
+		keys, err2 := store.Kept(ctx, keptPrimary)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(later[keptLater+string(audit.StoreRestored)]) > 0; got != restored || string(keys[keptPrimary]) != primary {
+			t.Errorf("the store keeps the restore: %v, and key %q, want %v, %q", got, keys[keptPrimary], restored, primary)
+		}
+	}
+	reload("k2")
+	reload("k2")
+	wantKept(true, "k1")
+	sink.full.Store(false)
+	reload("k2")
+	wantKept(false, "k2")
+	reload("k2")
+	if err := tellLater(ctx, store, audit.StoreRestored, 4); err != nil {
+		t.Fatal(err)
+	}
+	reload("k3")
+	wantKept(false, "k3")
+	trail.Close()
+	told := make(map[string]int)
+	for _, event := range sink.events {
+		told[event]++
+	}
+	if told["store.restored"] != 2 || told["key.rotated"] != 2 {
+		t.Errorf("told %v", told)
+	}
+}
+
+// partStore can't read consumers at first.
+type partStore struct {
+	tokenstore.Store
+	tokenstore.Keeper
+	failures int
+}
+
+func (s *partStore) Consumer(context.Context, string) (*tokenstore.Consumer, error) {
+	if s.failures--; s.failures >= 0 {
+		return nil, &tokenstore.LaterError{Err: errors.New("later")}
+	}
+	return nil, tokenstore.ErrNotFound
+}
+
+// TestAStoreThatIsTakenUpInPartsIsToldOnce: the configuration is loaded once, however often the rest
+// is tried.
+func TestAStoreThatIsTakenUpInPartsIsToldOnce(t *testing.T) {
+	ctx := t.Context()
+	badger, err := badgerstore.Open(badgerstore.Options{Path: filepath.Join(t.TempDir(), "store")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer badger.Close()
+	core, logs := observer.New(zap.InfoLevel)
+	a := &App{
+		logger: zap.NewNop(), sink: audit.Log{Logger: zap.New(core)}, pooled: new(pooledStore),
+		declared: map[string]*tokenstore.Consumer{"c": {Key: "c"}},
+	}
+	defer a.pooled.trail.close()
+	store := &partStore{badger, badger, 2}
+	for i := range 3 {
+		if err := a.takeUp(ctx, store); isLater(err) != (i < 2) {
+			t.Errorf("number %d: %v", i, err)
+		}
+	}
+	if n := logs.FilterMessage("configuration.loaded").Len(); n != 1 {
+		t.Errorf("configuration.loaded is told %d times", n)
 	}
 }

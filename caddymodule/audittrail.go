@@ -137,6 +137,7 @@ type trailOfStore struct {
 	instance string
 	declared map[string]map[string]string // of the last configuration; secrets as keyed hashes
 	failures storeFailures
+	owed     owedEvents
 }
 
 const (
@@ -247,13 +248,24 @@ func (a *App) openTrail(ctx context.Context, store tokenstore.Store) error {
 	if a.pooled == nil {
 		return nil // a store that is not served, as in some tests
 	}
+	if a.trail.Load() != nil {
+		return nil // the store could not do the rest of its work: see awaitStore
+	}
 	trail, err := a.pooled.trail.open(ctx, a, store)
 	if err != nil {
 		return err
 	}
 	a.trail.Store(trail)
 	a.tellKept(ctx, trail, store)
-	_ = trail.Tell(a.pooled.trail.loaded(a)) // a failure is counted and logged
+	if trail.Tell(a.pooled.trail.loaded(a)) != nil {
+		return nil // counted and logged
+	}
+	// A trail writes its lines in order.
+	if keeper, ok := store.(tokenstore.Keeper); ok {
+		if err := a.pooled.trail.owed.written(ctx, keeper); err != nil {
+			a.logger.Error("the store can't keep what the audit trail told", zap.Error(err))
+		}
+	}
 	return nil
 }
 
