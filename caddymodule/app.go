@@ -303,7 +303,7 @@ func (a *App) Stop() error {
 	if other == nil {
 		return nil
 	}
-	return errors.Join(a.pooled.trail.use(other.sink), other.takeKeys())
+	return errors.Join(a.pooled.trail.use(other), other.takeKeys())
 }
 
 // Cleanup releases the store, which closes when no other configuration uses it. A request that

@@ -108,7 +108,7 @@ func (a *App) releaseStore() error {
 	if other := appsStarted.besides(a); other != nil {
 		err = errors.Join(other.module.Configure(other.store), other.takeKeys())
 		other.store.SetLimits(other.limits())
-		err = errors.Join(err, a.pooled.trail.use(other.sink))
+		err = errors.Join(err, a.pooled.trail.use(other))
 	}
 	_, closing := stores.Delete(a.poolKey)
 	a.poolKey = ""

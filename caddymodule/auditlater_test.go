@@ -129,7 +129,8 @@ func TestWhatHappenedBeforeIsToldOnce(t *testing.T) {
 	sink := new(strictSink)
 	sink.full.Store(true)
 	trail := audit.Open(audit.Options{Key: audit.Key([32]byte{}), Sink: sink, Now: time.Now, Failed: func(error) {}})
-	pooled := &pooledStore{trail: trailOfStore{trail: trail}}
+	pooled := &pooledStore{trail: trailOfStore{trail: trail, failures: newFailureLog(zap.NewNop())}}
+	defer pooled.trail.failures.end()
 	reload := func(primary string) {
 		t.Helper()
 		a := &App{logger: zap.NewNop(), sink: sink, pooled: pooled, Keys: &Keys{Primary: &EncryptionKey{ID: primary}}}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -136,7 +137,7 @@ type trailOfStore struct {
 	trail    *audit.Trail
 	instance string
 	declared map[string]map[string]string // of the last configuration; secrets as keyed hashes
-	failures storeFailures
+	failures *failureLog
 	owed     owedEvents
 }
 
@@ -152,19 +153,13 @@ func (t *trailOfStore) open(ctx context.Context, a *App, store tokenstore.Store)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.trail != nil {
+		t.failures.logger.Store(a.logger)
 		t.trail.Use(a.sink)
 		return t.trail, nil
 	}
 	key := audit.Key(a.secret)
 	t.instance = instanceName(key)
 	o := audit.Options{Key: key, Sink: a.sink, Now: time.Now}
-	logger := a.logger
-	o.Failed = func(err error) {
-		auditFailures.Inc()
-		if logged, silent := t.failures.note(err, time.Now()); logged {
-			logger.Error("the audit trail can't be written", zap.Error(err), zap.Int("failed_before", silent))
-		}
-	}
 	if keeper, ok := store.(tokenstore.Keeper); ok {
 		kept, err := keeper.Kept(ctx, keptHeads)
 		if err != nil {
@@ -183,6 +178,12 @@ func (t *trailOfStore) open(ctx context.Context, a *App, store tokenstore.Store)
 			return keeper.Keep(ctx, keptHeads+t.instance, head)
 		}
 	}
+	failures := newFailureLog(a.logger)
+	o.Failed = func(err error) {
+		auditFailures.Inc()
+		failures.note(err)
+	}
+	t.failures = failures
 	t.trail = audit.Open(o)
 	if f, ok := store.(tokenstore.Forgetter); ok {
 		trail, past := t.trail, a.diagnoser.past // both are the store's, and outlive the app
@@ -202,13 +203,14 @@ func (t *trailOfStore) open(ctx context.Context, a *App, store tokenstore.Store)
 
 // use lets the trail go to the sink of another configuration. It returns when no line is on its way
 // to the sink before any more.
-func (t *trailOfStore) use(s audit.Sink) error {
+func (t *trailOfStore) use(a *App) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.trail == nil || s == nil {
+	if t.trail == nil || a.sink == nil {
 		return nil
 	}
-	t.trail.Use(s)
+	t.failures.logger.Store(a.logger)
+	t.trail.Use(a.sink)
 	return t.trail.Release(func() error { return nil })
 }
 
@@ -227,6 +229,64 @@ func (t *trailOfStore) close() {
 	defer t.mu.Unlock()
 	if t.trail != nil {
 		t.trail.Close()
+		t.failures.end()
+	}
+}
+
+// A failureLog logs that a trail can't be written, from a goroutine of its own: the log may be the
+// one that hangs, and nobody must wait for it.
+type failureLog struct {
+	failures   storeFailures
+	logger     atomic.Pointer[zap.Logger] // of the newest configuration
+	lines      chan []zap.Field
+	stop, done chan struct{}
+}
+
+func newFailureLog(logger *zap.Logger) *failureLog {
+	l := &failureLog{lines: make(chan []zap.Field, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	l.logger.Store(logger)
+	go l.run()
+	return l
+}
+
+func (l *failureLog) run() {
+	defer close(l.done)
+	log := func(line []zap.Field) { l.logger.Load().Error("the audit trail can't be written", line...) }
+	for {
+		select {
+		case line := <-l.lines:
+			log(line)
+			continue
+		case <-l.stop:
+		}
+		select {
+		case line := <-l.lines:
+			log(line)
+		default:
+		}
+		return
+	}
+}
+
+// note logs a failure, unless one was logged a moment ago or waits for the log.
+func (l *failureLog) note(err error) {
+	logged, silent := l.failures.note(err, time.Now())
+	if !logged {
+		return
+	}
+	select {
+	case l.lines <- []zap.Field{zap.Error(err), zap.Int("failed_before", silent)}:
+	default:
+		l.failures.unlogged(silent + 1)
+	}
+}
+
+// end logs what waits. It does not wait long for a log that hangs.
+func (l *failureLog) end() {
+	close(l.stop)
+	select {
+	case <-l.done:
+	case <-time.After(time.Second):
 	}
 }
 

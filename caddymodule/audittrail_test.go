@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -416,4 +417,56 @@ func TestReloadsLoseNoAuditLines(t *testing.T) {
 			}
 		})
 	}
+}
+
+// brokenSink is a log that takes no line.
+type brokenSink struct{}
+
+func (brokenSink) Strict() bool              { return false }
+func (brokenSink) Write([]*audit.Line) error { return errors.New("no log") }
+
+// TestNobodyWaitsForTheLogOfAFailure: it may hang too. The log of the newest configuration learns how
+// many failures there were.
+func TestNobodyWaitsForTheLogOfAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := make(chan struct{})
+		first := zap.NewNop().WithOptions(zap.WrapCore(func(zapcore.Core) zapcore.Core {
+			core, _ := observer.New(zap.InfoLevel)
+			return zapcore.RegisterHooks(core, func(zapcore.Entry) error {
+				<-hangs
+				return nil
+			})
+		}))
+		core, logs := observer.New(zap.InfoLevel)
+		var of trailOfStore
+		trail, err := of.open(t.Context(), &App{logger: first, sink: brokenSink{}}, struct{ tokenstore.Store }{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fail := func() {
+			t.Helper()
+			begin := time.Now()
+			if err := trail.Tell(&audit.Event{Name: audit.AccessTokenRevoked}); err != nil || time.Since(begin) > 0 {
+				t.Errorf("a change waits for %v: %v", time.Since(begin), err)
+			}
+			time.Sleep(2 * sameFailureApart)
+		}
+		for range 4 { // the first of them waits for the log that hangs
+			fail()
+		}
+		if err := of.use(&App{logger: zap.New(core), sink: brokenSink{}}); err != nil {
+			t.Error(err)
+		}
+		close(hangs)
+		synctest.Wait()
+		fail()
+		of.close()
+		var before []int64
+		for _, entry := range logs.All() {
+			before = append(before, entry.ContextMap()["failed_before"].(int64))
+		}
+		if want := []int64{1, 2}; !slices.Equal(before, want) {
+			t.Errorf("failed_before is %v, want %v", before, want)
+		}
+	})
 }

@@ -39,3 +39,10 @@ func (f *storeFailures) note(err error, now time.Time) (logged bool, silent int)
 	f.text, f.at, f.silent = text, now, 0
 	return true, silent
 }
+
+// unlogged counts failures of which no line could be logged.
+func (f *storeFailures) unlogged(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silent += n
+}
