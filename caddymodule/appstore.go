@@ -108,6 +108,7 @@ func (a *App) releaseStore() error {
 	if other := appsStarted.besides(a); other != nil {
 		err = errors.Join(other.module.Configure(other.store), other.takeKeys())
 		other.store.SetLimits(other.limits())
+		other.diagnoser.inForce()
 		err = errors.Join(err, a.pooled.trail.use(other))
 	}
 	_, closing := stores.Delete(a.poolKey)

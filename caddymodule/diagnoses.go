@@ -209,10 +209,19 @@ func (d *diagnoser) replaced(before, after *tokenstore.Consumer) {
 	}
 }
 
-// configured remembers the keys that declared consumers had in the configuration before.
+// configured remembers the keys that declared consumers had in the configuration before. With off,
+// what that one remembered is forgotten.
 func (d *diagnoser) configured(declared map[string]*tokenstore.Consumer) {
+	d.inForce()
 	if d != nil && !d.off {
 		d.past.configured(declared)
+	}
+}
+
+// inForce lets the store's past follow the options of this configuration.
+func (d *diagnoser) inForce() {
+	if d != nil && d.past != nil {
+		d.past.keep(!d.off)
 	}
 }
 

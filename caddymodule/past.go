@@ -16,6 +16,7 @@ import (
 // share it. It is bounded, and only helps explanations: no decision depends on it.
 type past struct {
 	mu       sync.Mutex
+	off      bool // the last configuration remembers nothing
 	ended    remembered[ending]
 	replaced remembered[formerKeys]
 	clocks   remembered[[]time.Duration]
@@ -44,6 +45,17 @@ const (
 	mostClocks = 8
 )
 
+// keep says whether anything is remembered from now on. If not, what was is forgotten.
+func (p *past) keep(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.off = !on; p.off {
+		p.ended, p.replaced, p.clocks = remembered[ending]{}, remembered[formerKeys]{}, remembered[[]time.Duration]{}
+		p.declared = nil
+		p.showClocks()
+	}
+}
+
 // note remembers what a change has ended.
 func (p *past) note(e *audit.Event) {
 	found, key := doctor.FoundNothing, ""
@@ -62,7 +74,14 @@ func (p *past) note(e *audit.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended.set(key, ending{found: found})
+	p.end(key, ending{found: found})
+}
+
+// end remembers what became of a key. The lock is held.
+func (p *past) end(key string, e ending) {
+	if !p.off {
+		p.ended.set(key, e)
+	}
 }
 
 // revoked remembers access tokens that were revoked together.
@@ -70,7 +89,7 @@ func (p *past) revoked(keys []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, key := range keys {
-		p.ended.set(key, ending{found: doctor.FoundRevokedToken})
+		p.end(key, ending{found: doctor.FoundRevokedToken})
 	}
 }
 
@@ -89,7 +108,7 @@ func (p *past) changedLocked(before, after *tokenstore.Consumer) {
 	if before.RSAPublicKey != "" && before.RSAPublicKey != after.RSAPublicKey {
 		former.rsaPublicKey, different = before.RSAPublicKey, true
 	}
-	if different {
+	if different && !p.off {
 		p.replaced.set(before.Key, former)
 	}
 }
@@ -117,7 +136,7 @@ func (p *past) formerKeys(consumer string) formerKeys {
 func (p *past) exchanged(accessToken, requestSecret string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended.set(accessToken, ending{requestSecret: requestSecret})
+	p.end(accessToken, ending{requestSecret: requestSecret})
 }
 
 // whatBecame returns what is remembered of a key.
@@ -134,7 +153,7 @@ func (p *past) refusedClock(consumer string, off time.Duration) []time.Duration 
 	defer p.mu.Unlock()
 	earlier := p.clocks.values[consumer]
 	all := append(earlier[max(0, len(earlier)-mostClocks+1):len(earlier):len(earlier)], off)
-	if p.clocks.set(consumer, all) {
+	if !p.off && p.clocks.set(consumer, all) {
 		p.showClocks()
 	}
 	return earlier

@@ -120,7 +120,7 @@ func TestDeclaredConsumersHaveFormerKeys(t *testing.T) {
 	d.revoked([]string{"t"})
 	d.exchanged("t", "s")
 	d.changed(&audit.Event{Name: audit.AccessTokenRevoked, Token: "t"})
-	if got := d.past.formerKeys("app").secret; got != "a" || len(d.past.ended.values) > 0 {
+	if got := d.past.formerKeys("app").secret; got != "" || len(d.past.ended.values) > 0 {
 		t.Errorf("off, and remembers %q, %v", got, d.past.ended.values)
 	}
 }
@@ -135,6 +135,43 @@ func TestWhatIsRememberedSurvivesAReload(t *testing.T) {
 	after.remember(shared)
 	if after.past.whatBecame("t").found != doctor.FoundRevokedToken || after.nonces != before.nonces {
 		t.Error("forgotten")
+	}
+}
+
+// TestDiagnosesOffForgets: what the configuration before remembered, and what it would add while it
+// ends.
+func TestDiagnosesOffForgets(t *testing.T) {
+	t.Parallel()
+	shared := &pooledStore{past: new(past), nonces: newSeenNonces()}
+	start := func(o *Diagnoses, secret string) *diagnoser {
+		d := newDiagnoser(o)
+		d.remember(shared)
+		d.configured(map[string]*tokenstore.Consumer{"app": {Key: "app", Secret: secret}})
+		return d
+	}
+	remembered := func() string {
+		p := shared.past
+		return fmt.Sprint(p.formerKeys("app").secret, " ", p.whatBecame("t").requestSecret, " ", len(p.clocks.values), " ", p.declared["app"] != nil)
+	}
+	fill := func(d *diagnoser) {
+		d.exchanged("t", "s")
+		d.past.refusedClock("app", time.Hour)
+	}
+	start(new(Diagnoses), "a")
+	before := start(new(Diagnoses), "b")
+	fill(before)
+	if got, want := remembered(), "a s 1 true"; got != want {
+		t.Errorf("remembers %q, want %q", got, want)
+	}
+	start(&Diagnoses{Off: true}, "c")
+	fill(before)
+	before.replaced(&tokenstore.Consumer{Key: "app", Secret: "x"}, &tokenstore.Consumer{Key: "app"})
+	if got, want := remembered(), "  0 false"; got != want {
+		t.Errorf("off, and remembers %q, want %q", got, want)
+	}
+	fill(start(new(Diagnoses), "d"))
+	if got, want := remembered(), " s 1 true"; got != want {
+		t.Errorf("on again, and remembers %q, want %q", got, want)
 	}
 }
 
