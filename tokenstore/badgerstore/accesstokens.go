@@ -206,26 +206,30 @@ func (s *Store) AccessTokens(ctx context.Context, f tokenstore.Filter, after str
 	if err := checkLimit(limit); err != nil {
 		return nil, "", err
 	}
-	err = s.eachAccessToken(f, after, func(t *storedAccessToken) bool {
+	err = s.eachAccessToken(ctx, f, after, func(t *storedAccessToken) bool {
 		if len(page) == limit {
 			next = page[limit-1].Key
 			return false
 		}
 		page = append(page, &t.token)
-		return ctx.Err() == nil
+		return true
 	})
-	if err = errors.Join(err, ctx.Err()); err != nil {
+	if err != nil {
 		return nil, "", err
 	}
 	return page, next, nil
 }
 
-// eachAccessToken calls f with the matching tokens that are remembered, in the order of their keys.
-func (s *Store) eachAccessToken(f tokenstore.Filter, after string, visit func(*storedAccessToken) bool) error {
+// eachAccessToken calls visit with the matching tokens that are remembered, in the order of their
+// keys, until the context ends.
+func (s *Store) eachAccessToken(ctx context.Context, f tokenstore.Filter, after string, visit func(*storedAccessToken) bool) error {
 	prefix := accessTokensOf(f)
 	now, pending := s.clock(), s.revocations.pending()
 	return s.tokens.view(func(txn *reader) error {
 		return scanNamed(txn, prefix, []byte(after), false, func(item *entry, rest []byte) (bool, error) {
+			if err := ctx.Err(); err != nil { // also while nothing matches
+				return false, err
+			}
 			key := string(rest)
 			if pending.since(f.Consumer) > item.Version() { // there may be millions
 				return true, nil

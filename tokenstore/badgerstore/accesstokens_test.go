@@ -1,6 +1,9 @@
 package badgerstore
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -40,5 +43,32 @@ func TestLastUsedIsKeptBesideTheToken(t *testing.T) {
 	}
 	if got, err := s.LastUsed(t.Context(), "a"); err != nil || !got.IsZero() {
 		t.Errorf("a new token of that key was used at %v, %v", got, err)
+	}
+}
+
+// countedContext ends when it was asked so many times.
+type countedContext struct {
+	context.Context
+	left int
+}
+
+func (c *countedContext) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestAListThatFindsNothingEndsWithItsContext: it may look at millions of tokens.
+func TestAListThatFindsNothingEndsWithItsContext(t *testing.T) {
+	s := openTest(t, Options{})
+	for i := range 20 {
+		if err := s.CreateAccessToken(t.Context(), &tokenstore.AccessToken{Key: fmt.Sprint(i), User: "u", Consumer: "c"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := &countedContext{t.Context(), 10}
+	if _, _, err := s.AccessTokens(ctx, tokenstore.Filter{User: "u", Consumer: "other"}, "", 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("it went on: %v", err)
 	}
 }
