@@ -52,12 +52,12 @@ func (h *Handler) meansOurs(r *http.Request, s *signed) bool {
 	if s == nil {
 		return false
 	}
-	if ambiguous(r, s) {
+	key := s.params.ConsumerKey
+	if ambiguous(r, s) || !visible(key) {
 		return true
 	}
-	key := s.params.ConsumerKey
 	for declared := range h.app.declared {
-		if strings.EqualFold(declared, strings.TrimSpace(key)) {
+		if strings.EqualFold(declared, key) {
 			return true
 		}
 	}
@@ -83,6 +83,12 @@ func ambiguous(r *http.Request, s *signed) bool {
 	}
 	return oauth1.Ambiguous(r.Header["Authorization"], s.request.Query, form) ||
 		s.params.Source != oauth1.SourceHeader && form == nil && hasBody(r) && !turnsOutEmpty(r)
+}
+
+// visible reports whether a key consists of visible ASCII characters. Databases that disregard accents,
+// widths and blanks take other keys for a known one, each in its own way.
+func visible(key string) bool {
+	return !strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 // similarKeys returns what a key may stand for, without blanks, quotes and encoding around it, each
