@@ -29,7 +29,7 @@ type diagnosed struct {
 // above the limits, and counts them.
 func (h *Handler) diagnoseLater(r *http.Request, endpoint string, s *signed, p *refusal.Problem) {
 	d := h.app.diagnoser
-	if d.off || s == nil || s.params.ConsumerKey == "" || p.Reason == refusal.NotReviewed.Reason {
+	if d.off || !explicable(s, p) || p.Reason == refusal.NotReviewed.Reason {
 		return // some clients ask every second whether the user has answered
 	}
 	if !d.turns.take(h.consumerOfTurn(r.Context(), s, p), time.Now()) {

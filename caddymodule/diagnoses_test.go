@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -170,6 +172,41 @@ func TestUnknownConsumersShareALimit(t *testing.T) {
 	}
 	if len(counts) > 2 || counts[""] > 2 || counts["known"] != 1 {
 		t.Errorf("turns were taken by %v", counts)
+	}
+}
+
+// lostStore is a store that finds no consumer, because it is out of reach.
+type lostStore struct {
+	tokenstore.Store
+	err   error
+	asked int
+}
+
+func (s *lostStore) Consumer(context.Context, string) (*tokenstore.Consumer, error) {
+	s.asked++
+	return nil, s.err
+}
+
+// TestFailuresOfTheStoreAreNotExplained: no request asks a store again that has just failed, or takes
+// the turn of one that can be explained.
+func TestFailuresOfTheStoreAreNotExplained(t *testing.T) {
+	for name, err := range map[string]error{
+		"the store fails":     errors.New("broken"),
+		"the store is closed": tokenstore.ErrClosed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTestSite(t, "diagnoses 20 2", "")
+			store := &lostStore{Store: s.store(), err: err}
+			s.app.store = store
+			t.Cleanup(func() { s.app.store = store.Store })
+			signer := oauth1.Signer{ConsumerKey: "stored", ConsumerSecret: "x", SignatureMethod: "HMAC-SHA1"}
+			if w, _ := s.serve(s.sign(signer, "GET", "http://api.test/x", "")); w.Code != http.StatusServiceUnavailable {
+				t.Fatal(w.Code)
+			}
+			if turns := len(s.app.diagnoser.turns.latest); store.asked != 1 || turns != 0 {
+				t.Errorf("the store was asked %d times, and %d turns were taken", store.asked, turns)
+			}
+		})
 	}
 }
 
