@@ -174,9 +174,9 @@ func (a *App) mistakesOf(
 			return doctor.Diagnosis{}, nil
 		}
 	case q.problem.Reason == refusal.NonceUsed.Reason:
-		c := &doctor.NonceCase{Now: q.now, Address: q.remote, UsedAddress: q.remote}
+		c := &doctor.NonceCase{Now: q.now, Address: q.client, UsedAddress: q.client}
 		var same bool
-		if c.Used, same = a.diagnoser.nonces.find(p, q.remote); !same {
+		if c.Used, same = a.diagnoser.nonces.find(p, q.client); !same {
 			c.UsedAddress = "another one"
 		}
 		d = doctor.Nonce(c)

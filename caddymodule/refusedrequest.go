@@ -23,7 +23,6 @@ type refusedRequest struct {
 	endpoint string
 	now      time.Time // when it came
 
-	remote         string // the address of the connection
 	client, trace  string
 	host           string // as it was sent
 	forwardedHost  string
@@ -63,7 +62,6 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 		problem:        p,
 		endpoint:       endpoint,
 		now:            s.now,
-		remote:         r.RemoteAddr,
 		host:           r.Host,
 		forwardedHost:  lastValue(r.Header["X-Forwarded-Host"]),
 		forwardedProto: lastValue(r.Header["X-Forwarded-Proto"]),
