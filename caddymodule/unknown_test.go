@@ -108,6 +108,11 @@ func TestUnknownTokensPass(t *testing.T) {
 		{"a name with a point", plain("/x", "nobody", "s", "t", "s", "oauth.consumer_key", "off"), false},
 		{"a name with brackets", plain("/x", "nobody", "s", "t", "s", "oauth_consumer_key[]", "off"), false},
 		{"a name with a point wants a request token", plain("/+request-token", "nobody", "s", "", "", "oauth.consumer_key", "off"), false},
+		{"a header that others overlook, with another body", func() *http.Request {
+			r := withBody(inHeader("/x", header), "multipart/form-data; boundary=b", multipart)
+			r.Header.Set("Authorization", "oauth "+header)
+			return r
+		}(), false},
 		{"an unknown consumer in the query, with another body",
 			withBody(plain("/x", "nobody", "s", "t", "s"), "multipart/form-data; boundary=b", multipart), false},
 

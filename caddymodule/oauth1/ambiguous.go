@@ -6,8 +6,9 @@ import "strings"
 // request that Parse accepts. Some servers search the Authorization header for names instead of
 // reading it as a list, and take oauth.token, OAUTH_TOKEN or oauth_token[] in a query or form for
 // oauth_token. A request is not ambiguous if each name that resembles an oauth_ parameter is one in
-// its plain form, and no value of the header can be taken for a parameter. For a body that is no
-// form, form is nil: the caller must judge it.
+// its plain form, no value of the header can be taken for a parameter, and the header has its usual
+// form: the scheme is OAuth in this case, and no blank is beside an equals sign. For a body that is
+// no form, form is nil: the caller must judge it.
 func Ambiguous(authorization []string, query string, form []byte) bool {
 	for _, field := range authorization {
 		if ambiguousHeader(field) {
@@ -22,6 +23,9 @@ func ambiguousHeader(field string) bool {
 	if !ok {
 		return mentionsProtocol(field)
 	}
+	if !strings.HasPrefix(field, "OAuth ") {
+		return true // other servers may overlook the header, and look elsewhere
+	}
 	for {
 		name, value, rest, err := cutHeaderParam(list)
 		switch {
@@ -34,6 +38,8 @@ func ambiguousHeader(field string) bool {
 				return true
 			}
 		case !plainProtocolName(name) && mentionsProtocol(name), ambiguousValue(name, value):
+			return true
+		case !strings.HasPrefix(skip(list, true)[len(name):], `="`):
 			return true
 		}
 		list = rest

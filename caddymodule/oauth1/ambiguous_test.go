@@ -16,7 +16,7 @@ func TestAmbiguous(t *testing.T) {
 		want                      bool
 	}{
 		{"a header", plain, "a=1&b=2", "c=3", false},
-		{"an empty header", "OAuth", "", "", false},
+		{"a header with more blanks and commas", `OAuth  ,oauth_consumer_key="nobody" , ,oauth_token="t",`, "", "", false},
 		{"a realm", `OAuth realm="https://api.test/oauth_api", oauth_consumer_key="nobody"`, "", "", false},
 		{"a realm with a list", `OAuth realm="a=b, c", oauth_consumer_key="nobody"`, "", "", false},
 		{"an extension", plain + `, oauth_session_handle="x", x_auth_mode="client"`, "", "", false},
@@ -40,6 +40,10 @@ func TestAmbiguous(t *testing.T) {
 		{"a consumer key with a comma", `OAuth oauth_consumer_key="printer,x"`, "", "", true},
 		{"a consumer key with a plus sign", `OAuth oauth_consumer_key="printer+"`, "", "", true},
 		{"a consumer key in Latin-1", "OAuth oauth_consumer_key=\"printer\xa0\"", "", "", true},
+		{"the scheme in lower case", `oauth oauth_consumer_key="nobody"`, "", "", true},
+		{"a tab after the scheme", "OAuth\toauth_consumer_key=\"nobody\"", "", "", true},
+		{"a blank before an equals sign", `OAuth oauth_consumer_key ="nobody"`, "", "", true},
+		{"a blank after an equals sign", `OAuth oauth_consumer_key= "nobody"`, "", "", true},
 		{"another scheme with a parameter", "OAuth1 oauth_consumer_key=printer", "oauth_consumer_key=nobody", "", true},
 		{"a query's name with a point", "", "oauth_consumer_key=nobody&oauth.consumer_key=printer", "", true},
 		{"a query's name with brackets", "", "oauth_consumer_key=nobody&oauth_consumer_key%5B%5D=printer", "", true},
@@ -78,6 +82,9 @@ func FuzzAmbiguous(f *testing.F) {
 			Ambiguous([]string{header}, query, []byte(form)) {
 			return
 		}
+		if p.Source == SourceHeader && searchedKey(header) == "" && strings.Trim(p.ConsumerKey, ` "`) != "" {
+			t.Errorf("a search finds no consumer key, and may look for it elsewhere than in %q", header)
+		}
 		for _, key := range []string{searchedKey(header), rewrittenKey(query), rewrittenKey(form)} {
 			if key != "" && key != strings.Trim(p.ConsumerKey, ` "`) {
 				t.Errorf("%q and %q", key, p.ConsumerKey)
@@ -90,6 +97,9 @@ var searched = regexp.MustCompile(`(?i)(oauth_[a-z_-]*)=(?:"([^"]*)"|([^,]*))`)
 
 // searchedKey is the last consumer key that a search finds in the header.
 func searchedKey(header string) (key string) {
+	if !strings.HasPrefix(header, "OAuth ") {
+		return ""
+	}
 	for _, m := range searched.FindAllStringSubmatch(header, -1) {
 		if strings.EqualFold(m[1], "oauth_consumer_key") {
 			key, _ = url.PathUnescape(strings.Trim(m[2]+m[3], "\t \""))
