@@ -4,9 +4,17 @@
 #
 #     caddy-oauth1-offline oauth1 store adopt --config /etc/caddy-oauth1/Caddyfile
 set -eu
-if systemctl is-active --quiet caddy-oauth1.service; then
-	echo "caddy-oauth1-offline: the service runs: systemctl stop caddy-oauth1" >&2
-	exit 1
+# Without systemd, as in a rescue system, no service runs.
+if [ -d /run/systemd/system ]; then
+	# One that fails to start is "activating": systemd is about to start it again.
+	state=$(systemctl show --property=ActiveState --value caddy-oauth1.service)
+	case $state in
+	inactive | failed) ;;
+	*)
+		echo "caddy-oauth1-offline: the service is $state: systemctl stop caddy-oauth1" >&2
+		exit 1
+		;;
+	esac
 fi
 # The credentials are seen by this command alone, in memory that is never swapped.
 exec unshare --mount --propagation private -- /bin/sh -eu -c '
