@@ -29,7 +29,7 @@ type diagnosed struct {
 // above the limits, and counts them.
 func (h *Handler) diagnoseLater(r *http.Request, endpoint string, s *signed, p *refusal.Problem) {
 	d := h.app.diagnoser
-	if d.off || s == nil || s.params.ConsumerKey == "" || p.Reason == refusal.NotReviewed.Reason {
+	if d.off || !explicable(s, p) || p.Reason == refusal.NotReviewed.Reason {
 		return // some clients ask every second whether the user has answered
 	}
 	if !d.turns.take(h.consumerOfTurn(r.Context(), s, p), time.Now()) {
@@ -174,9 +174,9 @@ func (a *App) mistakesOf(
 			return doctor.Diagnosis{}, nil
 		}
 	case q.problem.Reason == refusal.NonceUsed.Reason:
-		c := &doctor.NonceCase{Now: q.now, Address: q.remote, UsedAddress: q.remote}
+		c := &doctor.NonceCase{Now: q.now, Address: q.client, UsedAddress: q.client}
 		var same bool
-		if c.Used, same = a.diagnoser.nonces.find(p, q.remote); !same {
+		if c.Used, same = a.diagnoser.nonces.find(p, q.client); !same {
 			c.UsedAddress = "another one"
 		}
 		d = doctor.Nonce(c)

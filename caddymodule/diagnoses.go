@@ -184,7 +184,7 @@ func (d *diagnoser) signedWell(r *http.Request, s *signed) {
 	if d == nil || d.off {
 		return
 	}
-	d.nonces.note(&s.params, r.RemoteAddr, s.now)
+	d.nonces.note(&s.params, clientOf(r), s.now)
 	d.past.goodClock(s.params.ConsumerKey)
 }
 

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -170,6 +174,41 @@ func TestUnknownConsumersShareALimit(t *testing.T) {
 	}
 	if len(counts) > 2 || counts[""] > 2 || counts["known"] != 1 {
 		t.Errorf("turns were taken by %v", counts)
+	}
+}
+
+// lostStore is a store that finds no consumer, because it is out of reach.
+type lostStore struct {
+	tokenstore.Store
+	err   error
+	asked int
+}
+
+func (s *lostStore) Consumer(context.Context, string) (*tokenstore.Consumer, error) {
+	s.asked++
+	return nil, s.err
+}
+
+// TestFailuresOfTheStoreAreNotExplained: no request asks a store again that has just failed, or takes
+// the turn of one that can be explained.
+func TestFailuresOfTheStoreAreNotExplained(t *testing.T) {
+	for name, err := range map[string]error{
+		"the store fails":     errors.New("broken"),
+		"the store is closed": tokenstore.ErrClosed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTestSite(t, "diagnoses 20 2", "")
+			store := &lostStore{Store: s.store(), err: err}
+			s.app.store = store
+			t.Cleanup(func() { s.app.store = store.Store })
+			signer := oauth1.Signer{ConsumerKey: "stored", ConsumerSecret: "x", SignatureMethod: "HMAC-SHA1"}
+			if w, _ := s.serve(s.sign(signer, "GET", "http://api.test/x", "")); w.Code != http.StatusServiceUnavailable {
+				t.Fatal(w.Code)
+			}
+			if turns := len(s.app.diagnoser.turns.latest); store.asked != 1 || turns != 0 {
+				t.Errorf("the store was asked %d times, and %d turns were taken", store.asked, turns)
+			}
+		})
 	}
 }
 
@@ -336,13 +375,22 @@ func TestSeenNonces(t *testing.T) {
 	n := newSeenNonces()
 	p := &oauth1.Params{ConsumerKey: "c", Token: "t", Timestamp: "1", Nonce: "n"}
 	now := time.Unix(1_700_000_000, 0)
-	n.note(p, "10.0.0.1:1234", now)
 	for _, c := range []struct {
-		remote string
-		same   bool
-	}{{"10.0.0.1:99", true}, {"10.0.0.2:1234", false}} {
-		if used, same := n.find(p, c.remote); !used.Equal(now) || same != c.same {
-			t.Errorf("%s: %v, %v", c.remote, used, same)
+		first, second string
+		same          bool
+	}{
+		{"10.0.0.1:1234", "10.0.0.1:99", true},
+		{"10.0.0.1:1234", "10.0.0.2:1234", false},
+		{"10.0.0.1", "10.0.0.1:99", true},
+		{"10.0.0.1", "10.0.0.2", false},
+		{"2001:db8::1", "[2001:db8::1]:99", true},
+		{"2001:db8::1", "2001:db8::2", false},
+		{"no address", "another", false},
+		{"", "", true},
+	} {
+		n.note(p, c.first, now)
+		if used, same := n.find(p, c.second); !used.Equal(now) || same != c.same {
+			t.Errorf("%q and %q: %v, %v", c.first, c.second, used, same)
 		}
 	}
 	other := *p
@@ -350,7 +398,45 @@ func TestSeenNonces(t *testing.T) {
 	if used, _ := n.find(&other, "10.0.0.1:1234"); !used.IsZero() {
 		t.Error("finds another nonce")
 	}
-	n.note(p, "no port", now) // must not panic
+}
+
+// TestNoncesBehindAProxy: the address of a nonce is the client's, not that of the proxy, and is the
+// client's at whichever of the proxies.
+func TestNoncesBehindAProxy(t *testing.T) {
+	s := newTestSite(t, "diagnoses 1000 1000\nconsumer proxied {\n secret s\n two_legged robot READ_PUBLIC\n}", "")
+	for _, c := range []struct {
+		name, firstProxy, secondProxy, firstClient, secondClient, mistake string
+	}{
+		{"two clients", "10.0.0.1:1", "10.0.0.1:2", "192.0.2.1", "192.0.2.2", "nonce-other-address"},
+		{"one client, two proxies", "10.0.0.1:1", "10.0.0.2:1", "2001:db8::1", "2001:db8::1", "nonce-sent-again"},
+		{"no server that knows clients", "192.0.2.1:1", "192.0.2.1:2", "", "", "nonce-sent-again"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			since := latestRefusal()
+			signer := oauth1.Signer{ConsumerKey: "proxied", ConsumerSecret: "s", SignatureMethod: "HMAC-SHA256", Nonce: c.name}
+			send := func(proxy, client string) int {
+				r, w := s.sign(signer, "GET", "http://api.test/x", ""), httptest.NewRecorder()
+				r.RemoteAddr = proxy
+				s.inRequest(r, func(r *http.Request, _ *caddy.Replacer) {
+					if client != "" {
+						caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, client)
+					}
+					next := func(http.ResponseWriter, *http.Request) error { return nil }
+					if err := s.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(next)); err != nil {
+						t.Fatal(err)
+					}
+				})
+				return w.Code
+			}
+			first, second := send(c.firstProxy, c.firstClient), send(c.secondProxy, c.secondClient)
+			if first != http.StatusOK || second != http.StatusUnauthorized {
+				t.Fatal(first, second)
+			}
+			if got := strings.Join(refusedOf(t, "proxied", since).Mistakes, "+"); got != c.mistake {
+				t.Errorf("mistakes %q, want %q", got, c.mistake)
+			}
+		})
+	}
 }
 
 // TestAdminDiagnoses: the route's answers, by query.

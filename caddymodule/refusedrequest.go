@@ -23,7 +23,6 @@ type refusedRequest struct {
 	endpoint string
 	now      time.Time // when it came
 
-	remote         string // the address of the connection
 	client, trace  string
 	host           string // as it was sent
 	forwardedHost  string
@@ -35,10 +34,16 @@ type refusedRequest struct {
 	contentType    string
 }
 
-// refusedRequest keeps a request that was read and names a consumer; else it returns nil.
+// explicable reports whether a refused request was read and names a consumer, and the refusal is
+// about the request.
+func explicable(s *signed, p *refusal.Problem) bool {
+	return s != nil && s.params.ConsumerKey != "" && s.request.Method != "" &&
+		p.Kind != refusal.KindStore && p.Kind != refusal.KindStopping
+}
+
+// refusedRequest keeps a request that is explicable; else it returns nil.
 func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p *refusal.Problem) *refusedRequest {
-	if s == nil || s.params.ConsumerKey == "" || s.request.Method == "" ||
-		p.Kind == refusal.KindStore || p.Kind == refusal.KindStopping {
+	if !explicable(s, p) {
 		return nil
 	}
 	_, target := originalTarget(r)
@@ -57,7 +62,6 @@ func (h *Handler) refusedRequest(r *http.Request, endpoint string, s *signed, p 
 		problem:        p,
 		endpoint:       endpoint,
 		now:            s.now,
-		remote:         r.RemoteAddr,
 		host:           r.Host,
 		forwardedHost:  lastValue(r.Header["X-Forwarded-Host"]),
 		forwardedProto: lastValue(r.Header["X-Forwarded-Proto"]),

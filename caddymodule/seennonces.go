@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"hash/maphash"
 	"math/bits"
+	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,15 +33,21 @@ func (n *seenNonces) hash(p *oauth1.Params) uint64 {
 	return sum
 }
 
-// address returns a hash of an address without its port.
-func (n *seenNonces) address(remote string) uint32 {
-	return uint32(maphash.String(n.seed, remote[:max(0, strings.LastIndexByte(remote, ':'))]))
+// address returns a hash of a client's address without its port, if it has one. It looks before it
+// splits, because the error for an address without a port is an allocation.
+func (n *seenNonces) address(client string) uint32 {
+	if strings.HasPrefix(client, "[") || strings.Count(client, ":") == 1 {
+		if host, _, err := net.SplitHostPort(client); err == nil {
+			client = host
+		}
+	}
+	return uint32(maphash.String(n.seed, client))
 }
 
 // note remembers a nonce that was used.
-func (n *seenNonces) note(p *oauth1.Params, remote string, now time.Time) {
+func (n *seenNonces) note(p *oauth1.Params, client string, now time.Time) {
 	sum := n.hash(p)
-	value := uint64(uint32(now.Unix()))<<32 | uint64(n.address(remote))
+	value := uint64(uint32(now.Unix()))<<32 | uint64(n.address(client))
 	slot := &n.slots[sum%uint64(len(n.slots))]
 	slot.value.Store(value)
 	slot.mixed.Store(sum ^ value)
@@ -48,12 +55,12 @@ func (n *seenNonces) note(p *oauth1.Params, remote string, now time.Time) {
 
 // find returns when the nonce was used, and whether from the same address. The time is zero if that
 // is not known.
-func (n *seenNonces) find(p *oauth1.Params, remote string) (used time.Time, same bool) {
+func (n *seenNonces) find(p *oauth1.Params, client string) (used time.Time, same bool) {
 	sum := n.hash(p)
 	slot := &n.slots[sum%uint64(len(n.slots))]
 	value := slot.value.Load()
 	if slot.mixed.Load()^value != sum {
 		return time.Time{}, false
 	}
-	return time.Unix(int64(value>>32), 0), uint32(value) == n.address(remote)
+	return time.Unix(int64(value>>32), 0), uint32(value) == n.address(client)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -44,16 +45,19 @@ func (h *Handler) passes(p *refusal.Problem) bool {
 	return p.Unknown && h.UnknownTokens == unknownPassed
 }
 
-// meansOurs reports whether the unknown consumer key of a request may stand for a consumer that is
-// known here. The other provider may disregard blanks and case, as many databases do, and would
-// accept what is disabled here.
+// meansOurs reports whether a request with an unknown consumer key may stand for a consumer that is
+// known here. The other provider may find another key in the request, or disregard blanks and case,
+// as many databases do, and would accept what is disabled here.
 func (h *Handler) meansOurs(r *http.Request, s *signed) bool {
 	if s == nil {
 		return false
 	}
 	key := s.params.ConsumerKey
+	if ambiguous(r, s) || !visible(key) {
+		return true
+	}
 	for declared := range h.app.declared {
-		if strings.EqualFold(declared, strings.TrimSpace(key)) {
+		if strings.EqualFold(declared, key) {
 			return true
 		}
 	}
@@ -67,6 +71,24 @@ func (h *Handler) meansOurs(r *http.Request, s *signed) bool {
 		}
 	}
 	return false
+}
+
+// ambiguous reports whether another provider may find other OAuth parameters in a request than
+// those of s. With credentials outside the header, it may prefer those in a body that is no signed
+// form, such as multipart/form-data.
+func ambiguous(r *http.Request, s *signed) bool {
+	form := s.request.Form
+	if form == nil {
+		form = s.hashedForm
+	}
+	return oauth1.Ambiguous(r.Header["Authorization"], s.request.Query, form) ||
+		s.params.Source != oauth1.SourceHeader && form == nil && hasBody(r) && !turnsOutEmpty(r)
+}
+
+// visible reports whether a key consists of visible ASCII characters. Databases that disregard accents,
+// widths and blanks take other keys for a known one, each in its own way.
+func visible(key string) bool {
+	return !strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 // similarKeys returns what a key may stand for, without blanks, quotes and encoding around it, each

@@ -62,6 +62,19 @@ func TestUnknownTokensPass(t *testing.T) {
 	inForm := httptest.NewRequest("POST", "http://api.test/x", nil)
 	setBody(inForm, "oauth_consumer_key=nobody&oauth_signature_method=PLAINTEXT&oauth_signature=s%26t&oauth_token=t")
 	inForm.Header.Set("Content-Type", formType)
+	inHeader := func(target, authorization string) *http.Request {
+		r := httptest.NewRequest("GET", "http://api.test"+target, nil)
+		r.Header.Set("Authorization", "OAuth "+authorization)
+		return r
+	}
+	const header = `oauth_consumer_key="nobody",oauth_signature_method="PLAINTEXT",oauth_signature="s%26t",oauth_token="t"`
+	withBody := func(r *http.Request, contentType, body string) *http.Request {
+		r.Method = "POST"
+		setBody(r, body)
+		r.Header.Set("Content-Type", contentType)
+		return r
+	}
+	const multipart = "--b\r\nContent-Disposition: form-data; name=oauth_consumer_key\r\n\r\noff\r\n--b--\r\n"
 	server := serverWithErrors(t, `handle_errors {
 		@passes vars {oauth1.refusal.passes} true
 		respond @passes "elsewhere" 202
@@ -84,6 +97,25 @@ func TestUnknownTokensPass(t *testing.T) {
 		{"the form of another page", page("POST", "oauth_token=theirs", "ok=1", ""), true},
 		{"the form of another page, with the token", page("POST", "", "oauth_token=theirs&csrf=1", ""), true},
 
+		{"an unknown consumer in the header", inHeader("/x?a=1", header+`,realm="a",x="b"`), true},
+		{"an unknown consumer in the header, with another body", withBody(inHeader("/x", header), "application/json", "{}"), true},
+		{"an unknown consumer in the query, with a form", withBody(plain("/x", "nobody", "s", "t", "s"), formType, "a=1"), true},
+
+		{"a name in the header that ends in another", inHeader("/x", header+`,xoauth_consumer_key="off"`), false},
+		{"a realm that holds a parameter", inHeader("/x", `realm="oauth_consumer_key=off,",`+header), false},
+		{"a value that holds a parameter", inHeader("/x", header+`,x="oauth_consumer_key=off"`), false},
+		{"a name in capitals", inHeader("/x?OAUTH_CONSUMER_KEY=off", header), false},
+		{"a name with a point", plain("/x", "nobody", "s", "t", "s", "oauth.consumer_key", "off"), false},
+		{"a name with brackets", plain("/x", "nobody", "s", "t", "s", "oauth_consumer_key[]", "off"), false},
+		{"a name with a point wants a request token", plain("/+request-token", "nobody", "s", "", "", "oauth.consumer_key", "off"), false},
+		{"a header that others overlook, with another body", func() *http.Request {
+			r := withBody(inHeader("/x", header), "multipart/form-data; boundary=b", multipart)
+			r.Header.Set("Authorization", "oauth "+header)
+			return r
+		}(), false},
+		{"an unknown consumer in the query, with another body",
+			withBody(plain("/x", "nobody", "s", "t", "s"), "multipart/form-data; boundary=b", multipart), false},
+
 		{"a known consumer, an old timestamp", stale("/x", "demo"), false},
 		{"a disabled consumer, an old timestamp", stale("/x", "off"), false},
 		{"a known consumer with an old timestamp wants a request token", stale("/+request-token", "demo"), false},
@@ -100,7 +132,12 @@ func TestUnknownTokensPass(t *testing.T) {
 		{"a disabled consumer with a line end, encoded twice", signed("off%0A", "secret", "t"), false},
 		{"a declared consumer in mixed case", signed("dEmO", "secret", "t"), false},
 		{"a disabled consumer with a line end wants a request token", plain("/+request-token", "off\n", "secret", "", ""), false},
-		{"an unknown consumer with a blank", signed("nobody ", "s", "t"), true},
+		{"an unknown consumer with a blank", signed("nobody ", "s", "t"), false},
+		{"an accent", signed("\u00f3ff", "secret", "t"), false},
+		{"full-width letters", signed("\uff4f\uff46\uff46", "secret", "t"), false},
+		{"a zero-width character", signed("o\u200bff", "secret", "t"), false},
+		{"a zero byte", signed("off\x00", "secret", "t"), false},
+		{"a byte that is no UTF-8", signed("off\xa0", "secret", "t"), false},
 		{"no credentials", httptest.NewRequest("GET", "http://api.test/x", nil), false},
 		{"a known consumer wants an access token for an unknown one", plain("/+access-token", "demo", "secret", "t", "s"), false},
 		{"a disabled consumer wants a request token", plain("/+request-token", "off", "secret", "", ""), false},

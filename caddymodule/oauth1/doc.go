@@ -7,6 +7,7 @@
 // A signed request passes these files in order:
 //
 //	params.go       Parse: the protocol parameters in the Authorization header, the query or the form
+//	ambiguous.go    Ambiguous: whether other servers may find other parameters
 //	encoding.go     percent-encoding and -decoding (sections 3.6 and 3.4.1.3.1)
 //	target.go       SplitTarget: the path and the query of a request, as they were sent
 //	basestring.go   Request.AppendBaseString: the signature base string (section 3.4.1)
