@@ -165,20 +165,19 @@ func (s *Store) useAhead(ctx context.Context, consumer string, call nonceCall, k
 		return err
 	}
 	args[5] = "1"
-	answer, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
-		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
-			answer, err = d.Do(ctx, acceptScript.command(d.B(), bySum, keys, args)).ToMessage()
+	answer, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (rueidis.RedisMessage, error) {
+		return dedicated(ctx, c, func(d rueidis.DedicatedClient) (rueidis.RedisMessage, error) {
+			answer, err := d.Do(ctx, acceptScript.command(d.B(), bySum, keys, args)).ToMessage()
 			if err != nil {
-				return err
+				return answer, err
 			}
 			reason, connected := refusal(answer)
 			replicas := max(int(connected), s.replicas)
 			if reason != "accepted" || replicas == 0 {
-				return nil
+				return answer, nil
 			}
-			return confirmed(d.Do(ctx, s.wait(ctx, d, replicas)), replicas)
+			return answer, confirmed(d.Do(ctx, s.wait(ctx, d, replicas)), replicas)
 		})
-		return answer, err
 	})
 	if err != nil {
 		return err // the servers may have it: it stays remembered

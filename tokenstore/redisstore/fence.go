@@ -95,21 +95,22 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 		return nil, s.explain(ctx, ctx.Err())
 	}
 	state := []string{s.states[sl]}
-	r := new(raised)
-	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
-		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
+	var last *raised
+	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (rueidis.RedisMessage, error) {
+		r, err := dedicated(ctx, c, func(d rueidis.DedicatedClient) (*raised, error) {
 			lead := integer(int64(s.lead() / time.Second))
-			answer, err = d.Do(ctx, raiseScript.command(d.B(), bySum, state, []string{lead, integer(int64(skew / time.Second))})).ToMessage()
+			answer, err := d.Do(ctx, raiseScript.command(d.B(), bySum, state, []string{lead, integer(int64(skew / time.Second))})).ToMessage()
 			if err != nil {
-				return err
+				return nil, err
 			}
+			r := new(raised)
 			if err := r.read(answer); err != nil {
-				return err
+				return nil, err
 			}
 			waits := s.replicas > 0
 			if waits && !r.alone {
 				if err := confirmed(d.Do(ctx, s.wait(ctx, d, s.replicas)), s.replicas); err != nil {
-					return err
+					return nil, err
 				}
 			}
 			sum := bySum
@@ -122,15 +123,16 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 				if err == nil && n != 1 {
 					err = errors.New("a new epoch began meanwhile")
 				}
-				return err
+				return r, err
 			}
 		})
-		return answer, err
+		last = r
+		return rueidis.RedisMessage{}, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return r, nil
+	return last, nil
 }
 
 // read reads the answer of raise.lua.

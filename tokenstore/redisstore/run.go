@@ -96,20 +96,45 @@ var errReplicas = errors.New("too few replicas have confirmed a write")
 func (s *Store) runDurably(ctx context.Context, sc *script, keys, args []string) (rueidis.RedisMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout())
 	defer cancel()
-	return s.attempt(ctx, func(c rueidis.Client, bySum bool) (answer rueidis.RedisMessage, err error) {
-		err = c.Dedicated(func(d rueidis.DedicatedClient) error {
+	return s.attempt(ctx, func(c rueidis.Client, bySum bool) (rueidis.RedisMessage, error) {
+		return dedicated(ctx, c, func(d rueidis.DedicatedClient) (rueidis.RedisMessage, error) {
 			if s.replicas == 0 {
-				answer, err = d.Do(ctx, sc.command(d.B(), bySum, keys, args)).ToMessage()
-				return err
+				return d.Do(ctx, sc.command(d.B(), bySum, keys, args)).ToMessage()
 			}
 			answers := d.DoMulti(ctx, sc.command(d.B(), bySum, keys, args), s.wait(ctx, d, s.replicas))
-			if answer, err = answers[0].ToMessage(); err != nil {
-				return err // and WAIT has waited for nothing, on a server that the script did not run on
+			answer, err := answers[0].ToMessage()
+			if err != nil {
+				return answer, err // and WAIT has waited for nothing, on a server that the script did not run on
 			}
-			return confirmed(answers[1], s.replicas)
+			return answer, confirmed(answers[1], s.replicas)
 		})
-		return answer, err
 	})
+}
+
+// dedicated makes calls on a connection of their own, and returns when they have, or the context
+// ends. rueidis hands such connections out and takes them back under a lock. It holds that lock while
+// it closes those to a server that was replaced, one after the other; each can take the timeout if
+// the server does not answer.
+func dedicated[T any](ctx context.Context, c rueidis.Client, do func(rueidis.DedicatedClient) (T, error)) (T, error) {
+	type result struct {
+		answer T
+		err    error
+	}
+	results := make(chan result, 2)
+	go func() {
+		err := c.Dedicated(func(d rueidis.DedicatedClient) error {
+			answer, err := do(d)
+			results <- result{answer, err}
+			return err
+		})
+		results <- result{err: err} // the first one, if there was no connection
+	}()
+	select {
+	case r := <-results:
+		return r.answer, r.err
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
+	}
 }
 
 // wait is a WAIT that returns before the context ends.
