@@ -108,8 +108,11 @@ func (s *Store) writeToken(ctx context.Context, t *tokenstore.AccessToken) error
 		if err != nil && !record.Unreadable(err) {
 			return false, err
 		}
-		if err != nil || s.there(before, v.marks) {
+		if err != nil {
 			return false, tokenstore.ErrExists
+		}
+		if s.there(before, v.marks) {
+			return false, s.exists(ctx, sliceOf(t.Key))
 		}
 		w := newWrite(sliceOf(t.Key), v)
 		s.addToken(w, v, before, t)

@@ -85,7 +85,7 @@ func (s *Store) createConsumer(ctx context.Context, c *tokenstore.Consumer) erro
 		case before != nil && before.state == stateDeleted:
 			return false, s.conclude(ctx, before) // and look again
 		case before != nil:
-			return false, tokenstore.ErrExists
+			return false, s.exists(ctx, sl)
 		}
 		e := envelope{version: newVersion(), record: sealed(s, record.Consumer, c.Key, c)}
 		w := newWrite(sl, v)

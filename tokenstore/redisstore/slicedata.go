@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
 // A view is what a slice held at one moment.
@@ -185,6 +187,15 @@ func (s *Store) prove(ctx context.Context, sl slice) error {
 	w.do("SET", s.key(kindBarrier, sl, ""), "")
 	_, err := s.commit(ctx, w)
 	return err
+}
+
+// exists returns ErrExists when replicas have what exists. A caller whose first try had no answer may
+// take it for done.
+func (s *Store) exists(ctx context.Context, sl slice) error {
+	if err := s.prove(ctx, sl); err != nil {
+		return err
+	}
+	return tokenstore.ErrExists
 }
 
 // again calls attempt until it reports that it is done: until what it has read does not change

@@ -85,6 +85,48 @@ func TestUnconfirmedRegistrationCounts(t *testing.T) {
 	}
 }
 
+// TestWhatExistsIsConfirmed: a caller who tries again after no answer takes "it exists" for an
+// acknowledgement, so it comes only when replicas have what exists.
+func TestWhatExistsIsConfirmed(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Sentinel(t, redislab.Options{})
+	o := quickOptions(lab, 2)
+	o.Addresses, o.SentinelMaster, o.Lead = []string{lab.Nodes[0].Address()}, "", 20*time.Second
+	s := openTest(t, o)
+	awaitReady(t, s)
+	for _, key := range []string{"new consumer", "new token"} {
+		if _, err := s.raise(t.Context(), sliceOf(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	creations := map[string]func() error{
+		"a consumer": func() error {
+			return s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "new consumer"})
+		},
+		"an access token": func() error {
+			return s.CreateAccessToken(t.Context(), accessOf("declared", "u", "new token"))
+		},
+	}
+	lab.Nodes[2].Stop(t)
+	for name, create := range creations {
+		for range 2 {
+			if err := create(); err == nil || errors.Is(err, tokenstore.ErrExists) {
+				t.Errorf("%s, without the second replica: got %v", name, err)
+			}
+		}
+	}
+	lab.Nodes[2].Continue(t)
+	for name, create := range creations {
+		err := create()
+		for begun := time.Now(); !errors.Is(err, tokenstore.ErrExists) && time.Since(begun) < 20*time.Second; err = create() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if !errors.Is(err, tokenstore.ErrExists) {
+			t.Errorf("%s, with both replicas: got %v", name, err)
+		}
+	}
+}
+
 // TestDeletionIsFinished: what a process began that did not live to finish it, another one finishes.
 func TestDeletionIsFinished(t *testing.T) {
 	t.Parallel()
