@@ -64,12 +64,18 @@ func newNetwork(t testing.TB, hosts ...string) *network {
 	return n
 }
 
+// takenNumbers are the networks of this process. Trials that run at once make them at once.
+var takenNumbers sync.Map
+
 // freeNumber finds a network that this machine does not have.
 func (n *network) freeNumber() int {
 	addresses := n.run(exec.Command("ip", "-o", "-4", "address"))
 	for {
 		number := rand.IntN(256)
-		if !strings.Contains(addresses, fmt.Sprintf(" 198.18.%d.", number)) {
+		if strings.Contains(addresses, fmt.Sprintf(" 198.18.%d.", number)) {
+			continue
+		}
+		if _, taken := takenNumbers.LoadOrStore(number, true); !taken {
 			return number
 		}
 	}
