@@ -5,7 +5,6 @@ package integration
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,20 +21,15 @@ func TestAuditTrailOnAFullDisk(t *testing.T) {
 	failures := regexp.MustCompile(`(?m)^caddy_oauth1_audit_write_failures_total ([0-9]+)$`)
 	counted := func(t *testing.T, srv *server) string {
 		t.Helper()
-		resp, err := http.Get("http://127.0.0.1:" + srv.admin + "/metrics")
+		text, err := srv.metrics()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := failures.FindSubmatch(text)
+		found := failures.FindStringSubmatch(text)
 		if found == nil {
 			t.Fatalf("no such metric in %s", text)
 		}
-		return string(found[1])
+		return found[1]
 	}
 	start := func(t *testing.T, app, global string) (*server, string) {
 		disk := newSmallDisk(t, 1)

@@ -610,18 +610,13 @@ func (c *clinic) checkCounts(t *testing.T, counted map[string]int) {
 	if len(counted) < 45 {
 		t.Errorf("%d mistakes were named only", len(counted))
 	}
-	resp, err := http.Get("http://127.0.0.1:" + c.admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
+	text, err := c.metrics()
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := c.log.String()
 	for name, n := range counted {
-		if line := fmt.Sprintf("\ncaddy_oauth1_mistakes_total{mistake=%q} %d\n", name, n); !strings.Contains(string(text), line) {
+		if line := fmt.Sprintf("\ncaddy_oauth1_mistakes_total{mistake=%q} %d\n", name, n); !strings.Contains(text, line) {
 			t.Errorf("the metrics lack %s", line)
 		}
 		if !strings.Contains(log, `"oauth_diagnosis":"`+name) && !strings.Contains(log, "+"+name+`"`) {

@@ -24,21 +24,30 @@ type metricFamily struct {
 	labels string // their names, sorted
 }
 
-// scrape returns the metrics of the program, with their types and labels, without Caddy's own.
-func (srv *server) scrape() (map[string]metricFamily, error) {
+// metrics returns all metrics of the program, as Prometheus gets them.
+func (srv *server) metrics() (string, error) {
 	resp, err := http.Get("http://127.0.0.1:" + srv.admin + "/metrics")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("/metrics: %d %w", resp.StatusCode, err)
+		return "", fmt.Errorf("/metrics: %d %w", resp.StatusCode, err)
+	}
+	return string(text), nil
+}
+
+// scrape returns the metrics of the program, with their types and labels, without Caddy's own.
+func (srv *server) scrape() (map[string]metricFamily, error) {
+	text, err := srv.metrics()
+	if err != nil {
+		return nil, err
 	}
 	families := make(map[string]metricFamily)
 	sample := regexp.MustCompile(`^(caddy_oauth1_\w+)(?:\{(.*)\})? `)
 	label := regexp.MustCompile(`(\w+)="(?:[^"\\]|\\.)*"`)
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if fields := strings.Fields(line); strings.HasPrefix(line, "# TYPE caddy_oauth1_") {
 			families[fields[2]] = metricFamily{kind: fields[3]}
 			continue

@@ -60,19 +60,29 @@ func TestWhatWasNotMadeDoesNotCount(t *testing.T) {
 	}
 }
 
+// withTwoReplicas opens a store that demands both replicas, and the slices of some keys. It returns
+// the second replica.
+func withTwoReplicas(t *testing.T, lead time.Duration, keys ...string) (*Store, *redislab.Node) {
+	t.Helper()
+	lab := redislab.Sentinel(t, redislab.Options{})
+	o := quickOptions(lab, 2)
+	o.Addresses, o.SentinelMaster, o.Lead = []string{lab.Nodes[0].Address()}, "", lead
+	s := openTest(t, o)
+	awaitReady(t, s)
+	for _, key := range keys {
+		if _, err := s.raise(t.Context(), sliceOf(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s, lab.Nodes[2]
+}
+
 // TestUnconfirmedRegistrationCounts: a self-registered consumer that may be there, and is, counts,
 // so that it is forgotten after a day.
 func TestUnconfirmedRegistrationCounts(t *testing.T) {
 	t.Parallel()
-	lab := redislab.Sentinel(t, redislab.Options{})
-	o := quickOptions(lab, 2)
-	o.Addresses, o.SentinelMaster, o.Lead = []string{lab.Nodes[0].Address()}, "", 5*time.Second
-	s := openTest(t, o)
-	awaitReady(t, s)
-	if _, err := s.raise(t.Context(), sliceOf("self")); err != nil {
-		t.Fatal(err)
-	}
-	lab.Nodes[2].Stop(t)
+	s, second := withTwoReplicas(t, 5*time.Second, "self")
+	second.Stop(t)
 	err := s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "self", SelfRegistered: true})
 	if err == nil {
 		t.Fatal("created without the second replica")
@@ -89,16 +99,7 @@ func TestUnconfirmedRegistrationCounts(t *testing.T) {
 // acknowledgement, so it comes only when replicas have what exists.
 func TestWhatExistsIsConfirmed(t *testing.T) {
 	t.Parallel()
-	lab := redislab.Sentinel(t, redislab.Options{})
-	o := quickOptions(lab, 2)
-	o.Addresses, o.SentinelMaster, o.Lead = []string{lab.Nodes[0].Address()}, "", 20*time.Second
-	s := openTest(t, o)
-	awaitReady(t, s)
-	for _, key := range []string{"new consumer", "new token"} {
-		if _, err := s.raise(t.Context(), sliceOf(key)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s, second := withTwoReplicas(t, 20*time.Second, "new consumer", "new token")
 	creations := map[string]func() error{
 		"a consumer": func() error {
 			return s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "new consumer"})
@@ -107,7 +108,7 @@ func TestWhatExistsIsConfirmed(t *testing.T) {
 			return s.CreateAccessToken(t.Context(), accessOf("declared", "u", "new token"))
 		},
 	}
-	lab.Nodes[2].Stop(t)
+	second.Stop(t)
 	for name, create := range creations {
 		for range 2 {
 			if err := create(); err == nil || errors.Is(err, tokenstore.ErrExists) {
@@ -115,7 +116,7 @@ func TestWhatExistsIsConfirmed(t *testing.T) {
 			}
 		}
 	}
-	lab.Nodes[2].Continue(t)
+	second.Continue(t)
 	for name, create := range creations {
 		err := create()
 		for begun := time.Now(); !errors.Is(err, tokenstore.ErrExists) && time.Since(begun) < 20*time.Second; err = create() {
