@@ -70,7 +70,7 @@ func testRing(t testing.TB, ids ...string) *keyring.Ring {
 }
 
 func TestStoreWithKeys(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
+	storetest.RunFew(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 		return openTest(t, Options{Clock: clock, Sealer: testRing(t, "k1")})
 	})
 }

@@ -126,16 +126,28 @@ type oneByOne struct{ tokenstore.Store }
 
 func hideCredentials(s *Store) tokenstore.Store { return oneByOne{s} }
 
-func testConformance(
-	t *testing.T, start func(testing.TB, redislab.Options) *redislab.Lab, replicas int, as func(*Store) tokenstore.Store,
-) {
+// A conformance is what the suite is run with.
+type conformance struct {
+	start    func(testing.TB, redislab.Options) *redislab.Lab
+	replicas int
+	run      func(*testing.T, storetest.Opener) // storetest.Run or storetest.RunFew
+	sealer   tokenstore.Sealer
+	as       func(*Store) tokenstore.Store
+}
+
+func (c conformance) test(t *testing.T) {
 	t.Parallel()
-	lab := start(t, redislab.Options{})
-	ready := readyOptions(t, lab, replicas, 250)
-	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
+	lab := c.start(t, redislab.Options{})
+	fresh := readyOptions(t, lab, c.replicas, 250)
+	ready := func() Options {
+		o := fresh()
+		o.Sealer = c.sealer
+		return o
+	}
+	c.run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 		o := ready()
 		o.clock = clock
-		return as(openTest(t, o))
+		return c.as(openTest(t, o))
 	})
 	storetest.RunDurable(t, func(t *testing.T) storetest.Opener {
 		o := ready()
@@ -158,7 +170,7 @@ func testConformance(
 }
 
 func TestConformanceOneServer(t *testing.T) {
-	testConformance(t, redislab.Single, 0, func(s *Store) tokenstore.Store { return s })
+	conformance{redislab.Single, 0, storetest.Run, nil, func(s *Store) tokenstore.Store { return s }}.test(t)
 }
 
 // testRing is a ring of keys that are made of their ids. The first is the primary one.
@@ -175,24 +187,14 @@ func testRing(t testing.TB, ids ...string) *keyring.Ring {
 	return r
 }
 
-// With an old key, the store looks in two places for each name.
-func TestConformanceWithKeys(t *testing.T) {
-	t.Parallel()
-	lab := redislab.Single(t, redislab.Options{})
-	ready := readyOptions(t, lab, 0, 150)
-	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
-		o := ready()
-		o.clock, o.Sealer = clock, testRing(t, "k2", "k1")
-		return hideCredentials(openTest(t, o))
-	})
-}
-
+// TestConformanceSentinel is about keys too. With an old key, the store looks in two places for each
+// name.
 func TestConformanceSentinel(t *testing.T) {
-	testConformance(t, redislab.Sentinel, 1, hideCredentials)
+	conformance{redislab.Sentinel, 1, storetest.RunFew, testRing(t, "k2", "k1"), hideCredentials}.test(t)
 }
 
 func TestConformanceCluster(t *testing.T) {
-	testConformance(t, redislab.Cluster, 1, hideCredentials)
+	conformance{redislab.Cluster, 1, storetest.Run, nil, hideCredentials}.test(t)
 }
 
 // TestNonceLimit: a process has the limits of every store for the nonces of a consumer.

@@ -10,7 +10,7 @@ import (
 )
 
 // runCredentials tests stores that find a consumer and a token in one step: all that holds for
-// Consumer and AccessToken holds for Credentials.
+// Consumer and AccessToken holds for Credentials. The cases that look up neither are left out.
 func runCredentials(t *testing.T, open Opener) {
 	t.Parallel()
 	if _, ok := open(t, newClock().Now).(tokenstore.CredentialFinder); !ok {

@@ -178,42 +178,4 @@ var limitCases = []testCase{
 		_, err = s.Consumer(t.Context(), "second")
 		wantErr(t, err, tokenstore.ErrNotFound)
 	}},
-	{"self-registered consumers have a limit together", func(t *testing.T, s tokenstore.Store, c *clock) {
-		if testing.Short() {
-			t.Skip("makes many request tokens")
-		}
-		const of = tokenstore.MaxSelfRegisteredRequests / tokenstore.MaxWaiting
-		for i := range of {
-			selfRegister(t, s, c, numbered("k", i))
-		}
-		race(func(worker int) error {
-			for i := worker; i < tokenstore.MaxSelfRegisteredRequests; i += racers {
-				if err := s.CreateRequestToken(t.Context(), requestToken(c, numbered("r", i), numbered("k", i%of))); err != nil {
-					t.Error(err)
-					break
-				}
-			}
-			return nil
-		})
-		selfRegister(t, s, c, "more")
-		wantErr(t, s.CreateRequestToken(t.Context(), requestToken(c, "x", "more")), tokenstore.ErrTooManyInAll)
-		must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "added"}))
-		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of added", "added")))
-		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "of declared", "declared")))
-
-		// An adopted consumer no longer counts as self-registered. The request tokens of a deleted
-		// consumer no longer count.
-		_, err := s.UpdateConsumer(t.Context(), "k0000", func(k *tokenstore.Consumer) error { k.SelfRegistered = false; return nil })
-		must(t, err)
-		for i := range tokenstore.MaxWaiting {
-			must(t, s.CreateRequestToken(t.Context(), requestToken(c, numbered("m", i), "more")))
-		}
-		selfRegister(t, s, c, "last")
-		wantErr(t, s.CreateRequestToken(t.Context(), requestToken(c, "x", "last")), tokenstore.ErrTooManyInAll)
-		must(t, s.DeleteConsumer(t.Context(), "k0001"))
-		for i := range tokenstore.MaxWaiting {
-			must(t, s.CreateRequestToken(t.Context(), requestToken(c, numbered("l", i), "last")))
-		}
-		wantErr(t, s.CreateRequestToken(t.Context(), requestToken(c, "x", "k0002")), tokenstore.ErrTooMany)
-	}},
 }

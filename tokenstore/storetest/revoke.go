@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,36 +46,6 @@ var revokeCases = []testCase{
 		_, err := s.AccessToken(t.Context(), "a")
 		must(t, err)
 	}},
-	{"no token of an exchange that began before survives a revocation", func(t *testing.T, s tokenstore.Store, c *clock) {
-		for round := range 4 {
-			for _, f := range []tokenstore.Filter{{User: "u"}, {Consumer: "k"}} {
-				name := numbered(f.User+f.Consumer, round)
-				for i := range racers {
-					reviewed(t, s, c, numbered(name+" r", i), "k", "u")
-				}
-				var all sync.WaitGroup
-				exchanged := make(chan struct{}, racers)
-				for i := range racers {
-					all.Go(func() {
-						defer func() { exchanged <- struct{}{} }()
-						_, err := s.Exchange(context.WithoutCancel(t.Context()), numbered(name+" r", i), "")
-						if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
-							t.Error(err)
-						}
-					})
-				}
-				for range 1 + 4*round { // the others have begun
-					<-exchanged
-				}
-				_, err := s.Revoke(t.Context(), f)
-				must(t, err)
-				all.Wait()
-				if got := tokensOf(t, s, tokenstore.Filter{User: "u"}, 100); len(got) != 0 {
-					t.Fatalf("%+v: %d survived: %q", f, len(got), got)
-				}
-			}
-		}
-	}},
 	{"new grants after a revocation of the user are not hit", func(t *testing.T, s tokenstore.Store, c *clock) {
 		testNewGrants(t, s, c, func(round int) error {
 			n, err := s.Revoke(t.Context(), tokenstore.Filter{User: "u"})
@@ -110,23 +79,6 @@ var revokeCases = []testCase{
 			must(t, s.DeleteConsumer(t.Context(), "k"))
 			return s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"})
 		})
-	}},
-	{"a consumer that is revoked or deleted has no request token waiting", func(t *testing.T, s tokenstore.Store, c *clock) {
-		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 50})
-		must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}))
-		for round := range 4 {
-			for i := range 50 {
-				must(t, s.CreateRequestToken(t.Context(), requestToken(c, numbered(numbered("r", round), i), "k")))
-			}
-			wantErr(t, s.CreateRequestToken(t.Context(), requestToken(c, "x", "k")), tokenstore.ErrTooMany)
-			if round%2 == 0 {
-				_, err := s.Revoke(t.Context(), tokenstore.Filter{Consumer: "k"})
-				must(t, err)
-				continue
-			}
-			must(t, s.DeleteConsumer(t.Context(), "k"))
-			must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}))
-		}
 	}},
 	{"tokens that are issued while others are revoked are there or not, as they were acknowledged", func(t *testing.T, s tokenstore.Store, c *clock) {
 		for i := range 200 {

@@ -16,7 +16,13 @@ import (
 type Opener func(t *testing.T, clock func() time.Time) tokenstore.Store
 
 // Run tests a store. Each case opens a store that must be empty.
-func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) tokenstore.Store) {
+func Run(t *testing.T, open Opener) { run(t, open, concat(fewCases, manyCases)) }
+
+// RunFew is Run without the cases that make thousands of records. They take most of its time, and
+// show nothing new of a store that Run tests too: with other servers, or other keys.
+func RunFew(t *testing.T, open Opener) { run(t, open, fewCases) }
+
+func run(t *testing.T, open Opener, cases []testCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -45,7 +51,7 @@ type testCase struct {
 	test func(t *testing.T, s tokenstore.Store, clock *clock)
 }
 
-var cases = concat(consumerCases, tokenCases, limitCases, revokeCases, removalCases, selfRegisteredCases,
+var fewCases = concat(consumerCases, tokenCases, requestTokenCases, limitCases, revokeCases, selfRegisteredCases,
 	nonceCases, storeCases, keptCases)
 
 func concat(lists ...[]testCase) (all []testCase) {

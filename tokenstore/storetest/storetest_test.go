@@ -243,7 +243,7 @@ func (o optimistic) UpdateConsumer(
 // TestCapabilities runs the suite with stores that do what Badger does not: they find two records
 // in one step, and run changes twice.
 func TestCapabilities(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
+	storetest.RunFew(t, func(t *testing.T, clock func() time.Time) tokenstore.Store {
 		return finder{optimistic{Store: openBadger(t, clock)}}
 	})
 }

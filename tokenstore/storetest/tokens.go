@@ -48,82 +48,6 @@ var tokenCases = []testCase{
 		wantErr(t, err, tokenstore.ErrNotFound)
 		wantErr(t, s.RevokeToken(t.Context(), "x"), tokenstore.ErrNotFound)
 	}},
-	{"a request token is reviewed once", func(t *testing.T, s tokenstore.Store, c *clock) {
-		for round := range rounds {
-			key := numbered("r", round)
-			must(t, s.CreateRequestToken(t.Context(), requestToken(c, key, "k")))
-			wantRace(t, race(func(i int) error {
-				_, err := s.Review(t.Context(), key, review(c, numbered("u", i), "READ_PUBLIC"))
-				return err
-			}), tokenstore.ErrAlreadyReviewed)
-		}
-	}},
-	{"the same answer of the same user, at the same time too, is one review with one verifier", func(t *testing.T, s tokenstore.Store, c *clock) {
-		for round := range rounds {
-			key := numbered("r", round)
-			r := requestToken(c, key, "k")
-			r.Callback = "https://example.com/cb"
-			must(t, s.CreateRequestToken(t.Context(), r))
-			answer := func(i int, permission string) (string, error) {
-				v := review(c, "u", permission)
-				v.Time = v.Time.Add(time.Duration(i) * time.Millisecond)
-				v.Expires = v.Time.Add(time.Hour)
-				v.Verifier = numbered("v", i)
-				got, err := s.Review(t.Context(), key, v)
-				if err != nil {
-					return "", err
-				}
-				return got.Review.Verifier, nil
-			}
-			verifiers := make([]string, racers)
-			got := race(func(i int) (err error) {
-				verifiers[i], err = answer(i, "READ_PUBLIC")
-				return err
-			})
-			if got[nil] != racers {
-				t.Fatalf("of %d same answers at the same time: got %v, want no error", racers, got)
-			}
-			slices.Sort(verifiers)
-			if verifiers = slices.Compact(verifiers); len(verifiers) != 1 {
-				t.Fatalf("got the verifiers %q, want one", verifiers)
-			}
-			_, err := answer(0, "WRITE_PUBLIC")
-			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
-			_, err = answer(0, tokenstore.Unauthorized)
-			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
-			_, err = s.Review(t.Context(), key, review(c, "somebody else", "READ_PUBLIC"))
-			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
-			_, err = s.Exchange(t.Context(), key, verifiers[0])
-			must(t, err)
-			_, err = answer(0, "READ_PUBLIC")
-			wantErr(t, err, tokenstore.ErrNotFound)
-		}
-	}},
-	{"of different answers of one user at the same time one is taken", func(t *testing.T, s tokenstore.Store, c *clock) {
-		for round := range rounds {
-			key := numbered("r", round)
-			must(t, s.CreateRequestToken(t.Context(), requestToken(c, key, "k")))
-			wantRace(t, race(func(i int) error {
-				_, err := s.Review(t.Context(), key, review(c, "u", numbered("LEVEL", i)))
-				return err
-			}), tokenstore.ErrAlreadyReviewed)
-		}
-	}},
-	{"a request token is exchanged once", func(t *testing.T, s tokenstore.Store, c *clock) {
-		for round := range rounds {
-			key, consumer := numbered("r", round), numbered("k", round)
-			reviewed(t, s, c, key, consumer, "u")
-			wantRace(t, race(func(int) error {
-				_, err := s.Exchange(t.Context(), key, "")
-				return err
-			}), tokenstore.ErrNotFound)
-			if got := tokensOf(t, s, tokenstore.Filter{Consumer: consumer}, 10); len(got) != 1 {
-				t.Errorf("there are the access tokens %q, want one", got)
-			}
-			_, err := s.RequestToken(t.Context(), key)
-			wantErr(t, err, tokenstore.ErrNotFound)
-		}
-	}},
 	{"an exchange carries user, permission, context and expiry", func(t *testing.T, s tokenstore.Store, c *clock) {
 		must(t, s.CreateRequestToken(t.Context(), requestToken(c, "r", "k")))
 		r := tokenstore.Review{User: "u", Permission: "WRITE_PUBLIC", Context: "ctx", Time: c.Now(), Expires: c.Now().Add(time.Hour)}
@@ -372,6 +296,133 @@ var tokenCases = []testCase{
 			if _, _, err := s.Consumers(t.Context(), "", limit); err == nil {
 				t.Errorf("consumers: a limit of %d", limit)
 			}
+		}
+	}},
+}
+
+// requestTokenCases look up no consumer and no access token.
+var requestTokenCases = []testCase{
+	{"a request token is reviewed once", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for round := range rounds {
+			key := numbered("r", round)
+			must(t, s.CreateRequestToken(t.Context(), requestToken(c, key, "k")))
+			wantRace(t, race(func(i int) error {
+				_, err := s.Review(t.Context(), key, review(c, numbered("u", i), "READ_PUBLIC"))
+				return err
+			}), tokenstore.ErrAlreadyReviewed)
+		}
+	}},
+	{"the same answer of the same user, at the same time too, is one review with one verifier", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for round := range rounds {
+			key := numbered("r", round)
+			r := requestToken(c, key, "k")
+			r.Callback = "https://example.com/cb"
+			must(t, s.CreateRequestToken(t.Context(), r))
+			answer := func(i int, permission string) (string, error) {
+				v := review(c, "u", permission)
+				v.Time = v.Time.Add(time.Duration(i) * time.Millisecond)
+				v.Expires = v.Time.Add(time.Hour)
+				v.Verifier = numbered("v", i)
+				got, err := s.Review(t.Context(), key, v)
+				if err != nil {
+					return "", err
+				}
+				return got.Review.Verifier, nil
+			}
+			verifiers := make([]string, racers)
+			got := race(func(i int) (err error) {
+				verifiers[i], err = answer(i, "READ_PUBLIC")
+				return err
+			})
+			if got[nil] != racers {
+				t.Fatalf("of %d same answers at the same time: got %v, want no error", racers, got)
+			}
+			slices.Sort(verifiers)
+			if verifiers = slices.Compact(verifiers); len(verifiers) != 1 {
+				t.Fatalf("got the verifiers %q, want one", verifiers)
+			}
+			_, err := answer(0, "WRITE_PUBLIC")
+			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
+			_, err = answer(0, tokenstore.Unauthorized)
+			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
+			_, err = s.Review(t.Context(), key, review(c, "somebody else", "READ_PUBLIC"))
+			wantErr(t, err, tokenstore.ErrAlreadyReviewed)
+			_, err = s.Exchange(t.Context(), key, verifiers[0])
+			must(t, err)
+			_, err = answer(0, "READ_PUBLIC")
+			wantErr(t, err, tokenstore.ErrNotFound)
+		}
+	}},
+	{"of different answers of one user at the same time one is taken", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for round := range rounds {
+			key := numbered("r", round)
+			must(t, s.CreateRequestToken(t.Context(), requestToken(c, key, "k")))
+			wantRace(t, race(func(i int) error {
+				_, err := s.Review(t.Context(), key, review(c, "u", numbered("LEVEL", i)))
+				return err
+			}), tokenstore.ErrAlreadyReviewed)
+		}
+	}},
+	{"a request token is exchanged once", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for round := range rounds {
+			key, consumer := numbered("r", round), numbered("k", round)
+			reviewed(t, s, c, key, consumer, "u")
+			wantRace(t, race(func(int) error {
+				_, err := s.Exchange(t.Context(), key, "")
+				return err
+			}), tokenstore.ErrNotFound)
+			if got := tokensOf(t, s, tokenstore.Filter{Consumer: consumer}, 10); len(got) != 1 {
+				t.Errorf("there are the access tokens %q, want one", got)
+			}
+			_, err := s.RequestToken(t.Context(), key)
+			wantErr(t, err, tokenstore.ErrNotFound)
+		}
+	}},
+	{"no token of an exchange that began before survives a revocation", func(t *testing.T, s tokenstore.Store, c *clock) {
+		for round := range 4 {
+			for _, f := range []tokenstore.Filter{{User: "u"}, {Consumer: "k"}} {
+				name := numbered(f.User+f.Consumer, round)
+				for i := range racers {
+					reviewed(t, s, c, numbered(name+" r", i), "k", "u")
+				}
+				var all sync.WaitGroup
+				exchanged := make(chan struct{}, racers)
+				for i := range racers {
+					all.Go(func() {
+						defer func() { exchanged <- struct{}{} }()
+						_, err := s.Exchange(context.WithoutCancel(t.Context()), numbered(name+" r", i), "")
+						if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+							t.Error(err)
+						}
+					})
+				}
+				for range 1 + 4*round { // the others have begun
+					<-exchanged
+				}
+				_, err := s.Revoke(t.Context(), f)
+				must(t, err)
+				all.Wait()
+				if got := tokensOf(t, s, tokenstore.Filter{User: "u"}, 100); len(got) != 0 {
+					t.Fatalf("%+v: %d survived: %q", f, len(got), got)
+				}
+			}
+		}
+	}},
+	{"a consumer that is revoked or deleted has no request token waiting", func(t *testing.T, s tokenstore.Store, c *clock) {
+		s.SetLimits(tokenstore.Limits{RequestTokensOfConsumer: 50})
+		must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}))
+		for round := range 4 {
+			for i := range 50 {
+				must(t, s.CreateRequestToken(t.Context(), requestToken(c, numbered(numbered("r", round), i), "k")))
+			}
+			wantErr(t, s.CreateRequestToken(t.Context(), requestToken(c, "x", "k")), tokenstore.ErrTooMany)
+			if round%2 == 0 {
+				_, err := s.Revoke(t.Context(), tokenstore.Filter{Consumer: "k"})
+				must(t, err)
+				continue
+			}
+			must(t, s.DeleteConsumer(t.Context(), "k"))
+			must(t, s.CreateConsumer(t.Context(), &tokenstore.Consumer{Key: "k"}))
 		}
 	}},
 }
