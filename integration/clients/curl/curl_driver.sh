@@ -5,23 +5,29 @@ set -euo pipefail
 
 args=$1
 
-# arg prints a value of the argument, such as .endpoints.request_token.
-arg() { jq -r "$1" <<<"$args"; }
-
-method=$(arg .method) placement=$(arg .placement) consumer=$(arg .consumer) dir=$(arg .dir)
-secret=$(arg .consumer_secret) token=$(arg .token) token_secret=$(arg .secret)
-arg .rsa_key >"$dir/key.pem"
+# One jq for many values: each start of it costs as much as a signature.
+eval "$(jq -r '@sh "method=\(.method) placement=\(.placement) consumer=\(.consumer) dir=\(.dir)
+	secret=\(.consumer_secret) token=\(.token) token_secret=\(.secret) rsa_key=\(.rsa_key) callback=\(.callback)
+	request_token=\(.endpoints.request_token) authorize=\(.endpoints.authorize)
+	access_token=\(.endpoints.access_token)"' <<<"$args")"
+printf '%s\n' "$rsa_key" >"$dir/key.pem"
 
 # encode implements section 3.6. (jq's @uri leaves !*'() unchanged in Debian's version.)
 encode() {
-	local LC_ALL=C i c
+	local LC_ALL=C i c encoded=
+	if [[ $1 != *[!a-zA-Z0-9._~-]* ]]; then
+		printf %s "$1"
+		return
+	fi
 	for ((i = 0; i < ${#1}; i++)); do
 		c=${1:i:1}
 		case $c in
-		[a-zA-Z0-9._~-]) printf %s "$c" ;;
-		*) printf %%%02X "'$c" ;;
+		[a-zA-Z0-9._~-]) ;;
+		*) printf -v c %%%02X "'$c" ;;
 		esac
+		encoded+=$c
 	done
+	printf %s "$encoded"
 }
 
 # signature prints the signature of METHOD URL PARAMETER..., whose parameters are encoded
@@ -98,13 +104,12 @@ take_token() {
 
 OAUTH=() FORM=()
 confirmed=
-callback=$(arg .callback)
 if [ -n "$callback" ]; then
 	OAUTH=("oauth_callback=$(encode "$callback")")
-	request POST "$(arg .endpoints.request_token)" >/dev/null
+	request POST "$request_token" >/dev/null
 	take_token
 	confirmed=$(field oauth_callback_confirmed <"$dir/answer")
-	jq -nc --arg token "$token" --arg url "$(arg .endpoints.authorize)?oauth_token=$token" \
+	jq -nc --arg token "$token" --arg url "$authorize?oauth_token=$token" \
 		'{ask: "authorize", request_token: $token, url: $url}'
 	read -r answer
 	verifier=$(jq -r '.verifier // (.redirect | split("?")[1])' <<<"$answer")
@@ -112,38 +117,39 @@ if [ -n "$callback" ]; then
 		verifier=$(field oauth_verifier <<<"$verifier")
 	fi
 	OAUTH=("oauth_verifier=$(encode "$verifier")")
-	request POST "$(arg .endpoints.access_token)" >/dev/null
+	request POST "$access_token" >/dev/null
 	take_token
 	OAUTH=()
 fi
 
 sent=$dir/sent
 : >"$sent"
-while IFS= read -r r; do
-	one() { jq -r "$1" <<<"$r"; }
+while IFS= read -r values; do
+	eval "$values" # of name, kind, verb, url, type, text, file, and the whole as request
+	one() { jq -r "$1" <<<"$request"; }
 	FORM=() body=()
-	case $(one .kind) in
+	case $kind in
 	form)
-		while IFS=$'\t' read -r name value; do
-			FORM+=("$(encode "$name")=$(encode "$value")")
-			body+=(--data-urlencode "$(encode "$name")=$value")
+		while IFS=$'\t' read -r field value; do
+			FORM+=("$(encode "$field")=$(encode "$value")")
+			body+=(--data-urlencode "$(encode "$field")=$value")
 		done < <(one '.form[] | @tsv')
 		;;
 	multipart)
-		while IFS=$'\t' read -r name value; do
-			body+=(--form-string "$name=$value")
+		while IFS=$'\t' read -r field value; do
+			body+=(--form-string "$field=$value")
 		done < <(one '.form[] | @tsv')
 		one '.files[0][3]' >"$dir/file"
 		truncate -s -1 "$dir/file" # jq ends with a newline
 		body+=(-F "$(one '.files[0] | "\(.[0])=@'"$dir/file"';filename=\(.[1]);type=\(.[2])"')")
 		;;
-	json) body=(-H "Content-Type: $(one .content_type)" --data-binary "$(one .body)") ;;
-	upload) body=(-H "Content-Type: $(one .content_type)" --data-binary "@$(one .body_file)") ;;
+	json) body=(-H "Content-Type: $type" --data-binary "$text") ;;
+	upload) body=(-H "Content-Type: $type" --data-binary "@$file") ;;
 	esac
-	request "$(one .method)" "$(one .url)" "${body[@]}" >/dev/null
-	jq -nc --arg name "$(one .name)" --arg status "$(cat "$dir/status")" \
-		'{name: $name, status: ($status | tonumber)}' >>"$sent"
-done < <(arg '.requests[] | tojson')
+	request "$verb" "$url" "${body[@]}" >/dev/null
+	printf '{"name": "%s", "status": %s}\n' "$name" "$(cat "$dir/status")" >>"$sent"
+done < <(jq -r '.requests[] | @sh "name=\(.name) kind=\(.kind) verb=\(.method) url=\(.url) " +
+	@sh "type=\(.content_type) text=\(.body) file=\(.body_file) request=\(tojson)"' <<<"$args")
 
 jq -nc --arg confirmed "$confirmed" --arg token "$token" --arg secret "$token_secret" \
 	--slurpfile sent "$sent" \
