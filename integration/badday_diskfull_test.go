@@ -321,7 +321,7 @@ func growUntilFull(t *testing.T, fill func(disk string) (empty func())) {
 		}
 		return true
 	}
-	for range rounds(t, 3) {
+	for range (rounds(t, 3) + 1) / 2 { // at each speed
 		before, _ := counts()
 		more := 5000 + rand.IntN(15000)
 		alive := until("it wrote", func() bool { n, _ := counts(); return n >= before+more })

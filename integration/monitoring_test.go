@@ -138,6 +138,7 @@ func documented(t *testing.T) (families map[string]metricFamily, badger []string
 // TestMonitoringMetrics: docs/monitoring.md has exactly the metrics of the program, with their types
 // and labels, and says which of them Redis lacks.
 func TestMonitoringMetrics(t *testing.T) {
+	t.Parallel() // it waits for the store to be counted
 	want, badger := documented(t)
 	compare := func(t *testing.T, got, want map[string]metricFamily) {
 		t.Helper()
@@ -153,9 +154,11 @@ func TestMonitoringMetrics(t *testing.T) {
 		}
 	}
 	t.Run("badger", func(t *testing.T) {
+		t.Parallel()
 		compare(t, monitored(t, site{Store: "store badger {\n\tpath {{.Dir}}/store\n}"}), want)
 	})
 	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
 		lab := redislab.Single(t, redislab.Options{})
 		redis := maps.Clone(want)
 		for _, name := range badger {
