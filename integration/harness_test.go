@@ -33,11 +33,23 @@ const patience = time.Minute
 // built is the directory of the binary, which all tests share. TestMain removes it.
 var built string
 
+// parallelTests is how many of the tests that may run at once do so, if -parallel does not say it.
+// Some of them wait for half a minute.
+const parallelTests = "4"
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
 		fmt.Println("integration: nothing is run with -short")
 		return
+	}
+	said := slices.ContainsFunc(os.Args[1:], func(arg string) bool {
+		return strings.HasPrefix(strings.TrimLeft(arg, "-"), "test.parallel")
+	})
+	if !said {
+		if err := flag.Set("test.parallel", parallelTests); err != nil {
+			log.Fatal(err)
+		}
 	}
 	var err error
 	if built, err = os.MkdirTemp("", "caddy-oauth1-bin-"); err != nil {

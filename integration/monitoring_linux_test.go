@@ -16,6 +16,7 @@ import (
 // TestMonitoringFullDisk: the store's disk fills up. A real Prometheus with our rules raises the
 // alert, and the probe says why; both end when there is room. No restart is asked for.
 func TestMonitoringFullDisk(t *testing.T) {
+	t.Parallel() // it waits for Prometheus
 	requireProgram(t, "prometheus")
 	disk := newSmallDisk(t, smallDisk)
 	srv := startServer(t, site{

@@ -334,12 +334,16 @@ func openDamaged(t testing.TB, saved savedStore, files map[string]savedFile) (op
 func TestEveryDamageToEveryFile(t *testing.T) {
 	t.Parallel()
 	stores := map[string][]byte{"plain": nil, "encrypted": bytes.Repeat([]byte("k"), 32)}
-	if raceEnabled {
-		delete(stores, "plain") // hundreds of stores are opened, one after the other
+	if raceEnabled { // hundreds of stores are opened, one after the other; .ci/run opens all without it
+		delete(stores, "plain")
 	}
 	for name, key := range stores {
 		earlier, killed, closed := saveStores(t, key)
-		for how, saved := range map[string]savedStore{"killed": killed, "closed": closed} {
+		moments := map[string]savedStore{"killed": killed, "closed": closed}
+		if raceEnabled {
+			delete(moments, "closed")
+		}
+		for how, saved := range moments {
 			t.Run(name+" "+how, func(t *testing.T) {
 				if !openDamaged(t, saved, saved.files) {
 					t.Fatal("it does not open undamaged")
