@@ -95,6 +95,18 @@ func TestImportReports(t *testing.T) {
 			t.Fatalf("%v: exit code %d\n%s", c.args, command.ExitCode(err), text)
 		}
 	}
+	for line, want := range map[string]string{
+		strings.Replace(lineToken, "READ_PUBLIC", "canary-permission", 1): "1 line was not imported",
+		strings.Replace(lineToken, "2099-01-01T00:00:00Z", "canary", 1) + "\n" +
+			strings.Replace(lineApp, `"name":`, `"signature_methods":["canary"],"name":`, 1): "2 lines were not imported",
+	} {
+		for _, flag := range []string{"--json=false", "--json"} {
+			out, err := run(line, "import", "-", flag)
+			if text := out + fmt.Sprint(err); !strings.Contains(text, want) || strings.Contains(text, "canary") {
+				t.Errorf("%s: no %q, or a value: %s", flag, want, text)
+			}
+		}
+	}
 	if out, _ := run("", "import", file, "--json"); !strings.Contains(out, `"line": 9`) || strings.Contains(out, "canary") {
 		t.Errorf("as JSON:\n%.500s", out)
 	}
