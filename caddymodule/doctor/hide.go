@@ -55,7 +55,7 @@ func (h *Hider) holds(text string) bool {
 		}
 		decoded := decodeAll(text)
 		if stage < stages {
-			decoded = decodeEach(text)
+			decoded = DecodeEach(text)
 		}
 		if len(decoded) == len(text) {
 			return false
@@ -152,8 +152,8 @@ func (h *Hider) params(text, and, equals string) string {
 	return h.Text(strings.Join(list, and))
 }
 
-// decodeEach decodes each percent-encoded byte of a text once. It leaves what is malformed.
-func decodeEach(text string) string {
+// DecodeEach decodes each percent-encoded byte of a text once. It leaves what is malformed.
+func DecodeEach(text string) string {
 	if strings.IndexByte(text, '%') < 0 {
 		return text
 	}
@@ -169,7 +169,7 @@ func decodeEach(text string) string {
 	return string(decoded)
 }
 
-// decodeAll does what decodeEach does until nothing changes any more. It takes one pass: no two
+// decodeAll does what DecodeEach does until nothing changes any more. It takes one pass: no two
 // encoded bytes overlap, so their order does not matter.
 func decodeAll(text string) string {
 	if strings.IndexByte(text, '%') < 0 {

@@ -147,7 +147,7 @@ func TestDecodeAll(t *testing.T) {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 		for range len(text) {
-			text = decodeEach(text)
+			text = DecodeEach(text)
 		}
 		if text != want {
 			t.Errorf("one after the other: %s, want %s", text, want)
