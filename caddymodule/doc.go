@@ -10,6 +10,8 @@
 //	verify.go       turns a signed request into an Identity or a Problem
 //	body.go         reads a form that is signed
 //	origin.go       finds the scheme and host that were signed
+//	clientaddress.go
+//	                the address of a client; warns if it is not what it seems
 //	credentials.go  finds the consumer and the access token that sign
 //	publickeys.go,
 //	hmackeys.go     cache prepared keys
