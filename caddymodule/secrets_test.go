@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -105,6 +107,38 @@ func answersWith(t *testing.T, now time.Time, secrets secretsOf) (answers []stri
 		answers = append(answers, fmt.Sprintf("%+v %v", answer, err))
 	}
 	return answers
+}
+
+// answerWriter calls seen when the answer is written.
+type answerWriter struct {
+	*httptest.ResponseRecorder
+	seen func()
+}
+
+func (w answerWriter) Write(text []byte) (int, error) {
+	w.seen()
+	return w.ResponseRecorder.Write(text)
+}
+
+// TestOperatorsAreToldAfterTheAnswer: looking for secrets takes longer where there is one, so nothing of it
+// is done before the client has its answer.
+func TestOperatorsAreToldAfterTheAnswer(t *testing.T) {
+	s := newTestSite(t, "diagnoses 1000 1000\nconsumer told-later {\n secret s3cr3t\n}", "explain_refusals")
+	since, answered := latestRefusal(), false
+	w := answerWriter{httptest.NewRecorder(), func() {
+		if answered = true; latestRefusal() != since {
+			t.Error("the operator's view is made before the answer")
+		}
+	}}
+	signer := oauth1.Signer{ConsumerKey: "told-later", ConsumerSecret: "wrong", SignatureMethod: "HMAC-SHA1"}
+	s.inRequest(s.sign(signer, "GET", "http://api.test/x", ""), func(r *http.Request, _ *caddy.Replacer) {
+		if err := s.handler.ServeHTTP(w, r, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	if refusedOf(t, "told-later", since); !answered || !strings.Contains(w.Body.String(), "base string") {
+		t.Errorf("%s", w.Body)
+	}
 }
 
 // TestSecretsAreHiddenFromOperators: a secret that a client sends in its URL or its form is shown in no
