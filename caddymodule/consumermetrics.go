@@ -132,7 +132,7 @@ func newConsumerMetrics(o *MetricsOptions) *consumerMetrics {
 // labelOf is the label of a consumer. Keys that could be taken for all other consumers, such as _other,
 // get one more underscore.
 func labelOf(key string) string {
-	if strings.HasSuffix(key, otherConsumers) && strings.Trim(strings.TrimSuffix(key, otherConsumers), "_") == "" {
+	if before, ok := strings.CutSuffix(key, otherConsumers); ok && strings.Trim(before, "_") == "" {
 		key = "_" + key
 	}
 	return strings.ToValidUTF8(key, "\uFFFD")

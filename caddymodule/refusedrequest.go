@@ -171,8 +171,8 @@ func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diag
 		return v
 	}
 	open, names := q.baseString(d), hiddenNames(s)
-	shown := hideValues(cut(open, 4*mostShownBaseString, func(s string) int { return strings.LastIndex(s, "%26") }), names)
-	shown = hider.BaseString(shown)
+	shown := cut(open, 4*mostShownBaseString, func(s string) int { return strings.LastIndex(s, "%26") })
+	shown = hider.BaseString(hideValues(shown, names))
 	v.BaseString = shortened(shown, mostShownBaseString)
 	// Values and secrets can be anywhere in the client's own base string, in any encoding.
 	if d != nil && len(names) == 0 && shown == open && q.body == nil &&
@@ -197,7 +197,7 @@ func (q *refusedRequest) baseString(d *doctor.Diagnosis) string {
 // shownURL is a URL or its path without secrets, and not too long.
 func shownURL(hider *doctor.Hider, text string) string {
 	const mostHidden = 8 * mostShownURL // looking for secrets takes its time
-	text = cut(text, mostHidden, func(s string) int { return strings.LastIndexAny(s, "/?&") })
+	text = cut(text, mostHidden, func(s string) int { return strings.LastIndexAny(s, "/?&") + 1 })
 	return shortened(hider.URL(text), mostShownURL)
 }
 
@@ -217,7 +217,7 @@ func cut(text string, most int, lastEnd func(string) int) string {
 	if len(text) <= most {
 		return text
 	}
-	return text[:max(0, lastEnd(text[:most]))]
+	return text[:max(0, lastEnd(text[:most]))] + "..."
 }
 
 // urlWithoutCredentials is the URL that the server takes for the signed one, without the OAuth

@@ -16,7 +16,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
 
@@ -31,7 +33,10 @@ type secretsOf struct{ consumer, token, requestToken, previous, former string }
 // TestAnswersDoNotDependOnSecrets: a client that signs wrongly gets the same answer, byte for byte, whatever
 // the secrets are, and whether they are among what it sent. So does a caller of /oauth1/explain.
 func TestAnswersDoNotDependOnSecrets(t *testing.T) {
-	all := []secretsOf{{"one", "two", "three", "four", "five"}, {"sandbox", "sandbox", "sandbox", "sandbox", "sandbox"}}
+	all := []secretsOf{
+		{"one", "two", "three", "four", "five"},
+		{"sandbox", "sandbox", "sandbox", "sandbox", "sandbox"},
+	}
 	for i := range guessed {
 		at := func(n int) string { return guessed[(i+n)%len(guessed)] }
 		all = append(all, secretsOf{at(0), at(1), at(2), at(3), at(4)})
@@ -153,7 +158,8 @@ func TestSecretsAreHiddenFromOperators(t *testing.T) {
 	}
 	passes := func() []adminapi.Pass {
 		t.Helper()
-		call := &adminCall{Request: httptest.NewRequest("GET", "/oauth1/passes?consumer=careless-2", nil), app: s.app, store: s.store()}
+		r := httptest.NewRequest("GET", "/oauth1/passes?consumer=careless-2", nil)
+		call := &adminCall{Request: r, app: s.app, store: s.store()}
 		_, answer, err := call.listPasses()
 		if err != nil {
 			t.Fatal(err)
@@ -166,9 +172,13 @@ func TestSecretsAreHiddenFromOperators(t *testing.T) {
 		secret, "qZ3/kP9%2BxW%3D%3D", "qZ3%2FkP9%2BxW%3D%3D", "qZ3%2fkP9%2bxW%3d%3d", "qZ3/kP9+xW%3D=", "qZ3/kP9%20xW==",
 		"%71Z3/kP9%2bxW==", thrice, strings.ReplaceAll(thrice, "%2525", "%25%32%35"),
 	} {
-		for _, target := range []string{"/x?client_secret=" + sent, "/x?a=1&x%5By%5D=before" + sent + "after&b=2", "/x/" + sent + "/y?a=1"} {
+		for _, target := range []string{
+			"/x?client_secret=" + sent, "/x?a=1&x%5By%5D=before" + sent + "after&b=2", "/x/" + sent + "/y?a=1",
+		} {
 			for _, wrong := range []string{"", "wrong"} {
-				signer := oauth1.Signer{ConsumerKey: "careless-2", ConsumerSecret: secret + wrong, SignatureMethod: "HMAC-SHA1"}
+				signer := oauth1.Signer{
+					ConsumerKey: "careless-2", ConsumerSecret: secret + wrong, SignatureMethod: "HMAC-SHA1",
+				}
 				since, before := latestRefusal(), len(passes())
 				_, upstream := s.serve(s.sign(signer, "GET", "http://api.test"+target, ""))
 				var shown any
@@ -203,6 +213,29 @@ func TestSecretsAreHiddenFromOperators(t *testing.T) {
 	}
 	if told == 0 {
 		t.Error("nothing is logged, so this shows nothing")
+	}
+}
+
+// TestHalfASecretIsNotShown: of a long text only a part is looked at and shown. It ends before the secret
+// on its border, also where what stood before is hidden and short.
+func TestHalfASecretIsNotShown(t *testing.T) {
+	t.Parallel()
+	const secret = "canary7f3e"
+	keys := doctor.Keys{ConsumerSecret: secret}
+	s := &signed{request: oauth1.Request{Method: "POST", Scheme: "http", Host: "h"}}
+	for at := range 40 {
+		padding := secret + strings.Repeat("x", 8*mostShownURL-len("http://h/?a=&b=")-len(secret)-at)
+		shown := shownURL(keys.Hider(), "http://h/?a="+padding+"&b="+secret+"&c=d")
+		if strings.Contains(shown, secret[:4]) || !strings.Contains(shown, "a=***") {
+			t.Errorf("%d: %.200s", at, shown)
+		}
+		padding = secret + strings.Repeat("x", 4*mostShownBaseString-len("POST&http%3A%2F%2Fh%2F&a%3D%26b%3D")-len(secret)-at)
+		s.request.Path, s.request.Query = "/", "a="+padding+"&b="+secret+"&c=d"
+		q := &refusedRequest{signed: s, problem: refusal.InvalidSignature}
+		shown = q.view(q.doctorCase(keys), nil).BaseString
+		if strings.Contains(shown, secret[:4]) || !strings.Contains(shown, "a%3D***") {
+			t.Errorf("%d: %.200s", at, shown)
+		}
 	}
 }
 
@@ -249,9 +282,10 @@ func readable(text, secret string) bool {
 // The client gets its own text back.
 func TestSecretsInOtherPlacesAreHiddenFromOperators(t *testing.T) {
 	const secret, tokenSecret, former, requestToken = "canary1111", "canary2222", "canary3333", "canary4444"
-	s, logs := newLoggedTestSite(t, "diagnoses 1000 1000\nconsumer careless-3 {\n secret "+secret+"\n}", "explain_refusals")
-	token := &tokenstore.AccessToken{Key: "tok-" + tokenSecret, Secret: tokenSecret, Consumer: "careless-3", User: "alice",
-		Permission: "READ_PUBLIC", Created: s.clock}
+	s, logs := newLoggedTestSite(t, "diagnoses 1000 1000\nconsumer careless-3 {\n secret "+secret+"\n}",
+		"explain_refusals")
+	token := &tokenstore.AccessToken{Key: "tok-" + tokenSecret, Secret: tokenSecret, Consumer: "careless-3",
+		User: "alice", Permission: "READ_PUBLIC", Created: s.clock}
 	if err := s.store().CreateAccessToken(t.Context(), token); err != nil {
 		t.Fatal(err)
 	}
@@ -267,8 +301,8 @@ func TestSecretsInOtherPlacesAreHiddenFromOperators(t *testing.T) {
 		{"http://api.test/x?a=" + former, "none"},
 	} {
 		since := latestRefusal()
-		signer := oauth1.Signer{ConsumerKey: "careless-3", Token: c.token, ConsumerSecret: "wrong", SignatureMethod: "HMAC-SHA1",
-			Nonce: "n-" + secret}
+		signer := oauth1.Signer{ConsumerKey: "careless-3", Token: c.token, ConsumerSecret: "wrong",
+			SignatureMethod: "HMAC-SHA1", Nonce: "n-" + secret}
 		w, _ := s.serve(s.sign(signer, "GET", c.target, ""))
 		if !strings.Contains(w.Body.String(), c.token) {
 			t.Errorf("%+v: the client does not get its own text: %s", c, w.Body)

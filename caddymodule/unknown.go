@@ -96,8 +96,11 @@ func visible(key string) bool {
 // a key that is not visible, or is encoded more often than anybody does.
 func similarKeys(key string) (list []string, ok bool) {
 	add := func(one string) {
+		if one == "" || len(one) > maxText {
+			return
+		}
 		for _, similar := range []string{one, strings.ToLower(one), strings.ToUpper(one)} {
-			if similar != "" && len(similar) <= maxText && !slices.Contains(list, similar) {
+			if !slices.Contains(list, similar) {
 				list = append(list, similar)
 			}
 		}
@@ -107,7 +110,8 @@ func similarKeys(key string) (list []string, ok bool) {
 		if !visible(key) {
 			return nil, false
 		}
-		for _, one := range []string{key, strings.ReplaceAll(key, "+", " "), strings.ReplaceAll(key, "+", "")} {
+		for _, plus := range []string{"+", " ", ""} {
+			one := strings.ReplaceAll(key, "+", plus)
 			add(strings.TrimSpace(one))
 			add(strings.Trim(one, ` "'`))
 		}

@@ -183,5 +183,6 @@ func TestHidingCostsLittle(t *testing.T) {
 }
 
 func hidingKeys() Keys {
-	return Keys{ConsumerSecret: "secret1", TokenSecret: "secret 2+", PreviousSecret: "secret%3", RequestTokenSecret: "secret4/"}
+	return Keys{ConsumerSecret: "secret1", TokenSecret: "secret 2+", PreviousSecret: "secret%3",
+		RequestTokenSecret: "secret4/"}
 }

@@ -23,19 +23,21 @@ func TestDiagnosesTellNothingOfSecrets(t *testing.T) {
 	var all []Keys
 	for _, shape := range shapes {
 		for _, field := range []func(*Keys) *string{
-			func(k *Keys) *string { return &k.ConsumerSecret }, func(k *Keys) *string { return &k.TokenSecret },
-			func(k *Keys) *string { return &k.PreviousSecret }, func(k *Keys) *string { return &k.RequestTokenSecret },
+			func(k *Keys) *string { return &k.ConsumerSecret },
+			func(k *Keys) *string { return &k.TokenSecret },
+			func(k *Keys) *string { return &k.PreviousSecret },
+			func(k *Keys) *string { return &k.RequestTokenSecret },
 		} {
-			keys := Keys{ConsumerSecret: "one", TokenSecret: "two", PreviousSecret: "three", RequestTokenSecret: "four"}
+			keys := Keys{ConsumerSecret: "a", TokenSecret: "b", PreviousSecret: "c", RequestTokenSecret: "d"}
 			*field(&keys) = shape
 			all = append(all, keys)
 		}
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	any := func() string { return shapes[r.IntN(len(shapes))] }
+	one := func() string { return shapes[r.IntN(len(shapes))] }
 	for range 20 {
-		all = append(all, Keys{ConsumerSecret: any(), TokenSecret: any(), PreviousSecret: any(), RequestTokenSecret: any(),
-			Others: []string{any()}})
+		all = append(all, Keys{ConsumerSecret: one(), TokenSecret: one(), PreviousSecret: one(),
+			RequestTokenSecret: one(), Others: []string{one()}})
 	}
 	query := ""
 	for _, shape := range shapes {

@@ -105,7 +105,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 		}
 		hider := seen.Keys.Hider()
 		hidden := hider.Diagnosis(&d)
-		all := fmt.Sprintf("%+v %s %s %s", hidden, hidden.Text(), hider.BaseString(d.BaseString), hider.BaseString(d.ClientBaseString))
+		all := fmt.Sprintf("%+v %s %s %s", hidden, hidden.Text(), hider.BaseString(d.BaseString),
+			hider.BaseString(d.ClientBaseString))
 		for _, secret := range []string{usual.ConsumerSecret, usual.TokenSecret} {
 			for _, text := range []string{secret, doctortest.Percent(secret), doctortest.Percent(doctortest.Percent(secret))} {
 				if strings.Contains(all, text) {
