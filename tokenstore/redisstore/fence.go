@@ -28,11 +28,12 @@ import (
 // nothing is written until the clock has passed it (see later). So what the former master still
 // answers is over when the new one begins.
 //
-// One master need not wait: that of a Cluster which has never had a replica since it was started or
-// promoted. Nobody can take over from it with what it wrote; and when it is cut off from the other
-// masters, it stops by itself, before the floor of anybody who takes over with older data. So a
-// Cluster goes on with requests when a master is lost whose only replica has taken over. Changes are
-// refused until that one has a replica.
+// One master need not wait: that of a Cluster which was promoted, and has had no replica since. Nobody
+// can take over from it with what it wrote; and when it is cut off from the other masters, it stops by
+// itself, before the floor of anybody who takes over with older data. So a Cluster goes on with
+// requests when a master is lost whose only replica has taken over. Changes are refused until that one
+// has a replica. A master that was started again must wait: it takes the other masters for reachable
+// for a while, even if they are not, and have promoted its replica long ago.
 //
 // Reading needs the lease too: the answer of a master whose ceiling has passed proves nothing before
 // the ceiling is raised.
@@ -57,7 +58,7 @@ type outcome struct {
 type raised struct {
 	epoch, term         string
 	ceiling, floor, now int64
-	alone               bool // the master of a Cluster, and without a replica ever
+	alone               bool // the master of a Cluster, promoted, and without a replica ever since
 }
 
 // raisesAtOnce is how many ceilings are raised at the same time: each takes a connection.
