@@ -23,9 +23,11 @@ local function whole(base)
   end
 end
 
+-- Returns how many keys a leaf has. None is empty. A server that gets a slot takes what it does not
+-- have yet for empty.
 local function size(leaf)
   local n = redis.pcall('ZCARD', leaf)
-  if type(n) ~= 'number' then
+  if type(n) ~= 'number' or n == 0 then
     moving()
   end
   return n
@@ -56,11 +58,7 @@ local function place(index, base, key)
   end
   local entry = redis.call('ZRANGE', index, '[' .. escaped(key) .. '\0\255', '-', 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
   local leaf = leafOf(entry, base)
-  local n = size(leaf)
-  if n == 0 then -- no leaf is empty
-    moving()
-  end
-  return leaf, n, entry
+  return leaf, size(leaf), entry
 end
 
 -- Moves the last members of a full leaf into a new one.
