@@ -106,15 +106,24 @@ local function remove(index, base, key)
   end
 end
 
--- Returns how many keys an index has.
-local function count(index, base)
+-- Returns how many keys the leaves have that stand after an entry of the directory, or after the start
+-- with ''; and the last of these entries, or '' where the index ends. It looks at so many leaves at
+-- most; -1 is all.
+local function count(index, base, after, leaves)
   if not directory(index) then
-    return redis.call('ZCARD', index)
+    return redis.call('ZCARD', index), ''
+  end
+  local from = '-'
+  if after ~= '' then
+    from = '(' .. after
   end
   local total = 0
-  local entries = redis.call('ZRANGE', index, 0, -1)
+  local entries = redis.call('ZRANGE', index, from, '+', 'BYLEX', 'LIMIT', 0, leaves)
   for i = 1, #entries do
     total = total + size(leafOf(entries[i], base))
   end
-  return total
+  if #entries == leaves then
+    return total, entries[leaves]
+  end
+  return total, ''
 end
