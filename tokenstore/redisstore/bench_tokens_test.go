@@ -41,6 +41,8 @@ func benchSizes(b *testing.B) (sizes []int) {
 type benchFilling struct {
 	tokens, perUser int
 	consumers       int // which share the tokens
+	// only leaves out the tokens that are not in this slice, if it is not nil.
+	only *slice
 }
 
 func (f benchFilling) consumer(i int) string { return benchText('c', i%f.consumers, 20) }
@@ -102,6 +104,9 @@ func fillTokens(b *testing.B, s *Store, f benchFilling) {
 	for i := range f.tokens {
 		t := f.token(i)
 		sl := sliceOf(t.Key)
+		if f.only != nil && sl != *f.only {
+			continue
+		}
 		if waiting[sl] = append(waiting[sl], t); len(waiting[sl]) == batch {
 			flush(sl)
 		}
@@ -218,6 +223,35 @@ func benchFill(b *testing.B, s *Store, f benchFilling) {
 	begin := time.Now()
 	fillTokens(b, s, f)
 	b.Logf("%d tokens were stored in %v", f.tokens, time.Since(begin).Round(time.Second))
+}
+
+// BenchmarkMigration moves the slot of a slice to another master of a Cluster, with the part of all
+// tokens that is in it. So long its requests are refused.
+func BenchmarkMigration(b *testing.B) {
+	for _, n := range benchSizes(b) {
+		b.Run(fmt.Sprintf("%d tokens", n), func(b *testing.B) {
+			lab := redislab.Cluster(b, redislab.Options{})
+			s, _ := openBenchStores(b, lab, 1)
+			benchFill(b, s, benchFilling{tokens: n, perUser: 1, consumers: 10, only: new(slice)})
+			masters := lab.Masters()
+			keys := 0
+			for b.Loop() {
+				b.StopTimer()
+				from, _, err := lab.Shard(slotOf(0))
+				if err != nil {
+					b.Fatal(err)
+				}
+				count, _ := from.Must(b, "CLUSTER", "COUNTKEYSINSLOT", strconv.Itoa(slotOf(0))).(int64)
+				keys = int(count)
+				to := masters[(slices.Index(masters, from)+1)%len(masters)]
+				b.StartTimer()
+				if err := lab.Migrate(slotOf(0), to); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(keys), "keys")
+		})
+	}
 }
 
 // BenchmarkDeleteConsumer deletes a consumer with as many tokens as the last number of -redis.tokens

@@ -458,3 +458,40 @@ func TestOnlyThePromotedGoOnAlone(t *testing.T) {
 		})
 	}
 }
+
+// TestMemorySetBack: a server whose memory is set back to what it was, with the machine, accepts no nonce
+// again as long as some process has seen it later.
+func TestMemorySetBack(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{Config: []string{"enable-debug-command yes"}})
+	o := quickOptions(lab, 0)
+	user, looker := openTest(t, o), openTest(t, o)
+	awaitReady(t, user)
+	lab.Nodes[0].Dump(t)
+	var accepted []tokenstore.Nonce
+	for begin := time.Now(); time.Since(begin) < 2*o.Lead; time.Sleep(20 * time.Millisecond) {
+		n := nonceAt(time.Now().Unix(), "token", strconv.Itoa(len(accepted)), 300)
+		if err := user.UseNonce(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		accepted = append(accepted, n)
+	}
+	time.Sleep(2 * watchInterval)
+	if err := user.Close(); err != nil { // the one that looked is left
+		t.Fatal(err)
+	}
+	lab.Nodes[0].Must(t, "DEBUG", "RELOAD", "NOSAVE") // the server goes on, under the same id
+	again := func() {
+		t.Helper()
+		for _, n := range accepted {
+			if err := looker.UseNonce(t.Context(), n); err == nil {
+				t.Fatalf("accepted again: %+v", n)
+			}
+		}
+	}
+	again()
+	if took := usable(t, looker, "token"); took > 20*time.Second {
+		t.Errorf("usable after %v", took)
+	}
+	again()
+}

@@ -1,7 +1,8 @@
 -- Begins to raise the ceiling of a slice, and opens a new epoch before where there is one. What it
 -- writes must be on the replicas before confirm.lua makes the ceiling effective.
 --
--- KEYS: the slice's state. ARGV: lead, skew, in seconds.
+-- KEYS: the slice's state. ARGV: lead, skew, in seconds; the last term that the caller has seen, and the
+-- highest pending ceiling in it.
 -- Returns {epoch, term, pending ceiling, floor, now, 1 if the server is the master of a Cluster that
 -- was promoted and has had no replica since}. The term differs from all others, also after a FLUSHALL, which does not begin
 -- a new epoch.
@@ -33,7 +34,10 @@ local function promoted(stats)
     string.find(redis.call('INFO', 'cluster'), 'cluster_enabled:1', 1, true)
 end
 
-if s[1] ~= id then
+-- The memory of a server can be older than a moment ago, though it was not started again: its machine
+-- was set back to a snapshot.
+local set_back = term == ARGV[3] and pending < tonumber(ARGV[4])
+if s[1] ~= id or set_back then
   floor = math.max(floor, ceiling, pending, now + lead + skew)
   ceiling = floor
   local time = redis.call('TIME')
