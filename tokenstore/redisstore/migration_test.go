@@ -99,7 +99,9 @@ func TestHalfMovedIndex(t *testing.T) {
 	all := createIn(t, s, sl, "large", "u", 600)
 	is := func(kinds ...string) func(string) bool {
 		return func(name string) bool {
-			return slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasPrefix(name, s.key(kind, sl, "")) })
+			return slices.ContainsFunc(kinds, func(kind string) bool {
+				return strings.HasPrefix(name, s.key(kind, sl, ""))
+			})
 		}
 	}
 	base := func(name string) bool { return name == s.leaves[sl] }

@@ -15,4 +15,4 @@ if now - latest >= 5 then
   redis.pcall('HDEL', KEYS[1], '') -- as in raise.lua
   redis.pcall('HSET', KEYS[1], 'clock', now)
 end
-return {s[2], math.max(0, latest - now), tonumber(s[4])}
+return {s[2] or '', math.max(0, latest - now), tonumber(s[4]) or 0}

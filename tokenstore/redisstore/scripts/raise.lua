@@ -4,8 +4,8 @@
 -- KEYS: the slice's state. ARGV: lead, skew, in seconds; the last term that the caller has seen, and the
 -- highest pending ceiling in it.
 -- Returns {epoch, term, pending ceiling, floor, now, 1 if the server is the master of a Cluster that
--- was promoted and has had no replica since}. The term differs from all others, also after a FLUSHALL, which does not begin
--- a new epoch.
+-- was promoted and has had no replica since}. The term differs from all others, also after a FLUSHALL,
+-- which does not begin a new epoch.
 
 -- Without the ceiling nothing could be read or removed on a server whose memory is full. Such a
 -- server refuses a script at its first command that may need memory: this one needs none.
