@@ -94,7 +94,7 @@ func TestHalfMovedIndex(t *testing.T) {
 	o := quickOptions(lab, 1)
 	s := openTest(t, o)
 	awaitReady(t, s)
-	s.tokens.maxAge = func() time.Duration { return 0 }
+	timeout := func(d time.Duration) { s.settings.Store(&settings{d, o.Lead, 0}) } // nothing is cached
 	const sl = slice(3)
 	all := createIn(t, s, sl, "large", "u", 600)
 	is := func(kinds ...string) func(string) bool {
@@ -122,7 +122,7 @@ func TestHalfMovedIndex(t *testing.T) {
 		{"some", func(string) bool { return rand.IntN(2) == 0 }},
 		{"most", func(string) bool { return rand.IntN(20) > 0 }},
 	} {
-		s.settings.Load().timeout = 2 * time.Second
+		timeout(2 * time.Second)
 		from, _, err := lab.Shard(slotOf(sl))
 		if err != nil {
 			t.Fatal(err)
@@ -157,7 +157,7 @@ func TestHalfMovedIndex(t *testing.T) {
 			}
 		}
 
-		s.settings.Load().timeout = 200 * time.Millisecond
+		timeout(200 * time.Millisecond)
 		ctx := t.Context()
 		check := func(what string, err error) bool {
 			if err != nil && !isLater(err) {
@@ -203,7 +203,7 @@ func TestHalfMovedIndex(t *testing.T) {
 		if err := m.End(); err != nil {
 			t.Fatal(err)
 		}
-		s.settings.Load().timeout = 5 * time.Second
+		timeout(5 * time.Second)
 		usable(t, s, all[0]) // in the new epoch
 		soundIndexes(t, s, sl, to, "large", "small")
 		if _, err := s.AccessToken(t.Context(), revoked); gone && err == nil {
