@@ -27,7 +27,8 @@ local function without_replica()
     return false
   end
   local stats = redis.call('INFO', 'stats')
-  return string.find(stats, 'sync_full:0', 1, true) and string.find(stats, 'sync_partial_ok:0', 1, true), stats
+  local none = string.find(stats, 'sync_full:0', 1, true) and string.find(stats, 'sync_partial_ok:0', 1, true)
+  return none, stats
 end
 local function promoted(stats)
   return string.find(stats, 'total_net_repl_input_bytes:[1-9]') and
@@ -44,7 +45,8 @@ if s[1] ~= id or set_back then
   term = id .. '.' .. time[1] .. '.' .. time[2]
   local without, stats = without_replica()
   alone = without and promoted(stats)
-  redis.call('HSET', KEYS[1], 'id', id, 'term', term, 'floor', floor, 'ceiling', ceiling, 'alone', alone and 1 or 0)
+  redis.call('HSET', KEYS[1], 'id', id, 'term', term, 'floor', floor, 'ceiling', ceiling)
+  redis.call('HSET', KEYS[1], 'alone', alone and 1 or 0)
 elseif alone and not without_replica() then
   alone = false
   redis.call('HSET', KEYS[1], 'alone', 0) -- for the rest of the epoch
