@@ -32,6 +32,7 @@ type Journal struct {
 	size   int64 // of what is whole
 	header JournalHeader
 	closed bool
+	order  uint64 // the last that NextOrder returned
 }
 
 // A JournalHeader says what a journal is of.
@@ -175,7 +176,19 @@ func (j *Journal) take(f *os.File, store string) error {
 		return err
 	}
 	j.file, j.size, j.header = f, read.size, read.JournalHeader
+	for _, e := range read.Revocations {
+		j.order = max(j.order, e.Order)
+	}
 	return nil
+}
+
+// NextOrder returns the Order of a change that the store is about to make. It is above that of all
+// changes before, also of those that earlier processes wrote.
+func (j *Journal) NextOrder() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.order++
+	return j.order
 }
 
 // open opens the file at the path, and goes on with it.
