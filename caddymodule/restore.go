@@ -87,12 +87,11 @@ func restoreStore(ctx context.Context, config []byte, r command.Restore, progres
 		return done, fmt.Errorf("%q: it was changed while it was read", r.File)
 	}
 	done.RefusedUntil = time.Unix(floor, 0).UTC()
-	if err := importer.Import(ctx, restored(reader, revoked, floor, &done, progress)); err != nil {
+	records := withEvent(restored(reader, revoked, floor, &done, progress), func() (*tokenstore.Kept, error) {
+		return later(audit.StoreRestored, done.Consumers+done.AccessTokens+done.RequestTokens, restoredFrom(h, r, &done)...)
+	})
+	if err := importer.Import(ctx, records); err != nil {
 		return done, restoreError(err)
-	}
-	if err := tellLater(ctx, target.store, audit.StoreRestored, done.Consumers+done.AccessTokens+done.RequestTokens,
-		restoredFrom(h, r, &done)...); err != nil {
-		done.Notes = append(done.Notes, err.Error())
 	}
 	return done, nil
 }
@@ -233,7 +232,7 @@ func restoreError(err error) error {
 func (o *offlineStore) openEmpty(floor int64) (tokenstore.Transferrer, error) {
 	return o.openWith(func() (tokenstore.Store, error) {
 		if m, ok := o.app.module.(tokenstore.Adopter); ok {
-			return m.Adopt(floor, true)
+			return m.Adopt(floor, true, nil)
 		}
 		return o.app.module.Open()
 	})
@@ -260,9 +259,11 @@ func adoptStore(config []byte) (until time.Time, err error) {
 	case !errors.Is(err, tokenstore.ErrCopied):
 		return until, err
 	}
-	floor := o.app.floor(backup.Header{})
-	if o.store, err = m.Adopt(floor, false); err == nil {
-		err = tellLater(context.Background(), o.store, audit.StoreAdopted, 0)
+	event, err := later(audit.StoreAdopted, 0)
+	if err != nil {
+		return until, err
 	}
+	floor := o.app.floor(backup.Header{})
+	o.store, err = m.Adopt(floor, false, event)
 	return time.Unix(floor, 0).UTC(), err
 }

@@ -132,6 +132,7 @@ type importer struct {
 	granted map[string]bool // self-registered consumers: whether they have an access token
 	lists   int             // of used nonces
 	expire  int64           // the last of them, in seconds since 1970
+	kept    []*tokenstore.Kept
 
 	fail    context.CancelCauseFunc
 	room    chan struct{}
@@ -191,6 +192,9 @@ func (i *importer) add(ctx context.Context, r any) error {
 			sealed(s, record.UsedNonces, strconv.Itoa(i.lists), r))
 		i.lists++
 		i.expire = max(i.expire, r.Expires)
+	case *tokenstore.Kept:
+		i.kept = append(i.kept, r)
+		return nil
 	default:
 		return fmt.Errorf("import a %T", r)
 	}
@@ -262,14 +266,30 @@ func (i *importer) end(ctx context.Context) error {
 		}
 	}
 	return patiently(ctx, func() error {
-		w := newWrite(secretSlice, nil)
-		if i.lists > 0 {
-			w.do("EXPIREAT", s.key(kindElsewhere, secretSlice, ""), integer(i.expire))
-		}
-		w.do("SET", s.key(kindSecret, secretSlice, ""), s.sealedSecret(i.state.Secret))
-		_, err := s.commit(ctx, w)
-		return err
+		return again(ctx, func() (bool, error) { return i.complete(ctx) })
 	})
+}
+
+// complete takes the mark away, and keeps what is to be kept, in one write.
+func (i *importer) complete(ctx context.Context) (bool, error) {
+	s, w := i.s, newWrite(secretSlice, nil)
+	if len(i.kept) > 0 {
+		stored, all, err := s.readKept(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, k := range i.kept {
+			all[k.Name] = k.Value
+		}
+		if err := s.putKept(w, stored, all); err != nil {
+			return false, err
+		}
+	}
+	if i.lists > 0 {
+		w.do("EXPIREAT", s.key(kindElsewhere, secretSlice, ""), integer(i.expire))
+	}
+	w.do("SET", s.key(kindSecret, secretSlice, ""), s.sealedSecret(i.state.Secret))
+	return s.commit(ctx, w)
 }
 
 // elsewhere are the nonces that the store accepted that this one was imported from.

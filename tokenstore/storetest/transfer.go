@@ -361,6 +361,41 @@ var transferCases = []struct {
 		_, err = to.RequestToken(ctx, "r")
 		must(t, err)
 	}},
+	{"what is to be kept with an import is kept when it ends, and not before", func(t *testing.T, x *transfer) {
+		ctx := t.Context()
+		from, to := x.source(), x.target()
+		must(t, from.CreateConsumer(ctx, &tokenstore.Consumer{Key: "c"}))
+		broken := errors.New("the source broke")
+		with := func(keep *tokenstore.Kept, end error) iter.Seq2[any, error] {
+			return func(yield func(any, error) bool) {
+				for r, err := range export(t, from) {
+					if !yield(r, err) {
+						return
+					}
+				}
+				if yield(keep, nil) && end != nil {
+					yield(nil, end)
+				}
+			}
+		}
+		kept := func() map[string][]byte {
+			all, err := to.(tokenstore.Keeper).Kept(ctx, "test/")
+			must(t, err)
+			return all
+		}
+		wantErr(t, importInto(t, to, with(&tokenstore.Kept{Name: "test/a", Value: []byte("1")}, broken)), broken)
+		if all := kept(); len(all) > 0 {
+			t.Errorf("of an import that did not end: %q", all)
+		}
+		must(t, importInto(t, to, with(&tokenstore.Kept{Name: "test/b", Value: []byte("2")}, nil)))
+		for range 2 {
+			if all := kept(); len(all) != 1 || string(all["test/b"]) != "2" {
+				t.Errorf("kept %q", all)
+			}
+			must(t, to.Close())
+			to = x.target()
+		}
+	}},
 	{"a snapshot has what was acknowledged before, while the store is used", func(t *testing.T, x *transfer) {
 		ctx, c := t.Context(), x.clock
 		from, to := x.source(), x.target()
