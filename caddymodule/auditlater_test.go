@@ -239,6 +239,7 @@ func TestWhatHappenedBeforeIsToldOnce(t *testing.T) {
 	reload := func(primary string) {
 		t.Helper()
 		a := &App{logger: zap.NewNop(), sink: sink, pooled: pooled, Keys: &Keys{Primary: &EncryptionKey{ID: primary}}}
+		a.load.started = true
 		if err := a.openTrail(ctx, store); err != nil {
 			t.Error(err)
 		}
@@ -305,6 +306,7 @@ func TestAStoreThatIsTakenUpInPartsIsToldOnce(t *testing.T) {
 		declared: map[string]*tokenstore.Consumer{"c": {Key: "c"}},
 	}
 	defer a.pooled.trail.close()
+	a.load.started = true
 	store := &partStore{badger, badger, 2}
 	for i := range 3 {
 		if err := a.takeUp(ctx, store); isLater(err) != (i < 2) {

@@ -65,7 +65,8 @@
 //	caddyfile.go    the Caddyfile's syntax
 //	event.go        reports each fact once, to metrics, logs, the audit trail and spans
 //	audittrail.go   the audit trail of a store: the option audit, and what the store keeps of it;
-//	                auditlater.go: what commands did to the store before it was opened
+//	                auditlater.go: what commands did to the store before it was opened;
+//	                configload.go: tells of a configuration when it was loaded
 //	consumerchanges.go
 //	                the settings of a consumer that a change has changed, for the audit trail
 //	audit/          the audit trail: events, chain, verification

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -218,4 +219,42 @@ func (srv *server) wantTold(t *testing.T, event string, with ...string) {
 		}
 		return errors.New("it does not")
 	})
+}
+
+// TestALoadThatFailsIsNotTold: a configuration whose apps did not all start is not in the trail, in
+// whatever order they were started, and what the next one tells differs from the one that is served.
+func TestALoadThatFailsIsNotTold(t *testing.T) {
+	t.Parallel()
+	with := func(name string) site {
+		return site{App: demoApp + strictTrail + "\nconsumer other {\n\tsecret s\n\tname " + name + "\n}",
+			Store: "store badger {\n\tpath {{.Dir}}/store\n}"}
+	}
+	srv := startServer(t, with("first"), "http://127.0.0.1:1")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for i := range 6 { // Caddy starts the apps in no fixed order
+		config := srv.caddyfile(with(fmt.Sprint("failed-", i))) + "\nhttp://" + taken.Addr().String() + " {\n\tbind 127.0.0.1\n}\n"
+		if err := srv.load(config); err == nil {
+			t.Fatal("the configuration was loaded")
+		}
+	}
+	srv.changeSomething(t, 0)
+	if err := srv.load(srv.caddyfile(with("second"))); err != nil {
+		t.Fatal(err)
+	}
+	srv.changeSomething(t, 1)
+	text := srv.readAll(t, "audit.log")[0]
+	if n := bytes.Count(text, []byte(`"event":"configuration.loaded"`)); n != 2 {
+		t.Errorf("configuration.loaded is told %d times, want 2:\n%s", n, text)
+	}
+	if !bytes.Contains(text, []byte(`"from":"first","to":"second"`)) || bytes.Contains(text, []byte("failed-")) {
+		t.Errorf("the changes of the second configuration:\n%s", text)
+	}
+	srv.awaitHead(t, text)
+	if code, out := srv.verifyTrail(t, [][]byte{text}, srv.online()...); code != 0 {
+		t.Errorf("verify: %d\n%s", code, out)
+	}
 }

@@ -398,3 +398,35 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// TestParts: changes that are too many for a line come in several, none of which is long, and none
+// is lost.
+func TestParts(t *testing.T) {
+	var all []Change
+	for i := range 10_000 {
+		all = append(all, Change{Field: fmt.Sprint("consumer ", i), From: strings.Repeat("x", i), To: "\x00"})
+	}
+	var joined []Change
+	n := 0
+	for part := range Parts(all) {
+		n++
+		joined = append(joined, part...)
+		l := newLine(&Event{Name: ConfigurationLoaded, Changes: part}, time.Now())
+		if text, err := l.JSON(); err != nil || len(text) > maxLine/2 {
+			t.Errorf("a line of %d bytes, %v", len(text), err)
+		}
+	}
+	if n < 2 || !slices.Equal(joined, all) {
+		t.Errorf("%d parts with %d changes", n, len(joined))
+	}
+	n = 0
+	for part := range Parts(nil) {
+		n++
+		if len(part) > 0 {
+			t.Errorf("got %v", part)
+		}
+	}
+	if n != 1 {
+		t.Errorf("no changes are %d parts, want 1", n)
+	}
+}
