@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -257,17 +258,11 @@ func (i *importer) end(ctx context.Context) error {
 			s.granted(ctx, consumer)
 		}
 	}
-	for sl := range slice(sliceCount) {
-		if err := patiently(ctx, func() error {
-			_, _, err := s.refuse(ctx, sl, i.state.Floor, "")
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	return patiently(ctx, func() error {
+	err := patiently(ctx, func() error {
 		return again(ctx, func() (bool, error) { return i.complete(ctx) })
 	})
+	s.elsewhere.Store(nil) // it may have been read before
+	return err
 }
 
 // complete takes the mark away, and keeps what is to be kept, in one write.
@@ -288,29 +283,69 @@ func (i *importer) complete(ctx context.Context) (bool, error) {
 	if i.lists > 0 {
 		w.do("EXPIREAT", s.key(kindElsewhere, secretSlice, ""), integer(i.expire))
 	}
+	w.do("SET", s.key(kindPast, secretSlice, ""), integer(i.state.Floor))
 	w.do("SET", s.key(kindSecret, secretSlice, ""), s.sealedSecret(i.state.Secret))
 	return s.commit(ctx, w)
 }
 
-// elsewhere are the nonces that the store accepted that this one was imported from.
-type elsewhere struct{ used *usednonce.Set }
+// elsewhere is what is known of the store that this one was imported from: the nonces that it
+// accepted, and the timestamp up to which it may have accepted others.
+type elsewhere struct {
+	used  *usednonce.Set
+	floor int64
+}
 
-// usedElsewhere reports whether the store that this one was imported from accepted the nonce. No
-// process runs during an import, so what is read once stays true.
-func (s *Store) usedElsewhere(ctx context.Context, n *tokenstore.Nonce) (bool, error) {
-	e := s.elsewhere.Load()
-	if e == nil {
-		if err := s.complete(ctx); err != nil {
-			return false, err
-		}
-		all, err := s.readElsewhere(ctx)
-		if err != nil {
-			return false, err
-		}
-		e = &elsewhere{usednonce.NewSet(all, s.clock().Unix())}
-		s.elsewhere.Store(e)
+// importedFrom returns what is known of the store that this one was imported from. No process runs
+// during an import, so what is read once stays true.
+func (s *Store) importedFrom(ctx context.Context) (*elsewhere, error) {
+	if e := s.elsewhere.Load(); e != nil {
+		return e, nil
 	}
-	return e.used.Has(n), nil
+	if err := s.complete(ctx); err != nil {
+		return nil, err
+	}
+	all, err := s.readElsewhere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := s.readPast(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &elsewhere{usednonce.NewSet(all, s.clock().Unix()), floor}
+	s.elsewhere.Store(e)
+	return e, nil
+}
+
+// usedElsewhere returns the error of a nonce that the store accepted that this one was imported from,
+// or may have accepted. In the latter case the client may try again with a new timestamp.
+func (s *Store) usedElsewhere(ctx context.Context, n *tokenstore.Nonce) error {
+	e, err := s.importedFrom(ctx)
+	switch {
+	case err != nil:
+		return err
+	case e.used.Has(n):
+		return tokenstore.ErrNonceUsed
+	case n.Timestamp <= e.floor:
+		return &tokenstore.LaterError{
+			After: time.Duration(e.floor-n.Timestamp+1) * time.Second,
+			Err:   errors.New("redis: the store was copied or restored moments ago: requests from before that are refused"),
+		}
+	}
+	return nil
+}
+
+// readPast returns up to which timestamp the store may have accepted nonces that this one was
+// imported from; 0 if it was not imported.
+func (s *Store) readPast(ctx context.Context) (floor int64, err error) {
+	v, err := s.read(ctx, secretSlice, s.key(kindPast, secretSlice, ""))
+	if err != nil || v.values[0] == "" {
+		return 0, err
+	}
+	if floor, err = strconv.ParseInt(v.values[0], 10, 64); err != nil {
+		return 0, fmt.Errorf("redis: read when the store was imported: %w", err)
+	}
+	return floor, nil
 }
 
 // complete returns ErrIncomplete if an import has not ended.
