@@ -55,6 +55,7 @@
 //	                the decisions of a configuration about a request, for the command policy
 //	revocation.go   takes something away in the store, and tells the journal of revocations
 //	backup.go       writes a backup; backupschedule.go: by schedule; backupoption.go: the option;
+//	                journalbound.go: how far back the journals of other replicas must reach;
 //	                admin_backup.go: to a caller of the admin API
 //	restore.go      restores a backup, and adopts a store, for the commands
 //	storecopy.go    copies the store of a configuration, for the command store
