@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -172,7 +173,8 @@ func readRevocations(
 	h backup.Header, r command.Restore, now time.Time, done *command.Restored,
 ) (*backup.Revocations, error) {
 	revoked := new(backup.Revocations)
-	covered := false
+	covered := make(map[string]bool)     // by the name of the file
+	damaged := make(map[string][]string) // what may hold revocations since the backup, by the same name
 	for _, given := range r.Journals {
 		paths := []string{given}
 		if info, err := os.Stat(given); err == nil && info.IsDir() {
@@ -193,11 +195,18 @@ func readRevocations(
 			}
 			switch {
 			case j.Covers(h, now):
-				covered = true
+				covered[filepath.Base(path)] = true
 			case h.Time.After(now):
 				done.Notes = append(done.Notes, fmt.Sprintf("%s does not say when the backup was begun, by a clock that was ahead: "+
 					"all that it holds counts as revoked since.", path))
 			default:
+				before, err := backup.Damaged(path)
+				if err != nil {
+					return nil, fmt.Errorf("--journal: %w", err)
+				}
+				if len(before) > 0 {
+					damaged[filepath.Base(path)] = before
+				}
 				done.Notes = append(done.Notes, fmt.Sprintf("%s begins at %s, after the backup: what its Caddy revoked before is not in it.",
 					path, j.Since.UTC().Format(time.RFC3339)))
 			}
@@ -205,7 +214,14 @@ func readRevocations(
 		}
 	}
 	done.Revocations = revoked.Count
-	if !covered && !r.AcceptLost {
+	for name, lost := range damaged {
+		if len(covered) > 0 && !covered[name] && !r.AcceptLost {
+			return nil, fmt.Errorf("the journal %q can't be read, and the one after it begins after the backup: what its Caddy "+
+				"revoked until then would be valid again. Give an older copy of %s too, or accept that with "+
+				"--accept-lost-revocations", lost[len(lost)-1], name)
+		}
+	}
+	if len(covered) == 0 && !r.AcceptLost {
 		what := "no journal of revocations is given"
 		if len(r.Journals) > 0 {
 			what = "no journal begins before the backup"

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,6 +103,25 @@ func Journals(dir string) ([]string, error) {
 	for _, e := range entries {
 		if ok, _ := filepath.Match(journalPrefix+"*"+journalSuffix, e.Name()); ok {
 			all = append(all, filepath.Join(dir, e.Name()))
+		}
+	}
+	return all, nil
+}
+
+// Damaged returns the paths of the journals that were renamed because they could not be read, and
+// that the one at the path has replaced.
+func Damaged(path string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), filepath.Base(path)+".")
+		if at, damaged := strings.CutSuffix(rest, DamagedSuffix); ok && damaged {
+			if _, err := time.Parse(nameTime, at); err == nil {
+				all = append(all, filepath.Join(filepath.Dir(path), e.Name()))
+			}
 		}
 	}
 	return all, nil
