@@ -113,6 +113,8 @@ type App struct {
 	now      func() time.Time
 	partial  atomic.Bool // at least one handler has its own matcher
 
+	addressWarnings addressWarnings
+
 	pooled       *pooledStore
 	poolKey      string           // set while the pool counts this app
 	store        tokenstore.Store // nil until ready is closed, and also if the start failed

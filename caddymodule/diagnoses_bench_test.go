@@ -4,10 +4,9 @@ package caddymodule
 
 import (
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor/doctortest"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
@@ -28,21 +27,11 @@ func BenchmarkExplainRefused(b *testing.B) {
 			if problem := s.handler.read(r, read, false); problem != nil {
 				b.Fatal(problem.Text)
 			}
-			before := cpuTime(b)
+			report := doctortest.ReportCPU(b)
 			for b.Loop() {
 				s.app.explainRefused(b.Context(), s.handler.refusedRequest(r, endpointAPI, read, refusal.InvalidSignature))
 			}
-			// Unlike the time, this is the same on a busy machine.
-			b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+			report()
 		})
 	}
-}
-
-// cpuTime is the CPU time that the process has used.
-func cpuTime(t testing.TB) time.Duration {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

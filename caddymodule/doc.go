@@ -10,6 +10,8 @@
 //	verify.go       turns a signed request into an Identity or a Problem
 //	body.go         reads a form that is signed
 //	origin.go       finds the scheme and host that were signed
+//	clientaddress.go
+//	                the address of a client; warns if it is not what it seems
 //	credentials.go  finds the consumer and the access token that sign
 //	publickeys.go,
 //	hmackeys.go     cache prepared keys
@@ -63,7 +65,8 @@
 //	arrival.go      finds the servers that a URL reaches
 //	routewalk.go    takes a request through the routes to the handler that judges it
 //	namespace.go    finds sites that share users but have different logins
-//	caddyfile.go    the Caddyfile's syntax
+//	globaloption.go the global option oauth1 in the Caddyfile; directive.go: the directive; caddyfile.go:
+//	                what both read alike
 //	event.go        reports each fact once, to metrics, logs, the audit trail and spans
 //	audittrail.go   the audit trail of a store: the option audit, and what the store keeps of it;
 //	                auditlater.go: what commands did to the store before it was opened;

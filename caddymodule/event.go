@@ -188,15 +188,6 @@ func accessLogFields(r *http.Request) *caddyhttp.ExtraLogFields {
 	return extra
 }
 
-// clientOf returns the address of the client. Caddy takes it from a header only if the connection
-// comes from a trusted proxy.
-func clientOf(r *http.Request) string {
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
-		return ip
-	}
-	return r.RemoteAddr
-}
-
 // traceOf returns the id that Caddy's tracing gave the request, if any.
 func traceOf(r *http.Request) string {
 	id, _ := caddyhttp.GetVar(r.Context(), "trace_id").(string)

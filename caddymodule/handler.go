@@ -322,6 +322,7 @@ func (h *Handler) provisionRules(ctx caddy.Context) (err error) {
 // passes it to the next handler with the identity that the signature proved.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	replacer(r).Map(noRefusal)
+	h.warnOfAddresses(r)
 	if h.Observe {
 		h.observe(r)
 		return next.ServeHTTP(w, r)

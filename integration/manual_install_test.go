@@ -16,7 +16,7 @@ var insteadOfInstalling = map[string]func(*reader, string){
 	"systemctl enable --now caddy-oauth1":    triedBy("deploy/testdata/inside"),
 	"systemctl reload caddy-oauth1":          triedBy("deploy/testdata/inside"),
 	"systemctl restart caddy-oauth1":         triedBy("deploy/testdata/inside"),
-	"(umask 077 && openssl rand -base64 32 > /etc/caddy-oauth1/credentials/k1)": triedBy(
+	"(umask 077 && set -C && openssl rand -base64 32 > /etc/caddy-oauth1/credentials/k1)": triedBy(
 		"deploy/testdata/inside", "openssl rand -base64 32 >/etc/caddy-oauth1/credentials/k1)"),
 	"systemctl stop caddy-oauth1": triedBy("deploy/testdata/inside", "systemctl stop caddy-oauth1",
 		`caddy-oauth1-offline oauth1 store adopt --config "$config"`),

@@ -3,9 +3,9 @@
 package doctor
 
 import (
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor/doctortest"
 )
 
 // BenchmarkDiagnose is the cost of a signature that no mistake explains: everything is tried. Its
@@ -29,22 +29,12 @@ func BenchmarkDiagnose(b *testing.B) {
 
 func benchmarkOf(b *testing.B, c *Case) {
 	b.ReportAllocs()
-	before := cpuTime(b)
+	report := doctortest.ReportCPU(b)
 	for b.Loop() {
 		d := Diagnose(b.Context(), c)
 		if len(d.Mistakes) > 0 || d.Valid {
 			b.Fatal("named something: ", d.Names())
 		}
 	}
-	// Unlike the time, this is the same on a busy machine.
-	b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
-}
-
-// cpuTime is the CPU time that the process has used.
-func cpuTime(t testing.TB) time.Duration {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	report()
 }

@@ -14,7 +14,9 @@
 //	mistake.go      the closed list of mistakes, each with a text and an advice
 //	diagnose.go     Diagnose: the search, from the likely to the unlikely
 //	uri.go          alternatives of the method, the origin and the path
-//	params.go       alternatives of the parameters
+//	params.go       the parameters of a base string, as a list that can be written in several ways
+//	paramwriter.go  the orders and encodings in which they are written
+//	paramchanges.go alternatives of the parameters
 //	body.go         bodies that are no form, taken for parameters
 //	keys.go         alternatives of the secrets
 //	signature.go    the forms that a signature can have; comparing it with an alternative

@@ -107,6 +107,10 @@ func (rules *Rules) ScopeSeesPath() bool { return rules.scopeSight.path }
 // ScopeSeesHeaders reports whether the directive's own matcher looks at headers.
 func (rules *Rules) ScopeSeesHeaders() bool { return rules.scopeSight.header }
 
+// SeePeer reports whether a matcher or context looks at the address of the connection, which is that
+// of a proxy if there is one.
+func (rules *Rules) SeePeer() bool { return rules.sight.peer }
+
 // LookAtContexts reports whether any policy does. Otherwise a context is the API's to judge.
 func (rules *Rules) LookAtContexts() bool {
 	return slices.ContainsFunc(rules.policies, func(p *Policy) bool { return p.Context != "" })

@@ -17,6 +17,8 @@ import (
 // than one way. A matcher or placeholder that is not known counts as one that sees the whole URL.
 type sight struct {
 	path, query, host, header bool
+	// peer says that the address of the connection is seen, which may be a proxy's.
+	peer bool
 	// parameters are those of the query whose values matter by name, and cookies the same of
 	// cookies.
 	parameters, cookies []string
@@ -33,6 +35,7 @@ func (s sight) or(other sight) sight {
 	s.query = s.query || other.query
 	s.host = s.host || other.host
 	s.header = s.header || other.header
+	s.peer = s.peer || other.peer
 	s.parameters = slices.Concat(s.parameters, other.parameters)
 	s.cookies = slices.Concat(s.cookies, other.cookies)
 	if s.single == "" {
@@ -103,8 +106,10 @@ func matcherSight(name string, raw json.RawMessage) sight {
 		return querySight(raw).or(textSight(string(raw), nil))
 	case "url_pattern":
 		return sight{path: true, query: true}
-	case "method", "protocol", "remote_ip", "client_ip", "tls":
+	case "method", "protocol", "client_ip", "tls":
 		return sight{}
+	case "remote_ip":
+		return sight{peer: true}
 	case "header_regexp":
 		return sight{header: true}
 	case "header":
@@ -177,7 +182,7 @@ var (
 var celSights = map[string]sight{
 	"path": {path: true}, "path_regexp": {path: true}, "file": {path: true}, "query": {query: true},
 	"url_pattern": {path: true, query: true},
-	"method":      {}, "protocol": {}, "remote_ip": {}, "client_ip": {}, "tls": {},
+	"method":      {}, "protocol": {}, "remote_ip": {peer: true}, "client_ip": {}, "tls": {},
 	"host": {host: true}, "header": {header: true}, "header_regexp": {header: true},
 	"contains": {}, "startsWith": {}, "endsWith": {}, "matches": {}, "size": {}, "string": {},
 	"int": {}, "in": {}, "lowerAscii": {}, "upperAscii": {}, "split": {}, "join": {}, "replace": {},
@@ -257,8 +262,10 @@ func placeholderSight(name string, captures []string) sight {
 		return sight{cookies: []string{strings.TrimPrefix(name, "http.request.cookie.")}}
 	case under("http.request.host", "http.request.hostport", "http.request.port"):
 		return sight{host: true}
+	case under("http.request.remote"):
+		return sight{peer: true}
 	case under("http.request.method", "http.request.orig_method", "http.request.body",
-		"http.request.proto", "http.request.scheme", "http.request.remote", "http.request.local",
+		"http.request.proto", "http.request.scheme", "http.request.local",
 		"http.request.tls", "http.request.uuid", "http.vars.client_ip", "http.vars.trusted_proxy",
 		"http.auth.user", "env.", "file.", "system.", "time."):
 		return sight{}

@@ -12,6 +12,30 @@ import (
 )
 
 // TestSights: the policies that look at the URL, and those that know only one reading of it.
+// TestSeePeer: what looks at the address of the connection.
+func TestSeePeer(t *testing.T) {
+	t.Parallel()
+	for matcher, want := range map[string]bool{
+		"remote_ip 10.0.0.0/8":                   true,
+		"not remote_ip 10.0.0.0/8":               true,
+		"expression remote_ip('10.0.0.0/8')":     true,
+		"vars {http.request.remote.host} ::1":    true,
+		"expression {remote_host} == '10.0.0.1'": true,
+		"client_ip 10.0.0.0/8":                   false,
+		"vars {client_ip} 10.0.0.1":              false,
+		"path /a":                                false,
+	} {
+		matchers, context := adapted(t, matcher, "")
+		rules, err := newTestRules(t, Config{Policies: []*Policy{{MatcherSetsRaw: matchers, Context: context}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rules.SeePeer(); got != want {
+			t.Errorf("%s: %t", matcher, got)
+		}
+	}
+}
+
 func TestSights(t *testing.T) {
 	const (
 		none  = ""

@@ -22,9 +22,13 @@ exec unshare --mount --propagation private -- /bin/sh -eu -c '
 	seen=/run/credentials/caddy-oauth1.service
 	mkdir -p -m 0755 /run/credentials "$seen"
 	mount -t ramfs -o mode=0700 ramfs "$seen"
-	for file in /etc/caddy-oauth1/credentials/*; do
-		[ ! -f "$file" ] || install -m 0400 -o caddy-oauth1 "$file" "$seen/oauth1_${file##*/}"
+	# Regular files alone, and those in subfolders with a _ for each /: as systemd takes them.
+	cd /etc/caddy-oauth1/credentials
+	find . -type f | while IFS= read -r file; do
+		name=$(printf %s "${file#./}" | tr / _)
+		install -m 0400 -o caddy-oauth1 "$file" "$seen/oauth1_$name"
 	done
+	cd /
 	chown caddy-oauth1 "$seen"
 	exec setpriv --reuid=caddy-oauth1 --regid=caddy-oauth1 --init-groups --no-new-privs \
 		--inh-caps=-all --bounding-set=-all env -i \
