@@ -32,7 +32,7 @@ func init() {
 // -----|-------|-------
 // `starting` | ready | The store is not open yet, or out of reach since the start
 // `stopping` | ready | The server is shutting down
-// `waiting` | ready | Each request with a right clock is refused, since it may have been accepted before: after a restore, an adoption, a crash or a failover
+// `waiting` | ready | Requests with right clocks are refused: after a restore, an adoption or a failover
 // `disk` | ready | The store's disk is full
 // `store` | ready | The store can't do its work
 // `store` | live | The store has failed, and works again only after a restart

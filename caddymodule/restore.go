@@ -89,7 +89,8 @@ func restoreStore(ctx context.Context, config []byte, r command.Restore, progres
 	}
 	done.RefusedUntil = time.Unix(floor, 0).UTC()
 	records := withEvent(restored(reader, revoked, floor, &done, progress), func() (*tokenstore.Kept, error) {
-		return later(audit.StoreRestored, done.Consumers+done.AccessTokens+done.RequestTokens, restoredFrom(h, r, &done)...)
+		count := done.Consumers + done.AccessTokens + done.RequestTokens
+		return later(audit.StoreRestored, count, restoredFrom(h, r, &done)...)
 	})
 	if err := importer.Import(ctx, records); err != nil {
 		return done, restoreError(err)

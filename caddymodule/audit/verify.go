@@ -176,7 +176,8 @@ func (v *Verifier) join(chain string, before *stretch, next stretch) {
 	switch {
 	case next.first <= before.last:
 		last := min(next.last, before.last)
-		v.fault(next.line, "seq %s of chain %s %s there twice", span(next.first, last), chain, isAre(next.first, last))
+		v.fault(next.line, "seq %s of chain %s %s there twice",
+			span(next.first, last), chain, isAre(next.first, last))
 		if next.last <= before.last {
 			return
 		}

@@ -25,8 +25,8 @@ func makeFile(name string) (*newFile, error) {
 	}
 	f, err := os.OpenFile(name+unfinishedSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%s: is there already: another command writes it, or was interrupted: remove it then",
-			name+unfinishedSuffix)
+		return nil, fmt.Errorf("%s: is there already: another command writes it, or was interrupted: "+
+			"remove it then", name+unfinishedSuffix)
 	}
 	if err != nil {
 		return nil, err
