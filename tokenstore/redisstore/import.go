@@ -22,6 +22,8 @@ const incompleteMark = "incomplete"
 const (
 	importedAtOnce = 100 // records in one write
 	writesAtOnce   = 8
+	// floorPatience is for how long a floor may lie ahead for an import to wait until it has passed.
+	floorPatience = 10 * time.Second
 )
 
 // Import stores what Export of another store returned.
@@ -262,7 +264,15 @@ func (i *importer) end(ctx context.Context) error {
 		return again(ctx, func() (bool, error) { return i.complete(ctx) })
 	})
 	s.elsewhere.Store(nil) // it may have been read before
-	return err
+	if err != nil {
+		return err
+	}
+	// After a copy, requests of now pass as soon as a server starts. After a restore the floor is far
+	// ahead.
+	if wait := time.Until(time.Unix(i.state.Floor+1, 0)); wait > 0 && wait < floorPatience {
+		time.Sleep(wait)
+	}
+	return nil
 }
 
 // complete takes the mark away, and keeps what is to be kept, in one write.
