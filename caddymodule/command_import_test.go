@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,6 +58,29 @@ func TestExportAndImport(t *testing.T) {
 	got, err := to.store().AccessToken(t.Context(), "t7")
 	if err != nil || got.Created.Nanosecond() != 123456789 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// brokenStore gives no access tokens.
+type brokenStore struct{ tokenstore.Store }
+
+func (brokenStore) AccessTokens(context.Context, tokenstore.Filter, string, int) ([]*tokenstore.AccessToken, string, error) {
+	return nil, "", errors.New("broken")
+}
+
+// TestAnExportThatBreaksOff: it leaves no file that could be taken for a whole one.
+func TestAnExportThatBreaksOff(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	whole := a.app.store
+	a.app.store = brokenStore{whole}
+	t.Cleanup(func() { a.app.store = whole })
+	dir := t.TempDir()
+	if out, err := a.commandRunner()("", "export", "--with-secrets", "--output", filepath.Join(dir, "out.jsonl")); err == nil {
+		t.Errorf("it ended well: %s", out)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("it left %v, %v", left, err)
 	}
 }
 

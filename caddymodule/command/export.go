@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -42,14 +41,18 @@ func runExport(s *session, _ []string) (err error) {
 	secrets := s.flag("with-secrets") == "true"
 	var out io.Writer = s.cmd.OutOrStdout()
 	if name := s.flag("output"); name != "" {
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return misused("--output: %w", err)
+		file, failed := makeFile(name)
+		if failed != nil {
+			return misused("--output: %w", failed)
 		}
-		defer func() {
-			if closing := file.Close(); err == nil && closing != nil {
-				err = fmt.Errorf("writing %q: %w", name, closing)
+		defer func() { // err is what the command returns
+			if err == nil {
+				if err = file.finish(nil); err == nil {
+					return
+				}
+				err = fmt.Errorf("writing %q: %w", name, err)
 			}
+			file.drop()
 		}()
 		out = file
 	}
