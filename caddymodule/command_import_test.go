@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -81,6 +83,83 @@ func TestAnExportThatBreaksOff(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("it left %v, %v", left, err)
+	}
+}
+
+// interruptedStore interrupts the process when it is asked for access tokens, and answers when the
+// caller has gone, or after a while.
+type interruptedStore struct{ tokenstore.Store }
+
+func (s interruptedStore) AccessTokens(
+	ctx context.Context, f tokenstore.Filter, after string, limit int,
+) ([]*tokenstore.AccessToken, string, error) {
+	process, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = process.Signal(os.Interrupt)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	case <-time.After(10 * time.Second):
+		return s.Store.AccessTokens(context.Background(), f, after, limit)
+	}
+}
+
+// TestAnExportThatIsInterrupted: it leaves no file either, so it can be repeated.
+func TestAnExportThatIsInterrupted(t *testing.T) {
+	seen := make(chan os.Signal, 1)
+	signal.Notify(seen, os.Interrupt) // so that the test goes on, whatever the command does
+	defer signal.Stop(seen)
+	a := newTestAdmin(t, "")
+	a.seed()
+	whole := a.app.store
+	a.app.store = interruptedStore{whole}
+	t.Cleanup(func() { a.app.store = whole })
+	file := filepath.Join(t.TempDir(), "out.jsonl")
+	run := a.commandRunner()
+	if out, err := run("", "export", "--output", file); err == nil {
+		t.Errorf("it ended well: %s", out)
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) > 0 {
+		t.Errorf("it left %v, %v", left, err)
+	}
+	a.app.store = whole
+	if out, err := run("", "export", "--output", file); err != nil {
+		t.Errorf("the repeat: %v\n%s", err, out)
+	}
+}
+
+// writingStore makes a file when it is asked for access tokens.
+type writingStore struct {
+	tokenstore.Store
+	file string
+}
+
+func (s writingStore) AccessTokens(
+	ctx context.Context, f tokenstore.Filter, after string, limit int,
+) ([]*tokenstore.AccessToken, string, error) {
+	if err := os.WriteFile(s.file, []byte("other"), 0o600); err != nil {
+		return nil, "", err
+	}
+	return s.Store.AccessTokens(ctx, f, after, limit)
+}
+
+// TestAnExportReplacesNoFile: not one that was made while it was written either.
+func TestAnExportReplacesNoFile(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	whole, file := a.app.store, filepath.Join(t.TempDir(), "out.jsonl")
+	a.app.store = writingStore{whole, file}
+	t.Cleanup(func() { a.app.store = whole })
+	if out, err := a.commandRunner()("", "export", "--output", file); err == nil {
+		t.Errorf("it ended well: %s", out)
+	}
+	left, err := os.ReadDir(filepath.Dir(file))
+	if text, failed := os.ReadFile(file); string(text) != "other" || failed != nil || err != nil || len(left) != 1 {
+		t.Errorf("left %v, with %q, %v, %v", left, text, failed, err)
 	}
 }
 

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +44,9 @@ func runExport(s *session, _ []string) (err error) {
 	secrets := s.flag("with-secrets") == "true"
 	var out io.Writer = s.cmd.OutOrStdout()
 	if name := s.flag("output"); name != "" {
+		ctx, stop := signal.NotifyContext(s.cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		s.cmd.SetContext(ctx) // so that an interruption leaves no file
 		file, failed := makeFile(name)
 		if failed != nil {
 			return misused("--output: %w", failed)

@@ -45,7 +45,7 @@ func (f *newFile) finish(check func(unfinished string) error) error {
 			return err
 		}
 	}
-	if err := os.Rename(f.Name(), f.name); err != nil {
+	if err := f.giveName(); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(f.name))
@@ -57,6 +57,21 @@ func (f *newFile) finish(check func(unfinished string) error) error {
 		return err
 	}
 	return nil
+}
+
+// giveName names the file. It does not replace one that somebody has made meanwhile.
+func (f *newFile) giveName() error {
+	err := os.Link(f.Name(), f.name)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: is there already, and is not replaced", f.name)
+	}
+	if err != nil { // some file systems have no links
+		if _, err := os.Lstat(f.name); err == nil {
+			return fmt.Errorf("%s: is there already, and is not replaced", f.name)
+		}
+		return os.Rename(f.Name(), f.name)
+	}
+	return os.Remove(f.Name())
 }
 
 // drop removes what was written, if the file did not get its name.
