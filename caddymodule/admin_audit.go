@@ -41,6 +41,9 @@ func (c *adminCall) verifyAudit() (int, any, error) {
 		return 0, nil, err
 	}
 	v := audit.NewVerifier(audit.Key(c.app.secret))
+	if known.Separator != "" {
+		v.Separator = []byte(known.Separator)
+	}
 	if err := v.Read(body); err != nil {
 		return 0, nil, failure(http.StatusBadRequest, "reading the lines: %w", err)
 	}

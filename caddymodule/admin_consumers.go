@@ -176,6 +176,7 @@ func (c *adminCall) deleteConsumer() (int, any, error) {
 	}); err != nil {
 		return 0, nil, err
 	}
+	c.app.metrics.consumers.removed(key)
 	return http.StatusNoContent, nil, nil
 }
 

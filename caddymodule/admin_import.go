@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +79,7 @@ func (i *importer) know(lines []json.RawMessage) error {
 	for n, text := range lines {
 		consumer, err := i.readConsumer(text)
 		if err != nil {
-			return fmt.Errorf("known: number %d: %w", n+1, err)
+			return fmt.Errorf("known: number %d: %s", n+1, withoutValues(err.Error(), text))
 		}
 		i.known.Store(consumer.Key, consumer)
 	}
@@ -116,10 +117,12 @@ func (i *importer) each(
 	for range min(importedAtOnce, len(lines)) {
 		working.Go(func() {
 			for n := range next {
-				var err error
-				if i.results[n], err = do(ctx, i.options.Lines[n]); err != nil {
+				result, err := do(ctx, i.options.Lines[n])
+				if err != nil {
 					cancel(err)
 				}
+				result.Problem = withoutValues(result.Problem, i.options.Lines[n])
+				i.results[n] = result
 			}
 		})
 	}
@@ -132,6 +135,40 @@ func (i *importer) each(
 	close(next)
 	working.Wait()
 	return context.Cause(ctx)
+}
+
+// withoutValues removes the values of a line from what is said about it, but for its key: if a column
+// is shifted in a file, any of them may be a secret. All errors quote the values that they name.
+func withoutValues(said string, line json.RawMessage) string {
+	var fields map[string]any
+	if said == "" || json.Unmarshal(line, &fields) != nil {
+		return said
+	}
+	key, _ := fields["key"].(string)
+	for _, text := range texts(fields) {
+		if quoted := strconv.Quote(text); text != key {
+			said = strings.ReplaceAll(strings.ReplaceAll(said, " "+quoted, ""), quoted, "***")
+		}
+	}
+	return said
+}
+
+// texts returns all texts in a value of JSON, the longest first.
+func texts(value any) (list []string) {
+	switch value := value.(type) {
+	case string:
+		return []string{value}
+	case []any:
+		for _, element := range value {
+			list = append(list, texts(element)...)
+		}
+	case map[string]any:
+		for _, element := range value {
+			list = append(list, texts(element)...)
+		}
+	}
+	slices.SortFunc(list, func(a, b string) int { return len(b) - len(a) })
+	return list
 }
 
 func refusedLine(why error) adminapi.ImportResult {
@@ -375,7 +412,10 @@ func (i *importer) checkTokenLine(line *adminapi.TokenLine) error {
 	if err := checkGrantTexts(&grant); err != nil {
 		return lineFault(err)
 	}
-	return i.call.app.levels.Check(line.Permission)
+	if err := i.call.app.levels.Check(line.Permission); err != nil {
+		return fmt.Errorf("%w; it must be one of %s", err, strings.Join(i.call.app.levels.Names(), ", "))
+	}
+	return nil
 }
 
 // consumerOf finds the consumer of a token.

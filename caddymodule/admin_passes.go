@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/adminapi"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 )
@@ -67,19 +69,47 @@ func (w *passWatch) forget(now time.Time) {
 }
 
 // note keeps a request if its consumer is watched. It costs nothing while nobody is.
-func (w *passWatch) note(r *http.Request, s *signed) {
-	if w.watched.Load() == 0 || s == nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	if w.forget(now); w.until[s.params.ConsumerKey].IsZero() {
+func (w *passWatch) note(r *http.Request, s *signed, a *App) {
+	if w.watched.Load() == 0 || s == nil || !w.watches(s.params.ConsumerKey) {
 		return
 	}
 	p := viewPass(r, s)
-	p.Time = w.times.next(now)
+	// Clients pass with a secret among their parameters, too.
+	if keys, err := a.keysOfPassed(r.Context(), s); err != nil {
+		p.URL = "" // nobody knows what it holds
+	} else {
+		p.URL = refusal.Printable(shownURL(keys.Hider(), urlWithoutCredentials(&s.request)))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.Time = w.times.next(time.Now())
 	w.all = appendLatest(w.all, p, mostPasses)
+}
+
+// watches reports whether a consumer is watched now.
+func (w *passWatch) watches(consumer string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forget(time.Now())
+	return !w.until[consumer].IsZero()
+}
+
+// keysOfPassed returns the keys of the consumer and the token of a request that has passed.
+func (a *App) keysOfPassed(ctx context.Context, s *signed) (doctor.Keys, error) {
+	p := &s.params
+	store, err := a.open(ctx)
+	if err != nil {
+		return doctor.Keys{}, err
+	}
+	consumer, err := a.consumer(ctx, store, p.ConsumerKey)
+	if err != nil {
+		return doctor.Keys{}, err
+	}
+	secret, err := a.secretOfToken(ctx, store, p, endpointAPI)
+	if err != nil {
+		return doctor.Keys{}, err
+	}
+	return a.keysOf(consumer, secret, a.diagnoser.past.whatBecame(p.Token).requestSecret, s.now), nil
 }
 
 func (w *passWatch) list(consumer string, since time.Time) []adminapi.Pass {
@@ -94,14 +124,13 @@ func (w *passWatch) list(consumer string, since time.Time) []adminapi.Pass {
 	return list
 }
 
-// viewPass says what a passed request had, without the values of its form.
+// viewPass says what a passed request had, without its URL and the values of its form.
 func viewPass(r *http.Request, s *signed) adminapi.Pass {
 	form := string(s.request.Form) + string(s.hashedForm)
 	query := oauth1.StripQuery(s.request.Query)
 	p := adminapi.Pass{
 		Consumer:        s.params.ConsumerKey,
 		Method:          s.request.Method,
-		URL:             shortened(refusal.Printable(urlWithoutCredentials(&s.request)), mostShownURL),
 		SignatureMethod: s.params.SignatureMethod,
 		Query:           query != "",
 		Form:            oauth1.StripQuery(form) != "",

@@ -131,6 +131,7 @@ type App struct {
 	health       storeHealth
 	sink         audit.Sink
 	trail        atomic.Pointer[audit.Trail] // nil until the store can work
+	load         configLoad
 	expired      expiredTokens
 	backups      *backups // nil: there is no option backup, or the store can't work yet
 }
@@ -191,6 +192,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.provisionAudit(); err != nil {
+		return err
+	}
+	if err := a.awaitStarted(ctx); err != nil {
 		return err
 	}
 	if a.Backup != nil {
@@ -298,6 +302,9 @@ func (a *App) limits() tokenstore.Limits {
 // before Cleanup. A new primary key counts from now on. It ends nothing else, since requests can
 // still run until Cleanup and after it.
 func (a *App) Stop() error {
+	a.load.mu.Lock()
+	a.load.stopping = true
+	a.load.mu.Unlock()
 	if a.poolKey == "" {
 		return nil
 	}
@@ -319,6 +326,7 @@ func (a *App) Cleanup() error {
 		return a.closeSink()
 	}
 	a.coming.end()
+	a.tellUnloaded()
 	a.diagnoser.end()
 	a.usage.end()
 	return errors.Join(a.endBackups(), a.releaseStore(), a.closeSink())

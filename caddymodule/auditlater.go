@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os/user"
 	"slices"
@@ -33,24 +34,31 @@ type laterEvent struct {
 	Changes []audit.Change `json:"changes,omitempty"`
 }
 
-// tellLater leaves an event in a store whose change is done. Its actor is the user of the system.
-func tellLater(ctx context.Context, store tokenstore.Store, name audit.Name, count int, changes ...audit.Change) error {
-	keeper, ok := store.(tokenstore.Keeper)
-	if !ok {
-		return nil
-	}
+// later returns the event as a store keeps it. The command gives it to the store together with its
+// change, so a command that is killed leaves both or none. Its actor is the user of the system.
+func later(name audit.Name, count int, changes ...audit.Change) (*tokenstore.Kept, error) {
 	event := laterEvent{Time: time.Now().UTC(), Count: count, Changes: changes}
 	if u, err := user.Current(); err == nil {
 		event.Actor = u.Username
 	}
 	text, err := json.Marshal(event)
-	if err == nil {
-		err = keeper.Keep(ctx, keptLater+string(name), text)
-	}
 	if err != nil {
-		return fmt.Errorf("it is done, but the audit trail will not tell of it: %w", err)
+		return nil, fmt.Errorf("encode an event of the audit trail: %w", err)
 	}
-	return nil
+	return &tokenstore.Kept{Name: keptLater + string(name), Value: text}, nil
+}
+
+// withEvent returns the records that are imported, and after the last one the event that tells of
+// it.
+func withEvent(records iter.Seq2[any, error], event func() (*tokenstore.Kept, error)) iter.Seq2[any, error] {
+	return func(yield func(any, error) bool) {
+		for r, err := range records {
+			if !yield(r, err) {
+				return
+			}
+		}
+		yield(event())
+	}
 }
 
 // An owedEvent was told, and the trail could not write it yet: it owes the line. The store keeps the

@@ -4,19 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/badgerstore"
 )
+
+// keepLater leaves an event in a store.
+func keepLater(ctx context.Context, keeper tokenstore.Keeper, name audit.Name, count int, changes ...audit.Change) error {
+	event, err := later(name, count, changes...)
+	if err != nil {
+		return err
+	}
+	return keeper.Keep(ctx, event.Name, event.Value)
+}
 
 // TestTheNextStartTellsWhatHappenedBefore: what a command did to the store, once and with its time,
 // and that the primary key is another one.
@@ -56,7 +69,7 @@ func TestTheNextStartTellsWhatHappenedBefore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tellLater(t.Context(), store, audit.StoreRestored, 3, audit.Change{Field: "backup", To: "b"}); err != nil {
+		if err := keepLater(t.Context(), store, audit.StoreRestored, 3, audit.Change{Field: "backup", To: "b"}); err != nil {
 			t.Error(err)
 		}
 		if err := store.Close(); err != nil {
@@ -96,6 +109,98 @@ func TestTheNextStartTellsWhatHappenedBefore(t *testing.T) {
 	}
 }
 
+// killedModule opens Badger's store in a process that is killed after the command's last change of
+// the store: it keeps nothing any more.
+type killedModule struct {
+	Path string `json:"path"`
+}
+
+func init() { caddy.RegisterModule(new(killedModule)) }
+
+type killedStore struct{ *badgerstore.Store }
+
+func (killedStore) Keep(context.Context, string, []byte) error { return errors.New("killed") }
+
+func (*killedModule) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "oauth1.stores.killed", New: func() caddy.Module { return new(killedModule) }}
+}
+
+func (m *killedModule) PoolKey() (string, error) { return "killed:" + m.Path, nil }
+
+func (m *killedModule) Open() (tokenstore.Store, error) {
+	return m.open(badgerstore.Options{Path: m.Path})
+}
+
+func (m *killedModule) Adopt(floor int64, empty bool, keep *tokenstore.Kept) (tokenstore.Store, error) {
+	return m.open(badgerstore.Options{Path: m.Path, Adopt: floor, AdoptEmpty: empty, AdoptKeep: keep})
+}
+
+func (m *killedModule) Exists() (bool, error) { return true, nil }
+
+func (m *killedModule) open(o badgerstore.Options) (tokenstore.Store, error) {
+	s, err := badgerstore.Open(o)
+	return killedStore{s}, err
+}
+
+func (*killedModule) Configure(tokenstore.Store) error { return nil }
+
+// TestACommandThatIsKilledAtItsEnd: what it did to the store is told all the same.
+func TestACommandThatIsKilledAtItsEnd(t *testing.T) {
+	ctx := t.Context()
+	config := func(module, path string) []byte {
+		return fmt.Appendf(nil, `{"apps":{"oauth1":{"store":{"module":%q,"path":%q}}}}`, module, path)
+	}
+	from := filepath.Join(t.TempDir(), "from")
+	with := func(path string, f func(*badgerstore.Store) error) {
+		t.Helper()
+		s, err := badgerstore.Open(badgerstore.Options{Path: path})
+		if err == nil {
+			err = errors.Join(f(s), s.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	backedUp := filepath.Join(t.TempDir(), "b")
+	with(from, func(s *badgerstore.Store) error {
+		f, err := os.Create(backedUp)
+		if err != nil {
+			return err
+		}
+		_, err = writeBackup(ctx, s, f, backup.Header{ID: "b", Store: "s", Time: time.Now()}, nil)
+		return errors.Join(s.CreateConsumer(ctx, &tokenstore.Consumer{Key: "c"}), err, f.Close())
+	})
+	for event, command := range map[audit.Name]func(path string) error{
+		audit.StoreImported: func(path string) error {
+			return copyStore(ctx, config("badger", from), config("killed", path), func(command.CopiedKind) {})
+		},
+		audit.StoreRestored: func(path string) error {
+			_, err := restoreStore(ctx, config("killed", path), command.Restore{File: backedUp, AcceptLost: true}, func() {})
+			return err
+		},
+		audit.StoreAdopted: func(path string) error {
+			with(path, func(*badgerstore.Store) error { return nil })
+			if err := os.Remove(path + badgerstore.GenerationSuffix); err != nil {
+				return err
+			}
+			_, err := adoptStore(config("killed", path))
+			return err
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "to")
+		if err := command(path); err != nil {
+			t.Errorf("%s: %v", event, err)
+		}
+		with(path, func(s *badgerstore.Store) error {
+			kept, err := s.Kept(ctx, keptLater)
+			if len(kept) != 1 || kept[keptLater+string(event)] == nil {
+				t.Errorf("%s: the store keeps %q", event, kept)
+			}
+			return err
+		})
+	}
+}
+
 // strictSink is a strict trail's file, which can be full.
 type strictSink struct {
 	full   atomic.Bool
@@ -123,7 +228,7 @@ func TestWhatHappenedBeforeIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	if err := errors.Join(tellLater(ctx, store, audit.StoreRestored, 3), store.Keep(ctx, keptPrimary, []byte("k1"))); err != nil {
+	if err := errors.Join(keepLater(ctx, store, audit.StoreRestored, 3), store.Keep(ctx, keptPrimary, []byte("k1"))); err != nil {
 		t.Fatal(err)
 	}
 	sink := new(strictSink)
@@ -134,6 +239,7 @@ func TestWhatHappenedBeforeIsToldOnce(t *testing.T) {
 	reload := func(primary string) {
 		t.Helper()
 		a := &App{logger: zap.NewNop(), sink: sink, pooled: pooled, Keys: &Keys{Primary: &EncryptionKey{ID: primary}}}
+		a.load.started = true
 		if err := a.openTrail(ctx, store); err != nil {
 			t.Error(err)
 		}
@@ -156,7 +262,7 @@ func TestWhatHappenedBeforeIsToldOnce(t *testing.T) {
 	reload("k2")
 	wantKept(false, "k2")
 	reload("k2")
-	if err := tellLater(ctx, store, audit.StoreRestored, 4); err != nil {
+	if err := keepLater(ctx, store, audit.StoreRestored, 4); err != nil {
 		t.Fatal(err)
 	}
 	reload("k3")
@@ -200,6 +306,7 @@ func TestAStoreThatIsTakenUpInPartsIsToldOnce(t *testing.T) {
 		declared: map[string]*tokenstore.Consumer{"c": {Key: "c"}},
 	}
 	defer a.pooled.trail.close()
+	a.load.started = true
 	store := &partStore{badger, badger, 2}
 	for i := range 3 {
 		if err := a.takeUp(ctx, store); isLater(err) != (i < 2) {

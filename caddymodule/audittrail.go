@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,9 +135,12 @@ type trailOfStore struct {
 	mu       sync.Mutex
 	trail    *audit.Trail
 	instance string
-	declared map[string]map[string]string // of the last configuration; secrets as keyed hashes
 	failures *failureLog
 	owed     owedEvents
+
+	// The consumers of the last configuration that was loaded, and of the one before it; secrets as
+	// keyed hashes.
+	declared, declaredBefore map[string]map[string]string
 }
 
 const (
@@ -303,7 +305,7 @@ func instanceName(key []byte) string {
 	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
-// openTrail opens the audit trail, and tells that the configuration was loaded.
+// openTrail opens the audit trail, and tells that the configuration was loaded, if it was.
 func (a *App) openTrail(ctx context.Context, store tokenstore.Store) error {
 	if a.pooled == nil {
 		return nil // a store that is not served, as in some tests
@@ -317,58 +319,8 @@ func (a *App) openTrail(ctx context.Context, store tokenstore.Store) error {
 	}
 	a.trail.Store(trail)
 	a.tellKept(ctx, trail, store)
-	if trail.Tell(a.pooled.trail.loaded(a)) != nil {
-		return nil // counted and logged
-	}
-	// A trail writes its lines in order.
-	if keeper, ok := store.(tokenstore.Keeper); ok {
-		if err := a.pooled.trail.owed.written(ctx, keeper); err != nil {
-			a.logger.Error("the store can't keep what the audit trail told", zap.Error(err))
-		}
-	}
+	a.tellLoaded(ctx, store)
 	return nil
-}
-
-// loaded returns the event of the app's configuration, with what differs from the one before in this
-// process. The first one is told whole.
-func (t *trailOfStore) loaded(a *App) *audit.Event {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	declared := make(map[string]map[string]string, len(a.declared))
-	for key, c := range a.declared {
-		texts := settingTexts(c)
-		if c.Secret != "" {
-			mac := hmac.New(sha256.New, audit.Key(a.secret))
-			mac.Write([]byte("declared secret" + c.Secret))
-			texts["secret"] = hex.EncodeToString(mac.Sum(nil)[:8])
-		}
-		declared[key] = texts
-	}
-	event := &audit.Event{
-		Name: audit.ConfigurationLoaded, Count: len(declared),
-		Actor: audit.ActorServer, ActorSource: audit.ActorServer,
-	}
-	all := maps.Clone(declared)
-	maps.Copy(all, t.declared)
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		before, after := t.declared[key], declared[key]
-		name := "consumer " + key
-		switch {
-		case before == nil:
-			event.Changes = append(event.Changes, audit.Change{Field: name, To: "declared"})
-		case after == nil:
-			event.Changes = append(event.Changes, audit.Change{Field: name, From: "declared"})
-		default:
-			for _, change := range settingChanges(name+": ", before, after) {
-				if strings.HasSuffix(change.Field, ": secret") {
-					change.From, change.To = hidden(change.From), hidden(change.To)
-				}
-				event.Changes = append(event.Changes, change)
-			}
-		}
-	}
-	t.declared = declared
-	return event
 }
 
 // auditHeads returns the ends of all chains that the store knows.

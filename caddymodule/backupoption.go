@@ -43,7 +43,8 @@ type Backup struct {
 	Recipients []string `json:"recipients,omitempty"`
 
 	// Keep the journal, and make no backup by schedule. For replicas whose shared store another
-	// replica backs up. Default: false.
+	// replica backs up. What no backup needs that it keeps is removed from the journal here, too; they
+	// learn of it by the store. Default: false.
 	JournalOnly bool `json:"journal_only,omitempty"`
 
 	recipients []age.Recipient

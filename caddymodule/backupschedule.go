@@ -125,13 +125,16 @@ func (b *backups) user() *App {
 	return b.users[len(b.users)-1]
 }
 
-// run makes backups when they are due.
+// run makes backups when they are due, or looks which of another Caddy's need the journal.
 func (b *backups) run(ctx context.Context) {
 	for {
 		wait := time.Hour
-		if a := b.user(); a != nil && !a.Backup.JournalOnly {
-			wait = b.due(a)
-			if wait <= 0 {
+		switch a := b.user(); {
+		case a == nil:
+		case a.Backup.JournalOnly:
+			b.follow(ctx, a)
+		default:
+			if wait = b.due(a); wait <= 0 {
 				wait = b.makeOne(ctx, a)
 			}
 		}
@@ -176,8 +179,12 @@ func (b *backups) makeOne(ctx context.Context, a *App) time.Duration {
 		backupLastSuccess.Set(float64(begun.Unix()))
 		b.silent, b.said = 0, time.Time{}
 		a.logger.Info("backup made", zap.String("file", path))
-		if err := b.prune(a.Backup.Keep, begun); err != nil {
+		oldest, err := b.prune(a.Backup.Keep, begun)
+		if err != nil {
 			a.logger.Error("removing old backups", zap.Error(err))
+		}
+		if err == nil && !oldest.IsZero() {
+			b.tellSchedule(ctx, a, oldest)
 		}
 		return b.due(a)
 	}
@@ -235,15 +242,16 @@ func (b *backups) kept(now time.Time) (kept []backup.Kept, ahead int, err error)
 }
 
 // prune removes backups beyond the newest few, what kill -9 left of one, and what no backup needs of
-// the journal. now is when the newest one was begun.
-func (b *backups) prune(keep int, now time.Time) error {
+// the journal. now is when the newest one was begun. It returns the time of the oldest one that is
+// left; zero if a clock was wrong, and nobody knows it.
+func (b *backups) prune(keep int, now time.Time) (oldest time.Time, err error) {
 	kept, ahead, err := b.kept(now)
 	if err != nil {
-		return err
+		return oldest, err
 	}
 	for len(kept) > keep {
 		if err := os.Remove(kept[0].Path); err != nil {
-			return err
+			return oldest, err
 		}
 		kept, ahead = kept[1:], max(0, ahead-1)
 	}
@@ -252,7 +260,10 @@ func (b *backups) prune(keep int, now time.Time) error {
 		err = errors.Join(err, os.Remove(name))
 	}
 	if err != nil || len(kept) == ahead {
-		return err
+		return oldest, err
 	}
-	return b.journal.Prune(kept[ahead].Time)
+	if ahead == 0 {
+		oldest = kept[0].Time
+	}
+	return oldest, b.journal.Prune(kept[ahead].Time)
 }

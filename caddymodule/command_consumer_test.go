@@ -17,7 +17,7 @@ import (
 // has a line for each setting of a consumer, with the arguments of its kind.
 func TestConsumerSyntaxHasEverySetting(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("caddyfile.go")
+	source, err := os.ReadFile("globaloption.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,15 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/command"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
@@ -59,6 +63,106 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
+// brokenStore gives no access tokens.
+type brokenStore struct{ tokenstore.Store }
+
+func (brokenStore) AccessTokens(context.Context, tokenstore.Filter, string, int) ([]*tokenstore.AccessToken, string, error) {
+	return nil, "", errors.New("broken")
+}
+
+// TestAnExportThatBreaksOff: it leaves no file that could be taken for a whole one.
+func TestAnExportThatBreaksOff(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	whole := a.app.store
+	a.app.store = brokenStore{whole}
+	t.Cleanup(func() { a.app.store = whole })
+	dir := t.TempDir()
+	if out, err := a.commandRunner()("", "export", "--with-secrets", "--output", filepath.Join(dir, "out.jsonl")); err == nil {
+		t.Errorf("it ended well: %s", out)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("it left %v, %v", left, err)
+	}
+}
+
+// interruptedStore interrupts the process when it is asked for access tokens, and answers when the
+// caller has gone, or after a while.
+type interruptedStore struct{ tokenstore.Store }
+
+func (s interruptedStore) AccessTokens(
+	ctx context.Context, f tokenstore.Filter, after string, limit int,
+) ([]*tokenstore.AccessToken, string, error) {
+	process, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = process.Signal(os.Interrupt)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	case <-time.After(10 * time.Second):
+		return s.Store.AccessTokens(context.Background(), f, after, limit)
+	}
+}
+
+// TestAnExportThatIsInterrupted: it leaves no file either, so it can be repeated.
+func TestAnExportThatIsInterrupted(t *testing.T) {
+	seen := make(chan os.Signal, 1)
+	signal.Notify(seen, os.Interrupt) // so that the test goes on, whatever the command does
+	defer signal.Stop(seen)
+	a := newTestAdmin(t, "")
+	a.seed()
+	whole := a.app.store
+	a.app.store = interruptedStore{whole}
+	t.Cleanup(func() { a.app.store = whole })
+	file := filepath.Join(t.TempDir(), "out.jsonl")
+	run := a.commandRunner()
+	if out, err := run("", "export", "--output", file); err == nil {
+		t.Errorf("it ended well: %s", out)
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) > 0 {
+		t.Errorf("it left %v, %v", left, err)
+	}
+	a.app.store = whole
+	if out, err := run("", "export", "--output", file); err != nil {
+		t.Errorf("the repeat: %v\n%s", err, out)
+	}
+}
+
+// writingStore makes a file when it is asked for access tokens.
+type writingStore struct {
+	tokenstore.Store
+	file string
+}
+
+func (s writingStore) AccessTokens(
+	ctx context.Context, f tokenstore.Filter, after string, limit int,
+) ([]*tokenstore.AccessToken, string, error) {
+	if err := os.WriteFile(s.file, []byte("other"), 0o600); err != nil {
+		return nil, "", err
+	}
+	return s.Store.AccessTokens(ctx, f, after, limit)
+}
+
+// TestAnExportReplacesNoFile: not one that was made while it was written either.
+func TestAnExportReplacesNoFile(t *testing.T) {
+	a := newTestAdmin(t, "")
+	a.seed()
+	whole, file := a.app.store, filepath.Join(t.TempDir(), "out.jsonl")
+	a.app.store = writingStore{whole, file}
+	t.Cleanup(func() { a.app.store = whole })
+	if out, err := a.commandRunner()("", "export", "--output", file); err == nil {
+		t.Errorf("it ended well: %s", out)
+	}
+	left, err := os.ReadDir(filepath.Dir(file))
+	if text, failed := os.ReadFile(file); string(text) != "other" || failed != nil || err != nil || len(left) != 1 {
+		t.Errorf("left %v, with %q, %v, %v", left, text, failed, err)
+	}
+}
+
 func TestImportReports(t *testing.T) {
 	a := newTestAdmin(t, "")
 	run := a.commandRunner()
@@ -93,6 +197,18 @@ func TestImportReports(t *testing.T) {
 		}
 		if command.ExitCode(err) != 4 || strings.Contains(text, "canary") || t.Failed() {
 			t.Fatalf("%v: exit code %d\n%s", c.args, command.ExitCode(err), text)
+		}
+	}
+	for line, want := range map[string]string{
+		strings.Replace(lineToken, "READ_PUBLIC", "canary-permission", 1): "1 line was not imported",
+		strings.Replace(lineToken, "2099-01-01T00:00:00Z", "canary", 1) + "\n" +
+			strings.Replace(lineApp, `"name":`, `"signature_methods":["canary"],"name":`, 1): "2 lines were not imported",
+	} {
+		for _, flag := range []string{"--json=false", "--json"} {
+			out, err := run(line, "import", "-", flag)
+			if text := out + fmt.Sprint(err); !strings.Contains(text, want) || strings.Contains(text, "canary") {
+				t.Errorf("%s: no %q, or a value: %s", flag, want, text)
+			}
 		}
 	}
 	if out, _ := run("", "import", file, "--json"); !strings.Contains(out, `"line": 9`) || strings.Contains(out, "canary") {

@@ -25,8 +25,9 @@ type MetricsOptions struct {
 	Consumers []string `json:"consumers,omitempty"`
 
 	// How many consumers that no key names may have such a metric: the first whose signature is
-	// verified, until the process ends. The others are counted together, as `_other`. A consumer
-	// that registered itself is always among the others. Default: 50.
+	// verified, until they are removed by the admin API or the process ends. The others are counted
+	// together, as `_other`. A consumer that registered itself is always among the others.
+	// Default: 50.
 	Limit int `json:"limit,omitempty"`
 }
 
@@ -108,7 +109,7 @@ type consumerCounters struct{ accepted, refused prometheus.Counter }
 var labelled struct {
 	atomic.Pointer[map[string]consumerCounters]
 	mu     sync.Mutex
-	earned int // of them are not named by a key
+	earned map[string]bool // those that no key named when they got it
 }
 
 func newConsumerMetrics(o *MetricsOptions) *consumerMetrics {
@@ -128,8 +129,16 @@ func newConsumerMetrics(o *MetricsOptions) *consumerMetrics {
 	return m
 }
 
+// labelOf is the label of a consumer. Keys that could be taken for all other consumers, such as _other,
+// get one more underscore.
+func labelOf(key string) string {
+	if before, ok := strings.CutSuffix(key, otherConsumers); ok && strings.Trim(before, "_") == "" {
+		key = "_" + key
+	}
+	return strings.ToValidUTF8(key, "\uFFFD")
+}
+
 func countersOf(label string) consumerCounters {
-	label = strings.ToValidUTF8(label, "\uFFFD")
 	return consumerCounters{
 		accepted: consumerRequestsTotal.WithLabelValues(label, resultAccepted),
 		refused:  consumerRequestsTotal.WithLabelValues(label, "refused"),
@@ -145,7 +154,7 @@ func label(key string) consumerCounters {
 	if now := labelled.Load(); now != nil {
 		next = maps.Clone(*now)
 	}
-	next[key] = countersOf(key)
+	next[key] = countersOf(labelOf(key))
 	labelled.Store(&next)
 	return next[key]
 }
@@ -188,11 +197,31 @@ func (m *consumerMetrics) earn(c *tokenstore.Consumer) consumerCounters {
 	if found, ok := counters(c.Key); ok {
 		return found
 	}
-	if labelled.earned >= m.limit {
+	if len(labelled.earned) >= m.limit {
 		return m.other
 	}
-	labelled.earned++
+	if labelled.earned == nil {
+		labelled.earned = make(map[string]bool)
+	}
+	labelled.earned[c.Key] = true
 	return label(c.Key)
+}
+
+// removed ends the metric that a consumer had earned, which makes room for another. It may be nil.
+func (m *consumerMetrics) removed(key string) {
+	labelled.mu.Lock()
+	defer labelled.mu.Unlock()
+	if !labelled.earned[key] {
+		return
+	}
+	delete(labelled.earned, key)
+	if m != nil && m.keys[key] {
+		return
+	}
+	next := maps.Clone(*labelled.Load())
+	delete(next, key)
+	labelled.Store(&next)
+	consumerRequestsTotal.DeletePartialMatch(prometheus.Labels{"consumer": labelOf(key)})
 }
 
 // selects reports whether the consumer may have a metric.

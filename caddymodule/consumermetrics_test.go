@@ -34,11 +34,11 @@ func byConsumer(t *testing.T) map[string]float64 {
 func forgetLabels(t *testing.T) {
 	t.Helper()
 	labelled.Store(nil)
-	labelled.earned = 0
+	labelled.earned = nil
 	consumerRequestsTotal.Reset()
 	t.Cleanup(func() {
 		labelled.Store(nil)
-		labelled.earned = 0
+		labelled.earned = nil
 		consumerRequestsTotal.Reset()
 	})
 }
@@ -105,6 +105,67 @@ func TestAReloadGivesNoRoomForMoreConsumers(t *testing.T) {
 	}
 	if got, want := labels(t), "_other c0 c1"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestARemovedConsumerMakesRoom: by the admin API. One that a key names keeps its metric.
+func TestARemovedConsumerMakesRoom(t *testing.T) {
+	forgetLabels(t)
+	a := newTestAdmin(t, "metrics {\n limit 2\n}")
+	m := a.app.metrics.consumers
+	add := func(keys ...string) {
+		t.Helper()
+		for _, key := range keys {
+			c := &tokenstore.Consumer{Key: key, Secret: "s"}
+			if err := a.store().CreateConsumer(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			m.accepted(c)
+		}
+	}
+	add("c0", "c1", "c2")
+	if w := a.call("DELETE", "/oauth1/consumers/c0", ""); w.Code != 204 {
+		t.Fatal(w.Code)
+	}
+	if got, want := labels(t), "_other c1"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	m.refused("c0") // a request that was under way
+	add("c3", "c4")
+	if w := a.call("DELETE", "/oauth1/consumers/c2", ""); w.Code != 204 { // it had none
+		t.Fatal(w.Code)
+	}
+	if got, want := labels(t), "_other c1 c3"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	m = newConsumerMetrics(&MetricsOptions{Consumers: []string{"c1"}, Limit: 2})
+	m.removed("c1")
+	m.removed("c1")
+	m.accepted(&tokenstore.Consumer{Key: "c1"})
+	if got := byConsumer(t)["c1 accepted"]; got != 2 {
+		t.Errorf("a named one: %v", byConsumer(t))
+	}
+	(*consumerMetrics)(nil).removed("c3")
+	if got, want := labels(t), "_other c1"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestNoConsumerIsTheOthers: whatever its key is, a consumer's requests are not counted as those of the
+// others, nor as another consumer's.
+func TestNoConsumerIsTheOthers(t *testing.T) {
+	forgetLabels(t)
+	m := newConsumerMetrics(&MetricsOptions{Limit: 5})
+	for _, key := range []string{"_other", "__other", "___other", "x_other", "other"} {
+		m.accepted(&tokenstore.Consumer{Key: key})
+	}
+	m.refused("nobody")
+	want := map[string]float64{"_other accepted": 0, "_other refused": 1}
+	for _, label := range []string{"__other", "___other", "____other", "x_other", "other"} {
+		want[label+" accepted"], want[label+" refused"] = 1, 0
+	}
+	if got := byConsumer(t); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

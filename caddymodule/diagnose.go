@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/doctor"
+	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/oauth1"
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/refusal"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 )
@@ -83,7 +84,8 @@ func (a *App) explainRefused(ctx context.Context, q *refusedRequest) {
 // tellDiagnosis counts and logs the mistakes, and keeps the request for the admin API. The line in
 // the log is one of its own: that of the refusal is written before anybody knows the mistake.
 func (a *App) tellDiagnosis(q *refusedRequest, found *diagnosed) {
-	recentRefusals.add(q.view(found.doctorCase, found.diagnosis))
+	v := q.view(found.doctorCase, found.diagnosis)
+	recentRefusals.add(v)
 	if found.diagnosis == nil {
 		return
 	}
@@ -93,18 +95,19 @@ func (a *App) tellDiagnosis(q *refusedRequest, found *diagnosed) {
 		level = zap.InfoLevel
 	}
 	if c := a.logger.Check(level, "request refused: diagnosis"); c != nil {
+		hider := found.doctorCase.Keys.Hider()
 		c.Write(
 			zap.String("endpoint", q.endpoint),
 			zap.String("reason", q.problem.Reason),
-			zap.String("method", refusal.Printable(q.signed.request.Method)),
-			zap.String("host", refusal.Printable(q.host)),
-			zap.String("path", shownURL(found.doctorCase, q.signed.request.Path)),
+			zap.String("method", v.Method),
+			zap.String("host", refusal.Printable(hider.Text(q.host))),
+			zap.String("path", shownURL(hider, q.signed.request.Path)),
 			zap.String("client", q.client),
 			zap.String("trace", q.trace),
-			zap.String("oauth_consumer_claimed", refusal.Printable(q.signed.params.ConsumerKey)),
-			zap.String("oauth_token_claimed", refusal.Printable(found.doctorCase.Hide(q.signed.params.Token))),
+			zap.String("oauth_consumer_claimed", v.Consumer),
+			zap.String("oauth_token_claimed", v.Token),
 			zap.String("oauth_diagnosis", diagnosisName(found.diagnosis)),
-			zap.String("oauth_diagnosis_text", found.diagnosis.Text()),
+			zap.String("oauth_diagnosis_text", v.Diagnosis),
 		)
 	}
 }
@@ -145,7 +148,7 @@ func (a *App) diagnose(ctx context.Context, q *refusedRequest) (diagnosed, error
 	if err != nil {
 		return diagnosed{}, err
 	}
-	tokenSecret, err := a.secretOfToken(ctx, store, q)
+	tokenSecret, err := a.secretOfToken(ctx, store, p, q.endpoint)
 	if err != nil {
 		return diagnosed{}, err
 	}
@@ -204,14 +207,15 @@ func (a *App) clockOf(q *refusedRequest) doctor.Diagnosis {
 }
 
 // secretOfToken returns the secret of the token that the request names, or "".
-func (a *App) secretOfToken(ctx context.Context, store tokenstore.Store, q *refusedRequest) (string, error) {
-	p := &q.signed.params
+func (a *App) secretOfToken(
+	ctx context.Context, store tokenstore.Store, p *oauth1.Params, endpoint string,
+) (string, error) {
 	if p.Token == "" {
 		return "", nil
 	}
 	var secret, owner string
 	var err error
-	if q.endpoint == endpointAPI {
+	if endpoint == endpointAPI {
 		var token *tokenstore.AccessToken
 		if token, err = a.accessToken(ctx, store, p.Token); err == nil {
 			secret, owner = token.Secret, token.Consumer

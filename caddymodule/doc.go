@@ -57,6 +57,7 @@
 //	                the decisions of a configuration about a request, for the command policy
 //	revocation.go   takes something away in the store, and tells the journal of revocations
 //	backup.go       writes a backup; backupschedule.go: by schedule; backupoption.go: the option;
+//	                journalbound.go: how far back the journals of other replicas must reach;
 //	                admin_backup.go: to a caller of the admin API
 //	restore.go      restores a backup, and adopts a store, for the commands
 //	storecopy.go    copies the store of a configuration, for the command store
@@ -68,7 +69,8 @@
 //	                what both read alike
 //	event.go        reports each fact once, to metrics, logs, the audit trail and spans
 //	audittrail.go   the audit trail of a store: the option audit, and what the store keeps of it;
-//	                auditlater.go: what commands did to the store before it was opened
+//	                auditlater.go: what commands did to the store before it was opened;
+//	                configload.go: tells of a configuration when it was loaded
 //	consumerchanges.go
 //	                the settings of a consumer that a change has changed, for the audit trail
 //	audit/          the audit trail: events, chain, verification

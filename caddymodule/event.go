@@ -83,7 +83,7 @@ func (e *events) refused(r *http.Request, endpoint string, s *signed, p *refusal
 // forwarded: an API request goes on to the next handler, with the identity. s is the request as it
 // was signed; nil if it was not read.
 func (e *events) forwarded(r *http.Request, s *signed, id *Identity) {
-	recentPasses.note(r, s)
+	recentPasses.note(r, s, e.app)
 	e.metrics.passed(id.Anonymous())
 	e.metrics.judged(endpointAPI, s, "")
 	result := resultAccepted

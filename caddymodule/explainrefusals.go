@@ -60,13 +60,16 @@ func (h *Handler) unmarshalExplainRefusals(d *caddyfile.Dispenser) error {
 }
 
 // An advice is what a refusal tells its client beyond its text. Everything in it comes from the
-// client's own request.
+// client's own request, as it came: if a secret were hidden in it, the client could guess secrets.
 type advice struct {
 	// name is that of the mistakes, for the logs; empty if there is nothing to explain.
 	name string
 	// text says what is wrong. The base strings are the server's and the client's, where known.
 	text, baseString, clientBaseString string
 	mistakes                           []string
+	// tell tells the operator the same. It looks for secrets, so it runs when the answer is on its way:
+	// nothing that the client gets, and when, depends on what it finds. It may be nil.
+	tell func()
 }
 
 // tooManyRefusals is the text for a request above the limits of the option diagnoses.
@@ -100,10 +103,10 @@ func (h *Handler) advise(r *http.Request, endpoint string, s *signed, p *refusal
 		if err != nil {
 			return
 		}
-		h.app.tellDiagnosis(q, &found)
 		if found.known {
-			told = q.advice(found.doctorCase, found.diagnosis)
+			told = q.advice(found.diagnosis)
 		}
+		told.tell = func() { survives(h.logger, func() { h.app.tellDiagnosis(q, &found) }) }
 	})
 	return told
 }
@@ -118,8 +121,8 @@ func (h *Handler) readBody(r *http.Request, q *refusedRequest) {
 	}
 }
 
-// advice is what the client is told. It gets its own values back, but no secret.
-func (q *refusedRequest) advice(c *doctor.Case, d *doctor.Diagnosis) *advice {
+// advice is what the client is told. It gets its own values back, and no others.
+func (q *refusedRequest) advice(d *doctor.Diagnosis) *advice {
 	told := new(advice)
 	if d != nil {
 		told.name, told.text = diagnosisName(d), d.Text()
@@ -129,7 +132,7 @@ func (q *refusedRequest) advice(c *doctor.Case, d *doctor.Diagnosis) *advice {
 		}
 	}
 	if q.problem.Reason == refusal.InvalidSignature.Reason && !q.signed.plaintext() && !q.tooLarge {
-		told.baseString = q.baseString(c, d)
+		told.baseString = q.baseString(d)
 	}
 	return told
 }

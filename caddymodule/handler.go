@@ -123,10 +123,10 @@ type Handler struct {
 	// Explain refusals to clients: a 401 then says what the client did wrong, and holds the
 	// signature base string as the server computes it. JSON has the text as `oauth_problem_advice`.
 	// Only known consumers get explanations, within the app's limits (`diagnoses`), and none where
-	// error routes answer. Default: none. Danger: it is for a sandbox. The explanation holds no
-	// secret and no right signature, but it tells whoever names such a consumer how a wrong
-	// signature differs from a right one, and what an unknown token is. It is made before the
-	// answer, so a flood costs more than without it.
+	// error routes answer. Default: none. Danger: it is for a sandbox. The explanation repeats what
+	// the client sent, and adds no secret and no right signature, but it tells whoever names such a
+	// consumer which mistake leads to a signature, and what an unknown token is. It is made before
+	// the answer, so a flood costs more than without it.
 	ExplainRefusals *ExplainRefusals `json:"explain_refusals,omitempty"`
 
 	// The largest form, and the largest body with oauth_body_hash, in bytes. Both are held in

@@ -32,6 +32,7 @@ func init() {
 // -----|-------|-------
 // `starting` | ready | The store is not open yet, or out of reach since the start
 // `stopping` | ready | The server is shutting down
+// `waiting` | ready | Requests with right clocks are refused: after a restore, an adoption or a failover
 // `disk` | ready | The store's disk is full
 // `store` | ready | The store can't do its work
 // `store` | live | The store has failed, and works again only after a restart
@@ -60,6 +61,7 @@ const (
 	healthOK       = "ok"
 	healthStarting = "starting"
 	healthStopping = "stopping"
+	healthWaiting  = "waiting"
 	healthDisk     = "disk"
 	healthStore    = "store"
 )
@@ -184,6 +186,19 @@ func (a *App) healthy(ctx context.Context) string {
 	return healthWord(a.health.check(ctx, a.meteredStore))
 }
 
+// errRefusesNow: the store works, and refuses the nonce of a request that was signed now.
+var errRefusesNow = errors.New("the store refuses the timestamps of now")
+
+// refusesNow returns errRefusesNow if it does.
+func refusesNow(store tokenstore.Store) error {
+	if m, ok := unmetered(store).(tokenstore.Measurer); ok {
+		if floor := m.Measure().NonceFloor; floor != nil && *floor > time.Now().Unix() {
+			return errRefusesNow
+		}
+	}
+	return nil
+}
+
 // healthWord returns the word for what is wrong with the store.
 func healthWord(err error) string {
 	switch {
@@ -193,6 +208,8 @@ func healthWord(err error) string {
 		return healthStopping
 	case errors.Is(err, syscall.ENOSPC):
 		return healthDisk
+	case errors.Is(err, errRefusesNow):
+		return healthWaiting
 	}
 	return healthStore
 }
@@ -257,7 +274,13 @@ func (h *storeHealth) answer(ctx context.Context, store tokenstore.Store) error 
 		}
 	}
 	answer := make(chan error, 1)
-	go func() { answer <- store.Check(ctx) }()
+	go func() {
+		err := store.Check(ctx)
+		if err == nil {
+			err = refusesNow(store)
+		}
+		answer <- err
+	}()
 	select {
 	case err := <-answer:
 		return err

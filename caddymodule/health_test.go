@@ -37,6 +37,16 @@ func (s *checkedStore) Check(context.Context) error {
 
 func (s *checkedStore) Failed() error { return s.failed }
 
+// measuredStore is one that knows its floor.
+type measuredStore struct {
+	checkedStore
+	floor time.Time
+}
+
+func (s *measuredStore) Measure() tokenstore.Measures {
+	return tokenstore.Measures{NonceFloor: new(s.floor.Unix())}
+}
+
 // probe sends a probe to an app that has started with the store; without a store it has not started.
 func probe(method, which string, store tokenstore.Store, placeholders map[string]any) *httptest.ResponseRecorder {
 	app := &App{ready: make(chan struct{})}
@@ -75,6 +85,11 @@ func TestHealthWords(t *testing.T) {
 		{"a store out of reach", probeReady, &checkedStore{err: broken}, nil, "503 store"},
 		{"a closed store", probeReady, &checkedStore{err: tokenstore.ErrClosed}, nil, "503 stopping"},
 		{"a shutdown", probeReady, &checkedStore{}, stopping, "503 stopping"},
+		{"a floor to come", probeReady, &measuredStore{floor: time.Now().Add(time.Minute)}, nil, "503 waiting"},
+		{"a floor that has passed", probeReady, &measuredStore{floor: time.Now().Add(-time.Minute)}, nil, "200 ok"},
+		{"a floor to come, and a full disk", probeReady,
+			&measuredStore{checkedStore{err: full}, time.Now().Add(time.Minute)}, nil, "503 disk"},
+		{"live, a floor to come", probeLive, &measuredStore{floor: time.Now().Add(time.Minute)}, nil, "200 ok"},
 		{"live, before the start", probeLive, nil, nil, "200 ok"},
 		{"live, a full disk", probeLive, &checkedStore{err: full}, nil, "200 ok"},
 		{"live, a shutdown", probeLive, &checkedStore{}, stopping, "200 ok"},

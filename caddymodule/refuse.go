@@ -57,7 +57,11 @@ func (h *Handler) refuseSigned(
 	h.events.refused(r, endpoint, s, p, told.name)
 	h.disown(r)
 	h.describe(w.Header(), r, endpoint, p)
-	return h.answerError(w, r, p, answer)
+	err := h.answerError(w, r, p, answer)
+	if told.tell != nil {
+		go told.tell()
+	}
+	return err
 }
 
 // describe sets the headers of the answer that belong to its status.

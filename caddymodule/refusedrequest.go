@@ -147,40 +147,43 @@ const (
 // view is the request and its explanation, as the operator sees it. It holds no signature, no
 // secret, no verifier, and no value of a form.
 func (q *refusedRequest) view(c *doctor.Case, d *doctor.Diagnosis) adminapi.Diagnosis {
-	s := q.signed
+	s, hider := q.signed, c.Keys.Hider()
 	v := adminapi.Diagnosis{
 		Time:     q.now,
 		Client:   q.client,
 		Consumer: refusal.Printable(s.params.ConsumerKey),
-		Token:    refusal.Printable(c.Hide(s.params.Token)),
+		Token:    refusal.Printable(hider.Text(s.params.Token)),
 		Method:   refusal.Printable(s.request.Method),
-		URL:      shownURL(c, urlWithoutCredentials(&s.request)),
+		URL:      shownURL(hider, urlWithoutCredentials(&s.request)),
 		Endpoint: q.endpoint,
 		Reason:   q.problem.Reason,
-		Refusal:  c.Hide(q.problem.Text),
+		Refusal:  shownRefusal(hider, q.problem),
 		Mistakes: []string{},
 	}
 	if d != nil {
-		v.Diagnosis = d.Text()
-		for _, m := range d.Mistakes {
+		hidden := hider.Diagnosis(d)
+		v.Diagnosis = hidden.Text()
+		for _, m := range hidden.Mistakes {
 			v.Mistakes = append(v.Mistakes, m.Name)
 		}
 	}
 	if s.plaintext() || q.tooLarge {
 		return v
 	}
-	open, hidden := q.baseString(c, d), hiddenNames(s)
-	shown := hideValues(open[:min(len(open), 4*mostShownBaseString)], hidden)
+	open, names := q.baseString(d), hiddenNames(s)
+	shown := cut(open, 4*mostShownBaseString, func(s string) int { return strings.LastIndex(s, "%26") })
+	shown = hider.BaseString(hideValues(shown, names))
 	v.BaseString = shortened(shown, mostShownBaseString)
-	// Values can be anywhere in the client's own base string, in any encoding.
-	if d != nil && len(hidden) == 0 && shown == open && q.body == nil {
+	// Values and secrets can be anywhere in the client's own base string, in any encoding.
+	if d != nil && len(names) == 0 && shown == open && q.body == nil &&
+		hider.Text(d.ClientBaseString) == d.ClientBaseString {
 		v.ClientBaseString = shortened(d.ClientBaseString, mostShownBaseString)
 	}
 	return v
 }
 
-// baseString is the signature base string without secrets, or "". The doctor has made it mostly.
-func (q *refusedRequest) baseString(c *doctor.Case, d *doctor.Diagnosis) string {
+// baseString is the signature base string, or "". The doctor has made it mostly.
+func (q *refusedRequest) baseString(d *doctor.Diagnosis) string {
 	if d != nil && d.BaseString != "" {
 		return d.BaseString
 	}
@@ -188,13 +191,33 @@ func (q *refusedRequest) baseString(c *doctor.Case, d *doctor.Diagnosis) string 
 	if err != nil {
 		return ""
 	}
-	return c.Hide(string(text))
+	return string(text)
 }
 
 // shownURL is a URL or its path without secrets, and not too long.
-func shownURL(c *doctor.Case, text string) string {
+func shownURL(hider *doctor.Hider, text string) string {
 	const mostHidden = 8 * mostShownURL // looking for secrets takes its time
-	return shortened(c.HideInURL(text[:min(len(text), mostHidden)]), mostShownURL)
+	text = cut(text, mostHidden, func(s string) int { return strings.LastIndexAny(s, "/?&") + 1 })
+	return shortened(hider.URL(text), mostShownURL)
+}
+
+// shownRefusal is the text of a refusal without secrets. A client may have sent one as a key, which
+// stands in brackets.
+func shownRefusal(hider *doctor.Hider, p *refusal.Problem) string {
+	if hider.Text(p.Text) == p.Text {
+		return p.Text
+	}
+	said, _, _ := strings.Cut(p.Text, " (")
+	return hider.Text(said)
+}
+
+// cut shortens a text to a number of bytes, at the end of a parameter or a segment: half a secret is
+// not known as one.
+func cut(text string, most int, lastEnd func(string) int) string {
+	if len(text) <= most {
+		return text
+	}
+	return text[:max(0, lastEnd(text[:most]))] + "..."
 }
 
 // urlWithoutCredentials is the URL that the server takes for the signed one, without the OAuth

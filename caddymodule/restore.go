@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -87,12 +88,12 @@ func restoreStore(ctx context.Context, config []byte, r command.Restore, progres
 		return done, fmt.Errorf("%q: it was changed while it was read", r.File)
 	}
 	done.RefusedUntil = time.Unix(floor, 0).UTC()
-	if err := importer.Import(ctx, restored(reader, revoked, floor, &done, progress)); err != nil {
+	records := withEvent(restored(reader, revoked, floor, &done, progress), func() (*tokenstore.Kept, error) {
+		count := done.Consumers + done.AccessTokens + done.RequestTokens
+		return later(audit.StoreRestored, count, restoredFrom(h, r, &done)...)
+	})
+	if err := importer.Import(ctx, records); err != nil {
 		return done, restoreError(err)
-	}
-	if err := tellLater(ctx, target.store, audit.StoreRestored, done.Consumers+done.AccessTokens+done.RequestTokens,
-		restoredFrom(h, r, &done)...); err != nil {
-		done.Notes = append(done.Notes, err.Error())
 	}
 	return done, nil
 }
@@ -173,7 +174,8 @@ func readRevocations(
 	h backup.Header, r command.Restore, now time.Time, done *command.Restored,
 ) (*backup.Revocations, error) {
 	revoked := new(backup.Revocations)
-	covered := false
+	covered := make(map[string]bool)     // by the name of the file
+	damaged := make(map[string][]string) // what may hold revocations since the backup, by the same name
 	for _, given := range r.Journals {
 		paths := []string{given}
 		if info, err := os.Stat(given); err == nil && info.IsDir() {
@@ -194,11 +196,18 @@ func readRevocations(
 			}
 			switch {
 			case j.Covers(h, now):
-				covered = true
+				covered[filepath.Base(path)] = true
 			case h.Time.After(now):
 				done.Notes = append(done.Notes, fmt.Sprintf("%s does not say when the backup was begun, by a clock that was ahead: "+
 					"all that it holds counts as revoked since.", path))
 			default:
+				before, err := backup.Damaged(path)
+				if err != nil {
+					return nil, fmt.Errorf("--journal: %w", err)
+				}
+				if len(before) > 0 {
+					damaged[filepath.Base(path)] = before
+				}
 				done.Notes = append(done.Notes, fmt.Sprintf("%s begins at %s, after the backup: what its Caddy revoked before is not in it.",
 					path, j.Since.UTC().Format(time.RFC3339)))
 			}
@@ -206,7 +215,14 @@ func readRevocations(
 		}
 	}
 	done.Revocations = revoked.Count
-	if !covered && !r.AcceptLost {
+	for name, lost := range damaged {
+		if len(covered) > 0 && !covered[name] && !r.AcceptLost {
+			return nil, fmt.Errorf("the journal %q can't be read, and the one after it begins after the backup: what its Caddy "+
+				"revoked until then would be valid again. Give an older copy of %s too, or accept that with "+
+				"--accept-lost-revocations", lost[len(lost)-1], name)
+		}
+	}
+	if len(covered) == 0 && !r.AcceptLost {
 		what := "no journal of revocations is given"
 		if len(r.Journals) > 0 {
 			what = "no journal begins before the backup"
@@ -233,7 +249,7 @@ func restoreError(err error) error {
 func (o *offlineStore) openEmpty(floor int64) (tokenstore.Transferrer, error) {
 	return o.openWith(func() (tokenstore.Store, error) {
 		if m, ok := o.app.module.(tokenstore.Adopter); ok {
-			return m.Adopt(floor, true)
+			return m.Adopt(floor, true, nil)
 		}
 		return o.app.module.Open()
 	})
@@ -260,9 +276,11 @@ func adoptStore(config []byte) (until time.Time, err error) {
 	case !errors.Is(err, tokenstore.ErrCopied):
 		return until, err
 	}
-	floor := o.app.floor(backup.Header{})
-	if o.store, err = m.Adopt(floor, false); err == nil {
-		err = tellLater(context.Background(), o.store, audit.StoreAdopted, 0)
+	event, err := later(audit.StoreAdopted, 0)
+	if err != nil {
+		return until, err
 	}
+	floor := o.app.floor(backup.Header{})
+	o.store, err = m.Adopt(floor, false, event)
 	return time.Unix(floor, 0).UTC(), err
 }

@@ -107,8 +107,12 @@ func (a *App) updateConsumer(
 	ctx context.Context, store tokenstore.Store, key string, rotates bool, change func(*tokenstore.Consumer) error,
 ) (*tokenstore.Consumer, error) {
 	var before *tokenstore.Consumer
+	entry := backup.Revocation{Op: backup.ConsumerChanged, Consumer: key}
 	changed, err := store.UpdateConsumer(ctx, key, func(c *tokenstore.Consumer) error {
 		before = c.Clone()
+		if a.backups != nil { // here, where changes of a consumer follow one another
+			entry.Made, entry.Order = a.now().UTC(), a.backups.journal.NextOrder()
+		}
 		return change(c)
 	})
 	if err != nil {
@@ -116,7 +120,8 @@ func (a *App) updateConsumer(
 	}
 	a.diagnoser.replaced(before, changed)
 	// The settings are known now only. Whoever repeats a call without an answer tells them again.
-	err = a.tell(backup.Revocation{Op: backup.ConsumerChanged, Consumer: key, Disabled: changed.Disabled})
+	entry.Disabled = changed.Disabled
+	err = a.tell(entry)
 	if rotates {
 		err = errors.Join(err, a.tell(backup.Revocation{Op: backup.ConsumerRotated, Consumer: key}))
 	}

@@ -117,7 +117,7 @@ func TestWhatIsTakenAwayIsInTheJournal(t *testing.T) {
 	want := []backup.Revocation{
 		{Time: now, Op: backup.TokenRevoked, Token: "t", User: "u", Consumer: "c"},
 		{Time: now, Op: backup.GrantsRevoked, User: "u"},
-		{Time: now, Op: backup.ConsumerChanged, Consumer: "c", Disabled: true},
+		{Time: now, Op: backup.ConsumerChanged, Consumer: "c", Disabled: true, Made: now, Order: 1},
 		{Time: now, Op: backup.ConsumerRotated, Consumer: "c"},
 		{Time: now, Op: backup.ConsumerDeleted, Consumer: "c"},
 	}
@@ -321,6 +321,60 @@ func TestARevocationThatTakesLong(t *testing.T) {
 		r.Add(h, a.backups.read(t), now)
 		if _, fate := r.Apply(c.record); fate != backup.Revoked {
 			t.Errorf("%s: got %q", name, fate)
+		}
+	}
+}
+
+// overtakenStore lets another change of the consumer be made and told before the first is told.
+type overtakenStore struct {
+	tokenstore.Store
+	overtake func()
+}
+
+func (s *overtakenStore) UpdateConsumer(
+	ctx context.Context, key string, update func(*tokenstore.Consumer) error,
+) (*tokenstore.Consumer, error) {
+	changed, err := s.Store.UpdateConsumer(ctx, key, update)
+	s.overtake()
+	return changed, err
+}
+
+// TestChangesAtOnce: of two changes that are made at once, a restore takes the one that the store
+// made last, though the journal was told of it first; also if that was long before.
+func TestChangesAtOnce(t *testing.T) {
+	ctx := t.Context()
+	for _, disabledLast := range []bool{true, false} {
+		for _, between := range []time.Duration{0, 2 * backup.Margin} {
+			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			a, store := backedUpApp(t, &now)
+			if err := store.CreateConsumer(ctx, &tokenstore.Consumer{Key: "c", Disabled: disabledLast}); err != nil {
+				t.Fatal(err)
+			}
+			h, err := a.backupHeader()
+			if err != nil {
+				t.Fatal(err)
+			}
+			set := func(s tokenstore.Store, disabled bool) {
+				if _, err := a.updateConsumer(ctx, s, "c", false, func(c *tokenstore.Consumer) error {
+					c.Disabled = disabled
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set(&overtakenStore{store, func() {
+				set(store, disabledLast)
+				now = now.Add(between)
+			}}, !disabledLast)
+			if c, err := store.Consumer(ctx, "c"); err != nil || c.Disabled != disabledLast {
+				t.Fatalf("the store has %+v, %v", c, err)
+			}
+			var r backup.Revocations
+			r.Add(h, a.backups.read(t), now)
+			restored, _ := r.Apply(&tokenstore.Consumer{Key: "c"})
+			if got := restored.(*tokenstore.Consumer).Disabled; got != disabledLast {
+				t.Errorf("told %v late: restored as disabled: %v, want %v", between, got, disabledLast)
+			}
 		}
 	}
 }

@@ -50,10 +50,10 @@ func copyStore(ctx context.Context, from, to []byte, progress func(command.Copie
 	copied := 0
 	importer, err := target.openEmpty(1) // the records have the floor
 	if err == nil {
-		err = importer.Import(ctx, reported(exporter.Export(ctx), func(kind command.CopiedKind) {
+		err = importer.Import(ctx, withEvent(reported(exporter.Export(ctx), func(kind command.CopiedKind) {
 			copied++
 			progress(kind)
-		}, &exporting))
+		}, &exporting), func() (*tokenstore.Kept, error) { return later(audit.StoreImported, copied) }))
 	}
 	switch {
 	case exporting != nil:
@@ -64,7 +64,7 @@ func copyStore(ctx context.Context, from, to []byte, progress func(command.Copie
 	case err != nil:
 		return fmt.Errorf("the target: %w", err)
 	}
-	return tellLater(ctx, target.store, audit.StoreImported, copied)
+	return nil
 }
 
 // reported calls progress with each record, and keeps the error of the source apart.

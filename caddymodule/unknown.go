@@ -52,12 +52,12 @@ func (h *Handler) meansOurs(r *http.Request, s *signed) bool {
 	if s == nil {
 		return false
 	}
-	key := s.params.ConsumerKey
-	if ambiguous(r, s) || !visible(key) {
+	similar, ok := similarKeys(s.params.ConsumerKey)
+	if !ok || ambiguous(r, s) {
 		return true
 	}
 	for declared := range h.app.declared {
-		if strings.EqualFold(declared, key) {
+		if slices.ContainsFunc(similar, func(key string) bool { return strings.EqualFold(declared, key) }) {
 			return true
 		}
 	}
@@ -65,8 +65,8 @@ func (h *Handler) meansOurs(r *http.Request, s *signed) bool {
 	if err != nil {
 		return true
 	}
-	for _, similar := range similarKeys(key) {
-		if _, err := h.app.consumer(r.Context(), store, similar); !errors.Is(err, tokenstore.ErrNotFound) {
+	for _, key := range similar {
+		if _, err := h.app.consumer(r.Context(), store, key); !errors.Is(err, tokenstore.ErrNotFound) {
 			return true // also if the store fails: then nobody knows
 		}
 	}
@@ -91,22 +91,37 @@ func visible(key string) bool {
 	return !strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
-// similarKeys returns what a key may stand for, without blanks, quotes and encoding around it, each
-// also in lower and in upper case.
-func similarKeys(key string) (list []string) {
-	keys := []string{key}
-	for _, near := range doctor.NearKeys(key) {
-		keys = append(keys, near.Key)
-	}
-	for _, one := range keys {
-		one = strings.TrimSpace(one)
+// similarKeys returns what a key may stand for: percent-decoded again, with a + as a blank, without the
+// blanks and quotes around it, each also in lower and in upper case. It is false if it may stand for
+// a key that is not visible, or is encoded more often than anybody does.
+func similarKeys(key string) (list []string, ok bool) {
+	add := func(one string) {
+		if one == "" || len(one) > maxText {
+			return
+		}
 		for _, similar := range []string{one, strings.ToLower(one), strings.ToUpper(one)} {
-			if similar != "" && similar != key && !slices.Contains(list, similar) {
+			if !slices.Contains(list, similar) {
 				list = append(list, similar)
 			}
 		}
 	}
-	return list
+	const most = 4
+	for range most {
+		if !visible(key) {
+			return nil, false
+		}
+		for _, plus := range []string{"+", " ", ""} {
+			one := strings.ReplaceAll(key, "+", plus)
+			add(strings.TrimSpace(one))
+			add(strings.Trim(one, ` "'`))
+		}
+		decoded := doctor.DecodeEach(key)
+		if decoded == key {
+			return list, true
+		}
+		key = decoded
+	}
+	return nil, false
 }
 
 // orUnknown returns what unknown makes of a consumer that nobody knows here, if its requests go to

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -157,6 +158,45 @@ func TestAuditTrail(t *testing.T) {
 	}
 }
 
+// TestAuditTrailThatMoves: reloads let the trail go to another file, and back to the first one.
+func TestAuditTrailThatMoves(t *testing.T) {
+	t.Parallel()
+	to := func(file string) site {
+		return site{App: demoApp + "audit strict {\n\tfile {{.Dir}}/" + file + "\n}", Store: "store badger {\n\tpath {{.Dir}}/store\n}"}
+	}
+	srv := startServer(t, to("a.log"), "http://127.0.0.1:1")
+	srv.changeSomething(t, 0)
+	for i, file := range []string{"b.log", "a.log", "b.log"} {
+		if err := srv.load(srv.caddyfile(to(file))); err != nil {
+			t.Fatal(err)
+		}
+		srv.changeSomething(t, 1+i)
+	}
+	files := srv.readAll(t, "a.log", "b.log")
+	srv.awaitHead(t, files[1])
+	config := srv.writeCaddyfile("offline.caddyfile", to("a.log"))
+	both := func(args ...string) {
+		t.Helper()
+		for range 2 {
+			if code, out := srv.verifyTrail(t, files, args...); code != 0 || !strings.Contains(out, "Chains:  1") {
+				t.Errorf("both files: %d\n%s", code, out)
+			}
+			slices.Reverse(files)
+		}
+	}
+	both(srv.online()...)
+	if code, out := srv.verifyTrail(t, files[:1], srv.online()...); code != 1 || !strings.Contains(out, "missing") {
+		t.Errorf("one file: %d\n%s", code, out)
+	}
+	long := slices.Concat(files[0], bytes.Repeat([]byte("x"), 5<<20), []byte("\n"))
+	if code, out := srv.verifyTrail(t, [][]byte{long, files[1]}, srv.online()...); code != 1 ||
+		!strings.Contains(out, fmt.Sprintf("0:%d: the line is longer", 1+bytes.Count(files[0], []byte("\n")))) {
+		t.Errorf("with a line of 5 MiB: %d\n%s", code, out)
+	}
+	srv.stop()
+	both("--offline", "--config", config)
+}
+
 // tamperings are what somebody may do to the lines of a trail.
 func tamperings(lines [][]byte) map[string][][]byte {
 	middle, last := len(lines)/2, len(lines)-1
@@ -218,4 +258,42 @@ func (srv *server) wantTold(t *testing.T, event string, with ...string) {
 		}
 		return errors.New("it does not")
 	})
+}
+
+// TestALoadThatFailsIsNotTold: a configuration whose apps did not all start is not in the trail, in
+// whatever order they were started, and what the next one tells differs from the one that is served.
+func TestALoadThatFailsIsNotTold(t *testing.T) {
+	t.Parallel()
+	with := func(name string) site {
+		return site{App: demoApp + strictTrail + "\nconsumer other {\n\tsecret s\n\tname " + name + "\n}",
+			Store: "store badger {\n\tpath {{.Dir}}/store\n}"}
+	}
+	srv := startServer(t, with("first"), "http://127.0.0.1:1")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for i := range 6 { // Caddy starts the apps in no fixed order
+		config := srv.caddyfile(with(fmt.Sprint("failed-", i))) + "\nhttp://" + taken.Addr().String() + " {\n\tbind 127.0.0.1\n}\n"
+		if err := srv.load(config); err == nil {
+			t.Fatal("the configuration was loaded")
+		}
+	}
+	srv.changeSomething(t, 0)
+	if err := srv.load(srv.caddyfile(with("second"))); err != nil {
+		t.Fatal(err)
+	}
+	srv.changeSomething(t, 1)
+	text := srv.readAll(t, "audit.log")[0]
+	if n := bytes.Count(text, []byte(`"event":"configuration.loaded"`)); n != 2 {
+		t.Errorf("configuration.loaded is told %d times, want 2:\n%s", n, text)
+	}
+	if !bytes.Contains(text, []byte(`"from":"first","to":"second"`)) || bytes.Contains(text, []byte("failed-")) {
+		t.Errorf("the changes of the second configuration:\n%s", text)
+	}
+	srv.awaitHead(t, text)
+	if code, out := srv.verifyTrail(t, [][]byte{text}, srv.online()...); code != 0 {
+		t.Errorf("verify: %d\n%s", code, out)
+	}
 }

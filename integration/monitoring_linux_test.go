@@ -9,8 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/redisstore/redislab"
 )
 
 // TestMonitoringFullDisk: the store's disk fills up. A real Prometheus with our rules raises the
@@ -49,6 +52,34 @@ func TestHealthWhileTheServerStops(t *testing.T) {
 	wantHealth(srv, "/ready", 503, "stopping")
 	wantHealth(srv, "/live", 200, "ok")
 	<-srv.exited
+}
+
+// TestHealthAfterARestore: the probe says for one window that requests are refused. The store can be
+// changed meanwhile. The window is the default one.
+func TestHealthAfterARestore(t *testing.T) {
+	lab := redislab.Single(t, redislab.Options{})
+	s := backedUp()
+	s.App = strings.Replace(s.App, "timestamp_window 4s\n", "", 1)
+	s.Before = "oauth1_health /ready\noauth1_health /live live"
+	p := newPast(t, s)
+	file := p.backup(t)
+	for i, store := range []string{
+		"store badger {\n\tpath {{.Dir}}/back\n}",
+		"store redis {\n\taddress " + strings.Join(lab.Addresses(), " ") + "\n\treplicas 0\n}",
+	} {
+		p.srv.stop()
+		p.srv.site.Store = store
+		if code, out := p.restore(t, file, p.srv.site, "--accept-lost-revocations"); code != 0 {
+			t.Fatalf("restore: %d\n%s", code, out)
+		}
+		p.srv.start()
+		wantHealth(p.srv, "/ready", 503, "waiting")
+		wantHealth(p.srv, "/live", 200, "ok")
+		if got := p.srv.mustDo(t, p.sign(t, p.kept)); got.Status != http.StatusServiceUnavailable {
+			t.Errorf("a request: %d %s", got.Status, got.Body)
+		}
+		p.srv.mustAdmin(t, "POST", "/oauth1/consumers", object{"key": fmt.Sprint("after-", i), "secret": "s"})
+	}
 }
 
 // wantHealth waits until a probe answers so.

@@ -24,7 +24,8 @@ type Transferrer interface {
 	// Nothing may change meanwhile. A store that several processes share refuses their changes and
 	// nonces until some seconds after the end.
 	Export(ctx context.Context) iter.Seq2[any, error]
-	// Import stores what Export of another store returned. ErrNotEmpty.
+	// Import stores what Export of another store returned. ErrNotEmpty. There may be *Kept among it:
+	// a store that is a Keeper keeps them from its end on, and not if it does not end.
 	//
 	// Until it has returned without an error, and until another Import has after an error, Secret
 	// and Check return ErrIncomplete, so that no server starts with the store. Import begins by
@@ -55,8 +56,14 @@ type Finder interface {
 type Adopter interface {
 	// Adopt opens the store nevertheless, as the one that is used from now on. All timestamps up to
 	// the floor are refused from then on. With empty, a store that holds something stays as it is:
-	// ErrNotEmpty.
-	Adopt(floor int64, empty bool) (Store, error)
+	// ErrNotEmpty. It keeps what keep says, if it is not nil, before it can be used.
+	Adopt(floor int64, empty bool, keep *Kept) (Store, error)
+}
+
+// A Kept is a value that a Keeper keeps by its name.
+type Kept struct {
+	Name  string
+	Value []byte
 }
 
 // A StoreState is what a store has once.

@@ -19,4 +19,7 @@ type AuditKnown struct {
 	Heads []audit.Head `json:"heads"`
 	// Part: the lines are a part of the trail, so what is before and after them is not missing.
 	Part bool `json:"part,omitempty"`
+	// Separator is a line that stands between the lines of one file and those of the next one, and
+	// that is in none of them. Empty: the lines are of one file.
+	Separator string `json:"separator,omitempty"`
 }

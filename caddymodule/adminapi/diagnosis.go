@@ -24,10 +24,10 @@ type Diagnosis struct {
 	// Diagnosis says what is wrong and what to do; empty if the refusal says it all.
 	Diagnosis string `json:"diagnosis,omitempty"`
 	// BaseString is the signature base string as the server computes it, without the values of a
-	// form and of oauth_verifier; empty with PLAINTEXT.
+	// form and of oauth_verifier, and without secrets; empty with PLAINTEXT.
 	BaseString string `json:"base_string,omitempty"`
 	// ClientBaseString is the one that the client signed, if the mistakes tell. A request with a
-	// form has none here.
+	// form, or with a secret among its parameters, has none here.
 	ClientBaseString string `json:"client_base_string,omitempty"`
 }
 

@@ -22,7 +22,8 @@ type Explanation struct {
 	Mistakes  []string `json:"mistakes"`
 	Diagnosis string   `json:"diagnosis"`
 	// BaseString is the one that the server computes; empty with PLAINTEXT. ClientBaseString is the
-	// one that the client signed, if that is another and the mistakes tell.
+	// one that the client signed, if that is another and the mistakes tell. Both hold what the
+	// request holds, secrets too.
 	BaseString       string `json:"base_string,omitempty"`
 	ClientBaseString string `json:"client_base_string,omitempty"`
 	// Policy says in a few lines what the policies decide about the request, if the signature is

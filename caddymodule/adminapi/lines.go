@@ -214,7 +214,8 @@ type Imported struct {
 // An ImportResult says what became of a line.
 type ImportResult struct {
 	Outcome string `json:"outcome"`
-	// Problem says why a line was not imported. It holds no secret.
+	// Problem says why a line was not imported. It holds no value of the line but its key: in a wrong
+	// field any value may be a secret.
 	Problem string `json:"problem,omitempty"`
 }
 

@@ -8,7 +8,7 @@ type Pass struct {
 	Time     time.Time `json:"time"`
 	Consumer string    `json:"consumer"`
 	Method   string    `json:"method"`
-	// URL has no OAuth parameters.
+	// URL has no OAuth parameters and no secrets. It is empty if the store could not tell them.
 	URL             string `json:"url"`
 	SignatureMethod string `json:"signature_method"`
 	// What the request had: parameters in its query, a signed form, a JSON body, a name or a value

@@ -1,6 +1,9 @@
 package audit
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Schema is the version of the events and their fields. A field that is added does not change it; a
 // field or an event that gets another meaning does.
@@ -122,6 +125,27 @@ type Change struct {
 	Field string `json:"field"`
 	From  string `json:"from,omitempty"`
 	To    string `json:"to,omitempty"`
+}
+
+// maxPart is how many bytes the texts of a part have, about.
+const maxPart = 64 << 10
+
+// Parts splits changes that are too many for one line. There is one part at least.
+func Parts(changes []Change) iter.Seq[[]Change] {
+	return func(yield func([]Change) bool) {
+		from, size := 0, 0
+		for i, c := range changes {
+			next := len(readable(c.Field)) + len(readable(c.From)) + len(readable(c.To))
+			if i > from && size+next > maxPart {
+				if !yield(changes[from:i]) {
+					return
+				}
+				from, size = i, 0
+			}
+			size += next
+		}
+		yield(changes[from:])
+	}
 }
 
 // Time writes a time as the trail has it: RFC 3339, in UTC. Zero is empty.

@@ -165,6 +165,98 @@ func TestTamperedTrailIsFound(t *testing.T) {
 	}
 }
 
+// TestFilesOfATrail: the trail went to one file, to another, and back to the first. Whichever file is
+// given first, it is whole, and whatever is missing, twice or swapped within a file is found.
+func TestFilesOfATrail(t *testing.T) {
+	t.Parallel()
+	lines, heads := twoRuns(t)
+	join := func(parts ...[][]byte) []byte { return slices.Concat(slices.Concat(parts...)...) }
+	swapped := slices.Clone(lines)
+	swapped[1], swapped[2] = lines[2], lines[1]
+	for name, c := range map[string]struct {
+		files [][]byte
+		want  string
+	}{
+		"back and forth":           {[][]byte{join(lines[:2], lines[3:4], lines[7:]), join(lines[2:3], lines[4:7])}, ""},
+		"the other one first":      {[][]byte{join(lines[2:3], lines[4:7]), join(lines[:2], lines[3:4], lines[7:])}, ""},
+		"the newest first":         {[][]byte{join(lines[6:]), join(lines[3:6]), join(lines[:3])}, ""},
+		"three, with other lines":  {[][]byte{join(lines[:3]), []byte("another line\n\n"), join(lines[3:])}, ""},
+		"a line is in no file":     {[][]byte{join(lines[:2], lines[4:]), join(lines[2:3])}, "seq 4 of chain"},
+		"a line is in both":        {[][]byte{join(lines[:2], lines[3:]), join(lines[2:4])}, "there twice"},
+		"a file is given twice":    {[][]byte{join(lines), join(lines)}, "there twice"},
+		"swapped in a file":        {[][]byte{join(swapped[:4]), join(swapped[4:])}, "swapped"},
+		"the first line is gone":   {[][]byte{join(lines[3:]), join(lines[1:3])}, "seq 1 of chain"},
+		"the last one of a run is": {[][]byte{join(lines[5:]), join(lines[:4])}, "missing at its end"},
+		"a separator in a file": {[][]byte{join(lines[:2], lines[3:4], [][]byte{[]byte("guessed\n")}, lines[2:3], lines[4:])},
+			"swapped"},
+	} {
+		v := NewVerifier(testKey)
+		v.Separator = []byte("separator")
+		if err := v.Read(bytes.NewReader(bytes.Join(c.files, []byte("separator\n")))); err != nil {
+			t.Fatal(err)
+		}
+		r := v.End(heads, false)
+		if c.want == "" && (len(r.Problems) > 0 || r.Lines != 10 || r.Chains[0].First != 1 || r.Chains[0].Last != 5) ||
+			c.want != "" && !strings.Contains(fmt.Sprint(r.Problems), c.want) {
+			t.Errorf("%s: got %+v, want %q", name, r, c.want)
+		}
+		if n := bytes.Count(slices.Concat(c.files...), []byte("\n")); v.line != n {
+			t.Errorf("%s: %d lines, want %d", name, v.line, n)
+		}
+	}
+}
+
+// TestManyGaps: each is found, though the first ones alone are remembered.
+func TestManyGaps(t *testing.T) {
+	t.Parallel()
+	v := NewVerifier(testKey)
+	const n = 2 * maxStretches
+	for i := range uint64(n) {
+		l := &Line{Version: Schema, Chain: "c", Seq: 2*i + 1}
+		l.Hash = l.sum(testKey)
+		text, err := l.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Line(text)
+	}
+	if kept := len(v.chains["c"].stretches); kept > maxStretches {
+		t.Errorf("%d stretches are remembered", kept)
+	}
+	if r := v.End(nil, false); len(r.Problems)+r.More != n-1 {
+		t.Errorf("%d problems, want %d", len(r.Problems)+r.More, n-1)
+	}
+}
+
+// TestALineThatIsTooLong: it is a problem, and those after it are verified with their numbers.
+func TestALineThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	lines, heads := twoRuns(t)
+	long := bytes.Repeat([]byte("x"), maxLine+1)
+	for name, c := range map[string]struct {
+		text []byte
+		want []int
+	}{
+		"between":              {slices.Concat(lines[0], long, []byte("\n"), slices.Concat(lines[1:]...)), []int{2}},
+		"at the end, not over": {slices.Concat(slices.Concat(lines...), long), []int{11}},
+		"two, and a gap":       {slices.Concat(long, []byte("\n"), long, []byte("\n"), lines[0], slices.Concat(lines[2:]...)), []int{1, 2, 4}},
+		"as long as allowed":   {slices.Concat(slices.Concat(lines...), long[:maxLine-1], []byte("\n")), nil},
+	} {
+		v := NewVerifier(testKey)
+		if err := v.Read(bytes.NewReader(c.text)); err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		r := v.End(heads, false)
+		for _, p := range r.Problems {
+			got = append(got, p.Line)
+		}
+		if !slices.Equal(got, c.want) || r.Lines < 9 {
+			t.Errorf("%s: %+v, want problems in lines %v", name, r, c.want)
+		}
+	}
+}
+
 func rehash(line, other []byte) []byte {
 	return append(line[:bytes.Index(line, []byte(`"hash"`))], other[bytes.Index(other, []byte(`"hash"`)):]...)
 }
@@ -397,4 +489,36 @@ func FuzzVerify(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestParts: changes that are too many for a line come in several, none of which is long, and none
+// is lost.
+func TestParts(t *testing.T) {
+	var all []Change
+	for i := range 10_000 {
+		all = append(all, Change{Field: fmt.Sprint("consumer ", i), From: strings.Repeat("x", i), To: "\x00"})
+	}
+	var joined []Change
+	n := 0
+	for part := range Parts(all) {
+		n++
+		joined = append(joined, part...)
+		l := newLine(&Event{Name: ConfigurationLoaded, Changes: part}, time.Now())
+		if text, err := l.JSON(); err != nil || len(text) > maxLine/2 {
+			t.Errorf("a line of %d bytes, %v", len(text), err)
+		}
+	}
+	if n < 2 || !slices.Equal(joined, all) {
+		t.Errorf("%d parts with %d changes", n, len(joined))
+	}
+	n = 0
+	for part := range Parts(nil) {
+		n++
+		if len(part) > 0 {
+			t.Errorf("got %v", part)
+		}
+	}
+	if n != 1 {
+		t.Errorf("no changes are %d parts, want 1", n)
+	}
 }

@@ -3,8 +3,8 @@ package audit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/hmac"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,22 +13,34 @@ import (
 )
 
 // A Verifier finds out whether lines were removed, swapped, changed or added. It is given the lines
-// in the order in which they were written, of all files together.
+// of all files. Those of a chain must be in order within a file. The files may be in any order, and
+// take turns: a trail that went to another file and back has its lines in both.
 type Verifier struct {
+	// Separator is a line by which Read knows that another file begins. It is no line of a file, so
+	// it must be one that nobody can guess who writes the files. nil: it is all one file.
+	Separator []byte
+
 	key    []byte
 	chains map[string]*chain
 	order  []string
 	report Report
 	line   int
+	file   int
 }
 
+// A chain is what was read of it: stretches of lines without a gap.
 type chain struct {
-	first, last uint64
-	prev        string
+	stretches []stretch // the last one goes on
+	file      int       // of the last line
 	// continues and ended are what the first line says of the chain before.
 	continues string
 	ended     uint64
-	line      int // of its first line
+}
+
+type stretch struct {
+	first, last uint64
+	prev, hash  string // of the line before the first one; of the last one
+	line        int    // of the first one
 }
 
 // A Report is what a Verifier found.
@@ -61,26 +73,59 @@ type Problem struct {
 // MaxProblems is how many problems a report lists.
 const MaxProblems = 100
 
-// maxLine is the longest line that is read, in bytes.
-const maxLine = 4 << 20
+const (
+	// maxLine is the longest line that is read, in bytes.
+	maxLine = 4 << 20
+	// maxStretches is how many stretches of a chain are remembered. Gaps beyond that are problems, even
+	// if the lines come in a later file.
+	maxStretches = 10_000
+)
 
 // NewVerifier returns a Verifier for the trails of a store.
 func NewVerifier(key []byte) *Verifier {
 	return &Verifier{key: key, chains: make(map[string]*chain)}
 }
 
-// Read verifies all lines of a file.
+// Read verifies all lines of a file, or of several with the separator between them.
 func (v *Verifier) Read(r io.Reader) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 64<<10), maxLine)
-	for lines.Scan() {
-		v.Line(lines.Bytes())
+	lines := bufio.NewReaderSize(r, 64<<10)
+	for {
+		text, long, err := readLine(lines)
+		switch {
+		case err != nil && err != io.EOF:
+			return err
+		case long:
+			v.line++
+			v.fault(v.line, "the line is longer than %d bytes, and was not read", maxLine)
+		case len(text) == 0 && err != nil:
+		case v.Separator != nil && bytes.Equal(bytes.TrimSpace(text), v.Separator):
+			v.NextFile()
+		default:
+			v.Line(text)
+		}
+		if err != nil {
+			return nil
+		}
 	}
-	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("line %d is longer than %d bytes", v.line+1, maxLine)
-	}
-	return lines.Err()
 }
+
+// readLine reads a line. Of one that is too long it returns nothing.
+func readLine(r *bufio.Reader) (text []byte, long bool, err error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		if long = long || len(text)+len(part) > maxLine; long {
+			text = nil
+		} else {
+			text = append(text, part...)
+		}
+		if err != bufio.ErrBufferFull {
+			return text, long, err
+		}
+	}
+}
+
+// NextFile begins another file.
+func (v *Verifier) NextFile() { v.file++ }
 
 // Line verifies a line. Lines that belong to no trail are passed over: a log may hold others.
 func (v *Verifier) Line(text []byte) {
@@ -100,26 +145,60 @@ func (v *Verifier) Line(text []byte) {
 	}
 	c := v.chains[l.Chain]
 	if c == nil {
-		c = &chain{first: l.Seq, last: l.Seq, prev: l.Hash, line: v.line}
+		c = new(chain)
 		v.chains[l.Chain] = c
 		v.order = append(v.order, l.Chain)
-		if l.Seq == 1 && len(l.Changes) == 1 && l.Changes[0].Field == continuesField {
-			c.continues = l.Changes[0].From
-			c.ended, _ = strconv.ParseUint(l.Changes[0].To, 10, 64)
-		}
+	}
+	if l.Seq == 1 && len(l.Changes) == 1 && l.Changes[0].Field == continuesField {
+		c.continues = l.Changes[0].From
+		c.ended, _ = strconv.ParseUint(l.Changes[0].To, 10, 64)
+	}
+	next := stretch{first: l.Seq, last: l.Seq, prev: l.Prev, hash: l.Hash, line: v.line}
+	if len(c.stretches) == 0 || c.file != v.file && len(c.stretches) < maxStretches {
+		c.stretches, c.file = append(c.stretches, next), v.file
 		return
 	}
+	now := &c.stretches[len(c.stretches)-1]
 	switch {
-	case l.Seq <= c.last:
+	case l.Seq <= now.last:
 		v.fault(v.line, "seq %d of chain %s comes after seq %d: lines were swapped, or added again",
-			l.Seq, l.Chain, c.last)
+			l.Seq, l.Chain, now.last)
 		return
-	case l.Seq > c.last+1:
-		v.fault(v.line, "seq %s of chain %s %s missing", span(c.last+1, l.Seq-1), l.Chain, isAre(c.last+1, l.Seq-1))
-	case l.Prev != c.prev:
-		v.fault(v.line, "seq %d of chain %s does not follow the line before it", l.Seq, l.Chain)
+	case l.Seq > now.last+1 && len(c.stretches) < maxStretches: // they may be in another file
+		c.stretches = append(c.stretches, next)
+		return
 	}
-	c.last, c.prev = l.Seq, l.Hash
+	v.join(l.Chain, now, next)
+}
+
+// join adds a stretch to the one before it.
+func (v *Verifier) join(chain string, before *stretch, next stretch) {
+	switch {
+	case next.first <= before.last:
+		last := min(next.last, before.last)
+		v.fault(next.line, "seq %s of chain %s %s there twice",
+			span(next.first, last), chain, isAre(next.first, last))
+		if next.last <= before.last {
+			return
+		}
+	case next.first > before.last+1:
+		v.fault(next.line, "seq %s of chain %s %s missing",
+			span(before.last+1, next.first-1), chain, isAre(before.last+1, next.first-1))
+	case next.prev != before.hash:
+		v.fault(next.line, "seq %d of chain %s does not follow the line before it", next.first, chain)
+	}
+	before.last, before.hash = next.last, next.hash
+}
+
+// whole returns the chain as one stretch, and tells what is wrong with it.
+func (v *Verifier) whole(name string) stretch {
+	all := v.chains[name].stretches
+	slices.SortStableFunc(all, func(a, b stretch) int { return cmp.Compare(a.first, b.first) })
+	whole := all[0]
+	for _, next := range all[1:] {
+		v.join(name, &whole, next)
+	}
+	return whole
 }
 
 // End returns what was found. The heads are what the store knew before the lines were read. If the
@@ -130,21 +209,24 @@ func (v *Verifier) End(heads []Head, part bool) Report {
 	for _, h := range heads {
 		ends[h.Chain] = h.Seq
 	}
+	chains := make(map[string]stretch)
 	for _, name := range v.order {
-		c := v.chains[name]
+		c, whole := v.chains[name], v.whole(name)
+		chains[name] = whole
+		v.report.Chains = append(v.report.Chains, ChainReport{name, whole.first, whole.last})
 		if c.continues != "" {
 			ends[c.continues] = max(ends[c.continues], c.ended)
 		}
-		if c.first > 1 && !part {
-			v.fault(c.line, "seq %s of chain %s %s missing: give all files, or --part",
-				span(1, c.first-1), name, isAre(1, c.first-1))
+		if whole.first > 1 && !part {
+			v.fault(whole.line, "seq %s of chain %s %s missing: give all files, or --part",
+				span(1, whole.first-1), name, isAre(1, whole.first-1))
 		}
 	}
 	if !part {
 		for _, name := range slices.Sorted(maps.Keys(ends)) {
-			c, end := v.chains[name], ends[name]
+			c, end := chains[name], ends[name]
 			switch {
-			case c == nil:
+			case c.last == 0:
 				v.fault(0, "chain %s is missing, with %d lines: give all files, or --part", name, end)
 			case c.last < end:
 				v.fault(0, "seq %s of chain %s %s missing at its end: give all files, or --part",
@@ -152,10 +234,9 @@ func (v *Verifier) End(heads []Head, part bool) Report {
 			}
 		}
 	}
-	for _, name := range v.order {
-		c := v.chains[name]
-		v.report.Chains = append(v.report.Chains, ChainReport{name, c.first, c.last})
-	}
+	slices.SortStableFunc(v.report.Problems, func(a, b Problem) int { // what is missing at the end last
+		return cmp.Compare(uint(a.Line)-1, uint(b.Line)-1) // 0 is the greatest
+	})
 	return v.report
 }
 

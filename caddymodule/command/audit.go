@@ -1,6 +1,7 @@
 package command
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,9 +23,8 @@ func auditVerifyCommand(stores Stores) *cobra.Command {
 		Short: "Finds lines of the audit trail that were removed, swapped, changed or added",
 		Long: `
 Verifies the hashes of the audit trail in log files, or in the files of a strict
-trail. Give the files in the order in which they were written, the oldest first.
-Lines that belong to no trail are passed over. The exit code is 0 if nothing is
-wrong.
+trail. Give all files, in any order. Lines that belong to no trail are passed
+over. The exit code is 0 if nothing is wrong.
 
 The running Caddy verifies the lines, because the key of the hashes never leaves
 it. With --offline the command opens the store of --config itself, while no
@@ -67,7 +67,8 @@ func verifyOnline(s *session, files logFiles, part bool) (report audit.Report, e
 	if err := s.call(http.MethodGet, adminapi.AuditPath, nil, &known); err != nil {
 		return report, err
 	}
-	first, err := json.Marshal(adminapi.AuditKnown{Heads: known.Heads, Part: part})
+	separator := rand.Text()
+	first, err := json.Marshal(adminapi.AuditKnown{Heads: known.Heads, Part: part, Separator: separator})
 	if err != nil {
 		return report, err
 	}
@@ -77,7 +78,7 @@ func verifyOnline(s *session, files logFiles, part bool) (report audit.Report, e
 		defer close(done)
 		_, err := sent.Write(append(first, '\n'))
 		if err == nil {
-			err = files.copy(sent)
+			err = files.copy(sent, separator)
 		}
 		sent.CloseWithError(err)
 	}()
@@ -100,9 +101,11 @@ func verifyOffline(
 	return stores.VerifyAudit(s.cmd.Context(), config, part, func(v *audit.Verifier) error {
 		body, sent := io.Pipe()
 		done := make(chan struct{})
+		separator := rand.Text()
+		v.Separator = []byte(separator)
 		go func() {
 			defer close(done)
-			sent.CloseWithError(files.copy(sent))
+			sent.CloseWithError(files.copy(sent, separator))
 		}()
 		err := v.Read(body)
 		_ = body.Close()
@@ -136,7 +139,7 @@ func showReport(s *session, files logFiles, r audit.Report) error {
 	return nil
 }
 
-// logFiles are the files of a trail, in the order in which they were written.
+// logFiles are the files of a trail.
 type logFiles []*logFile
 
 type logFile struct {
@@ -163,10 +166,16 @@ func (l logFiles) close() {
 	}
 }
 
-// copy writes all files to w. Each ends with a line end.
-func (l logFiles) copy(w io.Writer) error {
+// copy writes all files to w, each with a line end, and the separator between them in a line of its
+// own.
+func (l logFiles) copy(w io.Writer, separator string) error {
 	buffer := make([]byte, 64<<10)
-	for _, f := range l {
+	for i, f := range l {
+		if i > 0 {
+			if _, err := io.WriteString(w, separator+"\n"); err != nil {
+				return err
+			}
+		}
 		last := byte('\n')
 		for {
 			n, err := f.file.Read(buffer)

@@ -2,9 +2,7 @@ package command
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"os/signal"
@@ -82,20 +80,13 @@ encrypted one with 'oauth1 backup verify'.`,
 
 // backup writes the answer of the admin API to a file.
 func (s *session) backup(stores Stores, path, name string) (err error) {
-	if _, err := os.Lstat(name); err == nil {
-		return misused("%s: is there already, and is not replaced", name)
-	}
-	unfinished := name + ".unfinished"
-	f, err := os.OpenFile(unfinished, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s: is there already: another backup is being written, or was interrupted: remove it then", unfinished)
-	}
+	f, err := makeFile(name)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(unfinished)
+			f.drop()
 		}
 	}()
 	ctx, stop := signal.NotifyContext(s.cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -105,25 +96,25 @@ func (s *session) backup(stores Stores, path, name string) (err error) {
 	if err == nil {
 		err = out.Flush()
 	}
-	if err == nil {
-		err = f.Sync()
-	}
 	encrypted := false
 	if err == nil {
 		start := make([]byte, len(ageMagic))
 		_, err = f.ReadAt(start, 0)
 		encrypted = string(start) == ageMagic
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	var b Backup
-	if !encrypted {
+	if err := f.finish(func(unfinished string) error {
+		if encrypted {
+			return nil
+		}
 		if b, err = stores.Verify(unfinished, ""); err != nil {
 			return fmt.Errorf("the backup that was written is not whole: %w", err)
 		}
-	}
-	if err := os.Rename(unfinished, name); err != nil {
+		return nil
+	}); err != nil {
 		return err
 	}
 	if encrypted {

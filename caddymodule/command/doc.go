@@ -16,7 +16,8 @@
 //	                mistakes.go: what clients do wrong with base strings
 //	policy.go       asks what a configuration decides about a request
 //	keys.go         the keys that encrypt the store
-//	backup.go       makes and verifies backups; restore.go: restores one
+//	backup.go       makes and verifies backups; restore.go: restores one;
+//	                newfile.go: a file that a command makes
 //	store.go        copies the store of one configuration to that of another, and adopts one
 //	input.go        questions at a terminal, and reads from standard input; exit.go: how a command
 //	                ends; complete.go: what a shell completes; version.go: the program's name and

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -42,14 +44,21 @@ func runExport(s *session, _ []string) (err error) {
 	secrets := s.flag("with-secrets") == "true"
 	var out io.Writer = s.cmd.OutOrStdout()
 	if name := s.flag("output"); name != "" {
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return misused("--output: %w", err)
+		ctx, stop := signal.NotifyContext(s.cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		s.cmd.SetContext(ctx) // so that an interruption leaves no file
+		file, failed := makeFile(name)
+		if failed != nil {
+			return misused("--output: %w", failed)
 		}
-		defer func() {
-			if closing := file.Close(); err == nil && closing != nil {
-				err = fmt.Errorf("writing %q: %w", name, closing)
+		defer func() { // err is what the command returns
+			if err == nil {
+				if err = file.finish(nil); err == nil {
+					return
+				}
+				err = fmt.Errorf("writing %q: %w", name, err)
 			}
+			file.drop()
 		}()
 		out = file
 	}

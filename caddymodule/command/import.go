@@ -51,7 +51,8 @@ An access token that has ended is left out.
 A token that was revoked here comes back with another import of its line.
 
 The command prints how much it imported, and the numbers of the lines that it
-could not import; then it ends with exit code 4. It never prints a secret.`,
+could not import; then it ends with exit code 4. Of a line it prints its key at
+most, and no other value: one that is in a wrong field may be a secret.`,
 		Example: `  $ caddy oauth1 import consumers.jsonl --dry-run
   $ caddy oauth1 import consumers.jsonl
   $ ./export-from-wiki | caddy oauth1 import -`,
@@ -365,7 +366,7 @@ func (i *fileImport) stopped() string {
 			n += count
 		}
 	}
-	return plural(n, "line") + " were worked through"
+	return plural(n, "line") + " " + were(n) + " worked through"
 }
 
 // outcomes are those that are shown, in order.
@@ -400,7 +401,7 @@ func (i *fileImport) summarize() error {
 		return err
 	}
 	if n := len(sum.Problems); n > 0 {
-		verb := "were not imported"
+		verb := were(n) + " not imported"
 		if sum.DryRun {
 			verb = "would not be imported"
 		}

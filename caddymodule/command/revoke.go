@@ -69,6 +69,14 @@ func (s *session) matching(body adminapi.Revocation) (int, error) {
 func accessTokensText(n int) string { return plural(n, "access token") }
 
 // plural is a number of things.
+// were is the verb for a number of things.
+func were(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
+}
+
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

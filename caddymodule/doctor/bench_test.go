@@ -38,3 +38,18 @@ func benchmarkOf(b *testing.B, c *Case) {
 	}
 	report()
 }
+
+// BenchmarkHide is the cost of looking for secrets in base strings that are made to cost much.
+func BenchmarkHide(b *testing.B) {
+	keys := hidingKeys()
+	for name, text := range hostileTexts {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			report := doctortest.ReportCPU(b)
+			for b.Loop() {
+				keys.Hider().BaseString(text)
+			}
+			report()
+		})
+	}
+}

@@ -19,6 +19,10 @@ import (
 // as a whole and in constant time, is the one that came. Two mistakes that lead to the same
 // signature cannot be told apart; the likelier one is named.
 //
+// What it returns depends on the secrets in one way only: on which of the alternatives' signatures is
+// the one that came. So the sender of the request may see it, and learns no more than by sending one
+// request for each alternative.
+//
 // It reads the case, and keeps nothing of it.
 func Diagnose(ctx context.Context, c *Case) Diagnosis {
 	var d Diagnosis
@@ -27,7 +31,7 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 		return d
 	}
 	if c.Params.SignatureMethod != oauth1.Plaintext {
-		d.BaseString = c.Hide(string(text))
+		d.BaseString = string(text)
 	}
 	if m, wrong := c.notAccepted(); wrong {
 		d.Mistakes = []Mistake{m}
@@ -40,13 +44,8 @@ func Diagnose(ctx context.Context, c *Case) Diagnosis {
 	}
 	s.run()
 	d.Mistakes, d.Cut, d.RightKey = s.mistakes, s.cut && s.mistakes == nil, s.rightKey
-	for i := range d.Mistakes {
-		m := &d.Mistakes[i]
-		m.Parameter, m.Signed, m.Expected = c.Hide(m.Parameter), c.HideInURL(m.Signed), c.HideInURL(m.Expected)
-	}
-	// With a secret among the parameters, the client's own text has it in whatever encoding.
-	if s.signed != nil && !bytes.Equal(s.signed, text) && d.BaseString == string(text) {
-		d.ClientBaseString = c.Hide(string(s.signed))
+	if s.signed != nil && !bytes.Equal(s.signed, text) {
+		d.ClientBaseString = string(s.signed)
 	}
 	return d
 }

@@ -17,11 +17,12 @@ type Diagnosis struct {
 	RightKey bool
 
 	// BaseString is the signature base string as the server computes it. It holds everything that
-	// the client sent in the query and the form: show it to that client or to an operator, and do
-	// not log it. It is empty with PLAINTEXT, which signs none, and for other refusals.
+	// the client sent in the query and the form, and so whatever secret is among that: show it to
+	// that client, or to an operator after a Hider, and do not log it. It is empty with PLAINTEXT,
+	// which signs none, and for other refusals.
 	BaseString string
 	// ClientBaseString is the base string that the client signed. It is empty if the mistakes do not
-	// tell, if it is the same, or if a secret is among the parameters.
+	// tell, or if it is the same.
 	ClientBaseString string
 }
 
@@ -35,8 +36,8 @@ const (
 	cutText      = " The request is too large to try everything."
 )
 
-// Text says for people what is wrong and what to do, in a few sentences. It holds no secret and no
-// signature, and of what the client sent only what explains the mistake, in printable characters.
+// Text says for people what is wrong and what to do, in a few sentences. It holds no signature, and of
+// what the client sent only what explains the mistake, in printable characters.
 func (d *Diagnosis) Text() string {
 	var b strings.Builder
 	switch {

@@ -19,6 +19,7 @@
 //	paramchanges.go alternatives of the parameters
 //	body.go         bodies that are no form, taken for parameters
 //	keys.go         alternatives of the secrets
+//	hide.go         Hider: hiding secrets where an operator reads what a client sent
 //	signature.go    the forms that a signature can have; comparing it with an alternative
 //	timestamp.go    Timestamp: why a timestamp is outside the window
 //	nonce.go        Nonce: why a nonce was used before

@@ -14,6 +14,9 @@ import (
 type secretKey struct {
 	text     []byte
 	mistakes []Mistake
+	// void says that the key is not one of its own: it is there already, or these secrets have no
+	// such form. It is tried as all others and matches nothing.
+	void bool
 }
 
 // isFrequent reports whether the key's mistake is often made together with another one.
@@ -29,41 +32,34 @@ func (k *secretKey) isFrequent() bool {
 	return false
 }
 
-// secretKeys returns the right key and its alternatives, the likelier ones first, each once.
+// secretKeys returns the right key and its alternatives, the likelier ones first.
+//
+// How many there are, and how many mistakes each has, must not depend on the secrets: where the limits
+// end a search, and how long it takes, tells the sender of a request that it has cut to measure. So
+// an alternative that these secrets don't have is in the list as a void one.
 func (c *Case) secretKeys() []secretKey {
 	k := keyList{consumer: c.Keys.ConsumerSecret, token: c.Keys.TokenSecret}
 	consumer, token := k.consumer, k.token
+	k.hasToken = c.Params.Token != "" || token != ""
 	k.encoded(consumer, token)
-	if token != "" {
+	if k.hasToken {
 		k.encoded(consumer, "", tokenSecretLeftOut)
 	}
 	k.add(consumer+token, ampersandLeftOut)
 	k.add(oauth1.Encode(consumer)+oauth1.Encode(token), ampersandLeftOut)
-	if token != "" {
+	if k.hasToken {
 		k.add(consumer, tokenSecretLeftOut, ampersandLeftOut)
 	}
 	k.add(consumer+"&"+token, secretsNotEncoded)
 	k.encoded(oauth1.Encode(consumer), oauth1.Encode(token), secretsEncodedTwice)
-	if token != "" {
+	if k.hasToken {
 		k.add(consumer+"&", tokenSecretLeftOut, secretsNotEncoded)
 	}
-	if previous := c.Keys.PreviousSecret; previous != "" {
-		k.encoded(previous, token, previousSecret)
-		k.add(previous+"&"+token, previousSecret, secretsNotEncoded)
-		if token != "" {
-			k.encoded(previous, "", previousSecret, tokenSecretLeftOut)
-		}
-	}
-	if request := c.Keys.RequestTokenSecret; request != "" {
-		k.encoded(consumer, request, requestTokenSecret)
-		k.add(consumer+"&"+request, requestTokenSecret, secretsNotEncoded)
-	}
-	if token != "" {
+	k.others(c)
+	if k.hasToken {
 		k.encoded(token, consumer, secretsSwapped)
 	}
-	if consumer != "" {
-		k.encoded("", token, consumerSecretLeftOut)
-	}
+	k.encoded("", token, consumerSecretLeftOut)
 	k.blanks()
 	for _, null := range []string{"null", "undefined", "None", "nil", "false"} {
 		k.encoded(consumer, null, tokenSecretNull)
@@ -76,7 +72,7 @@ func (c *Case) secretKeys() []secretKey {
 		k.encoded(p.ConsumerKey, p.Token, keyAsSecret)
 	}
 	k.encoded(consumer, consumer, secretTwice)
-	if token != "" {
+	if k.hasToken {
 		k.encoded(token, token, secretTwice)
 	}
 	k.decoded()
@@ -85,14 +81,18 @@ func (c *Case) secretKeys() []secretKey {
 
 type keyList struct {
 	consumer, token string
+	hasToken        bool
 	list            []secretKey
 }
 
-func (k *keyList) add(text string, names ...string) {
-	if slices.ContainsFunc(k.list, func(other secretKey) bool { return string(other.text) == text }) {
-		return
+func (k *keyList) add(text string, names ...string) { k.addIf(true, text, names...) }
+
+// addIf adds a key, which is void unless it exists and is new.
+func (k *keyList) addIf(exists bool, text string, names ...string) {
+	key := secretKey{text: []byte(text), void: !exists}
+	for i := range k.list {
+		key.void = key.void || !k.list[i].void && string(k.list[i].text) == text
 	}
-	key := secretKey{text: []byte(text)}
 	for _, name := range names {
 		key.mistakes = append(key.mistakes, Mistake{Name: name})
 	}
@@ -100,7 +100,26 @@ func (k *keyList) add(text string, names ...string) {
 }
 
 func (k *keyList) encoded(consumer, token string, names ...string) {
-	k.add(oauth1.Encode(consumer)+"&"+oauth1.Encode(token), names...)
+	k.encodedIf(true, consumer, token, names...)
+}
+
+func (k *keyList) encodedIf(exists bool, consumer, token string, names ...string) {
+	k.addIf(exists, oauth1.Encode(consumer)+"&"+oauth1.Encode(token), names...)
+}
+
+// others adds keys of secrets that are no longer those of the consumer and the token.
+func (k *keyList) others(c *Case) {
+	consumer, token := k.consumer, k.token
+	previous := c.Keys.PreviousSecret
+	k.encodedIf(previous != "", previous, token, previousSecret)
+	k.addIf(previous != "", previous+"&"+token, previousSecret, secretsNotEncoded)
+	if !k.hasToken {
+		return
+	}
+	k.encodedIf(previous != "", previous, "", previousSecret, tokenSecretLeftOut)
+	request := c.Keys.RequestTokenSecret
+	k.encodedIf(request != "", consumer, request, requestTokenSecret)
+	k.addIf(request != "", consumer+"&"+request, requestTokenSecret, secretsNotEncoded)
 }
 
 // show says what was signed, if the last key has this mistake.
@@ -113,24 +132,22 @@ func (k *secretKey) show(name, signed string) {
 // blanks adds keys with blanks around a secret, and those without the blanks that a secret has. A
 // client that does not encode its secrets leaves the blank unencoded.
 func (k *keyList) blanks() {
+	unencoded := !plain(k.consumer) || !plain(k.token)
 	both := func(consumer, token string) {
 		k.encoded(consumer, token, secretBlank)
-		if plain(k.consumer) && plain(k.token) {
-			k.add(consumer+"&"+token, secretBlank)
-		} else {
-			k.add(consumer+"&"+token, secretBlank, secretsNotEncoded)
-		}
+		k.addIf(!unencoded, consumer+"&"+token, secretBlank)
+		k.addIf(unencoded, consumer+"&"+token, secretBlank, secretsNotEncoded)
 	}
 	both(strings.TrimSpace(k.consumer), strings.TrimSpace(k.token))
 	for _, blank := range []string{"\n", "\r\n", " ", "\t"} {
 		both(k.consumer+blank, k.token)
-		if k.token != "" {
+		if k.hasToken {
 			both(k.consumer, k.token+blank)
 			both(k.consumer+blank, k.token+blank)
 		}
 	}
 	both(" "+k.consumer, k.token)
-	if k.token != "" {
+	if k.hasToken {
 		both(k.consumer, " "+k.token)
 	}
 }
@@ -150,86 +167,15 @@ func (k *keyList) decoded() {
 	} {
 		consumer, ok1 := decode(k.consumer)
 		token, ok2 := decode(k.token)
-		if ok1 {
-			k.encoded(consumer, k.token, secretDecoded)
-			k.add(consumer+"&"+k.token, secretDecoded)
-		}
-		if ok2 {
-			k.encoded(k.consumer, token, secretDecoded)
-			k.add(k.consumer+"&"+token, secretDecoded)
-		}
-		if ok1 && ok2 {
-			k.encoded(consumer, token, secretDecoded)
-			k.add(consumer+"&"+token, secretDecoded)
+		k.encodedIf(ok1, consumer, k.token, secretDecoded)
+		k.addIf(ok1, consumer+"&"+k.token, secretDecoded)
+		if k.hasToken {
+			k.encodedIf(ok2, k.consumer, token, secretDecoded)
+			k.addIf(ok2, k.consumer+"&"+token, secretDecoded)
+			k.encodedIf(ok1 && ok2, consumer, token, secretDecoded)
+			k.addIf(ok1 && ok2, consumer+"&"+token, secretDecoded)
 		}
 	}
-}
-
-// Hide replaces the secrets in a text that is shown, as it stands or encoded. Some clients send
-// their secrets as parameters.
-func (c *Case) Hide(text string) string { return hide(text, c.hidden()) }
-
-func hide(text string, secrets []string) string {
-	for _, secret := range secrets {
-		text = strings.ReplaceAll(text, secret, hiddenText)
-	}
-	return text
-}
-
-const hiddenText = "***"
-
-// hidden returns the secrets, as they stand and encoded, the longest first: one may be a part of
-// another.
-func (c *Case) hidden() (texts []string) {
-	const least = 4 // a shorter text is found by chance
-	for _, secret := range append([]string{
-		c.Keys.ConsumerSecret, c.Keys.PreviousSecret, c.Keys.TokenSecret, c.Keys.RequestTokenSecret,
-	}, c.Keys.Others...) {
-		for range 3 {
-			if len(secret) < least || slices.Contains(texts, secret) {
-				break
-			}
-			texts = append(texts, secret)
-			secret = oauth1.Encode(secret)
-		}
-	}
-	slices.SortStableFunc(texts, func(a, b string) int { return len(b) - len(a) })
-	return texts
-}
-
-// HideInURL is Hide for a URL or a part of it. It knows a secret in whatever encoding a client has
-// sent it.
-func (c *Case) HideInURL(text string) string {
-	secrets := c.hidden()
-	text = hide(text, secrets)
-	if !strings.ContainsAny(text, "%+") {
-		return text
-	}
-	var b strings.Builder
-	for text != "" {
-		end := strings.IndexAny(text, "/?&=")
-		if end < 0 {
-			end = len(text)
-		}
-		piece := text[:end]
-		plain := piece
-		for range 2 {
-			if decoded, err := formDecode(plain); err == nil {
-				plain = decoded
-			}
-			if hide(plain, secrets) != plain {
-				piece = hiddenText
-				break
-			}
-		}
-		b.WriteString(piece)
-		if end < len(text) {
-			b.WriteByte(text[end])
-			end++
-		}
-		text = text[end:]
-	}
-	return b.String()
 }
 
 func clearKeys(keys []secretKey) {

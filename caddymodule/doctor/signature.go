@@ -271,7 +271,7 @@ func (s *search) matches(c *claim, b *base, key int) bool {
 		b.write(h)
 		made = h.Sum(sum[:0])
 	}
-	return subtle.ConstantTimeCompare(made, c.raw) == 1
+	return subtle.ConstantTimeCompare(made, c.raw) == 1 && (s.rsa || !s.keys[key].void)
 }
 
 // swapped finds an HMAC whose key is the text, and whose text is the key.
@@ -289,7 +289,7 @@ func (s *search) swapped() bool {
 			i := slices.IndexFunc(hashes, func(h hashKind) bool { return h.hash == c.hash })
 			h := hmac.New(hashes[i].make, text)
 			h.Write(s.keys[k].text)
-			if hmac.Equal(h.Sum(nil), c.raw) {
+			if hmac.Equal(h.Sum(nil), c.raw) && !key.void {
 				return s.finds(&s.bases[0], mistakes)
 			}
 		}
@@ -319,7 +319,7 @@ func (s *search) plaintext() bool {
 			if len(mistakes) == 0 || len(mistakes) > mostMistakes {
 				continue
 			}
-			if subtle.ConstantTimeCompare([]byte(form.text), key.text) == 1 {
+			if subtle.ConstantTimeCompare([]byte(form.text), key.text) == 1 && !key.void {
 				return s.finds(nil, mistakes)
 			}
 		}

@@ -144,6 +144,15 @@ func (l *Levels) Find(name string) (PermissionLevel, bool) {
 	return l.Ordered[i], true
 }
 
+// Names are the names of the levels, in their order.
+func (l *Levels) Names() []string {
+	names := make([]string, len(l.Ordered))
+	for i := range l.Ordered {
+		names[i] = l.Ordered[i].Name
+	}
+	return names
+}
+
 // Check refuses a level that nobody declared.
 func (l *Levels) Check(name string) error {
 	if name == "" {

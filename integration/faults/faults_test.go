@@ -20,7 +20,12 @@ var (
 		lab: redislab.Options{NodeTimeout: time.Second, Config: []string{"cluster-require-full-coverage no"}},
 	}
 	onSentinel = options{start: redislab.Sentinel, servers: 3, replicas: 1, lead: 2 * time.Second}
-	onSingle   = options{start: redislab.Single, servers: 1, lead: 2 * time.Second}
+	// onPatientCluster has the node timeout of the manual.
+	onPatientCluster = options{
+		start: redislab.Cluster, servers: 6, replicas: 1, lead: 2 * time.Second,
+		lab: redislab.Options{NodeTimeout: 5 * time.Second},
+	}
+	onSingle = options{start: redislab.Single, servers: 1, lead: 2 * time.Second}
 )
 
 // onFastSingle makes minutes pass in seconds, so that the whole time for which a nonce is remembered
@@ -66,9 +71,10 @@ func TestFaults(t *testing.T) {
 			cutMasterWithClients, cutReplicasThenKill, restartFromDump, killMaster, switchMaster, flushAll,
 			freezeMaster, doubleFailover, restartEmpty, deafMaster, cutHalf,
 		}},
-		"Sentinel as recommended": {asTold, []nemesis{restartAll, killMaster, cutMasterWithClients}},
-		"sentinels elsewhere":     {apart, []nemesis{cutMasterWithReplica}},
-		"fast clocks":             {onFastSingle(), []nemesis{restartFromDump, flushAll, quiet(45 * time.Second)}},
+		"Cluster with a timeout of 5 s": {onPatientCluster, []nemesis{restartCutMaster}},
+		"Sentinel as recommended":       {asTold, []nemesis{restartAll, killMaster, cutMasterWithClients}},
+		"sentinels elsewhere":           {apart, []nemesis{cutMasterWithReplica}},
+		"fast clocks":                   {onFastSingle(), []nemesis{restartFromDump, flushAll, quiet(45 * time.Second)}},
 		"Single": {onSingle, []nemesis{
 			restartFromDump, restartEmpty, flushAll, freezeShortly, cutSidecar, killSidecar, restartFromDump,
 		}},
@@ -161,10 +167,16 @@ var (
 		file: "tokenstore/redisstore/fence.go",
 		old:  "waits := s.replicas > 0", new: "waits := false",
 	}}
+	// Every master of a Cluster goes on without a replica, not only one that was promoted.
+	anyAlone = []mutation{{
+		file: "tokenstore/redisstore/scripts/raise.lua",
+		old:  "alone = without and promoted(stats)", new: "alone = without",
+	}}
 )
 
 // TestFaultsAreFound: the test finds replays where there is no fence: in a toy store, in the real
-// one without its fence, and in the real one when its ceiling rises without a WAIT.
+// one without its fence, and in the real one when its ceiling rises without a WAIT, be it only that
+// of a master that was started again.
 func TestFaultsAreFound(t *testing.T) {
 	minutes(t)
 	t.Parallel()
@@ -172,6 +184,8 @@ func TestFaultsAreFound(t *testing.T) {
 	toy.toy = true
 	unfenced, unwaited := onCluster, onSentinel
 	unfenced.mutations, unwaited.mutations = noFence, noWait
+	alone := onPatientCluster
+	alone.mutations = anyAlone
 	early := onFastSingle()
 	early.mutations = []mutation{{
 		file: "tokenstore/redisstore/scripts/span.lua",
@@ -186,6 +200,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"no fence":               {unfenced, []nemesis{cutReplication}},
 		"nonces forgotten early": {early, []nemesis{quiet(20 * time.Second)}},
 		"no WAIT":                {unwaited, []nemesis{cutMasterWithClients}},
+		"alone after a restart":  {alone, []nemesis{restartCutMaster}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

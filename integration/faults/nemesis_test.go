@@ -136,6 +136,19 @@ var (
 		x.awaitFailover(s)
 		x.pause(2*x.lease() + time.Second)
 	}}
+	// Each time it takes the other masters for reachable until the node timeout is over.
+	restartCutMaster = nemesis{name: "master cut off with clients, and started again", do: func(x *trial) {
+		s := x.pick()
+		dump := s.master.Dump(x.t)
+		hosts := []string{x.network.hostOf(s.master), sidecarHost(rand.IntN(sidecarCount))}
+		x.network.cut(hosts, x.network.others(hosts))
+		x.awaitFailover(s)
+		for range 2 { // the second time, the new master lets requests pass all the while
+			s.master.Kill()
+			s.master.StartFrom(x.t, dump)
+			x.pause(x.options.lab.NodeTimeout + x.lease())
+		}
+	}}
 	cutSidecar = nemesis{name: "sidecar cut off", do: func(x *trial) {
 		host := []string{sidecarHost(rand.IntN(sidecarCount))}
 		x.network.cut(host, x.network.others(host))

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type Journal struct {
 	size   int64 // of what is whole
 	header JournalHeader
 	closed bool
+	order  uint64 // the last that NextOrder returned
 }
 
 // A JournalHeader says what a journal is of.
@@ -106,6 +108,25 @@ func Journals(dir string) ([]string, error) {
 	return all, nil
 }
 
+// Damaged returns the paths of the journals that were renamed because they could not be read, and
+// that the one at the path has replaced.
+func Damaged(path string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), filepath.Base(path)+".")
+		if at, damaged := strings.CutSuffix(rest, DamagedSuffix); ok && damaged {
+			if _, err := time.Parse(nameTime, at); err == nil {
+				all = append(all, filepath.Join(filepath.Dir(path), e.Name()))
+			}
+		}
+	}
+	return all, nil
+}
+
 // OpenJournal opens the journal of a store, and makes one if there is none. If the file is damaged,
 // it is renamed, and damage says so: the journal that is returned begins now.
 func OpenJournal(path, store string, now time.Time) (j *Journal, damage, err error) {
@@ -175,7 +196,19 @@ func (j *Journal) take(f *os.File, store string) error {
 		return err
 	}
 	j.file, j.size, j.header = f, read.size, read.JournalHeader
+	for _, e := range read.Revocations {
+		j.order = max(j.order, e.Order)
+	}
 	return nil
+}
+
+// NextOrder returns the Order of a change that the store is about to make. It is above that of all
+// changes before, also of those that earlier processes wrote.
+func (j *Journal) NextOrder() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.order++
+	return j.order
 }
 
 // open opens the file at the path, and goes on with it.

@@ -305,6 +305,11 @@ func TestTheLastChangeOfAConsumer(t *testing.T) {
 	change := func(at time.Duration, disabled bool) Revocation {
 		return Revocation{Time: after(at), Op: ConsumerChanged, Consumer: "c", Disabled: disabled}
 	}
+	made := func(made time.Duration, order uint64, told time.Duration, disabled bool) Revocation {
+		e := change(told, disabled)
+		e.Made, e.Order = after(made), order
+		return e
+	}
 	for name, c := range map[string]struct {
 		journals [][]Revocation
 		want     string
@@ -313,8 +318,15 @@ func TestTheLastChangeOfAConsumer(t *testing.T) {
 		"enabled after the clock was set back":  {[][]Revocation{{change(10*time.Minute, true), change(6*time.Minute, false)}}, Changed},
 		"disabled later by another Caddy":       {[][]Revocation{{change(time.Minute, false)}, {change(3*time.Minute, true)}}, Disabled},
 		"enabled later by another Caddy":        {[][]Revocation{{change(3*time.Minute, false)}, {change(time.Minute, true)}}, Changed},
-		"enabled within the margin":             {[][]Revocation{{change(2*time.Minute, false)}, {change(time.Minute, true)}}, Disabled},
-		"enabled by two, and disabled before":   {[][]Revocation{{change(1, true)}, {change(time.Minute, false)}, {change(2*time.Minute, false)}}, Changed},
+		"disabled last, and told first":         {[][]Revocation{{made(2, 2, 3, true), made(1, 1, 4, false)}}, Disabled},
+		"enabled last, and told first":          {[][]Revocation{{made(2, 2, 3, false), made(1, 1, 4, true)}}, Changed},
+		"disabled by an earlier program":        {[][]Revocation{{made(1, 7, 1, false), change(2, true)}}, Disabled},
+		"disabled after an earlier program":     {[][]Revocation{{change(1, false), made(2, 1, 2, true)}}, Disabled},
+		"enabled before by another Caddy, and told long after": {[][]Revocation{
+			{made(time.Minute, 1, 10*time.Minute, false)}, {made(3*time.Minute, 1, 3*time.Minute, true)},
+		}, Disabled},
+		"enabled within the margin":           {[][]Revocation{{change(2*time.Minute, false)}, {change(time.Minute, true)}}, Disabled},
+		"enabled by two, and disabled before": {[][]Revocation{{change(1, true)}, {change(time.Minute, false)}, {change(2*time.Minute, false)}}, Changed},
 	} {
 		var r Revocations
 		for _, journal := range c.journals {
@@ -349,6 +361,28 @@ func TestABackupOfAClockThatWasAhead(t *testing.T) {
 		if _, fate := r.Apply(&tokenstore.AccessToken{Key: "t"}); fate != c.want {
 			t.Errorf("%s: the token: got %q, want %q", name, fate, c.want)
 		}
+	}
+}
+
+// TestTheOrderOfChanges: it goes on after a restart and a pruning.
+func TestTheOrderOfChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j := journalAt(t, path, begun)
+	old := Revocation{Time: after(1), Op: TokenRevoked, Token: "old"}
+	e := Revocation{Time: after(50 * time.Hour), Op: ConsumerChanged, Consumer: "c", Order: j.NextOrder()}
+	later := j.NextOrder()
+	appendTo(t, j, old, e)
+	if err := j.Prune(after(48 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if next := j.NextOrder(); next <= later {
+		t.Errorf("after it was pruned: %d, want more than %d", next, later)
+	}
+	j.Close()
+	j = journalAt(t, path, begun)
+	defer j.Close()
+	if next := j.NextOrder(); next <= e.Order {
+		t.Errorf("after a restart: %d, want more than %d", next, e.Order)
 	}
 }
 

@@ -32,6 +32,20 @@ type Revocation struct {
 	Consumer string    `json:"consumer,omitempty"`
 	Disabled bool      `json:"disabled,omitempty"`
 	Backup   string    `json:"backup,omitempty"`
+	// Made and Order are of a change of a consumer. Of changes that are made at once, the later one
+	// may be written first. Made is when the store was about to make it, and Order its place among
+	// the changes in this journal, as the store made them: see Journal.NextOrder. Zero in entries of
+	// earlier programs: then Time and the place of the line count.
+	Made  time.Time `json:"made,omitzero"`
+	Order uint64    `json:"order,omitempty"`
+}
+
+// made returns when a change was made.
+func (e Revocation) made() time.Time {
+	if e.Made.IsZero() {
+		return e.Time
+	}
+	return e.Made
 }
 
 // Margin is how much the clocks of replicas may differ. A revocation counts for a backup that was
@@ -65,7 +79,7 @@ func (r *Revocations) Add(h Header, journal []Revocation, now time.Time) {
 		}
 	}
 	mark := markOf(h, journal)
-	last := make(map[string]Revocation) // by the order of the lines: the clock may have been set back
+	last := make(map[string]Revocation) // not by time: the clock may have been set back
 	for i, e := range journal {
 		// After the mark whatever the clock said; before it, or without one, by the clock.
 		byClock := i < mark || mark < 0 && !h.Time.After(now)
@@ -83,7 +97,9 @@ func (r *Revocations) Add(h Header, journal []Revocation, now time.Time) {
 		case ConsumerDeleted:
 			r.deleted[e.Consumer] = true
 		case ConsumerChanged:
-			last[e.Consumer] = e
+			if e.Order == 0 || e.Order > last[e.Consumer].Order {
+				last[e.Consumer] = e
+			}
 		case ConsumerRotated:
 			r.rotated[e.Consumer] = true
 		default:
@@ -101,12 +117,12 @@ func (r *Revocations) Add(h Header, journal []Revocation, now time.Time) {
 func (r *Revocations) disabled(consumer string) bool {
 	var newest time.Time
 	for _, e := range r.changed[consumer] {
-		if e.Time.After(newest) {
-			newest = e.Time
+		if e.made().After(newest) {
+			newest = e.made()
 		}
 	}
 	return slices.ContainsFunc(r.changed[consumer], func(e Revocation) bool {
-		return e.Disabled && !e.Time.Before(newest.Add(-Margin))
+		return e.Disabled && !e.made().Before(newest.Add(-Margin))
 	})
 }
 

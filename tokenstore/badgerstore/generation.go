@@ -206,10 +206,17 @@ func writeGeneration(path string, g generation) error {
 }
 
 // adopt makes the directory the store that is used from now on, and refuses all timestamps up to the
-// floor.
-func (s *Store) adopt(floor int64) error {
+// floor. What is kept with it is there before the directory is the one that is used.
+func (s *Store) adopt(floor int64, keep *tokenstore.Kept) error {
 	if err := s.nonces.Refuse(floor); err != nil {
 		return err
+	}
+	if keep != nil {
+		var c change
+		c.keep(keep.Name, keep.Value)
+		if err := s.tokens.commit(c); err != nil {
+			return err
+		}
 	}
 	if s.incomplete() == nil { // else Import sets the origin
 		secret, err := s.secretOfPages()

@@ -223,7 +223,7 @@ func TestAdopt(t *testing.T) {
 	if err := openAndClose(t, o); !errors.Is(err, tokenstore.ErrNotEmpty) {
 		t.Errorf("adopted as an empty store: %v", err)
 	}
-	o.AdoptEmpty = false
+	o.AdoptEmpty, o.AdoptKeep = false, &tokenstore.Kept{Name: "why", Value: []byte("adopted")}
 	if err := openAndClose(t, o); err != nil {
 		t.Fatal(err)
 	}
@@ -241,6 +241,39 @@ func TestAdopt(t *testing.T) {
 	}
 	if err := s.UseNonce(ctx, windowNonce(now.Unix()+testWindow+1, "new")); err != nil {
 		t.Error(err)
+	}
+	if kept, err := s.Kept(ctx, "why"); err != nil || string(kept["why"]) != "adopted" {
+		t.Errorf("kept %q, %v", kept, err)
+	}
+}
+
+// TestAnAdoptionThatIsKilled: before the directory can be used, what is to be kept is there.
+func TestAnAdoptionThatIsKilled(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := Options{Path: filepath.Join(dir, "store"), Generation: filepath.Join(dir, "generations", "store")}
+	if err := os.Mkdir(filepath.Dir(o.Generation), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := openAndClose(t, o); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Dir(o.Generation)); err != nil { // the last step will fail
+		t.Fatal(err)
+	}
+	o.Adopt, o.AdoptKeep = 1, &tokenstore.Kept{Name: "why", Value: []byte("adopted")}
+	if err := openAndClose(t, o); err == nil {
+		t.Fatal("the generation was written")
+	}
+	tokens, err := openDatabase(filepath.Join(o.Path, "tokens"), nil, zap.NewNop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tokens.close()
+	if err := tokens.view(func(txn *reader) error {
+		return get(txn, recordKey(prefixKept, "why"), func([]byte) error { return nil })
+	}); err != nil {
+		t.Errorf("what is to be kept: %v", err)
 	}
 }
 

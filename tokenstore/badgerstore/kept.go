@@ -15,9 +15,14 @@ func (s *Store) Keep(ctx context.Context, name string, value []byte) error {
 	}
 	defer s.leave()
 	var c change
+	c.keep(name, value)
+	return s.tokens.commit(c)
+}
+
+// keep keeps a value with the rest of the change.
+func (c *change) keep(name string, value []byte) {
 	c.put(recordKey(prefixKept, name), bytes.Clone(value), 0)
 	c.frees = true // it is small, and replaces another one: a full disk must not end the audit trail
-	return s.tokens.commit(c)
 }
 
 // Kept returns the values whose names begin with the prefix.

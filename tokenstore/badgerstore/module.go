@@ -190,8 +190,8 @@ func (m *Module) Exists() (bool, error) {
 }
 
 // Adopt opens the store though it was copied back or moved.
-func (m *Module) Adopt(floor int64, empty bool) (tokenstore.Store, error) {
-	return m.open(Options{Adopt: floor, AdoptEmpty: empty})
+func (m *Module) Adopt(floor int64, empty bool, keep *tokenstore.Kept) (tokenstore.Store, error) {
+	return m.open(Options{Adopt: floor, AdoptEmpty: empty, AdoptKeep: keep})
 }
 
 func (m *Module) open(o Options) (tokenstore.Store, error) {

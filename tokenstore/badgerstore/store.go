@@ -41,9 +41,11 @@ type Options struct {
 	// GenerationSuffix.
 	Generation string
 	// Adopt takes the directory nevertheless, and refuses all timestamps up to it; 0: no. With
-	// AdoptEmpty, a store that holds something is not taken: tokenstore.ErrNotEmpty.
+	// AdoptEmpty, a store that holds something is not taken: tokenstore.ErrNotEmpty. AdoptKeep is
+	// kept before the directory is taken; nil: nothing.
 	Adopt      int64
 	AdoptEmpty bool
+	AdoptKeep  *tokenstore.Kept
 	// MaxNonces is how many live nonces one consumer may have; 0 means DefaultMaxNonces. One of its
 	// tokens may have as many as are still free: one greedy token gets half of them, and two get a
 	// third each.
@@ -184,7 +186,7 @@ func Open(o Options) (_ *Store, err error) {
 		err = s.checkEmpty()
 	}
 	if o.Adopt != 0 && err == nil {
-		err = s.adopt(o.Adopt)
+		err = s.adopt(o.Adopt, o.AdoptKeep)
 	}
 	if err == nil {
 		err = s.generations.raise()

@@ -184,6 +184,7 @@ type importer struct {
 	requests  []*tokenstore.RequestToken // in changes
 	self      map[string]bool            // self-registered consumers: whether they have an access token
 	usedLists uint64
+	kept      []*tokenstore.Kept
 }
 
 // Import stores what Export of another store returned.
@@ -228,8 +229,12 @@ func (s *Store) checkEmpty() error {
 	})
 }
 
-func (s *Store) putOrigin(o *origin) error {
+// putOrigin sets the origin, and keeps what is to be kept from then on.
+func (s *Store) putOrigin(o *origin, kept ...*tokenstore.Kept) error {
 	var c change
+	for _, k := range kept {
+		c.keep(k.Name, k.Value)
+	}
 	c.put([]byte{prefixOrigin}, originKind.Encode(o), 0)
 	if err := s.tokens.commit(c); err != nil {
 		return err
@@ -259,6 +264,8 @@ func (i *importer) add(r any) error {
 		key := binary.BigEndian.AppendUint64([]byte{prefixUsedNonces}, i.usedLists)
 		i.changes.put(key, record.UsedNonces.Encode(r), uint64(max(r.Expires, 1)))
 		i.usedLists++
+	case *tokenstore.Kept:
+		i.kept = append(i.kept, r)
 	default:
 		return fmt.Errorf("import a %T", r)
 	}
@@ -309,7 +316,7 @@ func (i *importer) end() error {
 	if err != nil {
 		return err
 	}
-	return i.s.putOrigin(&origin{secret: i.state.Secret, floor: i.state.Floor, used: used})
+	return i.s.putOrigin(&origin{secret: i.state.Secret, floor: i.state.Floor, used: used}, i.kept...)
 }
 
 var _ tokenstore.Transferrer = (*Store)(nil)

@@ -79,7 +79,7 @@ func (e *exporter) run(ctx context.Context) error {
 	defer cancel(nil)
 	renewing.Go(func() { s.renewPause(ctx, cancel) })
 
-	state.Floor = e.floor
+	state.Floor = max(e.floor, state.Floor)
 	if err := e.give(state); err != nil {
 		return err
 	}
@@ -95,10 +95,13 @@ func (e *exporter) run(ctx context.Context) error {
 	return err
 }
 
-// state returns the store's secret.
+// state returns the store's secret, and the floor that it was imported with.
 func (e *exporter) state(ctx context.Context) (*tokenstore.StoreState, error) {
 	s, state := e.s, new(tokenstore.StoreState)
-	return state, patiently(ctx, func() error {
+	return state, patiently(ctx, func() (err error) {
+		if state.Floor, err = s.readPast(ctx); err != nil {
+			return err
+		}
 		v, err := s.read(ctx, secretSlice, s.key(kindSecret, secretSlice, ""))
 		if err == nil && v.values[0] != "" && v.values[0] != incompleteMark { // Secret would write it, which a full memory refuses
 			state.Secret, err = s.openSecret(v.values[0])

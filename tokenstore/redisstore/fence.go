@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,14 +29,17 @@ import (
 // nothing is written until the clock has passed it (see later). So what the former master still
 // answers is over when the new one begins.
 //
-// One master need not wait: that of a Cluster which has never had a replica since it was started or
-// promoted. Nobody can take over from it with what it wrote; and when it is cut off from the other
-// masters, it stops by itself, before the floor of anybody who takes over with older data. So a
-// Cluster goes on with requests when a master is lost whose only replica has taken over. Changes are
-// refused until that one has a replica.
+// One master need not wait: that of a Cluster which was promoted, and has had no replica since. Nobody
+// can take over from it with what it wrote; and when it is cut off from the other masters, it stops by
+// itself, before the floor of anybody who takes over with older data. So a Cluster goes on with
+// requests when a master is lost whose only replica has taken over. Changes are refused until that one
+// has a replica. A master that was started again must wait: it takes the other masters for reachable
+// for a while, even if they are not, and have promoted its replica long ago.
 //
-// Reading needs the lease too: the answer of a master whose ceiling has passed proves nothing before
-// the ceiling is raised.
+// The lease must be valid to accept any nonce, and to read: the answer of a master whose ceiling has
+// passed proves nothing before the ceiling is raised. That tells also whether the server has forgotten
+// what it knew, without being started again, since its machine was set back to a snapshot: it has a
+// lower pending ceiling than some process has seen. Then a new term begins as after a failover.
 
 // A lease is what this process does about the ceiling of one slice.
 type lease struct {
@@ -43,9 +47,30 @@ type lease struct {
 	rounds  atomic.Int64  // how often it was tried
 	last    atomic.Pointer[outcome]
 
+	seen  atomic.Pointer[sight]  // the latest
 	soon  atomic.Bool            // it is being raised in the background
 	term  atomic.Pointer[string] // has all nonces that were ahead
 	ahead aheadNonces
+}
+
+// A sight is the term of a slice, and the highest pending ceiling that this process has seen in it. A
+// server that has a lower one in the same term was set back to an older memory.
+type sight struct {
+	term    string
+	pending int64
+}
+
+// see notes what a server said. It reports whether the process has seen more before.
+func (l *lease) see(term string, pending int64) (setBack bool) {
+	for {
+		before := l.seen.Load()
+		if before != nil && before.term == term && pending <= before.pending {
+			return pending < before.pending
+		}
+		if l.seen.CompareAndSwap(before, &sight{term, pending}) {
+			return false
+		}
+	}
 }
 
 // An outcome is what came of raising a ceiling.
@@ -57,7 +82,7 @@ type outcome struct {
 type raised struct {
 	epoch, term         string
 	ceiling, floor, now int64
-	alone               bool // the master of a Cluster, and without a replica ever
+	alone               bool // the master of a Cluster, promoted, and without a replica ever since
 }
 
 // raisesAtOnce is how many ceilings are raised at the same time: each takes a connection.
@@ -94,12 +119,15 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 	case <-ctx.Done():
 		return nil, s.explain(ctx, ctx.Err())
 	}
-	state := []string{s.states[sl]}
+	l, state := &s.leases[sl], []string{s.states[sl]}
 	var last *raised
 	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (rueidis.RedisMessage, error) {
 		r, err := dedicated(ctx, c, func(d rueidis.DedicatedClient) (*raised, error) {
-			lead := integer(int64(s.lead() / time.Second))
-			answer, err := d.Do(ctx, raiseScript.command(d.B(), bySum, state, []string{lead, integer(int64(skew / time.Second))})).ToMessage()
+			args := []string{integer(int64(s.lead() / time.Second)), integer(int64(skew / time.Second)), "", "0"}
+			if seen := l.seen.Load(); seen != nil {
+				args[2], args[3] = seen.term, integer(seen.pending)
+			}
+			answer, err := d.Do(ctx, raiseScript.command(d.B(), bySum, state, args)).ToMessage()
 			if err != nil {
 				return nil, err
 			}
@@ -107,6 +135,7 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 			if err := r.read(answer); err != nil {
 				return nil, err
 			}
+			l.see(r.term, r.ceiling)
 			waits := s.replicas > 0
 			if waits && !r.alone {
 				if err := confirmed(d.Do(ctx, s.wait(ctx, d, s.replicas)), s.replicas); err != nil {
@@ -195,7 +224,15 @@ func (s *Store) lookAround(ctx context.Context) {
 			if err != nil {
 				return
 			}
-			term, behind := refusal(answer)
+			term, behind, pending, err := looked(answer)
+			if err != nil {
+				s.complain("can't look at a slice", err)
+				return
+			}
+			l := &s.leases[sl]
+			if term != "" && l.see(term, pending) {
+				term = ""
+			}
 			if behind > clockStep {
 				s.complain("the clock of a server was set back: requests are refused until it is where it was",
 					fmt.Errorf("it is %d seconds behind", behind))
@@ -207,7 +244,6 @@ func (s *Store) lookAround(ctx context.Context) {
 				}
 				term = r.term
 			}
-			l := &s.leases[sl]
 			if known := l.term.Load(); known != nil && *known == term {
 				return
 			}
@@ -222,4 +258,19 @@ func (s *Store) lookAround(ctx context.Context) {
 		})
 	}
 	all.Wait()
+}
+
+// looked reads the answer of look.lua.
+func looked(answer rueidis.RedisMessage) (term string, behind, pending int64, err error) {
+	parts, err := answer.ToArray()
+	if err != nil || len(parts) != 3 {
+		return "", 0, 0, unexpected("look.lua", err)
+	}
+	term, err1 := parts[0].ToString()
+	behind, err2 := parts[1].AsInt64()
+	pending, err3 := parts[2].AsInt64()
+	if err := cmp.Or(err1, err2, err3); err != nil {
+		return "", 0, 0, unexpected("look.lua", err)
+	}
+	return term, behind, pending, nil
 }

@@ -405,3 +405,93 @@ func TestOnlyClustersGoOnAlone(t *testing.T) {
 		t.Errorf("got %v, want %v", err, errReplicas)
 	}
 }
+
+// TestOnlyThePromotedGoOnAlone: a master without a replica goes on alone only if it was a replica
+// itself before. Another one may be cut off, with a replica on the other side that takes over.
+func TestOnlyThePromotedGoOnAlone(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, master, replica *redislab.Node){
+		"a master that was started again": func(t *testing.T, master, replica *redislab.Node) {
+			replica.Stop(t)
+			master.Kill()
+			master.Start(t)
+		},
+		"a master whose statistics were reset": func(t *testing.T, master, replica *redislab.Node) {
+			master.Must(t, "CONFIG", "RESETSTAT")
+			replica.Kill()
+		},
+		"a promoted master whose statistics were reset": func(t *testing.T, master, replica *redislab.Node) {
+			if err := replica.Promote("TAKEOVER"); err != nil {
+				t.Fatal(err)
+			}
+			within(t, 20*time.Second, func() error {
+				info, err := replica.Info("replication")
+				if err == nil && info["connected_slaves"] != "1" {
+					err = errors.New("the former master is no replica yet")
+				}
+				return err
+			})
+			time.Sleep(2 * time.Second) // the ceiling is raised meanwhile
+			replica.Must(t, "CONFIG", "RESETSTAT")
+			master.Kill()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lab := redislab.Cluster(t, redislab.Options{NodeTimeout: 10 * time.Second})
+			s := openTest(t, quickOptions(lab, 1))
+			awaitReady(t, s)
+			const sl = slice(0)
+			master, replicas, err := lab.Shard(int(crc16(sliceTags[sl])) % slots)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lose(t, master, replicas[0])
+			for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+				_, err := s.raise(t.Context(), sl)
+				if errors.Is(err, errReplicas) {
+					return
+				}
+				if time.Since(begin) > 30*time.Second {
+					t.Fatalf("the ceiling is raised without a replica: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestMemorySetBack: a server whose memory is set back to what it was, with the machine, accepts no nonce
+// again as long as some process has seen it later.
+func TestMemorySetBack(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{Config: []string{"enable-debug-command yes"}})
+	o := quickOptions(lab, 0)
+	user, looker := openTest(t, o), openTest(t, o)
+	awaitReady(t, user)
+	lab.Nodes[0].Dump(t)
+	var accepted []tokenstore.Nonce
+	for begin := time.Now(); time.Since(begin) < 2*o.Lead; time.Sleep(20 * time.Millisecond) {
+		n := nonceAt(time.Now().Unix(), "token", strconv.Itoa(len(accepted)), 300)
+		if err := user.UseNonce(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		accepted = append(accepted, n)
+	}
+	time.Sleep(2 * watchInterval)
+	if err := user.Close(); err != nil { // the one that looked is left
+		t.Fatal(err)
+	}
+	lab.Nodes[0].Must(t, "DEBUG", "RELOAD", "NOSAVE") // the server goes on, under the same id
+	again := func() {
+		t.Helper()
+		for _, n := range accepted {
+			if err := looker.UseNonce(t.Context(), n); err == nil {
+				t.Fatalf("accepted again: %+v", n)
+			}
+		}
+	}
+	again()
+	if took := usable(t, looker, "token"); took > 20*time.Second {
+		t.Errorf("usable after %v", took)
+	}
+	again()
+}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -21,6 +22,8 @@ const incompleteMark = "incomplete"
 const (
 	importedAtOnce = 100 // records in one write
 	writesAtOnce   = 8
+	// floorPatience is for how long a floor may lie ahead for an import to wait until it has passed.
+	floorPatience = 10 * time.Second
 )
 
 // Import stores what Export of another store returned.
@@ -132,6 +135,7 @@ type importer struct {
 	granted map[string]bool // self-registered consumers: whether they have an access token
 	lists   int             // of used nonces
 	expire  int64           // the last of them, in seconds since 1970
+	kept    []*tokenstore.Kept
 
 	fail    context.CancelCauseFunc
 	room    chan struct{}
@@ -191,6 +195,9 @@ func (i *importer) add(ctx context.Context, r any) error {
 			sealed(s, record.UsedNonces, strconv.Itoa(i.lists), r))
 		i.lists++
 		i.expire = max(i.expire, r.Expires)
+	case *tokenstore.Kept:
+		i.kept = append(i.kept, r)
+		return nil
 	default:
 		return fmt.Errorf("import a %T", r)
 	}
@@ -253,44 +260,102 @@ func (i *importer) end(ctx context.Context) error {
 			s.granted(ctx, consumer)
 		}
 	}
-	for sl := range slice(sliceCount) {
-		if err := patiently(ctx, func() error {
-			_, _, err := s.refuse(ctx, sl, i.state.Floor, "")
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	return patiently(ctx, func() error {
-		w := newWrite(secretSlice, nil)
-		if i.lists > 0 {
-			w.do("EXPIREAT", s.key(kindElsewhere, secretSlice, ""), integer(i.expire))
-		}
-		w.do("SET", s.key(kindSecret, secretSlice, ""), s.sealedSecret(i.state.Secret))
-		_, err := s.commit(ctx, w)
-		return err
+	err := patiently(ctx, func() error {
+		return again(ctx, func() (bool, error) { return i.complete(ctx) })
 	})
+	s.elsewhere.Store(nil) // it may have been read before
+	if err != nil {
+		return err
+	}
+	// After a copy, requests of now pass as soon as a server starts. After a restore the floor is far
+	// ahead.
+	if wait := time.Until(time.Unix(i.state.Floor+1, 0)); wait > 0 && wait < floorPatience {
+		time.Sleep(wait)
+	}
+	return nil
 }
 
-// elsewhere are the nonces that the store accepted that this one was imported from.
-type elsewhere struct{ used *usednonce.Set }
-
-// usedElsewhere reports whether the store that this one was imported from accepted the nonce. No
-// process runs during an import, so what is read once stays true.
-func (s *Store) usedElsewhere(ctx context.Context, n *tokenstore.Nonce) (bool, error) {
-	e := s.elsewhere.Load()
-	if e == nil {
-		if err := s.complete(ctx); err != nil {
-			return false, err
-		}
-		all, err := s.readElsewhere(ctx)
+// complete takes the mark away, and keeps what is to be kept, in one write.
+func (i *importer) complete(ctx context.Context) (bool, error) {
+	s, w := i.s, newWrite(secretSlice, nil)
+	if len(i.kept) > 0 {
+		stored, all, err := s.readKept(ctx)
 		if err != nil {
 			return false, err
 		}
-		e = &elsewhere{usednonce.NewSet(all, s.clock().Unix())}
-		s.elsewhere.Store(e)
+		for _, k := range i.kept {
+			all[k.Name] = k.Value
+		}
+		if err := s.putKept(w, stored, all); err != nil {
+			return false, err
+		}
 	}
-	return e.used.Has(n), nil
+	if i.lists > 0 {
+		w.do("EXPIREAT", s.key(kindElsewhere, secretSlice, ""), integer(i.expire))
+	}
+	w.do("SET", s.key(kindPast, secretSlice, ""), integer(i.state.Floor))
+	w.do("SET", s.key(kindSecret, secretSlice, ""), s.sealedSecret(i.state.Secret))
+	return s.commit(ctx, w)
+}
+
+// elsewhere is what is known of the store that this one was imported from: the nonces that it
+// accepted, and the timestamp up to which it may have accepted others.
+type elsewhere struct {
+	used  *usednonce.Set
+	floor int64
+}
+
+// importedFrom returns what is known of the store that this one was imported from. No process runs
+// during an import, so what is read once stays true.
+func (s *Store) importedFrom(ctx context.Context) (*elsewhere, error) {
+	if e := s.elsewhere.Load(); e != nil {
+		return e, nil
+	}
+	if err := s.complete(ctx); err != nil {
+		return nil, err
+	}
+	all, err := s.readElsewhere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := s.readPast(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &elsewhere{usednonce.NewSet(all, s.clock().Unix()), floor}
+	s.elsewhere.Store(e)
+	return e, nil
+}
+
+// usedElsewhere returns the error of a nonce that the store accepted that this one was imported from,
+// or may have accepted. In the latter case the client may try again with a new timestamp.
+func (s *Store) usedElsewhere(ctx context.Context, n *tokenstore.Nonce) error {
+	e, err := s.importedFrom(ctx)
+	switch {
+	case err != nil:
+		return err
+	case e.used.Has(n):
+		return tokenstore.ErrNonceUsed
+	case n.Timestamp <= e.floor:
+		return &tokenstore.LaterError{
+			After: time.Duration(e.floor-n.Timestamp+1) * time.Second,
+			Err:   errors.New("redis: the store was copied or restored moments ago: requests from before that are refused"),
+		}
+	}
+	return nil
+}
+
+// readPast returns up to which timestamp the store may have accepted nonces that this one was
+// imported from; 0 if it was not imported.
+func (s *Store) readPast(ctx context.Context) (floor int64, err error) {
+	v, err := s.read(ctx, secretSlice, s.key(kindPast, secretSlice, ""))
+	if err != nil || v.values[0] == "" {
+		return 0, err
+	}
+	if floor, err = strconv.ParseInt(v.values[0], 10, 64); err != nil {
+		return 0, fmt.Errorf("redis: read when the store was imported: %w", err)
+	}
+	return floor, nil
 }
 
 // complete returns ErrIncomplete if an import has not ended.

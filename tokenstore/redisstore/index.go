@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 
@@ -70,19 +71,45 @@ func (s *Store) rangeOf(ctx context.Context, index lookAt, after string, n int) 
 	return found[0], nil
 }
 
-// sizes returns how many keys some indexes have together.
+// A server is busy with the indexes of one call for a few milliseconds at most, however large they are:
+// it looks at so many leaves of so many indexes before it goes on with other requests.
+const (
+	leavesAtOnce  = 256
+	indexesAtOnce = 8
+)
+
+// sizes returns how many keys some indexes have together. What changes meanwhile may be counted or not.
 func (s *Store) sizes(ctx context.Context, indexes []lookAt) (int, error) {
-	answers, err := s.ask(ctx, countScript, indexes, make([][]string, len(indexes)))
-	if err != nil {
-		return 0, err
-	}
 	total := 0
-	for _, answer := range answers {
-		n, err := answer.AsInt64()
-		if err != nil {
-			return 0, unexpected("count.lua", err)
+	after := make([]string, len(indexes))
+	for len(indexes) > 0 {
+		n := min(len(indexes), indexesAtOnce)
+		args := make([][]string, n)
+		for i := range args {
+			args[i] = []string{after[i], integer(leavesAtOnce)}
 		}
-		total += int(n)
+		answers, err := s.ask(ctx, countScript, indexes[:n], args)
+		if err != nil {
+			return 0, err
+		}
+		var unfinished []lookAt
+		var ends []string
+		for i, answer := range answers {
+			parts, err := answer.ToArray()
+			if err != nil || len(parts) != 2 {
+				return 0, unexpected("count.lua", err)
+			}
+			keys, err1 := parts[0].AsInt64()
+			end, err2 := parts[1].ToString()
+			if err := cmp.Or(err1, err2); err != nil {
+				return 0, unexpected("count.lua", err)
+			}
+			total += int(keys)
+			if end != "" {
+				unfinished, ends = append(unfinished, indexes[i]), append(ends, end)
+			}
+		}
+		indexes, after = append(unfinished, indexes[n:]...), append(ends, after[n:]...)
 	}
 	return total, nil
 }

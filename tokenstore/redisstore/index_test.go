@@ -176,6 +176,42 @@ func TestIndexesArePacked(t *testing.T) {
 	}
 }
 
+// TestCountInParts: no script counts all of a large index.
+func TestCountInParts(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	s := openTest(t, testOptions(lab, 0))
+	awaitReady(t, s)
+	const many, sl = 3 * 128 * leavesAtOnce, slice(7)
+	index := s.key(kindTokens, sl, "")
+	for first := 0; first < many; first += 2000 {
+		w := newWrite(sl, nil)
+		for i := first; i < min(first+2000, many); i++ {
+			w.index(s, index, strconv.Itoa(i))
+		}
+		if done, err := s.commitLoosely(t.Context(), w); err != nil || !done {
+			t.Fatal(done, err)
+		}
+	}
+	server := lab.Nodes[0]
+	server.Must(t, "CONFIG", "SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "100000")
+	if n, err := s.sizes(t.Context(), []lookAt{{sl, index}}); err != nil || n != many {
+		t.Errorf("it counts %d keys of %d, %v", n, many, err)
+	}
+	calls := 0
+	entries, _ := server.Must(t, "SLOWLOG", "GET", "-1").([]any)
+	for _, entry := range entries {
+		fields, _ := entry.([]any)
+		command, _ := fields[3].([]any)
+		if len(command) > 1 && command[1] == countScript.sum {
+			calls++
+		}
+	}
+	if calls < many/128/leavesAtOnce {
+		t.Errorf("%d leaves are counted in %d calls", many/128, calls)
+	}
+}
+
 func benchKey(i int) string { return fmt.Sprintf("%020d", i*7919%2000) }
 
 // TestOldIndex: an index that an earlier program made, and that has more members than one is made

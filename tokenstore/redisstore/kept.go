@@ -64,15 +64,23 @@ func (s *Store) readKept(ctx context.Context) (stored string, all map[string][]b
 
 // writeKept replaces what is stored, unless that has changed.
 func (s *Store) writeKept(ctx context.Context, stored string, all map[string][]byte) (bool, error) {
+	w := newWrite(secretSlice, nil)
+	if err := s.putKept(w, stored, all); err != nil {
+		return false, err
+	}
+	return s.commit(ctx, w)
+}
+
+// putKept replaces what is stored with the rest of the write, unless that has changed.
+func (s *Store) putKept(w *write, stored string, all map[string][]byte) error {
 	text, err := json.Marshal(all)
 	if err != nil {
-		return false, fmt.Errorf("encode what is kept by name: %w", err)
+		return fmt.Errorf("encode what is kept by name: %w", err)
 	}
 	key := s.key(kindKept, secretSlice, "")
-	w := newWrite(secretSlice, nil)
 	w.require(key, stored)
 	w.do("SET", key, string(s.sealing.Load().Seal(keptName, "", text)))
-	return s.commit(ctx, w)
+	return nil
 }
 
 // rewrapKept encrypts the values with the primary key.

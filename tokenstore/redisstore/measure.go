@@ -5,8 +5,8 @@ import (
 )
 
 // Measure returns figures of this process: the nonces are those that it has accepted, and the floor
-// is the highest of the slices whose ceilings it has raised. The servers' memory and disk are for
-// their own monitoring to tell.
+// is the highest of the slices whose ceilings it has raised, or that of an import. The servers' memory
+// and disk are for their own monitoring to tell.
 func (s *Store) Measure() tokenstore.Measures {
 	all, most := s.quota.live(s.clock().Unix())
 	m := tokenstore.Measures{
@@ -22,6 +22,9 @@ func (s *Store) Measure() tokenstore.Measures {
 		if o := s.leases[i].last.Load(); o != nil && o.raised != nil {
 			*m.NonceFloor = max(*m.NonceFloor, o.raised.floor)
 		}
+	}
+	if e := s.elsewhere.Load(); e != nil {
+		*m.NonceFloor = max(*m.NonceFloor, e.floor)
 	}
 	return m
 }

@@ -45,11 +45,8 @@ func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	switch used, err := s.usedElsewhere(ctx, &n); {
-	case err != nil:
+	if err := s.usedElsewhere(ctx, &n); err != nil {
 		return err
-	case used:
-		return tokenstore.ErrNonceUsed
 	}
 	call := s.nonceCall(n)
 	if full := s.quota.add(n, s.clock().Unix()); full != nil {

@@ -79,6 +79,7 @@ const (
 	kindKept     = "a" // what the app keeps by name
 	// kindElsewhere is the kind of the nonces that another store accepted: see import.go.
 	kindElsewhere = "o"
+	kindPast      = "p" // up to which timestamp it may have accepted others
 
 	kindTokens             = "ia" // the keys of all access tokens
 	kindTokensOfConsumer   = "ic"

@@ -29,7 +29,7 @@ func (e *exporter) snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	state.Floor = e.s.clock().Unix()
+	state.Floor = max(e.s.clock().Unix(), state.Floor)
 	if err := e.give(state); err != nil {
 		return err
 	}

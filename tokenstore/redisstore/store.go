@@ -277,7 +277,11 @@ func (s *Store) Check(ctx context.Context) error {
 	if first != nil {
 		return first
 	}
-	return s.complete(ctx)
+	if err := s.complete(ctx); err != nil {
+		return err
+	}
+	_, err := s.importedFrom(ctx) // for Measure
+	return err
 }
 
 // inBackground runs a function that ends when life does. It does nothing after Close.

@@ -153,3 +153,19 @@ func TestExportOfAFullStore(t *testing.T) {
 		t.Errorf("%d tokens", tokens)
 	}
 }
+
+// TestAnImportWaitsForANearFloor: when it has ended, the timestamps of now are above the floor.
+func TestAnImportWaitsForANearFloor(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, testOptions(redislab.Single(t, redislab.Options{}), 0))
+	floor := time.Now().Unix()
+	if err := s.Import(t.Context(), func(yield func(any, error) bool) {
+		floor = time.Now().Unix() + 2
+		yield(&tokenstore.StoreState{Floor: floor}, nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if now := time.Now().Unix(); now <= floor {
+		t.Errorf("it ended %d seconds too early", floor-now+1)
+	}
+}

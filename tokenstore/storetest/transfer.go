@@ -361,6 +361,78 @@ var transferCases = []struct {
 		_, err = to.RequestToken(ctx, "r")
 		must(t, err)
 	}},
+	{"a floor that is far ahead refuses nonces, and no change", func(t *testing.T, x *transfer) {
+		ctx, c := t.Context(), x.clock
+		to := x.target()
+		floor := time.Now().Add(10 * time.Minute).Unix()
+		records := func(yield func(any, error) bool) {
+			if yield(&tokenstore.StoreState{Secret: [32]byte{1}, Floor: floor}, nil) {
+				yield(&tokenstore.Consumer{Key: "k"}, nil)
+			}
+		}
+		must(t, importInto(t, to, records))
+		for range 2 {
+			eventually(t, "it can be changed", func() bool {
+				_, err := to.UpdateConsumer(ctx, "k", func(c *tokenstore.Consumer) error {
+					c.Disabled = !c.Disabled
+					return nil
+				})
+				return err == nil
+			})
+			must(t, to.Check(ctx))
+			must(t, to.CreateAccessToken(ctx, accessToken(c, tokenstore.NewKey(), "k", "u")))
+			_, err := to.Revoke(ctx, tokenstore.Filter{User: "u"})
+			must(t, err)
+			for name, ahead := range map[string]time.Duration{"now": 0, "up to the floor": time.Until(time.Unix(floor, 0))} {
+				var later *tokenstore.LaterError
+				n := nonceAt(ahead, name)
+				if err := to.UseNonce(ctx, n); !errors.As(err, &later) || later.After < 4*time.Minute && name == "now" {
+					t.Errorf("a nonce of %s: %v", name, err)
+				}
+			}
+			must(t, to.UseNonce(ctx, nonceAt(time.Until(time.Unix(floor+5, 0)), tokenstore.NewKey())))
+			if m, ok := to.(tokenstore.Measurer); ok && *m.Measure().NonceFloor < floor {
+				t.Errorf("the floor is measured as %d, want %d", *m.Measure().NonceFloor, floor)
+			}
+			must(t, to.Close())
+			to = x.target()
+		}
+	}},
+	{"what is to be kept with an import is kept when it ends, and not before", func(t *testing.T, x *transfer) {
+		ctx := t.Context()
+		from, to := x.source(), x.target()
+		must(t, from.CreateConsumer(ctx, &tokenstore.Consumer{Key: "c"}))
+		broken := errors.New("the source broke")
+		with := func(keep *tokenstore.Kept, end error) iter.Seq2[any, error] {
+			return func(yield func(any, error) bool) {
+				for r, err := range export(t, from) {
+					if !yield(r, err) {
+						return
+					}
+				}
+				if yield(keep, nil) && end != nil {
+					yield(nil, end)
+				}
+			}
+		}
+		kept := func() map[string][]byte {
+			all, err := to.(tokenstore.Keeper).Kept(ctx, "test/")
+			must(t, err)
+			return all
+		}
+		wantErr(t, importInto(t, to, with(&tokenstore.Kept{Name: "test/a", Value: []byte("1")}, broken)), broken)
+		if all := kept(); len(all) > 0 {
+			t.Errorf("of an import that did not end: %q", all)
+		}
+		must(t, importInto(t, to, with(&tokenstore.Kept{Name: "test/b", Value: []byte("2")}, nil)))
+		for range 2 {
+			if all := kept(); len(all) != 1 || string(all["test/b"]) != "2" {
+				t.Errorf("kept %q", all)
+			}
+			must(t, to.Close())
+			to = x.target()
+		}
+	}},
 	{"a snapshot has what was acknowledged before, while the store is used", func(t *testing.T, x *transfer) {
 		ctx, c := t.Context(), x.clock
 		from, to := x.source(), x.target()

@@ -193,58 +193,93 @@ func (n *Node) Promote(how string) error {
 // Migrate moves a slot with its keys to another master, as `redis-cli --cluster reshard` does, while
 // clients use it.
 func (l *Lab) Migrate(slot int, to *Node) error {
-	from, _, err := l.Shard(slot)
-	if err != nil {
+	m, err := l.BeginMigration(slot, to)
+	if m == nil || err != nil {
 		return err
 	}
-	if from == to {
-		return nil
+	for {
+		keys, err := m.Keys(100)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			return m.End()
+		}
+		if err := m.Move(keys...); err != nil {
+			return err
+		}
 	}
-	text := strconv.Itoa(slot)
+}
+
+// A Migration is that of a slot which moves from one master to another.
+type Migration struct {
+	lab      *Lab
+	slot     string
+	from, to *Node
+	target   string // its id
+}
+
+// BeginMigration opens both masters for the slot's move, and moves no key. It returns nil if the slot is
+// there already.
+func (l *Lab) BeginMigration(slot int, to *Node) (*Migration, error) {
+	from, _, err := l.Shard(slot)
+	if err != nil || from == to {
+		return nil, err
+	}
+	m := &Migration{lab: l, slot: strconv.Itoa(slot), from: from, to: to}
 	ids := map[*Node]string{}
 	for _, n := range []*Node{from, to} {
 		reply, err := n.Do("CLUSTER", "MYID")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		ids[n], _ = reply.(string)
 	}
-	if _, err := to.Do("CLUSTER", "SETSLOT", text, "IMPORTING", ids[from]); err != nil {
-		return err
+	m.target = ids[to]
+	if _, err := to.Do("CLUSTER", "SETSLOT", m.slot, "IMPORTING", ids[from]); err != nil {
+		return nil, err
 	}
-	if _, err := from.Do("CLUSTER", "SETSLOT", text, "MIGRATING", ids[to]); err != nil {
-		return err
+	if _, err := from.Do("CLUSTER", "SETSLOT", m.slot, "MIGRATING", ids[to]); err != nil {
+		return nil, err
 	}
-	for {
-		reply, err := from.Do("CLUSTER", "GETKEYSINSLOT", text, "100")
-		if err != nil {
-			return err
-		}
-		keys, _ := reply.([]any)
-		if len(keys) == 0 {
-			break
-		}
-		command := []string{
-			"MIGRATE", to.place.IP, strconv.Itoa(to.port), "", "0", "5000",
-			"AUTH2", labUser, l.password, "KEYS",
-		}
-		for _, key := range keys {
-			name, _ := key.(string)
-			command = append(command, name)
-		}
-		if _, err := from.Do(command...); err != nil {
-			return err
-		}
+	return m, nil
+}
+
+// Keys returns up to n keys that have not moved yet.
+func (m *Migration) Keys(n int) ([]string, error) {
+	reply, err := m.from.Do("CLUSTER", "GETKEYSINSLOT", m.slot, strconv.Itoa(n))
+	if err != nil {
+		return nil, err
 	}
+	names, _ := reply.([]any)
+	keys := make([]string, len(names))
+	for i, name := range names {
+		keys[i], _ = name.(string)
+	}
+	return keys, nil
+}
+
+// Move moves some keys.
+func (m *Migration) Move(keys ...string) error {
+	command := []string{
+		"MIGRATE", m.to.place.IP, strconv.Itoa(m.to.port), "", "0", "5000",
+		"AUTH2", labUser, m.lab.password, "KEYS",
+	}
+	_, err := m.from.Do(append(command, keys...)...)
+	return err
+}
+
+// End gives the slot, all of whose keys have moved, to its new master.
+func (m *Migration) End() error {
 	// The new owner first: else there is a moment without one.
-	for _, n := range []*Node{to, from} {
-		if _, err := n.Do("CLUSTER", "SETSLOT", text, "NODE", ids[to]); err != nil {
+	for _, n := range []*Node{m.to, m.from} {
+		if _, err := n.Do("CLUSTER", "SETSLOT", m.slot, "NODE", m.target); err != nil {
 			return err
 		}
 	}
-	for _, n := range l.Masters() { // gossip tells the rest
-		if n != to && n != from {
-			n.Do("CLUSTER", "SETSLOT", text, "NODE", ids[to])
+	for _, n := range m.lab.Masters() { // gossip tells the rest
+		if n != m.to && n != m.from {
+			n.Do("CLUSTER", "SETSLOT", m.slot, "NODE", m.target)
 		}
 	}
 	return nil

@@ -40,6 +40,8 @@ if timestamp > ceiling then
   if now <= floor then
     return {'floor', floor - now + 1}
   end
+elseif now > ceiling then -- whether the server knows all earlier nonces is found out when it is raised
+  return {'ahead', ceiling - now}
 end
 if not remember(KEYS[2], ARGV[2], timestamp, kept) then
   return {'used', 0}

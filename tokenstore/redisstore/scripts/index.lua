@@ -23,9 +23,11 @@ local function whole(base)
   end
 end
 
+-- Returns how many keys a leaf has. None is empty. A server that gets a slot takes what it does not
+-- have yet for empty.
 local function size(leaf)
   local n = redis.pcall('ZCARD', leaf)
-  if type(n) ~= 'number' then
+  if type(n) ~= 'number' or n == 0 then
     moving()
   end
   return n
@@ -56,11 +58,7 @@ local function place(index, base, key)
   end
   local entry = redis.call('ZRANGE', index, '[' .. escaped(key) .. '\0\255', '-', 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
   local leaf = leafOf(entry, base)
-  local n = size(leaf)
-  if n == 0 then -- no leaf is empty
-    moving()
-  end
-  return leaf, n, entry
+  return leaf, size(leaf), entry
 end
 
 -- Moves the last members of a full leaf into a new one.
@@ -108,15 +106,24 @@ local function remove(index, base, key)
   end
 end
 
--- Returns how many keys an index has.
-local function count(index, base)
+-- Returns how many keys the leaves have that stand after an entry of the directory, or after the start
+-- with ''; and the last of these entries, or '' where the index ends. It looks at so many leaves at
+-- most; -1 is all.
+local function count(index, base, after, leaves)
   if not directory(index) then
-    return redis.call('ZCARD', index)
+    return redis.call('ZCARD', index), ''
+  end
+  local from = '-'
+  if after ~= '' then
+    from = '(' .. after
   end
   local total = 0
-  local entries = redis.call('ZRANGE', index, 0, -1)
+  local entries = redis.call('ZRANGE', index, from, '+', 'BYLEX', 'LIMIT', 0, leaves)
   for i = 1, #entries do
     total = total + size(leafOf(entries[i], base))
   end
-  return total
+  if #entries == leaves then
+    return total, entries[leaves]
+  end
+  return total, ''
 end

@@ -19,7 +19,7 @@ if now <= tonumber(s[2]) then
 end
 local tokens, requests = 0, 0
 for i = 5, #KEYS, 4 do
-  tokens = tokens + count(KEYS[i], ARGV[4])
+  tokens = tokens + count(KEYS[i], ARGV[4], '', -1)
   requests = requests + redis.call('ZCARD', KEYS[i + 2])
 end
 redis.call('HDEL', KEYS[1], '') -- it works with a full memory, too: see raise.lua
