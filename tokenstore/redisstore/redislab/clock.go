@@ -2,11 +2,13 @@ package redislab
 
 import (
 	_ "embed"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // clockSource lies in a folder of its own, since Go wants cgo for a C file beside Go files.
@@ -29,15 +31,26 @@ func buildClock(t testing.TB, dir string) string {
 	return library
 }
 
-// clock returns the environment of the i-th server, whose clock is not that of the machine.
-func (l *Lab) clock(i int) []string {
-	env := append(os.Environ(), "LD_PRELOAD="+l.clockLibrary)
-	if i < len(l.options.Clocks) {
-		env = append(env, fmt.Sprintf("REDISLAB_OFFSET=%d", int(l.options.Clocks[i].Seconds())))
-	}
+// clock returns the environment of a server whose clock is not that of the machine.
+func (l *Lab) clock(n *Node) []string {
+	env := append(os.Environ(), "LD_PRELOAD="+l.clockLibrary, "REDISLAB_OFFSET="+n.clock())
 	if l.options.Speed > 0 {
 		env = append(env, fmt.Sprintf("REDISLAB_SPEED=%d", l.options.Speed),
 			fmt.Sprintf("REDISLAB_FROM=%d", l.options.From.Unix()))
 	}
 	return env
+}
+
+// SetClock sets how far the server's clock is off, in whole seconds. It may run. It must have a place in
+// Options.Clocks.
+func (n *Node) SetClock(t testing.TB, off time.Duration) {
+	t.Helper()
+	file, err := os.OpenFile(n.clock(), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := binary.Write(file, binary.NativeEndian, int64(off/time.Second)); err != nil { // in one piece
+		t.Fatal(err)
+	}
 }

@@ -104,11 +104,16 @@ func (l *Lab) add(t testing.TB, what string, place int) *Node {
 		Name: fmt.Sprintf("%s %d", what, len(*nodes)), lab: l, program: program,
 		dir: filepath.Join(l.dir, strconv.Itoa(place)), place: l.options.place(place),
 	}
-	if l.clockLibrary != "" {
-		n.env = l.clock(place)
-	}
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	if l.clockLibrary != "" {
+		n.env = l.clock(n)
+		var off time.Duration
+		if place < len(l.options.Clocks) {
+			off = l.options.Clocks[place]
+		}
+		n.SetClock(t, off)
 	}
 	*nodes = append(*nodes, n)
 	return n

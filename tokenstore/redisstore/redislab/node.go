@@ -43,6 +43,7 @@ type process struct {
 
 func (n *Node) socket() string { return filepath.Join(n.dir, "s") }
 func (n *Node) log() string    { return filepath.Join(n.dir, "log") }
+func (n *Node) clock() string  { return filepath.Join(n.dir, "clock") }
 func (n *Node) dump() string   { return filepath.Join(n.dir, "dump.rdb") }
 
 // Address is where clients reach the server.

@@ -23,7 +23,8 @@ type Options struct {
 	// Places are where the servers run: the i-th at the i-th place, from the start again when there
 	// are more servers, and sentinels after the servers. Default: all on the loopback interface.
 	Places []Place
-	// Clocks are how far the clocks of the servers are off, in whole seconds. It takes gcc.
+	// Clocks are how far the clocks of the servers are off, in whole seconds. SetClock
+	// changes it. It takes gcc.
 	Clocks []time.Duration
 	// Speed makes the clocks of all servers run as many times faster, counted from From. It takes
 	// gcc. The timeouts of a Cluster and of replication become shorter by that.

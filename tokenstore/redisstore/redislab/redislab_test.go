@@ -127,14 +127,22 @@ func TestClock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			node := Single(t, c.Options).Nodes[0]
-			earliest := c.clock(time.Now())
-			reply := node.Must(t, "TIME").([]any)
-			latest := c.clock(time.Now())
-			var seconds int64
-			fmt.Sscan(reply[0].(string), &seconds)
-			at := time.Unix(seconds, 0)
-			if at.Before(earliest.Add(-30*time.Second)) || at.After(latest.Add(30*time.Second)) {
-				t.Errorf("the clock says %v, not between %v and %v", at, earliest, latest)
+			check := func(off time.Duration) {
+				t.Helper()
+				earliest := c.clock(time.Now()).Add(off)
+				reply := node.Must(t, "TIME").([]any)
+				latest := c.clock(time.Now()).Add(off)
+				var seconds int64
+				fmt.Sscan(reply[0].(string), &seconds)
+				at := time.Unix(seconds, 0)
+				if at.Before(earliest.Add(-30*time.Second)) || at.After(latest.Add(30*time.Second)) {
+					t.Errorf("the clock says %v, not between %v and %v", at, earliest, latest)
+				}
+			}
+			check(0)
+			if len(c.Clocks) > 0 {
+				node.SetClock(t, c.Clocks[0]-2*time.Hour)
+				check(-2 * time.Hour)
 			}
 		})
 	}
