@@ -152,7 +152,7 @@ var (
 	noFence = []mutation{
 		{
 			file: "tokenstore/redisstore/scripts/accept.lua",
-			old:  "if s[1] ~= epoch(info) then", new: "if not s[1] then",
+			old:  "if s[1] ~= epoch(info) or set_back then", new: "if not s[1] then",
 		},
 		{
 			file: "tokenstore/redisstore/scripts/accept.lua",

@@ -160,11 +160,13 @@ func (s *Store) useAhead(ctx context.Context, consumer string, call nonceCall, k
 	case <-ctx.Done():
 		return s.explain(ctx, ctx.Err())
 	}
-	remembered := &s.leases[call.slice].ahead
+	l := &s.leases[call.slice]
+	remembered := &l.ahead
 	if err := remembered.add(consumer, call, s.clock().Unix()); err != nil {
 		return err
 	}
 	args[5] = "1"
+	args[6], args[7] = l.seen.Load().args()
 	answer, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (rueidis.RedisMessage, error) {
 		return dedicated(ctx, c, func(d rueidis.DedicatedClient) (rueidis.RedisMessage, error) {
 			answer, err := d.Do(ctx, acceptScript.command(d.B(), bySum, keys, args)).ToMessage()

@@ -87,7 +87,9 @@ func TestAheadRefusedTakesNoRoom(t *testing.T) {
 	call := s.nonceCall(n)
 	use := func(version string) error {
 		keys := []string{s.states[call.slice], call.bucket, s.key(kindToken, call.slice, "token")}
-		return s.useAhead(t.Context(), "consumer", call, keys, []string{integer(call.timestamp), call.digest, integer(call.span), version, "0", ""})
+		args := call.args()
+		args[3], args[4] = version, "0"
+		return s.useAhead(t.Context(), "consumer", call, keys, args)
 	}
 	remembered := func() int { return s.leases[call.slice].ahead.count }
 	if err := use("8 bytes!"); !isLater(err) || remembered() != 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,13 +34,17 @@ import (
 // can take over from it with what it wrote; and when it is cut off from the other masters, it stops by
 // itself, before the floor of anybody who takes over with older data. So a Cluster goes on with
 // requests when a master is lost whose only replica has taken over. Changes are refused until that one
-// has a replica. A master that was started again must wait: it takes the other masters for reachable
-// for a while, even if they are not, and have promoted its replica long ago.
+// has a replica. The state names the term that this holds for; each term begins by looking again. A
+// master that was started again must wait: it takes the other masters for reachable for a while, even
+// if they are not, and have promoted its replica long ago.
 //
 // The lease must be valid to accept any nonce, and to read: the answer of a master whose ceiling has
 // passed proves nothing before the ceiling is raised. That tells also whether the server has forgotten
 // what it knew, without being started again, since its machine was set back to a snapshot: it has a
-// lower pending ceiling than some process has seen. Then a new term begins as after a failover.
+// lower pending ceiling than some process has seen in the epoch. Then a new term begins as after a
+// failover. Its floor is not below what was seen, whatever the server's clock says. The lease looks
+// valid to a server whose clock went back with its memory. So accept.lua is told what the process has
+// seen. A snapshot is not noticed if it is younger than the pending ceiling.
 
 // A lease is what this process does about the ceiling of one slice.
 type lease struct {
@@ -53,21 +58,29 @@ type lease struct {
 	ahead aheadNonces
 }
 
-// A sight is the term of a slice, and the highest pending ceiling that this process has seen in it. A
-// server that has a lower one in the same term was set back to an older memory.
+// A sight is the epoch of a slice, and the highest pending ceiling that this process has seen in it. A
+// server that has a lower one in the same epoch was set back to an older memory.
 type sight struct {
-	term    string
+	epoch   string
 	pending int64
 }
 
+// args are what the scripts are told of a sight.
+func (s *sight) args() (epoch, pending string) {
+	if s == nil {
+		return "", "0"
+	}
+	return s.epoch, integer(s.pending)
+}
+
 // see notes what a server said. It reports whether the process has seen more before.
-func (l *lease) see(term string, pending int64) (setBack bool) {
+func (l *lease) see(epoch string, pending int64) (setBack bool) {
 	for {
 		before := l.seen.Load()
-		if before != nil && before.term == term && pending <= before.pending {
+		if before != nil && before.epoch == epoch && pending <= before.pending {
 			return pending < before.pending
 		}
-		if l.seen.CompareAndSwap(before, &sight{term, pending}) {
+		if l.seen.CompareAndSwap(before, &sight{epoch, pending}) {
 			return false
 		}
 	}
@@ -123,9 +136,9 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 	var last *raised
 	_, err := s.attempt(ctx, func(c rueidis.Client, bySum bool) (rueidis.RedisMessage, error) {
 		r, err := dedicated(ctx, c, func(d rueidis.DedicatedClient) (*raised, error) {
-			args := []string{integer(int64(s.lead() / time.Second)), integer(int64(skew / time.Second)), "", "0"}
-			if seen := l.seen.Load(); seen != nil {
-				args[2], args[3] = seen.term, integer(seen.pending)
+			epoch, pending := l.seen.Load().args()
+			args := []string{
+				integer(int64(s.lead() / time.Second)), integer(int64(skew / time.Second)), epoch, pending,
 			}
 			answer, err := d.Do(ctx, raiseScript.command(d.B(), bySum, state, args)).ToMessage()
 			if err != nil {
@@ -135,7 +148,7 @@ func (s *Store) raiseNow(ctx context.Context, sl slice) (*raised, error) {
 			if err := r.read(answer); err != nil {
 				return nil, err
 			}
-			l.see(r.term, r.ceiling)
+			l.see(r.epoch, r.ceiling)
 			waits := s.replicas > 0
 			if waits && !r.alone {
 				if err := confirmed(d.Do(ctx, s.wait(ctx, d, s.replicas)), s.replicas); err != nil {
@@ -230,7 +243,8 @@ func (s *Store) lookAround(ctx context.Context) {
 				return
 			}
 			l := &s.leases[sl]
-			if term != "" && l.see(term, pending) {
+			epoch, _, _ := strings.Cut(term, ".")
+			if term != "" && l.see(epoch, pending) {
 				term = ""
 			}
 			if behind > clockStep {

@@ -394,15 +394,30 @@ func TestLastServerOfAShard(t *testing.T) {
 	})
 }
 
-// TestOnlyClustersGoOnAlone: a server that belongs to no Cluster can't know whether it was replaced.
+// TestOnlyClustersGoOnAlone: a server that belongs to no Cluster can't know whether it was replaced. What
+// the state says of another term does not count.
 func TestOnlyClustersGoOnAlone(t *testing.T) {
 	t.Parallel()
 	lab := redislab.Single(t, redislab.Options{})
 	s := openTest(t, quickOptions(lab, 0))
 	awaitReady(t, s)
+	c, err := s.link.client()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.replicas = 1
-	if _, err := s.raise(t.Context(), 0); !errors.Is(err, errReplicas) {
-		t.Errorf("got %v, want %v", err, errReplicas)
+	for name, alone := range map[string]string{
+		"a server that belongs to no Cluster": "0",
+		"what an earlier build wrote":         "1",
+		"what was so in another term":         "0123456789abcdef.1.1",
+	} {
+		set := c.B().Hset().Key(s.states[0]).FieldValue().FieldValue("alone", alone).Build()
+		if err := c.Do(t.Context(), set).Error(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.raise(t.Context(), 0); !errors.Is(err, errReplicas) {
+			t.Errorf("%s: got %v, want %v", name, err, errReplicas)
+		}
 	}
 }
 
@@ -460,38 +475,118 @@ func TestOnlyThePromotedGoOnAlone(t *testing.T) {
 }
 
 // TestMemorySetBack: a server whose memory is set back to what it was, with the machine, accepts no nonce
-// again as long as some process has seen it later.
+// again as long as some process has seen it later: also when its clock goes back with it, and when it
+// is set back to the same memory twice.
 func TestMemorySetBack(t *testing.T) {
 	t.Parallel()
-	lab := redislab.Single(t, redislab.Options{Config: []string{"enable-debug-command yes"}})
-	o := quickOptions(lab, 0)
-	user, looker := openTest(t, o), openTest(t, o)
-	awaitReady(t, user)
-	lab.Nodes[0].Dump(t)
-	var accepted []tokenstore.Nonce
-	for begin := time.Now(); time.Since(begin) < 2*o.Lead; time.Sleep(20 * time.Millisecond) {
-		n := nonceAt(time.Now().Unix(), "token", strconv.Itoa(len(accepted)), 300)
-		if err := user.UseNonce(t.Context(), n); err != nil {
-			t.Fatal(err)
-		}
-		accepted = append(accepted, n)
+	for name, c := range map[string]struct {
+		times int
+		clock bool
+	}{
+		"once":           {1, false},
+		"twice":          {2, false},
+		"with its clock": {1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := redislab.Options{Config: []string{"enable-debug-command yes"}}
+			if c.clock {
+				options.Clocks = []time.Duration{0}
+			}
+			lab := redislab.Single(t, options)
+			node, o := lab.Nodes[0], quickOptions(lab, 0)
+			looker := openTest(t, o)
+			awaitReady(t, looker)
+			node.Dump(t)
+			dumped := time.Now()
+			var accepted []tokenstore.Nonce
+			again := func() {
+				t.Helper()
+				for _, n := range accepted {
+					if err := looker.UseNonce(t.Context(), n); err == nil {
+						t.Fatalf("accepted again: %+v", n)
+					}
+				}
+			}
+			for range c.times {
+				user := openTest(t, o)
+				for begin := time.Now(); time.Since(begin) < 3*o.Lead; time.Sleep(20 * time.Millisecond) {
+					n := nonceAt(time.Now().Unix(), "token", strconv.Itoa(len(accepted)), 300)
+					if err := user.UseNonce(t.Context(), n); err != nil {
+						t.Fatal(err)
+					}
+					accepted = append(accepted, n)
+				}
+				time.Sleep(2 * watchInterval)
+				if err := user.Close(); err != nil { // the one that looked is left
+					t.Fatal(err)
+				}
+				if c.clock {
+					node.SetClock(t, -time.Since(dumped))
+				}
+				node.Must(t, "DEBUG", "RELOAD", "NOSAVE") // the server goes on, under the same id
+				again()
+				if took := usable(t, looker, "token"); took > 30*time.Second {
+					t.Errorf("usable after %v", took)
+				}
+				again()
+			}
+		})
 	}
-	time.Sleep(2 * watchInterval)
-	if err := user.Close(); err != nil { // the one that looked is left
+}
+
+// TestMemorySetBackIsFoundAtOnce: a process that uses a nonce need not have looked since the server's
+// memory was set back. Its lease may look valid.
+func TestMemorySetBackIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, testOptions(redislab.Single(t, redislab.Options{}), 0))
+	awaitReady(t, s)
+	c, err := s.link.client()
+	if err != nil {
 		t.Fatal(err)
 	}
-	lab.Nodes[0].Must(t, "DEBUG", "RELOAD", "NOSAVE") // the server goes on, under the same id
-	again := func() {
-		t.Helper()
-		for _, n := range accepted {
-			if err := looker.UseNonce(t.Context(), n); err == nil {
-				t.Fatalf("accepted again: %+v", n)
-			}
+	for sl := range slice(sliceCount) {
+		token := tokenIn(sl)
+		if err := s.UseNonce(t.Context(), nonceAt(time.Now().Unix(), token, "before", 300)); err != nil {
+			t.Fatal(err)
+		}
+		older := c.B().Hincrby().Key(s.states[sl]).Field("pending").Increment(-60).Build()
+		if err := c.Do(t.Context(), older).Error(); err != nil {
+			t.Fatal(err)
+		}
+		n := nonceAt(time.Now().Unix(), token, "after", 300)
+		if err := s.UseNonce(t.Context(), n); !isLater(err) {
+			t.Errorf("slice %d: a nonce right after the memory was set back: %v", sl, err)
 		}
 	}
-	again()
-	if took := usable(t, looker, "token"); took > 20*time.Second {
-		t.Errorf("usable after %v", took)
+}
+
+// TestFloorIsAboveAllThatWasSeen: a term that begins with an older memory, or with none, has its floor
+// above all that the process has seen, also if the server's clock went back. It begins once.
+func TestFloorIsAboveAllThatWasSeen(t *testing.T) {
+	t.Parallel()
+	lab := redislab.Single(t, redislab.Options{})
+	s := openTest(t, testOptions(lab, 0))
+	const sl = slice(0)
+	before, err := s.raiseNow(t.Context(), sl)
+	if err != nil {
+		t.Fatal(err)
 	}
-	again()
+	for i, lose := range []func(){func() {}, func() { lab.FlushAll(t) }} {
+		seen := before.now + 100*int64(i+1)
+		s.leases[sl].see(before.epoch, seen)
+		lose()
+		after, err := s.raiseNow(t.Context(), sl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.term == before.term || after.floor < seen {
+			t.Errorf("a term with a floor of %d: %+v, want at least %d, and another term", before.floor, after, seen)
+		}
+		again, err := s.raiseNow(t.Context(), sl)
+		if err != nil || again.term != after.term {
+			t.Errorf("then the term is %+v, %v, want %s", again, err, after.term)
+		}
+		before = after
+	}
 }

@@ -39,6 +39,11 @@ func (s *Store) nonceCall(n tokenstore.Nonce) nonceCall {
 	return c
 }
 
+// args are the arguments of accept.lua. Those that do not come from the nonce are empty.
+func (c *nonceCall) args() []string {
+	return []string{integer(c.timestamp), c.digest, integer(c.span), "", "", "", "", ""}
+}
+
 // UseNonce remembers a nonce, once, for all replicas. In the same step it checks that the access
 // token is still the one that the request was verified with.
 func (s *Store) UseNonce(ctx context.Context, n tokenstore.Nonce) error {
@@ -81,7 +86,7 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 	ctx, cancel := context.WithTimeout(ctx, s.timeout()) // of all its steps together
 	defer cancel()
 	keys := append(make([]string, 0, 3), s.states[call.slice], call.bucket)
-	args := []string{integer(call.timestamp), call.digest, integer(call.span), "", "", ""}
+	args := call.args()
 	var t *cached[tokenstore.AccessToken]
 	if n.AccessToken != nil {
 		keys = append(keys, s.key(kindToken, call.slice, n.Token))
@@ -92,6 +97,7 @@ func (s *Store) useNonce(ctx context.Context, n tokenstore.Nonce, call nonceCall
 		args[3], args[4] = t.version, t.sliceRevision
 	}
 	for range 4 {
+		args[6], args[7] = s.leases[call.slice].seen.Load().args()
 		ticket, at := s.tokens.ticket(n.Token), time.Now()
 		answer, err := s.runWithin(ctx, acceptScript, keys, args)
 		if err != nil {

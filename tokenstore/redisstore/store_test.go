@@ -88,7 +88,7 @@ func readyOptions(t testing.TB, lab *redislab.Lab, replicas, n int) func() Optio
 			var commands []rueidis.Completed
 			for sl := range slice(sliceCount) {
 				state := []string{other.key(kindState, sl, "")}
-				commands = append(commands, raiseScript.command(c.B(), false, state, []string{"2", "1"}))
+				commands = append(commands, raiseScript.command(c.B(), false, state, []string{"2", "1", "", "0"}))
 			}
 			for _, answer := range c.DoMulti(context.Background(), commands...) {
 				if err := answer.Error(); err != nil {

@@ -3,13 +3,15 @@
 -- KEYS: the slice's state; the bucket of nonces; the access token, if one is to be checked.
 -- ARGV: timestamp; digest of the nonce; how long it is remembered, in seconds after the timestamp;
 --       the token's version; the slice's revision when the token was read; 1 if the timestamp may
---       lie above the ceiling.
+--       lie above the ceiling; the epoch and the pending ceiling that the caller has seen.
 -- Returns how many seconds the ceiling is ahead of the clock, or {reason, number}.
 local timestamp = tonumber(ARGV[1])
 local span = tonumber(ARGV[3])
 local info = redis.call('INFO', 'replication')
-local s = redis.call('HMGET', KEYS[1], 'id', 'floor', 'ceiling', 'span', 'narrow', 'wide_from', 'rev', 'clock')
-if s[1] ~= epoch(info) then
+local s = redis.call('HMGET', KEYS[1],
+  'id', 'floor', 'ceiling', 'span', 'narrow', 'wide_from', 'rev', 'clock', 'pending')
+local set_back = s[1] == ARGV[7] and (tonumber(s[9]) or 0) < tonumber(ARGV[8]) -- see raise.lua
+if s[1] ~= epoch(info) or set_back then
   return {'epoch', 0}
 end
 if KEYS[3] then
