@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,13 +87,19 @@ func TestAnExportThatBreaksOff(t *testing.T) {
 	}
 }
 
-// interruptedStore interrupts the process when it is asked for access tokens, and answers when the
-// caller has gone, or after a while.
-type interruptedStore struct{ tokenstore.Store }
+// interruptedStore interrupts the process when it is asked for access tokens for the first time, and
+// answers when the caller has gone, or after a while.
+type interruptedStore struct {
+	tokenstore.Store
+	interrupted atomic.Bool
+}
 
-func (s interruptedStore) AccessTokens(
+func (s *interruptedStore) AccessTokens(
 	ctx context.Context, f tokenstore.Filter, after string, limit int,
 ) ([]*tokenstore.AccessToken, string, error) {
+	if !s.interrupted.CompareAndSwap(false, true) {
+		return s.Store.AccessTokens(ctx, f, after, limit)
+	}
 	process, err := os.FindProcess(os.Getpid())
 	if err == nil {
 		err = process.Signal(os.Interrupt)
@@ -115,9 +122,7 @@ func TestAnExportThatIsInterrupted(t *testing.T) {
 	defer signal.Stop(seen)
 	a := newTestAdmin(t, "")
 	a.seed()
-	whole := a.app.store
-	a.app.store = interruptedStore{whole}
-	t.Cleanup(func() { a.app.store = whole })
+	a.app.store = &interruptedStore{Store: a.app.store}
 	file := filepath.Join(t.TempDir(), "out.jsonl")
 	run := a.commandRunner()
 	if out, err := run("", "export", "--output", file); err == nil {
@@ -126,7 +131,6 @@ func TestAnExportThatIsInterrupted(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) > 0 {
 		t.Errorf("it left %v, %v", left, err)
 	}
-	a.app.store = whole
 	if out, err := run("", "export", "--output", file); err != nil {
 		t.Errorf("the repeat: %v\n%s", err, out)
 	}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -276,8 +277,9 @@ func (h *storeHealth) answer(ctx context.Context, store tokenstore.Store) error 
 	answer := make(chan error, 1)
 	go func() {
 		err := store.Check(ctx)
-		if err == nil {
-			err = refusesNow(store)
+		var later *tokenstore.LaterError // some stores take no record either meanwhile
+		if err == nil || errors.As(err, &later) {
+			err = cmp.Or(refusesNow(store), err)
 		}
 		answer <- err
 	}()

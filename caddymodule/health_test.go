@@ -70,6 +70,7 @@ func probe(method, which string, store tokenstore.Store, placeholders map[string
 func TestHealthWords(t *testing.T) {
 	full := fmt.Errorf("no room: %w", syscall.ENOSPC)
 	broken := errors.New("broken")
+	later := &tokenstore.LaterError{After: time.Minute, Err: broken}
 	stopping := map[string]any{"http.shutting_down": true}
 	for _, c := range []struct {
 		name         string
@@ -89,6 +90,9 @@ func TestHealthWords(t *testing.T) {
 		{"a floor that has passed", probeReady, &measuredStore{floor: time.Now().Add(-time.Minute)}, nil, "200 ok"},
 		{"a floor to come, and a full disk", probeReady,
 			&measuredStore{checkedStore{err: full}, time.Now().Add(time.Minute)}, nil, "503 disk"},
+		{"a floor to come, and no record is taken meanwhile", probeReady,
+			&measuredStore{checkedStore{err: later}, time.Now().Add(time.Minute)}, nil, "503 waiting"},
+		{"a store out of reach, that tells for how long", probeReady, &checkedStore{err: later}, nil, "503 store"},
 		{"live, a floor to come", probeLive, &measuredStore{floor: time.Now().Add(time.Minute)}, nil, "200 ok"},
 		{"live, before the start", probeLive, nil, nil, "200 ok"},
 		{"live, a full disk", probeLive, &checkedStore{err: full}, nil, "200 ok"},

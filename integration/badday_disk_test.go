@@ -168,6 +168,7 @@ type powerDisk struct {
 	dir    string // holds the outer file system's image and mount, the copies, and the mount
 	Mount  string // the file system
 	device string // the loop device that it is on
+	copies int    // how often the power was cut: each time the disk becomes another file
 }
 
 func newPowerDisk(t *testing.T) *powerDisk {
@@ -194,7 +195,10 @@ func newPowerDisk(t *testing.T) *powerDisk {
 	return d
 }
 
-func (d *powerDisk) image() string { return filepath.Join(d.dir, "outer", "disk.img") }
+// image is the file that has the content of the disk.
+func (d *powerDisk) image() string {
+	return filepath.Join(d.dir, "outer", fmt.Sprintf("disk%d.img", d.copies))
+}
 
 // make makes a file with an empty ext4 of size MiB.
 func (d *powerDisk) make(path string, size int64, options ...string) {
@@ -237,10 +241,16 @@ func (d *powerDisk) cut(name string) {
 	}
 }
 
-// power mounts the disk as it was at the cut. The kernel replays its journal.
+// power mounts the disk as it was at the cut. The kernel replays its journal. The disk gets a file of
+// its own: if a process of another mount namespace has the mount, the kernel goes on writing to the
+// former one.
 func (d *powerDisk) power(name string) {
 	d.t.Helper()
 	d.detach()
+	if err := os.Remove(d.image()); err != nil {
+		d.t.Fatal(err)
+	}
+	d.copies++
 	d.must("cp", "--sparse=always", filepath.Join(d.dir, name), d.image())
 	if err := d.attach(); err != nil {
 		d.t.Fatal(err)

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +98,44 @@ func TestBadDayPowerCutWithSyncOff(t *testing.T) {
 		}
 		t.Logf("%d nonces are missing", lost)
 	})
+}
+
+// TestPowerDiskOfAnotherNamespace: a process elsewhere, such as that of another test, can have a copy
+// of the mount, so that the kernel goes on writing to the disk as it was before the cut.
+func TestPowerDiskOfAnotherNamespace(t *testing.T) {
+	d := newPowerDisk(t)
+	other := exec.Command("unshare", "--mount", "sleep", "1000")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // before the disk is removed
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	mounts := fmt.Sprintf("/proc/%d/mounts", other.Process.Pid)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		own, _ := os.Readlink("/proc/self/ns/mnt")
+		its, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", other.Process.Pid))
+		text, _ := os.ReadFile(mounts)
+		if own != its && strings.Contains(string(text), d.Mount) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the other namespace does not have the mount")
+		}
+	}
+	d.write("synced", true)
+	d.write("unsynced", false)
+	d.cut("cut")
+	d.power("cut")
+	syscall.Sync() // what the kernel has not written yet
+	d.detach()
+	if err := d.attach(); err != nil {
+		t.Fatal(err)
+	}
+	if !d.has("synced") || d.has("unsynced") {
+		t.Error("the disk is not what it was at the cut")
+	}
 }
 
 // cutPower cuts the power during the work, and powers the disk again.

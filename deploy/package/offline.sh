@@ -22,9 +22,10 @@ exec unshare --mount --propagation private -- /bin/sh -eu -c '
 	seen=/run/credentials/caddy-oauth1.service
 	mkdir -p -m 0755 /run/credentials "$seen"
 	mount -t ramfs -o mode=0700 ramfs "$seen"
-	# Regular files alone, and those in subfolders with a _ for each /: as systemd takes them.
+	# Regular files alone, and those in subfolders with a _ for each /, but none whose name begins with
+	# a dot: as systemd takes them.
 	cd /etc/caddy-oauth1/credentials
-	find . -type f | while IFS= read -r file; do
+	find . -mindepth 1 -name ".*" -prune -o -type f -print | while IFS= read -r file; do
 		name=$(printf %s "${file#./}" | tr / _)
 		install -m 0400 -o caddy-oauth1 "$file" "$seen/oauth1_$name"
 	done
