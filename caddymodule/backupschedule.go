@@ -179,12 +179,12 @@ func (b *backups) makeOne(ctx context.Context, a *App) time.Duration {
 		backupLastSuccess.Set(float64(begun.Unix()))
 		b.silent, b.said = 0, time.Time{}
 		a.logger.Info("backup made", zap.String("file", path))
-		oldest, err := b.prune(a.Backup.Keep, begun)
+		oldest, seen, err := b.prune(a.Backup.Keep, begun)
 		if err != nil {
 			a.logger.Error("removing old backups", zap.Error(err))
 		}
 		if err == nil && !oldest.IsZero() {
-			b.tellSchedule(ctx, a, oldest)
+			b.tellSchedule(ctx, a, oldest, seen)
 		}
 		return b.due(a)
 	}
@@ -243,15 +243,16 @@ func (b *backups) kept(now time.Time) (kept []backup.Kept, ahead int, err error)
 
 // prune removes backups beyond the newest few, what kill -9 left of one, and what no backup needs of
 // the journal. now is when the newest one was begun. It returns the time of the oldest one that is
-// left; zero if a clock was wrong, and nobody knows it.
-func (b *backups) prune(keep int, now time.Time) (oldest time.Time, err error) {
+// left, zero if a clock was wrong, and nobody knows it; and those that it saw first.
+func (b *backups) prune(keep int, now time.Time) (oldest time.Time, seen []backup.Kept, err error) {
 	kept, ahead, err := b.kept(now)
 	if err != nil {
-		return oldest, err
+		return oldest, nil, err
 	}
+	seen = kept
 	for len(kept) > keep {
 		if err := os.Remove(kept[0].Path); err != nil {
-			return oldest, err
+			return oldest, seen, err
 		}
 		kept, ahead = kept[1:], max(0, ahead-1)
 	}
@@ -260,10 +261,10 @@ func (b *backups) prune(keep int, now time.Time) (oldest time.Time, err error) {
 		err = errors.Join(err, os.Remove(name))
 	}
 	if err != nil || len(kept) == ahead {
-		return oldest, err
+		return oldest, seen, err
 	}
 	if ahead == 0 {
 		oldest = kept[0].Time
 	}
-	return oldest, b.journal.Prune(kept[ahead].Time)
+	return oldest, seen, b.journal.Prune(kept[ahead].Time)
 }

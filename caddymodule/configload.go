@@ -59,7 +59,7 @@ func (a *App) tellLoaded(ctx context.Context, store tokenstore.Store) {
 	a.load.mu.Lock()
 	defer a.load.mu.Unlock()
 	trail := a.trail.Load()
-	if !a.load.started || a.load.told || trail == nil {
+	if !a.load.started || a.load.told || a.load.stopping || trail == nil {
 		return
 	}
 	a.load.told = true

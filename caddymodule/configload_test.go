@@ -73,7 +73,7 @@ func TestWhenAConfigurationIsTold(t *testing.T) {
 			t.Errorf("%s: told %q, want %q", when, got, lines)
 		}
 	}
-	first, failed, given, last := app("first"), app("failed"), app("given up"), app("last")
+	first, failed, given, late, last := app("first"), app("failed"), app("given up"), app("late"), app("last")
 	open(first)
 	want("the trail is open")
 	started(first)
@@ -91,6 +91,11 @@ func TestWhenAConfigurationIsTold(t *testing.T) {
 	want("the trail is open", "done [map[field:consumer c: name from:first to:given up]]")
 	given.tellUnloaded()
 	want("Caddy gave up", "failed <nil>")
+
+	started(late)
+	late.load.stopping = true
+	open(late)
+	want("it ends before the trail is open")
 
 	open(last)
 	started(last)

@@ -3,13 +3,16 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/audit"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
+	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 )
 
 // A Caddy that makes backups by schedule knows from when on its journal is needed: from the oldest
@@ -27,41 +30,63 @@ type keptSchedule struct {
 	Until time.Time `json:"until"`
 }
 
-// keepSchedule lets the other Caddys with the store know of the app's schedule; a nil one if it has
-// none any more.
-func (a *App) keepSchedule(ctx context.Context, keeper tokenstore.Keeper, s *keptSchedule) error {
-	var text []byte
-	if s != nil {
-		var err error
-		if text, err = json.Marshal(s); err != nil {
-			return fmt.Errorf("encode the schedule of backups: %w", err)
-		}
-	}
-	return keeper.Keep(ctx, a.scheduleName(), text)
-}
-
 func (a *App) scheduleName() string { return keptSchedules + instanceName(audit.Key(a.secret)) }
 
-// schedule returns the app's schedule whose oldest backup is of the given time.
-func (a *App) schedule(oldest time.Time) *keptSchedule {
-	return &keptSchedule{oldest, a.now().Add(time.Duration(a.Backup.Keep+1) * time.Duration(a.Backup.Every))}
+// errOtherBackups: the folder is not the one that the store knows of.
+var errOtherBackups = errors.New("the oldest backup that was made is not in the folder: is its disk mounted?")
+
+// keepSchedule lets the other Caddys with the store know the time of the oldest backup. seen are the
+// backups that were in the folder before old ones were removed. Without the oldest one that was told
+// before among them, that one stays, until its schedule has ended: it may be in another folder.
+func (a *App) keepSchedule(
+	ctx context.Context, keeper tokenstore.Keeper, oldest time.Time, seen []backup.Kept,
+) error {
+	name := a.scheduleName()
+	kept, err := keeper.Kept(ctx, name)
+	if err != nil {
+		return err
+	}
+	now := a.now()
+	if text := kept[name]; len(text) > 0 {
+		told, err := readSchedule(name, text)
+		if err != nil {
+			return err
+		}
+		here := slices.ContainsFunc(seen, func(k backup.Kept) bool { return k.Time.Equal(told.Oldest) })
+		if told.Until.After(now) && told.Oldest.Before(oldest) && !here {
+			return fmt.Errorf("%w (begun at %s)", errOtherBackups, told.Oldest.UTC().Format(time.RFC3339))
+		}
+	}
+	until := now.Add(time.Duration(a.Backup.Keep+1) * time.Duration(a.Backup.Every))
+	text, err := json.Marshal(keptSchedule{oldest, until})
+	if err != nil {
+		return fmt.Errorf("encode the schedule of backups: %w", err)
+	}
+	return keeper.Keep(ctx, name, text)
+}
+
+func readSchedule(name string, text []byte) (s keptSchedule, err error) {
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, fmt.Errorf("read %q: %w", name, err)
+	}
+	return s, nil
 }
 
 // tellSchedule keeps the schedule in the store of the app.
-func (b *backups) tellSchedule(ctx context.Context, a *App, oldest time.Time) {
+func (b *backups) tellSchedule(ctx context.Context, a *App, oldest time.Time, seen []backup.Kept) {
 	store, err := a.open(ctx)
 	if err == nil {
 		if keeper, ok := unmetered(store).(tokenstore.Keeper); ok {
-			err = a.keepSchedule(ctx, keeper, a.schedule(oldest))
+			err = a.keepSchedule(ctx, keeper, oldest, seen)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		a.logger.Warn("other Caddys with the store don't learn of the backup, and don't shorten their journals",
+		a.logger.Warn("other Caddys with the store don't learn of the backup, and keep their journals longer",
 			zap.Error(err))
 	}
 }
 
-// follow removes from the journal what no backup needs that another Caddy with the store makes by
+// follow removes from the journal what no backup needs that a Caddy with the store makes by
 // schedule.
 func (b *backups) follow(ctx context.Context, a *App) {
 	store, err := a.open(ctx)
@@ -81,29 +106,27 @@ func (b *backups) follow(ctx context.Context, a *App) {
 	}
 }
 
-// journalBound returns the time of the oldest backup that another Caddy with the store keeps; zero if
-// none makes any by schedule.
+// journalBound returns the time of the oldest backup that a Caddy with the store keeps; zero if none
+// makes any by schedule. Its own schedule from before counts, too, until it has ended: another Caddy
+// may have begun anew.
 func (a *App) journalBound(ctx context.Context, keeper tokenstore.Keeper) (oldest time.Time, err error) {
 	kept, err := keeper.Kept(ctx, keptSchedules)
 	if err != nil {
 		return oldest, err
 	}
-	own := a.scheduleName()
-	if len(kept[own]) > 0 { // this one had a schedule before
-		if err := a.keepSchedule(ctx, keeper, nil); err != nil {
-			return oldest, err
-		}
-	}
-	delete(kept, own)
+	var schedules []keptSchedule
 	for name, text := range kept {
 		if len(text) == 0 {
 			continue
 		}
-		var s keptSchedule
-		if err := json.Unmarshal(text, &s); err != nil {
-			return time.Time{}, fmt.Errorf("read %q: %w", name, err)
+		s, err := readSchedule(name, text)
+		if err != nil {
+			return oldest, err
 		}
-		now := a.now()
+		schedules = append(schedules, s)
+	}
+	now := a.now()
+	for _, s := range schedules {
 		if s.Oldest.After(now) { // one of the clocks is wrong
 			return time.Time{}, nil
 		}

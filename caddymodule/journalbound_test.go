@@ -3,23 +3,37 @@ package caddymodule
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore"
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 )
+
+// withoutSchedule ends what the app's directory of backups does by itself.
+func withoutSchedule(a *App) *App {
+	a.backups.stop()
+	a.backups.running.Wait()
+	return a
+}
 
 // TestTheJournalOfAReplica: one that makes no backups keeps what the backups of another one need, and
 // no more.
 func TestTheJournalOfAReplica(t *testing.T) {
 	ctx, now := t.Context(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	maker, makersStore := backedUpApp(t, &now)
+	withoutSchedule(maker)
 	maker.Backup.Keep, maker.Backup.Every, maker.metrics = 2, caddy.Duration(defaultBackupEvery), new(metrics)
 	later := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	a, store := backedUpApp(t, &later)
+	withoutSchedule(a)
 	// The two have a store each here, which stand for one.
 	share := func() {
 		kept, err := makersStore.Kept(ctx, keptSchedules)
@@ -75,6 +89,71 @@ func TestTheJournalOfAReplica(t *testing.T) {
 	}
 }
 
+// TestAMakerWithAnotherFolder: the others keep what the backups in the folder before need, until its
+// schedule has ended. A disk may not be mounted.
+func TestAMakerWithAnotherFolder(t *testing.T) {
+	ctx, now := t.Context(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	maker, store := backedUpApp(t, &now)
+	withoutSchedule(maker)
+	maker.Backup.Keep, maker.Backup.Every, maker.metrics = 3, caddy.Duration(defaultBackupEvery), new(metrics)
+	core, logs := observer.New(zap.WarnLevel)
+	maker.logger = zap.New(core)
+	mounted := maker.backups
+	empty, err := newBackups(t.TempDir(), mounted.storeID, now, maker.logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Destruct()
+	for _, c := range []struct {
+		day    int
+		folder *backups
+		want   int // the day of the oldest backup that counts
+		warned bool
+	}{
+		{1, mounted, 1, false},
+		{2, mounted, 1, false},
+		{3, mounted, 1, false},
+		{4, mounted, 2, false}, // it has removed the one of day 1
+		{5, empty, 2, true},
+		{6, empty, 2, true},
+		{7, mounted, 3, false},
+		{8, mounted, 4, false},
+		{9, empty, 4, true},
+		{10, empty, 4, true},
+		{11, empty, 4, true},
+		{12, empty, 10, false}, // the schedule of day 8 has ended
+		{13, empty, 11, false},
+	} {
+		now = time.Date(2026, 1, c.day, 0, 0, 0, 0, time.UTC)
+		maker.backups, maker.Backup.Path = c.folder, c.folder.path
+		c.folder.makeOne(ctx, maker)
+		got, err := maker.journalBound(ctx, store)
+		if err != nil || got.Day() != c.want {
+			t.Errorf("on day %d: got %v, %v, want day %d", c.day, got, err, c.want)
+		}
+		warned := slices.ContainsFunc(logs.TakeAll(), func(e observer.LoggedEntry) bool {
+			return strings.Contains(fmt.Sprint(e.ContextMap()["error"]), "is its disk mounted?")
+		})
+		if warned != c.warned {
+			t.Errorf("on day %d: warned %v", c.day, warned)
+		}
+	}
+	maker.backups, maker.Backup.Path = mounted, mounted.path // for the end
+}
+
+// TestADamagedSchedule: it is not replaced, since it may have had an older backup.
+func TestADamagedSchedule(t *testing.T) {
+	ctx, now := t.Context(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	a, store := backedUpApp(t, &now)
+	withoutSchedule(a)
+	if err := store.Keep(ctx, a.scheduleName(), []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.keepSchedule(ctx, store, now, nil); err == nil {
+		t.Error("it was replaced")
+	}
+}
+
 // TestJournalBound: which of the schedules in the store counts.
 func TestJournalBound(t *testing.T) {
 	ctx, now := t.Context(), time.Date(2026, 1, 20, 0, 0, 0, 0, time.UTC)
@@ -89,11 +168,13 @@ func TestJournalBound(t *testing.T) {
 		"one that has ended":         {map[string]keptSchedule{"x": {day(3), day(19)}}, time.Time{}},
 		"one of two has ended":       {map[string]keptSchedule{"x": {day(3), day(19)}, "y": {day(4), day(30)}}, day(4)},
 		"one from a time to come":    {map[string]keptSchedule{"x": {day(3), day(30)}, "y": {day(21), day(30)}}, time.Time{}},
-		"its own, from before":       {map[string]keptSchedule{"": {day(3), day(30)}}, time.Time{}},
-		"its own, and another one":   {map[string]keptSchedule{"": {day(3), day(30)}, "y": {day(4), day(30)}}, day(4)},
+		"its own, from before":       {map[string]keptSchedule{"": {day(3), day(30)}}, day(3)},
+		"its own, and another one":   {map[string]keptSchedule{"": {day(3), day(30)}, "y": {day(4), day(30)}}, day(3)},
+		"its own has ended":          {map[string]keptSchedule{"": {day(3), day(19)}, "y": {day(4), day(30)}}, day(4)},
 		"one that has been given up": {map[string]keptSchedule{"x": {}, "y": {day(4), day(30)}}, day(4)},
 	} {
 		a, store := backedUpApp(t, &now)
+		withoutSchedule(a)
 		for id, s := range c.schedules {
 			text, err := json.Marshal(s)
 			if s.Oldest.IsZero() {

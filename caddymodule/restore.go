@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -176,6 +178,7 @@ func readRevocations(
 	revoked := new(backup.Revocations)
 	covered := make(map[string]bool)     // by the name of the file
 	damaged := make(map[string][]string) // what may hold revocations since the backup, by the same name
+	copies := make(map[string][]*backup.JournalFile)
 	for _, given := range r.Journals {
 		paths := []string{given}
 		if info, err := os.Stat(given); err == nil && info.IsDir() {
@@ -194,32 +197,43 @@ func readRevocations(
 			if j.Store != h.Store {
 				return nil, fmt.Errorf("--journal: %q: %w", path, backup.ErrOtherStore)
 			}
-			switch {
-			case j.Covers(h, now):
-				covered[filepath.Base(path)] = true
-			case h.Time.After(now):
+			name := filepath.Base(path)
+			copies[name] = append(copies[name], j)
+			revoked.Add(h, j.Revocations, now)
+			if j.Covers(h, now) {
+				covered[name] = true
+				continue
+			}
+			before, err := backup.Damaged(path)
+			if err != nil {
+				return nil, fmt.Errorf("--journal: %w", err)
+			}
+			if len(before) > 0 {
+				damaged[name] = before
+			}
+			if h.Time.After(now) {
 				done.Notes = append(done.Notes, fmt.Sprintf("%s does not say when the backup was begun, by a clock that was ahead: "+
 					"all that it holds counts as revoked since.", path))
-			default:
-				before, err := backup.Damaged(path)
-				if err != nil {
-					return nil, fmt.Errorf("--journal: %w", err)
-				}
-				if len(before) > 0 {
-					damaged[filepath.Base(path)] = before
-				}
+			} else {
 				done.Notes = append(done.Notes, fmt.Sprintf("%s begins at %s, after the backup: what its Caddy revoked before is not in it.",
 					path, j.Since.UTC().Format(time.RFC3339)))
 			}
-			revoked.Add(h, j.Revocations, now)
 		}
 	}
 	done.Revocations = revoked.Count
-	for name, lost := range damaged {
-		if len(covered) > 0 && !covered[name] && !r.AcceptLost {
-			return nil, fmt.Errorf("the journal %q can't be read, and the one after it begins after the backup: what its Caddy "+
-				"revoked until then would be valid again. Give an older copy of %s too, or accept that with "+
-				"--accept-lost-revocations", lost[len(lost)-1], name)
+	for _, name := range slices.Sorted(maps.Keys(copies)) {
+		if len(covered) == 0 || r.AcceptLost {
+			break // it is said below, or accepted
+		}
+		if lost := damaged[name]; len(lost) > 0 && !covered[name] {
+			return nil, fmt.Errorf("the journal %q can't be read, and the one after it may begin after the "+
+				"backup: what its Caddy revoked until then would be valid again. Give an older copy of %s too that "+
+				"covers the backup, or accept that with --accept-lost-revocations", lost[len(lost)-1], name)
+		}
+		if backup.Shortened(h, copies[name], now) {
+			return nil, fmt.Errorf("entries since the backup may have been removed from the journal %s, since no "+
+				"newer backup needs them: what its Caddy revoked then would be valid again. Give older copies of it "+
+				"too that have all since the backup, or accept that with --accept-lost-revocations", name)
 		}
 	}
 	if len(covered) == 0 && !r.AcceptLost {

@@ -71,8 +71,9 @@ as the user that Caddy runs as ('sudo -u caddy ...').
 Give the journals of revocations with --journal: a file, or a directory; those
 of all Caddys that used the store. The command can't know of one that is
 missing. What was revoked after the backup is left
-out then. Without a journal that begins before the backup, the command does
-nothing, unless --accept-lost-revocations says that those may be valid again.
+out then. Without a journal that begins before the backup, or with one that was
+shortened since, the command does nothing, unless older copies have the rest, or
+--accept-lost-revocations says that those may be valid again.
 
 The whole backup is verified before anything is written. The store must be
 empty. No Caddy starts with the store of a restore that did not end. Give the

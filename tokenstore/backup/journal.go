@@ -43,6 +43,11 @@ type JournalHeader struct {
 	Store string `json:"store"`
 	// Since is from when on the journal is complete.
 	Since time.Time `json:"since"`
+	// Whole: nothing was ever removed from the journal. Its Caddy revoked nothing before Since, or
+	// that is in another journal. The journals of earlier programs don't say so.
+	Whole bool `json:"whole,omitempty"`
+	// Pruned is the last entry that Prune removed. It removed all entries before that one too.
+	Pruned *Revocation `json:"pruned,omitempty"`
 }
 
 // A JournalFile is a journal that was read.
@@ -58,6 +63,30 @@ type JournalFile struct {
 // then its mark alone counts.
 func (j *JournalFile) Covers(h Header, now time.Time) bool {
 	return !h.Time.After(now) && !j.Since.After(h.Time) || markOf(h, j.Revocations) >= 0
+}
+
+// Shortened reports whether Prune may have removed what was revoked since the backup, and the copies
+// of a journal don't have it together. A copy counts if it covers the backup, if it is whole, or if
+// another one that counts has all that was removed from it.
+func Shortened(h Header, copies []*JournalFile, now time.Time) bool {
+	rest, count := slices.Clone(copies), []*JournalFile(nil)
+	for len(rest) > 0 {
+		next := slices.IndexFunc(rest, func(j *JournalFile) bool {
+			return j.Whole || j.Covers(h, now) || slices.ContainsFunc(count, j.continues)
+		})
+		if next < 0 {
+			return true
+		}
+		count = append(count, rest[next])
+		rest = slices.Delete(rest, next, next+1)
+	}
+	return false
+}
+
+// continues reports whether another copy has the last entry that was removed from this one. All that
+// was removed stood before it.
+func (j *JournalFile) continues(other *JournalFile) bool {
+	return j.Pruned != nil && slices.ContainsFunc(other.Revocations, j.Pruned.equal)
 }
 
 // markOf returns where a journal has a backup's mark, or -1.
@@ -136,7 +165,7 @@ func OpenJournal(path, store string, now time.Time) (j *Journal, damage, err err
 		}
 	}()
 	j = &Journal{path: path}
-	fresh := JournalHeader{journalFormat, store, now}
+	fresh := JournalHeader{Format: journalFormat, Store: store, Since: now, Whole: true}
 	f, err := openLocked(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, nil, j.replace(fresh, nil)
@@ -336,8 +365,7 @@ func (j *Journal) append(e Revocation) error {
 	return nil
 }
 
-// Prune forgets what no backup from the given one on needs. The backup's time is that of its name;
-// its ID may be empty.
+// Prune forgets what no backup from the given one on needs. oldest is the time in that one's name.
 func (j *Journal) Prune(oldest time.Time) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -353,24 +381,20 @@ func (j *Journal) Prune(oldest time.Time) error {
 		return fmt.Errorf("%q: %w", j.path, err)
 	}
 	cut := oldest.Add(-2 * Margin)
-	// The first mark from then on: what stands behind it is kept, whatever its time is.
-	mark := slices.IndexFunc(read.Revocations, func(e Revocation) bool {
-		return e.Op == BackupBegun && !e.Time.Before(cut)
-	})
-	var kept []Revocation
-	for i, e := range read.Revocations {
-		if !e.Time.Before(cut) || mark >= 0 && i >= mark {
-			kept = append(kept, e)
-		}
+	// What stands behind the first entry from then on is kept, whatever its time is.
+	removed := slices.IndexFunc(read.Revocations, func(e Revocation) bool { return !e.Time.Before(cut) })
+	if removed < 0 {
+		removed = len(read.Revocations)
 	}
-	if len(kept) == len(read.Revocations) {
+	if removed == 0 {
 		return nil
 	}
 	h := read.JournalHeader
+	h.Whole, h.Pruned = false, &read.Revocations[removed-1]
 	if h.Since.Before(cut) {
 		h.Since = cut
 	}
-	return j.replace(h, kept)
+	return j.replace(h, read.Revocations[removed:])
 }
 
 // Header says what the journal is of.

@@ -3,6 +3,8 @@ package backup
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -154,6 +156,9 @@ func TestPrune(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got.Revocations, append(entries[1:], more)) {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	if got.Whole || got.Pruned == nil || !got.Pruned.equal(entries[0]) {
+		t.Errorf("it says that %v was removed, and whole: %v", got.Pruned, got.Whole)
+	}
 	if h := (Header{Time: after(48 * time.Hour)}); !got.Covers(h, after(72*time.Hour)) {
 		t.Error("it does not cover the oldest backup that is kept")
 	}
@@ -162,6 +167,71 @@ func TestPrune(t *testing.T) {
 	}
 	if _, _, err := OpenJournal(path, "store", begun); err == nil {
 		t.Error("it is not locked any more")
+	}
+}
+
+// TestPruneRemovesABeginning: what was written after an entry that is kept is kept, whatever its time
+// is, so that the last entry that was removed tells of all.
+func TestPruneRemovesABeginning(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j := journalAt(t, path, begun)
+	if got, err := ReadJournal(path); err != nil || !got.Whole || got.Pruned != nil {
+		t.Errorf("a new one: got %+v, %v", got, err)
+	}
+	entry := func(hours int, token string) Revocation {
+		return Revocation{Time: after(time.Duration(hours) * time.Hour), Op: TokenRevoked, Token: token}
+	}
+	entries := []Revocation{
+		entry(1, "1"), entry(2, "2"), entry(49, "ahead"), entry(3, "3"), entry(50, "50"),
+	}
+	appendTo(t, j, entries...)
+	for _, c := range []struct{ hours, removed int }{{1, 0}, {2, 1}, {49, 2}, {50, 4}, {51, 5}, {90, 5}} {
+		if err := j.Prune(after(time.Duration(c.hours) * time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadJournal(path)
+		if err != nil || len(got.Revocations) != len(entries)-c.removed || got.Whole != (c.removed == 0) {
+			t.Errorf("%d hours: got %+v, %v", c.hours, got, err)
+		}
+		if c.removed > 0 && !got.Pruned.equal(entries[c.removed-1]) {
+			t.Errorf("%d hours: the last one removed is %+v", c.hours, got.Pruned)
+		}
+	}
+}
+
+// TestAJournalOfAnEarlierProgram: it does not say whether it is whole. It counts where it covers the
+// backup, and is gone on with.
+func TestAJournalOfAnEarlierProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	var text []byte
+	for _, body := range []string{
+		`{"oauth1_revocations":1,"store":"store","since":"2026-01-02T00:00:00Z"}`,
+		`{"time":"2026-01-03T00:00:00Z","op":"token_revoked","token":"t"}`,
+	} {
+		text = fmt.Appendf(text, "%08x %s\n", crc32.Checksum([]byte(body), castagnoli), body)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	day := func(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
+	j, damage, err := OpenJournal(path, "store", day(4))
+	if err != nil || damage != nil {
+		t.Fatal(err, damage)
+	}
+	defer j.Close()
+	for range 2 {
+		got, err := ReadJournal(path)
+		if err != nil || len(got.Revocations) == 0 {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+		copies := []*JournalFile{got}
+		if Shortened(Header{Time: day(2)}, copies, day(5)) {
+			t.Error("it does not count for a backup that it covers")
+		}
+		if !Shortened(Header{Time: day(1)}, copies, day(5)) {
+			t.Error("it counts as whole")
+		}
+		appendTo(t, j, Revocation{Time: day(4), Op: TokenRevoked, Token: "u"})
 	}
 }
 
@@ -387,7 +457,7 @@ func TestTheOrderOfChanges(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	line, _ := appendLine(nil, JournalHeader{journalFormat, "s", begun})
+	line, _ := appendLine(nil, JournalHeader{Format: journalFormat, Store: "s", Since: begun})
 	f.Add(line)
 	two, _ := appendLine(line, Revocation{Time: begun, Op: TokenRevoked, Token: "t"})
 	f.Add(two)

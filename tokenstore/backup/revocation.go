@@ -48,6 +48,14 @@ func (e Revocation) made() time.Time {
 	return e.Made
 }
 
+// equal reports whether two entries, both read from a file, are the same one.
+func (e Revocation) equal(other Revocation) bool {
+	for _, t := range []*time.Time{&e.Time, &e.Made, &other.Time, &other.Made} {
+		*t = t.UTC()
+	}
+	return e == other
+}
+
 // Margin is how much the clocks of replicas may differ. A revocation counts for a backup that was
 // begun so much later.
 const Margin = time.Minute
