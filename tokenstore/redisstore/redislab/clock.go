@@ -41,7 +41,7 @@ func (l *Lab) clock(n *Node) []string {
 	return env
 }
 
-// SetClock sets how far the server's clock is off, in whole seconds. It may run. It must have a place in
+// SetClock sets how far the server's clock is off, in whole seconds, also while it runs. It must stand in
 // Options.Clocks.
 func (n *Node) SetClock(t testing.TB, off time.Duration) {
 	t.Helper()
