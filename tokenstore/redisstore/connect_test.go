@@ -156,7 +156,7 @@ func TestMisconfiguredServers(t *testing.T) {
 // and says which one is missing. The manual gives no right that is not needed.
 func TestEveryRightIsTried(t *testing.T) {
 	t.Parallel()
-	single, sentinel, cluster := redislab.Single(t, redislab.Options{}), redislab.Sentinel(t, redislab.Options{}), redislab.Cluster(t, redislab.Options{})
+	single, sentinel, cluster := redislab.Single(t, redislab.Options{}), redislab.Sentinel(t, calm), redislab.Cluster(t, calm)
 	rights := manualRights(t)
 	var commands []string
 	for _, c := range commandsInScripts {

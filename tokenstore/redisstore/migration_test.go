@@ -90,7 +90,7 @@ func soundIndexes(t *testing.T, s *Store, sl slice, master *redislab.Node, consu
 // call does all or nothing, and a list is whole or refused.
 func TestHalfMovedIndex(t *testing.T) {
 	t.Parallel()
-	lab := redislab.Cluster(t, redislab.Options{})
+	lab := redislab.Cluster(t, calm)
 	o := quickOptions(lab, 1)
 	s := openTest(t, o)
 	awaitReady(t, s)
@@ -227,7 +227,7 @@ func TestHalfMovedIndex(t *testing.T) {
 // created, listed, used and revoked. Nothing is lost, and no answer is wrong.
 func TestMigrationUnderLoad(t *testing.T) {
 	t.Parallel()
-	lab := redislab.Cluster(t, redislab.Options{})
+	lab := redislab.Cluster(t, calm)
 	o := quickOptions(lab, 1)
 	stores := []*Store{openTest(t, o), openTest(t, o)}
 	awaitReady(t, stores[0])

@@ -48,7 +48,7 @@ func TestTransferOneServer(t *testing.T) {
 
 func TestTransferCluster(t *testing.T) {
 	t.Parallel()
-	testTransfer(t, redislab.Cluster(t, redislab.Options{}), 1)
+	testTransfer(t, redislab.Cluster(t, calm), 1)
 }
 
 // What an export reads belongs together only if nothing was changed meanwhile.
