@@ -17,23 +17,14 @@ import (
 	"github.com/caddy-oauth1/caddy-oauth1/tokenstore/backup"
 )
 
-// withoutSchedule ends what the app's directory of backups does by itself.
-func withoutSchedule(a *App) *App {
-	a.backups.stop()
-	a.backups.running.Wait()
-	return a
-}
-
 // TestTheJournalOfAReplica: one that makes no backups keeps what the backups of another one need, and
 // no more.
 func TestTheJournalOfAReplica(t *testing.T) {
 	ctx, now := t.Context(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	maker, makersStore := backedUpApp(t, &now)
-	withoutSchedule(maker)
 	maker.Backup.Keep, maker.Backup.Every, maker.metrics = 2, caddy.Duration(defaultBackupEvery), new(metrics)
 	later := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	a, store := backedUpApp(t, &later)
-	withoutSchedule(a)
 	// The two have a store each here, which stand for one.
 	share := func() {
 		kept, err := makersStore.Kept(ctx, keptSchedules)
@@ -94,7 +85,6 @@ func TestTheJournalOfAReplica(t *testing.T) {
 func TestAMakerWithAnotherFolder(t *testing.T) {
 	ctx, now := t.Context(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	maker, store := backedUpApp(t, &now)
-	withoutSchedule(maker)
 	maker.Backup.Keep, maker.Backup.Every, maker.metrics = 3, caddy.Duration(defaultBackupEvery), new(metrics)
 	core, logs := observer.New(zap.WarnLevel)
 	maker.logger = zap.New(core)
@@ -145,7 +135,6 @@ func TestAMakerWithAnotherFolder(t *testing.T) {
 func TestADamagedSchedule(t *testing.T) {
 	ctx, now := t.Context(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	a, store := backedUpApp(t, &now)
-	withoutSchedule(a)
 	if err := store.Keep(ctx, a.scheduleName(), []byte("{")); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +163,6 @@ func TestJournalBound(t *testing.T) {
 		"one that has been given up": {map[string]keptSchedule{"x": {}, "y": {day(4), day(30)}}, day(4)},
 	} {
 		a, store := backedUpApp(t, &now)
-		withoutSchedule(a)
 		for id, s := range c.schedules {
 			text, err := json.Marshal(s)
 			if s.Oldest.IsZero() {

@@ -59,7 +59,8 @@ func TestOnlyRevocationsTakeAway(t *testing.T) {
 	}
 }
 
-// backedUpApp is an app with a store of its own, and backups in a directory.
+// backedUpApp is an app with a store of its own, and backups in a directory. Nothing is done by
+// schedule: the test calls it, and sets the clock.
 func backedUpApp(t *testing.T, now *time.Time) (*App, *badgerstore.Store) {
 	t.Helper()
 	dir := t.TempDir()
@@ -80,6 +81,8 @@ func backedUpApp(t *testing.T, now *time.Time) (*App, *badgerstore.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.endBackups() })
+	a.backups.stop()
+	a.backups.running.Wait()
 	return a, store
 }
 
