@@ -176,3 +176,23 @@ func TestModels(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswerLost: an exchange that never reached a sidecar has used no request token.
+func TestAnswerLost(t *testing.T) {
+	for _, c := range []struct {
+		outcome outcome
+		note    string
+		want    bool
+	}{
+		{lost, `Post "http://198.18.0.1:8080/+access-token": EOF`, true},
+		{lost, "context deadline exceeded", true},
+		{lost, "dial tcp 198.18.0.1:8080: connect: connection refused", false},
+		{later, "", false},
+		{used, usedTokenText, false},
+	} {
+		l := &life{exchanges: []op{{outcome: used}, {outcome: c.outcome, note: c.note}}}
+		if got := l.answerLost(); got != c.want {
+			t.Errorf("%v %q: %t", c.outcome, c.note, got)
+		}
+	}
+}

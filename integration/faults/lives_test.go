@@ -36,6 +36,16 @@ func (l *life) exchanged(o op) {
 	l.exchanges = append(l.exchanges, o)
 }
 
+// answerLost reports whether an exchange may have succeeded whose answer did not come: its sidecar was
+// killed or cut off before it could send it. The request token is used then for all others.
+func (l *life) answerLost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.exchanges, func(o op) bool {
+		return o.outcome == lost && !strings.Contains(o.note, "dial tcp") // it was sent
+	})
+}
+
 func (l *life) used(o op) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -149,7 +159,9 @@ func (x *trial) exchange(l *life, request oauth1.Signer) bool {
 			return true
 		}
 		if !slices.ContainsFunc(round, func(o op) bool { return o.outcome != used }) {
-			l.broken = "the request token is used, and nobody has got the access token"
+			if !l.answerLost() {
+				l.broken = "the request token is used, and nobody has got the access token"
+			}
 			return false
 		}
 		if !x.pause(retryInterval) {
