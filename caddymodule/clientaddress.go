@@ -19,6 +19,12 @@ func clientOf(r *http.Request) string {
 	return r.RemoteAddr
 }
 
+// fromTrustedProxy reports whether the connection comes from a proxy in Caddy's trusted_proxies.
+func fromTrustedProxy(r *http.Request) bool {
+	trusted, ok := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return ok && trusted
+}
+
 // addressWarnings are the warnings about the addresses of clients that an app has given.
 type addressWarnings struct{ chosen, proxy atomic.Bool }
 
@@ -27,10 +33,7 @@ type addressWarnings struct{ chosen, proxy atomic.Bool }
 // configuration does not show that: it depends on what the proxies send.
 func (h *Handler) warnOfAddresses(r *http.Request) {
 	forwarded := r.Header["X-Forwarded-For"]
-	if len(forwarded) == 0 {
-		return
-	}
-	if trusted, ok := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !ok || !trusted {
+	if len(forwarded) == 0 || !fromTrustedProxy(r) {
 		return
 	}
 	warned := &h.app.addressWarnings

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/caddy-oauth1/caddy-oauth1/caddymodule/policy"
 )
 
@@ -29,7 +27,7 @@ func (h *Handler) origin(r *http.Request) origin {
 	if r.TLS != nil {
 		o.scheme, o.secure = "https", true
 	}
-	if trusted, ok := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); ok && trusted {
+	if fromTrustedProxy(r) {
 		if proto := lastValue(r.Header["X-Forwarded-Proto"]); proto != "" {
 			o.secure = strings.EqualFold(proto, "https")
 			o.scheme = "http"
